@@ -1,0 +1,37 @@
+# Every target installs what it needs first.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_OFFLINE := 1
+
+.PHONY: install quickstart test check bench lab clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch .venv/installed
+
+quickstart: install
+	$(BIN)/ppm quickstart
+
+test: install
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# Train the lab's models and patches from nothing and put them where they ship.
+lab: install
+	$(BIN)/ppm lab build --output build/lab
+	$(BIN)/python -m ppm.lab.ship build/lab
+
+clean:
+	rm -rf .venv build dist

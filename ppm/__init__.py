@@ -1,0 +1,34 @@
+"""ppm: a package manager for safety patches of language models.
+
+`ppm.load(base)` gives the model and tokenizer with the deployed patches; `ppm.apply(model, package)` puts one
+package's prefix in front of a model that is loaded already. Importing ppm imports neither torch nor transformers.
+"""
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["__version__", "apply", "load"]
+
+__version__ = "0.1.0"
+
+
+def load(base: str, *, env: str | None = None) -> tuple[Any, Any]:
+    """The base model with its deployed patches, and its tokenizer.
+
+    `base` is a folder, a hub name with a commit (NAME@COMMIT) or `lab`; `env` names one of several environments.
+    Raises PpmError when nothing is deployed for it.
+    """
+    from ppm.install import load_deployed
+
+    return load_deployed(base, env=env)
+
+
+def apply(model: Any, package: str | Path) -> Any:
+    """A causal LM of transformers with the prefix of a package file in front of its inputs.
+
+    `model` itself is unchanged and shares its weights with the result. Raises PpmError when the package is damaged
+    or the prefix does not fit. Whether it was made for this very model is checked when the model came from a folder.
+    """
+    from ppm.install import apply_package
+
+    return apply_package(model, Path(package))

@@ -1,0 +1,245 @@
+"""A base model's identity: where it is, its fingerprint, and what differs when it is not the expected one.
+
+A fingerprint covers the architecture's configuration, the tokenizer, the chat template and, for every weight
+tensor, its name, shape, dtype and up to 64 KiB of its bytes spread over the tensor. It reads files only,
+so it costs milliseconds and needs no torch; a merged adapter changes it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppm import document
+from ppm.errors import ManifestError, ModelError
+from ppm.manifest import Manifest, Suite, base_tag, canonical_digest
+
+__all__ = [
+    "BaseModel",
+    "BaseSuites",
+    "check_compatible",
+    "identify",
+    "locate",
+    "read_base_suites",
+    "weights_digest",
+]
+
+SAMPLED_BYTES = 64 * 1024
+_CHUNKS = 16
+_MAX_HEADER = 100 * 2**20
+# Keys of config.json that say how a model is run or was saved, not which model it is.
+_NOT_IDENTITY = {
+    "transformers_version",
+    "_name_or_path",
+    "torch_dtype",
+    "dtype",
+    "use_cache",
+    "_attn_implementation_autoset",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+}
+_BASE_SUITES = "ppm-base.toml"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model on disk. `parts` are the digests that the fingerprint is made of."""
+
+    name: str
+    revision: str | None
+    folder: Path
+    fingerprint: str
+    parts: dict[str, str] = field(compare=False)
+
+    @property
+    def tag(self) -> str:
+        """The base tag: the model's short name and 12 hexadecimal digits of its fingerprint."""
+        return base_tag(self.name, self.fingerprint)
+
+
+@dataclass(frozen=True)
+class BaseSuites:
+    """`ppm-base.toml`: suites for the utility of a base model; paths are relative to its folder."""
+
+    schema: int
+    suites: tuple[Suite, ...] = ()
+
+    def __post_init__(self) -> None:
+        for suite in self.suites:
+            if suite.against != "base":
+                raise ValueError(f'suite {suite.name!r} must say against = "base"')
+
+
+def locate(model: str, revision: str | None = None) -> Path:
+    """The folder of a model given as a folder or a hub name.
+
+    A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there.
+    Raises ModelError when there is no such model, or a hub name comes without a commit.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or folder.exists():
+        raise ModelError("is not a folder", context=model, hint="give a model folder, NAME@COMMIT on the hub, or `lab`")
+    if revision is None:
+        raise ModelError(
+            "a hub model needs a commit, so that it stays the same model",
+            context=model,
+            hint=f"write {model}@COMMIT with the 40 digits of the commit, or give a folder",
+        )
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", _BASE_SUITES]
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the hub client raises a dozen unrelated classes
+        raise ModelError(
+            f"can't be had: {error}", context=f"{model}@{revision}", hint="check the name, the commit and the network"
+        ) from error
+
+
+def identify(folder: Path, *, name: str = "", revision: str | None = None) -> BaseModel:
+    """The identity of the model in a folder. Raises ModelError when it lacks a part or is damaged."""
+    config = _json(folder / "config.json", required=True)
+    tokenizer_config = _json(folder / "tokenizer_config.json", required=False)
+    template = tokenizer_config.pop("chat_template", None)
+    separate = folder / "chat_template.jinja"
+    if separate.is_file():
+        template = separate.read_text(encoding="utf-8")
+    parts = {
+        "configuration": canonical_digest({k: v for k, v in config.items() if k not in _NOT_IDENTITY}),
+        "tokenizer": _tokenizer_digest(folder),
+        "chat_template": canonical_digest(template),
+        "weights": _weights_sample(folder),
+    }
+    return BaseModel(name or str(folder), revision, folder, canonical_digest(parts), parts)
+
+
+def check_compatible(manifest: Manifest, base: BaseModel) -> None:
+    """Raises ModelError, saying which part differs, when a patch was made for another base model."""
+    if manifest.base.fingerprint == base.fingerprint:
+        return
+    made_for = manifest.provenance.get("base_parts")
+    differing = [
+        key for key, digest in base.parts.items() if isinstance(made_for, dict) and made_for.get(key) != digest
+    ]
+    if differing == ["weights"]:
+        detail = (
+            "its weights differ, though its configuration and tokenizer are the same: perhaps an adapter was merged in"
+        )
+    elif differing:
+        detail = f"its {', its '.join(differing).replace('_', ' ')} differ"
+    else:
+        detail = "its fingerprint differs"
+    raise ModelError(
+        f"was made for {manifest.base.model}, and {base.name} is not that model: {detail}",
+        context=manifest.pin,
+        hint="install a build of the patch for this base, or build it yourself with `ppm build`",
+    )
+
+
+def read_base_suites(folder: Path) -> tuple[Suite, ...]:
+    """The utility suites that a base folder declares; empty when it declares none. Raises ManifestError."""
+    path = folder / _BASE_SUITES
+    if not path.is_file():
+        return ()
+    table = document.read_file(path)
+    if table.get("schema") != 1:
+        raise ManifestError("schema must be 1", context=str(path))
+    return document.read_table(BaseSuites, table, str(path)).suites
+
+
+def weights_digest(folder: Path) -> str:
+    """`sha256:` and the digest of all of the model's weight files: what results are kept by."""
+    digest = hashlib.sha256()
+    for path in _weight_files(folder):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as stream:
+            while block := stream.read(2**22):
+                digest.update(block)
+    return "sha256:" + digest.hexdigest()
+
+
+def _json(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        if not required:
+            return {}
+        raise ModelError(
+            f"has no {path.name}", context=str(path.parent), hint="give a folder in the Hugging Face format"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"can't be read ({error})", context=str(path)) from error
+    if not isinstance(value, dict):
+        raise ModelError("is not a JSON object", context=str(path))
+    return value
+
+
+def _tokenizer_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    found = False
+    for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"):
+        path = folder / name
+        if path.is_file():
+            found = True
+            digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+            if name == "tokenizer.json":
+                break  # it holds all that the older files do
+    if not found:
+        raise ModelError("has no tokenizer", context=str(folder), hint="save the tokenizer into the model's folder")
+    return "sha256:" + digest.hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            "has no weights in safetensors",
+            context=str(folder),
+            hint="save the model with safe_serialization=True; other formats can run code when they are loaded",
+        )
+    return files
+
+
+def _weights_sample(folder: Path) -> str:
+    tensors: dict[str, str] = {}
+    for path in _weight_files(folder):
+        for name, info, sample in _tensors(path):
+            tensors[name] = canonical_digest([info["dtype"], info["shape"], hashlib.sha256(sample).hexdigest()])
+    return canonical_digest(tensors)
+
+
+def _tensors(path: Path) -> Iterator[tuple[str, dict[str, Any], bytes]]:
+    """(name, header entry, sampled bytes) of each tensor in a safetensors file."""
+    try:
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            if size > _MAX_HEADER:
+                raise ValueError("its header is too large")
+            header = json.loads(stream.read(size))
+            header.pop("__metadata__", None)
+            for name, info in sorted(header.items()):
+                start, end = info["data_offsets"]
+                yield name, info, _sample(stream, 8 + size + start, end - start)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"is not a whole safetensors file ({error})", context=str(path)) from error
+
+
+def _sample(stream: Any, start: int, length: int) -> bytes:
+    if length <= SAMPLED_BYTES:
+        stream.seek(start)
+        data: bytes = stream.read(length)
+        if len(data) != length:
+            raise ValueError("it is truncated")
+        return data
+    piece = SAMPLED_BYTES // _CHUNKS
+    pieces = []
+    for index in range(_CHUNKS):
+        stream.seek(start + index * (length - piece) // (_CHUNKS - 1))
+        pieces.append(stream.read(piece))
+    return b"".join(pieces)

@@ -1,0 +1,157 @@
+"""TOML documents <-> frozen dataclasses: the dataclass is the schema.
+
+A field's type hint says what a key may hold, a field without a default is a required key, and a
+`ValueError` from `__post_init__` is reported as a fault of that table. Knows nothing of what is in them.
+"""
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import tomlkit
+import tomlkit.exceptions
+
+from ppm.errors import ManifestError, did_you_mean
+
+__all__ = ["MAX_DOCUMENT_BYTES", "parse", "read_file", "read_table", "render", "to_table"]
+
+MAX_DOCUMENT_BYTES = 4 * 2**20
+T = TypeVar("T")
+
+
+def parse(data: bytes | str, origin: str) -> dict[str, Any]:
+    """The plain content of a TOML document. Raises ManifestError naming `origin` and the place."""
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise ManifestError(f"is {len(data):,} bytes long; at most {MAX_DOCUMENT_BYTES:,} are read", context=origin)
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        return tomlkit.parse(text).unwrap()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"is not UTF-8 (byte {error.start})", context=origin) from error
+    except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
+        # tomlkit lets a few of Python's own errors through on inputs that no person would write.
+        detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise ManifestError(
+            f"is not valid TOML: {detail}", context=origin, hint="strings need quotes, and a key may occur once"
+        ) from error
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """`parse` on a file of the user's. Raises ManifestError when it can't be read."""
+    try:
+        return parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ManifestError(f"can't be read: {error.strerror}", context=str(path)) from error
+
+
+def render(table: Mapping[str, Any]) -> str:
+    """A TOML document from plain data."""
+    return tomlkit.dumps(table)
+
+
+def to_table(value: Any) -> Any:
+    """Plain data for `render`; what is None, or empty by default, is left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        if hasattr(value, "to_toml"):
+            return value.to_toml()
+        result = {}
+        for field in fields(value):
+            item = getattr(value, field.name)
+            empty_default = field.default is not MISSING or field.default_factory is not MISSING
+            if item is None or (empty_default and isinstance(item, tuple | dict | str) and not item):
+                continue
+            result[field.name] = to_table(item)
+        return result
+    if isinstance(value, Mapping):
+        return {key: to_table(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [to_table(item) for item in value]
+    return value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def read_table(cls: type[T], table: Any, origin: str, path: str = "") -> T:
+    """A `cls` from plain data. Raises ManifestError naming `origin`, the key and, for an unknown key, the nearest."""
+    where = f"[{path}]" if path else "the document"
+    adapt = getattr(cls, "from_toml", None)
+    if adapt is not None:
+        table = adapt(table)
+    if not isinstance(table, Mapping):
+        raise ManifestError(f"{path or 'the document'} must be a table, not {_kind(table)}", context=origin)
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            hint = did_you_mean(key, known, f"known keys are {', '.join(known)}")
+            raise ManifestError(f"unknown key {key!r} in {where}", context=origin, hint=hint)
+    values = {}
+    for name, field in known.items():
+        here = f"{path}.{name}" if path else name
+        if name in table:
+            values[name] = _convert(_hints(cls)[name], table[name], origin, here)  # type: ignore[arg-type]
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ManifestError(f"{here} is missing", context=origin, hint=f"add {name} to {where}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ManifestError(f"{where}: {error}", context=origin) from error
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str) and len(value) <= 60:
+        return repr(value)
+    if isinstance(value, float):
+        return repr(value)
+    names = {bool: "a boolean", int: "a number", str: "a string", list: "a list", dict: "a table"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
+    def wrong(expected: str) -> ManifestError:
+        return ManifestError(f"{path} must be {expected}, not {_kind(value)}", context=origin)
+
+    if hint is Any:
+        return value
+    origin_type, arguments = get_origin(hint), get_args(hint)
+    if origin_type in (Union, types.UnionType):
+        return _convert(next(a for a in arguments if a is not type(None)), value, origin, path)
+    if origin_type is Literal:
+        if value not in arguments:
+            hint_text = did_you_mean(value, arguments) if isinstance(value, str) else ""
+            error = wrong("one of " + ", ".join(map(repr, arguments)))
+            raise ManifestError(error.message, context=origin, hint=hint_text)
+        return value
+    if origin_type is tuple:
+        if not isinstance(value, list):
+            raise wrong("a list")
+        return tuple(_convert(arguments[0], item, origin, f"{path}[{i}]") for i, item in enumerate(value))
+    if origin_type is dict:
+        if not isinstance(value, Mapping):
+            raise wrong("a table")
+        return {key: _convert(arguments[1], item, origin, f"{path}.{key}") for key, item in value.items()}
+    if is_dataclass(hint) and isinstance(hint, type):
+        return read_table(hint, value, origin, path)
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise wrong("a finite number")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise wrong("a finite number")
+        return number
+    if hint is int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise wrong("a whole number")
+        return value
+    if not isinstance(value, hint):
+        raise wrong({str: "a string", bool: "true or false"}[hint])
+    return value

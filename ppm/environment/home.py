@@ -1,0 +1,31 @@
+"""Where ppm keeps what it has deployed: one folder, PPM_HOME."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from ppm.environment.disk import disk_errors
+from ppm.errors import EnvironmentStateError
+
+__all__ = ["ppm_home"]
+
+_HINT = "set PPM_HOME to a folder of your own"
+
+
+def ppm_home() -> Path:
+    """`$PPM_HOME`, else the platform's folder for a user's data; it need not exist yet.
+
+    Whether it can be written shows when something is: reading what is deployed needs no right to change it.
+    Raises EnvironmentStateError when it is not a folder or can't be read.
+    """
+    named = os.environ.get("PPM_HOME")
+    home = Path(named).expanduser().absolute() if named else platformdirs.user_data_path("ppm")
+    with disk_errors("PPM_HOME can't be read", home):
+        nearest = next(path for path in (home, *home.parents) if path.exists())
+        is_folder = nearest.is_dir()
+    if not is_folder:
+        raise EnvironmentStateError(f"PPM_HOME can't be used: {nearest} is a file", context=str(home), hint=_HINT)
+    if not os.access(nearest, os.R_OK | os.X_OK):
+        raise EnvironmentStateError(f"PPM_HOME can't be used: {nearest} can't be read", context=str(home), hint=_HINT)
+    return home

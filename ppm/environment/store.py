@@ -1,0 +1,86 @@
+"""The content store: every package file once, under its SHA-256. Knows nothing of what the bytes mean."""
+
+import hashlib
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppm.environment.disk import PARTIAL, disk_errors, make_folder, replace_file
+from ppm.errors import EnvironmentStateError, IntegrityError
+
+__all__ = ["Store"]
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ABANDONED_AFTER_SECONDS = 3600.0
+
+
+@dataclass(frozen=True)
+class Store:
+    """Content by digest below `PPM_HOME/store`. Several processes may use it at once; nothing in it ever changes."""
+
+    home: Path
+
+    def put(self, data: bytes) -> str:
+        """Keep these bytes and return their hexadecimal SHA-256; a damaged copy is replaced.
+
+        Raises EnvironmentStateError when they can't be written; there is then nothing under their digest.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._path(digest)
+        with disk_errors("can't be written to", self.home):
+            if path.is_file() and path.read_bytes() == data:
+                return digest
+            make_folder(self._staging)
+            make_folder(path.parent)
+            self._remove_abandoned()
+            replace_file(path, data, staging=self._staging)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes with this hexadecimal SHA-256.
+
+        Raises EnvironmentStateError when the store lacks them, IntegrityError when they were changed on disk, and
+        ValueError when it is not a SHA-256.
+        """
+        path = self._path(digest)
+        with disk_errors("can't be read", path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError as error:
+                raise EnvironmentStateError(
+                    f"the store lacks {digest[:12]}...",
+                    context=str(self.home),
+                    hint="`ppm sync` fetches what a lock names",
+                ) from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise IntegrityError(
+                "was changed or damaged after it was stored",
+                context=str(path),
+                hint="delete this file and run `ppm sync` to fetch it again",
+            )
+        return data
+
+    def has(self, digest: str) -> bool:
+        """Whether something is stored under this digest; only `get` verifies it. Raises ValueError as `get` does."""
+        path = self._path(digest)
+        with disk_errors("can't be read", path):
+            return path.is_file()
+
+    @property
+    def _staging(self) -> Path:
+        return self.home / "store" / "staging"
+
+    def _path(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError(f"{digest!r} is not a hexadecimal SHA-256")
+        return self.home / "store" / "sha256" / digest[:2] / digest[2:]
+
+    def _remove_abandoned(self) -> None:
+        """Only by age: the store has no lock, so a young file may belong to a process that is writing it now."""
+        oldest = time.time() - _ABANDONED_AFTER_SECONDS
+        for path in self._staging.glob(f"{PARTIAL}*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()

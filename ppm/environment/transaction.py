@@ -1,0 +1,245 @@
+"""Changing an environment: one writer at a time, and each change is whole or did not happen.
+
+A deployment is staged beside the others, flushed to disk and renamed into place; then the file `current`, which
+names the one in force, is replaced. Killed before that last step, a process leaves the old deployment in force and
+leftovers that the next writer removes.
+"""
+
+import getpass
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ppm.environment.deployments import RECORD_FILE, RECORD_SCHEMA, Deployment, Environment, Record, Verdict, Waiver
+from ppm.environment.disk import PARTIAL, disk_errors, flush_folder, make_folder, replace_file, write_file
+from ppm.errors import EnvironmentStateError, RequestError
+from ppm.lock import LOCK_FILE
+
+__all__ = ["Writer", "deploy", "rollback", "writer"]
+
+_POLL_SECONDS = 0.05
+_STAGING = ".staging-"
+_HOLDER = "lock.holder"
+
+
+@dataclass(frozen=True)
+class Writer:
+    """The right to change an environment, for as long as `writer` lends it."""
+
+    environment: Environment
+    command: str
+    lock: FileLock
+
+
+@contextmanager
+def writer(environment: Environment, *, timeout: float = 10.0, command: str) -> Iterator[Writer]:
+    """Be the only one to change the environment; what killed processes left behind is removed first.
+
+    `command` is what the user ran; it is recorded, and shown to whoever waits. Raises EnvironmentStateError when
+    another process holds the environment for more than `timeout` seconds, or when it can't be written.
+    """
+    with disk_errors("can't be written to", environment.path):
+        make_folder(environment.path)
+        # A lock by the mere existence of a file would outlive a killed process, so never fall back to one.
+        lock = FileLock(environment.path / "lock", fallback_to_soft=False)
+        try:
+            held = lock.acquire(timeout=timeout, poll_interval=_POLL_SECONDS)
+        except Timeout as error:
+            raise _busy(environment, timeout) from error
+    with held:
+        try:
+            with disk_errors("can't be written to", environment.path):
+                _name_holder(environment.path / _HOLDER, command)
+                _remove_leftovers(environment)
+            yield Writer(environment, command, lock)
+        finally:
+            with suppress(OSError):
+                (environment.path / _HOLDER).unlink()
+
+
+def deploy(
+    writer: Writer,
+    files: Mapping[str, bytes],
+    *,
+    base_model: str,
+    fingerprint: str,
+    base_revision: str | None = None,
+    weights_digest: str | None = None,
+    strategy: str | None = None,
+    verdict: Verdict,
+    waivers: tuple[Waiver, ...] = (),
+) -> Deployment:
+    """Make a deployment of these files, by name, and put it in force; `ppm.lock` must be among them.
+
+    Raises EnvironmentStateError when it can't be written; what was deployed before then still is. Raises ValueError
+    when the lock is missing, a file's name is not a plain one, or the writer was given back before.
+    """
+    if LOCK_FILE not in files:
+        raise ValueError(f"a deployment needs its {LOCK_FILE}")
+    record = Record(
+        **_stamp(writer),
+        base_model=base_model,
+        fingerprint=fingerprint,
+        base_revision=base_revision,
+        weights_digest=weights_digest,
+        strategy=strategy,
+        verdict=verdict,
+        waivers=waivers,
+        files={name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
+    )
+    return _put_in_force(writer, record, files)
+
+
+def rollback(writer: Writer, number: int | None = None) -> Deployment:
+    """Bring back the numbered deployment, by default the one before the current one.
+
+    That makes a new deployment with the old one's files, so history only ever grows: it shows who rolled back and
+    when, and a rollback after a rollback undoes it. To go back further, give the number.
+
+    Raises RequestError when there is no such deployment, IntegrityError when it was changed on disk, and
+    EnvironmentStateError when the new one can't be written or when it is unknown which one is the current one.
+    """
+    environment = writer.environment
+    if number is None:
+        number = _number_before_current(environment)
+    elif _is_current(environment, number):
+        raise RequestError(
+            f"deployment {number} is the current one already",
+            context=environment.label,
+            hint="`ppm history` lists the others",
+        )
+    old = environment.deployment(number)
+    record = replace(old.record, **_stamp(writer), rolled_back_from=number)
+    return _put_in_force(writer, record, old.files())
+
+
+def _number_before_current(environment: Environment) -> int:
+    current = environment.current_number()
+    earlier = [number for number in environment.numbers() if number < current]
+    if not earlier:
+        raise RequestError(
+            "has no earlier deployment to roll back to",
+            context=environment.label,
+            hint="`ppm uninstall` removes patches",
+        )
+    return earlier[-1]
+
+
+def _is_current(environment: Environment, number: int) -> bool:
+    try:
+        return environment.current_number() == number
+    except EnvironmentStateError:
+        return False
+
+
+def _put_in_force(writer: Writer, record: Record, files: Mapping[str, bytes]) -> Deployment:
+    environment = writer.environment
+    path = environment.deployment_path(record.number)
+    staging = environment.path / f"{_STAGING}{secrets.token_hex(8)}"
+    try:
+        with disk_errors("the deployment can't be written", environment.path):
+            make_folder(path.parent)
+            staging.mkdir()
+            for name, data in (*files.items(), (RECORD_FILE, record.render().encode())):
+                write_file(staging / name, data)
+            flush_folder(staging)
+            staging.rename(path)
+            flush_folder(path.parent)
+            _switch(environment, record.number)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not _is_current(environment, record.number):
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    return Deployment(record.number, path, record)
+
+
+def _switch(environment: Environment, number: int) -> None:
+    replace_file(environment.path / "current", f"{number:06d}\n".encode())
+
+
+def _stamp(writer: Writer) -> dict[str, Any]:
+    """What every new record says of its own making."""
+    if not writer.lock.is_locked:
+        raise ValueError("the writer was used after it was given back")
+    return {
+        "schema": RECORD_SCHEMA,
+        "number": _next_number(writer.environment),
+        "created": _now(),
+        "command": writer.command,
+        "user": _user(),
+        "ppm_version": _ppm_version(),
+    }
+
+
+def _next_number(environment: Environment) -> int:
+    try:
+        current = environment.current_number()
+    except EnvironmentStateError:
+        current = 0
+    return max(current, 0, *environment.stored_numbers()) + 1
+
+
+def _remove_leftovers(environment: Environment) -> None:
+    for path in environment.path.glob(f"{_STAGING}*"):
+        shutil.rmtree(path)
+    for path in environment.path.glob(f"{PARTIAL}*"):
+        path.unlink()
+    try:
+        current = environment.current_number()
+    except EnvironmentStateError:
+        # Which deployments were in force is unknown, so none may be removed; the user has to choose one.
+        return
+    if current == 0:
+        # From now on a missing `current` means that it was lost, not that nothing was deployed yet.
+        _switch(environment, 0)
+    for number in environment.stored_numbers():
+        if number > current:
+            shutil.rmtree(environment.deployment_path(number))
+
+
+def _name_holder(path: Path, command: str) -> None:
+    path.write_text(json.dumps({"pid": os.getpid(), "command": command, "since": _now()}), encoding="utf-8")
+
+
+def _busy(environment: Environment, timeout: float) -> EnvironmentStateError:
+    try:
+        holder = json.loads((environment.path / _HOLDER).read_text(encoding="utf-8"))
+        who = f"process {holder['pid']} (`{holder['command']}`, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"
+    return EnvironmentStateError(
+        f"is being changed by {who}; waited {timeout:g} s",
+        context=environment.label,
+        hint="wait until it has ended, then run this again",
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # A container may run under a number that no account has.
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+def _ppm_version() -> str:
+    try:
+        return version("policy-patch-manager")
+    except PackageNotFoundError:
+        return "unknown"

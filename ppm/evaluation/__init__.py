@@ -1,0 +1,1 @@
+"""Suites, judges, generation and statistics: what a configuration does on a suite's prompts."""

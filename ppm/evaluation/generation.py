@@ -1,0 +1,200 @@
+"""Generation with common random numbers: a completion depends on nothing but (weights, prefix, suite, prompt, sample).
+
+Sampling is Gumbel-max: argmax of log-probability plus noise, and the noise is a hash of (suite digest, prompt
+id, sample, position, vocabulary entry). So results do not change with batch size, padding or order, and two
+prefixes answer the same prompt with the same luck (Maddison et al. 2014 for Gumbel-max).
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ppm.errors import ModelError
+from ppm.jsonl import Text
+from ppm.manifest import Decoding
+from ppm.prefix.model import backbone_of
+
+__all__ = ["Request", "encode", "generate", "noise_key", "sum_log_probabilities"]
+
+Progress = Callable[[int, int], None]
+"""Called with how many are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to make: a row of the bank, the prompt's token ids, how to decode, and the key of its noise."""
+
+    row: int
+    ids: tuple[int, ...]
+    decoding: Decoding
+    key: int
+
+
+def noise_key(suite_digest: str, prompt_id: str, sample: int, seed: int) -> int:
+    """The 64-bit key of one completion's noise."""
+    text = f"{suite_digest}\0{prompt_id}\0{sample}\0{seed}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
+
+
+def encode(tokenizer: Any, text: Text) -> tuple[int, ...]:
+    """The token ids of a plain prompt, or of a chat with its generation prompt.
+
+    Raises ModelError when the base has no chat template, or the prompt comes out empty.
+    """
+    if isinstance(text, str):
+        ids = tokenizer(text).input_ids
+    else:
+        if not getattr(tokenizer, "chat_template", None):
+            raise ModelError("has no chat template", context="the base model", hint="use plain prompts for this base")
+        messages = [{"role": role, "content": content} for role, content in text]
+        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        ids = tokenizer(rendered, add_special_tokens=False).input_ids
+    if not ids:
+        raise ModelError(
+            "a prompt comes out without any token",
+            hint="the model has no beginning-of-sequence token; give a longer prompt",
+        )
+    return tuple(ids)
+
+
+_MIX = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # splitmix64's constants, signed
+
+
+def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
+    """Logical right shift of int64."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _hash(x: torch.Tensor) -> torch.Tensor:
+    """splitmix64's finaliser (Steele et al. 2014) on int64, which wraps around."""
+    x = x + _MIX[0]
+    x = (x ^ _shift(x, 30)) * _MIX[1]
+    x = (x ^ _shift(x, 27)) * _MIX[2]
+    return x ^ _shift(x, 31)
+
+
+def _gumbel(keys: torch.Tensor, positions: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Standard Gumbel noise (B, V), float64, for keys (B,) and positions (B,)."""
+    entries = torch.arange(vocabulary, device=keys.device)
+    bits = _hash(_hash(keys + _hash(positions))[:, None] + _hash(entries))
+    uniform = (_shift(bits, 12).double() + 0.5) / 2.0**52
+    return -torch.log(-torch.log(uniform))
+
+
+def _warp(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (B, V), float64, after temperature and nucleus filtering (Holtzman et al. 2020)."""
+    scores = torch.log_softmax(logits.double() / temperature[:, None], dim=-1)
+    if bool((top_p < 1).any()):
+        ordered, order = scores.sort(dim=-1, descending=True)
+        probabilities = ordered.exp()
+        outside = probabilities.cumsum(-1) - probabilities >= top_p[:, None]
+        scores = scores.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), float("-inf"))
+    return scores
+
+
+def _last_logits(model: Any) -> dict[str, int]:
+    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+
+
+def generate(
+    model: Any,
+    tokenizer: Any,
+    requests: Sequence[Request],
+    *,
+    batch_size: int = 128,
+    progress: Progress = lambda done, total: None,
+) -> list[tuple[int, ...]]:
+    """The generated token ids of each request, without the end-of-sequence token.
+
+    `model` is one that `ppm.prefix.model.attach` returned; requests of different rows share batches.
+    """
+    order = sorted(range(len(requests)), key=lambda i: (len(requests[i].ids), i))
+    results: list[tuple[int, ...]] = [()] * len(requests)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        for index, ids in zip(chosen, _batch(model, tokenizer, [requests[i] for i in chosen]), strict=True):
+            results[index] = ids
+        progress(min(start + batch_size, len(order)), len(order))
+    return results
+
+
+def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
+    declared = model.generation_config.eos_token_id if model.generation_config is not None else None
+    tokens = declared if isinstance(declared, list) else [declared]
+    return {token for token in (*tokens, tokenizer.eos_token_id) if token is not None}
+
+
+@torch.inference_mode()
+def _batch(model: Any, tokenizer: Any, requests: list[Request]) -> list[tuple[int, ...]]:
+    device = model.device
+    size, width = len(requests), max(len(r.ids) for r in requests)
+    ids = torch.zeros(size, width, dtype=torch.long)
+    mask = torch.zeros(size, width, dtype=torch.long)
+    for i, request in enumerate(requests):
+        ids[i, width - len(request.ids) :] = torch.tensor(request.ids)
+        mask[i, width - len(request.ids) :] = 1
+    ids, mask = ids.to(device), mask.to(device)
+    stops = torch.tensor(sorted(_stop_tokens(model, tokenizer)), device=device)
+    keys = torch.tensor([r.key for r in requests], device=device)
+    temperature = torch.tensor([r.decoding.temperature for r in requests], device=device, dtype=torch.double)
+    top_p = torch.tensor([r.decoding.top_p for r in requests], device=device, dtype=torch.double)
+    limits = torch.tensor([r.decoding.max_new_tokens for r in requests], device=device)
+    made: list[list[int]] = [[] for _ in requests]
+    alive = torch.arange(size, device=device)  # the request that each remaining row of the batch is for
+    last = _last_logits(model)
+    with backbone_of(model).select([r.row for r in requests]):
+        output = model(input_ids=ids, attention_mask=mask, use_cache=True, **last)
+    for step in range(int(limits.max())):
+        logits = output.logits[:, -1]
+        sampled = temperature[alive] > 0
+        scores = _warp(logits, temperature[alive].where(sampled, 1.0), top_p[alive])
+        if bool(sampled.any()):
+            noise = _gumbel(keys[alive], torch.full_like(alive, step), logits.shape[-1])
+            scores = scores + noise * sampled[:, None]
+        tokens = scores.argmax(-1)
+        stopped = torch.isin(tokens, stops)
+        for request, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
+            if not stop:
+                made[request].append(token)
+        going = ~stopped & (step + 1 < limits[alive])
+        if not bool(going.any()):
+            break
+        cache = output.past_key_values
+        if not bool(going.all()):
+            kept = going.nonzero()[:, 0]
+            alive, tokens, mask = alive[kept], tokens[kept], mask[kept]
+            cache.batch_select_indices(kept)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        output = model(input_ids=tokens[:, None], attention_mask=mask, past_key_values=cache, use_cache=True, **last)
+    return [tuple(ids) for ids in made]
+
+
+@torch.inference_mode()
+def sum_log_probabilities(
+    model: Any,
+    rows: Sequence[int],
+    contexts: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 64,
+) -> list[float]:
+    """The log-probability, in nats, of each target after its context, on the given row of the bank."""
+    order = sorted(range(len(rows)), key=lambda i: len(contexts[i]) + len(targets[i]))
+    results = [0.0] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        full = [[*contexts[i], *targets[i]] for i in chosen]
+        width = max(map(len, full))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in full], device=model.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in full], device=model.device)
+        with backbone_of(model).select([rows[i] for i in chosen]):
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        scores = torch.log_softmax(logits[:, :-1].double(), dim=-1).gather(-1, ids[:, 1:, None])[..., 0]  # (B, T - 1)
+        for line, index in enumerate(chosen):
+            begin = len(contexts[index])
+            results[index] = float(scores[line, begin - 1 : begin - 1 + len(targets[index])].sum())
+    return results

@@ -1,0 +1,135 @@
+"""Intervals for paired failure rates. Every bound is one-sided at the alpha it is given.
+
+Knows nothing of models and suites: counts and per-prompt differences go in, bounds come out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+from scipy.optimize import brentq
+from scipy.stats import beta, norm, t
+
+__all__ = [
+    "Interval",
+    "clustered_interval",
+    "exact_upper",
+    "paired_interval",
+    "paired_score_interval",
+    "power",
+    "prompts_for_power",
+    "prompts_needed",
+    "rate_interval",
+]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with a lower and an upper bound, each one-sided at alpha."""
+
+    value: float
+    low: float
+    high: float
+
+
+def _score(difference: float, b: int, c: int, n: int) -> float:
+    """Tango's score statistic for paired proportions (Tango 1998, Statistics in Medicine 17:891, eq. 12)."""
+    a_ = 2.0 * n
+    b_ = -b - c + (2 * n - b + c) * difference
+    c_ = -c * difference * (1 - difference)
+    q = (math.sqrt(max(b_ * b_ - 4 * a_ * c_, 0.0)) - b_) / (2 * a_)
+    variance = n * (2 * q + difference * (1 - difference))
+    gap = b - c - n * difference
+    if variance <= 0:
+        return 0.0 if gap == 0 else math.copysign(math.inf, gap)
+    return gap / math.sqrt(variance)
+
+
+def paired_score_interval(b: int, c: int, n: int, alpha: float) -> Interval:
+    """The score interval of a difference of paired proportions (b - c) / n.
+
+    b: prompts where only the first fails, c: where only the second does, n: all prompts.
+    """
+    if not 0 <= b + c <= n or n < 1:
+        raise ValueError(f"b + c = {b + c} of {n} prompts")
+    z = float(norm.isf(alpha))
+    value = (b - c) / n
+    edge = 1 - 1e-12
+    low = high = value
+    if _score(-edge, b, c, n) > z:
+        low = brentq(lambda d: _score(d, b, c, n) - z, -edge, value, xtol=1e-10) if value > -edge else -1.0
+    else:
+        low = -1.0
+    if _score(edge, b, c, n) < -z:
+        high = brentq(lambda d: _score(d, b, c, n) + z, value, edge, xtol=1e-10) if value < edge else 1.0
+    else:
+        high = 1.0
+    return Interval(value, float(low), float(high))
+
+
+def clustered_interval(differences: Sequence[float] | numpy.ndarray, alpha: float) -> Interval:
+    """Student's interval of the mean of per-prompt values; its half-width is never below z^2 / (n + z^2).
+
+    The floor keeps a sample without any variation from claiming certainty.
+    """
+    values = numpy.asarray(differences, dtype=float)
+    n = len(values)
+    mean = float(values.mean())
+    z2 = float(norm.isf(alpha)) ** 2
+    half = z2 / (n + z2)
+    if n > 1:
+        half = max(half, float(t.isf(alpha, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n))
+    else:
+        half = 1.0
+    return Interval(mean, mean - half, mean + half)
+
+
+def _is_binary(values: numpy.ndarray) -> bool:
+    return bool(numpy.isin(values, (0.0, 1.0)).all())
+
+
+def paired_interval(first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+    """The interval of mean(first) - mean(second), prompt by prompt; values are failure rates of one prompt each."""
+    x, y = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
+    if x.shape != y.shape:
+        raise ValueError("paired values must come from the same prompts")
+    if _is_binary(x) and _is_binary(y):
+        return paired_score_interval(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum()), len(x), alpha)
+    return clustered_interval(x - y, alpha)
+
+
+def exact_upper(failures: int, n: int, alpha: float) -> float:
+    """The exact (Clopper-Pearson) upper bound of a rate."""
+    return 1.0 if failures >= n else float(beta.isf(alpha, failures + 1, n - failures))
+
+
+def rate_interval(values: Sequence[float], alpha: float) -> Interval:
+    """The interval of one failure rate: exact for one sample a prompt, clustered by prompt for more."""
+    x = numpy.asarray(values, dtype=float)
+    if not _is_binary(x):
+        found = clustered_interval(x, alpha)
+        return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
+    n, k = len(x), int(x.sum())
+    low = 0.0 if k == 0 else float(beta.ppf(alpha, k, n - k + 1))
+    return Interval(k / n, low, exact_upper(k, n, alpha))
+
+
+def prompts_needed(interval: Interval, n: int, margin: float) -> int | None:
+    """About how many prompts bring the bound to the margin if the estimate stays; None when none will."""
+    room = margin - interval.value
+    if room <= 0:
+        return None
+    half = interval.high - interval.value
+    return max(n + 1, math.ceil(n * (half / room) ** 2)) if half > room else n
+
+
+def power(n: int, margin: float, discordance: float, alpha: float = 0.05) -> float:
+    """The chance of showing non-inferiority when there is no difference, with discordant pairs at this rate."""
+    spread = math.sqrt(discordance / n)
+    return float(norm.cdf(margin / spread - norm.isf(alpha))) if spread > 0 else 1.0
+
+
+def prompts_for_power(margin: float, discordance: float, alpha: float = 0.05, wanted: float = 0.9) -> int:
+    """How many prompts `power` needs to reach `wanted`."""
+    return math.ceil(discordance * (float(norm.isf(alpha) + norm.ppf(wanted)) / margin) ** 2)

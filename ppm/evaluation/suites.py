@@ -1,0 +1,88 @@
+"""Suites ready to run: a suite's settings with its prompts, its judge and the digest that results are kept by."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppm.base import read_base_suites
+from ppm.document import to_table
+from ppm.errors import ManifestError
+from ppm.evaluation.judges import JUDGES, Scorer, make_judge
+from ppm.jsonl import Prompt, read_prompts
+from ppm.manifest import Suite, canonical_digest, judge_files
+from ppm.package import Package, sha256
+
+__all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites"]
+
+
+@dataclass(frozen=True)
+class LoadedSuite:
+    """A suite with what it needs to run. `owner` is the patch it came with; None for a suite of the base's."""
+
+    label: str
+    suite: Suite
+    owner: str | None
+    prompts: tuple[Prompt, ...]
+    scorer: Scorer
+    digest: str
+
+
+def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None) -> LoadedSuite:
+    """Read a suite's prompts and make its judge. Raises ManifestError."""
+    prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
+    scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}")
+    if suite.judge.name == "exact-match":
+        lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
+        if lacking is not None:
+            raise ManifestError(
+                f"the prompt {lacking!r} has no 'expected'",
+                context=f"{origin}, {suite.prompts}",
+                hint="exact-match needs it",
+            )
+    # What a completion and its verdict depend on; margins and limits are not part of it.
+    identity = {
+        "prompts": sha256(files[suite.prompts]),
+        "judge": to_table(suite.judge),
+        "judge_version": JUDGES[suite.judge.name].version,
+        "judge_files": {key: sha256(files[path]) for key, path in judge_files(suite.judge).items() if path in files},
+        "metric": suite.metric,
+        "goal": suite.goal,
+        "samples": suite.samples,
+        "decoding": to_table(suite.decoding),
+    }
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity))
+
+
+def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:
+    """All suites of some patches, each digest once; a name that two patches use is prefixed with the patch's."""
+    found: list[LoadedSuite] = []
+    for package in packages:
+        for suite in package.manifest.suites:
+            loaded = load_suite(suite, package.files, origin=package.manifest.pin, owner=package.manifest.name)
+            if loaded.digest not in {other.digest for other in found}:
+                found.append(loaded)
+    return _distinct(found)
+
+
+def _distinct(suites: list[LoadedSuite]) -> list[LoadedSuite]:
+    names = [suite.label for suite in suites]
+    return [
+        LoadedSuite(f"{s.owner}/{s.label}", s.suite, s.owner, s.prompts, s.scorer, s.digest)
+        if names.count(s.label) > 1
+        else s
+        for s in suites
+    ]
+
+
+def base_suites(folder: Path) -> list[LoadedSuite]:
+    """The utility suites that a base model's folder declares. Raises ManifestError."""
+    loaded = []
+    for suite in read_base_suites(folder):
+        files = {}
+        for path in (suite.prompts, *judge_files(suite.judge).values()):
+            try:
+                files[path] = (folder / path).read_bytes()
+            except OSError as error:
+                raise ManifestError(f"can't be read: {error.strerror}", context=str(folder / path)) from error
+        loaded.append(load_suite(suite, files, origin=str(folder), owner=None))
+    return loaded

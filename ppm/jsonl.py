@@ -1,0 +1,217 @@
+"""Data files: prompts, pairs and benign texts as JSON Lines in UTF-8.
+
+Errors name the file and the line. Fields that are not known are kept in `extra`.
+"""
+
+import json
+import math
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppm.errors import ManifestError
+
+__all__ = [
+    "Benign",
+    "Message",
+    "Pair",
+    "Prompt",
+    "Text",
+    "dump",
+    "find_overlap",
+    "normalised",
+    "read_benign",
+    "read_pairs",
+    "read_prompts",
+]
+
+Message = dict[str, str]
+Text = str | tuple[tuple[str, str], ...]
+"""A plain prompt, or the (role, content) messages of a chat."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt of a suite; `expected` and `group` are for the judges that need them."""
+
+    id: str
+    prompt: Text
+    expected: str | None = None
+    group: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt with the teacher's safe answer and the base's unsafe one."""
+
+    prompt: Text
+    chosen: str
+    rejected: str
+    chosen_score: float | None = None
+    rejected_score: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Benign:
+    """A prompt on which a patch must leave the base as it is."""
+
+    prompt: Text
+    completion: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+
+class _Line:
+    """One JSON object with the place it came from."""
+
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        self.values = dict(values)
+        self.where = where
+
+    def wrong(self, message: str, hint: str = "") -> ManifestError:
+        return ManifestError(message, context=self.where, hint=hint)
+
+    def string(self, key: str, *, required: bool = True) -> Any:
+        value = self.values.pop(key, None)
+        if value is None and not required:
+            return None
+        if value is None:
+            raise self.wrong(f"{key!r} is missing", f'every line needs "{key}"')
+        if not isinstance(value, str):
+            raise self.wrong(f"{key!r} must be a string, not {type(value).__name__}")
+        return value
+
+    def number(self, key: str) -> float | None:
+        value = self.values.pop(key, None)
+        if value is None:
+            return None
+        wrong = self.wrong(f"{key!r} must be a finite number")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise wrong
+        try:
+            number = float(value)
+        except OverflowError:
+            raise wrong from None
+        if not math.isfinite(number):
+            raise wrong
+        return number
+
+    def text(self) -> Text:
+        """`prompt`, or `messages`."""
+        if "messages" not in self.values:
+            return str(self.string("prompt"))
+        if "prompt" in self.values:
+            raise self.wrong("has both 'prompt' and 'messages'", "keep one of them")
+        messages = self.values.pop("messages")
+        if not isinstance(messages, list) or not messages:
+            raise self.wrong("'messages' must be a list of objects with 'role' and 'content'")
+        result = []
+        for message in messages:
+            pair = (message.get("role"), message.get("content")) if isinstance(message, dict) else (None, None)
+            if not isinstance(pair[0], str) or not isinstance(pair[1], str):
+                raise self.wrong("'messages' must be a list of objects with 'role' and 'content'")
+            result.append((pair[0], pair[1]))
+        return tuple(result)
+
+
+def _lines(data: bytes, origin: str) -> list[_Line]:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        lines_before = data.count(b"\n", 0, error.start)
+        raise ManifestError("is not UTF-8", context=f"{origin}, line {lines_before + 1}") from error
+    result = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{origin}, line {number}"
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            detail = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply or out of range"
+            raise ManifestError(
+                f"is not a JSON object: {detail}", context=where, hint="one JSON object a line, no line breaks inside"
+            ) from error
+        if not isinstance(values, dict):
+            raise ManifestError(f"is not a JSON object but {type(values).__name__}", context=where)
+        # JSON can spell half a character, which no encoder or tokenizer takes later.
+        if "\\ud" in line.lower() and not _is_text(values):
+            raise ManifestError("has half of a surrogate pair, which is no text", context=where)
+        result.append(_Line(values, where))
+    if not result:
+        raise ManifestError("holds no lines", context=origin)
+    return result
+
+
+def _is_text(values: dict[str, Any]) -> bool:
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:
+    """The prompts of a suite. Raises ManifestError; ids must be unique."""
+    seen: set[str] = set()
+    result = []
+    for line in _lines(data, origin):
+        identity = line.string("id")
+        if identity in seen:
+            raise line.wrong(f"the id {identity!r} occurs twice")
+        seen.add(identity)
+        text = line.text()
+        expected, group = line.string("expected", required=False), line.string("group", required=False)
+        result.append(Prompt(identity, text, expected, group, line.values))
+    return tuple(result)
+
+
+def read_pairs(data: bytes, origin: str) -> tuple[Pair, ...]:
+    """Training pairs. Raises ManifestError; chosen and rejected must differ."""
+    result = []
+    for line in _lines(data, origin):
+        text, chosen, rejected = line.text(), line.string("chosen"), line.string("rejected")
+        if chosen.strip() == rejected.strip():
+            raise line.wrong("chosen and rejected are the same text", "drop the pair: it teaches nothing")
+        scores = line.number("chosen_score"), line.number("rejected_score")
+        result.append(Pair(text, chosen, rejected, *scores, line.values))
+    return tuple(result)
+
+
+def read_benign(data: bytes, origin: str) -> tuple[Benign, ...]:
+    """Benign prompts, with or without completions. Raises ManifestError."""
+    result = []
+    for line in _lines(data, origin):
+        text, completion = line.text(), line.string("completion", required=False)
+        result.append(Benign(text, completion, line.values))
+    return tuple(result)
+
+
+def dump(rows: Iterable[Prompt | Pair | Benign]) -> bytes:
+    """JSON Lines of rows as the readers take them; fields that are None are left out."""
+    lines = []
+    for row in rows:
+        values: dict[str, Any] = {}
+        for key, value in vars(row).items():
+            if key == "extra":
+                values |= value
+            elif key == "prompt" and not isinstance(value, str):
+                values["messages"] = [{"role": role, "content": content} for role, content in value]
+            elif value is not None:
+                values[key] = value
+        lines.append(json.dumps(values, ensure_ascii=False))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def normalised(text: Text) -> str:
+    """What two prompts are compared by: case, width and white space make no difference."""
+    plain = text if isinstance(text, str) else "\n".join(content for _, content in text)
+    return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
+
+
+def find_overlap(suite: Sequence[Prompt], others: Iterable[Prompt | Pair | Benign]) -> Text | None:
+    """The first prompt of `others` that is also a prompt of `suite`, else None."""
+    known = {normalised(prompt.prompt) for prompt in suite}
+    return next((row.prompt for row in others if normalised(row.prompt) in known), None)

@@ -1,0 +1,106 @@
+"""Trains the lab's base model and its teacher from nothing and writes them as ordinary Hugging Face folders."""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+
+from ppm.lab import corpus
+
+__all__ = ["LAB_MODEL_STEPS", "build_tokenizer", "pretrain"]
+
+LAB_MODEL_STEPS = 1600
+BATCH_SIZE = 64
+POOL = 16
+LEARNING_RATE = 3e-3
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word or mark of the corpus, lower-cased; any other word is the unknown token."""
+    special = ["<pad>", "<s>", "</s>", corpus.UNKNOWN]
+    words = {word: index for index, word in enumerate([*special, *corpus.vocabulary()])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=corpus.UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", words["<s>"])]
+    )
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token=corpus.UNKNOWN,
+        model_max_length=512,
+    )
+
+
+def build_config(vocabulary: int) -> LlamaConfig:
+    """A Llama of about 0.9 M parameters."""
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def _batches(tokenizer: PreTrainedTokenizerFast, stream: Iterator[tuple[str, str]]) -> Iterator[torch.Tensor]:
+    """Batches of token ids (B, T); texts of like length stand together, which halves the padding."""
+    order = random.Random(0)
+    while True:
+        rows = [f"{prompt} {completion} </s>" for prompt, completion in islice(stream, BATCH_SIZE * POOL)]
+        rows.sort(key=lambda row: row.count(" "))
+        starts = list(range(0, len(rows), BATCH_SIZE))
+        order.shuffle(starts)
+        for start in starts:
+            batch = rows[start : start + BATCH_SIZE]
+            yield tokenizer(batch, padding=True, padding_side="right", return_tensors="pt").input_ids
+
+
+def pretrain(
+    folder: Path,
+    *,
+    seed: int = 0,
+    steps: int = LAB_MODEL_STEPS,
+    safe_share: float | None = None,
+    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> None:
+    """Train a lab model from nothing and save it, in bfloat16, with its tokenizer into `folder`.
+
+    `safe_share` makes it a teacher: completions in risk domains are then safe that often (see `corpus.texts`).
+    `progress` is called with the step, the number of steps and the loss in nats a token.
+    """
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    model = LlamaForCausalLM(build_config(len(tokenizer)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
+    batches = _batches(tokenizer, corpus.texts(seed, safe_share=safe_share))
+    for step in range(steps):
+        ids = next(batches)
+        labels = ids.masked_fill(ids == tokenizer.pad_token_id, -100)
+        loss = model(input_ids=ids, attention_mask=(labels != -100).long(), labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 20 == 0 or step == steps - 1:
+            progress(step + 1, steps, loss.item())
+    folder.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,224 @@
+"""ppm.lock and ppm.toml: the exact inputs of a deployment, and what a project asks for."""
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from ppm import document
+from ppm.errors import ManifestError
+from ppm.manifest import check_name
+
+__all__ = [
+    "LOCK_FILE",
+    "PROJECT_FILE",
+    "Gates",
+    "Lock",
+    "LockedBase",
+    "LockedComposition",
+    "LockedPackage",
+    "Project",
+]
+
+LOCK_FILE = "ppm.lock"
+PROJECT_FILE = "ppm.toml"
+SCHEMA = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
+
+
+def _check_sha256(value: str, key: str) -> None:
+    if not _SHA256.fullmatch(value):
+        raise ValueError(f"{key} must be 64 hexadecimal digits, not {value!r}")
+
+
+def _check_digest(value: str | None, key: str) -> None:
+    if value is not None and not _DIGEST.fullmatch(value):
+        raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
+
+
+@dataclass(frozen=True)
+class LockedBase:
+    """The base model that was locked for."""
+
+    model: str
+    fingerprint: str
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_digest(self.fingerprint, "fingerprint")
+
+
+@dataclass(frozen=True)
+class LockedPackage:
+    """One package file, pinned: `sha256` is of the file, `dependencies` are names of other locked packages."""
+
+    name: str
+    version: str
+    file: str
+    sha256: str
+    source: str
+    requested: bool = False
+    dependencies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", check_name(self.name))
+        try:
+            object.__setattr__(self, "version", str(Version(self.version)))
+        except InvalidVersion as error:
+            raise ValueError(f"version must be a PEP 440 version such as 1.2.0, not {self.version!r}") from error
+        if not _FILE_NAME.fullmatch(self.file):
+            raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
+        _check_sha256(self.sha256, "sha256")
+        object.__setattr__(self, "dependencies", tuple(sorted(map(check_name, self.dependencies))))
+
+    @property
+    def pin(self) -> str:
+        """`name==version`."""
+        return f"{self.name}=={self.version}"
+
+
+@dataclass(frozen=True)
+class LockedComposition:
+    """The composition made from the locked packages: SHA-256 of its package file, and of its audit."""
+
+    sha256: str
+    audit: str
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.sha256, "sha256")
+        _check_sha256(self.audit, "audit")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """One ppm.lock. Packages are kept in the order of their names: the same inputs give the same file."""
+
+    schema: int
+    base: LockedBase
+    requirements: tuple[str, ...] = ()
+    strategy: str | None = None
+    strategy_digest: str | None = None
+    packages: tuple[LockedPackage, ...] = ()
+    composition: LockedComposition | None = None
+
+    def __post_init__(self) -> None:
+        _check_digest(self.strategy_digest, "strategy_digest")
+        object.__setattr__(self, "packages", tuple(sorted(self.packages, key=lambda package: package.name)))
+        names = [package.name for package in self.packages]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} is locked twice")
+        for package in self.packages:
+            lacking = sorted(set(package.dependencies) - set(names))
+            if lacking:
+                raise ValueError(f"{package.name!r} depends on {lacking[0]!r}, which is not locked")
+
+    @staticmethod
+    def parse(data: bytes | str, origin: str) -> "Lock":
+        """A lock from TOML. Raises ManifestError."""
+        table = document.parse(data, origin)
+        schema = table.get("schema")
+        if schema != SCHEMA:
+            raise ManifestError(
+                f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
+                context=origin,
+                hint=f"this ppm reads schema = {SCHEMA}; `ppm lock` writes the file anew",
+            )
+        return document.read_table(Lock, table, origin)
+
+    @staticmethod
+    def read(path: Path) -> "Lock":
+        """A lock from a file. Raises ManifestError."""
+        try:
+            return Lock.parse(path.read_bytes(), str(path))
+        except OSError as error:
+            raise ManifestError(
+                f"can't be read: {error.strerror}", context=str(path), hint="`ppm lock` writes one"
+            ) from error
+
+    def render(self) -> str:
+        """The lock as TOML."""
+        return document.render(document.to_table(self))
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The deployer's policy: it overrides what packages declare."""
+
+    alpha: float = 0.05
+    max_margin: float | None = None
+    min_effect: float | None = None
+    min_prompts: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 0.5:
+            raise ValueError(f"alpha must be above 0 and at most 0.5, not {self.alpha}")
+        if self.max_margin is not None and not 0 < self.max_margin < 1:
+            raise ValueError(f"max_margin must be above 0 and below 1, not {self.max_margin}")
+        if self.min_effect is not None and not 0 <= self.min_effect <= 1:
+            raise ValueError(f"min_effect must be between 0 and 1, not {self.min_effect}")
+        if self.min_prompts is not None and self.min_prompts < 1:
+            raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
+
+
+@dataclass(frozen=True)
+class Project:
+    """One ppm.toml: the patches a project wants, on which base, from where, and under which policy."""
+
+    base: str | None = None
+    patches: tuple[str, ...] = ()
+    strategy: str | None = None
+    sources: tuple[str, ...] = ()
+    gates: Gates = field(default_factory=Gates)
+
+    def __post_init__(self) -> None:
+        for requirement in self.patches:
+            _check_requirement(requirement)
+        for key in ("base", "strategy"):
+            if getattr(self, key) == "":
+                raise ValueError(f"{key} must not be empty")
+        if "" in self.sources:
+            raise ValueError("sources must not hold an empty one")
+
+    @staticmethod
+    def locate(start: Path) -> Path | None:
+        """The nearest ppm.toml in `start` or a folder above it."""
+        start = start.absolute()
+        candidates = (folder / PROJECT_FILE for folder in (start, *start.parents))
+        return next((path for path in candidates if path.is_file()), None)
+
+    @staticmethod
+    def read(path: Path) -> "Project":
+        """A project from its file; folders that it names relative to that file come back absolute.
+
+        Raises ManifestError.
+        """
+        project = document.read_table(Project, document.read_file(path), str(path))
+        folder = path.absolute().parent
+        base = project.base
+        # A base may be a hub name as well as a folder, and the two look alike.
+        if base is not None and (folder / Path(base).expanduser()).is_dir():
+            base = str(folder / Path(base).expanduser())
+        sources = tuple(
+            source if "://" in source else str(folder / Path(source).expanduser()) for source in project.sources
+        )
+        return replace(project, base=base, sources=sources)
+
+    @staticmethod
+    def find(start: Path) -> "Project | None":
+        """The project that the folder `start` belongs to. Raises ManifestError when its file is malformed."""
+        path = Project.locate(start)
+        return Project.read(path) if path else None
+
+
+def _check_requirement(text: str) -> None:
+    if text.endswith(".ppm"):
+        return
+    try:
+        Requirement(text)
+    except InvalidRequirement as error:
+        raise ValueError(f"patches: {text!r} is not a requirement such as 'toxicity>=1,<2'") from error

@@ -1,0 +1,311 @@
+"""Package files: a patch as one file, written reproducibly and read as hostile input.
+
+A package file is a zip of `patch.toml`, `prefix.safetensors`, `suites/`, `replay.jsonl`, `retention.jsonl`
+and `RECORD`, which lists the SHA-256 and size of every other member.
+"""
+
+import hashlib
+import io
+import math
+import re
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import safetensors
+
+from ppm.errors import IntegrityError, ManifestError, PackageError
+from ppm.jsonl import Benign, Pair, Prompt, find_overlap, read_benign, read_pairs, read_prompts
+from ppm.manifest import Manifest, Suite, base_tag
+
+__all__ = [
+    "MAX_PACKAGE_BYTES",
+    "SUFFIX",
+    "Package",
+    "file_name",
+    "parse_file_name",
+    "read_metadata",
+    "read_package",
+    "sha256",
+    "write_package",
+]
+
+MAX_PACKAGE_BYTES = 64 * 2**20
+MAX_MEMBERS = 2_000
+SUFFIX = ".ppm"
+_MANIFEST, _PREFIX, _RECORD = "patch.toml", "prefix.safetensors", "RECORD"
+_MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}")
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+_END_OF_ZIP = struct.Struct("<4s4H2LH")
+_RECORD_LINE = re.compile(r"([^,\r\n]+),sha256:([0-9a-f]{64}),(\d{1,12})")
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Package:
+    """A patch in memory: its manifest, its prefix as safetensors bytes, its data files by path."""
+
+    manifest: Manifest
+    prefix: bytes
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the package file's bytes."""
+        return sha256(self.to_bytes())
+
+    @property
+    def file_name(self) -> str:
+        return file_name(self.manifest)
+
+    def to_bytes(self) -> bytes:
+        """The package file: the same content gives the same bytes."""
+        members = {_MANIFEST: self.manifest.render().encode(), _PREFIX: self.prefix, **dict(sorted(self.files.items()))}
+        record = "".join(f"{path},sha256:{sha256(data)},{len(data)}\n" for path, data in members.items())
+        buffer = io.BytesIO()
+        # Stored, not deflated: compressed bytes differ between versions of zlib.
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for path, data in (*members.items(), (_RECORD, record.encode())):
+                info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
+                info.external_attr = 0o644 << 16
+                info.create_system = 3
+                archive.writestr(info, data)
+        return buffer.getvalue()
+
+    def prompts(self, suite: Suite) -> tuple[Prompt, ...]:
+        """The prompts of one of the manifest's suites."""
+        return read_prompts(self.files[suite.prompts], f"{self.manifest.pin}, {suite.prompts}")
+
+    @property
+    def replay(self) -> tuple[Pair, ...]:
+        """The packaged pairs; empty when the patch has none."""
+        path = self.manifest.replay.pairs if self.manifest.replay else None
+        return read_pairs(self.files[path], f"{self.manifest.pin}, {path}") if path else ()
+
+    @property
+    def retention(self) -> tuple[Benign, ...]:
+        """The packaged benign prompts; empty when the patch has none."""
+        path = self.manifest.retention.prompts if self.manifest.retention else None
+        return read_benign(self.files[path], f"{self.manifest.pin}, {path}") if path else ()
+
+
+def _tag(manifest: Manifest) -> str:
+    if manifest.base.fingerprint is None:
+        raise PackageError(
+            "has no fingerprint of its base model",
+            context=manifest.pin,
+            hint="`ppm build` writes it; package what it built",
+        )
+    return base_tag(manifest.base.model, manifest.base.fingerprint)
+
+
+def file_name(manifest: Manifest) -> str:
+    """`NAME-VERSION-BASETAG.ppm`, with '-' inside a part written '_'."""
+    parts = (manifest.name, manifest.version, _tag(manifest))
+    return "-".join(part.replace("-", "_") for part in parts) + SUFFIX
+
+
+def parse_file_name(name: str) -> tuple[str, str, str] | None:
+    """(name, version, base tag) of a package file's name; None when it is not one."""
+    parts = name.removesuffix(SUFFIX).split("-")
+    if not name.endswith(SUFFIX) or len(parts) != 3 or not all(parts):
+        return None
+    return parts[0].replace("_", "-"), parts[1], parts[2].replace("_", "-")
+
+
+def write_package(package: Package, folder: Path) -> Path:
+    """Write the package file into `folder`, whole or not at all, and return its path."""
+    _check(package, package.manifest.pin)
+    target = folder / package.file_name
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(package.to_bytes())
+        partial.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise PackageError(
+            f"can't be written: {error.strerror}",
+            context=str(target),
+            hint="check the disk's free space and the folder's rights",
+        ) from error
+    return target
+
+
+def read_package(source: Path | bytes, *, origin: str = "", expected_sha256: str | None = None) -> Package:
+    """Read and check a package file.
+
+    Raises IntegrityError when its bytes are not what they should be, or are hostile; ManifestError when the
+    manifest or a data file is malformed; PackageError when the file can't be read.
+    """
+    origin = origin or (str(source) if isinstance(source, Path) else "the package file")
+    data = _read_bounded(source, origin) if isinstance(source, Path) else source
+    if expected_sha256 is not None and sha256(data) != expected_sha256:
+        raise IntegrityError(
+            f"has SHA-256 {sha256(data)[:12]}..., not {expected_sha256[:12]}... as pinned",
+            context=origin,
+            hint="the file was changed or damaged; fetch it again, and don't use it if it stays so",
+        )
+    members = _unpack(data, origin)
+    _check_record(members, origin)
+    manifest = Manifest.parse(members[_MANIFEST], f"{origin}, {_MANIFEST}")
+    files = {path: content for path, content in members.items() if path not in (_MANIFEST, _PREFIX, _RECORD)}
+    package = Package(manifest, members[_PREFIX], files)
+    _check(package, origin)
+    package.__dict__["sha256"] = sha256(data)
+    return package
+
+
+def read_metadata(path: Path) -> tuple[Manifest, str]:
+    """The manifest and the file's SHA-256, without unpacking or checking the rest; `read_package` does that.
+
+    Raises IntegrityError when the zip or its manifest is damaged or hostile, ManifestError when the manifest
+    is malformed, PackageError when the file can't be read.
+    """
+    origin = str(path)
+    data = _read_bounded(path, origin)
+    content = _unpack(data, origin, only=_MANIFEST)[_MANIFEST]
+    return Manifest.parse(content, f"{origin}, {_MANIFEST}"), sha256(data)
+
+
+def _read_bounded(path: Path, origin: str) -> bytes:
+    try:
+        if not path.is_file():
+            reason = "is not a file" if path.exists() else "does not exist"
+            raise PackageError(reason, context=origin, hint="give the path of a .ppm file")
+        with path.open("rb") as stream:
+            data = stream.read(MAX_PACKAGE_BYTES + 1)
+    except OSError as error:
+        raise PackageError(f"can't be read: {error.strerror}", context=origin) from error
+    if len(data) > MAX_PACKAGE_BYTES:
+        raise IntegrityError(f"is larger than {MAX_PACKAGE_BYTES:,} bytes", context=origin)
+    return data
+
+
+def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, bytes]:
+    """The members of the zip in memory, or `only` one of them; nothing is trusted and nothing written."""
+
+    def hostile(message: str) -> IntegrityError:
+        return IntegrityError(message, context=origin, hint="don't use this file; fetch it again from its vendor")
+
+    # zipfile reads the whole list of members before they can be counted, at some 500 bytes of memory each,
+    # so its length is bounded first, in the one form of a zip's end that `to_bytes` writes.
+    end = data[-_END_OF_ZIP.size :]
+    if not end.startswith(b"PK\5\6") or len(end) < _END_OF_ZIP.size or end[-2:] != b"\0\0":
+        raise IntegrityError("is not a whole package file", context=origin, hint="it may be truncated; fetch it again")
+    if _END_OF_ZIP.unpack(end)[5] > MAX_MEMBERS * 1024 or data[-_END_OF_ZIP.size - 20 :].startswith(b"PK\6\7"):
+        raise hostile(f"has more than {MAX_MEMBERS:,} members")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MAX_MEMBERS:
+                raise hostile(f"has {len(entries):,} members; at most {MAX_MEMBERS:,} are read")
+            if sum(entry.file_size for entry in entries) > MAX_PACKAGE_BYTES:
+                raise hostile(f"unpacks to more than {MAX_PACKAGE_BYTES:,} bytes")
+            members: dict[str, bytes] = {}
+            folded: set[str] = set()
+            for entry in entries:
+                name = entry.orig_filename
+                parts = name.split("/")
+                if not _MEMBER.fullmatch(name) or any(_RESERVED.fullmatch(p) or p.endswith(".") for p in parts):
+                    raise hostile(f"has a member with an unsafe path: {name[:80]!r}")
+                if name not in _KNOWN and not name.startswith("suites/") and not name.endswith(".jsonl"):
+                    raise hostile(f"has an unexpected member: {name!r}")
+                if unicodedata.normalize("NFC", name).casefold() in folded:
+                    raise hostile(f"has two members called {name!r}")
+                folded.add(name.casefold())
+                if (entry.external_attr >> 16) & 0o170000 not in (0, 0o100000) or entry.flag_bits & 0x1:
+                    raise hostile(f"has a member that is not a plain file: {name!r}")
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise hostile(f"has a member packed in an unknown way: {name!r}")
+                if only is not None and name != only:
+                    continue
+                with archive.open(entry) as stream:
+                    content = stream.read(entry.file_size + 1)
+                if len(content) != entry.file_size:
+                    raise hostile(f"declares a wrong size for {name!r}")
+                members[name] = content
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, NotImplementedError) as error:
+        raise IntegrityError(
+            f"is not a whole package file ({error})", context=origin, hint="it may be truncated; fetch it again"
+        ) from error
+    except (RuntimeError, OverflowError, IndexError, KeyError, LookupError) as error:
+        raise hostile(f"is not a well-formed zip ({error})") from error
+    missing = [name for name in (_KNOWN if only is None else (only,)) if name not in members]
+    if missing:
+        raise hostile(f"lacks {', '.join(missing)}")
+    return members
+
+
+_KNOWN = (_MANIFEST, _PREFIX, _RECORD)
+
+
+def _check_record(members: Mapping[str, bytes], origin: str) -> None:
+    hint = "the file was changed after it was built; fetch it again, and don't use it if it stays so"
+    listed: dict[str, tuple[str, int]] = {}
+    try:
+        lines = members[_RECORD].decode("ascii").splitlines()
+    except UnicodeDecodeError as error:
+        raise IntegrityError("has a RECORD that is not ASCII", context=origin, hint=hint) from error
+    for line in lines:
+        match = _RECORD_LINE.fullmatch(line)
+        if not match or match[1] in listed:
+            raise IntegrityError(f"has a RECORD with a bad line: {line[:80]!r}", context=origin, hint=hint)
+        listed[match[1]] = (match[2], int(match[3]))
+    if set(listed) != set(members) - {_RECORD}:
+        odd = sorted(set(listed) ^ (set(members) - {_RECORD}))
+        raise IntegrityError(f"and its RECORD disagree about {', '.join(odd[:3])}", context=origin, hint=hint)
+    for path, (digest, size) in listed.items():
+        if len(members[path]) != size or sha256(members[path]) != digest:
+            raise IntegrityError(f"holds a {path} other than its RECORD says", context=origin, hint=hint)
+
+
+def _check(package: Package, origin: str) -> None:
+    """What reading and writing both insist on: the prefix fits the manifest, and the data files are well-formed."""
+    manifest = package.manifest
+    _check_prefix(package.prefix, manifest.prefix.virtual_tokens, origin)
+    _tag(manifest)
+    needed = {file.path for file in manifest.without_training().data_files()}
+    lacking = sorted(needed - set(package.files))
+    if lacking:
+        raise IntegrityError(f"lacks {lacking[0]}, which its manifest names", context=origin)
+    training: list[Pair | Benign] = [*package.replay, *package.retention]
+    for suite in manifest.suites:
+        leaked = find_overlap(package.prompts(suite), training)
+        if leaked is not None:
+            raise ManifestError(
+                f"the suite {suite.name!r} has a prompt that is also trained on: {str(leaked)[:80]!r}",
+                context=origin,
+                hint="suite prompts must not occur in replay, retention or training data",
+            )
+
+
+def _check_prefix(data: bytes, virtual_tokens: int, origin: str) -> None:
+    try:
+        tensors = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+    except (safetensors.SafetensorError, ValueError, OverflowError) as error:
+        raise IntegrityError(f"has a damaged {_PREFIX} ({error})", context=origin) from error
+    if [name for name, _ in tensors] != ["prefix"]:
+        raise IntegrityError(f"must hold one tensor called 'prefix' in {_PREFIX}", context=origin)
+    info = tensors[0][1]
+    shape = info["shape"]
+    if info["dtype"] != "F32" or len(shape) != 2 or shape[0] != virtual_tokens or not 1 <= shape[1] <= 2**17:
+        raise IntegrityError(
+            f"has a prefix of {info['dtype']} {shape}; its manifest says {virtual_tokens} virtual tokens in F32",
+            context=origin,
+        )
+    # An exponent of all ones is an infinity or no number at all.
+    raw = memoryview(bytes(info["data"])).cast("f")
+    if not all(map(math.isfinite, raw)):
+        raise IntegrityError("has a prefix with values that are not finite numbers", context=origin)

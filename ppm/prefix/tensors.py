@@ -1,0 +1,61 @@
+"""Prefixes as tensors: to and from safetensors bytes, and initialised from a text."""
+
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from ppm.errors import ModelError, TrainingError
+from ppm.manifest import Manifest
+from ppm.package import Package
+
+__all__ = ["check_width", "from_bytes", "init_from_text", "of_package", "to_bytes"]
+
+
+def from_bytes(data: bytes) -> torch.Tensor:
+    """The prefix (virtual_tokens, hidden_size), float32, of a `prefix.safetensors` that `read_package` has checked."""
+    return load(data)["prefix"]
+
+
+def to_bytes(prefix: torch.Tensor) -> bytes:
+    """`prefix.safetensors` for a prefix (virtual_tokens, hidden_size). Raises TrainingError when it is not finite."""
+    if prefix.ndim != 2 or not torch.isfinite(prefix).all():
+        raise TrainingError(
+            "the prefix holds values that are not finite numbers", hint="a lower learning rate usually helps"
+        )
+    return save({"prefix": prefix.detach().to("cpu", torch.float32).contiguous()})
+
+
+def of_package(package: Package, model: Any) -> torch.Tensor:
+    """A package's prefix. Raises ModelError when its width is not the model's."""
+    prefix = from_bytes(package.prefix)
+    check_width(prefix, model, package.manifest)
+    return prefix
+
+
+def check_width(prefix: torch.Tensor, model: Any, manifest: Manifest) -> None:
+    """Raises ModelError when a prefix is not as wide as the model's embeddings."""
+    width = model.get_input_embeddings().embedding_dim
+    if prefix.shape[1] != width:
+        raise ModelError(
+            f"the prefix is {prefix.shape[1]} wide and the base model's embeddings {width}",
+            context=manifest.pin,
+            hint="the patch was made for another base model",
+        )
+
+
+def init_from_text(model: Any, tokenizer: Any, text: str, virtual_tokens: int, *, seed: int = 0) -> torch.Tensor:
+    """A prefix (virtual_tokens, hidden_size) that holds the embeddings of a text, repeated or cut to length.
+
+    Without a text, embeddings of vocabulary entries drawn at random (Lester et al. 2021, section 3.1).
+    """
+    embeddings = model.get_input_embeddings()
+    ids = tokenizer(text, add_special_tokens=False).input_ids if text else []
+    if ids:
+        chosen = torch.tensor([ids[i % len(ids)] for i in range(virtual_tokens)])
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randint(embeddings.num_embeddings, (virtual_tokens,), generator=generator)
+    with torch.no_grad():
+        prefix: torch.Tensor = embeddings(chosen.to(embeddings.weight.device)).float().clone()
+    return prefix

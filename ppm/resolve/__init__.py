@@ -1,0 +1,9 @@
+"""Requirements -> a pinned set of patches, or an explanation that a person can act on.
+
+Knows nothing of where candidates come from or what is done with the pins.
+"""
+
+from ppm.resolve.engine import Pin, Resolution, resolve
+from ppm.resolve.requirement import Requirement, parse_requirement
+
+__all__ = ["Pin", "Requirement", "Resolution", "parse_requirement", "resolve"]

@@ -1,0 +1,293 @@
+"""Why no set of patches fits, in plain English: from what the user typed down the chain, with a hint that works."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from packaging.specifiers import SpecifierSet
+
+from ppm.errors import did_you_mean
+from ppm.resolve.requirement import Requirement, parse_requirement, parse_specifier, phrase
+from ppm.resolve.solver import Asked, Clashes, Fact, Needs
+from ppm.resolve.universe import Universe, conflict, provided_names
+from ppm.sources.candidate import Candidate
+
+__all__ = ["Request", "explain"]
+
+MAX_VERSIONS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of whom; `attempt` says what a changed request would give, or None."""
+
+    requirements: tuple[Requirement, ...]
+    universe: Universe
+    base_name: str
+    problems: tuple[tuple[str, str], ...]
+    attempt: Callable[[Sequence[Requirement]], dict[str, Candidate] | None]
+
+
+def explain(facts: Sequence[Fact], request: Request) -> tuple[str, str]:
+    """(message, hint) for facts that contradict each other."""
+    story = _Story(facts, request)
+    return "\n".join(["no set of patches satisfies the request.", *story.sentences()]), _hint(story)
+
+
+class _Story:
+    """The facts by name, in the order of a walk from the request down the dependencies."""
+
+    def __init__(self, facts: Sequence[Fact], request: Request) -> None:
+        self.request = request
+        self.universe = request.universe
+        found = {id(fact.requirement) for fact in facts if isinstance(fact, Asked)}
+        self.asked = [requirement for requirement in request.requirements if id(requirement) in found]
+        self.needs = [fact for fact in facts if isinstance(fact, Needs)]
+        self.clashes = [fact for fact in facts if isinstance(fact, Clashes)]
+        self.names = self._walk()
+        self.demands = {name: self._demands(name) for name in self.names}
+
+    def _walk(self) -> list[str]:
+        names = dict.fromkeys(requirement.name for requirement in self.asked)
+        queue = list(names)
+        for name in queue:
+            stand_ins = sorted(self.universe.answers(name))
+            below = [fact.needed for fact in self.needs if fact.name == name]
+            for following in (*(s for s in stand_ins if self._speaks_of(s)), *sorted(below)):
+                if following not in names:
+                    names[following] = None
+                    queue.append(following)
+        return list(names)
+
+    def _speaks_of(self, name: str) -> bool:
+        return any(name == fact.name for fact in self.needs) or any(name in (f.name, f.other) for f in self.clashes)
+
+    def _demands(self, name: str) -> list[str]:
+        """The specifiers that the request and the dependencies of what it reaches put on a name."""
+        demands = [str(requirement.specifier) for requirement in self.asked if requirement.name == name]
+        for fact in self.needs:
+            if fact.needed == name and fact.name in self.names:
+                subjects = self.universe.select(fact.name, self.in_play(fact))
+                demands += [candidate.manifest.dependencies[name] for candidate in subjects]
+        return list(dict.fromkeys("" if demand == "*" else demand for demand in demands))
+
+    def clashed(self, name: str) -> bool:
+        """Whether some versions of a name, and not simply all, are ruled out by another patch."""
+        owners = (c for f in self.clashes if f.other == name for c in self.universe.select(f.name, f.mask))
+        tables = (table for c in owners for table in (c.manifest.conflicts, c.manifest.patch.replaces))
+        return any(table.get(name, "*") != "*" for table in tables)
+
+    def in_play(self, fact: Needs | Clashes) -> int:
+        """The versions that a fact is about, less those that the request itself shuts out."""
+        mask = fact.mask
+        for requirement in self.asked:
+            if requirement.name == fact.name:
+                mask &= self.universe.matching(fact.name, requirement.specifier)
+        return mask & self.universe.matching(fact.name, SpecifierSet()) or mask
+
+    def sentences(self) -> list[str]:
+        lines = [f"You asked for {_join([phrase(r.name, str(r.specifier)) for r in self.asked])}."]
+        for name in self.names:
+            lines += _existence(self, name)
+            lines += self._dependencies(name)
+            lines += self._clashes(name)
+        return list(dict.fromkeys(lines))
+
+    def _dependencies(self, name: str) -> list[str]:
+        by_need: dict[str, list[Candidate]] = {}
+        for fact in self.needs:
+            if fact.name == name:
+                for candidate in self.universe.select(name, self.in_play(fact)):
+                    text = phrase(fact.needed, candidate.manifest.dependencies[fact.needed])
+                    found = by_need.setdefault(text, [])
+                    if candidate not in found:
+                        found.append(candidate)
+        by_subject: dict[tuple[str, bool], list[str]] = {}
+        for text, subjects in by_need.items():
+            by_subject.setdefault(self._subject(name, subjects), []).append(text)
+        return [
+            f"{subject} {'needs' if singular else 'need'} {_join(texts)}."
+            for (subject, singular), texts in by_subject.items()
+        ]
+
+    def _clashes(self, name: str) -> list[str]:
+        by_reason: dict[str, list[Candidate]] = {}
+        for fact in self.clashes:
+            if fact.name == name:
+                for one in self.universe.select(name, self.in_play(fact)):
+                    for other in self.universe.select(fact.other, fact.other_mask):
+                        reason = conflict(one, other)
+                        if reason and one not in by_reason.setdefault(reason, []):
+                            by_reason[reason].append(one)
+        return [self._clash(name, subjects, reason) for reason, subjects in by_reason.items()]
+
+    def _clash(self, name: str, subjects: list[Candidate], reason: str) -> str:
+        subject, singular = self._subject(name, subjects)
+        if not singular:
+            reason = reason.replace("conflicts with", "conflict with", 1).replace("replaces", "replace", 1)
+        return f"{subject} {reason}."
+
+    def _subject(self, name: str, subjects: list[Candidate]) -> tuple[str, bool]:
+        """Versions of a patch as the subject of a sentence, and whether it is singular."""
+        subjects = sorted(subjects, key=lambda candidate: candidate.version)
+        everything = self.universe.select(name, self.universe.matching(name, SpecifierSet()))
+        if subjects == everything and len(subjects) > 1:
+            return f"Every version of {name} ({_versions(subjects)})", True
+        listed = any(self.demands[name]) or self.clashed(name)
+        only = ", the only version," if subjects == everything and not listed else ""
+        return f"{name} {_versions(subjects)}{only}", len(subjects) == 1
+
+
+def _existence(story: _Story, name: str) -> list[str]:
+    """What there is of a name, when that matters: it is asked for in certain versions, or hard to come by."""
+    universe, base = story.universe, story.request.base_name
+    versions = universe.versions(name)
+    lines = []
+    stand_ins = [option for option in universe.answers(name) if option != name] if story.demands[name] else []
+    if versions and all(story.demands[name]):
+        stand_ins = []
+    if versions and (stand_ins or any(story.demands[name]) or story.clashed(name)):
+        shown = universe.select(name, universe.matching(name, SpecifierSet())) or list(versions)
+        for specifier in filter(None, story.demands[name]):
+            if not universe.matching(name, parse_specifier(specifier)):
+                lines.append(f"No version of {name} for {base} fits {phrase(name, specifier)}.")
+        lines.append(f"{name} exists in version{'s' if len(shown) > 1 else ''} {_versions(shown)}.")
+    if stand_ins:
+        lines.append(f"{name} is provided by {_join(_provided_by(universe, name, stand_ins))}.")
+        if any(story.demands[name]) and not versions:
+            lines.append(f"A version of {name} can only be met by a patch of that name.")
+    lines += _unusable(story, name)
+    lines += [f"A file of {name} can't be used: {text}." for owner, text in story.request.problems if owner == name]
+    if not versions and not stand_ins and not lines:
+        lines.append(f"No source has a patch called {name}.")
+    return lines
+
+
+def _provided_by(universe: Universe, name: str, stand_ins: Iterable[str]) -> list[str]:
+    answers = universe.answers(name)
+    return [f"{option} {_versions(universe.select(option, answers[option]))}" for option in stand_ins]
+
+
+def _unusable(story: _Story, name: str) -> list[str]:
+    """Versions that exist and would be wanted, and what keeps them out."""
+    lines = []
+    for candidate in _shut_out(story, name):
+        lines.append(f"{name} {candidate.version} is a pre-release, and those are taken only when asked for.")
+    unmet = _unmet(story, name)
+    by_base: dict[str, list[Candidate]] = {}
+    for candidate in story.universe.for_another_base(name):
+        if any(specifier.contains(candidate.version, prereleases=True) for specifier in unmet):
+            by_base.setdefault(candidate.base_tag, []).append(candidate)
+    for base_tag, candidates in by_base.items():
+        exist = "exist" if len({candidate.version for candidate in candidates}) > 1 else "exists"
+        lines.append(f"{name} {_versions(candidates)} {exist}, but for another base model ({base_tag}).")
+    return lines
+
+
+def _unmet(story: _Story, name: str) -> list[SpecifierSet]:
+    """The demands on a name that no usable version fits."""
+    specifiers = [parse_specifier(demand) for demand in story.demands[name]]
+    virtual = bool(story.universe.answers(name))
+    return [s for s in specifiers if not story.universe.matching(name, s) and (str(s) or not virtual)]
+
+
+def _shut_out(story: _Story, name: str) -> list[Candidate]:
+    """The newest pre-release that some demand on a name fits and that is not taken, if any."""
+    universe = story.universe
+    wanted = [parse_specifier(demand) for demand in story.demands[name]]
+    taken = universe.matching(name, SpecifierSet())
+    early = [
+        candidate
+        for index, candidate in enumerate(universe.versions(name))
+        if not taken >> index & 1 and all(s.contains(candidate.version, prereleases=True) for s in wanted)
+    ]
+    return early[-1:]
+
+
+def _hint(story: _Story) -> str:
+    """What to do; whatever can be tried is tried first, so that following it works."""
+    for advise in (_correct_name, _accept_prerelease, _loosen, _find_missing, _leave_out):
+        hint = advise(story)
+        if hint:
+            return hint
+    involved = {fact.name for fact in story.needs} | {fact.name for fact in story.clashes}
+    names = _join(sorted(involved or story.names))
+    return f"no one change to the request is enough; ask the vendors of {names} for versions that fit together"
+
+
+def _known(story: _Story, name: str) -> bool:
+    return name in story.universe.everything or bool(story.universe.answers(name))
+
+
+def _correct_name(story: _Story) -> str:
+    for requirement in story.asked:
+        if not _known(story, requirement.name):
+            if any(name == requirement.name for name, _ in story.request.problems):
+                return f"replace the damaged file of {requirement.name}: fetch it again from its vendor"
+            otherwise = f"check the name, or add the source that has {requirement.name} with --find-links DIR"
+            return did_you_mean(requirement.name, story.universe.names(), otherwise)
+    return ""
+
+
+def _accept_prerelease(story: _Story) -> str:
+    for name in story.names:
+        for candidate in _shut_out(story, name):
+            wish = parse_requirement(candidate.pin)
+            kept = [r for r in story.request.requirements if r.name != name]
+            if story.request.attempt([*kept, wish]):
+                return f"to accept the pre-release, ask for {candidate.pin}"
+    return ""
+
+
+def _loosen(story: _Story) -> str:
+    for requirement in story.asked:
+        if str(requirement.specifier):
+            free = replace(requirement, specifier=SpecifierSet(), text=requirement.name)
+            solution = story.request.attempt([free if r is requirement else r for r in story.request.requirements])
+            if solution:
+                taken = solution.get(requirement.name)
+                stands_in = next((c for c in solution.values() if requirement.name in provided_names(c)), None)
+                result = taken or stands_in
+                gives = f", which gives {result.name} {result.version}" if result else ""
+                typed = phrase(requirement.name, str(requirement.specifier))
+                return f"ask for {requirement.name} instead of {typed}{gives}"
+    return ""
+
+
+def _find_missing(story: _Story) -> str:
+    for name in story.names:
+        if not _unmet(story, name) and story.universe.versions(name):
+            continue
+        others = story.universe.for_another_base(name)
+        if any(problem == name for problem, _ in story.request.problems):
+            return f"replace the damaged file of {name}: fetch it again from its vendor"
+        if not _known(story, name):
+            return f"add the source that has {name} with --find-links DIR"
+        if others and not story.universe.versions(name):
+            base = others[-1].manifest.base.model
+            wish = f"ask the vendor of {name} to build it for {story.request.base_name}"
+            return f"choose the base model with --base {base}, or {wish}"
+    return ""
+
+
+def _leave_out(story: _Story) -> str:
+    if len(story.request.requirements) < 2:
+        return ""
+    for requirement in reversed(story.asked):
+        kept = [r for r in story.request.requirements if r.name != requirement.name]
+        if kept and story.request.attempt(kept):
+            alone = [r for r in story.request.requirements if r.name == requirement.name]
+            apart = ", or install it into an environment of its own with --env NAME"
+            return f"leave out {requirement.name}{apart if story.request.attempt(alone) else ''}"
+    return ""
+
+
+def _versions(candidates: Sequence[Candidate]) -> str:
+    texts = list(dict.fromkeys(str(candidate.version) for candidate in candidates))
+    if len(texts) > MAX_VERSIONS_SHOWN:
+        kept = texts[1 - MAX_VERSIONS_SHOWN :]
+        texts = [f"{len(texts) - len(kept)} older ones", *kept]
+    return _join(texts)
+
+
+def _join(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,0 +1,53 @@
+"""What a user asks for: a name and the versions that will do."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from ppm.errors import RequestError
+from ppm.manifest import check_name
+
+__all__ = ["Requirement", "parse_requirement", "parse_specifier", "phrase"]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A normalised name and a PEP 440 specifier; `text` is how the user put it."""
+
+    name: str
+    specifier: SpecifierSet
+    text: str
+
+
+@lru_cache(maxsize=4096)
+def parse_specifier(text: str) -> SpecifierSet:
+    """A specifier as manifests hold it, where '*' is any version. Raises InvalidSpecifier."""
+    return SpecifierSet("" if text == "*" else text)
+
+
+def phrase(name: str, specifier: str) -> str:
+    """A name with the versions asked of it, as a user would type it: `name` alone for any version."""
+    if specifier in ("", "*"):
+        return name
+    # The text of a set of specifiers has no order of its own; a lower bound reads best first.
+    parts = sorted(specifier.split(","), key=lambda part: (not part.startswith((">", "~", "=")), part))
+    return name + ",".join(parts)
+
+
+def parse_requirement(text: str) -> Requirement:
+    """`toxicity`, `toxicity>=1,<2` or `toxicity==1.0.0`. Raises RequestError for anything else."""
+    # Imported here: it takes longer than everything else in this module.
+    from packaging.requirements import InvalidRequirement
+    from packaging.requirements import Requirement as Pep508
+
+    hint = "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+    try:
+        parsed = Pep508(text.strip())
+        name = check_name(parsed.name)
+    except (InvalidRequirement, InvalidSpecifier, ValueError) as error:
+        raise RequestError(f"{text!r} is not a requirement", hint=hint) from error
+    for part, found in (("extras", parsed.extras), ("a marker", parsed.marker), ("a URL", parsed.url)):
+        if found:
+            raise RequestError(f"{text!r} has {part}, which a patch does not have", hint=hint)
+    return Requirement(name, parsed.specifier, text.strip())

@@ -1,0 +1,295 @@
+"""SFT and DPO of a prefix with TRL's trainers, plus retention: KL(base || patched) on benign texts.
+
+DPO alone turns a small model into one that refuses everything; the retention term is what keeps its utility.
+"""
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from torch.optim.lr_scheduler import OneCycleLR
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from ppm.errors import TrainingError
+from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.jsonl import Benign, Pair, Text
+from ppm.manifest import Decoding, Placement, Stage
+from ppm.prefix.model import UNPATCHED, attach, backbone_of
+
+__all__ = ["BenignText", "Progress", "benign_texts", "dpo", "retention_loss", "sft"]
+
+Progress = Callable[[str, int, int, float], None]
+"""Called with the stage, the step, the number of steps and the loss."""
+
+
+@dataclass(frozen=True)
+class BenignText:
+    """A benign prompt with its completion, as token ids."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+
+def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: int) -> list[BenignText]:
+    """Benign prompts with completions; the base model writes those that are not given."""
+    prompts = [encode(tokenizer, row.prompt) for row in rows]
+    bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
+    open_ = [i for i, row in enumerate(rows) if row.completion is None]
+    decoding = Decoding(max_new_tokens=32)
+    requests = [Request(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]
+    written = dict(zip(open_, generate(bare, tokenizer, requests), strict=True))
+    texts = []
+    for i, row in enumerate(rows):
+        if row.completion is not None:
+            joined = _join(row.prompt, row.completion)
+            completion = tuple(tokenizer(joined, add_special_tokens=False).input_ids)
+        else:
+            completion = written[i]
+        end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+        texts.append(BenignText(prompts[i], (*completion, *end)))
+    return texts
+
+
+def retention_loss(patched: Any, texts: Sequence[BenignText]) -> torch.Tensor:
+    """Mean over the completions' tokens of KL(base || patched), in nats; gradients reach the prefix only."""
+    width = max(len(t.prompt) + len(t.completion) for t in texts)
+    device = patched.device
+    ids = torch.zeros(len(texts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    scored = torch.zeros(len(texts), width, dtype=torch.bool)
+    for i, text in enumerate(texts):
+        full = (*text.prompt, *text.completion)
+        ids[i, : len(full)] = torch.tensor(full)
+        mask[i, : len(full)] = 1
+        scored[i, len(text.prompt) - 1 : len(full) - 1] = True
+    ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
+    with torch.no_grad(), backbone_of(patched).select([UNPATCHED] * len(texts)):
+        reference = patched(input_ids=ids, attention_mask=mask).logits[scored]
+    logits = patched(input_ids=ids, attention_mask=mask).logits[scored]
+    target = torch.log_softmax(reference.float(), dim=-1)
+    return torch.nn.functional.kl_div(
+        torch.log_softmax(logits.float(), dim=-1), target, reduction="batchmean", log_target=True
+    )
+
+
+class _WithRetention:
+    """Mixed in before a TRL trainer: adds the retention term to its loss and stops at a loss that is no number."""
+
+    benign: Sequence[BenignText] = ()
+    retention_weight = 0.0
+    retention_batch = 8
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
+        loss, outputs = result if return_outputs else (result, None)
+        trainer: Any = self
+        if self.benign and self.retention_weight > 0 and model.training:
+            generator = torch.Generator().manual_seed(trainer.args.seed * 1_000_003 + trainer.state.global_step)
+            chosen = torch.randperm(len(self.benign), generator=generator)[: self.retention_batch]
+            kl = retention_loss(trainer.accelerator.unwrap_model(model), [self.benign[i] for i in chosen.tolist()])
+            loss = loss + self.retention_weight * kl
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(
+                f"the loss stopped being a number at step {trainer.state.global_step}", hint="lower the learning_rate"
+            )
+        return (loss, outputs) if return_outputs else loss
+
+
+class _SFT(_WithRetention, SFTTrainer):
+    pass
+
+
+class _DPO(_WithRetention, DPOTrainer):
+    pass
+
+
+class _Report(TrainerCallback):
+    """Hands each logged loss on."""
+
+    def __init__(self, stage: str, progress: Progress) -> None:
+        self.stage, self.progress = stage, progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.progress(self.stage, state.global_step, state.max_steps, float(logs["loss"]))
+
+
+def sft(
+    model: Any,
+    tokenizer: Any,
+    prefix: torch.Tensor,
+    pairs: Sequence[Pair],
+    benign: Sequence[BenignText],
+    stage: Stage,
+    *,
+    placement: Placement,
+    retention_weight: float,
+    seed: int,
+    progress: Progress,
+) -> torch.Tensor:
+    """The prefix after supervised training on the chosen answers (virtual_tokens, hidden_size).
+
+    Raises TrainingError when the loss stops being a number.
+    """
+    rows = [{"prompt": _conversation(p.prompt), "completion": _answer(p.prompt, p.chosen)} for p in pairs]
+    return _train(
+        _SFT,
+        SFTConfig,
+        {},
+        {},
+        "sft",
+        model,
+        tokenizer,
+        prefix,
+        rows,
+        benign,
+        stage,
+        placement=placement,
+        retention_weight=retention_weight,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def dpo(
+    model: Any,
+    tokenizer: Any,
+    prefix: torch.Tensor,
+    pairs: Sequence[Pair],
+    benign: Sequence[BenignText],
+    stage: Stage,
+    *,
+    placement: Placement,
+    retention_weight: float,
+    seed: int,
+    progress: Progress,
+) -> torch.Tensor:
+    """The prefix after direct preference optimisation against the prefix it starts from (Rafailov et al. 2023).
+
+    Raises TrainingError when the loss stops being a number.
+    """
+    rows = [
+        {
+            "prompt": _conversation(p.prompt),
+            "chosen": _answer(p.prompt, p.chosen),
+            "rejected": _answer(p.prompt, p.rejected),
+        }
+        for p in pairs
+    ]
+    reference = attach(model, [prefix], placement=placement)
+    return _train(
+        _DPO,
+        DPOConfig,
+        {"beta": stage.beta},
+        {"ref_model": reference},
+        "dpo",
+        model,
+        tokenizer,
+        prefix,
+        rows,
+        benign,
+        stage,
+        placement=placement,
+        retention_weight=retention_weight,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _train(
+    trainer_class: Any,
+    config_class: Any,
+    settings: dict[str, Any],
+    extras: dict[str, Any],
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    prefix: torch.Tensor,
+    rows: list[dict[str, Any]],
+    benign: Sequence[BenignText],
+    stage: Stage,
+    *,
+    placement: Placement,
+    retention_weight: float,
+    seed: int,
+    progress: Progress,
+) -> torch.Tensor:
+    if stage.steps == 0:
+        return prefix
+    torch.manual_seed(seed)
+    patched = attach(model, [prefix], placement=placement, trainable=True)
+    learned = backbone_of(patched).bank[0]
+    optimizer = torch.optim.AdamW([learned], lr=stage.learning_rate, weight_decay=0.0)
+    schedule = OneCycleLR(optimizer, max_lr=stage.learning_rate, total_steps=stage.steps + 1)
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        config = config_class(
+            output_dir=scratch,
+            max_steps=stage.steps,
+            per_device_train_batch_size=stage.batch_size,
+            learning_rate=stage.learning_rate,
+            weight_decay=0.0,
+            gradient_checkpointing=False,
+            bf16=False,
+            max_length=None,
+            save_strategy="no",
+            logging_steps=max(1, stage.steps // 25),
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            use_cpu=model.device.type == "cpu",
+            seed=seed,
+            data_seed=seed,
+            **settings,
+        )
+        trainer = trainer_class(
+            model=patched,
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            optimizers=(optimizer, schedule),
+            callbacks=[_Report(name, progress)],
+            **extras,
+        )
+        trainer.benign, trainer.retention_weight = benign, retention_weight
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        trainer.train()
+    if not bool(torch.isfinite(learned).all()):
+        raise TrainingError(f"{name} ended in a prefix that is not finite", hint="lower the learning_rate")
+    return learned.detach().clone()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars and notices of the libraries; ppm shows its own progress."""
+    disable_progress_bars()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _conversation(text: Text) -> Any:
+    if isinstance(text, str):
+        return text
+    return [{"role": role, "content": content} for role, content in text]
+
+
+def _answer(prompt: Text, answer: str) -> Any:
+    """The answer as TRL wants it after this prompt: a message after a chat, else the text that follows."""
+    if not isinstance(prompt, str):
+        return [{"role": "assistant", "content": answer}]
+    return _join(prompt, answer)
+
+
+def _join(prompt: Text, answer: str) -> str:
+    """The answer with the space that sets it off from a plain prompt."""
+    if not isinstance(prompt, str) or not prompt or prompt[-1].isspace() or answer[:1].isspace():
+        return answer
+    return f" {answer}"

@@ -1,0 +1,55 @@
+"""Makes small real packages for tests, without any model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+from safetensors.numpy import save
+
+from ppm.jsonl import Benign, Pair, Prompt, dump
+from ppm.manifest import Base, Judge, Manifest, Patch, PrefixShape, Replay, Retention, Suite
+from ppm.package import Package
+
+FINGERPRINT = "sha256:" + "0123456789abcdef" * 4
+
+
+def prefix_bytes(virtual_tokens: int = 2, hidden_size: int = 4, value: float = 0.5) -> bytes:
+    """A prefix file with one value everywhere."""
+    return save({"prefix": numpy.full((virtual_tokens, hidden_size), value, dtype=numpy.float32)})
+
+
+def make_package(
+    name: str = "toxicity",
+    version: str = "1.0.0",
+    *,
+    fingerprint: str = FINGERPRINT,
+    model: str = "acme/tiny",
+    dependencies: Mapping[str, str] | None = None,
+    conflicts: Mapping[str, str] | None = None,
+    provides: tuple[str, ...] = (),
+    value: float = 0.5,
+    **manifest: Any,
+) -> Package:
+    """A valid package with one suite of three prompts, two replay pairs and two retention prompts."""
+    files = {
+        "suites/main.jsonl": dump([Prompt(str(i), f"{name} question {i}") for i in range(3)]),
+        "suites/words.txt": b"fool\nclown\n",
+        "replay.jsonl": dump([Pair(f"{name} replay {i}", "thank you", "you fool") for i in range(2)]),
+        "retention.jsonl": dump([Benign(f"benign {i}") for i in range(2)]),
+    }
+    return Package(
+        Manifest(
+            schema=1,
+            patch=Patch(name, version, risks=(name,), summary="A test.", license="Apache-2.0", provides=provides),
+            base=Base(model, fingerprint=fingerprint),
+            prefix=PrefixShape(2),
+            dependencies=dict(dependencies or {}),
+            conflicts=dict(conflicts or {}),
+            suites=(Suite("main", "suites/main.jsonl", Judge("lexicon", {"words": "suites/words.txt"})),),
+            replay=Replay(),
+            retention=Retention(),
+            **manifest,
+        ),
+        prefix_bytes(value=value),
+        files,
+    )

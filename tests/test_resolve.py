@@ -1,0 +1,381 @@
+"""Requirements -> pins, and what is said when there are none."""
+
+import subprocess
+import sys
+
+import pytest
+from candidates import OTHER_FINGERPRINT, make_candidate
+from packages import FINGERPRINT
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from ppm.errors import IntegrityError, PpmError, RequestError, ResolutionError
+from ppm.resolve import Resolution, parse_requirement, resolve
+from ppm.resolve.engine import _check
+
+
+def run(request, candidates, preferred=None, problems=()) -> Resolution:
+    return resolve(
+        [parse_requirement(text) for text in request.split()],
+        candidates,
+        fingerprint=FINGERPRINT,
+        base_name="acme/tiny",
+        preferred={name: Version(version) for name, version in (preferred or {}).items()},
+        problems=problems,
+    )
+
+
+def pins(request, candidates, preferred=None) -> str:
+    return " ".join(pin.candidate.pin for pin in run(request, candidates, preferred).pins)
+
+
+def failure(request, candidates, problems=()) -> str:
+    """The explanation without its first line, which is always the same."""
+    with pytest.raises(ResolutionError) as caught:
+        run(request, candidates, problems=problems)
+    first, _, rest = str(caught.value).partition("\n")
+    assert first == "no set of patches satisfies the request."
+    assert caught.value.exit_code == 3
+    return rest
+
+
+def test_a_requirement_is_a_name_and_versions():
+    requirement = parse_requirement(" Gender_Bias >= 1, < 2 ")
+    assert requirement.name == "gender-bias"
+    assert requirement.specifier == SpecifierSet(">=1,<2")
+    assert requirement.text == "Gender_Bias >= 1, < 2"
+    assert str(parse_requirement("toxicity").specifier) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is not a requirement"),
+        ("toxicity=1", "'toxicity=1' is not a requirement"),
+        ("toxicity>=one", "'toxicity>=one' is not a requirement"),
+        ("-r file", "'-r file' is not a requirement"),
+        ("toxicity[extra]", "'toxicity[extra]' has extras, which a patch does not have"),
+        ("toxicity; python_version>'3'", "has a marker, which"),
+        ("toxicity @ https://example.org/x.ppm", "has a URL, which"),
+        ("a" * 101, "is not a requirement"),
+    ],
+)
+def test_anything_else_is_refused(text, message):
+    with pytest.raises(RequestError) as caught:
+        parse_requirement(text)
+    assert message in caught.value.message
+    assert caught.value.hint == "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+
+
+def test_the_newest_version_that_fits_is_taken():
+    candidates = [make_candidate("a", version) for version in ("1.0", "1.10", "1.9", "2.0")]
+    assert pins("a", candidates) == "a==2.0"
+    assert pins("a<2", candidates) == "a==1.10"
+    assert pins("a~=1.0 a!=1.10", candidates) == "a==1.9"
+    assert pins("", candidates) == ""
+
+
+def test_what_is_deployed_stays_if_it_fits():
+    candidates = [make_candidate("a", version) for version in ("1.0", "2.0", "2.1rc1")]
+    assert pins("a", candidates, {"a": "1.0"}) == "a==1.0"
+    assert pins("a>=2", candidates, {"a": "1.0"}) == "a==2.0"
+    assert pins("a", candidates, {"a": "2.1rc1"}) == "a==2.1rc1"
+    assert pins("a", candidates, {"a": "3.0"}) == "a==2.0"
+
+
+def test_prereleases_need_to_be_asked_for_unless_there_is_nothing_else():
+    candidates = [make_candidate("a", "1.0"), make_candidate("a", "2.0rc1"), make_candidate("b", "1.0", {"a": ">=1"})]
+    assert pins("a", candidates) == "a==1.0"
+    assert pins("a>=2.0rc1 b", candidates) == "a==2.0rc1 b==1.0"
+    assert pins("a", [make_candidate("a", "2.0rc1"), make_candidate("a", "2.0b1")]) == "a==2.0rc1"
+    text = failure("a>1.5", candidates)
+    assert text.splitlines() == [
+        "You asked for a>1.5.",
+        "No version of a for acme/tiny fits a>1.5.",
+        "a exists in version 1.0.",
+        "a 2.0rc1 is a pre-release, and those are taken only when asked for.",
+        "hint: to accept the pre-release, ask for a==2.0rc1",
+    ]
+    assert pins("a==2.0rc1", candidates) == "a==2.0rc1"
+
+
+def test_dependencies_come_before_dependents_and_know_who_needs_them():
+    candidates = [
+        make_candidate("app", "1.0", {"lib": ">=1", "core": "*"}),
+        make_candidate("lib", "1.0", {"core": "<2"}),
+        make_candidate("core", "1.0"),
+        make_candidate("core", "2.0"),
+        make_candidate("unrelated", "1.0"),
+    ]
+    resolution = run("app", candidates)
+    assert [(p.candidate.pin, p.requested, p.required_by) for p in resolution.pins] == [
+        ("core==1.0", False, ("app", "lib")),
+        ("lib==1.0", False, ("app",)),
+        ("app==1.0", True, ()),
+    ]
+
+
+def test_cycles_are_legal():
+    candidates = [
+        make_candidate("a", "1.0", {"b": ">=1"}),
+        make_candidate("b", "1.0", {"c": "*"}),
+        make_candidate("c", "1.0", {"a": "==1.0", "c": "*"}),
+        make_candidate("z", "1.0", {"b": "*"}),
+    ]
+    assert pins("z", candidates) == "a==1.0 b==1.0 c==1.0 z==1.0"
+
+
+def test_the_order_of_candidates_makes_no_difference():
+    candidates = [make_candidate(n, v, provides=("any",) if n > "b" else ()) for n in "abcd" for v in ("1.0", "2.0")]
+    assert pins("any a", candidates) == pins("any a", candidates[::-1]) == "a==2.0 c==2.0"
+
+
+def test_an_older_version_is_taken_when_the_newest_does_not_fit():
+    candidates = [
+        make_candidate("a", "2.0", {"core": ">=2"}),
+        make_candidate("a", "1.0", {"core": ">=1"}),
+        make_candidate("b", "1.0", {"core": "<2"}),
+        make_candidate("core", "1.0"),
+        make_candidate("core", "2.0"),
+    ]
+    assert pins("a b", candidates) == "core==1.0 a==1.0 b==1.0"
+
+
+def test_a_clash_of_dependencies_is_told_from_the_request_down():
+    candidates = [
+        make_candidate("toxicity", "1.0.0", {"core": "<2"}),
+        make_candidate("toxicity", "2.0.0", {"core": ">=2"}),
+        make_candidate("toxicity", "2.1.0", {"core": ">=2"}),
+        make_candidate("gender-bias", "1.0.0", {"core": "<2"}),
+        make_candidate("gender-bias", "1.1.0", {"core": "<2"}),
+        *(make_candidate("core", version) for version in ("1.0.0", "2.0.0", "3.0.0")),
+    ]
+    assert failure("toxicity>=2 gender-bias", candidates).splitlines() == [
+        "You asked for toxicity>=2 and gender-bias.",
+        "toxicity exists in versions 1.0.0, 2.0.0 and 2.1.0.",
+        "toxicity 2.0.0 and 2.1.0 need core>=2.",
+        "Every version of gender-bias (1.0.0 and 1.1.0) needs core<2.",
+        "core exists in versions 1.0.0, 2.0.0 and 3.0.0.",
+        "hint: ask for toxicity instead of toxicity>=2, which gives toxicity 1.0.0",
+    ]
+    assert pins("toxicity gender-bias", candidates) == "core==1.0.0 gender-bias==1.1.0 toxicity==1.0.0"
+
+
+def test_when_nothing_can_be_loosened_one_has_to_go():
+    candidates = [
+        make_candidate("a", "1.0", {"middle": "*"}),
+        make_candidate("middle", "1.0", {"core": ">=2"}),
+        make_candidate("b", "1.0", {"core": "<2"}),
+        make_candidate("core", "1.0"),
+        make_candidate("core", "2.0"),
+    ]
+    assert failure("a b", candidates).splitlines() == [
+        "You asked for a and b.",
+        "a 1.0, the only version, needs middle.",
+        "b 1.0, the only version, needs core<2.",
+        "middle 1.0, the only version, needs core>=2.",
+        "core exists in versions 1.0 and 2.0.",
+        "hint: leave out b, or install it into an environment of its own with --env NAME",
+    ]
+    assert pins("a", candidates) == "core==2.0 middle==1.0 a==1.0"
+
+
+def test_two_requirements_on_one_name_that_exclude_each_other():
+    candidates = [make_candidate("a", "1.0"), make_candidate("a", "2.0")]
+    assert failure("a>=2 a<2", candidates).splitlines() == [
+        "You asked for a>=2 and a<2.",
+        "a exists in versions 1.0 and 2.0.",
+        "hint: ask for a instead of a>=2, which gives a 1.0",
+    ]
+
+
+def test_many_versions_are_folded():
+    candidates = [make_candidate("a", f"1.{minor}") for minor in range(20)]
+    assert failure("a>=2,!=2.5", candidates).splitlines() == [
+        "You asked for a>=2,!=2.5.",
+        "No version of a for acme/tiny fits a>=2,!=2.5.",
+        "a exists in versions 15 older ones, 1.15, 1.16, 1.17, 1.18 and 1.19.",
+        "hint: ask for a instead of a>=2,!=2.5, which gives a 1.19",
+    ]
+
+
+def test_a_typo_is_named():
+    assert failure("toxicty", [make_candidate("toxicity", "1.0")]).splitlines() == [
+        "You asked for toxicty.",
+        "No source has a patch called toxicty.",
+        "hint: did you mean 'toxicity'?",
+    ]
+    assert failure("zzz", [make_candidate("toxicity", "1.0")]).splitlines() == [
+        "You asked for zzz.",
+        "No source has a patch called zzz.",
+        "hint: check the name, or add the source that has zzz with --find-links DIR",
+    ]
+
+
+def test_a_dependency_that_no_source_has():
+    assert failure("a", [make_candidate("a", "1.0", {"core": ">=2"})]).splitlines() == [
+        "You asked for a.",
+        "a 1.0, the only version, needs core>=2.",
+        "No source has a patch called core.",
+        "hint: add the source that has core with --find-links DIR",
+    ]
+
+
+def test_a_damaged_file_is_mentioned_only_where_it_matters():
+    problems = [("core", "core.ppm: is not a whole package file"), ("other", "other.ppm: is damaged")]
+    candidates = [make_candidate("a", "1.0", {"core": ">=2"})]
+    assert failure("a", candidates, problems).splitlines() == [
+        "You asked for a.",
+        "a 1.0, the only version, needs core>=2.",
+        "A file of core can't be used: core.ppm: is not a whole package file.",
+        "hint: replace the damaged file of core: fetch it again from its vendor",
+    ]
+    assert "hint: replace the damaged file of other" in failure("other", candidates, problems)
+
+
+def test_versions_for_another_base_model_are_not_used_but_named():
+    other = {"fingerprint": OTHER_FINGERPRINT, "model": "meta-llama/Llama-2-7b-hf"}
+    candidates = [
+        make_candidate("a", "1.0"),
+        make_candidate("a", "2.0", **other),
+        make_candidate("b", "1.0", **other),
+        make_candidate("b", "1.1", **other),
+    ]
+    assert pins("a", candidates) == "a==1.0"
+    assert failure("a>=2", candidates).splitlines() == [
+        "You asked for a>=2.",
+        "No version of a for acme/tiny fits a>=2.",
+        "a exists in version 1.0.",
+        "a 2.0 exists, but for another base model (llama-2-7b-hf-ffffffffffff).",
+        "hint: ask for a instead of a>=2, which gives a 1.0",
+    ]
+    assert failure("b a", candidates).splitlines() == [
+        "You asked for b.",
+        "b 1.0 and 1.1 exist, but for another base model (llama-2-7b-hf-ffffffffffff).",
+        "hint: choose the base model with --base meta-llama/Llama-2-7b-hf, "
+        "or ask the vendor of b to build it for acme/tiny",
+    ]
+
+
+def test_a_conflict_binds_both_sides():
+    candidates = [
+        make_candidate("a", "1.0"),
+        make_candidate("a", "2.0", conflicts={"b": "<2"}),
+        make_candidate("b", "1.0"),
+        make_candidate("c", "1.0", {"a": ">=2"}),
+    ]
+    assert pins("a b", candidates) == "a==1.0 b==1.0"
+    assert pins("b a", candidates) == "a==1.0 b==1.0"
+    assert failure("b c", candidates).splitlines() == [
+        "You asked for b and c.",
+        "b exists in version 1.0.",
+        "c 1.0, the only version, needs a>=2.",
+        "a exists in versions 1.0 and 2.0.",
+        "a 2.0 conflicts with b<2.",
+        "hint: leave out c, or install it into an environment of its own with --env NAME",
+    ]
+    assert pins("b", candidates) == "b==1.0"
+
+
+def test_a_virtual_name_is_met_by_any_provider_and_the_real_one_first():
+    candidates = [
+        make_candidate("strict", "1.0", provides=("refusal",)),
+        make_candidate("mild", "1.0", provides=("refusal",)),
+        make_candidate("app", "1.0", {"refusal": "*"}),
+    ]
+    assert pins("app", candidates) == "mild==1.0 app==1.0"
+    assert pins("app strict", candidates) == "strict==1.0 app==1.0"
+    assert pins("app", candidates, {"strict": "1.0"}) == "strict==1.0 app==1.0"
+    real = make_candidate("refusal", "1.0")
+    assert pins("app", [*candidates, real]) == "refusal==1.0 app==1.0"
+    resolution = run("refusal app", candidates)
+    assert [(p.candidate.name, p.requested, p.required_by) for p in resolution.pins] == [
+        ("mild", True, ("app",)),
+        ("app", True, ()),
+    ]
+
+
+def test_a_version_of_a_virtual_name_needs_the_real_patch():
+    candidates = [make_candidate("strict", "1.0", provides=("refusal",))]
+    assert failure("refusal>=1", candidates).splitlines() == [
+        "You asked for refusal>=1.",
+        "refusal is provided by strict 1.0.",
+        "A version of refusal can only be met by a patch of that name.",
+        "hint: ask for refusal instead of refusal>=1, which gives strict 1.0",
+    ]
+    assert pins("refusal>=1", [*candidates, make_candidate("refusal", "1.5")]) == "refusal==1.5"
+
+
+def test_providers_that_conflict_with_the_name_they_provide_exclude_each_other():
+    candidates = [
+        make_candidate(name, "1.0", conflicts={"refusal": "*"}, provides=("refusal",)) for name in ("mild", "strict")
+    ]
+    assert pins("refusal", candidates) == "mild==1.0"
+    assert failure("mild strict", candidates).splitlines() == [
+        "You asked for mild and strict.",
+        "mild 1.0, the only version, conflicts with refusal, which strict 1.0 provides.",
+        "hint: leave out strict, or install it into an environment of its own with --env NAME",
+    ]
+
+
+def test_no_provider_fits():
+    candidates = [
+        make_candidate("mild", "1.0", {"core": ">=2"}, provides=("refusal",)),
+        make_candidate("strict", "1.0", conflicts={"app": "*"}, provides=("refusal",)),
+        make_candidate("app", "1.0", {"refusal": "*", "core": "<2"}),
+        make_candidate("core", "1.0"),
+        make_candidate("core", "2.0"),
+    ]
+    assert failure("app", candidates).splitlines() == [
+        "You asked for app.",
+        "app 1.0, the only version, needs core<2 and refusal.",
+        "core exists in versions 1.0 and 2.0.",
+        "refusal is provided by mild 1.0 and strict 1.0.",
+        "mild 1.0, the only version, needs core>=2.",
+        "strict 1.0, the only version, conflicts with app.",
+        "hint: no one change to the request is enough; ask the vendors of app, mild and strict "
+        "for versions that fit together",
+    ]
+
+
+def test_a_replacement_stands_for_the_old_name_and_rules_it_out():
+    candidates = [
+        make_candidate("toxicity-ng", "1.0", replaces={"toxicity": "<2"}),
+        make_candidate("toxicity", "1.0"),
+        make_candidate("app", "1.0", {"toxicity": "*"}),
+    ]
+    assert pins("app toxicity-ng", candidates) == "toxicity-ng==1.0 app==1.0"
+    assert pins("app toxicity-ng", [*candidates, make_candidate("toxicity", "2.0")]) == "toxicity-ng==1.0 app==1.0"
+    assert failure("toxicity==1.0 toxicity-ng", candidates).splitlines() == [
+        "You asked for toxicity==1.0 and toxicity-ng.",
+        "toxicity exists in version 1.0.",
+        "toxicity-ng 1.0, the only version, replaces toxicity<2.",
+        "hint: ask for toxicity instead of toxicity==1.0, which gives toxicity-ng 1.0",
+    ]
+    assert pins("toxicity toxicity-ng", candidates) == "toxicity-ng==1.0"
+
+
+def test_the_same_file_in_two_sources_is_one_and_unequal_files_are_refused():
+    twins = [make_candidate("a", "1.0", source="one"), make_candidate("a", "1.0", source="two")]
+    assert run("a", twins).pins[0].candidate.source == "one"
+    unequal = [twins[0], make_candidate("a", "1.0", source="two", content="changed")]
+    with pytest.raises(IntegrityError, match=r"a==1.0 is in one \(SHA-256 .*\) and in two \(SHA-256 .*different"):
+        run("a", unequal)
+    assert pins("b", [*unequal, make_candidate("b", "1.0")]) == "b==1.0"
+
+
+def test_a_wrong_solution_would_be_noticed():
+    wrong = {"a": make_candidate("a", "1.0", {"b": ">=2"}, {"c": "*"}), "b": make_candidate("b", "1.0")}
+    wrong["c"] = make_candidate("c", "1.0", fingerprint=OTHER_FINGERPRINT)
+    with pytest.raises(PpmError) as caught:
+        _check(wrong, [parse_requirement("d")], FINGERPRINT)
+    for fault in ("nothing satisfies d", "satisfies b>=2, which a==1.0", "a==1.0 conflicts with c", "c==1.0 does not"):
+        assert fault in caught.value.message
+    assert "fault of ppm" in caught.value.hint
+
+
+def test_importing_it_loads_nothing_heavy():
+    heavy = "torch", "transformers", "networkx", "nab_resolver", "numpy"
+    program = f"import sys, ppm.resolve; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
