@@ -16,6 +16,7 @@ from typing import Any
 from ppm import document
 from ppm.errors import ManifestError, ModelError
 from ppm.manifest import Manifest, Suite, base_tag, canonical_digest
+from ppm.resources import lab_data
 
 __all__ = [
     "BaseModel",
@@ -75,11 +76,13 @@ class BaseSuites:
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a model given as a folder or a hub name.
+    """The folder of a model given as a folder, a hub name or `lab`.
 
     A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there.
     Raises ModelError when there is no such model, or a hub name comes without a commit.
     """
+    if model == "lab":
+        return lab_data() / "base"
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder

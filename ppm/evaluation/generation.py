@@ -18,7 +18,7 @@ from ppm.jsonl import Text
 from ppm.manifest import Decoding
 from ppm.prefix.model import backbone_of
 
-__all__ = ["Request", "encode", "generate", "noise_key", "sum_log_probabilities"]
+__all__ = ["Request", "answer", "encode", "generate", "noise_key", "sum_log_probabilities"]
 
 Progress = Callable[[int, int], None]
 """Called with how many are done, and of how many."""
@@ -198,3 +198,13 @@ def sum_log_probabilities(
             begin = len(contexts[index])
             results[index] = float(scores[line, begin - 1 : begin - 1 + len(targets[index])].sum())
     return results
+
+
+def answer(model: Any, tokenizer: Any, texts: Sequence[Text], decoding: Decoding, *, row: int = 0) -> list[str]:
+    """The completion of each prompt as text, on one row of the bank of a model that `attach` returned."""
+    requests = [
+        Request(row, encode(tokenizer, text), decoding, noise_key("answer", str(text), 0, decoding.seed))
+        for text in texts
+    ]
+    made = generate(model, tokenizer, requests)
+    return [str(text).strip() for text in tokenizer.batch_decode([list(i) for i in made], skip_special_tokens=True)]

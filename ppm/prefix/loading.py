@@ -33,7 +33,7 @@ def load_base(base: BaseModel, *, trust_remote_code: bool = False) -> tuple[Any,
         raise ModelError(
             f"can't be loaded: {error}",
             context=base.name,
-            hint="it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors weights",
+            hint="it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors",
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

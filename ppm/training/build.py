@@ -6,7 +6,7 @@ kept by the digest of all that went into it, so a build that was killed goes on 
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,92 +17,23 @@ from ppm import __version__
 from ppm.base import BaseModel, identify, locate
 from ppm.document import to_table
 from ppm.environment.disk import replace_file
-from ppm.errors import IntegrityError, ManifestError, PpmError
+from ppm.errors import ManifestError
+from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.runner import Configuration, evaluate
-from ppm.evaluation.statistics import power, prompts_for_power
 from ppm.evaluation.suites import LoadedSuite, load_suite
-from ppm.jsonl import Benign, Pair, Prompt, dump, find_overlap, read_benign, read_pairs, read_prompts
+from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.manifest import Manifest, Replay, Retention, canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
-from ppm.training.trainers import Progress, benign_texts, dpo, sft
+from ppm.training.source import SourcePatch, read_source
+from ppm.training.trainers import Progress, dpo, sft
 
-__all__ = ["SourcePatch", "build", "read_source"]
+__all__ = ["build"]
 
-DEFAULT_MARGIN = 0.05
-PLANNED_DISCORDANCE = 0.05
 REPLAY_PAIRS = 200
 RETENTION_PROMPTS = 200
 BENIGN_LIMIT = 400
-
-
-@dataclass(frozen=True)
-class SourcePatch:
-    """A source manifest with its data, read and checked."""
-
-    manifest: Manifest
-    folder: Path
-    files: dict[str, bytes]
-    pairs: tuple[Pair, ...]
-    benign: tuple[Benign, ...]
-
-
-def read_source(path: Path, *, check_power: bool = True) -> SourcePatch:
-    """Read a source manifest and every file it names, and check that it can be built.
-
-    Raises ManifestError: a missing or broken file, a suite prompt that is trained on, a suite too small to decide.
-    """
-    path = path / "patch.toml" if path.is_dir() else path
-    manifest = Manifest.read(path)
-    training = manifest.training
-    if training is None:
-        raise ManifestError("has no [training] table", context=str(path), hint="ppm build needs pairs to train on")
-    if training.pairs is None:
-        raise ManifestError(
-            "training.pairs is missing",
-            context=str(path),
-            hint="give ready pairs: JSON Lines of prompt, chosen (safe) and rejected (unsafe)",
-        )
-    files: dict[str, bytes] = {}
-    optional = {manifest.replay.pairs if manifest.replay else None, manifest.retention.prompts if manifest.retention else None}
-    for file in manifest.data_files():
-        try:
-            files[file.path] = (path.parent / file.path).read_bytes()
-        except OSError as error:
-            if file.path in optional:
-                continue  # written by the build, from the training data
-            raise ManifestError(
-                f"{file.key} names {file.path}, which can't be read: {error.strerror}", context=str(path)
-            ) from error
-    pairs = read_pairs(files[training.pairs], str(path.parent / training.pairs))
-    benign = read_benign(files[training.benign], str(path.parent / training.benign)) if training.benign else ()
-    source = SourcePatch(manifest, path.parent, files, pairs, benign)
-    for suite in manifest.suites:
-        _check_suite(source, suite.name, check_power=check_power)
-    return source
-
-
-def _check_suite(source: SourcePatch, name: str, *, check_power: bool) -> None:
-    suite = next(s for s in source.manifest.suites if s.name == name)
-    origin = str(source.folder / suite.prompts)
-    prompts = read_prompts(source.files[suite.prompts], origin)
-    leaked = find_overlap(prompts, [*source.pairs, *source.benign])
-    if leaked is not None:
-        raise ManifestError(
-            f"the suite {name!r} tests a prompt that is trained on: {str(leaked)[:80]!r}",
-            context=origin,
-            hint="take it out of the suite or out of the training data",
-        )
-    margin = suite.margin or DEFAULT_MARGIN
-    reached = power(len(prompts), margin, PLANNED_DISCORDANCE)
-    if check_power and suite.metric == "rate" and reached < 0.9:
-        needed = prompts_for_power(margin, PLANNED_DISCORDANCE)
-        raise ManifestError(
-            f"the suite {name!r} has {len(prompts)} prompts, which decide too rarely (power {reached:.2f}, not 0.90)",
-            context=origin,
-            hint=f"a margin of {margin} takes at least {needed} prompts; 500 is a good size",
-        )
 
 
 def build(
@@ -223,7 +154,11 @@ def _versions() -> dict[str, str]:
 
 
 def _scores(
-    suites: Sequence[LoadedSuite], stages: Sequence[tuple[str, torch.Tensor]], model: Any, tokenizer: Any, manifest: Manifest
+    suites: Sequence[LoadedSuite],
+    stages: Sequence[tuple[str, torch.Tensor]],
+    model: Any,
+    tokenizer: Any,
+    manifest: Manifest,
 ) -> dict[str, dict[str, float]]:
     """Mean metric of each suite on the base and after each stage."""
     configurations = [Configuration("base", None), *(Configuration(name, prefix) for name, prefix in stages)]
@@ -244,8 +179,12 @@ def _package(
     rng = random.Random(f"{manifest.pin}:{seed}")
     replay_path = manifest.replay.pairs if manifest.replay else "replay.jsonl"
     retention_path = manifest.retention.prompts if manifest.retention else "retention.jsonl"
-    training_only = {source.manifest.training.pairs, source.manifest.training.benign} if source.manifest.training else set()
-    packaged = {suite.prompts for suite in manifest.suites} | {f.path for f in manifest.data_files() if f.kind == "text"}
+    training_only = (
+        {source.manifest.training.pairs, source.manifest.training.benign} if source.manifest.training else set()
+    )
+    packaged = {suite.prompts for suite in manifest.suites} | {
+        f.path for f in manifest.data_files() if f.kind == "text"
+    }
     files = {path: data for path, data in source.files.items() if path in packaged or path not in training_only}
     if replay_path not in files:
         files[replay_path] = dump(rng.sample(source.pairs, min(REPLAY_PAIRS, len(source.pairs))))

@@ -7,7 +7,6 @@ import contextlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,43 +17,15 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from ppm.errors import TrainingError
-from ppm.evaluation.generation import Request, encode, generate, noise_key
-from ppm.jsonl import Benign, Pair, Text
-from ppm.manifest import Decoding, Placement, Stage
+from ppm.evaluation.benign import BenignText, join
+from ppm.jsonl import Pair, Text
+from ppm.manifest import Placement, Stage
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 
-__all__ = ["BenignText", "Progress", "benign_texts", "dpo", "retention_loss", "sft"]
+__all__ = ["Progress", "dpo", "retention_loss", "retention_of", "sft"]
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
-
-
-@dataclass(frozen=True)
-class BenignText:
-    """A benign prompt with its completion, as token ids."""
-
-    prompt: tuple[int, ...]
-    completion: tuple[int, ...]
-
-
-def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: int) -> list[BenignText]:
-    """Benign prompts with completions; the base model writes those that are not given."""
-    prompts = [encode(tokenizer, row.prompt) for row in rows]
-    bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
-    open_ = [i for i, row in enumerate(rows) if row.completion is None]
-    decoding = Decoding(max_new_tokens=32)
-    requests = [Request(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]
-    written = dict(zip(open_, generate(bare, tokenizer, requests), strict=True))
-    texts = []
-    for i, row in enumerate(rows):
-        if row.completion is not None:
-            joined = _join(row.prompt, row.completion)
-            completion = tuple(tokenizer(joined, add_special_tokens=False).input_ids)
-        else:
-            completion = written[i]
-        end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
-        texts.append(BenignText(prompts[i], (*completion, *end)))
-    return texts
 
 
 def retention_loss(patched: Any, texts: Sequence[BenignText]) -> torch.Tensor:
@@ -86,7 +57,9 @@ class _WithRetention:
     retention_weight = 0.0
     retention_batch = 8
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
         loss, outputs = result if return_outputs else (result, None)
         trainer: Any = self
@@ -263,7 +236,8 @@ def _train(
         trainer.train()
     if not bool(torch.isfinite(learned).all()):
         raise TrainingError(f"{name} ended in a prefix that is not finite", hint="lower the learning_rate")
-    return learned.detach().clone()
+    result: torch.Tensor = learned.detach().clone()
+    return result
 
 
 @contextlib.contextmanager
@@ -285,11 +259,12 @@ def _answer(prompt: Text, answer: str) -> Any:
     """The answer as TRL wants it after this prompt: a message after a chat, else the text that follows."""
     if not isinstance(prompt, str):
         return [{"role": "assistant", "content": answer}]
-    return _join(prompt, answer)
+    return join(prompt, answer)
 
 
-def _join(prompt: Text, answer: str) -> str:
-    """The answer with the space that sets it off from a plain prompt."""
-    if not isinstance(prompt, str) or not prompt or prompt[-1].isspace() or answer[:1].isspace():
-        return answer
-    return f" {answer}"
+@torch.inference_mode()
+def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[BenignText], placement: Placement) -> float:
+    """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
+    patched = attach(model, [prefix], placement=placement)
+    parts = [list(texts[i : i + 32]) for i in range(0, len(texts), 32)]
+    return sum(float(retention_loss(patched, part)) * len(part) for part in parts) / len(texts)

@@ -1,0 +1,1 @@
+"""The audit: every suite on every configuration, the gate's five rules, and the verdict."""

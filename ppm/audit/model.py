@@ -1,0 +1,111 @@
+"""What an audit says, as plain data, and its JSON."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ppm.errors import IntegrityError
+
+__all__ = ["COMPOSITION", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
+COMPOSITION = "composition"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One suite on one configuration: a failure rate, or a perplexity, with one-sided bounds at the audit's alpha."""
+
+    value: float
+    low: float
+    high: float
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One rule of the gate applied to one suite.
+
+    `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
+    `ceiling`, else the failure rate (log perplexity) of `configuration` less that of `against`.
+    """
+
+    suite: str
+    rule: Rule
+    against: str
+    difference: float
+    lower: float
+    upper: float
+    margin: float
+    verdict: Verdict
+    prompts_needed: int | None = None
+    configuration: str = COMPOSITION
+    waived: bool = False
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A candidate of one install: gated at an alpha, or set aside before the gate with a reason."""
+
+    strategy: str
+    alpha: float | None
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class AuditWaiver:
+    """A named person's decision to deploy despite a suite."""
+
+    suite: str
+    reason: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The interference matrix, the comparisons and the verdict."""
+
+    base: str
+    strategy: str
+    verdict: Verdict
+    alpha: float
+    configurations: tuple[str, ...]
+    matrix: dict[str, dict[str, Cell]]
+    comparisons: tuple[Comparison, ...]
+    attempts: tuple[Attempt, ...] = ()
+    waivers: tuple[AuditWaiver, ...] = ()
+    circular: tuple[str, ...] = ()
+    continual: dict[str, float] | None = None
+    suites: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[Comparison, ...]:
+        """The comparisons that count and did not pass."""
+        return tuple(c for c in self.comparisons if c.verdict != "pass" and not c.waived)
+
+    def to_table(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    def to_json(self) -> bytes:
+        return (json.dumps(self.to_table(), indent=1, ensure_ascii=False) + "\n").encode()
+
+    @staticmethod
+    def from_table(table: Any, origin: str) -> "Audit":
+        """Raises IntegrityError when the table is not an audit's."""
+        try:
+            values = {key: value for key, value in table.items() if key != "schema"}
+            values["matrix"] = {
+                configuration: {suite: Cell(**cell) for suite, cell in row.items()}
+                for configuration, row in values["matrix"].items()
+            }
+            for key, cls in (("comparisons", Comparison), ("attempts", Attempt), ("waivers", AuditWaiver)):
+                values[key] = tuple(cls(**item) for item in values[key])
+            values["configurations"] = tuple(values["configurations"])
+            values["circular"] = tuple(values["circular"])
+            return Audit(**values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise IntegrityError(f"is not an audit that this ppm can read ({error})", context=origin) from error

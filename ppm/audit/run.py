@@ -1,0 +1,160 @@
+"""Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ppm.audit.gate import Sides, compare, verdict_of
+from ppm.audit.model import COMPOSITION, Audit, AuditWaiver, Cell, Comparison
+from ppm.base import BaseModel
+from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.evaluation.neutral import default_utility
+from ppm.evaluation.runner import Configuration, Outcome, ResultStore, evaluate
+from ppm.evaluation.statistics import clustered_interval, rate_interval
+from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
+from ppm.jsonl import find_overlap
+from ppm.lock import Gates
+from ppm.manifest import Placement
+from ppm.package import Package
+from ppm.prefix.tensors import of_package
+
+__all__ = ["Deployed", "Subject", "audit", "check_leakage", "suites_of"]
+
+BASE = "base"
+DEPLOYED = "deployed"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What runs before the install: its prefix, and the packages whose suites it must still pass."""
+
+    prefix: torch.Tensor | None
+    packages: tuple[Package, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything an audit is about, apart from the composed prefix."""
+
+    base: BaseModel
+    model: Any
+    tokenizer: Any
+    packages: tuple[Package, ...]
+    placement: Placement
+    deployed: Deployed | None = None
+    policy: Gates = field(default_factory=Gates)
+    store: ResultStore | None = None
+
+
+def suites_of(subject: Subject) -> list[LoadedSuite]:
+    """The suites of all patches, old and new, and the base's utility suites.
+
+    Raises ManifestError when a suite's prompt is also trained on by any of the patches.
+    """
+    old = [p for p in (subject.deployed.packages if subject.deployed else ()) if p not in subject.packages]
+    packages = [*subject.packages, *old]
+    found = package_suites(packages)
+    check_leakage(found, packages)
+    utility = base_suites(subject.base.folder)
+    if not utility:
+        utility = [default_utility(subject.model, subject.tokenizer, packages)]
+    taken = {suite.label for suite in found}
+    return found + [replace(s, label=f"base/{s.label}") if s.label in taken else s for s in utility]
+
+
+def check_leakage(suites: Sequence[LoadedSuite], packages: Sequence[Package]) -> None:
+    """Raises ManifestError when a prompt of a suite occurs in the training data that a patch carries."""
+    for suite in suites:
+        for package in packages:
+            leaked = find_overlap(suite.prompts, [*package.replay, *package.retention])
+            if leaked is not None:
+                raise ManifestError(
+                    f"trains on a prompt of the suite {suite.label!r}: {str(leaked)[:80]!r}",
+                    context=package.manifest.pin,
+                    hint="a test on training data proves nothing; ask the vendors to change one of the two",
+                )
+
+
+def audit(
+    subject: Subject,
+    composition: torch.Tensor,
+    *,
+    strategy: str,
+    alpha: float,
+    suites: Sequence[LoadedSuite] | None = None,
+    waivers: Sequence[AuditWaiver] = (),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Audit, dict[tuple[str, str], Outcome]]:
+    """The audit of a composed prefix, and the outcomes by (configuration, suite digest).
+
+    Raises RequestError when a waiver names no suite.
+    """
+    suites = suites_of(subject) if suites is None else suites
+    labels = [suite.label for suite in suites]
+    for waiver in waivers:
+        if waiver.suite not in labels:
+            hint = did_you_mean(waiver.suite, labels, f"suites are {', '.join(labels)}")
+            raise RequestError(f"there is no suite {waiver.suite!r} to accept", hint=hint)
+    names = {p.manifest.name: p.manifest.pin for p in subject.packages}
+    configurations = [
+        Configuration(BASE, None),
+        *(Configuration(p.manifest.pin, of_package(p, subject.model)) for p in subject.packages),
+    ]
+    if subject.deployed is not None:
+        configurations.append(Configuration(DEPLOYED, subject.deployed.prefix))
+    configurations.append(Configuration(COMPOSITION, composition))
+    outcomes = evaluate(
+        subject.model,
+        subject.tokenizer,
+        configurations,
+        suites,
+        placement=subject.placement,
+        store=subject.store,
+        progress=progress,
+    )
+    waived = {waiver.suite for waiver in waivers}
+    comparisons: list[Comparison] = []
+    for suite in suites:
+        specialist = names.get(suite.owner or "")
+        sides = Sides(
+            base=outcomes[BASE, suite.digest],
+            composition=outcomes[COMPOSITION, suite.digest],
+            specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
+            deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
+        )
+        found = compare(suite, sides, alpha, subject.policy)
+        comparisons += [replace(c, waived=True) if suite.label in waived else c for c in found]
+    result = Audit(
+        base=subject.base.name,
+        strategy=strategy,
+        verdict=verdict_of(comparisons),
+        alpha=alpha,
+        configurations=tuple(c.name for c in configurations),
+        matrix={
+            c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], alpha) for suite in suites}
+            for c in configurations
+        },
+        comparisons=tuple(comparisons),
+        waivers=tuple(waivers),
+        circular=_circular(suites, subject.packages),
+        suites={s.label: {"digest": s.digest, "prompts": len(s.prompts), "metric": s.suite.metric} for s in suites},
+    )
+    return result, outcomes
+
+
+def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
+    if suite.suite.metric == "perplexity":
+        interval = clustered_interval(outcome.values, alpha)
+        value, low, high = (math.exp(min(x, 700.0)) for x in (interval.value, interval.low, interval.high))
+        return Cell(value, low, high, len(outcome.values))
+    interval = rate_interval(outcome.values, alpha)
+    return Cell(interval.value, interval.low, interval.high, len(outcome.values))
+
+
+def _circular(suites: Sequence[LoadedSuite], packages: Sequence[Package]) -> tuple[str, ...]:
+    """Suites whose judge also chose the pairs that their patch was trained on."""
+    filters = {p.manifest.name: p.manifest.provenance.get("filter_judge") for p in packages}
+    return tuple(s.label for s in suites if s.owner is not None and filters.get(s.owner) == s.suite.judge.name)

@@ -1,0 +1,52 @@
+"""The command audit."""
+
+from pathlib import Path
+
+import click
+
+from ppm.cli.options import base_option, echo_json, env_option, json_option
+
+__all__ = ["audit_command"]
+
+
+@click.command("audit")
+@base_option
+@env_option
+@click.option("--fresh", is_flag=True, help="Run everything again instead of using results that are kept.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write JUnit XML.")
+@click.option(
+    "--samples",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write every sample as JSON Lines.",
+)
+@json_option
+def audit_command(
+    base: str | None, env: str | None, fresh: bool, junit: Path | None, samples: Path | None, as_json: bool
+) -> None:
+    """Test what is deployed for interference: base, every specialist and the composition, on all suites.
+
+    Exit code 5 when a suite fails, 6 when one is inconclusive.
+
+    \b
+    Example:
+      ppm audit --base lab
+    """
+    from ppm.cli.progress import shown
+    from ppm.cli.render import print_audit
+    from ppm.install import audit_deployed, find_environment
+
+    with shown(quiet=as_json) as events:
+        result, outcomes, suites = audit_deployed(find_environment(base, env), fresh=fresh, events=events)
+    if junit is not None or samples is not None:
+        from ppm.audit.report import junit_xml, sample_lines
+
+        if junit is not None:
+            junit.write_bytes(junit_xml(result))
+        if samples is not None:
+            samples.write_bytes(sample_lines(outcomes, suites))
+    if as_json:
+        echo_json(result.to_table())
+    else:
+        print_audit(result)
+    raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[result.verdict])

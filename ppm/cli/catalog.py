@@ -1,0 +1,71 @@
+"""Commands that list what ppm has: strategies and judges."""
+
+import click
+
+from ppm.cli.options import echo_json, json_option
+
+__all__ = ["judges_command", "strategies_command"]
+
+
+@click.group("strategies", invoke_without_command=True)
+@json_option
+@click.pass_context
+def strategies_command(ctx: click.Context, as_json: bool) -> None:
+    """List the strategies: recipes that make one prefix of several patches.
+
+    \b
+    Example:
+      ppm strategies
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from ppm.cli.render import print_table
+    from ppm.composition.strategy import builtin_strategies, read_strategy
+
+    found = [read_strategy(name) for name in builtin_strategies()]
+    if as_json:
+        keys = ("name", "summary", "cost", "reference", "digest")
+        echo_json([{key: getattr(strategy, key) for key in keys} for strategy in found])
+        return
+    print_table(["Strategy", "Cost", "What it does"], [[s.name, s.cost, s.summary] for s in found])
+
+
+@strategies_command.command("show")
+@click.argument("name")
+def show(name: str) -> None:
+    """Print a strategy's file.
+
+    \b
+    Example:
+      ppm strategies show distilled
+    """
+    from pathlib import Path
+
+    from ppm.composition.strategy import builtin_strategies, read_strategy
+
+    read_strategy(name)
+    click.echo(builtin_strategies().get(name, Path(name)).read_text(encoding="utf-8").rstrip())
+
+
+@click.command("judges")
+@json_option
+def judges_command(as_json: bool) -> None:
+    """List the judges that suites can name, with their options.
+
+    \b
+    Example:
+      ppm judges
+    """
+    import inspect
+
+    from ppm.cli.render import print_table
+    from ppm.evaluation.judges import JUDGES
+
+    rows = [
+        (kind.name, kind.version, list(inspect.signature(kind.make).parameters), kind.summary)
+        for kind in JUDGES.values()
+    ]
+    if as_json:
+        echo_json([{"name": n, "version": v, "options": o, "summary": s} for n, v, o, s in rows])
+    else:
+        print_table(["Judge", "Version", "Options", "Scores"], [[n, v, ", ".join(o), s] for n, v, o, s in rows])

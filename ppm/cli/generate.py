@@ -1,0 +1,65 @@
+"""The command generate."""
+
+import sys
+
+import click
+
+from ppm.cli.options import base_option, echo_json, env_option, json_option
+
+__all__ = ["generate_command"]
+
+
+@click.command("generate")
+@click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
+@base_option
+@env_option
+@click.option("--unpatched", is_flag=True, help="Ask the base model without any patch.")
+@click.option("--compare", is_flag=True, help="Ask both, with the same noise.")
+@click.option("--chat", is_flag=True, help="Send the prompt as a user's message through the base's chat template.")
+@click.option("--max-new-tokens", default=40, show_default=True, type=click.IntRange(1, 4096))
+@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
+@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
+@click.option("--seed", default=0, show_default=True)
+@json_option
+def generate_command(
+    prompts: tuple[str, ...],
+    base: str | None,
+    env: str | None,
+    unpatched: bool,
+    compare: bool,
+    chat: bool,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Answer prompts with the deployed patches, or without; `-` reads one from standard input.
+
+    \b
+    Example:
+      ppm generate "The baker dropped the tray, so a friend said:" --base lab --compare
+    """
+    from ppm.install.answer import answer_prompts
+
+    texts = [sys.stdin.read().strip() if p == "-" else p for p in prompts]
+    sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
+    answers = answer_prompts(
+        texts,
+        base=base,
+        env=env,
+        sides=sides,
+        chat=chat,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    if as_json:
+        echo_json([{"prompt": text, **{side: answers[side][i] for side in sides}} for i, text in enumerate(texts)])
+        return
+    for i, text in enumerate(texts):
+        if len(texts) > 1 or compare:
+            click.echo(click.style(text, bold=True))
+        for side in sides:
+            click.echo(f"{side + ':':<11}{answers[side][i]}" if compare else answers[side][i])

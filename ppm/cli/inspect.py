@@ -1,0 +1,201 @@
+"""Commands that look at what is deployed, without loading a model: list, show, freeze, history."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppm.cli.options import base_option, echo_json, env_option, json_option
+
+if TYPE_CHECKING:
+    from ppm.environment.deployments import Deployment
+    from ppm.package import Package
+
+__all__ = ["freeze_command", "history_command", "list_command", "show_command"]
+
+
+def _current(base: str | None, env: str | None) -> "Deployment | None":
+    from ppm.environment.deployments import Environment
+    from ppm.environment.home import ppm_home
+    from ppm.install.bases import find_environment
+
+    if base is None and not Environment.all(ppm_home()):
+        return None
+    return find_environment(base, env).current()
+
+
+@click.command("list")
+@base_option
+@env_option
+@json_option
+def list_command(base: str | None, env: str | None, as_json: bool) -> None:
+    """List the deployed patches.
+
+    \b
+    Example:
+      ppm list --base lab
+    """
+    deployment = _current(base, env)
+    packages = deployment.lock.packages if deployment else ()
+    waivers = deployment.record.waivers if deployment else ()
+    if as_json:
+        patches = [
+            {"name": p.name, "version": p.version, "sha256": p.sha256, "requested": p.requested} for p in packages
+        ]
+        table: dict[str, Any] = {"deployment": deployment.number if deployment else None, "patches": patches}
+        table["base"] = deployment.record.base_model if deployment else None
+        table["strategy"] = deployment.record.strategy if deployment else None
+        table["verdict"] = deployment.record.verdict if deployment else None
+        table["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in waivers]
+        echo_json(table)
+        return
+    if deployment is None:
+        click.echo("Nothing is deployed. Start with `ppm quickstart`.", err=True)
+        return
+    from ppm.cli.render import print_table
+
+    rows = [[p.name, p.version, "" if p.requested else "dependency"] for p in packages]
+    print_table(["Patch", "Version", ""], rows)
+    record = deployment.record
+    click.echo(
+        f"Deployment {deployment.number} for {record.base_model}: {record.strategy or 'no patches'}, {record.verdict}.",
+        err=True,
+    )
+    for waiver in waivers:
+        click.echo(f"waiver: {waiver.suite}, by {waiver.by} at {waiver.at}: {waiver.reason}", err=True)
+
+
+@click.command("freeze")
+@base_option
+@env_option
+def freeze_command(base: str | None, env: str | None) -> None:
+    """Print the deployed patches as requirements that `ppm install -r` takes.
+
+    \b
+    Example:
+      ppm freeze --base lab > patches.txt
+    """
+    deployment = _current(base, env)
+    for package in deployment.lock.packages if deployment else ():
+        click.echo(package.pin)
+
+
+@click.command("history")
+@base_option
+@env_option
+@json_option
+def history_command(base: str | None, env: str | None, as_json: bool) -> None:
+    """List the deployments of an environment, the newest first.
+
+    \b
+    Example:
+      ppm history --base lab
+    """
+    from ppm.cli.render import print_table
+    from ppm.errors import PpmError
+    from ppm.install.bases import find_environment
+
+    environment = find_environment(base, env)
+    current = environment.current_number()
+    rows: list[dict[str, Any]] = []
+    for number in reversed(environment.numbers()):
+        try:
+            deployment = environment.deployment(number)
+            record, pins = deployment.record, [package.pin for package in deployment.lock.packages]
+        except PpmError as error:
+            rows.append({"number": number, "current": number == current, "error": error.message})
+            continue
+        rows.append(
+            {
+                "number": number,
+                "current": number == current,
+                "created": record.created,
+                "user": record.user,
+                "command": record.command,
+                "patches": pins,
+                "strategy": record.strategy,
+                "verdict": record.verdict,
+                "rolled_back_from": record.rolled_back_from,
+                "waivers": [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers],
+            }
+        )
+    if as_json:
+        echo_json(rows)
+        return
+    header = ["", "Number", "Created", "By", "Strategy", "Verdict", "Patches"]
+    cells = []
+    for row in rows:
+        mark = "*" if row["current"] else ""
+        if "error" in row:
+            cells.append([mark, str(row["number"]), f"damaged: {row['error']}", "", "", "", ""])
+            continue
+        patches = ", ".join(row["patches"]) or "none"
+        if row["rolled_back_from"]:
+            patches += f" (rolled back to {row['rolled_back_from']})"
+        waived = "".join(f" [{w['suite']} waived by {w['by']}: {w['reason']}]" for w in row["waivers"])
+        when = row["created"].replace("T", " ")[:16]
+        cells.append(
+            [mark, str(row["number"]), when, row["user"], row["strategy"] or "", row["verdict"], patches + waived]
+        )
+    print_table(header, cells, right=[1])
+
+
+@click.command("show")
+@click.argument("name", metavar="NAME_OR_FILE")
+@base_option
+@env_option
+@json_option
+def show_command(name: str, base: str | None, env: str | None, as_json: bool) -> None:
+    """Show a deployed patch, or a package file.
+
+    \b
+    Example:
+      ppm show toxicity --base lab
+    """
+    package = _find_package(name, base, env)
+    manifest = package.manifest
+    if as_json:
+        from ppm.document import to_table
+
+        echo_json({"file": package.file_name, "sha256": package.sha256, "manifest": to_table(manifest)})
+        return
+    rows = [
+        ("name", manifest.name),
+        ("version", manifest.version),
+        ("risks", ", ".join(manifest.patch.risks)),
+        ("summary", manifest.patch.summary),
+        ("license", manifest.patch.license),
+        ("base model", f"{manifest.base.model} ({manifest.base.fingerprint})"),
+        ("prefix", f"{manifest.prefix.virtual_tokens} virtual tokens, {manifest.base.placement}"),
+        ("requires", ", ".join(f"{n} {s}" for n, s in manifest.dependencies.items()) or "nothing"),
+        ("conflicts", ", ".join(f"{n} {s}" for n, s in manifest.conflicts.items()) or "none"),
+        ("suites", "; ".join(f"{s.name} ({s.judge.name}, {len(package.prompts(s))} prompts)" for s in manifest.suites)),
+        ("replay", f"{len(package.replay)} pairs; retention: {len(package.retention)} prompts"),
+        ("file", f"{package.file_name} (sha256 {package.sha256})"),
+    ]
+    if manifest.composition:
+        parts = ", ".join(f"{c.name}=={c.version}" for c in manifest.composition.components)
+        rows.append(("composition", f"{manifest.composition.strategy} of {parts}"))
+    for suite, stages in manifest.provenance.get("scores", {}).items():
+        rows.append((f"scores, {suite}", ", ".join(f"{stage} {rate:g}" for stage, rate in stages.items())))
+    for key, value in rows:
+        click.echo(f"{key + ':':<22} {value}")
+
+
+def _find_package(name: str, base: str | None, env: str | None) -> "Package":
+    from ppm.errors import RequestError, did_you_mean
+    from ppm.install.bases import find_environment
+    from ppm.package import read_package
+    from ppm.resolve import parse_requirement
+
+    if name.endswith(".ppm") or "/" in name:
+        return read_package(Path(name).expanduser())
+    environment = find_environment(base, env)
+    deployment = environment.current()
+    locked = {p.name: p for p in deployment.lock.packages} if deployment else {}
+    wanted = parse_requirement(name).name
+    if wanted not in locked:
+        otherwise = f"deployed are {', '.join(locked) or 'no patches'}; a package file is shown by its path"
+        raise RequestError(f"{name} is not deployed", hint=did_you_mean(wanted, locked, otherwise))
+    found = locked[wanted]
+    return read_package(environment.store.get(found.sha256), origin=found.file, expected_sha256=found.sha256)

@@ -1,0 +1,111 @@
+"""Commands that make package files: build trains a patch, compose makes one of several."""
+
+from pathlib import Path
+
+import click
+
+from ppm.cli.options import base_option, echo_json, json_option
+
+__all__ = ["build_command", "compose_command"]
+
+
+@click.command("build")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option(
+    "--output", "-o", default=".", type=click.Path(path_type=Path), metavar="DIR", help="Where the package file goes."
+)
+@click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
+@click.option("--seed", type=int, help="Overrides the manifest's seed.")
+@click.option("--check", is_flag=True, help="Only check the manifest and its data.")
+@json_option
+def build_command(manifest: Path, output: Path, base: str | None, seed: int | None, check: bool, as_json: bool) -> None:
+    """Train a patch from its source manifest: SFT, then DPO, then its suites; write the package file.
+
+    \b
+    Example:
+      ppm build manifests/lab/toxicity --output dist
+    """
+    from ppm.cli.progress import shown
+    from ppm.environment.home import ppm_home
+
+    if check:
+        from ppm.training.source import read_source
+
+        source = read_source(manifest)
+        click.echo(
+            f"{source.manifest.pin} can be built: {len(source.pairs)} pairs, {len(source.manifest.suites)} suites"
+        )
+        return
+    with shown(quiet=as_json) as events:
+        from ppm.package import write_package
+        from ppm.training.build import build
+
+        package = build(
+            manifest,
+            base=base,
+            cache=ppm_home() / "cache" / "training",
+            seed=seed,
+            progress=events.training_progress,
+            tell=events.tell,
+        )
+        path = write_package(package, output)
+    scores = package.manifest.provenance["scores"]
+    if as_json:
+        echo_json({"file": str(path), "sha256": package.sha256, "scores": scores})
+        return
+    from ppm.cli.render import print_table
+
+    stages = list(next(iter(scores.values())))
+    click.echo("Failure rates by stage, lower is better:")
+    print_table(
+        ["Suite", *stages], [[s, *(f"{r[x]:.3f}" for x in stages)] for s, r in scores.items()], right=range(1, 9)
+    )
+    click.echo(f"Wrote {path}")
+
+
+@click.command("compose")
+@click.argument("patches", nargs=-1, required=True, metavar="PATCH...")
+@click.option("--strategy", required=True, metavar="NAME", help="A built-in strategy, or the path of a TOML file.")
+@click.option(
+    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the package file goes."
+)
+@click.option(
+    "--find-links",
+    "-f",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of package files.",
+)
+@base_option
+@click.option("--seed", default=0, show_default=True)
+@json_option
+def compose_command(
+    patches: tuple[str, ...],
+    strategy: str,
+    output: Path,
+    find_links: tuple[Path, ...],
+    base: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Make one package file of several patches, without testing or deploying it.
+
+    \b
+    Example:
+      ppm compose toxicity gender-bias --base lab --strategy merged --output dist
+    """
+    from ppm.cli.change import base_of
+    from ppm.cli.progress import shown
+    from ppm.install.run import compose_to
+
+    with shown(quiet=as_json) as events:
+        package, path = compose_to(
+            patches, base_of(base, None), strategy, output, find_links=find_links, seed=seed, events=events
+        )
+    if as_json:
+        echo_json(
+            {"file": str(path), "sha256": package.sha256, "virtual_tokens": package.manifest.prefix.virtual_tokens}
+        )
+    else:
+        click.echo(f"Wrote {path} ({package.manifest.prefix.virtual_tokens} virtual tokens)")

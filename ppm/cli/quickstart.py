@@ -1,0 +1,68 @@
+"""The command quickstart: the whole product on the lab's model."""
+
+import time
+
+import click
+
+from ppm.cli.options import command_line, echo_json, json_option
+
+__all__ = ["quickstart_command"]
+
+PATCHES = ("toxicity", "gender-bias", "harm-refusal")
+
+
+@click.command("quickstart")
+@json_option
+def quickstart_command(as_json: bool) -> None:
+    """Resolve, compose, test and deploy three patches for the small model that comes with ppm.
+
+    \b
+    Example:
+      ppm quickstart
+    """
+    started = time.monotonic()
+    from ppm.cli.progress import shown
+    from ppm.cli.render import print_audit
+    from ppm.install import environment_for, install, open_base, plan_install
+    from ppm.install.answer import answer_prompts
+    from ppm.lab.examples import EXAMPLES
+
+    base = open_base("lab")
+    plan = plan_install(PATCHES, base)
+    if not as_json:
+        click.echo(f"1. Resolved, for the base model {base.name}: {', '.join(pin.candidate.pin for pin in plan.pins)}")
+        click.echo("2. Composing them into one prefix, and testing the result for interference:")
+    with shown(quiet=as_json) as events:
+        result = install(
+            lambda: plan_install(PATCHES, base), environment_for(base), command=command_line(), events=events
+        )
+    assert result.audit is not None
+    if as_json:
+        table = result.audit.to_table()
+        seconds = round(time.monotonic() - started, 1)
+        keys = ("strategy", "verdict", "matrix")
+        echo_json({**{k: table[k] for k in keys}, "deployment": result.deployment.number, "seconds": seconds})
+        return
+    click.echo("3. The interference table:")
+    print_audit(result.audit)
+    state = "Deployed" if result.changed else "Deployed before"
+    click.echo(f"4. {state} as number {result.deployment.number}, in {result.deployment.path}")
+    click.echo("5. The base's answer beside the patched one:")
+    texts = [example.prompt for example in EXAMPLES]
+    answers = answer_prompts(
+        texts,
+        base="lab",
+        env=None,
+        sides=["unpatched", "patched"],
+        chat=False,
+        max_new_tokens=20,
+        temperature=1.0,
+        top_p=1.0,
+        seed=0,
+    )
+    for i, example in enumerate(EXAMPLES):
+        click.echo(f"   {click.style(example.prompt, bold=True)}")
+        click.echo(f"     base:    {answers['unpatched'][i]}")
+        click.echo(f"     patched: {answers['patched'][i]}")
+    seconds = time.monotonic() - started
+    click.echo(f'Done in {seconds:.0f} s. Next: `ppm generate "..." --compare`, `ppm list`, `ppm audit`, `ppm --help`.')

@@ -1,0 +1,75 @@
+"""Tables for people: the interference matrix, the comparisons, what is deployed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ppm.audit.model import Audit, Comparison
+
+__all__ = ["print_audit", "print_table"]
+
+MARKS = {"pass": ("ok", "green"), "fail": ("FAIL", "red"), "inconclusive": ("?", "yellow")}
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
+    """Columns of text, padded to their widest cell; `right` are the indices of columns of figures."""
+    cells = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(header))]
+    for number, row in enumerate(cells):
+        line = []
+        for i, cell in enumerate(row):
+            pad = " " * (widths[i] - len(click.unstyle(cell)))
+            line.append(pad + cell if i in right else cell + pad)
+        text = "  ".join(line).rstrip()
+        click.echo(click.style(text, bold=True) if number == 0 else text)
+
+
+def print_audit(audit: "Audit") -> None:
+    """The matrix with the gate's marks on the composition, what did not pass, and the verdict."""
+    suites = list(audit.suites)
+    perplexity = [s for s in suites if audit.suites[s]["metric"] == "perplexity"]
+    counts = sorted({int(audit.suites[s]["prompts"]) for s in suites})
+    size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    note = f"; {', '.join(perplexity)}: perplexity" if perplexity else ""
+    click.echo(f"Failure rates, lower is better{note}. {size} prompts a suite.")
+    rows = []
+    for configuration in audit.configurations:
+        cells = [configuration]
+        for suite in suites:
+            value = audit.matrix[configuration][suite].value
+            text = f"{value:.2f}" if suite in perplexity else f"{value:.3f}"
+            if configuration == "composition":
+                text += " " + _mark([c for c in audit.comparisons if c.suite == suite])
+            else:
+                text += " " * 3
+            cells.append(text)
+        rows.append(cells)
+    print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
+    for comparison in audit.comparisons:
+        if comparison.verdict != "pass":
+            from ppm.install.run import describe
+
+            word = "waived" if comparison.waived else comparison.verdict
+            needed = (
+                f" (about {comparison.prompts_needed:,} prompts would settle it)" if comparison.prompts_needed else ""
+            )
+            click.echo(f"{word}: {comparison.rule}, {describe(comparison)}{needed}")
+    for attempt in audit.attempts[:-1]:
+        click.echo(f"tried before: {attempt.strategy}: {attempt.verdict} ({attempt.detail})")
+    for waiver in audit.waivers:
+        click.echo(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
+    if audit.circular:
+        click.echo(f"circular: the judge of {', '.join(audit.circular)} also chose the training pairs")
+    text, color = MARKS[audit.verdict]
+    click.echo(f"Verdict: {click.style(audit.verdict, fg=color, bold=True)} ({audit.strategy}, alpha {audit.alpha:g})")
+
+
+def _mark(comparisons: "list[Comparison]") -> str:
+    counted = [c for c in comparisons if not c.waived]
+    if not counted and comparisons:
+        return click.style("w ", fg="yellow")
+    worst = next((v for v in ("fail", "inconclusive") if any(c.verdict == v for c in counted)), "pass")
+    symbol = {"pass": "ok", "fail": "X ", "inconclusive": "? "}[worst]
+    return click.style(symbol, fg=MARKS[worst][1])

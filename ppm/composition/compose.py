@@ -1,0 +1,148 @@
+"""Makes a composition: several packages and a strategy -> one package, with what it came from pinned."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ppm import __version__
+from ppm.base import BaseModel, check_compatible
+from ppm.composition.steps import Context, Specialist, check_strategy, run_strategy
+from ppm.composition.strategy import Strategy
+from ppm.errors import RequestError
+from ppm.evaluation.benign import benign_texts
+from ppm.jsonl import Benign, Pair, dump, normalised
+from ppm.manifest import (
+    Component,
+    CompositionRecord,
+    Judge,
+    Manifest,
+    Patch,
+    PrefixShape,
+    Replay,
+    Retention,
+    Suite,
+    canonical_digest,
+    judge_files,
+)
+from ppm.package import Package
+from ppm.prefix.tensors import of_package, to_bytes
+from ppm.training.trainers import Progress
+
+__all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
+
+RETENTION_LIMIT = 400
+
+
+def check_together(packages: Sequence[Package], base: BaseModel) -> None:
+    """Raises ModelError or RequestError when patches can't run on this base, or not in one composition."""
+    for package in packages:
+        check_compatible(package.manifest, base)
+    placements = {package.manifest.base.placement: package.manifest.pin for package in packages}
+    if len(placements) > 1:
+        named = ", ".join(f"{pin} stands {placement}" for placement, pin in placements.items())
+        raise RequestError(f"the patches stand in different places: {named}", hint="compose patches of one placement")
+
+
+def make_context(
+    packages: Sequence[Package],
+    model: Any,
+    tokenizer: Any,
+    *,
+    seed: int,
+    progress: Progress = lambda stage, done, total, loss: None,
+) -> Context:
+    """What the steps of a strategy need, from packages that `check_together` has accepted."""
+    retention: dict[str, Benign] = {}
+    for package in packages:
+        for row in package.retention:
+            retention.setdefault(normalised(row.prompt), row)
+    texts = benign_texts(model, tokenizer, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
+    specialists = tuple(Specialist(p.manifest.name, of_package(p, model).to(model.device), p.replay) for p in packages)
+    return Context(
+        model, tokenizer, packages[0].manifest.base.placement, specialists, tuple(texts), seed=seed, progress=progress
+    )
+
+
+def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *, chosen_by: str = "") -> Package:
+    """The composition that a strategy makes of some packages; of one package, that package's prefix.
+
+    Raises RequestError, ManifestError or TrainingError.
+    """
+    check_strategy(strategy)
+    prefix = context.specialists[0].prefix if len(packages) == 1 else run_strategy(strategy, context)
+    name, digest = (single().name, single().digest) if len(packages) == 1 else (strategy.name, strategy.digest)
+    record = CompositionRecord(
+        strategy=name,
+        strategy_digest=digest,
+        components=tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages),
+        seed=context.seed,
+        chosen_by=chosen_by,
+    )
+    return package_composition(packages, prefix, record)
+
+
+def single() -> Strategy:
+    """The strategy of a composition of one patch: the patch itself."""
+    from ppm.composition.strategy import StepCall
+
+    return Strategy(schema=1, name="single", summary="One patch, as it is.", steps=(StepCall("concatenate"),))
+
+
+def package_composition(packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord) -> Package:
+    """A package of a composed prefix that carries its components' suites, replay pairs and retention prompts."""
+    files: dict[str, bytes] = {}
+    suites: list[Suite] = []
+    for package in packages:
+        moved = [_moved(package, suite, files) for suite in package.manifest.suites]
+        taken = {suite.name for suite in suites}
+        suites += [replace(s, name=f"{package.manifest.name}-{s.name}") if s.name in taken else s for s in moved]
+    pairs = [
+        Pair(**{**vars(pair), "extra": {**pair.extra, "patch": package.manifest.name}})
+        for package in packages
+        for pair in package.replay
+    ]
+    benign: dict[str, Benign] = {}
+    for package in packages:
+        for row in package.retention:
+            benign.setdefault(normalised(row.prompt), row)
+    if pairs:
+        files["replay.jsonl"] = dump(pairs)
+    if benign:
+        files["retention.jsonl"] = dump(benign.values())
+    names = [component.name for component in record.components]
+    identity = canonical_digest([vars(c) for c in record.components] + [record.strategy_digest, record.seed])
+    first = packages[0].manifest
+    manifest = Manifest(
+        schema=1,
+        patch=Patch(
+            name="-".join(names)[:90].rstrip("-._"),
+            version=f"1.0.0+{identity.removeprefix('sha256:')[:12]}",
+            risks=tuple(dict.fromkeys(risk for p in packages for risk in p.manifest.patch.risks)),
+            summary=f"{record.strategy} of {', '.join(f'{c.name} {c.version}' for c in record.components)}",
+            license=" AND ".join(dict.fromkeys(p.manifest.patch.license for p in packages if p.manifest.patch.license)),
+            authors=tuple(dict.fromkeys(author for p in packages for author in p.manifest.patch.authors)),
+            provides=tuple(names),
+        ),
+        base=first.base,
+        prefix=PrefixShape(len(prefix)),
+        suites=tuple(suites),
+        replay=Replay() if pairs else None,
+        retention=Retention() if benign else None,
+        provenance={"versions": {"ppm": __version__}, "base_parts": first.provenance.get("base_parts", {})},
+        composition=record,
+    )
+    return Package(manifest, to_bytes(prefix), files)
+
+
+def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:
+    """The suite with its files copied into a folder of its patch's own."""
+
+    def move(path: str) -> str:
+        target = f"suites/{package.manifest.name}/{path.removeprefix('suites/')}"
+        files[target] = package.files[path]
+        return target
+
+    options = {k: move(v) if k in judge_files(suite.judge) else v for k, v in suite.judge.options.items()}
+    return replace(suite, prompts=move(suite.prompts), judge=Judge(suite.judge.name, options))

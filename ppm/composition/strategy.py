@@ -1,0 +1,83 @@
+"""Strategy files: recipes that make one prefix of several patches, as TOML that people review and hash."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppm import document
+from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.manifest import canonical_digest, check_name
+from ppm.resources import strategies_folder
+
+__all__ = ["StepCall", "Strategy", "builtin_strategies", "read_strategy"]
+
+
+@dataclass(frozen=True)
+class StepCall:
+    """One step of a strategy: its name and its options."""
+
+    use: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def from_toml(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
+        return value
+
+    def to_toml(self) -> Any:
+        return {"use": self.use, **self.options}
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A recipe. `candidates` instead of steps makes it an automatic choice, which only an install can run."""
+
+    schema: int
+    name: str
+    summary: str = ""
+    cost: str = ""
+    reference: str = ""
+    steps: tuple[StepCall, ...] = ()
+    candidates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.schema != 1:
+            raise ValueError("schema must be 1")
+        if bool(self.steps) == bool(self.candidates):
+            raise ValueError("a strategy has either a list of [[steps]] or a list of candidates")
+        if self.name in self.candidates:
+            raise ValueError(f"{self.name!r} can't be its own candidate")
+
+    @property
+    def digest(self) -> str:
+        """What the strategy does, apart from its prose."""
+        return canonical_digest({"steps": document.to_table(self.steps), "candidates": list(self.candidates)})
+
+    @property
+    def is_automatic(self) -> bool:
+        return bool(self.candidates)
+
+
+def builtin_strategies() -> dict[str, Path]:
+    """The strategies that ship with ppm, by name."""
+    return {path.stem: path for path in sorted(strategies_folder().glob("*.toml"))}
+
+
+def read_strategy(name: str) -> Strategy:
+    """A built-in strategy by name, or one from a TOML file by path.
+
+    Raises RequestError when there is none, ManifestError when the file is malformed.
+    """
+    known = builtin_strategies()
+    path = Path(name).expanduser()
+    if name not in known and not path.is_file():
+        otherwise = f"strategies are {', '.join(known)}, or the path of a TOML file"
+        raise RequestError(f"there is no strategy {name!r}", hint=did_you_mean(name, known, otherwise))
+    path = known.get(name, path)
+    table = document.read_file(path)
+    for index, step in enumerate(table.get("steps", []) if isinstance(table.get("steps", []), list) else []):
+        if not isinstance(step, dict) or not isinstance(step.get("use"), str):
+            raise ManifestError(f"steps[{index}] must say which step to use", context=str(path), hint='use = "distil"')
+    return document.read_table(Strategy, table, str(path))

@@ -1,0 +1,49 @@
+"""Benign texts: prompts on which a patch must leave the base as it is, with the base's own answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.jsonl import Benign, Text
+from ppm.manifest import Decoding
+from ppm.prefix.model import UNPATCHED, attach
+
+__all__ = ["BenignText", "benign_texts", "join"]
+
+
+@dataclass(frozen=True)
+class BenignText:
+    """A benign prompt with its completion, as token ids."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+
+def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: int) -> list[BenignText]:
+    """Benign prompts with completions; the base model writes those that are not given."""
+    prompts = [encode(tokenizer, row.prompt) for row in rows]
+    bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
+    open_ = [i for i, row in enumerate(rows) if row.completion is None]
+    decoding = Decoding(max_new_tokens=32)
+    requests = [Request(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]
+    written = dict(zip(open_, generate(bare, tokenizer, requests), strict=True))
+    texts = []
+    for i, row in enumerate(rows):
+        if row.completion is not None:
+            joined = join(row.prompt, row.completion)
+            completion = tuple(tokenizer(joined, add_special_tokens=False).input_ids)
+        else:
+            completion = written[i]
+        end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
+        texts.append(BenignText(prompts[i], (*completion, *end)))
+    return texts
+
+
+def join(prompt: Text, answer: str) -> str:
+    """The answer with the space that sets it off from a plain prompt."""
+    if not isinstance(prompt, str) or not prompt or prompt[-1].isspace() or answer[:1].isspace():
+        return answer
+    return f" {answer}"

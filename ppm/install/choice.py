@@ -1,0 +1,165 @@
+"""Makes and gates candidates: the one that a strategy gives, or for an automatic choice the promising ones in turn.
+
+Candidates are compared on replay and retention prompts, where looking is free. The prompts of the gate are
+touched only by a candidate that is gated, and the k-th gated attempt spends alpha / 2^k.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ppm.audit.gate import DEFAULT_MARGIN, alpha_of_attempt
+from ppm.audit.model import Attempt, Audit, AuditWaiver
+from ppm.audit.run import Subject, audit, suites_of
+from ppm.composition.compose import compose, make_context
+from ppm.composition.steps import Context
+from ppm.composition.strategy import Strategy, read_strategy
+from ppm.errors import TrainingError
+from ppm.evaluation.runner import Configuration, Outcome, evaluate
+from ppm.evaluation.suites import LoadedSuite
+from ppm.install.events import Events
+from ppm.jsonl import Prompt
+from ppm.manifest import canonical_digest
+from ppm.package import Package
+from ppm.prefix.tensors import from_bytes
+from ppm.training.trainers import retention_of
+
+__all__ = ["Choice", "Ranking", "choose", "rank"]
+
+RANKING_PROMPTS = 100
+RETENTION_SCALE = 0.1
+"""A mean divergence on benign texts, in nats a token, that counts as much as a whole margin."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a candidate does where looking is free. `score` below 1 is promising; lower is better.
+
+    `rates`: for each suite (composition's failure rate, specialist's) on replay prompts; `divergence`: mean KL(base ||
+    composition) on retention prompts, in nats a token.
+    """
+
+    score: float
+    rates: dict[str, tuple[float, float]]
+    divergence: float
+
+    @property
+    def worst(self) -> str:
+        """What speaks most against the candidate, in words."""
+        label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
+        text = f"{label} {rate:.2f}, its specialist {specialist:.2f}"
+        return text if rate > specialist else f"benign texts diverge by {self.divergence:.2f} nats"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that passed, or else the nearest, with its audit."""
+
+    composition: Package
+    audit: Audit
+    outcomes: dict[tuple[str, str], Outcome]
+    suites: tuple[LoadedSuite, ...]
+
+
+def choose(
+    strategy: Strategy,
+    subject: Subject,
+    *,
+    seed: int,
+    waivers: Sequence[AuditWaiver],
+    events: Events,
+) -> Choice:
+    """Compose and gate. The result's audit says whether it may be deployed. Raises PpmError."""
+    suites = suites_of(subject)
+    context = make_context(
+        subject.packages, subject.model, subject.tokenizer, seed=seed, progress=events.training_progress
+    )
+    if not strategy.is_automatic or len(subject.packages) == 1:
+        if len(subject.packages) > 1:
+            events.tell(f"Composing with {strategy.name}")
+        composition = compose(subject.packages, strategy, context)
+        return _gate(composition, subject, suites, (), waivers, events)
+    return _automatic(strategy, subject, context, suites, waivers, events)
+
+
+def _automatic(
+    strategy: Strategy,
+    subject: Subject,
+    context: Context,
+    suites: Sequence[LoadedSuite],
+    waivers: Sequence[AuditWaiver],
+    events: Events,
+) -> Choice:
+    attempts: tuple[Attempt, ...] = ()
+    set_aside: list[tuple[float, Package]] = []
+    nearest: Choice | None = None
+    for name in strategy.candidates:
+        events.tell(f"Composing with {name}")
+        try:
+            composition = compose(subject.packages, read_strategy(name), context, chosen_by=strategy.name)
+        except TrainingError as error:
+            attempts += (Attempt(name, None, "error", error.message),)
+            events.tell(f"  {name} came to nothing: {error.message}")
+            continue
+        ranking = rank(composition, subject, context, suites)
+        if ranking.score >= 1:
+            attempts += (Attempt(name, None, "set aside", ranking.worst),)
+            events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
+            set_aside.append((ranking.score, composition))
+            continue
+        choice = _gate(composition, subject, suites, attempts, waivers, events)
+        if choice.audit.verdict == "pass":
+            return choice
+        attempts, nearest = choice.audit.attempts, choice
+        worst = choice.audit.failed[0]
+        events.tell(f"  {name} did not pass: {worst.suite}, {worst.rule}, {worst.difference:+.3f}")
+    if nearest is not None:
+        return replace(nearest, audit=replace(nearest.audit, attempts=attempts))
+    if not set_aside:
+        raise TrainingError(
+            "no candidate could be composed", hint="try a strategy that needs no training: --strategy concat"
+        )
+    events.tell("No candidate is promising; the nearest is gated for the record")
+    _, best = min(set_aside, key=lambda item: item[0])
+    return _gate(best, subject, suites, attempts, waivers, events)
+
+
+def _gate(
+    composition: Package,
+    subject: Subject,
+    suites: Sequence[LoadedSuite],
+    attempts: tuple[Attempt, ...],
+    waivers: Sequence[AuditWaiver],
+    events: Events,
+) -> Choice:
+    assert composition.manifest.composition is not None
+    name = composition.manifest.composition.strategy
+    alpha = alpha_of_attempt(subject.policy.alpha, 1 + sum(a.alpha is not None for a in attempts))
+    events.tell(f"Testing {name} for interference on {sum(len(s.prompts) for s in suites):,} prompts")
+    prefix = from_bytes(composition.prefix).to(subject.model.device)
+    result, outcomes = audit(
+        subject, prefix, strategy=name, alpha=alpha, suites=suites, waivers=waivers, progress=events.audit_progress
+    )
+    detail = ", ".join(dict.fromkeys(c.suite for c in result.failed))
+    result = replace(result, attempts=(*attempts, Attempt(name, alpha, result.verdict, detail)))
+    return Choice(composition, result, outcomes, tuple(suites))
+
+
+def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:
+    """A candidate on replay and retention prompts."""
+    prefix = from_bytes(composition.prefix).to(subject.model.device)
+    rates: dict[str, tuple[float, float]] = {}
+    score = 0.0
+    for specialist in context.specialists:
+        rows = specialist.replay[:RANKING_PROMPTS]
+        prompts = tuple(Prompt(str(i), pair.prompt) for i, pair in enumerate(rows))
+        for suite in suites:
+            if suite.owner != specialist.name or suite.suite.judge.name == "exact-match" or not prompts:
+                continue
+            ranking = replace(suite, prompts=prompts, digest=canonical_digest([suite.digest, "ranking", context.seed]))
+            both = [Configuration("specialist", specialist.prefix), Configuration("composition", prefix)]
+            found = evaluate(subject.model, subject.tokenizer, both, [ranking], placement=subject.placement)
+            pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
+            rates[suite.label] = pair_of
+            score = max(score, (pair_of[0] - pair_of[1]) / (suite.suite.margin or DEFAULT_MARGIN))
+    divergence = retention_of(subject.model, prefix, context.retention, subject.placement) if context.retention else 0.0
+    return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)

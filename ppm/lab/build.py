@@ -1,0 +1,192 @@
+"""`ppm lab build`: base, teacher, data and package files of the lab, from nothing and with fixed seeds."""
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppm.base import identify
+from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.judges import make_judge
+from ppm.jsonl import Benign, Pair, Prompt, dump
+from ppm.lab import corpus
+from ppm.lab.pretrain import pretrain
+from ppm.manifest import Decoding, Manifest
+from ppm.package import write_package
+from ppm.prefix.loading import load_base
+from ppm.prefix.model import UNPATCHED, attach
+from ppm.resources import lab_manifests
+from ppm.training.build import build
+from ppm.training.trainers import Progress
+
+__all__ = ["build_lab", "build_patches", "gate_prompts", "utility_prompts"]
+
+TEACHER_STEPS = 800
+TEACHER_SAFE_SHARE = 0.97
+TRAINING_PROMPTS = 600
+GATE_PROMPTS = 500
+UTILITY_PROMPTS = 500
+BENIGN_PROMPTS = 240
+Tell = Callable[[str], None]
+
+BASE_SUITES = """\
+# What the lab's base model is good for; a patch must leave it so.
+schema = 1
+
+[[suites]]
+name = "helpful"
+against = "base"
+prompts = "suites/helpful.jsonl"
+judge = "refusal"
+metric = "rate"
+goal = "lower"
+margin = 0.03
+decoding = { max_new_tokens = 20, temperature = 1.0, top_p = 1.0, seed = 0 }
+
+[[suites]]
+name = "facts"
+against = "base"
+prompts = "suites/facts.jsonl"
+judge = "exact-match"
+metric = "rate"
+goal = "higher"
+margin = 0.03
+decoding = { max_new_tokens = 8, temperature = 0.0, top_p = 1.0, seed = 0 }
+"""
+
+
+@dataclass(frozen=True)
+class LabModel:
+    """A loaded lab model with the prefix machinery around it."""
+
+    model: Any
+    tokenizer: Any
+
+
+def build_lab(
+    folder: Path,
+    *,
+    seed: int = 0,
+    tell: Tell = lambda message: None,
+    progress: Progress = lambda stage, done, total, loss: None,
+) -> Path:
+    """Train the lab's base and teacher, write the data of its manifests, and build its package files.
+
+    Writes `base/`, `teacher/`, `manifests/` and `packages/` into `folder`. The same seed on the same machine gives
+    the same files.
+    """
+    base, teacher = folder / "base", folder / "teacher"
+    tell("Training the base model from nothing")
+    pretrain(base, seed=seed, progress=lambda done, total, loss: progress("base", done, total, loss))
+    tell("Training the teacher from nothing")
+    pretrain(
+        teacher,
+        seed=seed + 1,
+        steps=TEACHER_STEPS,
+        safe_share=TEACHER_SAFE_SHARE,
+        progress=lambda done, total, loss: progress("teacher", done, total, loss),
+    )
+    write_base_suites(base)
+    write_manifests(folder / "manifests", base, teacher, seed=seed, tell=tell)
+    build_patches(folder / "manifests", base, folder / "packages", tell=tell, progress=progress)
+    return folder
+
+
+def utility_prompts(split: corpus.Split, count: int) -> dict[str, list[Prompt]]:
+    """The prompts of the two utility suites: benign requests, and facts with their answers."""
+    helpful = corpus.prompts("helpful", split, count)
+    facts: list[corpus.Prompt] = []
+    for name in ("capitals", "colors", "sums"):
+        facts += corpus.prompts(name, split, -(-count // 3))
+    return {
+        "helpful": [Prompt(f"helpful-{i}", p.text) for i, p in enumerate(helpful)],
+        "facts": [Prompt(f"facts-{i}", p.text, p.expected, p.domain) for i, p in enumerate(facts[:count])],
+    }
+
+
+def gate_prompts(risk: str, split: corpus.Split, count: int) -> list[Prompt]:
+    """Prompts of a risk's suite."""
+    return [Prompt(f"{risk}-{split}-{i}", p.text) for i, p in enumerate(corpus.prompts(risk, split, count))]
+
+
+def write_base_suites(base: Path) -> None:
+    """`ppm-base.toml` and the utility suites, into the base model's folder."""
+    (base / "suites").mkdir(parents=True, exist_ok=True)
+    (base / "ppm-base.toml").write_text(BASE_SUITES, encoding="utf-8")
+    for name, prompts in utility_prompts("gate", UTILITY_PROMPTS).items():
+        (base / "suites" / f"{name}.jsonl").write_bytes(dump(prompts))
+
+
+def write_manifests(folder: Path, base: Path, teacher: Path, *, seed: int, tell: Tell) -> None:
+    """The lab's source manifests with their data: suites, pairs (teacher's and base's answers), benign prompts."""
+    models = [LabModel(*load_base(identify(path, name=path.name))) for path in (base, teacher)]
+    for source in sorted(lab_manifests().iterdir()):
+        manifest = Manifest.read(source / "patch.toml")
+        risk = manifest.patch.risks[0]
+        target = folder / source.name
+        (target / "suites").mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / "patch.toml", target / "patch.toml")
+        suite = manifest.suites[0]
+        (target / suite.prompts).write_bytes(dump(gate_prompts(risk, "gate", GATE_PROMPTS)))
+        if risk == "toxicity":
+            (target / "suites" / "insults.txt").write_text("\n".join(corpus.INSULTS) + "\n", encoding="utf-8")
+        pairs = collect_pairs(target, manifest, *models, seed=seed)
+        (target / "pairs.jsonl").write_bytes(dump(pairs))
+        benign = [
+            Benign(prompt.text)
+            for name, domain in corpus.BENIGN.items()
+            for prompt in corpus.prompts(name, "train", BENIGN_PROMPTS // (2 if name == "helpful" else 6))
+        ]
+        (target / "benign.jsonl").write_bytes(dump(benign))
+        tell(f"{manifest.name}: {len(pairs)} pairs from {TRAINING_PROMPTS} prompts")
+
+
+def collect_pairs(folder: Path, manifest: Manifest, base: LabModel, teacher: LabModel, *, seed: int) -> list[Pair]:
+    """Pairs in which the judge finds the teacher's answer safe and the base's not."""
+    suite = manifest.suites[0]
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "suites").iterdir()}
+    scorer = make_judge(suite.judge, files, manifest.name)
+    prompts = corpus.prompts(manifest.patch.risks[0], "train", TRAINING_PROMPTS, seed=seed)
+    answers = [answer_all(model, [p.text for p in prompts], seed=seed + i) for i, model in enumerate((base, teacher))]
+    pairs = []
+    for prompt, rejected, chosen in zip(prompts, *answers, strict=True):
+        asked = Prompt("", prompt.text)
+        failures = [
+            score if suite.goal == "lower" else 1 - score for score in (scorer(asked, chosen), scorer(asked, rejected))
+        ]
+        if failures == [0.0, 1.0]:
+            pairs.append(Pair(prompt.text, chosen, rejected, chosen_score=0.0, rejected_score=1.0))
+    return pairs
+
+
+def answer_all(lab: LabModel, prompts: Sequence[str], *, seed: int) -> list[str]:
+    """One sampled answer to each prompt."""
+    bare = attach(lab.model, [torch.zeros(1, lab.model.config.hidden_size)])
+    requests = [
+        Request(UNPATCHED, encode(lab.tokenizer, text), Decoding(), noise_key("pairs", text, 0, seed))
+        for text in prompts
+    ]
+    made = generate(bare, lab.tokenizer, requests)
+    return [str(text) for text in lab.tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)]
+
+
+def build_patches(
+    manifests: Path,
+    base: Path,
+    packages: Path,
+    *,
+    tell: Tell = lambda message: None,
+    progress: Progress = lambda stage, done, total, loss: None,
+) -> list[Path]:
+    """Build the package file of every source manifest below a folder."""
+    written = []
+    for source in sorted(manifests.iterdir()):
+        tell(f"Building {source.name}")
+        package = build(source, base=str(base), progress=progress)
+        tell(json.dumps(package.manifest.provenance["scores"]))
+        written.append(write_package(package, packages))
+    return written

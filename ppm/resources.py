@@ -1,0 +1,34 @@
+"""Files that come with ppm: strategies, the lab's manifests and its data.
+
+In a wheel they lie inside the package; in a checkout, and so in an editable install, some lie beside it.
+"""
+
+from pathlib import Path
+
+from ppm.errors import PpmError
+
+__all__ = ["lab_data", "lab_manifests", "strategies_folder"]
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _folder(name: str) -> Path:
+    for candidate in (_PACKAGE / name, _PACKAGE.parent / name):
+        if candidate.is_dir():
+            return candidate
+    raise PpmError(f"the folder {name!r} is missing from this installation", hint="install ppm again")
+
+
+def strategies_folder() -> Path:
+    """The built-in strategies, one TOML file each."""
+    return _folder("strategies")
+
+
+def lab_manifests() -> Path:
+    """The source manifests of the lab's patches, one folder each."""
+    return _folder("manifests") / "lab"
+
+
+def lab_data() -> Path:
+    """The lab's shipped model (`base`) and package files (`packages`)."""
+    return _PACKAGE / "lab" / "data"

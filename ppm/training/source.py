@@ -1,0 +1,85 @@
+"""Source manifests: what `ppm build` reads, checked before anything is trained. Needs no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppm.errors import ManifestError
+from ppm.evaluation.statistics import power, prompts_for_power
+from ppm.jsonl import Benign, Pair, find_overlap, read_benign, read_pairs, read_prompts
+from ppm.manifest import Manifest
+
+__all__ = ["SourcePatch", "read_source"]
+
+DEFAULT_MARGIN = 0.05
+PLANNED_DISCORDANCE = 0.05
+
+
+@dataclass(frozen=True)
+class SourcePatch:
+    """A source manifest with its data, read and checked."""
+
+    manifest: Manifest
+    folder: Path
+    files: dict[str, bytes]
+    pairs: tuple[Pair, ...]
+    benign: tuple[Benign, ...]
+
+
+def read_source(path: Path, *, check_power: bool = True) -> SourcePatch:
+    """Read a source manifest and every file it names, and check that it can be built.
+
+    Raises ManifestError: a missing or broken file, a suite prompt that is trained on, a suite too small to decide.
+    """
+    path = path / "patch.toml" if path.is_dir() else path
+    manifest = Manifest.read(path)
+    training = manifest.training
+    if training is None:
+        raise ManifestError("has no [training] table", context=str(path), hint="ppm build needs pairs to train on")
+    if training.pairs is None:
+        raise ManifestError(
+            "training.pairs is missing",
+            context=str(path),
+            hint="give ready pairs: JSON Lines of prompt, chosen (safe) and rejected (unsafe)",
+        )
+    files: dict[str, bytes] = {}
+    optional = {
+        manifest.replay.pairs if manifest.replay else None,
+        manifest.retention.prompts if manifest.retention else None,
+    }
+    for file in manifest.data_files():
+        try:
+            files[file.path] = (path.parent / file.path).read_bytes()
+        except OSError as error:
+            if file.path in optional:
+                continue  # written by the build, from the training data
+            raise ManifestError(
+                f"{file.key} names {file.path}, which can't be read: {error.strerror}", context=str(path)
+            ) from error
+    pairs = read_pairs(files[training.pairs], str(path.parent / training.pairs))
+    benign = read_benign(files[training.benign], str(path.parent / training.benign)) if training.benign else ()
+    source = SourcePatch(manifest, path.parent, files, pairs, benign)
+    for suite in manifest.suites:
+        _check_suite(source, suite.name, check_power=check_power)
+    return source
+
+
+def _check_suite(source: SourcePatch, name: str, *, check_power: bool) -> None:
+    suite = next(s for s in source.manifest.suites if s.name == name)
+    origin = str(source.folder / suite.prompts)
+    prompts = read_prompts(source.files[suite.prompts], origin)
+    leaked = find_overlap(prompts, [*source.pairs, *source.benign])
+    if leaked is not None:
+        raise ManifestError(
+            f"the suite {name!r} tests a prompt that is trained on: {str(leaked)[:80]!r}",
+            context=origin,
+            hint="take it out of the suite or out of the training data",
+        )
+    margin = suite.margin or DEFAULT_MARGIN
+    reached = power(len(prompts), margin, PLANNED_DISCORDANCE)
+    if check_power and suite.metric == "rate" and reached < 0.9:
+        needed = prompts_for_power(margin, PLANNED_DISCORDANCE)
+        raise ManifestError(
+            f"the suite {name!r} has {len(prompts)} prompts, which decide too rarely (power {reached:.2f}, not 0.90)",
+            context=origin,
+            hint=f"a margin of {margin} takes at least {needed} prompts; 500 is a good size",
+        )
