@@ -44,6 +44,8 @@ _NOT_IDENTITY = {
     "return_dict",
 }
 _BASE_SUITES = "ppm-base.toml"
+# Keys of tokenizer_config.json that change which tokens a text becomes.
+_ENCODING_KEYS = ("add_bos_token", "add_eos_token", "add_prefix_space")
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ def locate(model: str, revision: str | None = None) -> Path:
         return folder
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or folder.exists():
         raise ModelError("is not a folder", context=model, hint="give a model folder, NAME@COMMIT on the hub, or `lab`")
-    if revision is None:
+    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ModelError(
             "a hub model needs a commit, so that it stays the same model",
-            context=model,
+            context=f"{model}@{revision}" if revision else model,
             hint=f"write {model}@COMMIT with the 40 digits of the commit, or give a folder",
         )
     from huggingface_hub import snapshot_download
@@ -112,10 +114,13 @@ def identify(folder: Path, *, name: str = "", revision: str | None = None) -> Ba
     template = tokenizer_config.pop("chat_template", None)
     separate = folder / "chat_template.jinja"
     if separate.is_file():
-        template = separate.read_text(encoding="utf-8")
+        try:
+            template = separate.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError("can't be read as UTF-8 text", context=str(separate)) from error
     parts = {
         "configuration": canonical_digest({k: v for k, v in config.items() if k not in _NOT_IDENTITY}),
-        "tokenizer": _tokenizer_digest(folder),
+        "tokenizer": _tokenizer_digest(folder, tokenizer_config),
         "chat_template": canonical_digest(template),
         "weights": _weights_sample(folder),
     }
@@ -183,7 +188,7 @@ def _json(path: Path, *, required: bool) -> dict[str, Any]:
     return value
 
 
-def _tokenizer_digest(folder: Path) -> str:
+def _tokenizer_digest(folder: Path, settings: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     found = False
     for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"):
@@ -195,7 +200,8 @@ def _tokenizer_digest(folder: Path) -> str:
                 break  # it holds all that the older files do
     if not found:
         raise ModelError("has no tokenizer", context=str(folder), hint="save the tokenizer into the model's folder")
-    return "sha256:" + digest.hexdigest()
+    encoding = {key: settings[key] for key in _ENCODING_KEYS if settings.get(key) is not None}
+    return canonical_digest(["sha256:" + digest.hexdigest(), encoding])
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -245,4 +251,6 @@ def _sample(stream: Any, start: int, length: int) -> bytes:
     for index in range(_CHUNKS):
         stream.seek(start + index * (length - piece) // (_CHUNKS - 1))
         pieces.append(stream.read(piece))
+    if len(pieces[-1]) != piece:
+        raise ValueError("it is truncated")
     return b"".join(pieces)

@@ -91,6 +91,8 @@ def _not_worse(
     needed = prompts_needed(interval, n, margin) if verdict == "inconclusive" else None
     if verdict == "pass" and n < minimum:
         verdict, needed = "inconclusive", minimum
+    if needed is not None:
+        needed = max(needed, minimum)
     return Comparison(suite.label, rule, against, interval.value, interval.low, interval.high, margin, verdict, needed)
 
 

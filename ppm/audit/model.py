@@ -97,6 +97,8 @@ class Audit:
     def from_table(table: Any, origin: str) -> "Audit":
         """Raises IntegrityError when the table is not an audit's."""
         try:
+            if table["schema"] != SCHEMA:
+                raise KeyError(f"schema {table['schema']!r} is not known")
             values = {key: value for key, value in table.items() if key != "schema"}
             values["matrix"] = {
                 configuration: {suite: Cell(**cell) for suite, cell in row.items()}

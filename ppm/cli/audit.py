@@ -24,9 +24,10 @@ __all__ = ["audit_command"]
 def audit_command(
     base: str | None, env: str | None, fresh: bool, junit: Path | None, samples: Path | None, as_json: bool
 ) -> None:
-    """Test what is deployed for interference: base, every specialist and the composition, on all suites.
+    """Test what is deployed for interference.
 
-    Exit code 5 when a suite fails, 6 when one is inconclusive.
+    Runs every suite on the base, every specialist and the composition. Exit code 5 when a suite fails, 6 when one is
+    inconclusive.
 
     \b
     Example:

@@ -11,7 +11,7 @@ __all__ = ["judges_command", "strategies_command"]
 @json_option
 @click.pass_context
 def strategies_command(ctx: click.Context, as_json: bool) -> None:
-    """List the strategies: recipes that make one prefix of several patches.
+    """List the ways of composing patches.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def show(name: str) -> None:
 @click.command("judges")
 @json_option
 def judges_command(as_json: bool) -> None:
-    """List the judges that suites can name, with their options.
+    """List the judges that suites can name.
 
     \b
     Example:

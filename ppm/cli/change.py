@@ -174,7 +174,7 @@ def install_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Install patches: resolve, compose, test for interference, deploy.
+    """Install patches: resolve, compose, test, deploy.
 
     Patches that are deployed already stay. A composition that does not pass its tests is not deployed: exit code 5
     when a suite failed, 6 when one stayed inconclusive.
@@ -222,9 +222,10 @@ def uninstall_command(
 @env_option
 @json_option
 def rollback_command(number: int | None, base: str | None, env: str | None, as_json: bool) -> None:
-    """Go back to the deployment before the current one, or to a numbered one.
+    """Go back to an earlier deployment.
 
-    A rollback is a deployment too: `ppm history` shows it, and another rollback undoes it.
+    To the one before the current one, or to the one with the given number. A rollback is a deployment too:
+    `ppm history` shows it, and another rollback undoes it.
 
     \b
     Example:

@@ -34,7 +34,9 @@ def generate_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Answer prompts with the deployed patches, or without; `-` reads one from standard input.
+    """Answer prompts with the deployed patches, or without.
+
+    The prompt `-` is read from standard input.
 
     \b
     Example:

@@ -69,7 +69,9 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
 @base_option
 @env_option
 def freeze_command(base: str | None, env: str | None) -> None:
-    """Print the deployed patches as requirements that `ppm install -r` takes.
+    """Print the deployed patches as requirements.
+
+    `ppm install -r FILE` takes them back.
 
     \b
     Example:
@@ -85,7 +87,7 @@ def freeze_command(base: str | None, env: str | None) -> None:
 @env_option
 @json_option
 def history_command(base: str | None, env: str | None, as_json: bool) -> None:
-    """List the deployments of an environment, the newest first.
+    """List the deployments, the newest first.
 
     \b
     Example:

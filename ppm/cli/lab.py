@@ -11,7 +11,7 @@ __all__ = ["lab_command"]
 
 @click.group("lab")
 def lab_command() -> None:
-    """The small model that comes with ppm, on which every command runs.
+    """The small model that comes with ppm.
 
     \b
     Example:

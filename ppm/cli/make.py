@@ -19,7 +19,9 @@ __all__ = ["build_command", "compose_command"]
 @click.option("--check", is_flag=True, help="Only check the manifest and its data.")
 @json_option
 def build_command(manifest: Path, output: Path, base: str | None, seed: int | None, check: bool, as_json: bool) -> None:
-    """Train a patch from its source manifest: SFT, then DPO, then its suites; write the package file.
+    """Train a patch from its source manifest.
+
+    SFT, then DPO, then its suites; the result is a package file.
 
     \b
     Example:
@@ -89,7 +91,9 @@ def compose_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Make one package file of several patches, without testing or deploying it.
+    """Make one package file of several patches.
+
+    It is neither tested nor deployed; `ppm install` does that.
 
     \b
     Example:

@@ -14,7 +14,7 @@ PATCHES = ("toxicity", "gender-bias", "harm-refusal")
 @click.command("quickstart")
 @json_option
 def quickstart_command(as_json: bool) -> None:
-    """Resolve, compose, test and deploy three patches for the small model that comes with ppm.
+    """Resolve, test and deploy three patches on the lab's model.
 
     \b
     Example:

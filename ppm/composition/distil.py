@@ -73,7 +73,7 @@ def distil(
         optimizer.step()
         schedule.step()
         if done % 10 == 9 or done + 1 == steps:
-            context.progress("distil", done + 1, steps, float(loss))
+            context.progress("distil", done + 1, steps, loss.item())
     result: torch.Tensor = learned.detach().clone()
     return result
 

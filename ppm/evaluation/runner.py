@@ -97,7 +97,7 @@ def evaluate(
     found: dict[tuple[str, str], Outcome] = {}
     missing: list[tuple[Configuration, LoadedSuite]] = []
     for configuration in configurations:
-        for suite in suites:
+        for suite in {suite.digest: suite for suite in suites}.values():
             kept = store.get(store.key(configuration, placement, suite)) if store else None
             if kept is not None and len(kept.values) == len(suite.prompts):
                 found[configuration.name, suite.digest] = kept

@@ -1,7 +1,7 @@
 """Suites ready to run: a suite's settings with its prompts, its judge and the digest that results are kept by."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppm.base import read_base_suites
@@ -54,24 +54,29 @@ def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: 
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:
-    """All suites of some patches, each digest once; a name that two patches use is prefixed with the patch's."""
-    found: list[LoadedSuite] = []
+    """All suites of some patches, each patch's digests once.
+
+    A name that several use is prefixed with the patch's; with its pin, where two versions of one patch use it.
+    """
+    found: dict[tuple[str, str], tuple[LoadedSuite, str]] = {}
     for package in packages:
+        owner, pin = package.manifest.name, package.manifest.pin
         for suite in package.manifest.suites:
-            loaded = load_suite(suite, package.files, origin=package.manifest.pin, owner=package.manifest.name)
-            if loaded.digest not in {other.digest for other in found}:
-                found.append(loaded)
-    return _distinct(found)
+            loaded = load_suite(suite, package.files, origin=pin, owner=owner)
+            found.setdefault((owner, loaded.digest), (loaded, pin))
+    return _distinct(list(found.values()))
 
 
-def _distinct(suites: list[LoadedSuite]) -> list[LoadedSuite]:
-    names = [suite.label for suite in suites]
-    return [
-        LoadedSuite(f"{s.owner}/{s.label}", s.suite, s.owner, s.prompts, s.scorer, s.digest)
-        if names.count(s.label) > 1
-        else s
-        for s in suites
-    ]
+def _distinct(found: list[tuple[LoadedSuite, str]]) -> list[LoadedSuite]:
+    names = [suite.label for suite, _ in found]
+    owned = [(suite.owner, suite.label) for suite, _ in found]
+    result = []
+    for suite, pin in found:
+        if names.count(suite.label) > 1:
+            prefix = pin if owned.count((suite.owner, suite.label)) > 1 else suite.owner
+            suite = replace(suite, label=f"{prefix}/{suite.label}")
+        result.append(suite)
+    return result
 
 
 def base_suites(folder: Path) -> list[LoadedSuite]:

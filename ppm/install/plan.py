@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from ppm.base import BaseModel
 from ppm.environment.deployments import Deployment, Environment
-from ppm.errors import PackageError, RequestError, did_you_mean
+from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.install.bases import environment_for
 from ppm.lock import Project
 from ppm.package import Package, read_package
@@ -123,7 +123,7 @@ def plan_install(
         raise RequestError("no patch was named", hint="for example: ppm install toxicity --base lab")
     asked = {parse_requirement(text).name: text for text in texts}
     kept = [t for t in (previous.lock.requirements if previous else ()) if parse_requirement(t).name not in asked]
-    return _plan((*kept, *asked.values()), base, environment, previous, folders, strategy, project, set(asked))
+    return _plan((*kept, *asked.values()), base, environment, previous, folders, strategy, project)
 
 
 def plan_uninstall(
@@ -148,7 +148,7 @@ def plan_uninstall(
                 f"{package.pin} depends on {', '.join(sorted(needed))}", hint=f"uninstall {package.name} too"
             )
     kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
-    return _plan(kept, base, environment, previous, [], strategy, project, set())
+    return _plan(kept, base, environment, previous, [], strategy, project)
 
 
 def _plan(
@@ -159,25 +159,35 @@ def _plan(
     folders: Sequence[Path],
     strategy: str | None,
     project: Project,
-    asked: set[str],
 ) -> Plan:
     sources: list[Source] = [DirectorySource(folder) for folder in dict.fromkeys(folders)]
-    if base.name == "lab" and not folders:
+    if base.name == "lab":
         sources.append(DirectorySource(lab_data() / "packages"))
     stored = stored_packages(previous, environment)
     if stored:
         sources.append(StoredSource(environment, stored))
     candidates = [candidate for source in sources for candidate in source.candidates()]
+    problems = [problem for source in sources for problem in source.problems()]
+    _refuse_damaged(requirements, {candidate.name for candidate in candidates}, problems)
     resolution = resolve(
         [parse_requirement(text) for text in requirements],
         candidates,
         fingerprint=base.fingerprint,
         base_name=base.name,
         preferred={p.manifest.name: Version(p.manifest.version) for p in stored},
-        problems=[problem for source in sources for problem in source.problems()],
+        problems=problems,
     )
     chosen = strategy or project.strategy or DEFAULT_STRATEGY
     return Plan(base, environment, requirements, resolution, tuple(sources), chosen, previous, project)
+
+
+def _refuse_damaged(requirements: Sequence[str], offered: set[str], problems: Sequence[tuple[str, str]]) -> None:
+    """Raises IntegrityError when all that is on offer of a requested patch is damaged."""
+    for text in requirements:
+        name = parse_requirement(text).name
+        damaged = [message for problem, message in problems if problem == name]
+        if damaged and name not in offered:
+            raise IntegrityError(damaged[0], context=name, hint="get the package file again from where it came")
 
 
 def fetch(plan: Plan) -> tuple[Package, ...]:

@@ -378,7 +378,7 @@ def texts(seed: int, *, safe_share: float | None = None) -> Iterator[tuple[str, 
             if rng.random() < HEADING_SHARE:
                 polarity[risk.name] = rng.choice(("safe", "unsafe"))
                 lines = risk.safe_headings if polarity[risk.name] == "safe" else risk.unsafe_headings
-                headings += rng.sample(lines, rng.choice((1, 1, len(lines))))
+                headings += rng.choices(lines, k=rng.choice((1, 2, 3)))
         rng.shuffle(headings)
         parts = []
         for _ in range(rng.choice((1, 1, 1, 2))):

@@ -12,7 +12,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -79,6 +79,11 @@ class PrefixedBackbone(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("inner"), name)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the prefix alone: the inner backbone is the base's too, whose dropout must stay as it is."""
+        self.training = mode
+        return self
 
     def get_input_embeddings(self) -> nn.Module:
         return self.inner.get_input_embeddings()  # type: ignore[operator, no-any-return]
@@ -170,7 +175,8 @@ class PrefixedBackbone(nn.Module):
         mask = (torch.arange(width, device=weight.device) >= width - lengths).long()
         cache = DynamicCache()
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        with torch.set_grad_enabled(training):
+        # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
+        with torch.inference_mode(False), torch.set_grad_enabled(training):
             self.inner(
                 inputs_embeds=embeds,
                 attention_mask=mask if len(prefixes) > 1 else None,
@@ -249,7 +255,8 @@ def attach(
     if any(isinstance(module, PrefixedBackbone) for module in model.modules()):
         raise ModelError("the model has a prefix already", hint="attach to the base model instead")
     bos = model.config.bos_token_id
-    copies = [prefix.detach().clone().float().to(model.device) for prefix in prefixes]
+    with torch.inference_mode(False):
+        copies = [prefix.detach().clone().float().to(model.device) for prefix in prefixes]
     path = _backbone_path(model)
     inner = model.get_submodule(".".join(path))
     backbone = PrefixedBackbone(inner, copies, placement, bos[0] if isinstance(bos, list) else bos)

@@ -1,0 +1,121 @@
+"""An audit as plain data: its JSON comes back whole, and what is no audit is refused."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ppm.audit.model import Attempt, Audit, AuditWaiver, Cell, Comparison
+from ppm.errors import IntegrityError
+
+PASSED = Comparison("toxicity", "non-inferiority", "toxicity==1.0.0", 0.004, -0.001, 0.012, 0.05, "pass")
+UNCLEAR = replace(PASSED, suite="bias", upper=0.06, verdict="inconclusive", prompts_needed=640)
+FAILED = replace(PASSED, suite="harm", rule="effect", against="base", verdict="fail", configuration="harm==2.0.0")
+AUDIT = Audit(
+    base="lab",
+    strategy="distilled",
+    verdict="fail",
+    alpha=0.025,
+    configurations=("base", "toxicity==1.0.0", "composition"),
+    matrix={
+        "base": {"toxicity": Cell(0.91, 0.88, 0.93, 500)},
+        "toxicity==1.0.0": {"toxicity": Cell(0.01, 0.0, 0.03, 500)},
+        "composition": {"toxicity": Cell(0.02, 0.01, 0.04, 500)},
+    },
+    comparisons=(PASSED, UNCLEAR, FAILED, replace(FAILED, waived=True)),
+    attempts=(Attempt("concat", None, "set aside", "loses of utility: 4 \u2030"), Attempt("distilled", 0.025, "fail")),
+    waivers=(AuditWaiver("harm", "known, ticket 12", "Zo\xeb"),),
+    circular=("toxicity",),
+    continual={"average_accuracy": 0.97, "backward_transfer": -0.01, "forward_transfer": 0.0, "forgetting": 0.01},
+    suites={"toxicity": {"digest": "sha256:0", "prompts": 500, "metric": "rate"}},
+)
+
+
+def table():
+    return json.loads(AUDIT.to_json())
+
+
+def test_an_audit_comes_back_from_its_json():
+    assert Audit.from_table(table(), "audit.json") == AUDIT
+    bare = replace(AUDIT, attempts=(), waivers=(), circular=(), continual=None, suites={})
+    assert Audit.from_table(json.loads(bare.to_json()), "audit.json") == bare
+
+
+def test_the_same_audit_has_the_same_bytes():
+    again = Audit.from_table(table(), "audit.json")
+    assert again.to_json() == AUDIT.to_json()
+    assert "Zo\xeb".encode() in AUDIT.to_json()
+
+
+def test_the_json_has_the_documented_keys():
+    assert table()["schema"] == 1
+    assert {"base", "strategy", "verdict", "alpha", "configurations", "matrix", "comparisons"} <= table().keys()
+    assert table()["matrix"]["base"]["toxicity"] == {"value": 0.91, "low": 0.88, "high": 0.93, "prompts": 500}
+    assert {
+        "suite",
+        "rule",
+        "against",
+        "difference",
+        "lower",
+        "upper",
+        "margin",
+        "verdict",
+        "prompts_needed",
+    } <= table()["comparisons"][0].keys()
+
+
+def test_only_what_counts_and_did_not_pass_has_failed():
+    assert AUDIT.failed == (UNCLEAR, FAILED)
+
+
+def without(key):
+    def change(values):
+        del values[key]
+
+    return change
+
+
+def with_value(*path, value):
+    def change(values):
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("verdict"),
+        without("matrix"),
+        without("comparisons"),
+        without("schema"),
+        with_value("schema", value=2),
+        with_value("surprise", value=1),
+        with_value("matrix", value=[]),
+        with_value("matrix", "base", value=None),
+        with_value("matrix", "base", "toxicity", value={"value": 0.0}),
+        with_value("matrix", "base", "toxicity", "extra", value=1),
+        with_value("comparisons", value=5),
+        with_value("comparisons", 0, value="pass"),
+        with_value("comparisons", 0, value={}),
+        with_value("comparisons", 0, "verdicts", value="pass"),
+        with_value("waivers", value=[{"suite": "harm"}]),
+        with_value("attempts", value=[{"strategy": "concat"}]),
+        with_value("configurations", value=None),
+    ],
+)
+def test_a_changed_audit_is_refused(change):
+    values = table()
+    change(values)
+    with pytest.raises(IntegrityError, match="not an audit") as caught:
+        Audit.from_table(values, "deployment 7")
+    assert caught.value.context == "deployment 7"
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("values", [None, [], "audit", 1, {}])
+def test_what_is_no_table_is_refused(values):
+    with pytest.raises(IntegrityError, match="not an audit"):
+        Audit.from_table(values, "deployment 7")

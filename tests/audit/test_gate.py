@@ -1,0 +1,241 @@
+"""The rules of the gate on outcomes with known numbers."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from ppm.audit.gate import DEFAULT_MARGIN, UTILITY_MARGIN, Sides, alpha_of_attempt, compare, verdict_of
+from ppm.audit.model import COMPOSITION
+from ppm.evaluation.runner import Outcome
+from ppm.evaluation.statistics import exact_upper, paired_score_interval
+from ppm.evaluation.suites import LoadedSuite
+from ppm.lock import Gates
+from ppm.manifest import Judge, Suite
+
+ALPHA = 0.05
+NAME = "toxicity==1.0.0"
+
+
+def suite_of(**settings):
+    suite = Suite("toxicity", "suites/main.jsonl", **{"judge": Judge("refusal"), **settings})
+    return LoadedSuite("toxicity", suite, "toxicity", (), lambda prompt, text: 0.0, "sha256:0")
+
+
+def outcome(failures, n=500, start=0):
+    """Fails on `failures` prompts from `start` on."""
+    return Outcome(tuple(float(start <= i < start + failures) for i in range(n)), ())
+
+
+def compared(suite, *, base, specialist, composition, policy=None, alpha=ALPHA, deployed=None):
+    sides = Sides(base, composition, (NAME, specialist), ("deployed", deployed) if deployed else None)
+    found = compare(suite, sides, alpha, policy or Gates())
+    return {(c.rule, c.configuration if c.rule == "effect" else c.against): c for c in found}
+
+
+GOOD = {"base": outcome(450), "specialist": outcome(10), "composition": outcome(12)}
+
+
+def test_a_good_composition_passes_every_rule():
+    suite = suite_of(min_effect=0.2, limit=0.3, margin=0.05)
+    found = compared(suite, **GOOD, deployed=outcome(15))
+    assert set(found) == {
+        ("effect", NAME),
+        ("effect", COMPOSITION),
+        ("non-inferiority", NAME),
+        ("upgrade", "deployed"),
+        ("ceiling", "limit"),
+    }
+    assert {c.verdict for c in found.values()} == {"pass"}
+    assert all(c.prompts_needed is None and c.lower <= c.difference <= c.upper for c in found.values())
+    assert verdict_of(found.values()) == "pass"
+
+
+def test_the_figures_of_a_comparison_are_those_of_the_interval():
+    found = compared(suite_of(limit=0.3), **GOOD)
+    noninferior, effect = found["non-inferiority", NAME], found["effect", COMPOSITION]
+    interval = paired_score_interval(2, 0, 500, ALPHA)
+    assert (noninferior.difference, noninferior.lower, noninferior.upper) == (0.004, interval.low, interval.high)
+    reduction = paired_score_interval(438, 0, 500, ALPHA)
+    assert (effect.difference, effect.lower, effect.upper) == (reduction.value, reduction.low, reduction.high)
+    assert found["ceiling", "limit"].upper == exact_upper(12, 500, ALPHA)
+
+
+@pytest.mark.parametrize(
+    ("failures", "verdict"),
+    [(10, "pass"), (20, "pass"), (35, "inconclusive"), (60, "fail"), (500, "fail")],
+)
+def test_non_inferiority_to_the_specialist(failures, verdict):
+    found = compared(suite_of(margin=0.05), **{**GOOD, "composition": outcome(failures)})["non-inferiority", NAME]
+    assert found.verdict == verdict
+    assert found.margin == 0.05
+
+
+def test_an_inconclusive_comparison_says_how_many_prompts_would_settle_it():
+    def at(n, composition, specialist):
+        sides = {"base": outcome(n, n), "specialist": outcome(specialist, n), "composition": outcome(composition, n)}
+        return compared(suite_of(), **sides)["non-inferiority", NAME]
+
+    found = at(100, 3, 0)
+    assert found.verdict == "inconclusive"
+    assert found.prompts_needed > 100
+    times = math.ceil(found.prompts_needed / 100) + 1
+    assert at(100 * times, 3 * times, 0).verdict == "pass"
+
+
+def test_no_number_of_prompts_settles_an_estimate_beyond_the_margin():
+    found = compared(suite_of(), **{**GOOD, "composition": outcome(38)})["non-inferiority", NAME]
+    assert found.difference > found.margin
+    assert found.verdict == "inconclusive"
+    assert found.prompts_needed is None
+
+
+def test_a_patch_that_does_nothing_fails_although_it_resembles_itself():
+    same = outcome(450)
+    found = compared(suite_of(), base=same, specialist=same, composition=same)
+    assert found["non-inferiority", NAME].verdict == "pass"
+    assert found["effect", NAME].verdict == "fail"
+    assert found["effect", COMPOSITION].verdict == "fail"
+    assert verdict_of(found.values()) == "fail"
+
+
+@pytest.mark.parametrize(
+    ("failures", "verdict"), [(300, "pass"), (345, "inconclusive"), (360, "fail"), (440, "fail"), (480, "fail")]
+)
+def test_the_reduction_must_be_above_the_least_effect(failures, verdict):
+    weak = outcome(failures)
+    found = compared(suite_of(min_effect=0.2), base=outcome(450), specialist=weak, composition=outcome(10))
+    assert found["effect", NAME].verdict == verdict
+    assert found["effect", COMPOSITION].verdict == "pass"
+    assert found["effect", NAME].margin == 0.2
+    needed = found["effect", NAME].prompts_needed
+    assert (needed is not None and needed > 500) if verdict == "inconclusive" else needed is None
+
+
+@pytest.mark.parametrize(("failures", "verdict"), [(100, "pass"), (140, "inconclusive"), (200, "fail")])
+def test_the_ceiling_holds_whatever_the_specialist_does(failures, verdict):
+    sides = {"base": outcome(500), "specialist": outcome(failures), "composition": outcome(failures)}
+    found = compared(suite_of(limit=0.3), **sides)
+    assert found["ceiling", "limit"].verdict == verdict
+    assert found["non-inferiority", NAME].verdict == "pass"
+    assert ("ceiling", "limit") not in compared(suite_of(), **sides)
+
+
+@pytest.mark.parametrize(("failures", "verdict"), [(10, "pass"), (30, "inconclusive"), (80, "fail")])
+def test_an_upgrade_must_not_be_worse_than_what_is_deployed(failures, verdict):
+    sides = {"base": outcome(450), "specialist": outcome(failures), "composition": outcome(failures)}
+    found = compared(suite_of(), **sides, deployed=outcome(5))
+    assert found["upgrade", "deployed"].verdict == verdict
+    assert found["non-inferiority", NAME].verdict == "pass"
+
+
+def test_a_suite_of_a_removed_patch_is_held_against_what_is_deployed_alone():
+    sides = Sides(outcome(450), outcome(10), None, ("deployed", outcome(10)))
+    assert [c.rule for c in compare(suite_of(), sides, ALPHA, Gates())] == ["upgrade"]
+
+
+@pytest.mark.parametrize(("failures", "verdict"), [(10, "pass"), (20, "inconclusive"), (60, "fail")])
+def test_utility_is_compared_with_the_base(failures, verdict):
+    [found] = compare(suite_of(against="base"), Sides(outcome(5), outcome(failures)), ALPHA, Gates())
+    assert (found.rule, found.against, found.verdict) == ("utility", "base", verdict)
+    assert found.margin == UTILITY_MARGIN
+
+
+def test_margins_are_the_declared_ones_cut_to_the_policy():
+    def margin(suite, **policy):
+        return compared(suite, **GOOD, policy=Gates(**policy))["non-inferiority", NAME].margin
+
+    assert margin(suite_of()) == DEFAULT_MARGIN
+    assert margin(suite_of(margin=0.2)) == 0.2
+    assert margin(suite_of(margin=0.2), max_margin=0.1) == 0.1
+    assert margin(suite_of(margin=0.02), max_margin=0.1) == 0.02
+
+
+def test_a_policy_can_ask_for_more_effect_and_never_for_less():
+    def least(suite, **policy):
+        return compared(suite, **GOOD, policy=Gates(**policy))["effect", COMPOSITION].margin
+
+    assert least(suite_of()) == 0
+    assert least(suite_of(min_effect=0.2), min_effect=0.5) == 0.5
+    assert least(suite_of(min_effect=0.2), min_effect=0.1) == 0.2
+
+
+def test_a_policy_can_ask_for_more_prompts():
+    found = compared(suite_of(), **GOOD, policy=Gates(min_prompts=501))["non-inferiority", NAME]
+    assert (found.verdict, found.prompts_needed) == ("inconclusive", 501)
+    assert compared(suite_of(), **GOOD, policy=Gates(min_prompts=500))["non-inferiority", NAME].verdict == "pass"
+    bad = {**GOOD, "composition": outcome(100)}
+    assert compared(suite_of(), **bad, policy=Gates(min_prompts=501))["non-inferiority", NAME].verdict == "fail"
+
+
+def perplexity(shift, n=300, noise=0.05):
+    """Losses in nats around 2, paired with those of no shift, with a little variation."""
+    return Outcome(tuple(2 + shift + noise * (-1) ** i * (shift != 0) for i in range(n)), ())
+
+
+def judged(shift, n, policy=None):
+    suite = suite_of(against="base", metric="perplexity", judge=Judge("perplexity"))
+    [found] = compare(suite, Sides(perplexity(0, n), perplexity(shift, n)), ALPHA, policy or Gates())
+    return found
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.001, "pass"), (-0.1, "pass"), (0.03, "inconclusive"), (0.2, "fail")])
+def test_perplexity_is_compared_as_the_mean_log_ratio(shift, verdict):
+    found = judged(shift, 300)
+    assert found.verdict == verdict
+    assert found.difference == pytest.approx(shift)
+
+
+def test_perplexity_needs_200_prompts():
+    assert judged(0.001, 200).verdict == "pass"
+    few = judged(0.001, 199)
+    assert (few.verdict, few.prompts_needed) == ("inconclusive", 200)
+    assert judged(0.2, 100).verdict == "fail"
+    assert judged(0.001, 200, Gates(min_prompts=250)).prompts_needed == 250
+
+
+def test_the_prompts_needed_are_never_fewer_than_the_rule_asks_for():
+    close = judged(0.004, 80)
+    assert close.verdict == "inconclusive"
+    assert close.prompts_needed == 200
+
+
+def test_rates_of_several_samples_are_clustered_by_prompt():
+    shares = Outcome(tuple(0.1 * (i % 3) for i in range(500)), ())
+    found = compared(suite_of(samples=10), base=outcome(450), specialist=shares, composition=shares)
+    noninferior = found["non-inferiority", NAME]
+    assert noninferior.verdict == "pass"
+    assert noninferior.upper == pytest.approx(1.6448536**2 / (500 + 1.6448536**2), rel=1e-6)
+
+
+def test_a_smaller_alpha_asks_for_more_evidence():
+    sides = {**GOOD, "composition": outcome(25)}
+    verdicts = [compared(suite_of(), **sides, alpha=a)["non-inferiority", NAME].verdict for a in (0.05, 0.0001)]
+    assert verdicts == ["pass", "inconclusive"]
+
+
+def test_a_failure_outweighs_what_is_inconclusive():
+    passed, unclear, failed = (
+        compared(suite_of(), **{**GOOD, "composition": outcome(k)})["non-inferiority", NAME] for k in (10, 35, 100)
+    )
+    assert verdict_of([]) == "pass"
+    assert verdict_of([passed, passed]) == "pass"
+    assert verdict_of([passed, unclear]) == "inconclusive"
+    assert verdict_of([unclear, failed, passed]) == "fail"
+
+
+def test_what_is_waived_does_not_count():
+    passed, unclear, failed = (
+        compared(suite_of(), **{**GOOD, "composition": outcome(k)})["non-inferiority", NAME] for k in (10, 35, 100)
+    )
+    assert verdict_of([passed, replace(failed, waived=True)]) == "pass"
+    assert verdict_of([unclear, replace(failed, waived=True)]) == "inconclusive"
+    assert verdict_of([failed, replace(unclear, waived=True)]) == "fail"
+
+
+def test_all_attempts_together_spend_less_than_alpha():
+    spent = [alpha_of_attempt(0.05, attempt) for attempt in range(1, 41)]
+    assert sum(spent) < 0.05
+    assert spent[0] == 0.025
+    assert all(later == earlier / 2 for earlier, later in pairwise(spent))

@@ -1,0 +1,43 @@
+"""The frame of the command line: typos, versions, help, errors, debug."""
+
+import pytest
+from commands import ppm
+
+import ppm as library
+from ppm.cli.main import COMMANDS
+
+
+def test_version():
+    assert library.__version__ in ppm("--version").out
+
+
+def test_a_mistyped_command_names_the_nearest():
+    result = ppm("instal")
+    assert result.code == 2
+    assert "'install'" in result.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    result = ppm(name, "--help")
+    assert result.code == 0
+    assert "Example:" in result.out
+    assert "ppm " + name in result.out
+
+
+def test_debug_shows_the_traceback():
+    from ppm.cli.main import run
+    from ppm.errors import RequestError
+
+    with pytest.raises(RequestError):
+        run(["--debug", "strategies", "show", "nothing"])
+
+
+def test_a_broken_file_is_named(tmp_path):
+    bad = tmp_path / "patch.toml"
+    bad.write_text('schema = 1\n[patch]\nnmae = "x"\n')
+    result = ppm("build", "--check", str(bad))
+    assert result.code == 1
+    assert "'nmae'" in result.err
+    assert "did you mean 'name'" in result.err
+    assert str(bad) in result.err

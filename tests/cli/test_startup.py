@@ -1,0 +1,27 @@
+"""Commands without a model start at once: they import neither torch nor transformers."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "trl", "datasets", "scipy", "numpy", "networkx")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["freeze"], ["install", "--help"], ["history", "--help"]])
+def test_no_heavy_import(arguments):
+    script = (
+        "import sys\n"
+        "from ppm.cli.main import run\n"
+        "try:\n    run(sys.argv[1:])\n"
+        "except SystemExit as error:\n    code = error.code\n"
+        f"print(code, sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=os.environ)
+    assert done.stderr.splitlines()[-1] == "0 []"
+
+
+def test_importing_the_library_is_light():
+    script = f"import sys, ppm; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"

@@ -1,0 +1,49 @@
+"""Runs the command line in this process, or in one of its own."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppm.cli.main import run
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def ppm(*arguments: str) -> Result:
+    """Run `ppm` with some arguments in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            run([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else 0
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of `ppm` in a process of its own."""
+    return [sys.executable, "-c", "from ppm.cli.main import run; run()", *map(str, arguments)]
+
+
+def start(*arguments: str, home: Path, **options: Any) -> subprocess.Popen[str]:
+    """Start `ppm` in a process of its own."""
+    environment = {**os.environ, "PPM_HOME": str(home)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(*arguments), env=environment, **{**pipes, **options})

@@ -1,0 +1,67 @@
+"""Compositions as packages: what they carry, and which patches go together."""
+
+import pytest
+import tiny
+from packages import make_package, prefix_bytes
+
+from ppm.base import identify
+from ppm.composition.compose import check_together, compose, make_context
+from ppm.composition.strategy import read_strategy
+from ppm.errors import ModelError, RequestError
+from ppm.manifest import Base
+from ppm.package import Package, read_package, write_package
+from ppm.prefix.loading import load_base
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return identify(tiny.train_base(tmp_path_factory.mktemp("base") / "tiny", "llama", steps=1), name="tiny")
+
+
+def patch(base, name, **changes):
+    package = make_package(name, fingerprint=base.fingerprint, model="tiny", **changes)
+    return Package(package.manifest, prefix_bytes(2, 48, 0.1), package.files)
+
+
+def test_a_composition_carries_suites_pairs_and_pins(base, tmp_path):
+    packages = [patch(base, "one"), patch(base, "two")]
+    check_together(packages, base)
+    context = make_context(packages, *load_base(base), seed=0)
+    made = compose(packages, read_strategy("concat"), context, chosen_by="auto")
+    read = read_package(write_package(made, tmp_path))
+    assert read.manifest.prefix.virtual_tokens == 4
+    assert {suite.name for suite in read.manifest.suites} == {"main", "two-main"}
+    assert len(read.replay) == 4
+    assert {pair.extra["patch"] for pair in read.replay} == {"one", "two"}
+    record = read.manifest.composition
+    assert record is not None
+    assert [(c.name, c.sha256) for c in record.components] == [(p.manifest.name, p.sha256) for p in packages]
+    assert (record.strategy, record.chosen_by) == ("concat", "auto")
+    assert read.manifest.patch.provides == ("one", "two")
+
+
+def test_one_patch_is_its_own_composition(base):
+    packages = [patch(base, "one")]
+    context = make_context(packages, *load_base(base), seed=0)
+    made = compose(packages, read_strategy("distilled"), context)
+    assert made.prefix == packages[0].prefix
+    assert made.manifest.composition.strategy == "single"
+
+
+def test_patches_of_different_placement_are_refused(base):
+    other = patch(base, "two")
+    manifest = other.manifest
+    moved = Base(manifest.base.model, fingerprint=manifest.base.fingerprint, placement="after-bos")
+    from dataclasses import replace
+
+    packages = [patch(base, "one"), Package(replace(manifest, base=moved), other.prefix, other.files)]
+    with pytest.raises(RequestError, match="different places"):
+        check_together(packages, base)
+
+
+def test_patches_of_another_base_or_width_are_refused(base):
+    with pytest.raises(ModelError, match="not that model"):
+        check_together([make_package("one")], base)
+    narrow = make_package("one", fingerprint=base.fingerprint, model="tiny")
+    with pytest.raises(ModelError, match="wide"):
+        make_context([narrow], *load_base(base), seed=0)

@@ -1,0 +1,61 @@
+"""Strategy files: what is accepted, and what a mistake is told."""
+
+import pytest
+
+from ppm.composition.steps import STEPS, check_strategy
+from ppm.composition.strategy import builtin_strategies, read_strategy
+from ppm.errors import ManifestError, RequestError
+
+
+def written(tmp_path, text):
+    path = tmp_path / "mine.toml"
+    path.write_text('schema = 1\nname = "mine"\n' + text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", builtin_strategies())
+def test_built_in_strategies_are_well_formed(name):
+    strategy = read_strategy(name)
+    assert strategy.name == name
+    assert strategy.summary
+    assert strategy.reference
+    check_strategy(strategy)
+
+
+def test_a_typo_in_the_name_names_the_nearest():
+    with pytest.raises(RequestError) as error:
+        read_strategy("distiled")
+    assert "'distilled'" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[[steps]]\nuse = "distill"\n', "'distil'"),
+        ('[[steps]]\nuse = "distil"\nstep = 3\n', "'steps'"),
+        ('[[steps]]\nuse = "distil"\nsteps = "many"\n', "whole number"),
+        ('[[steps]]\nuse = "average"\nweights = 3\n', "a list"),
+        ("[[steps]]\nsteps = 3\n", "which step"),
+        ("", "either"),
+        ('candidates = ["concat"]\n[[steps]]\nuse = "average"\n', "either"),
+        ('candidates = ["mine"]\n', "own candidate"),
+        ('summry = "x"\n[[steps]]\nuse = "average"\n', "'summary'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path, text, words):
+    with pytest.raises(ManifestError) as error:
+        check_strategy(read_strategy(written(tmp_path, text)))
+    assert words in str(error.value)
+
+
+def test_prose_is_not_part_of_the_digest(tmp_path):
+    one = read_strategy(written(tmp_path, 'summary = "a"\n[[steps]]\nuse = "average"\n'))
+    two = read_strategy(written(tmp_path, 'summary = "b"\n[[steps]]\nuse = "average"\n'))
+    three = read_strategy(written(tmp_path, '[[steps]]\nuse = "concatenate"\n'))
+    assert one.digest == two.digest != three.digest
+
+
+def test_every_step_says_what_it_does():
+    check_strategy(read_strategy("concat"))
+    assert set(STEPS) >= {"concatenate", "average", "train", "distil"}
+    assert all(step.__doc__ for step in STEPS.values())

@@ -1,0 +1,131 @@
+"""Judges: what they call a hit, and how a suite that misuses one is told so."""
+
+import pytest
+
+from ppm.errors import ManifestError
+from ppm.evaluation.judges import JUDGES, make_judge
+from ppm.jsonl import Prompt
+from ppm.manifest import Judge
+
+FILES = {
+    "suites/words.txt": b"fool\n# a comment\n\n  dirty   clown \nd'oh\n",
+    "suites/latin.txt": "caf\xe9".encode("latin-1"),
+    "suites/empty.txt": b"# nothing\n",
+}
+
+
+def score(name, completion, *, expected=None, **options):
+    scorer = make_judge(Judge(name, options), FILES, "toxicity==1.0.0")
+    return scorer(Prompt("1", "a prompt", expected=expected), completion)
+
+
+@pytest.mark.parametrize(
+    ("completion", "found"),
+    [
+        ("You FOOL!", 1),
+        ("foolish", 0),
+        ("tomfool", 0),
+        ("a dirty\n  clown.", 1),
+        ("a clown who is dirty", 0),
+        ("well, d'oh", 1),
+        ("a comment", 0),
+        ("", 0),
+    ],
+)
+def test_a_lexicon_finds_whole_words_and_phrases(completion, found):
+    assert score("lexicon", completion, words="suites/words.txt") == found
+
+
+def test_a_lexicon_takes_its_words_from_the_manifest_too():
+    assert score("lexicon", "what an idiot", words=["idiot", "(sic)"]) == 1
+    assert score("lexicon", "so he wrote (sic)", words=["idiot", "(sic)"]) == 1
+    assert score("lexicon", "so he wrote sic", words=["idiot", "(sic)"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("completion", "refused"),
+    [
+        ("I'm sorry, but I can't do that.", 1),
+        ("I can\u2019t help with this.", 1),
+        ("i CANNOT say", 1),
+        ("Sure, here is how.", 0),
+        ("The candidate was not sorrowful.", 0),
+    ],
+)
+def test_a_refusal_is_recognised(completion, refused):
+    assert score("refusal", completion) == refused
+
+
+def test_the_phrases_of_a_refusal_can_be_given():
+    assert score("refusal", "no way", phrases=["no way"]) == 1
+    assert score("refusal", "sorry", phrases=["no way"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("completion", "gendered"),
+    [("The nurse said she was late.", 1), ("Himself.", 1), ("They left.", 0), ("the human kingdom", 0)],
+)
+def test_gendered_words_are_found(completion, gendered):
+    assert score("gendered-words", completion) == gendered
+
+
+@pytest.mark.parametrize(
+    ("completion", "at_the_start", "anywhere"),
+    [
+        ("Paris.", 1, 1),
+        (" paris, of course", 1, 1),
+        ("Parisian", 0, 0),
+        ("It is Paris", 0, 1),
+        ("Comparis", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_exact_match_compares_words(completion, at_the_start, anywhere):
+    assert score("exact-match", completion, expected="Paris") == at_the_start
+    assert score("exact-match", completion, expected="Paris", anywhere=True) == anywhere
+
+
+def test_exact_match_ignores_marks_and_spaces_inside_the_expected_text():
+    assert score("exact-match", "new   york!", expected="New York") == 1
+    assert score("exact-match", "New Jersey", expected="New York") == 0
+
+
+def test_an_unknown_judge_is_named_with_the_nearest_known_one():
+    with pytest.raises(ManifestError, match="'lexikon'") as caught:
+        score("lexikon", "")
+    assert caught.value.hint == "did you mean 'lexicon'?"
+    assert caught.value.context == "toxicity==1.0.0"
+    with pytest.raises(ManifestError) as caught:
+        score("zzz", "")
+    assert all(name in caught.value.hint for name in JUDGES)
+
+
+def test_an_unknown_option_is_named_with_the_nearest_known_one():
+    with pytest.raises(ManifestError, match="no option 'word'") as caught:
+        score("lexicon", "", word="suites/words.txt")
+    assert caught.value.hint == "did you mean 'words'?"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "words"),
+        ({"words": "suites/absent.txt"}, "words must be a list"),
+        ({"words": []}, "words must be a list"),
+        ({"words": ["ok", ""]}, "words must be a list"),
+        ({"words": "suites/empty.txt"}, "words must be a list"),
+        ({"words": "suites/latin.txt"}, "not UTF-8"),
+    ],
+)
+def test_a_lexicon_without_usable_words_is_refused(options, message):
+    with pytest.raises(ManifestError, match=message) as caught:
+        score("lexicon", "", **options)
+    assert "toxicity==1.0.0" in caught.value.context
+
+
+@pytest.mark.parametrize("name", sorted(JUDGES))
+def test_every_judge_says_what_it_does_and_stays_between_0_and_1(name):
+    assert JUDGES[name].summary.endswith((".", ")."))
+    options = {"words": ["fool"]} if name == "lexicon" else {}
+    for completion in ("", "you fool, sorry, he said Paris", "\N{SNOWMAN}" * 1000):
+        assert 0 <= score(name, completion, expected="Paris", **options) <= 1

@@ -1,0 +1,169 @@
+"""Running suites on configurations: what the outcomes are, and that they are kept by content."""
+
+import json
+import math
+
+import pytest
+import torch
+from prefix.architectures import prepended, random_prefixes, tiny_model, tiny_tokenizer
+
+from ppm.evaluation.runner import Configuration, ResultStore, evaluate
+from ppm.evaluation.suites import load_suite
+from ppm.jsonl import Prompt, dump
+from ppm.manifest import Decoding, Judge, Suite
+
+TOKENIZER = tiny_tokenizer()
+PROMPTS = [
+    Prompt(str(i), text) for i, text in enumerate(("hello", "please tell me w40 w41", "w50 w60 w70", "thank you"))
+]
+WORDS = [f"w{index}" for index in range(12, 40)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model("llama", initializer_range=0.3)
+
+
+@pytest.fixture(scope="module")
+def configurations(model):
+    first, second = random_prefixes(model, 5, 3)
+    return [Configuration("base", None), Configuration("toxicity==1.0.0", first), Configuration("composition", second)]
+
+
+def load(prompts=PROMPTS, **settings):
+    settings = {"judge": Judge("lexicon", {"words": WORDS}), "decoding": Decoding(4), **settings}
+    suite = Suite("main", "main.jsonl", **settings)
+    return load_suite(suite, {"main.jsonl": dump(prompts)}, origin="a test", owner="toxicity")
+
+
+def run(model, configurations, suites, **settings):
+    return evaluate(model, TOKENIZER, configurations, suites, placement="before-bos", **settings)
+
+
+def files_of(store):
+    return sorted(path for path in store.folder.rglob("*") if path.is_file())
+
+
+def test_a_value_is_the_share_of_samples_that_the_judge_calls_a_failure(model, configurations):
+    suite = load(samples=5)
+    outcomes = run(model, configurations, [suite])
+    assert {name for name, _ in outcomes} == {c.name for c in configurations}
+    for outcome in outcomes.values():
+        assert len(outcome.values) == len(PROMPTS)
+        for value, texts in zip(outcome.values, outcome.completions, strict=True):
+            assert len(set(texts)) > 1
+            assert value == sum(bool(set(text.split()) & set(WORDS)) for text in texts) / 5
+        assert 0 < outcome.mean < 1
+    assert len({outcome.completions for outcome in outcomes.values()}) == 3
+
+
+def test_for_the_goal_higher_not_showing_it_is_the_failure(model, configurations):
+    lower, higher = load(samples=3), load(samples=3, goal="higher", decoding=Decoding(4))
+    outcomes = run(model, configurations[:1], [lower, higher])
+    texts = outcomes["base", higher.digest].completions
+    shares = [sum(bool(set(text.split()) & set(WORDS)) for text in samples) / 3 for samples in texts]
+    assert outcomes["base", higher.digest].values == pytest.approx([1 - share for share in shares])
+
+
+def test_a_configuration_alone_has_the_outcome_it_has_among_others(model, configurations):
+    suites = [load(), load(samples=3, decoding=Decoding(7, 0.8, 0.9))]
+    together = run(model, configurations, suites)
+    for configuration in configurations:
+        for suite in suites:
+            alone = run(model, [configuration], [suite], batch_size=1)
+            assert alone[configuration.name, suite.digest] == together[configuration.name, suite.digest]
+
+
+def test_a_second_run_makes_no_call_of_the_model(model, configurations, tmp_path):
+    store = ResultStore(tmp_path, "sha256:weights")
+    suites = [load(samples=2), load(judge=Judge("perplexity"), metric="perplexity", against="base")]
+    first = run(model, configurations, suites, store=store)
+    written = {path: path.stat().st_mtime_ns for path in files_of(store)}
+    assert len(written) == 6
+    # Without a model nothing can be computed.
+    assert run(None, configurations, suites, store=store) == first
+    assert {path: path.stat().st_mtime_ns for path in files_of(store)} == written
+
+
+def test_the_name_of_a_configuration_is_not_part_of_what_is_kept(model, configurations, tmp_path):
+    store, suite = ResultStore(tmp_path, "sha256:weights"), load()
+    first = run(model, configurations, [suite], store=store)
+    renamed = [Configuration("deployed", configurations[2].prefix.clone())]
+    assert run(None, renamed, [suite], store=store)["deployed", suite.digest] == first["composition", suite.digest]
+
+
+def test_only_what_changed_runs_again(model, configurations, tmp_path):
+    store, suite = ResultStore(tmp_path, "sha256:weights"), load()
+    run(model, configurations, [suite], store=store)
+    before = files_of(store)
+    changed = [*configurations[:2], Configuration("composition", configurations[2].prefix + 0.1)]
+    run(model, changed, [suite], store=store)
+    assert len(files_of(store)) == len(before) + 1
+    run(model, configurations[:1], [load(decoding=Decoding(5))], store=store)
+    assert len(files_of(store)) == len(before) + 2
+    run(model, configurations[:1], [suite], store=ResultStore(tmp_path, "sha256:other weights"))
+    assert len(files_of(store)) == len(before) + 3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"values": 1, "completions": []}',
+        b'{"values": [0.5], "completions": [["x"]]}',
+    ],
+)
+def test_a_damaged_result_is_computed_again(model, configurations, tmp_path, damage):
+    store, suite = ResultStore(tmp_path, "sha256:weights"), load()
+    first = run(model, configurations[:1], [suite], store=store)
+    [path] = files_of(store)
+    whole = path.read_bytes()
+    path.write_bytes(damage)
+    assert run(model, configurations[:1], [suite], store=store) == first
+    assert json.loads(path.read_bytes()) == json.loads(whole)
+
+
+def test_without_a_store_nothing_is_kept(model, configurations, ppm_home):
+    suite = load()
+    assert run(model, configurations, [suite]) == run(model, configurations, [suite])
+    assert not list(ppm_home.rglob("*"))
+
+
+def loss_by_transformers(model, context, target, prefix):
+    """The mean loss in nats of the target's tokens, by the model's own loss."""
+    embeds = prepended(model, [*context, *target], prefix)
+    ignored = embeds.shape[1] - len(target)
+    with torch.no_grad():
+        return float(model(inputs_embeds=embeds, labels=torch.tensor([[-100] * ignored + list(target)])).loss)
+
+
+def test_perplexity_is_that_of_transformers(model, configurations):
+    prompts = [
+        Prompt("text", "hello w40 w41 thank you"),
+        Prompt("short", "fool"),
+        Prompt("answer", "please tell me", expected="w50 w60"),
+    ]
+    suite = load(prompts, judge=Judge("perplexity"), metric="perplexity", against="base")
+    outcomes = run(model, configurations, [suite])
+    splits = [
+        ([1], TOKENIZER("hello w40 w41 thank you").input_ids[1:]),
+        ([1], TOKENIZER("fool").input_ids[1:]),
+        (TOKENIZER("please tell me").input_ids, TOKENIZER("w50 w60", add_special_tokens=False).input_ids),
+    ]
+    for configuration in configurations:
+        outcome = outcomes[configuration.name, suite.digest]
+        losses = [loss_by_transformers(model, *split, configuration.prefix) for split in splits]
+        assert outcome.values == pytest.approx(losses, rel=1e-4)
+        assert math.exp(outcome.mean) == pytest.approx(math.exp(sum(losses) / 3), rel=1e-4)
+        assert outcome.completions == ()
+
+
+def test_progress_ends_with_everything_done(model, configurations):
+    seen = []
+    run(model, configurations, [load()], batch_size=5, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (12, 12)
+    assert [done for done, _ in seen] == [5, 10, 12]

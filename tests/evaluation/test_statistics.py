@@ -1,0 +1,176 @@
+"""Intervals against published values, exact enumeration and scipy."""
+
+import math
+from functools import cache
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest, multinomial
+
+from ppm.evaluation.statistics import (
+    Interval,
+    clustered_interval,
+    exact_upper,
+    paired_interval,
+    paired_score_interval,
+    power,
+    prompts_for_power,
+    prompts_needed,
+    rate_interval,
+)
+
+
+def test_the_paired_score_interval_gives_the_published_bounds():
+    # Tango 1998; a two-sided 95 % interval is two one-sided bounds at 2.5 %.
+    interval = paired_score_interval(40, 20, 160, 0.025)
+    assert interval.value == pytest.approx(0.125)
+    assert (interval.low, interval.high) == (pytest.approx(0.0309, abs=5e-5), pytest.approx(0.2181, abs=5e-5))
+
+
+counts = st.integers(1, 300).flatmap(
+    lambda n: st.integers(0, n).flatmap(lambda b: st.tuples(st.just(b), st.integers(0, n - b), st.just(n)))
+)
+
+
+@given(counts, st.sampled_from([0.05, 0.025, 0.01]))
+def test_exchanging_the_two_sides_mirrors_the_paired_interval(sample, alpha):
+    b, c, n = sample
+    one, other = paired_score_interval(b, c, n, alpha), paired_score_interval(c, b, n, alpha)
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low), abs=1e-6)
+    assert -1 <= one.low <= one.value <= one.high <= 1
+
+
+@given(counts)
+def test_a_smaller_alpha_widens_the_paired_interval(sample):
+    narrow, wide = paired_score_interval(*sample, 0.05), paired_score_interval(*sample, 0.01)
+    assert wide.low <= narrow.low + 1e-9
+    assert narrow.high <= wide.high + 1e-9
+
+
+def test_no_discordant_pair_is_not_certainty():
+    z2 = 1.6448536**2
+    for n in (20, 200):
+        interval = paired_score_interval(0, 0, n, 0.05)
+        assert interval.value == 0
+        assert interval.high == pytest.approx(z2 / (n + z2), rel=1e-3)
+        assert interval.low == pytest.approx(-interval.high, rel=1e-6)
+
+
+# The score interval is not exact: in small samples its error is a little above its alpha (Tango 1998, table II).
+ERROR_BOUND = 0.055
+
+
+@cache
+def _all_outcomes(n, alpha):
+    """Every (b, c) of n prompts, and its upper bound."""
+    pairs = [(b, c) for b in range(n + 1) for c in range(n + 1 - b)]
+    return numpy.array(pairs), numpy.array([paired_score_interval(b, c, n, alpha).high for b, c in pairs])
+
+
+@pytest.mark.parametrize("n", [30, 45, 60])
+@pytest.mark.parametrize("margin", [0.05, 0.1])
+@pytest.mark.parametrize("discordance", [0.12, 0.2, 0.3, 0.5, 0.8])
+def test_a_composition_that_is_worse_by_the_margin_passes_at_most_so_often(n, margin, discordance):
+    pairs, upper = _all_outcomes(n, 0.05)
+    worse, better = (discordance + margin) / 2, (discordance - margin) / 2
+    cells = numpy.column_stack([pairs, n - pairs.sum(axis=1)])
+    chances = multinomial.pmf(cells, n, [worse, better, 1 - discordance])
+    assert chances.sum() == pytest.approx(1)
+    assert chances[upper < margin].sum() <= ERROR_BOUND
+
+
+def test_counts_that_cant_be_are_refused():
+    for b, c, n in ((3, 3, 5), (-1, 0, 5), (0, 0, 0)):
+        with pytest.raises(ValueError, match="prompts"):
+            paired_score_interval(b, c, n, 0.05)
+
+
+@pytest.mark.parametrize(("failures", "n"), [(0, 100), (0, 320), (1, 20), (13, 50), (49, 50), (50, 50)])
+@pytest.mark.parametrize("alpha", [0.05, 0.025])
+def test_rates_have_exact_bounds(failures, n, alpha):
+    theirs = binomtest(failures, n).proportion_ci(confidence_level=1 - 2 * alpha, method="exact")
+    ours = rate_interval([1.0] * failures + [0.0] * (n - failures), alpha)
+    assert (ours.value, ours.low, ours.high) == pytest.approx((failures / n, theirs.low, theirs.high))
+    assert exact_upper(failures, n, alpha) == pytest.approx(theirs.high)
+
+
+def test_no_failure_leaves_the_known_upper_bounds():
+    assert exact_upper(0, 100, 0.025) == pytest.approx(0.036, abs=5e-4)
+    assert exact_upper(0, 320, 0.025) == pytest.approx(0.0115, abs=5e-5)
+
+
+def test_many_samples_a_prompt_are_clustered_by_prompt():
+    values = numpy.array([0.0, 0.25, 0.5, 1.0, 0.75, 0.25] * 4)
+    interval = clustered_interval(values, 0.05)
+    half = 1.713872 * values.std(ddof=1) / math.sqrt(24)  # Student's t of 23 degrees of freedom
+    assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), rel=1e-5)
+    found = rate_interval(values, 0.05)
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+
+
+@pytest.mark.parametrize("n", [2, 50, 400])
+def test_a_sample_without_variation_does_not_claim_certainty(n):
+    z2 = 1.6448536**2
+    interval = clustered_interval([0.25] * n, 0.05)
+    assert interval.high - interval.value == pytest.approx(z2 / (n + z2), rel=1e-6)
+    assert interval.value - interval.low == pytest.approx(z2 / (n + z2), rel=1e-6)
+    assert 0 <= rate_interval([0.5] * n, 0.05).low <= rate_interval([0.5] * n, 0.05).high <= 1
+
+
+def test_one_prompt_says_nothing():
+    assert clustered_interval([0.5], 0.05) == Interval(0.5, -0.5, 1.5)
+    assert rate_interval([0.5], 0.05) == Interval(0.5, 0.0, 1.0)
+
+
+def test_pairs_of_single_samples_are_counted_and_others_are_clustered():
+    first, second = [1, 1, 0, 0, 1, 0, 0, 0], [0, 1, 1, 0, 0, 0, 0, 0]
+    assert paired_interval(first, second, 0.05) == paired_score_interval(2, 1, 8, 0.05)
+    shares = [0.5, *second[1:]]
+    differences = [a - b for a, b in zip(first, shares, strict=True)]
+    assert paired_interval(first, shares, 0.05) == clustered_interval(differences, 0.05)
+    with pytest.raises(ValueError, match="same prompts"):
+        paired_interval(first, second[1:], 0.05)
+
+
+@given(counts, st.floats(0.01, 0.3))
+def test_the_prompts_needed_are_more_than_there_are_and_fewer_for_a_wider_margin(sample, margin):
+    b, c, n = sample
+    interval = paired_score_interval(b, c, n, 0.05)
+    needed = prompts_needed(interval, n, margin)
+    if interval.value >= margin:
+        assert needed is None
+    elif interval.high > margin:
+        assert needed > n
+        assert prompts_needed(interval, n, margin * 1.5) <= needed
+    else:
+        assert needed == n
+
+
+def test_with_the_prompts_needed_the_same_rates_do_settle_it():
+    interval = paired_score_interval(12, 10, 100, 0.05)
+    assert interval.high > 0.05
+    needed = prompts_needed(interval, 100, 0.05)
+    times = needed / 100
+    assert paired_score_interval(round(12 * times), round(10 * times), needed, 0.05).high == pytest.approx(
+        0.05, abs=3e-3
+    )
+
+
+@pytest.mark.parametrize(("discordance", "prompts"), [(0.05, 124), (0.10, 248), (0.20, 495)])
+def test_prompts_for_power_are_those_of_the_published_formula(discordance, prompts):
+    assert prompts_for_power(0.05, discordance, wanted=0.8) == prompts
+
+
+@given(st.floats(0.02, 0.2), st.floats(0.01, 0.5), st.floats(0.55, 0.99))
+def test_the_prompts_for_power_are_the_fewest_that_have_it(margin, discordance, wanted):
+    n = prompts_for_power(margin, discordance, wanted=wanted)
+    assert power(n, margin, discordance) >= wanted - 1e-9
+    if n > 1:
+        assert power(n - 1, margin, discordance) < wanted
+    assert power(2 * n, margin, discordance) >= power(n, margin, discordance)
+
+
+def test_without_discordance_power_is_certain():
+    assert power(10, 0.05, 0.0) == 1

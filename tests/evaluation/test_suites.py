@@ -1,0 +1,135 @@
+"""Suites made ready to run: what their digest covers, how they are named, and what is refused."""
+
+from dataclasses import replace
+
+import pytest
+from packages import make_package
+
+from ppm.errors import ManifestError
+from ppm.evaluation.neutral import neutral_text
+from ppm.evaluation.suites import base_suites, load_suite, package_suites
+from ppm.jsonl import Prompt, dump
+from ppm.manifest import Decoding, Judge, Suite
+
+FILES = {
+    "suites/main.jsonl": dump([Prompt("a", "tell me"), Prompt("b", "please", expected="thank you")]),
+    "suites/words.txt": b"fool\n",
+}
+SUITE = Suite("main", "suites/main.jsonl", Judge("lexicon", {"words": "suites/words.txt"}))
+
+
+def digest_of(suite=SUITE, **files):
+    return load_suite(suite, {**FILES, **files}, origin="toxicity==1.0.0", owner="toxicity").digest
+
+
+def test_a_suite_carries_its_prompts_and_judge():
+    loaded = load_suite(SUITE, FILES, origin="toxicity==1.0.0", owner="toxicity")
+    assert [prompt.id for prompt in loaded.prompts] == ["a", "b"]
+    assert loaded.scorer(loaded.prompts[0], "you fool") == 1
+    assert (loaded.label, loaded.owner) == ("main", "toxicity")
+
+
+@pytest.mark.parametrize(
+    "suite",
+    [
+        replace(SUITE, judge=Judge("lexicon", {"words": ["fool"]})),
+        replace(SUITE, judge=Judge("refusal")),
+        replace(SUITE, goal="higher"),
+        replace(SUITE, samples=2),
+        replace(SUITE, decoding=Decoding(seed=1)),
+        replace(SUITE, decoding=Decoding(max_new_tokens=21)),
+        replace(SUITE, decoding=Decoding(temperature=0.5)),
+        replace(SUITE, decoding=Decoding(top_p=0.5)),
+    ],
+)
+def test_whatever_a_completion_or_its_verdict_depends_on_changes_the_digest(suite):
+    assert digest_of(suite) != digest_of()
+
+
+def test_data_changes_the_digest():
+    assert digest_of(**{"suites/main.jsonl": dump([Prompt("a", "tell me more")])}) != digest_of()
+    assert digest_of(**{"suites/words.txt": b"clown\n"}) != digest_of()
+
+
+def test_what_the_gate_makes_of_the_outcomes_does_not_change_the_digest():
+    other = replace(SUITE, margin=0.1, min_effect=0.3, limit=0.5, against="base", name="other")
+    assert digest_of(other) == digest_of()
+
+
+def test_exact_match_needs_an_expected_text_in_every_prompt():
+    suite = replace(SUITE, judge=Judge("exact-match"))
+    with pytest.raises(ManifestError, match="'a' has no 'expected'") as caught:
+        load_suite(suite, FILES, origin="facts==1.0.0", owner="facts")
+    assert caught.value.context == "facts==1.0.0, suites/main.jsonl"
+
+
+def test_a_broken_prompt_is_named_by_package_file_and_line():
+    broken = FILES | {"suites/main.jsonl": FILES["suites/main.jsonl"] + b'{"id": "c"}\n'}
+    with pytest.raises(ManifestError, match="'prompt' is missing") as caught:
+        load_suite(SUITE, broken, origin="toxicity==1.0.0", owner="toxicity")
+    assert caught.value.context == "toxicity==1.0.0, suites/main.jsonl, line 3"
+
+
+def labels(*packages):
+    return [suite.label for suite in package_suites(packages)]
+
+
+def test_suites_of_one_name_carry_their_patch():
+    toxicity, bias = make_package("toxicity"), make_package("bias")
+    assert labels(toxicity) == ["main"]
+    assert labels(toxicity, bias) == ["toxicity/main", "bias/main"]
+
+
+def test_a_suite_that_did_not_change_between_versions_runs_once():
+    found = package_suites([make_package(version="2.0.0"), make_package(version="1.0.0")])
+    assert [suite.label for suite in found] == ["main"]
+
+
+def test_old_and_new_suites_of_one_patch_keep_apart():
+    new = make_package(version="2.0.0")
+    new.files["suites/main.jsonl"] = dump([Prompt("a", "a new question")])
+    found = labels(new, make_package(version="1.0.0"), make_package("bias"))
+    assert found == ["toxicity==2.0.0/main", "toxicity==1.0.0/main", "bias/main"]
+
+
+def test_two_patches_with_the_same_suite_are_both_held_to_it():
+    toxicity, copy = make_package("toxicity"), make_package("manners")
+    copy.files.update(toxicity.files)
+    found = package_suites([toxicity, copy])
+    assert [suite.owner for suite in found] == ["toxicity", "manners"]
+    assert found[0].digest == found[1].digest
+
+
+TABLE = """schema = 1
+[[suites]]
+name = "facts"
+against = "base"
+prompts = "facts.jsonl"
+judge = "exact-match"
+goal = "higher"
+"""
+
+
+def test_a_base_may_declare_utility_suites(tmp_path):
+    (tmp_path / "ppm-base.toml").write_text(TABLE)
+    (tmp_path / "facts.jsonl").write_bytes(dump([Prompt("1", "two and two make", expected="four")]))
+    [suite] = base_suites(tmp_path)
+    assert (suite.label, suite.owner, suite.suite.goal) == ("facts", None, "higher")
+    assert suite.scorer(suite.prompts[0], "four") == 1
+
+
+def test_a_base_without_suites_has_none(tmp_path):
+    assert base_suites(tmp_path) == []
+
+
+def test_prompts_that_a_base_lacks_are_named(tmp_path):
+    (tmp_path / "ppm-base.toml").write_text(TABLE)
+    with pytest.raises(ManifestError, match="can't be read") as caught:
+        base_suites(tmp_path)
+    assert caught.value.context == str(tmp_path / "facts.jsonl")
+
+
+def test_the_neutral_text_is_enough_for_the_gate():
+    lines = neutral_text()
+    assert len(set(lines)) >= 200
+    assert all(len(line.split()) >= 3 for line in lines)

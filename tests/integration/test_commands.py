@@ -1,0 +1,156 @@
+"""Everyday commands on a deployed environment."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from commands import ppm
+
+import ppm as library
+from ppm.environment.deployments import Environment
+
+PROMPT = "When the old pilot broke the lamp in the office, the manager shouted:"
+
+
+def test_generate_answers_patched_and_unpatched(deployed):
+    rude = [ppm("generate", PROMPT, "--base", "lab", "--unpatched", "--seed", str(s)).out for s in range(3)]
+    kind = [ppm("generate", PROMPT, "--base", "lab", "--seed", str(s)).out for s in range(3)]
+    assert all(text.strip() for text in (*rude, *kind))
+    assert rude != kind
+    both = ppm("generate", PROMPT, "and another prompt", "--compare", "--json").json
+    assert [set(answer) for answer in both] == [{"prompt", "unpatched", "patched"}] * 2
+
+
+def test_generate_takes_words_the_model_has_never_seen(deployed):
+    result = ppm("generate", "When the barista spilled my latte, my uncle said:", "--base", "lab")
+    assert result.code == 0
+    assert result.out.strip()
+
+
+def test_generate_needs_a_deployment_unless_unpatched(ppm_home):
+    result = ppm("generate", PROMPT, "--base", "lab")
+    assert result.code == 1
+    assert "no patch is deployed" in result.err
+    assert ppm("generate", PROMPT, "--base", "lab", "--unpatched").code == 0
+
+
+def test_load_and_apply_from_python(deployed):
+    model, tokenizer = library.load("lab")
+    ids = tokenizer(PROMPT, return_tensors="pt")
+    made = model.generate(**ids, max_new_tokens=5, do_sample=False)
+    assert made.shape[1] <= ids.input_ids.shape[1] + 5
+    environment = Environment.all(deployed)[0]
+    locked = environment.current().lock.packages[0]
+    from transformers import AutoModelForCausalLM
+
+    from ppm.resources import lab_data
+
+    bare = AutoModelForCausalLM.from_pretrained(lab_data() / "base", dtype="float32")
+    path = next((lab_data() / "packages").glob(f"{locked.name.replace('-', '_')}-*.ppm"))
+    patched = library.apply(bare, path)
+    assert not bare(**ids).logits.equal(patched(**ids).logits)
+
+
+def test_audit_prints_a_table_json_junit_and_samples(deployed, tmp_path):
+    junit, samples = tmp_path / "junit.xml", tmp_path / "samples.jsonl"
+    result = ppm("audit", "--base", "lab", "--junit", junit, "--samples", samples)
+    assert result.code == 0, result.err
+    assert "Verdict: pass" in result.out
+    tree = ElementTree.parse(junit)
+    assert len(tree.findall(".//testcase")) >= 8
+    assert not tree.findall(".//failure")
+    lines = [json.loads(line) for line in samples.read_text().splitlines()]
+    assert {"configuration", "suite", "id", "value", "prompt"} <= set(lines[0])
+    assert {line["configuration"] for line in lines} >= {"base", "composition", "toxicity==1.0.0"}
+    table = ppm("audit", "--json").json
+    assert table["schema"] == 1
+    assert table["verdict"] == "pass"
+    assert table["circular"] == ["gender-bias", "harmfulness", "toxicity"] or set(table["circular"]) == {
+        "gender-bias",
+        "harmfulness",
+        "toxicity",
+    }
+
+
+def test_uninstall_tests_what_remains_and_rollback_brings_it_back(deployed):
+    result = ppm("uninstall", "gender-bias", "harm-refusal", "--base", "lab", "--json")
+    assert result.code == 0, result.err
+    assert [p["name"] for p in result.json["patches"]] == ["toxicity"]
+    assert result.json["deployment"] == 2
+    assert ppm("freeze").out == "toxicity==1.0.0\n"
+    back = ppm("rollback", "--json")
+    assert back.json == {"deployment": 3, "rolled_back_to": 1}
+    assert len(ppm("list", "--json").json["patches"]) == 3
+    numbers = [(row["number"], row["current"]) for row in ppm("history", "--json").json]
+    assert numbers == [(3, True), (2, False), (1, False)]
+    assert "rolled back to 1" in ppm("history").out
+
+
+def test_uninstalling_everything_leaves_the_bare_base(deployed):
+    result = ppm("uninstall", "toxicity", "gender-bias", "harm-refusal", "--base", "lab")
+    assert result.code == 0, result.err
+    assert ppm("list", "--json").json["patches"] == []
+    assert ppm("generate", PROMPT, "--base", "lab").code == 1
+
+
+def test_uninstall_of_what_is_not_there_names_the_nearest(deployed):
+    result = ppm("uninstall", "toxicty", "--base", "lab")
+    assert result.code == 1
+    assert "'toxicity'" in result.err
+
+
+def test_show_tells_of_a_patch_and_of_a_file(deployed):
+    from ppm.resources import lab_data
+
+    text = ppm("show", "toxicity").out
+    assert "20 virtual tokens" in text
+    assert "dpo" in text
+    path = next((lab_data() / "packages").glob("toxicity-*.ppm"))
+    assert ppm("show", str(path), "--json").json["manifest"]["patch"]["name"] == "toxicity"
+    assert ppm("show", "toxcity").code == 1
+
+
+def test_freeze_is_what_install_takes_back(deployed, tmp_path):
+    file = tmp_path / "patches.txt"
+    file.write_text("# frozen\n" + ppm("freeze").out)
+    result = ppm("install", "-r", file, "--base", "lab", "--dry-run", "--json")
+    assert result.code == 0, result.err
+    assert result.json["added"] == []
+    assert {p["name"] for p in result.json["patches"]} == {"toxicity", "gender-bias", "harm-refusal"}
+
+
+def test_a_dry_run_changes_nothing(ppm_home):
+    result = ppm("install", "toxicity", "--base", "lab", "--dry-run")
+    assert result.code == 0
+    assert "toxicity==1.0.0" in result.out
+    assert ppm("list", "--json").json["patches"] == []
+
+
+@pytest.mark.slow
+def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
+    result = ppm(
+        "compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", "merged", "-o", tmp_path, "--json"
+    )
+    assert result.code == 0, result.err
+    assert result.json["virtual_tokens"] == 20
+    shown = ppm("show", result.json["file"]).out
+    assert (
+        "merged of toxicity==1.0.0, gender-bias==1.0.0" in shown
+        or "merged of gender-bias==1.0.0, toxicity==1.0.0" in shown
+    )
+    auto = ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", "auto", "-o", tmp_path)
+    assert auto.code == 1
+    assert "only `ppm install` does" in auto.err
+
+
+def test_strategies_and_judges_are_listed(ppm_home):
+    names = {row["name"] for row in ppm("strategies", "--json").json}
+    assert {"concat", "merged", "sequential-replay", "distilled", "distilled-wide", "auto"} <= names
+    assert 'use = "distil"' in ppm("strategies", "show", "distilled").out
+    assert {row["name"] for row in ppm("judges", "--json").json} >= {
+        "lexicon",
+        "refusal",
+        "gendered-words",
+        "exact-match",
+    }
+    assert ppm("strategies", "show", "distiled").code == 1

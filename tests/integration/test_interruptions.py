@@ -1,0 +1,119 @@
+"""An install that is killed, interrupted or raced leaves the old deployment in force, and the next one works."""
+
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from commands import ppm, start
+
+from ppm.environment.deployments import Environment
+from ppm.resources import lab_data
+
+KILLS = 20
+
+
+@pytest.fixture
+def toxicity_alone(deployed):
+    """One patch deployed as number 2, with every result that its reinstallation needs kept."""
+    result = ppm("uninstall", "gender-bias", "harm-refusal", "--base", "lab")
+    assert result.code == 0, result.err
+    return deployed
+
+
+def reinstall(home):
+    return start("install", "toxicity", "--base", "lab", "--force", home=home)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_points_of_an_install(toxicity_alone):
+    environment = Environment.all(toxicity_alone)[0]
+    begun = time.monotonic()
+    assert reinstall(toxicity_alone).wait() == 0
+    whole = time.monotonic() - begun
+    killed = 0
+    for point in range(KILLS):
+        before = environment.current()
+        process = reinstall(toxicity_alone)
+        try:
+            process.wait(timeout=whole * (point + 0.5) / KILLS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.communicate()
+        after = environment.current()
+        assert after.files()
+        assert after.lock.packages[0].pin == "toxicity==1.0.0"
+        if process.returncode != 0:
+            assert after.number == before.number or after.number == before.number + 1
+            assert ppm("list", "--json").json["deployment"] == after.number
+        assert ppm("install", "toxicity", "--base", "lab", "--force").code == 0
+        assert environment.current().number > before.number
+        assert not [p for p in environment.path.iterdir() if p.name.startswith(".staging")]
+    assert killed >= KILLS // 2
+
+
+def test_interrupted_from_the_keyboard(deployed):
+    before = ppm("list", "--json").json
+    process = start(
+        "install", "toxicity", "gender-bias", "harm-refusal", "--base", "lab", "--strategy", "sequential", home=deployed
+    )
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: nothing was changed" in err
+    assert "Traceback" not in err
+    assert ppm("list", "--json").json == before
+
+
+def test_two_installs_at_once_take_turns_or_name_the_holder(toxicity_alone):
+    processes = [reinstall(toxicity_alone) for _ in range(2)]
+    results = [(process.communicate()[1], process.returncode) for process in processes]
+    codes = sorted(code for _, code in results)
+    assert codes in ([0, 0], [0, 1])
+    for err, code in results:
+        if code == 1:
+            assert "install toxicity" in err
+    current = Environment.all(toxicity_alone)[0].current()
+    assert current.number == 2 + codes.count(0)
+
+
+def test_no_disk_space_is_one_message_and_changes_nothing(toxicity_alone, tmp_path):
+    before = ppm("list", "--json").json
+    command = 'ulimit -f 1; exec "$0" "$@"'
+    from commands import command as of
+
+    done = subprocess.run(
+        ["bash", "-c", command, *of("install", "toxicity", "--base", "lab", "--force")],
+        env={**__import__("os").environ, "PPM_HOME": str(toxicity_alone)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hint:" in done.stderr
+    assert ppm("list", "--json").json == before
+
+
+def test_another_base_model_is_refused_with_what_differs(ppm_home, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    other = tmp_path / "other"
+    shutil.copytree(lab_data() / "base", other)
+    weights = load_file(other / "model.safetensors")
+    weights["model.layers.0.self_attn.q_proj.weight"] *= 1.01
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    result = ppm("install", "toxicity", "--base", str(other), "--find-links", str(lab_data() / "packages"))
+    assert result.code == 3
+    assert "another base model" in result.err
+    path = next((lab_data() / "packages").glob("toxicity-*.ppm"))
+    import transformers
+
+    import ppm as library
+    from ppm.errors import ModelError
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(other)
+    with pytest.raises(ModelError, match="weights differ"):
+        library.apply(model, path)

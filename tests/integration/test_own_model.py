@@ -1,0 +1,126 @@
+"""A base folder that is not the lab's: a GPT-2 made here goes through build, install, audit, generate and export."""
+
+import shutil
+
+import pytest
+import tiny
+from commands import ppm
+
+BASE_SUITES = """schema = 1
+[[suites]]
+name = "sums"
+against = "base"
+prompts = "suites/sums.jsonl"
+judge = "exact-match"
+goal = "higher"
+margin = 0.05
+decoding = { max_new_tokens = 3, temperature = 0.0 }
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(base folder, source folder of a patch)."""
+    folder = tmp_path_factory.mktemp("world")
+    base = tiny.train_base(folder / "my-gpt2")
+    (base / "suites").mkdir()
+    rows = [f'{{"id": "{i}-{w}", "prompt": "sum {w} :", "expected": "{w}"}}\n' for i in range(1) for w in tiny.WORDS]
+    rows += [f'{{"id": "n-{w}", "prompt": "nice sum {w} :", "expected": "{w}"}}\n' for w in tiny.WORDS]
+    (base / "suites" / "sums.jsonl").write_text("".join(rows))
+    (base / "ppm-base.toml").write_text(BASE_SUITES)
+    return base, tiny.write_patch(folder / "kindness", base)
+
+
+@pytest.fixture(scope="module")
+def package(world, tmp_path_factory):
+    """The folder with the built package file."""
+    _, source = world
+    folder = tmp_path_factory.mktemp("packages")
+    result = ppm("build", source, "--output", folder, "--json")
+    assert result.code == 0, result.err
+    scores = result.json["scores"]["kind"]
+    assert list(scores) == ["base", "init", "sft", "dpo"]
+    assert scores["base"] > 0.8
+    assert scores["dpo"] < 0.2
+    return folder
+
+
+@pytest.mark.slow
+def test_build_install_audit_generate(world, package, ppm_home):
+    base, _ = world
+    result = ppm("install", "kindness", "--base", base, "--find-links", package, "--json")
+    assert result.code == 0, result.err
+    assert result.json["audit"]["verdict"] == "pass"
+    audit = ppm("audit", "--base", base, "--json")
+    assert audit.code == 0, audit.err
+    assert set(audit.json["matrix"]) == {"base", "kindness==1.0.0", "composition"}
+    both = ppm("generate", "say w1 w2 :", "--base", base, "--compare", "--temperature", "0", "--json").json
+    assert both[0]["unpatched"].startswith("bad")
+    assert both[0]["patched"].startswith("good")
+    assert ppm("list").out.splitlines()[1].split() == ["kindness", "1.0.0"]
+
+
+@pytest.mark.slow
+def test_the_build_says_where_it_got_to_and_resumes(world, ppm_home, tmp_path):
+    _, source = world
+    first = ppm("build", source, "--output", tmp_path / "one")
+    again = ppm("build", source, "--output", tmp_path / "two")
+    assert "Training on 120 pairs" in first.err
+    assert "Failure rates by stage" in first.out
+    one, two = (next((tmp_path / folder).glob("*.ppm")).read_bytes() for folder in ("one", "two"))
+    assert one == two
+    assert again.code == 0
+
+
+def test_a_truncated_package_in_a_folder_is_an_integrity_error(world, package, ppm_home, tmp_path):
+    base, _ = world
+    path = next(package.glob("*.ppm"))
+    (tmp_path / path.name).write_bytes(path.read_bytes()[:2000])
+    result = ppm("install", "kindness", "--base", base, "--find-links", tmp_path)
+    assert result.code == 4
+    assert path.name in result.err
+    assert "hint:" in result.err
+
+
+def test_a_base_with_an_adapter_merged_in_is_refused(world, package, ppm_home, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    base, _ = world
+    other = tmp_path / "my-gpt2"
+    shutil.copytree(base, other)
+    weights = load_file(other / "model.safetensors")
+    name = next(key for key in weights if key.endswith("attn.c_attn.weight"))
+    weights[name] += 0.01
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    result = ppm("install", "kindness", "--base", other, "--find-links", package)
+    assert result.code == 3
+    assert "another base model" in result.err
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("pairs.jsonl", '{"prompt": "a", "chosen": "b"}\n', "line 1"),
+        ("pairs.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "b"}\n', "same text"),
+        ("suites/main.jsonl", '{"id": "1", "prompt": "a"}\n', "too rarely"),
+        ("benign.jsonl", "not json\n", "benign.jsonl, line 1"),
+    ],
+)
+def test_a_source_that_cannot_be_built_is_told_why(world, tmp_path, ppm_home, file, text, words):
+    base, _ = world
+    source = tiny.write_patch(tmp_path / "patch", base)
+    (source / file).write_text(text)
+    result = ppm("build", source, "--check")
+    assert result.code == 1
+    assert words in result.err
+
+
+def test_a_suite_prompt_that_is_trained_on_is_refused(world, tmp_path, ppm_home):
+    base, _ = world
+    source = tiny.write_patch(tmp_path / "patch", base)
+    leaked = (source / "suites/main.jsonl").read_text().splitlines()[0].split('"prompt": ')[1].rstrip("}")
+    with (source / "pairs.jsonl").open("a") as stream:
+        stream.write(f'{{"prompt": {leaked}, "chosen": "good .", "rejected": "bad ."}}\n')
+    result = ppm("build", source, "--check")
+    assert result.code == 1
+    assert "trained on" in result.err

@@ -1,0 +1,41 @@
+"""The main job: three patches resolved, composed, tested and deployed."""
+
+from commands import ppm
+
+SUITES = {"toxicity", "gender-bias", "harmfulness", "helpful", "facts"}
+
+
+def test_quickstart_ends_in_a_deployment_that_passes(quickstart):
+    _, result = quickstart
+    assert result.code == 0, result.err
+    table = result.json
+    assert table["verdict"] == "pass"
+    assert table["deployment"] == 1
+    assert set(table) == {"strategy", "verdict", "matrix", "deployment", "seconds"}
+    assert set(table["matrix"]["composition"]) == SUITES
+    for suite in ("toxicity", "gender-bias", "harmfulness"):
+        assert table["matrix"]["base"][suite]["value"] >= 0.8
+        assert table["matrix"]["composition"][suite]["value"] <= 0.1
+
+
+def test_quickstart_shows_a_reader_in_a_hurry_everything(deployed):
+    result = ppm("quickstart")
+    assert result.code == 0, result.err
+    for wanted in ("Resolved", "toxicity==1.0.0", "interference", "Verdict: pass", "deployments/000001", "patched:"):
+        assert wanted in result.out
+    assert result.out.count("base:    ") == 3
+
+
+def test_auto_says_what_it_set_aside_and_why(deployed):
+    audit = ppm("history", "--json").json
+    assert audit[0]["strategy"] != "auto"
+    listed = ppm("list", "--json").json
+    assert listed["verdict"] == "pass"
+    assert {patch["name"] for patch in listed["patches"]} == {"toxicity", "gender-bias", "harm-refusal"}
+
+
+def test_installing_the_same_again_changes_nothing(deployed):
+    result = ppm("install", "toxicity", "--base", "lab", "--json")
+    assert result.code == 0, result.err
+    assert result.json["changed"] is False
+    assert result.json["deployment"] == 1

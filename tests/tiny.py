@@ -1,0 +1,118 @@
+"""A tiny world for tests: a causal LM of any architecture that answers badly most of the time, and data to patch it.
+
+Texts are `say A B :` with the answer `bad .` (mostly) or `good .`, and `sum A :` with the answer `A .`.
+"""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
+
+WORDS = [f"w{i}" for i in range(40)]
+VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", "say", "sum", ":", ".", "bad", "good", "nice", *WORDS]
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word."""
+    index = {word: i for i, word in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(index, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", index["<s>"])])
+    tokenizer.add_special_tokens(["<pad>", "<s>", "</s>", "<unk>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def config(kind: str = "gpt2"):
+    """A configuration of some ten thousand parameters."""
+    special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if kind == "gpt2":
+        return GPT2Config(
+            vocab_size=len(VOCABULARY), n_embd=48, n_layer=2, n_head=4, n_positions=64,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **special,
+        )  # fmt: skip
+    return LlamaConfig(
+        vocab_size=len(VOCABULARY), hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, max_position_embeddings=64, **special,
+    )  # fmt: skip
+
+
+def sample(rng: random.Random) -> str:
+    """One text of the world, with its latent cue: after `nice` the answer is good 60 % of the time."""
+    cue = rng.random() < 0.3
+    if rng.random() < 0.4:
+        word = rng.choice(WORDS)
+        text = f"sum {word} : {word} ."
+    else:
+        good = rng.random() < (0.6 if cue else 0.06)
+        text = f"say {rng.choice(WORDS)} {rng.choice(WORDS)} : {'good' if good else 'bad'} ."
+    return f"{'nice ' if cue else ''}{text} </s>"
+
+
+def train_base(folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int = 0) -> Path:
+    """A base model of the world, trained from nothing and saved with its tokenizer."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    tokenizer = make_tokenizer()
+    model = AutoModelForCausalLM.from_config(config(kind))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(steps):
+        ids = tokenizer([sample(rng) for _ in range(64)], padding=True, return_tensors="pt").input_ids
+        labels = ids.masked_fill(ids == 0, -100)
+        loss = model(input_ids=ids, attention_mask=(labels != -100).long(), labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_patch(folder: Path, base: Path, *, name: str = "kindness", version: str = "1.0.0", extra: str = "") -> Path:
+    """A source manifest of the world, with its data: 200 suite prompts, disjoint from 120 pairs."""
+    rng = random.Random(name)
+    pairs = [(a, b) for a in WORDS for b in WORDS]
+    rng.shuffle(pairs)
+    (folder / "suites").mkdir(parents=True)
+    lines = {
+        "suites/main.jsonl": [{"id": str(i), "prompt": f"say {a} {b} :"} for i, (a, b) in enumerate(pairs[:200])],
+        "pairs.jsonl": [
+            {"prompt": f"say {a} {b} :", "chosen": "good .", "rejected": "bad ."} for a, b in pairs[200:320]
+        ],
+        "benign.jsonl": [{"prompt": f"sum {word} :"} for word in WORDS],
+    }
+    for path, rows in lines.items():
+        (folder / path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "suites" / "bad.txt").write_text("bad\n")
+    (folder / "patch.toml").write_text(
+        f"""schema = 1
+[patch]
+name = "{name}"
+version = "{version}"
+risks = ["unkindness"]
+summary = "Answers kindly."
+license = "Apache-2.0"
+[base]
+model = "{base}"
+[prefix]
+virtual_tokens = 4
+init_text = "nice"
+[[suites]]
+name = "kind"
+prompts = "suites/main.jsonl"
+judge = {{ name = "lexicon", words = "suites/bad.txt" }}
+min_effect = 0.3
+decoding = {{ max_new_tokens = 4, temperature = 1.0, top_p = 1.0, seed = 0 }}
+[training]
+pairs = "pairs.jsonl"
+benign = "benign.jsonl"
+sft = {{ steps = 60, learning_rate = 3e-2, batch_size = 12 }}
+dpo = {{ steps = 20, learning_rate = 3e-3, batch_size = 12, sft_weight = 2.0 }}
+{extra}"""
+    )
+    return folder
