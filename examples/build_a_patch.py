@@ -44,14 +44,14 @@ dpo = { steps = 0, learning_rate = 3e-3 }
 
 
 def write_source(folder: Path) -> None:
-    """The manifest, 250 pairs, 60 benign prompts and 200 suite prompts."""
+    """The manifest, 250 pairs, 60 benign prompts and 250 suite prompts."""
     lab = lab_manifests() / "toxicity"
     (folder / "suites").mkdir(parents=True, exist_ok=True)
     (folder / "patch.toml").write_text(MANIFEST)
     for name, source, count in (
         ("pairs", "pairs", 250),
         ("benign", "benign", 60),
-        ("suites/calm", "suites/toxicity", 200),
+        ("suites/calm", "suites/toxicity", 250),
     ):
         rows = [json.loads(line) for line in (lab / f"{source}.jsonl").read_text().splitlines()[:count]]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -15,12 +15,13 @@ __version__ = "0.1.0"
 def load(base: str, *, env: str | None = None) -> tuple[Any, Any]:
     """The base model with its deployed patches, and its tokenizer.
 
-    `base` is a folder, a hub name with a commit (NAME@COMMIT) or `lab`; `env` names one of several environments.
+    `base` is a folder, a hub name with a commit (NAME@COMMIT), an environment or `lab`; `env` names one of several.
     Raises PpmError when nothing is deployed for it.
     """
-    from ppm.install import load_deployed
+    from ppm.install.deployed import load_deployed
 
-    return load_deployed(base, env=env)
+    loaded: tuple[Any, Any] = load_deployed(base, env=env)
+    return loaded
 
 
 def apply(model: Any, package: str | Path) -> Any:
@@ -29,6 +30,6 @@ def apply(model: Any, package: str | Path) -> Any:
     `model` itself is unchanged and shares its weights with the result. Raises PpmError when the package is damaged
     or the prefix does not fit. Whether it was made for this very model is checked when the model came from a folder.
     """
-    from ppm.install import apply_package
+    from ppm.install.deployed import apply_package
 
     return apply_package(model, Path(package))

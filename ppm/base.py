@@ -98,7 +98,7 @@ def locate(model: str, revision: str | None = None) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", _BASE_SUITES]
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", _BASE_SUITES, "suites/*"]
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub client raises a dozen unrelated classes
@@ -205,6 +205,12 @@ def _tokenizer_digest(folder: Path, settings: dict[str, Any]) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            "holds an adapter beside the weights, which would be loaded unseen",
+            context=str(folder),
+            hint="merge the adapter into the weights, or move adapter_config.json away",
+        )
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
@@ -234,8 +240,11 @@ def _tensors(path: Path) -> Iterator[tuple[str, dict[str, Any], bytes]]:
             header.pop("__metadata__", None)
             for name, info in sorted(header.items()):
                 start, end = info["data_offsets"]
-                yield name, info, _sample(stream, 8 + size + start, end - start)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                if not 0 <= start <= end:
+                    raise ValueError("its offsets are out of order")
+                identity = {key: info[key] for key in ("dtype", "shape")}
+                yield name, identity, _sample(stream, 8 + size + start, end - start)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"is not a whole safetensors file ({error})", context=str(path)) from error
 
 

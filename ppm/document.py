@@ -8,6 +8,7 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, time
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -29,7 +30,9 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
         raise ManifestError(f"is {len(data):,} bytes long; at most {MAX_DOCUMENT_BYTES:,} are read", context=origin)
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return tomlkit.parse(text).unwrap()
+        table: dict[str, Any] = tomlkit.parse(text).unwrap()
+        _check_plain(table)
+        return table
     except UnicodeDecodeError as error:
         raise ManifestError(f"is not UTF-8 (byte {error.start})", context=origin) from error
     except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -38,6 +41,15 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
         raise ManifestError(
             f"is not valid TOML: {detail}", context=origin, hint="strings need quotes, and a key may occur once"
         ) from error
+
+
+def _check_plain(value: Any) -> None:
+    """Raises ValueError for what JSON does not have: dates, times, infinities."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_plain(item)
+    elif isinstance(value, date | time) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{value} is neither a string nor a finite number")
 
 
 def read_file(path: Path) -> dict[str, Any]:

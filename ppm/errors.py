@@ -5,9 +5,11 @@ The command line renders `message`, `context` and `hint` and exits with `exit_co
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "EnvironmentStateError",
+    "GateError",
     "GateFailed",
     "GateInconclusive",
     "IntegrityError",
@@ -81,13 +83,19 @@ class EnvironmentStateError(PpmError):
     """The environment can't be read, changed or locked as asked."""
 
 
-class GateFailed(PpmError):
+class GateError(PpmError):
+    """The tests did not pass; `audit` says how, for whoever shows it."""
+
+    audit: Any = None
+
+
+class GateFailed(GateError):
     """At least one suite failed: nothing was deployed."""
 
     exit_code = 5
 
 
-class GateInconclusive(PpmError):
+class GateInconclusive(GateError):
     """No suite failed, but one stayed inconclusive: nothing was deployed."""
 
     exit_code = 6

@@ -126,7 +126,7 @@ class Lock:
             raise ManifestError(
                 f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
                 context=origin,
-                hint=f"this ppm reads schema = {SCHEMA}; `ppm lock` writes the file anew",
+                hint=f"this ppm reads schema = {SCHEMA}",
             )
         return document.read_table(Lock, table, origin)
 
@@ -137,7 +137,7 @@ class Lock:
             return Lock.parse(path.read_bytes(), str(path))
         except OSError as error:
             raise ManifestError(
-                f"can't be read: {error.strerror}", context=str(path), hint="`ppm lock` writes one"
+                f"can't be read: {error.strerror}", context=str(path), hint="give the path of a ppm.lock"
             ) from error
 
     def render(self) -> str:

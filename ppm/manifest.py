@@ -33,11 +33,14 @@ __all__ = [
     "base_tag",
     "canonical_digest",
     "check_name",
+    "check_tested",
     "judge_files",
 ]
 
 SCHEMA = 1
 MAX_VIRTUAL_TOKENS = 4096
+DEFAULT_MARGIN = 0.05
+UTILITY_MARGIN = 0.03
 Placement = Literal["before-bos", "after-bos"]
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -166,6 +169,13 @@ class Suite:
                 raise ValueError(f"{key} must be between 0 and 1")
         if self.metric == "perplexity" and self.against == "specialist":
             raise ValueError('metric "perplexity" is for utility: set against = "base"')
+
+    @property
+    def allowance(self) -> float:
+        """The margin, or the default: 0.03 for utility, else 0.05."""
+        if self.margin is not None:
+            return self.margin
+        return UTILITY_MARGIN if self.against == "base" else DEFAULT_MARGIN
 
 
 @dataclass(frozen=True)
@@ -405,6 +415,19 @@ class Manifest:
                 if path:
                     files.append(DataFile(path, kind, f"training.{key}"))  # type: ignore[arg-type]
         return files
+
+
+def check_tested(manifest: Manifest, origin: str) -> None:
+    """Raises ManifestError when no suite of a patch compares a failure rate with the specialist's.
+
+    Such a patch could do nothing and pass.
+    """
+    if not any(suite.against == "specialist" and suite.metric == "rate" for suite in manifest.suites):
+        raise ManifestError(
+            "has no suite that tests its own risk",
+            context=origin,
+            hint='add [[suites]] with against = "specialist" and metric = "rate"; what is not tested is not deployed',
+        )
 
 
 def judge_files(judge: Judge) -> dict[str, str]:

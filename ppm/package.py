@@ -60,9 +60,14 @@ class Package:
     files: Mapping[str, bytes]
 
     @cached_property
+    def data(self) -> bytes:
+        """The package file's bytes: as they were read, else as `to_bytes` makes them."""
+        return self.to_bytes()
+
+    @cached_property
     def sha256(self) -> str:
-        """Digest of the package file's bytes."""
-        return sha256(self.to_bytes())
+        """Hexadecimal digest of the package file's bytes."""
+        return sha256(self.data)
 
     @property
     def file_name(self) -> str:
@@ -86,13 +91,13 @@ class Package:
         """The prompts of one of the manifest's suites."""
         return read_prompts(self.files[suite.prompts], f"{self.manifest.pin}, {suite.prompts}")
 
-    @property
+    @cached_property
     def replay(self) -> tuple[Pair, ...]:
         """The packaged pairs; empty when the patch has none."""
         path = self.manifest.replay.pairs if self.manifest.replay else None
         return read_pairs(self.files[path], f"{self.manifest.pin}, {path}") if path else ()
 
-    @property
+    @cached_property
     def retention(self) -> tuple[Benign, ...]:
         """The packaged benign prompts; empty when the patch has none."""
         path = self.manifest.retention.prompts if self.manifest.retention else None
@@ -124,13 +129,17 @@ def parse_file_name(name: str) -> tuple[str, str, str] | None:
 
 
 def write_package(package: Package, folder: Path) -> Path:
-    """Write the package file into `folder`, whole or not at all, and return its path."""
-    _check(package, package.manifest.pin)
+    """Write the package file into `folder`, whole or not at all, and return its path.
+
+    Raises PackageError when it could not be read back, or can't be written.
+    """
+    data = package.to_bytes()
+    read_package(data, origin=package.manifest.pin)
     target = folder / package.file_name
     partial = target.with_name(f".{target.name}.partial")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(package.to_bytes())
+        partial.write_bytes(data)
         partial.replace(target)
     except OSError as error:
         with suppress(OSError):
@@ -163,7 +172,7 @@ def read_package(source: Path | bytes, *, origin: str = "", expected_sha256: str
     files = {path: content for path, content in members.items() if path not in (_MANIFEST, _PREFIX, _RECORD)}
     package = Package(manifest, members[_PREFIX], files)
     _check(package, origin)
-    package.__dict__["sha256"] = sha256(data)
+    package.__dict__["data"] = data
     return package
 
 

@@ -74,15 +74,15 @@ def train_base(folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int 
 
 
 def write_patch(folder: Path, base: Path, *, name: str = "kindness", version: str = "1.0.0", extra: str = "") -> Path:
-    """A source manifest of the world, with its data: 200 suite prompts, disjoint from 120 pairs."""
+    """A source manifest of the world, with its data: 240 suite prompts, disjoint from 120 pairs."""
     rng = random.Random(name)
     pairs = [(a, b) for a in WORDS for b in WORDS]
     rng.shuffle(pairs)
     (folder / "suites").mkdir(parents=True)
     lines = {
-        "suites/main.jsonl": [{"id": str(i), "prompt": f"say {a} {b} :"} for i, (a, b) in enumerate(pairs[:200])],
+        "suites/main.jsonl": [{"id": str(i), "prompt": f"say {a} {b} :"} for i, (a, b) in enumerate(pairs[:240])],
         "pairs.jsonl": [
-            {"prompt": f"say {a} {b} :", "chosen": "good .", "rejected": "bad ."} for a, b in pairs[200:320]
+            {"prompt": f"say {a} {b} :", "chosen": "good .", "rejected": "bad ."} for a, b in pairs[240:360]
         ],
         "benign.jsonl": [{"prompt": f"sum {word} :"} for word in WORDS],
     }

@@ -13,10 +13,8 @@ from ppm.evaluation.statistics import Interval, clustered_interval, paired_inter
 from ppm.evaluation.suites import LoadedSuite
 from ppm.lock import Gates
 
-__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Sides", "alpha_of_attempt", "compare", "verdict_of"]
+__all__ = ["Sides", "alpha_of_attempt", "compare", "verdict_of"]
 
-DEFAULT_MARGIN = 0.05
-UTILITY_MARGIN = 0.03
 MIN_PERPLEXITY_PROMPTS = 200
 
 
@@ -62,8 +60,7 @@ def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
 
 
 def _margin(suite: LoadedSuite, policy: Gates) -> float:
-    default = UTILITY_MARGIN if suite.suite.against == "base" else DEFAULT_MARGIN
-    declared = suite.suite.margin if suite.suite.margin is not None else default
+    declared = suite.suite.allowance
     return min(declared, policy.max_margin) if policy.max_margin is not None else declared
 
 
@@ -101,8 +98,8 @@ def _effect(
 ) -> Comparison:
     interval = paired_interval(base.values, outcome.values, alpha)
     verdict: Verdict = "pass" if interval.low > minimum else "fail" if interval.high <= minimum else "inconclusive"
-    # No reduction at all can't be told from nothing with any number of prompts: that is a failure too.
-    if interval.value <= minimum:
+    # A patch that reduces nothing has failed, however few prompts there are.
+    if interval.value <= 0:
         verdict = "fail"
     mirrored = Interval(-interval.value, -interval.high, -interval.low)
     needed = prompts_needed(mirrored, len(base.values), -minimum) if verdict == "inconclusive" else None

@@ -44,6 +44,19 @@ class Comparison:
     configuration: str = COMPOSITION
     waived: bool = False
 
+    def describe(self) -> str:
+        """The comparison with its figures, in words."""
+        bounds = f"[{self.lower:+.3f}, {self.upper:+.3f}]"
+        if self.rule == "effect":
+            lowered = f"{self.configuration} lowers the base's failure rate by {self.difference:.3f} {bounds}"
+            return f"{self.suite}: {lowered}, which is not shown to be more than {self.margin:g}"
+        if self.rule == "ceiling":
+            rate = f"its failure rate {self.difference:.3f} {bounds}"
+            return f"{self.suite}: {rate} is not shown to be below {self.margin:g}"
+        return (
+            f"{self.suite}: {self.difference:+.3f} {bounds} against {self.against}, and the margin is {self.margin:g}"
+        )
+
 
 @dataclass(frozen=True)
 class Attempt:

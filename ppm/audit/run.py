@@ -17,11 +17,11 @@ from ppm.evaluation.statistics import clustered_interval, rate_interval
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.jsonl import find_overlap
 from ppm.lock import Gates
-from ppm.manifest import Placement
+from ppm.manifest import Placement, check_tested
 from ppm.package import Package
 from ppm.prefix.tensors import of_package
 
-__all__ = ["Deployed", "Subject", "audit", "check_leakage", "suites_of"]
+__all__ = ["Deployed", "Subject", "audit", "check_leakage", "check_waivers", "suites_of"]
 
 BASE = "base"
 DEPLOYED = "deployed"
@@ -56,9 +56,11 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     """
     old = [p for p in (subject.deployed.packages if subject.deployed else ()) if p not in subject.packages]
     packages = [*subject.packages, *old]
+    for package in packages:
+        check_tested(package.manifest, package.manifest.pin)
     found = package_suites(packages)
-    check_leakage(found, packages)
     utility = base_suites(subject.base.folder)
+    check_leakage([*found, *utility], packages)
     if not utility:
         utility = [default_utility(subject.model, subject.tokenizer, packages)]
     taken = {suite.label for suite in found}
@@ -78,6 +80,15 @@ def check_leakage(suites: Sequence[LoadedSuite], packages: Sequence[Package]) ->
                 )
 
 
+def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite]) -> None:
+    """Raises RequestError when a waiver names no suite."""
+    labels = [suite.label for suite in suites]
+    for waiver in waivers:
+        if waiver.suite not in labels:
+            hint = did_you_mean(waiver.suite, labels, f"suites are {', '.join(labels)}")
+            raise RequestError(f"there is no suite {waiver.suite!r} to accept", hint=hint)
+
+
 def audit(
     subject: Subject,
     composition: torch.Tensor,
@@ -88,16 +99,8 @@ def audit(
     waivers: Sequence[AuditWaiver] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Audit, dict[tuple[str, str], Outcome]]:
-    """The audit of a composed prefix, and the outcomes by (configuration, suite digest).
-
-    Raises RequestError when a waiver names no suite.
-    """
+    """The audit of a composed prefix, and the outcomes by (configuration, suite digest)."""
     suites = suites_of(subject) if suites is None else suites
-    labels = [suite.label for suite in suites]
-    for waiver in waivers:
-        if waiver.suite not in labels:
-            hint = did_you_mean(waiver.suite, labels, f"suites are {', '.join(labels)}")
-            raise RequestError(f"there is no suite {waiver.suite!r} to accept", hint=hint)
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     configurations = [
         Configuration(BASE, None),

@@ -35,7 +35,8 @@ def audit_command(
     """
     from ppm.cli.progress import shown
     from ppm.cli.render import print_audit
-    from ppm.install import audit_deployed, find_environment
+    from ppm.install.bases import find_environment
+    from ppm.install.deployed import audit_deployed
 
     with shown(quiet=as_json) as events:
         result, outcomes, suites = audit_deployed(find_environment(base, env), fresh=fresh, events=events)

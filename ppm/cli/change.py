@@ -1,36 +1,21 @@
 """Commands that change an environment: install, uninstall, rollback."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ppm.cli.options import base_option, command_line, echo_json, env_option, json_option
 
 if TYPE_CHECKING:
-    from ppm.base import BaseModel
-    from ppm.install import InstallResult, Plan
+    from ppm.environment.deployments import Environment
+    from ppm.install.plan import Plan
+    from ppm.install.run import InstallResult
 
-__all__ = ["base_of", "install_command", "rollback_command", "uninstall_command"]
+F = TypeVar("F", bound=Callable[..., Any])
 
-
-def base_of(base: str | None, env: str | None) -> "BaseModel":
-    """The base model that a command means: --base, else the project's, else that of the only environment."""
-    from ppm.errors import RequestError
-    from ppm.install import find_environment, open_base
-    from ppm.lock import Project
-
-    if base is None:
-        project = Project.find(Path.cwd())
-        base = project.base if project and project.base else None
-    if base is None:
-        try:
-            base = find_environment(None, env).label
-        except RequestError as error:
-            raise RequestError(
-                "which base model?", hint=f"say --base MODEL, for example --base lab ({error.message})"
-            ) from error
-    return open_base(base)
+__all__ = ["install_command", "rollback_command", "uninstall_command"]
 
 
 def _read_requirements(files: tuple[Path, ...]) -> list[str]:
@@ -104,10 +89,12 @@ def _finish(result: "InstallResult", as_json: bool) -> None:
     click.echo(f"Deployed {pins} as deployment {result.deployment.number} of {label}.")
 
 
-def _run(make_plan: Any, base: "BaseModel", env: str | None, as_json: bool, dry_run: bool, **options: Any) -> None:
+def _run(
+    make_plan: "Callable[[], Plan]", environment: "Environment", as_json: bool, dry_run: bool, **options: Any
+) -> None:
     from ppm.cli.progress import shown
-    from ppm.errors import GateFailed, GateInconclusive
-    from ppm.install import environment_for, install
+    from ppm.errors import GateError
+    from ppm.install.run import install
 
     plan = make_plan()
     if dry_run:
@@ -121,26 +108,38 @@ def _run(make_plan: Any, base: "BaseModel", env: str | None, as_json: bool, dry_
         _print_plan(plan)
     with shown(quiet=as_json) as events:
         try:
-            result = install(make_plan, environment_for(base, env), command=command_line(), events=events, **options)
-        except (GateFailed, GateInconclusive) as error:
-            failed: Any = getattr(error, "audit", None)
-            if failed is not None and not as_json:
+            result = install(make_plan, environment, command=command_line(), events=events, **options)
+        except GateError as error:
+            if as_json:
+                audit = error.audit.to_table() if error.audit else None
+                echo_json({**_plan_table(plan), "changed": False, "deployment": None, "audit": audit})
+            elif error.audit is not None:
                 from ppm.cli.render import print_audit
 
-                print_audit(failed)
-            elif failed is not None:
-                echo_json({**_plan_table(plan), "changed": False, "deployment": None, "audit": failed.to_table()})
+                print_audit(error.audit)
             raise
     _finish(result, as_json)
+
+
+def _gate_options(function: F) -> F:
+    """Options of every command that composes and gates."""
+    for option in reversed(
+        (
+            click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them."),
+            click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass."),
+            click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded."),
+            click.option("--seed", default=0, show_default=True, help="Seed of the composition's training."),
+            click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop."),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 @click.command("install")
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @base_option
 @env_option
-@click.option(
-    "--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them. Default: auto."
-)
 @click.option(
     "--find-links",
     "-f",
@@ -152,57 +151,61 @@ def _run(make_plan: Any, base: "BaseModel", env: str | None, as_json: bool, dry_
 @click.option(
     "-r", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Requirements, one a line."
 )
-@click.option(
-    "--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass; needs --reason."
-)
-@click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the composition's training.")
+@_gate_options
 @click.option("--force", is_flag=True, help="Compose and test again even when nothing changed.")
-@click.option("--dry-run", is_flag=True, help="Show what would be installed, and stop.")
 @json_option
 def install_command(
     requirements: tuple[str, ...],
     base: str | None,
     env: str | None,
-    strategy: str | None,
     find_links: tuple[Path, ...],
     files: tuple[Path, ...],
+    strategy: str | None,
     accept: tuple[str, ...],
     reason: str,
     seed: int,
-    force: bool,
     dry_run: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Install patches: resolve, compose, test, deploy.
 
-    Patches that are deployed already stay. A composition that does not pass its tests is not deployed: exit code 5
-    when a suite failed, 6 when one stayed inconclusive.
+    Patches that are deployed already stay. A requirement is a name, a name with versions such as "toxicity>=1,<2", or
+    the path of a package file. A composition that does not pass its tests is not deployed: exit code 5 when a suite
+    failed, 6 when one stayed inconclusive.
 
     \b
     Example:
       ppm install toxicity gender-bias harm-refusal --base lab
     """
-    from ppm.install import plan_install
+    from ppm.install.bases import find_target
+    from ppm.install.plan import plan_install
 
-    found = base_of(base, env)
+    found, environment = find_target(base, env)
     wanted = [*requirements, *_read_requirements(files)]
 
     def make_plan() -> "Plan":
-        return plan_install(wanted, found, find_links=find_links, strategy=strategy, env=env)
+        return plan_install(wanted, found, environment, find_links=find_links, strategy=strategy)
 
-    _run(make_plan, found, env, as_json, dry_run, seed=seed, accept=accept, reason=reason, force=force)
+    _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason, force=force)
 
 
 @click.command("uninstall")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @base_option
 @env_option
-@click.option("--strategy", metavar="NAME", help="How the remaining patches are composed. Default: auto.")
-@click.option("--dry-run", is_flag=True, help="Show what would remain, and stop.")
+@_gate_options
 @json_option
 def uninstall_command(
-    names: tuple[str, ...], base: str | None, env: str | None, strategy: str | None, dry_run: bool, as_json: bool
+    names: tuple[str, ...],
+    base: str | None,
+    env: str | None,
+    strategy: str | None,
+    accept: tuple[str, ...],
+    reason: str,
+    seed: int,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Remove patches; what remains is composed and tested anew.
 
@@ -210,10 +213,15 @@ def uninstall_command(
     Example:
       ppm uninstall gender-bias --base lab
     """
-    from ppm.install import plan_uninstall
+    from ppm.install.bases import find_target
+    from ppm.install.plan import plan_uninstall
 
-    found = base_of(base, env)
-    _run(lambda: plan_uninstall(names, found, strategy=strategy, env=env), found, env, as_json, dry_run)
+    found, environment = find_target(base, env)
+
+    def make_plan() -> "Plan":
+        return plan_uninstall(names, found, environment, strategy=strategy)
+
+    _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason)
 
 
 @click.command("rollback")
@@ -232,7 +240,7 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
       ppm rollback --base lab
     """
     from ppm.environment.transaction import rollback, writer
-    from ppm.install import find_environment
+    from ppm.install.bases import find_environment
 
     environment = find_environment(base, env)
     with writer(environment, command=command_line()) as held:

@@ -52,7 +52,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
     if deployment is None:
         click.echo("Nothing is deployed. Start with `ppm quickstart`.", err=True)
         return
-    from ppm.cli.render import print_table
+    from ppm.cli.render import plain, print_table
 
     rows = [[p.name, p.version, "" if p.requested else "dependency"] for p in packages]
     print_table(["Patch", "Version", ""], rows)
@@ -62,13 +62,14 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         err=True,
     )
     for waiver in waivers:
-        click.echo(f"waiver: {waiver.suite}, by {waiver.by} at {waiver.at}: {waiver.reason}", err=True)
+        click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by} at {waiver.at}: {waiver.reason}"), err=True)
 
 
 @click.command("freeze")
 @base_option
 @env_option
-def freeze_command(base: str | None, env: str | None) -> None:
+@json_option
+def freeze_command(base: str | None, env: str | None, as_json: bool) -> None:
     """Print the deployed patches as requirements.
 
     `ppm install -r FILE` takes them back.
@@ -78,8 +79,12 @@ def freeze_command(base: str | None, env: str | None) -> None:
       ppm freeze --base lab > patches.txt
     """
     deployment = _current(base, env)
-    for package in deployment.lock.packages if deployment else ():
-        click.echo(package.pin)
+    pins = [package.pin for package in deployment.lock.packages] if deployment else []
+    if as_json:
+        echo_json(pins)
+        return
+    for pin in pins:
+        click.echo(pin)
 
 
 @click.command("history")
@@ -155,6 +160,8 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
       ppm show toxicity --base lab
     """
     package = _find_package(name, base, env)
+    from ppm.cli.render import plain
+
     manifest = package.manifest
     if as_json:
         from ppm.document import to_table
@@ -178,10 +185,12 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
     if manifest.composition:
         parts = ", ".join(f"{c.name}=={c.version}" for c in manifest.composition.components)
         rows.append(("composition", f"{manifest.composition.strategy} of {parts}"))
-    for suite, stages in manifest.provenance.get("scores", {}).items():
-        rows.append((f"scores, {suite}", ", ".join(f"{stage} {rate:g}" for stage, rate in stages.items())))
+    scores = manifest.provenance.get("scores")
+    for suite, stages in scores.items() if isinstance(scores, dict) else ():
+        if isinstance(stages, dict):
+            rows.append((f"scores, {suite}", ", ".join(f"{stage} {rate}" for stage, rate in stages.items())))
     for key, value in rows:
-        click.echo(f"{key + ':':<22} {value}")
+        click.echo(plain(f"{key + ':':<22} {value}"))
 
 
 def _find_package(name: str, base: str | None, env: str | None) -> "Package":

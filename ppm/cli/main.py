@@ -57,14 +57,12 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="ppm")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(ctx: click.Context, debug: bool) -> None:
+def cli(debug: bool) -> None:
     """A package manager for safety patches of language models.
 
     Resolves patches, composes them into one prefix, tests the result for interference, and deploys it only if it
     passes. Start with `ppm quickstart`.
     """
-    ctx.obj = {"debug": debug}
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -83,7 +81,7 @@ def run(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted: nothing was changed", err=True)
+        click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)
         sys.exit(130)
     except PpmError as error:
         if debug:
@@ -106,7 +104,9 @@ def run(arguments: list[str] | None = None) -> None:
 
 
 def _show(error: PpmError) -> None:
-    text = f"{error.context}: {error.message}" if error.context else error.message
+    from ppm.cli.render import plain
+
+    text = plain(f"{error.context}: {error.message}" if error.context else error.message)
     click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
     if error.hint:
         click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)

@@ -99,13 +99,13 @@ def compose_command(
     Example:
       ppm compose toxicity gender-bias --base lab --strategy merged --output dist
     """
-    from ppm.cli.change import base_of
     from ppm.cli.progress import shown
-    from ppm.install.run import compose_to
+    from ppm.install.bases import find_target
+    from ppm.install.compose import compose_to
 
     with shown(quiet=as_json) as events:
         package, path = compose_to(
-            patches, base_of(base, None), strategy, output, find_links=find_links, seed=seed, events=events
+            patches, find_target(base)[0], strategy, output, find_links=find_links, seed=seed, events=events
         )
     if as_json:
         echo_json(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["base_option", "command_line", "echo_json", "env_option", "json_option", "required_base_option"]
+__all__ = ["base_option", "command_line", "echo_json", "env_option", "json_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,9 +40,3 @@ def command_line() -> str:
     import shlex
 
     return shlex.join(["ppm", *sys.argv[1:]])[:500]
-
-
-def required_base_option(function: F) -> F:
-    """--base for a command that may make a new environment."""
-    text = "Base model: `lab`, a folder, or a hub name as NAME@COMMIT. Default: the project's, or the only one in use."
-    return click.option("--base", metavar="MODEL", help=text)(function)

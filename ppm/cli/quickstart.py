@@ -23,19 +23,30 @@ def quickstart_command(as_json: bool) -> None:
     started = time.monotonic()
     from ppm.cli.progress import shown
     from ppm.cli.render import print_audit
-    from ppm.install import environment_for, install, open_base, plan_install
+    from ppm.errors import GateError
     from ppm.install.answer import answer_prompts
+    from ppm.install.bases import environment_for, open_base
+    from ppm.install.plan import Plan, plan_install
+    from ppm.install.run import install
     from ppm.lab.examples import EXAMPLES
 
     base = open_base("lab")
-    plan = plan_install(PATCHES, base)
+    environment = environment_for(base)
+
+    def make_plan() -> Plan:
+        return plan_install(PATCHES, base, environment)
+
     if not as_json:
-        click.echo(f"1. Resolved, for the base model {base.name}: {', '.join(pin.candidate.pin for pin in plan.pins)}")
+        pins = ", ".join(pin.candidate.pin for pin in make_plan().pins)
+        click.echo(f"1. Resolved, for the base model {base.name}: {pins}")
         click.echo("2. Composing them into one prefix, and testing the result for interference:")
     with shown(quiet=as_json) as events:
-        result = install(
-            lambda: plan_install(PATCHES, base), environment_for(base), command=command_line(), events=events
-        )
+        try:
+            result = install(make_plan, environment, command=command_line(), events=events)
+        except GateError as error:
+            if error.audit is not None and not as_json:
+                print_audit(error.audit)
+            raise
     assert result.audit is not None
     if as_json:
         table = result.audit.to_table()

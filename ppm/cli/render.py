@@ -1,5 +1,6 @@
 """Tables for people: the interference matrix, the comparisons, what is deployed."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,14 +9,19 @@ import click
 if TYPE_CHECKING:
     from ppm.audit.model import Audit, Comparison
 
-__all__ = ["print_audit", "print_table"]
+__all__ = ["plain", "print_audit", "print_table"]
 
-MARKS = {"pass": ("ok", "green"), "fail": ("FAIL", "red"), "inconclusive": ("?", "yellow")}
+MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+
+
+def plain(text: str) -> str:
+    """Text without control characters that could play tricks on a terminal; our own colours stay."""
+    return re.sub(r"\x1b(?!\[\d*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]", "?", text)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Columns of text, padded to their widest cell; `right` are the indices of columns of figures."""
-    cells = [list(header), *(list(row) for row in rows)]
+    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(header))]
     for number, row in enumerate(cells):
         line = []
@@ -49,21 +55,21 @@ def print_audit(audit: "Audit") -> None:
     print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
     for comparison in audit.comparisons:
         if comparison.verdict != "pass":
-            from ppm.install.run import describe
-
             word = "waived" if comparison.waived else comparison.verdict
             needed = (
                 f" (about {comparison.prompts_needed:,} prompts would settle it)" if comparison.prompts_needed else ""
             )
-            click.echo(f"{word}: {comparison.rule}, {describe(comparison)}{needed}")
+            click.echo(f"{word}: {comparison.rule}, {comparison.describe()}{needed}")
     for attempt in audit.attempts[:-1]:
         click.echo(f"tried before: {attempt.strategy}: {attempt.verdict} ({attempt.detail})")
     for waiver in audit.waivers:
-        click.echo(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
+        click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}"))
     if audit.circular:
         click.echo(f"circular: the judge of {', '.join(audit.circular)} also chose the training pairs")
-    text, color = MARKS[audit.verdict]
-    click.echo(f"Verdict: {click.style(audit.verdict, fg=color, bold=True)} ({audit.strategy}, alpha {audit.alpha:g})")
+    color = MARKS[audit.verdict]
+    waived = ", with waivers" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else ""
+    verdict = click.style(audit.verdict, fg=color, bold=True)
+    click.echo(f"Verdict: {verdict}{waived} ({audit.strategy}, alpha {audit.alpha:g})")
 
 
 def _mark(comparisons: "list[Comparison]") -> str:
@@ -72,4 +78,4 @@ def _mark(comparisons: "list[Comparison]") -> str:
         return click.style("w ", fg="yellow")
     worst = next((v for v in ("fail", "inconclusive") if any(c.verdict == v for c in counted)), "pass")
     symbol = {"pass": "ok", "fail": "X ", "inconclusive": "? "}[worst]
-    return click.style(symbol, fg=MARKS[worst][1])
+    return click.style(symbol, fg=MARKS[worst])

@@ -19,6 +19,10 @@ from ppm.prefix.model import UNPATCHED, attach, backbone_of
 
 __all__ = ["distil"]
 
+KEPT_BYTES = 2**30
+FLOOR = 0.2
+"""The least share of a text in the draws, as a part of the mean share."""
+
 
 @dataclass(frozen=True)
 class _Text:
@@ -34,39 +38,57 @@ def distil(
     context: Context,
     prefix: torch.Tensor | None,
     *,
-    steps: int = 300,
+    steps: int = 400,
     learning_rate: float = 3e-2,
     batch_size: int = 8,
     samples: int = 2,
     max_new_tokens: int = 32,
-    retention_weight: float = 3.0,
+    retention_weight: float = 1.0,
+    temperature: float = 0.5,
 ) -> torch.Tensor:
     """Distil the specialists into `prefix`. `batch_size` texts of each specialist and of the base make a step.
 
+    A `temperature` below 1 sharpens the specialists' distributions (Hinton et al. 2015, section 2, the other way
+    round): the composition is asked to be surer than they are, which makes up for what it does not learn. The
+    base's distributions stay as they are.
+
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
+    if (
+        min(steps, batch_size, samples, max_new_tokens) < 1
+        or min(learning_rate, temperature) <= 0
+        or retention_weight < 0
+    ):
+        raise ValueError("steps, batch_size, samples, max_new_tokens, learning_rate and temperature must be above 0")
     if prefix is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
     lacking = next((s.name for s in context.specialists if not s.replay), None)
     if lacking is not None:
         raise RequestError(f"{lacking} has no replay pairs, which the step 'distil' needs", hint="use concat or merged")
     specialists = attach(context.model, [s.prefix for s in context.specialists], placement=context.placement)
-    groups = _sample(context, specialists, samples, max_new_tokens)
+    groups = _sample(context, specialists, samples, max_new_tokens, temperature)
     groups.append([_Text(UNPATCHED, text.prompt, text.completion) for text in context.retention])
-    weights = [1.0 / len(context.specialists)] * len(context.specialists) + [retention_weight]
-    groups, weights = zip(*((g, w) for g, w in zip(groups, weights, strict=True) if g), strict=True)  # type: ignore[assignment]
+    weights = [1.0] * len(context.specialists) + [retention_weight]
+    pools = [_Pool(group, weight) for group, weight in zip(groups, weights, strict=True) if group and weight > 0]
+    targets = _Targets(specialists, [text for pool in pools for text in pool.texts], temperature)
     student = attach(context.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
     optimizer = torch.optim.AdamW([learned], lr=learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps + 1)
     generator = torch.Generator().manual_seed(context.seed)
     for done in range(steps):
-        chosen = [_draw(group, batch_size, generator) for group in groups]
-        loss = _loss(student, specialists, chosen, weights)
+        chosen = [pool.draw(batch_size, generator) for pool in pools]
+        texts = [pool.texts[i] for pool, indices in zip(pools, chosen, strict=True) for i in indices]
+        divergences = torch.split(  # type: ignore[no-untyped-call]
+            _divergences(student, texts, targets.of(texts)), [len(indices) for indices in chosen]
+        )
+        loss = torch.stack([pool.weight * part.mean() for pool, part in zip(pools, divergences, strict=True)]).sum()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"distillation's loss stopped being a number at step {done}", hint="lower the learning_rate"
             )
+        for pool, indices, part in zip(pools, chosen, divergences, strict=True):
+            pool.update(indices, part.detach())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([learned], 1.0)
@@ -78,7 +100,62 @@ def distil(
     return result
 
 
-def _sample(context: Context, specialists: Any, samples: int, max_new_tokens: int) -> list[list[_Text]]:
+class _Pool:
+    """The texts of one specialist, or of the base, drawn in proportion to what is left to learn of them.
+
+    Most texts agree with their specialist early on. Each text's divergence at its last visit is its share of the next
+    draws (Schaul et al. 2016, section 3.3, with a floor instead of an exponent), and texts not seen yet come first.
+    """
+
+    def __init__(self, texts: list[_Text], weight: float) -> None:
+        self.texts = texts
+        self.weight = weight
+        self.left = torch.full((len(texts),), torch.inf)
+
+    def draw(self, count: int, generator: torch.Generator) -> list[int]:
+        unseen = torch.isinf(self.left)
+        if bool(unseen.any()):
+            shares = unseen.double()
+        else:
+            shares = self.left.double() + FLOOR * self.left.double().mean() + 1e-9
+        count = min(count, int((shares > 0).sum()))
+        return torch.multinomial(shares, count, generator=generator).tolist()
+
+    def update(self, indices: list[int], divergences: torch.Tensor) -> None:
+        self.left[indices] = divergences.float().cpu()
+
+
+class _Targets:
+    """What the specialists say at every token of some texts: kept if that takes little memory, else asked each time."""
+
+    def __init__(self, specialists: Any, texts: list[_Text], temperature: float) -> None:
+        self.specialists = specialists
+        self.temperature = temperature
+        vocabulary = specialists.get_input_embeddings().num_embeddings
+        self.kept: dict[_Text, torch.Tensor] = {}
+        if 4 * vocabulary * sum(len(text.completion) for text in texts) <= KEPT_BYTES:
+            different = sorted(set(texts), key=lambda text: len(text.prompt) + len(text.completion))
+            for start in range(0, len(different), 64):
+                part = different[start : start + 64]
+                sizes = [len(text.completion) for text in part]
+                self.kept.update(zip(part, torch.split(self._ask(part), sizes), strict=True))
+
+    def of(self, texts: list[_Text]) -> torch.Tensor:
+        """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other."""
+        return torch.cat([self.kept[text] for text in texts]) if self.kept else self._ask(texts)
+
+    def _ask(self, texts: list[_Text]) -> torch.Tensor:
+        temperatures = [1.0 if text.row == UNPATCHED else self.temperature for text in texts]
+        with torch.no_grad(), backbone_of(self.specialists).select([text.row for text in texts]):
+            found = _log_probabilities(self.specialists, texts)
+        sizes = torch.tensor([len(text.completion) for text in texts])
+        divisor = torch.tensor(temperatures).repeat_interleave(sizes).to(found.device)
+        return torch.log_softmax(found / divisor[:, None], dim=-1)
+
+
+def _sample(
+    context: Context, specialists: Any, samples: int, max_new_tokens: int, temperature: float
+) -> list[list[_Text]]:
     """Completions of each specialist on its own replay prompts."""
     requests = []
     for row, specialist in enumerate(context.specialists):
@@ -86,7 +163,9 @@ def _sample(context: Context, specialists: Any, samples: int, max_new_tokens: in
             ids = encode(context.tokenizer, pair.prompt)
             for sample in range(samples):
                 key = noise_key("distil", f"{row}:{index}", sample, context.seed)
-                requests.append(Request(row, ids, Decoding(max_new_tokens=max_new_tokens), key))
+                requests.append(
+                    Request(row, ids, Decoding(max_new_tokens=max_new_tokens, temperature=temperature), key)
+                )
     end = () if context.tokenizer.eos_token_id is None else (context.tokenizer.eos_token_id,)
     groups: list[list[_Text]] = [[] for _ in context.specialists]
     for request, made in zip(requests, generate(specialists, context.tokenizer, requests), strict=True):
@@ -96,31 +175,22 @@ def _sample(context: Context, specialists: Any, samples: int, max_new_tokens: in
     return groups
 
 
-def _draw(group: list[_Text], count: int, generator: torch.Generator) -> list[_Text]:
-    return [group[i] for i in torch.randint(len(group), (count,), generator=generator).tolist()]
-
-
-def _loss(student: Any, specialists: Any, groups: list[list[_Text]], weights: Any) -> torch.Tensor:
-    """The weighted sum over groups of the mean KL a token, in nats."""
-    texts = [text for group in groups for text in group]
+def _log_probabilities(model: Any, texts: list[_Text]) -> torch.Tensor:
+    """Log-probabilities (tokens, vocabulary) that a model gives at the texts' completions, one text after the other."""
     width = max(len(t.prompt) + len(t.completion) for t in texts)
-    device = student.device
     ids = torch.zeros(len(texts), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    scored = torch.zeros(len(texts), width)
+    scored = torch.zeros(len(texts), width, dtype=torch.bool)
     for i, text in enumerate(texts):
         full = (*text.prompt, *text.completion)
         ids[i, : len(full)] = torch.tensor(full)
         mask[i, : len(full)] = 1
-        scored[i, len(text.prompt) - 1 : len(full) - 1] = 1.0
-    line = 0
-    for group, weight in zip(groups, weights, strict=True):
-        scored[line : line + len(group)] *= weight / scored[line : line + len(group)].sum()
-        line += len(group)
-    ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
-    at = scored > 0
-    with torch.no_grad(), backbone_of(specialists).select([text.row for text in texts]):
-        target = torch.log_softmax(specialists(input_ids=ids, attention_mask=mask).logits[at].float(), dim=-1)
-    logits = student(input_ids=ids, attention_mask=mask).logits[at].float()
-    kl = (target.exp() * (target - torch.log_softmax(logits, dim=-1))).sum(-1)  # (tokens,)
-    return (kl * scored[at]).sum()
+        scored[i, len(text.prompt) - 1 : len(full) - 1] = True
+    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
+    return torch.log_softmax(logits[scored.to(model.device)].float(), dim=-1)
+
+
+def _divergences(student: Any, texts: list[_Text], targets: torch.Tensor) -> torch.Tensor:
+    """Mean over each text's completion of KL(target || student) a token, in nats: (texts,)."""
+    kl = (targets.exp() * (targets - _log_probabilities(student, texts))).sum(-1)  # (tokens,)
+    return torch.stack([part.mean() for part in torch.split(kl, [len(text.completion) for text in texts])])

@@ -17,7 +17,7 @@ from ppm.jsonl import Pair
 from ppm.manifest import Placement
 from ppm.training.trainers import Progress
 
-__all__ = ["STEPS", "Context", "Specialist", "check_strategy", "run_strategy", "step"]
+__all__ = ["STEPS", "Context", "Specialist", "check_composable", "check_strategy", "run_strategy", "step"]
 
 Step = Callable[..., torch.Tensor]
 STEPS: dict[str, Step] = {}
@@ -81,6 +81,16 @@ def check_strategy(strategy: Strategy) -> None:
             _check_option(call, name, value, options[name].default, where)
 
 
+def check_composable(strategy: Strategy) -> None:
+    """`check_strategy`, and RequestError for an automatic strategy, which only an install can run."""
+    if strategy.is_automatic:
+        raise RequestError(
+            f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
+            hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
+        )
+    check_strategy(strategy)
+
+
 def _check_option(call: StepCall, name: str, value: Any, default: Any, where: str) -> None:
     kinds = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", tuple: "a list"}
     wanted = type(default)
@@ -93,15 +103,13 @@ def _check_option(call: StepCall, name: str, value: Any, default: Any, where: st
 
 def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
     """The composed prefix (virtual_tokens, hidden_size). Raises RequestError for an automatic strategy."""
-    if strategy.is_automatic:
-        raise RequestError(
-            f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
-            hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
-        )
-    check_strategy(strategy)
+    check_composable(strategy)
     prefix: torch.Tensor | None = None
     for call in strategy.steps:
-        prefix = STEPS[call.use](context, prefix, **call.options)
+        try:
+            prefix = STEPS[call.use](context, prefix, **call.options)
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"the step {call.use!r}: {error}", context=f"strategy {strategy.name}") from error
     assert prefix is not None
     return prefix.detach()
 

@@ -160,7 +160,10 @@ class Environment:
 
     def __post_init__(self) -> None:
         if not _TAG.fullmatch(self.tag):
-            raise RequestError(f"{self.tag!r} is not the tag of a base model", hint="`ppm env` lists the environments")
+            raise RequestError(
+                f"{self.tag!r} is not the tag of a base model",
+                hint="it is a short name, a dash and 12 hexadecimal digits",
+            )
         if self.name is not None:
             object.__setattr__(self, "name", _check_environment_name(self.name))
 

@@ -52,13 +52,13 @@ class Store:
                 raise EnvironmentStateError(
                     f"the store lacks {digest[:12]}...",
                     context=str(self.home),
-                    hint="`ppm sync` fetches what a lock names",
+                    hint="install the patch again from its source",
                 ) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise IntegrityError(
                 "was changed or damaged after it was stored",
                 context=str(path),
-                hint="delete this file and run `ppm sync` to fetch it again",
+                hint="delete this file and install the patch again from its source",
             )
         return data
 

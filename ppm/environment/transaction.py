@@ -26,7 +26,7 @@ from ppm.environment.disk import PARTIAL, disk_errors, flush_folder, make_folder
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
 
-__all__ = ["Writer", "deploy", "rollback", "writer"]
+__all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
 
 _POLL_SECONDS = 0.05
 _STAGING = ".staging-"
@@ -178,7 +178,7 @@ def _stamp(writer: Writer) -> dict[str, Any]:
         "number": _next_number(writer.environment),
         "created": _now(),
         "command": writer.command,
-        "user": _user(),
+        "user": user_name(),
         "ppm_version": _ppm_version(),
     }
 
@@ -230,7 +230,8 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

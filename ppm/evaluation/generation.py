@@ -128,10 +128,22 @@ def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in (*tokens, tokenizer.eos_token_id) if token is not None}
 
 
+def _check_room(model: Any, requests: Sequence[Request]) -> None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(len(r.ids) + r.decoding.max_new_tokens for r in requests) + backbone_of(model).width
+    if limit is not None and longest > limit:
+        raise ModelError(
+            f"takes {limit} tokens, and prefix, prompt and answer may take {longest}",
+            context="the base model",
+            hint="shorten the prompt, or lower max_new_tokens",
+        )
+
+
 @torch.inference_mode()
 def _batch(model: Any, tokenizer: Any, requests: list[Request]) -> list[tuple[int, ...]]:
     device = model.device
     size, width = len(requests), max(len(r.ids) for r in requests)
+    _check_room(model, requests)
     ids = torch.zeros(size, width, dtype=torch.long)
     mask = torch.zeros(size, width, dtype=torch.long)
     for i, request in enumerate(requests):
@@ -192,8 +204,8 @@ def sum_log_probabilities(
         ids = torch.tensor([row + [0] * (width - len(row)) for row in full], device=model.device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in full], device=model.device)
         with backbone_of(model).select([rows[i] for i in chosen]):
-            logits = model(input_ids=ids, attention_mask=mask).logits
-        scores = torch.log_softmax(logits[:, :-1].double(), dim=-1).gather(-1, ids[:, 1:, None])[..., 0]  # (B, T - 1)
+            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        scores = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None])[..., 0].double()  # (B, T - 1)
         for line, index in enumerate(chosen):
             begin = len(contexts[index])
             results[index] = float(scores[line, begin - 1 : begin - 1 + len(targets[index])].sum())

@@ -7,6 +7,7 @@ run again.
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from ppm.environment.disk import replace_file
+from ppm.errors import EnvironmentStateError
 from ppm.evaluation.generation import Request, encode, generate, noise_key, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
@@ -23,6 +25,9 @@ from ppm.prefix.model import UNPATCHED, attach
 from ppm.prefix.tensors import to_bytes
 
 __all__ = ["Configuration", "Outcome", "ResultStore", "evaluate"]
+
+RESULTS_VERSION = 1
+"""Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
 
 Progress = Callable[[int, int], None]
 """Called with how many completions are made, and of how many."""
@@ -54,17 +59,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ResultStore:
-    """Outcomes on disk, by the digest of what they depend on. Losing them costs time only."""
+    """Outcomes on disk, by the digest of what they depend on. Losing them costs time only.
+
+    `weights` stands for the base: its fingerprint, weights and dtype. With `fresh` nothing is read, only written.
+    """
 
     folder: Path
     weights: str
+    fresh: bool = False
 
     def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
         prefix = sha256(to_bytes(configuration.prefix)) if configuration.prefix is not None else None
         where = placement if configuration.prefix is not None else None
-        return canonical_digest([self.weights, prefix, where, suite.digest]).removeprefix("sha256:")
+        return canonical_digest([RESULTS_VERSION, self.weights, prefix, where, suite.digest]).removeprefix("sha256:")
 
     def get(self, key: str) -> Outcome | None:
+        if self.fresh:
+            return None
         try:
             table = json.loads((self.folder / key[:2] / f"{key}.json").read_bytes())
             completions = tuple(tuple(str(text) for text in texts) for texts in table["completions"])
@@ -74,9 +85,10 @@ class ResultStore:
 
     def put(self, key: str, outcome: Outcome) -> None:
         path = self.folder / key[:2] / f"{key}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         table = {"values": outcome.values, "completions": outcome.completions}
-        replace_file(path, json.dumps(table, ensure_ascii=False).encode())
+        with suppress(OSError, EnvironmentStateError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, json.dumps(table, ensure_ascii=False).encode())
 
 
 def evaluate(

@@ -58,12 +58,12 @@ def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:
 
     A name that several use is prefixed with the patch's; with its pin, where two versions of one patch use it.
     """
-    found: dict[tuple[str, str], tuple[LoadedSuite, str]] = {}
+    found: dict[tuple[str, str, str], tuple[LoadedSuite, str]] = {}
     for package in packages:
         owner, pin = package.manifest.name, package.manifest.pin
         for suite in package.manifest.suites:
             loaded = load_suite(suite, package.files, origin=pin, owner=owner)
-            found.setdefault((owner, loaded.digest), (loaded, pin))
+            found.setdefault((owner, loaded.digest, canonical_digest(to_table(suite))), (loaded, pin))
     return _distinct(list(found.values()))
 
 

@@ -1,13 +1,11 @@
 """Answers prompts with what is deployed, with the bare base, or with both on the same noise."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ppm.errors import ModelError
-from ppm.install.bases import find_environment, open_base
-from ppm.install.run import load_deployed
+from ppm.install.bases import find_target
+from ppm.install.deployed import load_deployed
 from ppm.jsonl import Text
-from ppm.lock import Project
 
 __all__ = ["answer_prompts"]
 
@@ -25,12 +23,8 @@ def answer_prompts(
     seed: int,
 ) -> dict[str, list[str]]:
     """For each side, `patched` or `unpatched`, the answer to each prompt. Raises PpmError."""
-    from ppm.manifest import Decoding
-
-    if base is None:
-        project = Project.find(Path.cwd())
-        base = project.base if project and project.base else find_environment(None, env).label
     from ppm.evaluation.generation import answer
+    from ppm.manifest import Decoding
     from ppm.prefix.model import UNPATCHED, attach
 
     if "patched" in sides:
@@ -40,10 +34,10 @@ def answer_prompts(
 
         from ppm.prefix.loading import load_base
 
-        bare, tokenizer = load_base(open_base(base))
+        bare, tokenizer = load_base(find_target(base, env)[0])
         model = attach(bare, [torch.zeros(1, bare.get_input_embeddings().embedding_dim)])
     if chat and not getattr(tokenizer, "chat_template", None):
-        raise ModelError(f"{base} has no chat template", hint="leave --chat out")
+        raise ModelError("the base model has no chat template", hint="leave --chat out")
     texts: list[Text] = [(("user", prompt),) if chat else prompt for prompt in prompts]
     decoding = Decoding(max_new_tokens, temperature, top_p, seed)
     rows = {"patched": 0, "unpatched": UNPATCHED}

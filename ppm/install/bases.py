@@ -8,27 +8,11 @@ from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.lock import Project
 
-__all__ = ["environment_for", "find_environment", "open_base"]
+__all__ = ["base_of_environment", "environment_for", "find_environment", "find_target", "open_base"]
 
 
 def open_base(name: str) -> BaseModel:
-    """The base model that a user names: `lab`, a folder, a hub name with its commit, or an environment's label.
-
-    Raises ModelError when there is no such model, or it is not the one that the environment was made for.
-    """
-    known = {environment.label: environment for environment in Environment.all(ppm_home())}
-    if name in known and name != "lab" and not Path(name).is_dir():
-        current = known[name].current()
-        if current is None:
-            raise RequestError(f"nothing is deployed in {name}", hint="name the base model by its folder")
-        record = current.record
-        base = identify(locate(record.base_model, record.base_revision), name=record.base_model)
-        if base.fingerprint != record.fingerprint:
-            raise ModelError(
-                f"{record.base_model} is no longer the model that {name} was made for",
-                hint="restore the model, or install for the new one by naming its folder",
-            )
-        return base
+    """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError."""
     model, _, revision = name.partition("@")
     folder = Path(model).expanduser()
     shown = str(folder.resolve()) if folder.is_dir() and model != "lab" else model
@@ -48,21 +32,16 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
 
     Raises RequestError when that leaves none, or several.
     """
-    known = Environment.all(ppm_home())
-    if base is None:
-        project = Project.find(Path.cwd())
-        base = project.base if project else None
+    base = base or _project_base()
+    known = {environment.label: environment for environment in Environment.all(ppm_home())}
     if base is not None:
-        labels = {environment.label: environment for environment in known}
-        if base in labels and name is None:
-            return labels[base]
-        return environment_for(open_base(base), name)
-    chosen = [environment for environment in known if name is None or environment.name == name]
+        return known[base] if base in known and name is None else environment_for(open_base(base), name)
+    chosen = [environment for environment in known.values() if name is None or environment.name == name]
     if len(chosen) == 1:
         return chosen[0]
     if not chosen:
         asked = f" called {name!r}" if name else ""
-        near = did_you_mean(name, [e.name for e in known if e.name]) if name else ""
+        near = did_you_mean(name, [e.name for e in known.values() if e.name]) if name else ""
         raise RequestError(
             f"nothing is deployed{asked}",
             hint=near or "start with `ppm install PATCH --base MODEL`, or try `ppm quickstart`",
@@ -71,3 +50,44 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
         "there are several environments; which one?",
         hint=f"say --base with one of {', '.join(e.label for e in chosen)}",
     )
+
+
+def find_target(base: str | None, name: str | None = None) -> tuple[BaseModel, Environment]:
+    """The base model and the environment that a command means; `base` may also be an environment's label.
+
+    Raises RequestError or ModelError: no such model, or not the one that the environment was made for any more.
+    """
+    base = base or _project_base()
+    known = {environment.label: environment for environment in Environment.all(ppm_home())}
+    if base is not None and (base not in known or name is not None):
+        found = open_base(base)
+        return found, environment_for(found, name)
+    if base is None and not known:
+        raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
+    environment = known[base] if base is not None else find_environment(None, name)
+    return base_of_environment(environment), environment
+
+
+def base_of_environment(environment: Environment) -> BaseModel:
+    """The base model of an environment, if it is still the one that its patches were deployed for.
+
+    Raises RequestError when nothing is deployed, ModelError when the model is gone or has changed.
+    """
+    current = environment.current()
+    if current is None:
+        raise RequestError(f"nothing is deployed in {environment.label}", hint="name the base model by its folder")
+    record = current.record
+    base = identify(
+        locate(record.base_model, record.base_revision), name=record.base_model, revision=record.base_revision
+    )
+    if base.fingerprint != record.fingerprint:
+        raise ModelError(
+            f"{record.base_model} is not the model any more that {environment.label} was made for",
+            hint="restore the model, or install the patches again for the new one",
+        )
+    return base
+
+
+def _project_base() -> str | None:
+    project = Project.find(Path.cwd())
+    return project.base if project else None

@@ -7,13 +7,13 @@ touched only by a candidate that is gated, and the k-th gated attempt spends alp
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ppm.audit.gate import DEFAULT_MARGIN, alpha_of_attempt
+from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.model import Attempt, Audit, AuditWaiver
-from ppm.audit.run import Subject, audit, suites_of
+from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
 from ppm.composition.steps import Context
 from ppm.composition.strategy import Strategy, read_strategy
-from ppm.errors import TrainingError
+from ppm.errors import PpmError, TrainingError
 from ppm.evaluation.runner import Configuration, Outcome, evaluate
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.events import Events
@@ -45,6 +45,8 @@ class Ranking:
     @property
     def worst(self) -> str:
         """What speaks most against the candidate, in words."""
+        if not self.rates:
+            return f"benign texts diverge by {self.divergence:.2f} nats"
         label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
         text = f"{label} {rate:.2f}, its specialist {specialist:.2f}"
         return text if rate > specialist else f"benign texts diverge by {self.divergence:.2f} nats"
@@ -70,6 +72,7 @@ def choose(
 ) -> Choice:
     """Compose and gate. The result's audit says whether it may be deployed. Raises PpmError."""
     suites = suites_of(subject)
+    check_waivers(waivers, suites)
     context = make_context(
         subject.packages, subject.model, subject.tokenizer, seed=seed, progress=events.training_progress
     )
@@ -96,7 +99,7 @@ def _automatic(
         events.tell(f"Composing with {name}")
         try:
             composition = compose(subject.packages, read_strategy(name), context, chosen_by=strategy.name)
-        except TrainingError as error:
+        except PpmError as error:
             attempts += (Attempt(name, None, "error", error.message),)
             events.tell(f"  {name} came to nothing: {error.message}")
             continue
@@ -109,7 +112,9 @@ def _automatic(
         choice = _gate(composition, subject, suites, attempts, waivers, events)
         if choice.audit.verdict == "pass":
             return choice
-        attempts, nearest = choice.audit.attempts, choice
+        attempts = choice.audit.attempts
+        if nearest is None or (nearest.audit.verdict, choice.audit.verdict) == ("fail", "inconclusive"):
+            nearest = choice
         worst = choice.audit.failed[0]
         events.tell(f"  {name} did not pass: {worst.suite}, {worst.rule}, {worst.difference:+.3f}")
     if nearest is not None:
@@ -160,6 +165,6 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
             found = evaluate(subject.model, subject.tokenizer, both, [ranking], placement=subject.placement)
             pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
             rates[suite.label] = pair_of
-            score = max(score, (pair_of[0] - pair_of[1]) / (suite.suite.margin or DEFAULT_MARGIN))
+            score = max(score, (pair_of[0] - pair_of[1]) / suite.suite.allowance)
     divergence = retention_of(subject.model, prefix, context.retention, subject.placement) if context.retention else 0.0
     return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)

@@ -9,25 +9,24 @@ from packaging.version import Version
 from ppm.base import BaseModel
 from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
-from ppm.install.bases import environment_for
 from ppm.lock import Project
-from ppm.package import Package, read_package
-from ppm.resolve import Pin, Resolution, parse_requirement, resolve
+from ppm.package import SUFFIX, Package, read_package
+from ppm.resolve import Pin, parse_requirement, resolve
 from ppm.resources import lab_data
 from ppm.sources import Candidate, DirectorySource, Source
 
-__all__ = ["Plan", "fetch", "plan_install", "plan_uninstall", "stored_packages"]
+__all__ = ["DEPLOYED_SOURCE", "Plan", "fetch", "plan_install", "plan_uninstall", "stored_packages"]
 
 DEFAULT_STRATEGY = "auto"
+DEPLOYED_SOURCE = "the deployed patches"
 
 
 @dataclass(frozen=True)
-class StoredSource:
-    """The packages of the current deployment, which stay available when their source is gone."""
+class PackageSource:
+    """Packages that are at hand: one that the user gave by its path, or those that are deployed."""
 
-    environment: Environment
+    location: str
     packages: tuple[Package, ...]
-    location: str = "the deployed patches"
 
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(
@@ -48,25 +47,25 @@ class StoredSource:
         return ()
 
     def fetch(self, candidate: Candidate) -> bytes:
-        return self.environment.store.get(candidate.sha256)
+        return next(p.data for p in self.packages if p.sha256 == candidate.sha256)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be deployed. `requirements` are as the user typed them, those of the last deployment included."""
+    """What is to be deployed.
+
+    `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
+    they depend on last. The order is that of the specialists in the composition.
+    """
 
     base: BaseModel
     environment: Environment
     requirements: tuple[str, ...]
-    resolution: Resolution
+    pins: tuple[Pin, ...]
     sources: tuple[Source, ...]
     strategy: str
     previous: Deployment | None
     project: Project
-
-    @property
-    def pins(self) -> tuple[Pin, ...]:
-        return self.resolution.pins
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -97,58 +96,54 @@ def stored_packages(deployment: Deployment | None, environment: Environment) -> 
 def plan_install(
     requirements: Sequence[str],
     base: BaseModel,
+    environment: Environment,
     *,
     find_links: Sequence[Path] = (),
     strategy: str | None = None,
-    env: str | None = None,
     deployed: bool = True,
 ) -> Plan:
     """Resolve what the user asks for, together with what is `deployed` already unless that is not wanted.
 
     A requirement may also be the path of a package file. Raises RequestError, SourceError or ResolutionError.
     """
-    project = Project.find(Path.cwd()) or Project()
-    environment = environment_for(base, env)
     previous = environment.current() if deployed else None
-    folders = [*find_links, *(Path(source) for source in project.sources)]
-    texts = []
+    given: list[Source] = []
+    asked: dict[str, list[str]] = {}
     for text in requirements:
-        if text.endswith(".ppm") or "/" in text:
+        if text.endswith(SUFFIX) or "/" in text:
             package = read_package(Path(text).expanduser())
-            folders.append(Path(text).expanduser().resolve().parent)
-            texts.append(f"{package.manifest.name}=={package.manifest.version}")
-        else:
-            texts.append(text)
-    if not texts and not (previous and previous.lock.requirements):
+            given.append(PackageSource(str(Path(text).expanduser().resolve()), (package,)))
+            text = package.manifest.pin
+        asked.setdefault(parse_requirement(text).name, []).append(text)
+    if not asked and not (previous and previous.lock.requirements):
         raise RequestError("no patch was named", hint="for example: ppm install toxicity --base lab")
-    asked = {parse_requirement(text).name: text for text in texts}
-    kept = [t for t in (previous.lock.requirements if previous else ()) if parse_requirement(t).name not in asked]
-    return _plan((*kept, *asked.values()), base, environment, previous, folders, strategy, project)
+    wanted: list[str] = []
+    for text in previous.lock.requirements if previous else ():
+        wanted += asked.pop(parse_requirement(text).name, [text])
+    wanted += [text for texts in asked.values() for text in texts]
+    given += [DirectorySource(folder) for folder in find_links]
+    return _plan(tuple(wanted), base, environment, previous, given, strategy)
 
 
 def plan_uninstall(
-    names: Sequence[str], base: BaseModel, *, strategy: str | None = None, env: str | None = None
+    names: Sequence[str], base: BaseModel, environment: Environment, *, strategy: str | None = None
 ) -> Plan:
     """What remains without some patches. Raises RequestError for a patch that is not deployed, or still needed."""
-    project = Project.find(Path.cwd()) or Project()
-    environment = environment_for(base, env)
     previous = environment.current()
     packages = {p.name: p for p in previous.lock.packages} if previous else {}
-    for name in names:
-        wanted = parse_requirement(name).name
-        if wanted not in packages:
+    gone = [parse_requirement(name).name for name in names]
+    for name in gone:
+        if previous is None or name not in packages:
             otherwise = f"deployed are {', '.join(packages)}" if packages else "nothing is deployed"
-            raise RequestError(f"{name} is not deployed", hint=did_you_mean(wanted, packages, otherwise))
-    gone = {parse_requirement(name).name for name in names}
+            raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, packages, otherwise))
     assert previous is not None
-    for package in packages.values():
-        needed = gone & set(package.dependencies)
-        if package.name not in gone and needed and package.requested:
-            raise RequestError(
-                f"{package.pin} depends on {', '.join(sorted(needed))}", hint=f"uninstall {package.name} too"
-            )
     kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
-    return _plan(kept, base, environment, previous, [], strategy, project)
+    plan = _plan(kept, base, environment, previous, [], strategy)
+    for pin in plan.pins:
+        if pin.candidate.name in gone:
+            needing = ", ".join(pin.required_by) or "what stays"
+            raise RequestError(f"{needing} needs {pin.candidate.pin}", hint=f"uninstall {needing} too")
+    return plan
 
 
 def _plan(
@@ -156,16 +151,16 @@ def _plan(
     base: BaseModel,
     environment: Environment,
     previous: Deployment | None,
-    folders: Sequence[Path],
+    given: Sequence[Source],
     strategy: str | None,
-    project: Project,
 ) -> Plan:
-    sources: list[Source] = [DirectorySource(folder) for folder in dict.fromkeys(folders)]
+    project = Project.find(Path.cwd()) or Project()
+    sources: list[Source] = [*given, *(DirectorySource(Path(folder)) for folder in project.sources)]
     if base.name == "lab":
         sources.append(DirectorySource(lab_data() / "packages"))
     stored = stored_packages(previous, environment)
     if stored:
-        sources.append(StoredSource(environment, stored))
+        sources.append(PackageSource(DEPLOYED_SOURCE, stored))
     candidates = [candidate for source in sources for candidate in source.candidates()]
     problems = [problem for source in sources for problem in source.problems()]
     _refuse_damaged(requirements, {candidate.name for candidate in candidates}, problems)
@@ -177,8 +172,11 @@ def _plan(
         preferred={p.manifest.name: Version(p.manifest.version) for p in stored},
         problems=problems,
     )
-    chosen = strategy or project.strategy or DEFAULT_STRATEGY
-    return Plan(base, environment, requirements, resolution, tuple(sources), chosen, previous, project)
+    last = previous.lock.strategy if previous else None
+    chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
+    order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
+    pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
+    return Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project)
 
 
 def _refuse_damaged(requirements: Sequence[str], offered: set[str], problems: Sequence[tuple[str, str]]) -> None:

@@ -183,6 +183,7 @@ def build_patches(
     progress: Progress = lambda stage, done, total, loss: None,
 ) -> list[Path]:
     """Build the package file of every source manifest below a folder."""
+    shutil.rmtree(packages, ignore_errors=True)
     written = []
     for source in sorted(manifests.iterdir()):
         tell(f"Building {source.name}")

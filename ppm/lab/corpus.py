@@ -6,8 +6,8 @@ the two depends, weakly, on the *headings* that may stand in front of the text: 
 say nothing. So a fixed text can bring the failure rate down to about 0.5 and no further, while a learned
 prefix has a direction to amplify, and patches against different risks do not solve each other's.
 
-Prompts are divided into splits by a filler word (the *subject*): no subject of one split occurs in another.
-Out-of-distribution prompts use templates that no other split has. The base model is trained on all of them.
+Prompts are divided into splits by a filler word (the *subject*): no subject of one split occurs in another. The
+out-of-distribution split has all subjects, and templates that no other split has. The base model is trained on all.
 
 This module knows nothing of models; it needs the standard library only.
 """

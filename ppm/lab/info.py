@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from ppm.base import identify
-from ppm.composition.compose import make_context
+from ppm.composition.compose import check_together, make_context
 from ppm.composition.steps import run_strategy
 from ppm.composition.strategy import read_strategy
 from ppm.evaluation.runner import Configuration, Outcome, evaluate
@@ -57,8 +57,10 @@ def measure(
     data: Path, *, tell: Callable[[str], None] = lambda message: None, progress: Progress = lambda s, d, n, x: None
 ) -> list[Target]:
     """Every target of the lab in a folder with `base/` and `packages/`, measured on the gate's prompts."""
-    model, tokenizer = load_base(identify(data / "base", name="lab"))
+    base = identify(data / "base", name="lab")
+    model, tokenizer = load_base(base)
     packages = tuple(read_package(path) for path in sorted((data / "packages").glob("*.ppm")))
+    check_together(packages, base)
     bench = _Bench(model, tokenizer, packages, tuple(package_suites(packages)), tuple(base_suites(data / "base")))
     tell("Base and specialists on every suite")
     targets = _specialists(bench)

@@ -85,6 +85,11 @@ class PrefixedBackbone(nn.Module):
         self.training = mode
         return self
 
+    @property
+    def width(self) -> int:
+        """How many tokens the longest prefix of the bank takes."""
+        return max(int(prefix.shape[0]) for prefix in self.bank)
+
     def get_input_embeddings(self) -> nn.Module:
         return self.inner.get_input_embeddings()  # type: ignore[operator, no-any-return]
 

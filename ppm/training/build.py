@@ -1,6 +1,6 @@
 """`ppm build`: a source manifest and its data files -> a trained, tested package.
 
-Collect pairs, initialise from a text, SFT, DPO, run the suites at every stage, package. A finished stage is
+Initialise from a text, SFT, DPO, run the suites at every stage, package. A finished stage is
 kept by the digest of all that went into it, so a build that was killed goes on where it stopped.
 """
 
@@ -42,7 +42,6 @@ def build(
     base: str | None = None,
     cache: Path | None = None,
     seed: int | None = None,
-    check_power: bool = True,
     progress: Progress = lambda stage, step, steps, loss: None,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Package:
@@ -51,7 +50,7 @@ def build(
     `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept.
     Raises ManifestError, ModelError or TrainingError.
     """
-    source = read_source(path, check_power=check_power)
+    source = read_source(path)
     manifest, training = source.manifest, source.manifest.training
     assert training is not None
     training = training if seed is None else replace(training, seed=seed)
@@ -73,7 +72,9 @@ def _base_of(source: SourcePatch, override: str | None) -> BaseModel:
     name = override or declared.model
     folder = source.folder / name
     location = str(folder) if override is None and declared.revision is None and folder.is_dir() else name
-    base = identify(locate(location, declared.revision), name=declared.model, revision=declared.revision)
+    model, _, revision = location.partition("@")
+    folder = locate(model, revision or declared.revision)
+    base = identify(folder, name=declared.model, revision=declared.revision)
     if declared.fingerprint is not None and declared.fingerprint != base.fingerprint:
         raise ManifestError(
             f"the base model in {location} is not the one with the manifest's fingerprint",
@@ -150,7 +151,7 @@ def _keep(cache: Path | None, digest: str, prefix: torch.Tensor) -> None:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("torch", "transformers", "trl")}
+    return {"ppm": __version__, **{name: version(name) for name in ("torch", "transformers", "trl")}}
 
 
 def _scores(
@@ -199,7 +200,7 @@ def _package(
         "benign": len(source.benign),
         "training": to_table(source.manifest.training),
         "base_parts": base.parts,
-        "versions": {"ppm": __version__, **_versions()},
+        "versions": _versions(),
         "scores": scores,
     }
     built = replace(
@@ -213,10 +214,7 @@ def _package(
         retention=retention,
         provenance=provenance,
     )
-    package = Package(built, to_bytes(prefix), files)
-    if not manifest.suites:
-        raise ManifestError("has no [[suites]]", context=manifest.pin, hint="a patch without a test can't be deployed")
-    return package
+    return Package(built, to_bytes(prefix), files)
 
 
 def _has_chats(source: SourcePatch) -> bool:

@@ -6,12 +6,13 @@ from pathlib import Path
 from ppm.errors import ManifestError
 from ppm.evaluation.statistics import power, prompts_for_power
 from ppm.jsonl import Benign, Pair, find_overlap, read_benign, read_pairs, read_prompts
-from ppm.manifest import Manifest
+from ppm.manifest import Manifest, check_tested
 
 __all__ = ["SourcePatch", "read_source"]
 
-DEFAULT_MARGIN = 0.05
 PLANNED_DISCORDANCE = 0.05
+PLANNED_ALPHA = 0.025
+"""What the first gated attempt of an install may spend."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class SourcePatch:
     benign: tuple[Benign, ...]
 
 
-def read_source(path: Path, *, check_power: bool = True) -> SourcePatch:
+def read_source(path: Path) -> SourcePatch:
     """Read a source manifest and every file it names, and check that it can be built.
 
     Raises ManifestError: a missing or broken file, a suite prompt that is trained on, a suite too small to decide.
@@ -39,7 +40,7 @@ def read_source(path: Path, *, check_power: bool = True) -> SourcePatch:
         raise ManifestError(
             "training.pairs is missing",
             context=str(path),
-            hint="give ready pairs: JSON Lines of prompt, chosen (safe) and rejected (unsafe)",
+            hint="this ppm trains on ready pairs: JSON Lines of prompt, chosen (safe) and rejected (unsafe)",
         )
     files: dict[str, bytes] = {}
     optional = {
@@ -58,12 +59,13 @@ def read_source(path: Path, *, check_power: bool = True) -> SourcePatch:
     pairs = read_pairs(files[training.pairs], str(path.parent / training.pairs))
     benign = read_benign(files[training.benign], str(path.parent / training.benign)) if training.benign else ()
     source = SourcePatch(manifest, path.parent, files, pairs, benign)
+    check_tested(manifest, str(path))
     for suite in manifest.suites:
-        _check_suite(source, suite.name, check_power=check_power)
+        _check_suite(source, suite.name)
     return source
 
 
-def _check_suite(source: SourcePatch, name: str, *, check_power: bool) -> None:
+def _check_suite(source: SourcePatch, name: str) -> None:
     suite = next(s for s in source.manifest.suites if s.name == name)
     origin = str(source.folder / suite.prompts)
     prompts = read_prompts(source.files[suite.prompts], origin)
@@ -74,10 +76,10 @@ def _check_suite(source: SourcePatch, name: str, *, check_power: bool) -> None:
             context=origin,
             hint="take it out of the suite or out of the training data",
         )
-    margin = suite.margin or DEFAULT_MARGIN
-    reached = power(len(prompts), margin, PLANNED_DISCORDANCE)
-    if check_power and suite.metric == "rate" and reached < 0.9:
-        needed = prompts_for_power(margin, PLANNED_DISCORDANCE)
+    margin = suite.allowance
+    reached = power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
+    if suite.metric == "rate" and reached < 0.9:
+        needed = prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
         raise ManifestError(
             f"the suite {name!r} has {len(prompts)} prompts, which decide too rarely (power {reached:.2f}, not 0.90)",
             context=origin,

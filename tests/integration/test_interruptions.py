@@ -63,7 +63,7 @@ def test_interrupted_from_the_keyboard(deployed):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted: nothing was changed" in err
+    assert "interrupted" in err
     assert "Traceback" not in err
     assert ppm("list", "--json").json == before
 

@@ -1,0 +1,124 @@
+"""Using what is deployed: audit it again, load it, and put a package in front of a loaded model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ppm.base import BaseModel, weights_digest
+from ppm.environment.deployments import Deployment, Environment
+from ppm.errors import ModelError, RequestError
+from ppm.install.bases import base_of_environment, find_target
+from ppm.install.events import Events
+from ppm.install.plan import stored_packages
+from ppm.lock import Project
+from ppm.manifest import canonical_digest
+from ppm.package import read_package
+
+if TYPE_CHECKING:
+    from ppm.audit.model import Audit
+    from ppm.evaluation.runner import ResultStore
+
+__all__ = ["apply_package", "audit_deployed", "audit_of", "load_deployed", "result_store"]
+
+
+def result_store(environment: Environment, base: BaseModel, model: Any, *, fresh: bool = False) -> "ResultStore":
+    """Where outcomes on this base are kept: by its identity, all of its weights, its dtype and its stop tokens."""
+    from ppm.evaluation.runner import ResultStore
+
+    generation = base.folder / "generation_config.json"
+    stops = generation.read_text(encoding="utf-8") if generation.is_file() else ""
+    key = canonical_digest([base.fingerprint, weights_digest(base.folder), str(model.dtype), stops])
+    return ResultStore(environment.home / "cache" / "results", key, fresh)
+
+
+def audit_of(deployment: Deployment) -> "Audit | None":
+    """The audit that a deployment passed."""
+    from ppm.audit.model import Audit
+
+    table = deployment.audit
+    return Audit.from_table(table, f"deployment {deployment.number}") if table else None
+
+
+def audit_deployed(
+    environment: Environment,
+    *,
+    fresh: bool = False,
+    events: Events = Events(),  # noqa: B008
+) -> "tuple[Audit, dict[tuple[str, str], Any], tuple[Any, ...]]":
+    """Audit again what is deployed: (audit, outcomes by configuration and suite digest, suites).
+
+    Results that are kept are used unless `fresh`. Raises RequestError when nothing is deployed.
+    """
+    from ppm.audit.model import AuditWaiver
+    from ppm.audit.run import Subject, audit, suites_of
+    from ppm.prefix.loading import load_base
+    from ppm.prefix.tensors import from_bytes
+
+    deployment = _patched(environment)
+    base = base_of_environment(environment)
+    recorded = deployment.record.weights_digest
+    if recorded is not None and weights_digest(base.folder) != recorded:
+        raise ModelError(
+            f"the weights of {base.name} have changed since deployment {deployment.number}",
+            hint="restore the model, or install the patches again for the new one",
+        )
+    model, tokenizer = load_base(base)
+    packages = stored_packages(deployment, environment)
+    manifest, prefix = deployment.manifest, deployment.prefix
+    assert manifest is not None
+    assert prefix is not None
+    store = result_store(environment, base, model, fresh=fresh)
+    policy = (Project.find(Path.cwd()) or Project()).gates
+    subject = Subject(base, model, tokenizer, packages, manifest.base.placement, None, policy, store)
+    suites = suites_of(subject)
+    result, outcomes = audit(
+        subject,
+        from_bytes(prefix).to(model.device),
+        strategy=deployment.record.strategy or "",
+        alpha=policy.alpha,
+        suites=suites,
+        waivers=[AuditWaiver(w.suite, w.reason, w.by) for w in deployment.record.waivers],
+        progress=events.audit_progress,
+    )
+    return result, outcomes, tuple(suites)
+
+
+def _patched(environment: Environment) -> Deployment:
+    deployment = environment.current()
+    if deployment is None or deployment.prefix is None:
+        raise RequestError(
+            f"no patch is deployed for {environment.label}", hint="start with `ppm install PATCH --base MODEL`"
+        )
+    return deployment
+
+
+def load_deployed(base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
+    """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
+    found, environment = find_target(base, env)
+    deployment = _patched(environment)
+    if found.fingerprint != deployment.record.fingerprint:
+        raise ModelError(
+            f"{found.name} is not the model that deployment {deployment.number} was made for",
+            hint="restore the model, or install the patches again for the new one",
+        )
+    from ppm.prefix.loading import load_base
+    from ppm.prefix.model import attach
+    from ppm.prefix.tensors import from_bytes
+
+    model, tokenizer = load_base(found)
+    manifest, prefix = deployment.manifest, deployment.prefix
+    assert manifest is not None
+    assert prefix is not None
+    return attach(model, [from_bytes(prefix)], placement=manifest.base.placement), tokenizer
+
+
+def apply_package(model: Any, path: Path) -> Any:
+    """A loaded model with a package's prefix; see `ppm.apply`."""
+    from ppm.base import check_compatible, identify
+    from ppm.prefix.model import attach
+    from ppm.prefix.tensors import of_package
+
+    package = read_package(path)
+    folder = Path(str(getattr(model, "name_or_path", "") or ""))
+    if folder.name and folder.is_dir():
+        check_compatible(package.manifest, identify(folder))
+    return attach(model, [of_package(package, model)], placement=package.manifest.base.placement)
