@@ -30,9 +30,7 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
         raise ManifestError(f"is {len(data):,} bytes long; at most {MAX_DOCUMENT_BYTES:,} are read", context=origin)
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        table: dict[str, Any] = tomlkit.parse(text).unwrap()
-        _check_plain(table)
-        return table
+        return tomlkit.parse(text).unwrap()
     except UnicodeDecodeError as error:
         raise ManifestError(f"is not UTF-8 (byte {error.start})", context=origin) from error
     except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -44,7 +42,7 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
 
 
 def _check_plain(value: Any) -> None:
-    """Raises ValueError for what JSON does not have: dates, times, infinities."""
+    """Raises ValueError for what JSON does not have, in a value of any kind: dates, times, infinities."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             _check_plain(item)
@@ -130,6 +128,10 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
         return ManifestError(f"{path} must be {expected}, not {_kind(value)}", context=origin)
 
     if hint is Any:
+        try:
+            _check_plain(value)
+        except ValueError as error:
+            raise ManifestError(f"{path}: {error}", context=origin, hint="write it as a string") from error
         return value
     origin_type, arguments = get_origin(hint), get_args(hint)
     if origin_type in (Union, types.UnionType):

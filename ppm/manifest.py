@@ -15,6 +15,8 @@ from ppm import document
 from ppm.errors import ManifestError
 
 __all__ = [
+    "DEFAULT_MARGIN",
+    "UTILITY_MARGIN",
     "Base",
     "Component",
     "CompositionRecord",

@@ -65,7 +65,7 @@ def test_a_malformed_lock_is_explained(before, after, message):
 def test_a_missing_lock_says_how_to_get_one(tmp_path):
     with pytest.raises(ManifestError, match="No such file") as caught:
         Lock.read(tmp_path / "ppm.lock")
-    assert "ppm lock" in caught.value.hint
+    assert "ppm.lock" in caught.value.hint
     (tmp_path / "ppm.lock").write_text(LOCK.render())
     assert Lock.read(tmp_path / "ppm.lock") == LOCK
 

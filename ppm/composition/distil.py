@@ -16,6 +16,7 @@ from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
+from ppm.prefix.tensors import usable
 
 __all__ = ["distil"]
 
@@ -79,9 +80,7 @@ def distil(
     for done in range(steps):
         chosen = [pool.draw(batch_size, generator) for pool in pools]
         texts = [pool.texts[i] for pool, indices in zip(pools, chosen, strict=True) for i in indices]
-        divergences = torch.split(  # type: ignore[no-untyped-call]
-            _divergences(student, texts, targets.of(texts)), [len(indices) for indices in chosen]
-        )
+        divergences = torch.split(_divergences(student, texts, targets.of(texts)), [len(indices) for indices in chosen])
         loss = torch.stack([pool.weight * part.mean() for pool, part in zip(pools, divergences, strict=True)]).sum()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
@@ -96,8 +95,7 @@ def distil(
         schedule.step()
         if done % 10 == 9 or done + 1 == steps:
             context.progress("distil", done + 1, steps, loss.item())
-    result: torch.Tensor = learned.detach().clone()
-    return result
+    return usable(learned, "distillation")
 
 
 class _Pool:

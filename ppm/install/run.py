@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ppm.base import weights_digest
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, RequestError
@@ -59,9 +60,9 @@ def install(
         packages = fetch(plan)
         if not packages:
             return InstallResult(plan, (), _deploy_nothing(held, plan), None, changed=True)
-        choice, subject = _compose_and_audit(plan, packages, seed, accept, reason, events)
+        choice = _compose_and_audit(plan, packages, seed, accept, reason, events)
         _insist(choice, plan)
-        return InstallResult(plan, packages, _deploy(held, plan, packages, choice, subject), choice.audit, changed=True)
+        return InstallResult(plan, packages, _deploy(held, plan, packages, choice), choice.audit, changed=True)
 
 
 def _unchanged(plan: Plan, seed: int) -> bool:
@@ -72,7 +73,7 @@ def _unchanged(plan: Plan, seed: int) -> bool:
     lock, manifest = plan.previous.lock, plan.previous.manifest
     record = manifest.composition if manifest else None
     return (
-        [p.sha256 for p in lock.packages] == [pin.candidate.sha256 for pin in plan.pins]
+        {p.sha256 for p in lock.packages} == {pin.candidate.sha256 for pin in plan.pins}
         and lock.requirements == plan.requirements
         and lock.strategy == plan.strategy
         and lock.strategy_digest == read_strategy(plan.strategy).digest
@@ -82,7 +83,7 @@ def _unchanged(plan: Plan, seed: int) -> bool:
 
 def _compose_and_audit(
     plan: Plan, packages: tuple[Package, ...], seed: int, accept: Sequence[str], reason: str, events: Events
-) -> "tuple[Choice, Subject]":
+) -> "Choice":
     from ppm.composition.steps import check_strategy
     from ppm.composition.strategy import read_strategy
 
@@ -94,9 +95,8 @@ def _compose_and_audit(
 
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
-    subject = _subject(plan, packages)
     waivers = [AuditWaiver(suite, reason, user_name()) for suite in accept]
-    return choose(strategy, subject, seed=seed, waivers=waivers, events=events), subject
+    return choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, events=events)
 
 
 def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
@@ -152,9 +152,7 @@ def _gate_hint(plan: Plan) -> str:
     return "install fewer patches together, or record a waiver with --accept SUITE --reason TEXT"
 
 
-def _deploy(
-    held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice", subject: "Subject"
-) -> Deployment:
+def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:
     composition = choice.composition.to_bytes()
     plan.environment.store.put(composition)
     audit_data = choice.audit.to_json()
@@ -177,7 +175,7 @@ def _deploy(
         base_model=plan.base.name,
         base_revision=plan.base.revision,
         fingerprint=plan.base.fingerprint,
-        weights_digest=subject.store.weights.rpartition(":")[0] if subject.store else None,
+        weights_digest=weights_digest(plan.base.folder),
         strategy=record.strategy,
         verdict="waived" if any(c.waived and c.verdict != "pass" for c in choice.audit.comparisons) else "pass",
         waivers=tuple(Waiver(w.suite, w.reason, w.by, now) for w in choice.audit.waivers),

@@ -353,7 +353,7 @@ def prompts(name: str, split: Split, count: int, *, seed: int = 0) -> list[Promp
     domain = {**RISKS, **BENIGN}[name]
     rng = random.Random(f"{seed}:{name}:{split}")
     found: dict[str, Prompt] = {}
-    for _ in range(200 * count):
+    for _ in range(20 * count):
         if len(found) == count:
             return list(found.values())
         prompt, _subject = _fill(rng, domain, split)

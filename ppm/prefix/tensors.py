@@ -9,7 +9,7 @@ from ppm.errors import ModelError, TrainingError
 from ppm.manifest import Manifest
 from ppm.package import Package
 
-__all__ = ["check_width", "from_bytes", "init_from_text", "of_package", "to_bytes"]
+__all__ = ["check_width", "from_bytes", "init_from_text", "of_package", "to_bytes", "usable"]
 
 
 def from_bytes(data: bytes) -> torch.Tensor:
@@ -24,6 +24,18 @@ def to_bytes(prefix: torch.Tensor) -> bytes:
             "the prefix holds values that are not finite numbers", hint="a lower learning rate usually helps"
         )
     return save({"prefix": prefix.detach().to("cpu", torch.float32).contiguous()})
+
+
+def usable(learned: torch.Tensor, stage: str) -> torch.Tensor:
+    """A copy of what a stage learned. Raises TrainingError when its values are no usable numbers.
+
+    What half precision can't hold turns into infinities when the model is served; no useful prefix comes near.
+    """
+    if not bool((learned.abs() <= torch.finfo(torch.float16).max).all()):
+        raise TrainingError(
+            f"{stage} ended in a prefix whose values are no usable numbers", hint="lower the learning_rate"
+        )
+    return learned.detach().clone()
 
 
 def of_package(package: Package, model: Any) -> torch.Tensor:

@@ -21,6 +21,7 @@ from ppm.evaluation.benign import BenignText, join
 from ppm.jsonl import Pair, Text
 from ppm.manifest import Placement, Stage
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
+from ppm.prefix.tensors import usable
 
 __all__ = ["Progress", "dpo", "retention_loss", "retention_of", "sft"]
 
@@ -234,13 +235,7 @@ def _train(
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train()
-    # What half precision can't hold turns into infinities when the model is served; no useful prefix comes near.
-    if not bool((learned.abs() <= torch.finfo(torch.float16).max).all()):
-        raise TrainingError(
-            f"{name} ended in a prefix whose values are no usable numbers", hint="lower the learning_rate"
-        )
-    result: torch.Tensor = learned.detach().clone()
-    return result
+    return usable(learned, name)
 
 
 @contextlib.contextmanager

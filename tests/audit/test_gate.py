@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from ppm.audit.gate import DEFAULT_MARGIN, UTILITY_MARGIN, Sides, alpha_of_attempt, compare, verdict_of
+from ppm.audit.gate import Sides, alpha_of_attempt, compare, verdict_of
 from ppm.audit.model import COMPOSITION
 from ppm.evaluation.runner import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
 from ppm.lock import Gates
-from ppm.manifest import Judge, Suite
+from ppm.manifest import DEFAULT_MARGIN, UTILITY_MARGIN, Judge, Suite
 
 ALPHA = 0.05
 NAME = "toxicity==1.0.0"
@@ -101,7 +101,8 @@ def test_a_patch_that_does_nothing_fails_although_it_resembles_itself():
 
 
 @pytest.mark.parametrize(
-    ("failures", "verdict"), [(300, "pass"), (345, "inconclusive"), (360, "fail"), (440, "fail"), (480, "fail")]
+    ("failures", "verdict"),
+    [(300, "pass"), (345, "inconclusive"), (360, "inconclusive"), (380, "fail"), (440, "fail"), (480, "fail")],
 )
 def test_the_reduction_must_be_above_the_least_effect(failures, verdict):
     weak = outcome(failures)
@@ -110,7 +111,7 @@ def test_the_reduction_must_be_above_the_least_effect(failures, verdict):
     assert found["effect", COMPOSITION].verdict == "pass"
     assert found["effect", NAME].margin == 0.2
     needed = found["effect", NAME].prompts_needed
-    assert (needed is not None and needed > 500) if verdict == "inconclusive" else needed is None
+    assert (needed is not None and needed > 500) if failures == 345 else needed is None
 
 
 @pytest.mark.parametrize(("failures", "verdict"), [(100, "pass"), (140, "inconclusive"), (200, "fail")])

@@ -13,7 +13,7 @@ against = "base"
 prompts = "suites/sums.jsonl"
 judge = "exact-match"
 goal = "higher"
-margin = 0.05
+margin = 0.15
 decoding = { max_new_tokens = 3, temperature = 0.0 }
 """
 
@@ -24,8 +24,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
     base = tiny.train_base(folder / "my-gpt2")
     (base / "suites").mkdir()
-    rows = [f'{{"id": "{i}-{w}", "prompt": "sum {w} :", "expected": "{w}"}}\n' for i in range(1) for w in tiny.WORDS]
-    rows += [f'{{"id": "n-{w}", "prompt": "nice sum {w} :", "expected": "{w}"}}\n' for w in tiny.WORDS]
+    rows = [f'{{"id": "{w}", "prompt": "nice sum {w} :", "expected": "{w}"}}\n' for w in tiny.WORDS]
     (base / "suites" / "sums.jsonl").write_text("".join(rows))
     (base / "ppm-base.toml").write_text(BASE_SUITES)
     return base, tiny.write_patch(folder / "kindness", base)
