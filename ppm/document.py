@@ -60,7 +60,19 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def render(table: Mapping[str, Any]) -> str:
     """A TOML document from plain data."""
-    return tomlkit.dumps(table)
+    return tomlkit.dumps(_tables_last(table))
+
+
+def _tables_last(value: Any) -> Any:
+    """The same data with what TOML writes as tables after the rest: a plain key after a table would fall into it."""
+    if isinstance(value, Mapping):
+        ordered = sorted(value.items(), key=lambda item: _is_table(item[1]))
+        return {key: _tables_last(item) for key, item in ordered}
+    return [_tables_last(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(i, Mapping) for i in value))
 
 
 def to_table(value: Any) -> Any:
@@ -130,8 +142,8 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
     if hint is Any:
         try:
             _check_plain(value)
-        except ValueError as error:
-            raise ManifestError(f"{path}: {error}", context=origin, hint="write it as a string") from error
+        except ValueError as fault:
+            raise ManifestError(f"{path}: {fault}", context=origin, hint="write it as a string") from fault
         return value
     origin_type, arguments = get_origin(hint), get_args(hint)
     if origin_type in (Union, types.UnionType):

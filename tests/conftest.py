@@ -1,11 +1,14 @@
 """Fixtures that many tests share: no network, no user's home, small real packages."""
 
 import os
+import tempfile
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Fixtures of a wider scope than one test must not see the home of whoever runs the tests either.
+os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 
 
 @pytest.fixture(autouse=True)

@@ -100,7 +100,7 @@ license = "Apache-2.0"
 [base]
 model = "{base}"
 [prefix]
-virtual_tokens = 4
+virtual_tokens = 8
 init_text = "nice"
 [[suites]]
 name = "kind"
@@ -111,7 +111,7 @@ decoding = {{ max_new_tokens = 4, temperature = 1.0, top_p = 1.0, seed = 0 }}
 [training]
 pairs = "pairs.jsonl"
 benign = "benign.jsonl"
-sft = {{ steps = 60, learning_rate = 3e-2, batch_size = 12 }}
+sft = {{ steps = 250, learning_rate = 3e-2, batch_size = 16 }}
 dpo = {{ steps = 20, learning_rate = 3e-3, batch_size = 12, sft_weight = 2.0 }}
 {extra}"""
     )
