@@ -1,12 +1,13 @@
 """Commands that change an environment: install, uninstall, rollback."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ppm.cli.options import base_option, command_line, echo_json, env_option, json_option
+from ppm.cli.options import base_option, command_line, echo_json, env_option, find_links_option, json_option
 
 if TYPE_CHECKING:
     from ppm.environment.deployments import Environment
@@ -96,23 +97,23 @@ def _run(
     from ppm.errors import GateError
     from ppm.install.run import install
 
-    plan = make_plan()
     if dry_run:
+        plan = make_plan()
         if as_json:
             echo_json(_plan_table(plan))
         else:
             _print_plan(plan)
             click.echo("Nothing was changed (--dry-run).")
         return
-    if not as_json:
-        _print_plan(plan)
+    plans: list[Plan] = []
     with shown(quiet=as_json) as events:
+        seen = replace(events, planned=plans.append if as_json else _print_plan)
         try:
-            result = install(make_plan, environment, command=command_line(), events=events, **options)
+            result = install(make_plan, environment, command=command_line(), events=seen, **options)
         except GateError as error:
             if as_json:
                 audit = error.audit.to_table() if error.audit else None
-                echo_json({**_plan_table(plan), "changed": False, "deployment": None, "audit": audit})
+                echo_json({**_plan_table(plans[0]), "changed": False, "deployment": None, "audit": audit})
             elif error.audit is not None:
                 from ppm.cli.render import print_audit
 
@@ -140,14 +141,7 @@ def _gate_options(function: F) -> F:
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @base_option
 @env_option
-@click.option(
-    "--find-links",
-    "-f",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder of package files.",
-)
+@find_links_option
 @click.option(
     "-r", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Requirements, one a line."
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import base_option, echo_json, json_option
+from ppm.cli.options import base_option, echo_json, find_links_option, json_option
 
 __all__ = ["build_command", "compose_command"]
 
@@ -71,14 +71,7 @@ def build_command(manifest: Path, output: Path, base: str | None, seed: int | No
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the package file goes."
 )
-@click.option(
-    "--find-links",
-    "-f",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="A folder of package files.",
-)
+@find_links_option
 @base_option
 @click.option("--seed", default=0, show_default=True)
 @json_option

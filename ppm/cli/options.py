@@ -3,11 +3,12 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["base_option", "command_line", "echo_json", "env_option", "json_option"]
+__all__ = ["base_option", "command_line", "echo_json", "env_option", "find_links_option", "json_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,6 +24,18 @@ def env_option(function: F) -> F:
     return click.option("--env", metavar="NAME", help="One of several environments of the base, such as `staging`.")(
         function
     )
+
+
+def find_links_option(function: F) -> F:
+    """--find-links, -f."""
+    return click.option(
+        "--find-links",
+        "-f",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="A folder of package files.",
+    )(function)
 
 
 def json_option(function: F) -> F:

@@ -1,6 +1,7 @@
 """The command quickstart: the whole product on the lab's model."""
 
 import time
+from dataclasses import replace
 
 import click
 
@@ -36,13 +37,15 @@ def quickstart_command(as_json: bool) -> None:
     def make_plan() -> Plan:
         return plan_install(PATCHES, base, environment)
 
-    if not as_json:
-        pins = ", ".join(pin.candidate.pin for pin in make_plan().pins)
-        click.echo(f"1. Resolved, for the base model {base.name}: {pins}")
-        click.echo("2. Composing them into one prefix, and testing the result for interference:")
+    def planned(plan: Plan) -> None:
+        if not as_json:
+            pins = ", ".join(pin.candidate.pin for pin in plan.pins)
+            click.echo(f"1. Resolved, for the base model {base.name}: {pins}")
+            click.echo("2. Composing them into one prefix, and testing the result for interference:")
+
     with shown(quiet=as_json) as events:
         try:
-            result = install(make_plan, environment, command=command_line(), events=events)
+            result = install(make_plan, environment, command=command_line(), events=replace(events, planned=planned))
         except GateError as error:
             if error.audit is not None and not as_json:
                 print_audit(error.audit)

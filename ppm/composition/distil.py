@@ -5,7 +5,6 @@ the mean over specialists i of KL(specialist_i || composition) on completions sa
 prompts, plus `retention_weight` times KL(base || composition) on benign texts. No labels, no preference pairs.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from ppm.composition.steps import Context, step
 from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 from ppm.prefix.tensors import usable
@@ -23,15 +23,6 @@ __all__ = ["distil"]
 KEPT_BYTES = 2**30
 FLOOR = 0.2
 """The least share of a text in the draws, as a part of the mean share."""
-
-
-@dataclass(frozen=True)
-class _Text:
-    """Token ids of a prompt and its completion, and the row of the bank whose distributions it teaches."""
-
-    row: int
-    prompt: tuple[int, ...]
-    completion: tuple[int, ...]
 
 
 @step("distil")
@@ -68,7 +59,7 @@ def distil(
         raise RequestError(f"{lacking} has no replay pairs, which the step 'distil' needs", hint="use concat or merged")
     specialists = attach(context.model, [s.prefix for s in context.specialists], placement=context.placement)
     groups = _sample(context, specialists, samples, max_new_tokens, temperature)
-    groups.append([_Text(UNPATCHED, text.prompt, text.completion) for text in context.retention])
+    groups.append(list(context.retention))
     weights = [1.0] * len(context.specialists) + [retention_weight]
     pools = [_Pool(group, weight) for group, weight in zip(groups, weights, strict=True) if group and weight > 0]
     targets = _Targets(specialists, [text for pool in pools for text in pool.texts], temperature)
@@ -105,7 +96,7 @@ class _Pool:
     draws (Schaul et al. 2016, section 3.3, with a floor instead of an exponent), and texts not seen yet come first.
     """
 
-    def __init__(self, texts: list[_Text], weight: float) -> None:
+    def __init__(self, texts: list[ScoredText], weight: float) -> None:
         self.texts = texts
         self.weight = weight
         self.left = torch.full((len(texts),), torch.inf)
@@ -126,26 +117,26 @@ class _Pool:
 class _Targets:
     """What the specialists say at every token of some texts: kept if that takes little memory, else asked each time."""
 
-    def __init__(self, specialists: Any, texts: list[_Text], temperature: float) -> None:
+    def __init__(self, specialists: Any, texts: list[ScoredText], temperature: float) -> None:
         self.specialists = specialists
         self.temperature = temperature
         vocabulary = specialists.get_input_embeddings().num_embeddings
-        self.kept: dict[_Text, torch.Tensor] = {}
+        self.kept: dict[ScoredText, torch.Tensor] = {}
         if 4 * vocabulary * sum(len(text.completion) for text in texts) <= KEPT_BYTES:
-            different = sorted(set(texts), key=lambda text: len(text.prompt) + len(text.completion))
+            different = sorted(set(texts), key=len)
             for start in range(0, len(different), 64):
                 part = different[start : start + 64]
                 sizes = [len(text.completion) for text in part]
                 self.kept.update(zip(part, torch.split(self._ask(part), sizes), strict=True))
 
-    def of(self, texts: list[_Text]) -> torch.Tensor:
+    def of(self, texts: list[ScoredText]) -> torch.Tensor:
         """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other."""
         return torch.cat([self.kept[text] for text in texts]) if self.kept else self._ask(texts)
 
-    def _ask(self, texts: list[_Text]) -> torch.Tensor:
+    def _ask(self, texts: list[ScoredText]) -> torch.Tensor:
         temperatures = [1.0 if text.row == UNPATCHED else self.temperature for text in texts]
         with torch.no_grad(), backbone_of(self.specialists).select([text.row for text in texts]):
-            found = _log_probabilities(self.specialists, texts)
+            found = log_probabilities(self.specialists, texts)
         sizes = torch.tensor([len(text.completion) for text in texts])
         divisor = torch.tensor(temperatures).repeat_interleave(sizes).to(found.device)
         return torch.log_softmax(found / divisor[:, None], dim=-1)
@@ -153,7 +144,7 @@ class _Targets:
 
 def _sample(
     context: Context, specialists: Any, samples: int, max_new_tokens: int, temperature: float
-) -> list[list[_Text]]:
+) -> list[list[ScoredText]]:
     """Completions of each specialist on its own replay prompts."""
     requests = []
     for row, specialist in enumerate(context.specialists):
@@ -165,30 +156,15 @@ def _sample(
                     Request(row, ids, Decoding(max_new_tokens=max_new_tokens, temperature=temperature), key)
                 )
     end = () if context.tokenizer.eos_token_id is None else (context.tokenizer.eos_token_id,)
-    groups: list[list[_Text]] = [[] for _ in context.specialists]
+    groups: list[list[ScoredText]] = [[] for _ in context.specialists]
     for request, made in zip(requests, generate(specialists, context.tokenizer, requests), strict=True):
         tail = end if len(made) < max_new_tokens else ()
         if made or tail:
-            groups[request.row].append(_Text(request.row, request.ids, (*made, *tail)))
+            groups[request.row].append(ScoredText(request.ids, (*made, *tail), request.row))
     return groups
 
 
-def _log_probabilities(model: Any, texts: list[_Text]) -> torch.Tensor:
-    """Log-probabilities (tokens, vocabulary) that a model gives at the texts' completions, one text after the other."""
-    width = max(len(t.prompt) + len(t.completion) for t in texts)
-    ids = torch.zeros(len(texts), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    scored = torch.zeros(len(texts), width, dtype=torch.bool)
-    for i, text in enumerate(texts):
-        full = (*text.prompt, *text.completion)
-        ids[i, : len(full)] = torch.tensor(full)
-        mask[i, : len(full)] = 1
-        scored[i, len(text.prompt) - 1 : len(full) - 1] = True
-    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
-    return torch.log_softmax(logits[scored.to(model.device)].float(), dim=-1)
-
-
-def _divergences(student: Any, texts: list[_Text], targets: torch.Tensor) -> torch.Tensor:
+def _divergences(student: Any, texts: list[ScoredText], targets: torch.Tensor) -> torch.Tensor:
     """Mean over each text's completion of KL(target || student) a token, in nats: (texts,)."""
-    kl = (targets.exp() * (targets - _log_probabilities(student, texts))).sum(-1)  # (tokens,)
+    kl = (targets.exp() * (targets - log_probabilities(student, texts))).sum(-1)  # (tokens,)
     return torch.stack([part.mean() for part in torch.split(kl, [len(text.completion) for text in texts])])

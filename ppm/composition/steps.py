@@ -12,7 +12,7 @@ import torch
 
 from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import ManifestError, RequestError, did_you_mean
-from ppm.evaluation.benign import BenignText
+from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair
 from ppm.manifest import Placement
 from ppm.training.trainers import Progress
@@ -40,7 +40,7 @@ class Context:
     tokenizer: Any
     placement: Placement
     specialists: tuple[Specialist, ...]
-    retention: tuple[BenignText, ...]
+    retention: tuple[ScoredText, ...]
     seed: int = 0
     progress: Progress = field(default=lambda stage, done, total, loss: None)
 

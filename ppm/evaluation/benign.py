@@ -1,28 +1,20 @@
 """Benign texts: prompts on which a patch must leave the base as it is, with the base's own answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Text
 from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach
 
-__all__ = ["BenignText", "benign_texts", "join"]
+__all__ = ["benign_texts", "join"]
 
 
-@dataclass(frozen=True)
-class BenignText:
-    """A benign prompt with its completion, as token ids."""
-
-    prompt: tuple[int, ...]
-    completion: tuple[int, ...]
-
-
-def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: int) -> list[BenignText]:
+def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: int) -> list[ScoredText]:
     """Benign prompts with completions; the base model writes those that are not given."""
     prompts = [encode(tokenizer, row.prompt) for row in rows]
     bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
@@ -38,7 +30,7 @@ def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: in
         else:
             completion = written[i]
         end = () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
-        texts.append(BenignText(prompts[i], (*completion, *end)))
+        texts.append(ScoredText(prompts[i], (*completion, *end)))
     return texts
 
 

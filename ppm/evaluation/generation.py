@@ -18,7 +18,7 @@ from ppm.jsonl import Text
 from ppm.manifest import Decoding
 from ppm.prefix.model import backbone_of
 
-__all__ = ["Request", "answer", "encode", "generate", "noise_key", "sum_log_probabilities"]
+__all__ = ["Request", "answer", "encode", "generate", "noise_key"]
 
 Progress = Callable[[int, int], None]
 """Called with how many are done, and of how many."""
@@ -183,33 +183,6 @@ def _batch(model: Any, tokenizer: Any, requests: list[Request]) -> list[tuple[in
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         output = model(input_ids=tokens[:, None], attention_mask=mask, past_key_values=cache, use_cache=True, **last)
     return [tuple(ids) for ids in made]
-
-
-@torch.inference_mode()
-def sum_log_probabilities(
-    model: Any,
-    rows: Sequence[int],
-    contexts: Sequence[Sequence[int]],
-    targets: Sequence[Sequence[int]],
-    *,
-    batch_size: int = 64,
-) -> list[float]:
-    """The log-probability, in nats, of each target after its context, on the given row of the bank."""
-    order = sorted(range(len(rows)), key=lambda i: len(contexts[i]) + len(targets[i]))
-    results = [0.0] * len(rows)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        full = [[*contexts[i], *targets[i]] for i in chosen]
-        width = max(map(len, full))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in full], device=model.device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in full], device=model.device)
-        with backbone_of(model).select([rows[i] for i in chosen]):
-            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
-        scores = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None])[..., 0].double()  # (B, T - 1)
-        for line, index in enumerate(chosen):
-            begin = len(contexts[index])
-            results[index] = float(scores[line, begin - 1 : begin - 1 + len(targets[index])].sum())
-    return results
 
 
 def answer(model: Any, tokenizer: Any, texts: Sequence[Text], decoding: Decoding, *, row: int = 0) -> list[str]:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import torch
 
 from ppm.environment.disk import replace_file
 from ppm.errors import EnvironmentStateError
-from ppm.evaluation.generation import Request, encode, generate, noise_key, sum_log_probabilities
+from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.manifest import Placement, canonical_digest
@@ -104,28 +106,46 @@ def evaluate(
 ) -> dict[tuple[str, str], Outcome]:
     """The outcome of each suite on each configuration, by (configuration name, suite digest).
 
-    `model` is the bare base model. Prefixes of different lengths share batches.
+    `model` is the bare base model. Prefixes of different lengths share batches. Each suite's outcomes are kept in the
+    store as soon as they are there, so a run that is interrupted loses one suite at most.
     """
     found: dict[tuple[str, str], Outcome] = {}
-    missing: list[tuple[Configuration, LoadedSuite]] = []
-    for configuration in configurations:
-        for suite in {suite.digest: suite for suite in suites}.values():
+    missing: list[tuple[LoadedSuite, list[Configuration]]] = []
+    for suite in {suite.digest: suite for suite in suites}.values():
+        lacking = []
+        for configuration in configurations:
             kept = store.get(store.key(configuration, placement, suite)) if store else None
             if kept is not None and len(kept.values) == len(suite.prompts):
                 found[configuration.name, suite.digest] = kept
             else:
-                missing.append((configuration, suite))
+                lacking.append(configuration)
+        if lacking:
+            missing.append((suite, lacking))
     if missing:
         runner = _Runner(model, tokenizer, [c for c in configurations if c.prefix is not None], placement, batch_size)
-        for (configuration, suite), outcome in runner.run(missing, progress):
-            found[configuration.name, suite.digest] = outcome
-            if store:
-                store.put(store.key(configuration, placement, suite), outcome)
+        total = sum(_completions(suite) * len(lacking) for suite, lacking in missing)
+        before = 0
+        for suite, lacking in missing:
+            outcomes = runner.run(suite, lacking, partial(_shifted, progress, before, total))
+            before += _completions(suite) * len(lacking)
+            for configuration, outcome in zip(lacking, outcomes, strict=True):
+                found[configuration.name, suite.digest] = outcome
+                if store:
+                    store.put(store.key(configuration, placement, suite), outcome)
     return found
 
 
+def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
+    progress(before + done, total)
+
+
+def _completions(suite: LoadedSuite) -> int:
+    """How many completions, or for perplexity texts, one configuration takes."""
+    return len(suite.prompts) * suite.suite.samples
+
+
 class _Runner:
-    """A bank of all prefixes, and the requests that are still to be answered."""
+    """A bank of all prefixes, which answers one suite at a time for any of them."""
 
     def __init__(
         self, model: Any, tokenizer: Any, patched: Sequence[Configuration], placement: Placement, batch_size: int
@@ -137,31 +157,23 @@ class _Runner:
         self.rows = {c.name: index for index, c in enumerate(patched)}
         self.batch_size = batch_size
 
-    def run(
-        self, jobs: Sequence[tuple[Configuration, LoadedSuite]], progress: Progress
-    ) -> list[tuple[tuple[Configuration, LoadedSuite], Outcome]]:
-        requests: list[Request] = []
-        spans: dict[int, tuple[int, int]] = {}
-        for index, (configuration, suite) in enumerate(jobs):
-            if suite.suite.metric == "perplexity":
-                continue
-            start = len(requests)
-            row = self.rows.get(configuration.name, UNPATCHED)
+    def run(self, suite: LoadedSuite, configurations: Sequence[Configuration], progress: Progress) -> list[Outcome]:
+        """The outcome of the suite on each configuration; all share batches."""
+        rows = [self.rows.get(configuration.name, UNPATCHED) for configuration in configurations]
+        if suite.suite.metric == "perplexity":
+            outcomes = self._perplexity(suite, rows)
+            progress(len(rows) * len(suite.prompts), len(rows) * len(suite.prompts))
+            return outcomes
+        requests = []
+        for row in rows:
             for prompt in suite.prompts:
                 ids = encode(self.tokenizer, prompt.prompt)
                 for sample in range(suite.suite.samples):
                     key = noise_key(suite.digest, prompt.id, sample, suite.suite.decoding.seed)
                     requests.append(Request(row, ids, suite.suite.decoding, key))
-            spans[index] = (start, len(requests))
         made = generate(self.model, self.tokenizer, requests, batch_size=self.batch_size, progress=progress)
-        results = []
-        for index, job in enumerate(jobs):
-            if index in spans:
-                outcome = self._judged(job[1], made[slice(*spans[index])])
-            else:
-                outcome = self._perplexity(*job)
-            results.append((job, outcome))
-        return results
+        count = _completions(suite)
+        return [self._judged(suite, made[start : start + count]) for start in range(0, len(made), count)]
 
     def _judged(self, suite: LoadedSuite, made: Sequence[tuple[int, ...]]) -> Outcome:
         texts = self.tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
@@ -174,11 +186,12 @@ class _Runner:
             values.append(rate if suite.suite.goal == "lower" else 1 - rate)
         return Outcome(tuple(values), completions)
 
-    def _perplexity(self, configuration: Configuration, suite: LoadedSuite) -> Outcome:
-        contexts, targets = zip(*(self._split(prompt) for prompt in suite.prompts), strict=True)
-        rows = [self.rows.get(configuration.name, UNPATCHED)] * len(contexts)
-        sums = sum_log_probabilities(self.model, rows, contexts, targets)
-        return Outcome(tuple(-s / len(t) for s, t in zip(sums, targets, strict=True)), ())
+    def _perplexity(self, suite: LoadedSuite, rows: Sequence[int]) -> list[Outcome]:
+        texts = [ScoredText(*self._split(prompt), row) for row in rows for prompt in suite.prompts]
+        sums = sum_log_probabilities(self.model, texts)
+        values = [-s / len(text.completion) for s, text in zip(sums, texts, strict=True)]
+        count = len(suite.prompts)
+        return [Outcome(tuple(values[start : start + count]), ()) for start in range(0, len(values), count)]
 
     def _split(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(context, target): the `expected` text after its prompt, else all of a text after its first token."""

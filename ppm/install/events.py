@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppm.install.plan import Plan
 
 __all__ = ["Events"]
 
 
 @dataclass(frozen=True)
 class Events:
-    """`tell` gets a line of text; `progress` gets a label, how much is done, and of how much."""
+    """`tell` gets a line of text, `progress` a label, how much is done, and of how much; `planned` what is resolved."""
 
     tell: Callable[[str], None] = lambda message: None
     progress: Callable[[str, int, int], None] = lambda label, done, total: None
+    planned: Callable[["Plan"], None] = lambda plan: None
 
     def training_progress(self, stage: str, step: int, steps: int, loss: float) -> None:
         self.progress(f"{stage} (loss {loss:.3f})", step, steps)

@@ -54,6 +54,7 @@ def install(
         raise RequestError("a waiver needs a reason", hint='add --reason "why this is acceptable"')
     with writer(environment, command=command) as held:
         plan = make_plan()
+        events.planned(plan)
         if not force and not accept and _unchanged(plan, seed):
             assert plan.previous is not None
             return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)

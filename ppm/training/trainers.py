@@ -17,7 +17,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from ppm.errors import TrainingError
-from ppm.evaluation.benign import BenignText, join
+from ppm.evaluation.benign import join
+from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.jsonl import Pair, Text
 from ppm.manifest import Placement, Stage
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
@@ -29,32 +30,18 @@ Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
 
 
-def retention_loss(patched: Any, texts: Sequence[BenignText]) -> torch.Tensor:
+def retention_loss(patched: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
     """Mean over the completions' tokens of KL(base || patched), in nats; gradients reach the prefix only."""
-    width = max(len(t.prompt) + len(t.completion) for t in texts)
-    device = patched.device
-    ids = torch.zeros(len(texts), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    scored = torch.zeros(len(texts), width, dtype=torch.bool)
-    for i, text in enumerate(texts):
-        full = (*text.prompt, *text.completion)
-        ids[i, : len(full)] = torch.tensor(full)
-        mask[i, : len(full)] = 1
-        scored[i, len(text.prompt) - 1 : len(full) - 1] = True
-    ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
     with torch.no_grad(), backbone_of(patched).select([UNPATCHED] * len(texts)):
-        reference = patched(input_ids=ids, attention_mask=mask).logits[scored]
-    logits = patched(input_ids=ids, attention_mask=mask).logits[scored]
-    target = torch.log_softmax(reference.float(), dim=-1)
-    return torch.nn.functional.kl_div(
-        torch.log_softmax(logits.float(), dim=-1), target, reduction="batchmean", log_target=True
-    )
+        target = log_probabilities(patched, texts)
+    found = log_probabilities(patched, texts)
+    return torch.nn.functional.kl_div(found, target, reduction="batchmean", log_target=True)
 
 
 class _WithRetention:
     """Mixed in before a TRL trainer: adds the retention term to its loss and stops at a loss that is no number."""
 
-    benign: Sequence[BenignText] = ()
+    benign: Sequence[ScoredText] = ()
     retention_weight = 0.0
     retention_batch = 8
 
@@ -100,7 +87,7 @@ def sft(
     tokenizer: Any,
     prefix: torch.Tensor,
     pairs: Sequence[Pair],
-    benign: Sequence[BenignText],
+    benign: Sequence[ScoredText],
     stage: Stage,
     *,
     placement: Placement,
@@ -137,7 +124,7 @@ def dpo(
     tokenizer: Any,
     prefix: torch.Tensor,
     pairs: Sequence[Pair],
-    benign: Sequence[BenignText],
+    benign: Sequence[ScoredText],
     stage: Stage,
     *,
     placement: Placement,
@@ -187,7 +174,7 @@ def _train(
     tokenizer: Any,
     prefix: torch.Tensor,
     rows: list[dict[str, Any]],
-    benign: Sequence[BenignText],
+    benign: Sequence[ScoredText],
     stage: Stage,
     *,
     placement: Placement,
@@ -261,7 +248,7 @@ def _answer(prompt: Text, answer: str) -> Any:
 
 
 @torch.inference_mode()
-def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[BenignText], placement: Placement) -> float:
+def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement) -> float:
     """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
     patched = attach(model, [prefix], placement=placement)
     parts = [list(texts[i : i + 32]) for i in range(0, len(texts), 32)]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from prefix.architectures import (
     EOS,
-    prepended,
     random_prefixes,
     random_sequences,
     reference_greedy,
@@ -18,7 +17,7 @@ from prefix.architectures import (
 from scipy.stats import chisquare
 
 from ppm.errors import ModelError
-from ppm.evaluation.generation import Request, answer, encode, generate, noise_key, sum_log_probabilities
+from ppm.evaluation.generation import Request, answer, encode, generate, noise_key
 from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach
 
@@ -165,18 +164,6 @@ def test_a_completion_ends_before_the_end_of_sequence(bank):
     assert after == [ids[: ids.index(stop)] if stop in ids else ids for ids in before]
     assert len(after[0]) <= 4
     assert max(map(len, after)) > len(after[0])
-
-
-def test_log_probabilities_are_those_of_each_target_alone(model, bank):
-    contexts, targets = random_sequences(5, 1, 8, seed=5), [[7, 8], [9], [10, 11, 12, 13]]
-    rows = [0, UNPATCHED, 1]
-    found = sum_log_probabilities(attach(model, bank), rows, contexts, targets, batch_size=2)
-    with torch.no_grad():
-        for context, target, row, value in zip(contexts, targets, rows, found, strict=True):
-            prefix = bank[row] if row >= 0 else None
-            logits = model(inputs_embeds=prepended(model, [*context, *target], prefix)).logits[0, -len(target) - 1 : -1]
-            wanted = torch.log_softmax(logits, -1).gather(1, torch.tensor(target)[:, None]).sum()
-            assert value == pytest.approx(float(wanted), abs=1e-4)
 
 
 def test_answers_are_text_and_the_same_for_each_call(model, bank):

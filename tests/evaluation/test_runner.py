@@ -167,3 +167,19 @@ def test_progress_ends_with_everything_done(model, configurations):
     run(model, configurations, [load()], batch_size=5, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (12, 12)
     assert [done for done, _ in seen] == [5, 10, 12]
+
+
+def test_an_interrupted_run_keeps_the_suites_that_were_done(model, configurations, tmp_path):
+    store = ResultStore(tmp_path, "weights")
+    suites = [load(), load(PROMPTS[:2])]
+
+    def interrupt(done, total):
+        if done > 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(model, configurations, suites, store=store, progress=interrupt)
+    assert len(files_of(store)) == len(configurations)
+    seen = []
+    run(model, configurations, suites, store=store, progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (6, 6)

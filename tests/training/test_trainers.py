@@ -5,7 +5,8 @@ import torch
 from prefix.architectures import EOS, random_prefixes, tiny_model, tiny_tokenizer
 
 from ppm.errors import TrainingError
-from ppm.evaluation.benign import BenignText, benign_texts
+from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
 from ppm.manifest import Stage
 from ppm.prefix.model import attach, backbone_of
@@ -120,7 +121,7 @@ def test_retention_keeps_benign_texts_as_the_base_has_them(model, benign, how):
 
 
 def test_retention_is_the_divergence_from_the_base(model):
-    text = BenignText((1, 7, 8), (9, 10, EOS))
+    text = ScoredText((1, 7, 8), (9, 10, EOS))
     [prefix] = random_prefixes(model, 4)
     ids = torch.tensor([[1, 7, 8, 9, 10, EOS]])
     with torch.no_grad():

@@ -1,0 +1,57 @@
+"""What a model says of completions that are already there: their tokens' distributions and log-probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ppm.prefix.model import UNPATCHED, backbone_of
+
+__all__ = ["ScoredText", "log_probabilities", "sum_log_probabilities"]
+
+
+@dataclass(frozen=True)
+class ScoredText:
+    """Token ids of a prompt and its completion, and the row of the bank that wrote it or is asked about it."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    row: int = UNPATCHED
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+def log_probabilities(model: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
+    """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other, in one batch.
+
+    `model` is one that `ppm.prefix.model.attach` returned; the caller selects the rows. Gradients reach its prefix.
+    """
+    width = max(map(len, texts))
+    ids = torch.zeros(len(texts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    scored = torch.zeros(len(texts), width, dtype=torch.bool)
+    for i, text in enumerate(texts):
+        ids[i, : len(text)] = torch.tensor((*text.prompt, *text.completion))
+        mask[i, : len(text)] = 1
+        scored[i, len(text.prompt) - 1 : len(text) - 1] = True
+    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
+    return torch.log_softmax(logits[scored.to(model.device)].float(), dim=-1)
+
+
+@torch.inference_mode()
+def sum_log_probabilities(model: Any, texts: Sequence[ScoredText], *, batch_size: int = 64) -> list[float]:
+    """The log-probability, in nats, of each text's completion after its prompt, on the text's row of the bank."""
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    results = [0.0] * len(texts)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        part = [texts[i] for i in chosen]
+        with backbone_of(model).select([text.row for text in part]):
+            found = log_probabilities(model, part)
+        tokens = torch.tensor([token for text in part for token in text.completion], device=found.device)
+        scores = found.gather(-1, tokens[:, None])[:, 0].double()  # (tokens,)
+        for index, own in zip(chosen, torch.split(scores, [len(text.completion) for text in part]), strict=True):
+            results[index] = float(own.sum())
+    return results
