@@ -25,6 +25,7 @@ __all__ = [
     "identify",
     "locate",
     "read_base_suites",
+    "read_suites",
     "weights_digest",
 ]
 
@@ -43,7 +44,7 @@ _NOT_IDENTITY = {
     "output_hidden_states",
     "return_dict",
 }
-_BASE_SUITES = "ppm-base.toml"
+BASE_SUITES = "ppm-base.toml"
 # Keys of tokenizer_config.json that change which tokens a text becomes.
 _ENCODING_KEYS = ("add_bos_token", "add_eos_token", "add_prefix_space")
 
@@ -98,7 +99,7 @@ def locate(model: str, revision: str | None = None) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", _BASE_SUITES, "suites/*"]
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", BASE_SUITES, "suites/*"]
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub client raises a dozen unrelated classes
@@ -152,9 +153,12 @@ def check_compatible(manifest: Manifest, base: BaseModel) -> None:
 
 def read_base_suites(folder: Path) -> tuple[Suite, ...]:
     """The utility suites that a base folder declares; empty when it declares none. Raises ManifestError."""
-    path = folder / _BASE_SUITES
-    if not path.is_file():
-        return ()
+    path = folder / BASE_SUITES
+    return read_suites(path) if path.is_file() else ()
+
+
+def read_suites(path: Path) -> tuple[Suite, ...]:
+    """The suites of a TOML file that holds nothing else. Raises ManifestError."""
     table = document.read_file(path)
     if table.get("schema") != 1:
         raise ManifestError("schema must be 1", context=str(path))

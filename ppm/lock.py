@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -147,12 +148,18 @@ class Lock:
 
 @dataclass(frozen=True)
 class Gates:
-    """The deployer's policy: it overrides what packages declare."""
+    """The deployer's policy: it overrides what packages declare.
+
+    `suites` are TOML files of further suites against the base, as a base model's `ppm-base.toml`. `looks` are shares
+    of the prompts after which a decision may be taken early; every look spends an equal part of alpha.
+    """
 
     alpha: float = 0.05
     max_margin: float | None = None
     min_effect: float | None = None
     min_prompts: int | None = None
+    suites: tuple[str, ...] = ()
+    looks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:
@@ -163,6 +170,8 @@ class Gates:
             raise ValueError(f"min_effect must be between 0 and 1, not {self.min_effect}")
         if self.min_prompts is not None and self.min_prompts < 1:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
+        if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
+            raise ValueError(f"looks must rise from above 0 to below 1, not {list(self.looks)}")
 
 
 @dataclass(frozen=True)
@@ -206,7 +215,8 @@ class Project:
         sources = tuple(
             source if "://" in source else str(folder / Path(source).expanduser()) for source in project.sources
         )
-        return replace(project, base=base, sources=sources)
+        suites = tuple(str(folder / Path(suite).expanduser()) for suite in project.gates.suites)
+        return replace(project, base=base, sources=sources, gates=replace(project.gates, suites=suites))
 
     @staticmethod
     def find(start: Path) -> "Project | None":

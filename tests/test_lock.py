@@ -83,6 +83,8 @@ def test_a_project_is_found_from_a_folder_below_it(tmp_path):
         [gates]
         alpha = 0.01
         max_margin = 0.05
+        suites = ["tests/ours.toml"]
+        looks = [0.4, 0.7]
         """
     )
     project = Project.find(tmp_path / "deep" / "er")
@@ -92,7 +94,7 @@ def test_a_project_is_found_from_a_folder_below_it(tmp_path):
         patches=("toxicity>=1,<2", "bias", "dist/own-1.0-tiny.ppm"),
         strategy="auto",
         sources=(str(tmp_path / "dist"), "/srv/patches", "https://patches.example.org/index"),
-        gates=Gates(alpha=0.01, max_margin=0.05),
+        gates=Gates(alpha=0.01, max_margin=0.05, suites=(str(tmp_path / "tests" / "ours.toml"),), looks=(0.4, 0.7)),
     )
     assert Project.locate(tmp_path / "deep") == tmp_path / "ppm.toml"
 
@@ -117,6 +119,8 @@ def test_a_base_that_is_no_folder_is_a_hub_name(tmp_path):
         ("gates.max_margin = 1", "max_margin"),
         ("gates.min_effect = -0.1", "min_effect"),
         ("gates.min_prompts = 0", "min_prompts"),
+        ("gates.looks = [0.7, 0.4]", "looks must rise"),
+        ("gates.looks = [1.0]", "looks must rise"),
         ("gates.min_prompt = 9", "unknown key 'min_prompt'"),
         ('patches = ["toxicity 1.0"]', "'toxicity 1.0' is not a requirement"),
         ('patches = "toxicity"', "patches must be a list"),

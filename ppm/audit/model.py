@@ -99,9 +99,28 @@ class Audit:
         """The comparisons that count and did not pass."""
         return tuple(c for c in self.comparisons if c.verdict != "pass" and not c.waived)
 
+    @property
+    def guarantee(self) -> str:
+        """What a pass means, in one sentence."""
+        tested = [c for c in self.comparisons if c.rule in ("non-inferiority", "utility") and not c.waived]
+        margins = {
+            rule: sorted({c.margin for c in tested if c.rule == rule}) for rule in ("non-inferiority", "utility")
+        }
+        words = [
+            f"{' or '.join(f'{margin:g}' for margin in found)} against {against}"
+            for found, against in ((margins["non-inferiority"], "its specialist"), (margins["utility"], "the base"))
+            if found
+        ]
+        if not words:
+            return "nothing is shown: no suite was compared"
+        return (
+            f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
+            f"at most {100 * self.alpha:.3g} %; on prompts unlike the suites' nothing is shown"
+        )
+
     def to_table(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
 
     def to_json(self) -> bytes:
         return (json.dumps(self.to_table(), indent=1, ensure_ascii=False) + "\n").encode()
@@ -112,7 +131,7 @@ class Audit:
         try:
             if table["schema"] != SCHEMA:
                 raise KeyError(f"schema {table['schema']!r} is not known")
-            values = {key: value for key, value in table.items() if key != "schema"}
+            values = {key: value for key, value in table.items() if key not in ("schema", "guarantee")}
             values["matrix"] = {
                 configuration: {suite: Cell(**cell) for suite, cell in row.items()}
                 for configuration, row in values["matrix"].items()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.runner import Configuration, Outcome, ResultStore, evaluate
 from ppm.evaluation.statistics import clustered_interval, rate_interval
-from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
+from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
 from ppm.jsonl import find_overlap
 from ppm.lock import Gates
 from ppm.manifest import Placement, check_tested
@@ -29,10 +30,14 @@ DEPLOYED = "deployed"
 
 @dataclass(frozen=True)
 class Deployed:
-    """What runs before the install: its prefix, and the packages whose suites it must still pass."""
+    """What runs before the install: its prefix, and the packages whose suites it must still pass.
+
+    `digest` is `sha256:` and the digest of its package file.
+    """
 
     prefix: torch.Tensor | None
     packages: tuple[Package, ...]
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,14 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
         check_tested(package.manifest, package.manifest.pin)
     found = package_suites(packages)
     utility = base_suites(subject.base.folder)
-    check_leakage([*found, *utility], packages)
+    own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
+    check_leakage([*found, *utility, *own], packages)
     if not utility:
         utility = [default_utility(subject.model, subject.tokenizer, packages)]
-    taken = {suite.label for suite in found}
-    return found + [replace(s, label=f"base/{s.label}") if s.label in taken else s for s in utility]
+    for kind, suites in (("base", utility), ("policy", own)):
+        taken = {suite.label for suite in found}
+        found += [replace(s, label=f"{kind}/{s.label}") if s.label in taken else s for s in suites]
+    return found
 
 
 def check_leakage(suites: Sequence[LoadedSuite], packages: Sequence[Package]) -> None:
@@ -143,7 +151,10 @@ def audit(
         comparisons=tuple(comparisons),
         waivers=tuple(waivers),
         circular=_circular(suites, subject.packages),
-        suites={s.label: {"digest": s.digest, "prompts": len(s.prompts), "metric": s.suite.metric} for s in suites},
+        suites={
+            s.label: {"digest": s.digest, "prompts": len(s.prompts), "metric": s.suite.metric, "owner": s.owner}
+            for s in suites
+        },
     )
     return result, outcomes
 

@@ -1,4 +1,4 @@
-"""Commands that change an environment: install, uninstall, rollback."""
+"""Commands that change an environment: install, upgrade, uninstall, rollback."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["install_command", "rollback_command", "uninstall_command"]
+__all__ = ["install_command", "rollback_command", "uninstall_command", "upgrade_command"]
 
 
 def _read_requirements(files: tuple[Path, ...]) -> list[str]:
@@ -182,6 +182,45 @@ def install_command(
         return plan_install(wanted, found, environment, find_links=find_links, strategy=strategy)
 
     _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason, force=force)
+
+
+@click.command("upgrade")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@base_option
+@env_option
+@find_links_option
+@_gate_options
+@json_option
+def upgrade_command(
+    names: tuple[str, ...],
+    base: str | None,
+    env: str | None,
+    find_links: tuple[Path, ...],
+    strategy: str | None,
+    accept: tuple[str, ...],
+    reason: str,
+    seed: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Upgrade deployed patches to the newest versions that their requirements allow; all of them when none is named.
+
+    The new composition goes on from the deployed one where that passes, and must not be worse than it on any suite,
+    old or new.
+
+    \b
+    Example:
+      ppm upgrade toxicity --base lab
+    """
+    from ppm.install.bases import find_target
+    from ppm.install.plan import plan_upgrade
+
+    found, environment = find_target(base, env)
+
+    def make_plan() -> "Plan":
+        return plan_upgrade(names, found, environment, find_links=find_links, strategy=strategy)
+
+    _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason)
 
 
 @click.command("uninstall")

@@ -8,7 +8,7 @@ import click
 from ppm.cli.options import base_option, echo_json, env_option, json_option
 
 if TYPE_CHECKING:
-    from ppm.environment.deployments import Deployment
+    from ppm.environment.deployments import Deployment, Environment
     from ppm.package import Package
 
 __all__ = ["freeze_command", "history_command", "list_command", "show_command"]
@@ -90,19 +90,23 @@ def freeze_command(base: str | None, env: str | None, as_json: bool) -> None:
 @click.command("history")
 @base_option
 @env_option
+@click.option("--metrics", is_flag=True, help="Show the failure rate on every suite over the deployments instead.")
 @json_option
-def history_command(base: str | None, env: str | None, as_json: bool) -> None:
+def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
     """List the deployments, the newest first.
 
     \b
     Example:
-      ppm history --base lab
+      ppm history --base lab --metrics
     """
     from ppm.cli.render import print_table
     from ppm.errors import PpmError
     from ppm.install.bases import find_environment
 
     environment = find_environment(base, env)
+    if metrics:
+        _show_metrics(environment, as_json)
+        return
     current = environment.current_number()
     rows: list[dict[str, Any]] = []
     for number in reversed(environment.numbers()):
@@ -145,6 +149,41 @@ def history_command(base: str | None, env: str | None, as_json: bool) -> None:
             [mark, str(row["number"]), when, row["user"], row["strategy"] or "", row["verdict"], patches + waived]
         )
     print_table(header, cells, right=[1])
+
+
+def _show_metrics(environment: "Environment", as_json: bool) -> None:
+    """Suites over deployments: the audit's figures of each composition."""
+    from ppm.cli.render import print_table
+    from ppm.errors import PpmError
+
+    rows: list[dict[str, Any]] = []
+    for number in environment.numbers():
+        try:
+            deployment = environment.deployment(number)
+            audit, pins = deployment.audit or {}, [package.pin for package in deployment.lock.packages]
+        except PpmError as error:
+            rows.append({"number": number, "error": error.message})
+            continue
+        found = audit.get("matrix", {}).get("composition", {})
+        values = {suite: cell["value"] for suite, cell in found.items()}
+        rows.append({"number": number, "patches": pins, "values": values, "continual": audit.get("continual")})
+    if as_json:
+        echo_json(rows)
+        return
+    suites = list(dict.fromkeys(suite for row in rows for suite in row.get("values", {})))
+    cells = [
+        [
+            str(row["number"]),
+            *(f"{row['values'][s]:.3f}" if s in row.get("values", {}) else "" for s in suites),
+            f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none",
+        ]
+        for row in rows
+    ]
+    click.echo("Failure rates of each deployment, the oldest first; lower is better (perplexity for text suites).")
+    print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
+    figures = next((row["continual"] for row in reversed(rows) if row.get("continual")), None)
+    if figures:
+        click.echo("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in figures.items()))
 
 
 @click.command("show")

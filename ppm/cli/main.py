@@ -16,6 +16,7 @@ __all__ = ["cli", "run"]
 COMMANDS = {
     "quickstart": "quickstart",
     "install": "change",
+    "upgrade": "change",
     "uninstall": "change",
     "rollback": "change",
     "list": "inspect",

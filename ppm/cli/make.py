@@ -72,6 +72,12 @@ def build_command(manifest: Path, output: Path, base: str | None, seed: int | No
     "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the package file goes."
 )
 @find_links_option
+@click.option(
+    "--manifests",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Source manifests of the patches: steps that train get all of their pairs.",
+)
 @base_option
 @click.option("--seed", default=0, show_default=True)
 @json_option
@@ -80,6 +86,7 @@ def compose_command(
     strategy: str,
     output: Path,
     find_links: tuple[Path, ...],
+    manifests: Path | None,
     base: str | None,
     seed: int,
     as_json: bool,
@@ -98,7 +105,14 @@ def compose_command(
 
     with shown(quiet=as_json) as events:
         package, path = compose_to(
-            patches, find_target(base)[0], strategy, output, find_links=find_links, seed=seed, events=events
+            patches,
+            find_target(base)[0],
+            strategy,
+            output,
+            find_links=find_links,
+            manifests=manifests,
+            seed=seed,
+            events=events,
         )
     if as_json:
         echo_json(

@@ -69,7 +69,12 @@ def print_audit(audit: "Audit") -> None:
     color = MARKS[audit.verdict]
     waived = ", with waivers" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else ""
     verdict = click.style(audit.verdict, fg=color, bold=True)
+    if audit.continual:
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
+        click.echo(f"Over the deployments: {figures}")
     click.echo(f"Verdict: {verdict}{waived} ({audit.strategy}, alpha {audit.alpha:g})")
+    if audit.verdict == "pass":
+        click.echo(f"What a pass means: {audit.guarantee}.")
 
 
 def _mark(comparisons: "list[Comparison]") -> str:

@@ -1,6 +1,6 @@
 """Makes a composition: several packages and a strategy -> one package, with what it came from pinned."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 
 from ppm import __version__
 from ppm.base import BaseModel, check_compatible
-from ppm.composition.steps import Context, Specialist, check_strategy, run_strategy
+from ppm.composition.steps import Context, Parent, Specialist, check_strategy, needs_parent, run_strategy
 from ppm.composition.strategy import Strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
@@ -27,7 +27,7 @@ from ppm.manifest import (
     judge_files,
 )
 from ppm.package import Package
-from ppm.prefix.tensors import of_package, to_bytes
+from ppm.prefix.tensors import init_from_text, of_package, to_bytes
 from ppm.training.trainers import Progress
 
 __all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
@@ -52,17 +52,35 @@ def make_context(
     *,
     seed: int,
     progress: Progress = lambda stage, done, total, loss: None,
+    parent: Parent | None = None,
 ) -> Context:
-    """What the steps of a strategy need, from packages that `check_together` has accepted."""
+    """What the steps of a strategy need, from packages that `check_together` has accepted.
+
+    `parent` is the deployed composition that a strategy may go on from.
+    """
     retention: dict[str, Benign] = {}
     for package in packages:
         for row in package.retention:
             retention.setdefault(normalised(row.prompt), row)
     texts = benign_texts(model, tokenizer, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
-    specialists = tuple(Specialist(p.manifest.name, of_package(p, model).to(model.device), p.replay) for p in packages)
     return Context(
-        model, tokenizer, packages[0].manifest.base.placement, specialists, tuple(texts), seed=seed, progress=progress
+        model,
+        tokenizer,
+        packages[0].manifest.base.placement,
+        tuple(_specialist(package, model, tokenizer) for package in packages),
+        tuple(texts),
+        seed=seed,
+        progress=progress,
+        parent=parent,
     )
+
+
+def _specialist(package: Package, model: Any, tokenizer: Any) -> Specialist:
+    shape, seed = package.manifest.prefix, package.manifest.provenance.get("seed")
+    initial = init_from_text(
+        model, tokenizer, shape.init_text, shape.virtual_tokens, seed=seed if isinstance(seed, int) else 0
+    )
+    return Specialist(package.manifest.name, of_package(package, model).to(model.device), package.replay, initial)
 
 
 def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *, chosen_by: str = "") -> Package:
@@ -71,6 +89,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     Raises RequestError, ManifestError or TrainingError.
     """
     check_strategy(strategy)
+    context = replace(context, notes={})
     prefix = context.specialists[0].prefix if len(packages) == 1 else run_strategy(strategy, context)
     name, digest = (single().name, single().digest) if len(packages) == 1 else (strategy.name, strategy.digest)
     record = CompositionRecord(
@@ -79,8 +98,9 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         components=tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages),
         seed=context.seed,
         chosen_by=chosen_by,
+        parent=context.parent.digest if context.parent and needs_parent(strategy) else None,
     )
-    return package_composition(packages, prefix, record)
+    return package_composition(packages, prefix, record, context.notes)
 
 
 def single() -> Strategy:
@@ -90,7 +110,9 @@ def single() -> Strategy:
     return Strategy(schema=1, name="single", summary="One patch, as it is.", steps=(StepCall("concatenate"),))
 
 
-def package_composition(packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord) -> Package:
+def package_composition(
+    packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord, notes: Mapping[str, Any]
+) -> Package:
     """A package of a composed prefix that carries its components' suites, replay pairs and retention prompts."""
     files: dict[str, bytes] = {}
     suites: list[Suite] = []
@@ -130,7 +152,8 @@ def package_composition(packages: Sequence[Package], prefix: torch.Tensor, recor
         suites=tuple(suites),
         replay=Replay() if pairs else None,
         retention=Retention() if benign else None,
-        provenance={"versions": {"ppm": __version__}, "base_parts": first.provenance.get("base_parts", {})},
+        provenance={"versions": {"ppm": __version__}, "base_parts": first.provenance.get("base_parts", {})}
+        | ({"steps": dict(notes)} if notes else {}),
         composition=record,
     )
     return Package(manifest, to_bytes(prefix), files)

@@ -5,10 +5,12 @@ the mean over specialists i of KL(specialist_i || composition) on completions sa
 prompts, plus `retention_weight` times KL(base || composition) on benign texts. No labels, no preference pairs.
 """
 
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import OneCycleLR
 
 from ppm.composition.steps import Context, step
 from ppm.errors import RequestError, TrainingError
@@ -18,11 +20,16 @@ from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 from ppm.prefix.tensors import usable
 
-__all__ = ["distil"]
+__all__ = ["Schedule", "distil"]
 
 KEPT_BYTES = 2**30
 FLOOR = 0.2
 """The least share of a text in the draws, as a part of the mean share."""
+HELD_OUT = 0.1
+CHECK_EVERY = 25
+CHECKED_TEXTS = 16
+MAX_LEARNING_RATE = 1e6
+DIRECTIONS = ("forward", "reverse", "jensen-shannon")
 
 
 @step("distil")
@@ -37,41 +44,60 @@ def distil(
     max_new_tokens: int = 32,
     retention_weight: float = 1.0,
     temperature: float = 0.5,
+    direction: str = "forward",
+    weights: Sequence[float] = (),
+    refresh: int = 0,
+    patience: int = 3,
 ) -> torch.Tensor:
     """Distil the specialists into `prefix`. `batch_size` texts of each specialist and of the base make a step.
 
     A `temperature` below 1 sharpens the specialists' distributions (Hinton et al. 2015, section 2, the other way
     round): the composition is asked to be surer than they are, which makes up for what it does not learn. The
-    base's distributions stay as they are.
+    base's distributions stay as they are. `direction` is that of the divergence, from the specialist's point of view;
+    `weights` weigh the specialists. Every `refresh` steps (0: never) the composition's own completions join the texts
+    (Agarwal et al. 2024). A tenth of the prompts is held out: once the divergence on them has not fallen for
+    `patience` checks (0: never) the learning rate decays and training ends, after `steps` at the latest.
 
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
-    if (
-        min(steps, batch_size, samples, max_new_tokens) < 1
-        or min(learning_rate, temperature) <= 0
-        or retention_weight < 0
-    ):
+    if min(steps, batch_size, samples, max_new_tokens) < 1 or min(learning_rate, temperature) <= 0:
         raise ValueError("steps, batch_size, samples, max_new_tokens, learning_rate and temperature must be above 0")
+    if learning_rate > MAX_LEARNING_RATE:
+        raise ValueError(f"learning_rate must be at most {MAX_LEARNING_RATE:g}")
+    if min(retention_weight, refresh, patience, *weights, 0) < 0:
+        raise ValueError("retention_weight, weights, refresh and patience must be 0 or more")
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
+    if weights and len(weights) != len(context.specialists):
+        raise ValueError(f"weights must hold {len(context.specialists)} numbers")
     if prefix is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
-    lacking = next((s.name for s in context.specialists if not s.replay), None)
-    if lacking is not None:
-        raise RequestError(f"{lacking} has no replay pairs, which the step 'distil' needs", hint="use concat or merged")
+    context.with_pairs("distil")
     specialists = attach(context.model, [s.prefix for s in context.specialists], placement=context.placement)
-    groups = _sample(context, specialists, samples, max_new_tokens, temperature)
+    teacher = _Teacher(specialists, temperature)
+    sampler = _Sampler(context, samples, max_new_tokens, temperature)
+    groups = sampler.sample(specialists, "distil")
     groups.append(list(context.retention))
-    weights = [1.0] * len(context.specialists) + [retention_weight]
-    pools = [_Pool(group, weight) for group, weight in zip(groups, weights, strict=True) if group and weight > 0]
-    targets = _Targets(specialists, [text for pool in pools for text in pool.texts], temperature)
+    shares = [*(weights or [1.0] * len(context.specialists)), retention_weight]
+    pools = [_Pool(*_split(texts, context.seed), share) for texts, share in zip(groups, shares, strict=True)]
+    pools = [pool for pool in pools if pool.texts and pool.weight > 0]
+    teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
     student = attach(context.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
     optimizer = torch.optim.AdamW([learned], lr=learning_rate, weight_decay=0.0)
-    schedule = OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps + 1)
+    schedule = Schedule(steps, patience)
     generator = torch.Generator().manual_seed(context.seed)
-    for done in range(steps):
+    done = 0
+    while not schedule.ended:
+        if refresh and done and done % refresh == 0 and not schedule.decaying:
+            fresh = sampler.sample(student, f"refresh-{done}")
+            teacher.keep([text for own in fresh for text in own])
+            for pool in pools:
+                pool.extend([text for own in fresh for text in own if text.row == pool.texts[0].row])
         chosen = [pool.draw(batch_size, generator) for pool in pools]
         texts = [pool.texts[i] for pool, indices in zip(pools, chosen, strict=True) for i in indices]
-        divergences = torch.split(_divergences(student, texts, targets.of(texts)), [len(indices) for indices in chosen])
+        found = _divergences(student, texts, teacher.says(texts), direction)
+        divergences = torch.split(found, [len(indices) for indices in chosen])
         loss = torch.stack([pool.weight * part.mean() for pool, part in zip(pools, divergences, strict=True)]).sum()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
@@ -79,14 +105,63 @@ def distil(
             )
         for pool, indices, part in zip(pools, chosen, divergences, strict=True):
             pool.update(indices, part.detach())
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * schedule.rate
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([learned], 1.0)
         optimizer.step()
+        done += 1
         schedule.step()
-        if done % 10 == 9 or done + 1 == steps:
-            context.progress("distil", done + 1, steps, loss.item())
+        if patience and done % CHECK_EVERY == 0:
+            schedule.checked(_held_out(student, teacher, pools, direction))
+        if done % 10 == 0 or schedule.ended:
+            context.progress("distil", done, schedule.total, loss.item())
+    context.notes["distil"] = {"steps": done} | ({"held_out": round(schedule.best, 6)} if patience else {})
     return usable(learned, "distillation")
+
+
+class Schedule:
+    """A learning rate that rises, stays, and decays: at the end, or once the held-out divergence stops falling.
+
+    Staying and then decaying linearly ends as low as a schedule planned for the same number of steps, and where to end
+    need not be known beforehand (Hägele et al. 2024).
+    """
+
+    def __init__(self, steps: int, patience: int) -> None:
+        self.total = steps
+        self.patience = patience
+        self.warmup = max(1, steps // 10)
+        self.decay_from = steps - max(1, round(0.3 * steps))
+        self.done = 0
+        self.best = float("inf")
+        self.stale = 0
+
+    @property
+    def decaying(self) -> bool:
+        return self.done >= self.decay_from
+
+    @property
+    def ended(self) -> bool:
+        return self.done >= self.total
+
+    @property
+    def rate(self) -> float:
+        """What the next step's learning rate is multiplied with."""
+        decay = (self.total - self.done) / max(1, self.total - self.decay_from)
+        return min(1.0, (self.done + 1) / self.warmup, decay)
+
+    def step(self) -> None:
+        self.done += 1
+
+    def checked(self, divergence: float) -> None:
+        """Take note of a held-out divergence; three per cent less than the best counts as falling."""
+        self.stale = 0 if divergence < 0.97 * self.best else self.stale + 1
+        self.best = min(self.best, divergence)
+        if self.patience and self.stale >= self.patience and not self.decaying and self.done > self.warmup:
+            length = self.total - self.decay_from
+            self.decay_from = self.done
+            self.total = self.done + max(1, min(length, round(0.5 * self.done)))
 
 
 class _Pool:
@@ -96,8 +171,9 @@ class _Pool:
     draws (Schaul et al. 2016, section 3.3, with a floor instead of an exponent), and texts not seen yet come first.
     """
 
-    def __init__(self, texts: list[ScoredText], weight: float) -> None:
+    def __init__(self, texts: list[ScoredText], held_out: list[ScoredText], weight: float) -> None:
         self.texts = texts
+        self.held_out = held_out[:CHECKED_TEXTS]
         self.weight = weight
         self.left = torch.full((len(texts),), torch.inf)
 
@@ -113,15 +189,65 @@ class _Pool:
     def update(self, indices: list[int], divergences: torch.Tensor) -> None:
         self.left[indices] = divergences.float().cpu()
 
+    def extend(self, texts: list[ScoredText]) -> None:
+        """More texts; prompts that are held out stay so."""
+        away = {text.prompt for text in self.held_out}
+        added = [text for text in texts if text.prompt not in away]
+        self.texts = self.texts + added
+        self.left = torch.cat([self.left, torch.full((len(added),), torch.inf)])
 
-class _Targets:
+
+def _split(texts: list[ScoredText], seed: int) -> tuple[list[ScoredText], list[ScoredText]]:
+    """Texts to train on, and those of a tenth of the prompts, held out."""
+    prompts = sorted({text.prompt for text in texts})
+    random.Random(seed).shuffle(prompts)
+    away = set(prompts[: int(HELD_OUT * len(prompts))])
+    return [t for t in texts if t.prompt not in away], [t for t in texts if t.prompt in away]
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """Samples completions of the specialists' replay prompts."""
+
+    context: Context
+    samples: int
+    max_new_tokens: int
+    temperature: float
+
+    def sample(self, model: Any, label: str) -> list[list[ScoredText]]:
+        """For each specialist, completions of its replay prompts by its own row of the bank, or by the only one."""
+        context = self.context
+        decoding = Decoding(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+        alone = len(backbone_of(model).bank) == 1
+        requests, owners = [], []
+        for row, specialist in enumerate(context.specialists):
+            for index, pair in enumerate(specialist.replay):
+                ids = encode(context.tokenizer, pair.prompt)
+                for sample in range(self.samples):
+                    key = noise_key(label, f"{row}:{index}", sample, context.seed)
+                    requests.append(Request(0 if alone else row, ids, decoding, key))
+                    owners.append(row)
+        end = () if context.tokenizer.eos_token_id is None else (context.tokenizer.eos_token_id,)
+        groups: list[list[ScoredText]] = [[] for _ in context.specialists]
+        made = generate(model, context.tokenizer, requests)
+        for request, row, ids in zip(requests, owners, made, strict=True):
+            tail = end if len(ids) < self.max_new_tokens else ()
+            if ids or tail:
+                groups[row].append(ScoredText(request.ids, (*ids, *tail), row))
+        return groups
+
+
+class _Teacher:
     """What the specialists say at every token of some texts: kept if that takes little memory, else asked each time."""
 
-    def __init__(self, specialists: Any, texts: list[ScoredText], temperature: float) -> None:
+    def __init__(self, specialists: Any, temperature: float) -> None:
         self.specialists = specialists
         self.temperature = temperature
-        vocabulary = specialists.get_input_embeddings().num_embeddings
         self.kept: dict[ScoredText, torch.Tensor] = {}
+
+    def keep(self, texts: Sequence[ScoredText]) -> None:
+        """Ask about these texts now, if all of it fits."""
+        vocabulary = self.specialists.get_input_embeddings().num_embeddings
         if 4 * vocabulary * sum(len(text.completion) for text in texts) <= KEPT_BYTES:
             different = sorted(set(texts), key=len)
             for start in range(0, len(different), 64):
@@ -129,11 +255,13 @@ class _Targets:
                 sizes = [len(text.completion) for text in part]
                 self.kept.update(zip(part, torch.split(self._ask(part), sizes), strict=True))
 
-    def of(self, texts: list[ScoredText]) -> torch.Tensor:
+    def says(self, texts: Sequence[ScoredText]) -> torch.Tensor:
         """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other."""
-        return torch.cat([self.kept[text] for text in texts]) if self.kept else self._ask(texts)
+        asked = [text for text in texts if text not in self.kept]
+        fresh = iter(torch.split(self._ask(asked), [len(text.completion) for text in asked])) if asked else iter(())
+        return torch.cat([self.kept[text] if text in self.kept else next(fresh) for text in texts])
 
-    def _ask(self, texts: list[ScoredText]) -> torch.Tensor:
+    def _ask(self, texts: Sequence[ScoredText]) -> torch.Tensor:
         temperatures = [1.0 if text.row == UNPATCHED else self.temperature for text in texts]
         with torch.no_grad(), backbone_of(self.specialists).select([text.row for text in texts]):
             found = log_probabilities(self.specialists, texts)
@@ -142,29 +270,25 @@ class _Targets:
         return torch.log_softmax(found / divisor[:, None], dim=-1)
 
 
-def _sample(
-    context: Context, specialists: Any, samples: int, max_new_tokens: int, temperature: float
-) -> list[list[ScoredText]]:
-    """Completions of each specialist on its own replay prompts."""
-    requests = []
-    for row, specialist in enumerate(context.specialists):
-        for index, pair in enumerate(specialist.replay):
-            ids = encode(context.tokenizer, pair.prompt)
-            for sample in range(samples):
-                key = noise_key("distil", f"{row}:{index}", sample, context.seed)
-                requests.append(
-                    Request(row, ids, Decoding(max_new_tokens=max_new_tokens, temperature=temperature), key)
-                )
-    end = () if context.tokenizer.eos_token_id is None else (context.tokenizer.eos_token_id,)
-    groups: list[list[ScoredText]] = [[] for _ in context.specialists]
-    for request, made in zip(requests, generate(specialists, context.tokenizer, requests), strict=True):
-        tail = end if len(made) < max_new_tokens else ()
-        if made or tail:
-            groups[request.row].append(ScoredText(request.ids, (*made, *tail), request.row))
-    return groups
+def _divergences(student: Any, texts: Sequence[ScoredText], target: torch.Tensor, direction: str) -> torch.Tensor:
+    """Mean over each text's completion of the divergence a token, in nats: (texts,)."""
+    found = log_probabilities(student, texts)
+    if direction == "forward":
+        tokens = (target.exp() * (target - found)).sum(-1)  # (tokens,)
+    elif direction == "reverse":
+        tokens = (found.exp() * (found - target)).sum(-1)
+    else:
+        middle = torch.logaddexp(target, found) - torch.log(torch.tensor(2.0))
+        tokens = 0.5 * ((target.exp() * (target - middle)).sum(-1) + (found.exp() * (found - middle)).sum(-1))
+    return torch.stack([part.mean() for part in torch.split(tokens, [len(text.completion) for text in texts])])
 
 
-def _divergences(student: Any, texts: list[ScoredText], targets: torch.Tensor) -> torch.Tensor:
-    """Mean over each text's completion of KL(target || student) a token, in nats: (texts,)."""
-    kl = (targets.exp() * (targets - log_probabilities(student, texts))).sum(-1)  # (tokens,)
-    return torch.stack([part.mean() for part in torch.split(kl, [len(text.completion) for text in texts])])
+@torch.no_grad()
+def _held_out(student: Any, teacher: _Teacher, pools: Sequence[_Pool], direction: str) -> float:
+    """The loss on the prompts that are held out."""
+    total = 0.0
+    for pool in pools:
+        if pool.held_out:
+            texts = pool.held_out
+            total += pool.weight * float(_divergences(student, texts, teacher.says(texts), direction).mean())
+    return total

@@ -1,40 +1,69 @@
 """Steps: functions `(context, prefix, **options) -> prefix` that strategies name.
 
-The signature of a step is the schema of its options. `prefix` is None for the first step of a strategy.
+The signature of a step is the schema of its options. `prefix` is None for the first step of a strategy. Another
+distribution adds steps through the entry point group `ppm.steps`: each entry names a function of this kind.
 """
 
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Any
 
 import torch
 
 from ppm.composition.strategy import StepCall, Strategy
-from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.errors import ManifestError, RequestError, TrainingError, did_you_mean
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair
 from ppm.manifest import Placement
 from ppm.training.trainers import Progress
 
-__all__ = ["STEPS", "Context", "Specialist", "check_composable", "check_strategy", "run_strategy", "step"]
+__all__ = [
+    "STEPS",
+    "Context",
+    "Parent",
+    "Specialist",
+    "check_composable",
+    "check_strategy",
+    "needs_parent",
+    "run_strategy",
+    "step",
+]
 
 Step = Callable[..., torch.Tensor]
 STEPS: dict[str, Step] = {}
+_BROKEN: dict[str, ManifestError] = {}
 
 
 @dataclass(frozen=True)
 class Specialist:
-    """One patch of a composition: its name, prefix (virtual_tokens, hidden_size) and packaged pairs."""
+    """One patch of a composition: its name, prefix (virtual_tokens, hidden_size) and packaged pairs.
+
+    `initial` is the prefix that its training started from.
+    """
 
     name: str
     prefix: torch.Tensor
     replay: tuple[Pair, ...]
+    initial: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A deployed composition to go on from: its prefix, and `sha256:` and the digest of its package file."""
+
+    prefix: torch.Tensor
+    digest: str
 
 
 @dataclass(frozen=True)
 class Context:
-    """What steps work with: the frozen base, the specialists, benign texts, and where to report progress."""
+    """What steps work with: the frozen base, the specialists, benign texts, and where to report progress.
+
+    `parent` is what is deployed, if there is anything to go on from. What a step adds to `notes` (plain data)
+    ends in the composition's provenance.
+    """
 
     model: Any
     tokenizer: Any
@@ -43,6 +72,26 @@ class Context:
     retention: tuple[ScoredText, ...]
     seed: int = 0
     progress: Progress = field(default=lambda stage, done, total, loss: None)
+    parent: Parent | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def ordered(self, names: Sequence[str]) -> list[Specialist]:
+        """The specialists in an order given by name, or as they come. Raises RequestError."""
+        by_name = {specialist.name: specialist for specialist in self.specialists}
+        if names and sorted(names) != sorted(by_name):
+            raise RequestError(
+                f"order must name each patch once: {', '.join(by_name)}",
+                hint="leave order out to take the order of the request",
+            )
+        return [by_name[name] for name in (names or by_name)]
+
+    def with_pairs(self, step: str) -> None:
+        """Raises RequestError, naming the step, when a patch has no replay pairs."""
+        lacking = next((s.name for s in self.specialists if not s.replay), None)
+        if lacking is not None:
+            raise RequestError(
+                f"{lacking} has no replay pairs, which the step {step!r} needs", hint="use concat or merged"
+            )
 
 
 def step(name: str) -> Callable[[Step], Step]:
@@ -56,9 +105,26 @@ def step(name: str) -> Callable[[Step], Step]:
 
 
 def _load_steps() -> None:
-    """Import the modules that register the built-in steps."""
+    """Import the modules that register the built-in steps, and find those of other distributions."""
     import ppm.composition.distil
-    import ppm.composition.sequential  # noqa: F401
+    import ppm.composition.merging
+    import ppm.composition.training  # noqa: F401
+
+    for entry in entry_points(group="ppm.steps"):
+        if entry.name in STEPS:
+            continue
+        try:
+            function = entry.load()
+        except Exception as error:
+            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+            broken = ManifestError(
+                f"can't be loaded from {origin} ({type(error).__name__}: {error})",
+                context=f"the step {entry.name!r}",
+                hint="repair or uninstall that package",
+            )
+            _BROKEN[entry.name] = broken
+        else:
+            STEPS[entry.name] = function
 
 
 def check_strategy(strategy: Strategy) -> None:
@@ -66,6 +132,8 @@ def check_strategy(strategy: Strategy) -> None:
     _load_steps()
     for index, call in enumerate(strategy.steps):
         where = f"strategy {strategy.name}, step {index + 1}"
+        if call.use in _BROKEN:
+            raise _BROKEN[call.use]
         if call.use not in STEPS:
             hint = did_you_mean(call.use, STEPS, f"steps are {', '.join(sorted(STEPS))}")
             raise ManifestError(f"there is no step {call.use!r}", context=where, hint=hint)
@@ -79,6 +147,11 @@ def check_strategy(strategy: Strategy) -> None:
                 hint = did_you_mean(name, options, f"its options are {', '.join(options) or 'none'}")
                 raise ManifestError(f"the step {call.use!r} has no option {name!r}", context=where, hint=hint)
             _check_option(call, name, value, options[name].default, where)
+
+
+def needs_parent(strategy: Strategy) -> bool:
+    """Whether a strategy goes on from a deployed composition."""
+    return any(call.use == "resume" for call in strategy.steps)
 
 
 def check_composable(strategy: Strategy) -> None:
@@ -106,41 +179,26 @@ def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
     check_composable(strategy)
     prefix: torch.Tensor | None = None
     for call in strategy.steps:
+        where = f"strategy {strategy.name}"
         try:
             prefix = STEPS[call.use](context, prefix, **call.options)
         except (TypeError, ValueError) as error:
-            raise ManifestError(f"the step {call.use!r}: {error}", context=f"strategy {strategy.name}") from error
+            raise ManifestError(f"the step {call.use!r}: {error}", context=where) from error
+        _check_result(call, prefix, context, where)
     assert prefix is not None
     return prefix.detach()
 
 
-def _prefixes(context: Context, order: Sequence[str]) -> list[torch.Tensor]:
-    """The specialists' prefixes, in an order given by name or as they come."""
-    by_name = {specialist.name: specialist.prefix for specialist in context.specialists}
-    unknown = [name for name in order if name not in by_name]
-    if unknown or (order and len(order) != len(by_name)):
-        raise RequestError(
-            f"order must name each patch once: {', '.join(by_name)}",
-            hint="leave order out to take the order of the request",
+def _check_result(call: StepCall, prefix: Any, context: Context, where: str) -> None:
+    width = context.specialists[0].prefix.shape[1]
+    if not isinstance(prefix, torch.Tensor) or prefix.ndim != 2 or prefix.shape[1] != width or not len(prefix):
+        made = tuple(prefix.shape) if isinstance(prefix, torch.Tensor) else type(prefix).__name__
+        raise ManifestError(
+            f"the step {call.use!r} made {made} instead of a prefix (virtual tokens, {width})", context=where
         )
-    return [by_name[name] for name in (order or by_name)]
-
-
-@step("concatenate")
-def concatenate(context: Context, prefix: torch.Tensor | None, *, order: Sequence[str] = ()) -> torch.Tensor:
-    """The prefixes one after the other: (sum of virtual_tokens, hidden_size)."""
-    return torch.cat(_prefixes(context, order))
-
-
-@step("average")
-def average(context: Context, prefix: torch.Tensor | None, *, weights: Sequence[float] = ()) -> torch.Tensor:
-    """The weighted mean of the prefixes, token by token; shorter ones are repeated to the longest's length."""
-    prefixes = _prefixes(context, ())
-    shares = list(weights) or [1.0] * len(prefixes)
-    if len(shares) != len(prefixes) or sum(shares) <= 0:
-        raise RequestError(f"weights must hold {len(prefixes)} numbers with a positive sum")
-    length = max(len(p) for p in prefixes)
-    index = torch.arange(length, device=prefixes[0].device)
-    stacked = torch.stack([p[index % len(p)] for p in prefixes])  # (N, M, D)
-    share = torch.tensor(shares, dtype=stacked.dtype, device=stacked.device) / sum(shares)
-    return (stacked * share[:, None, None]).sum(0)
+    if not bool(torch.isfinite(prefix).all()):
+        raise TrainingError(
+            f"the step {call.use!r} made a prefix with values that are no numbers",
+            context=where,
+            hint="lower its learning_rate, or its scale",
+        )

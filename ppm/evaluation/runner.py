@@ -73,7 +73,9 @@ class ResultStore:
     def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
         prefix = sha256(to_bytes(configuration.prefix)) if configuration.prefix is not None else None
         where = placement if configuration.prefix is not None else None
-        return canonical_digest([RESULTS_VERSION, self.weights, prefix, where, suite.digest]).removeprefix("sha256:")
+        part = [len(suite.prompts)] if suite.partial else []
+        identity = [RESULTS_VERSION, self.weights, prefix, where, suite.digest, *part]
+        return canonical_digest(identity).removeprefix("sha256:")
 
     def get(self, key: str) -> Outcome | None:
         if self.fresh:

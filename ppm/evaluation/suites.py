@@ -1,10 +1,11 @@
 """Suites ready to run: a suite's settings with its prompts, its judge and the digest that results are kept by."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ppm.base import read_base_suites
+from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.errors import ManifestError
 from ppm.evaluation.judges import JUDGES, Scorer, make_judge
@@ -12,12 +13,15 @@ from ppm.jsonl import Prompt, read_prompts
 from ppm.manifest import Suite, canonical_digest, judge_files
 from ppm.package import Package, sha256
 
-__all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites"]
+__all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy_suites"]
 
 
 @dataclass(frozen=True)
 class LoadedSuite:
-    """A suite with what it needs to run. `owner` is the patch it came with; None for a suite of the base's."""
+    """A suite with what it needs to run.
+
+    `owner` is the patch it came with; None for a suite of the base's or the deployer's. `partial`: not all prompts.
+    """
 
     label: str
     suite: Suite
@@ -25,6 +29,14 @@ class LoadedSuite:
     prompts: tuple[Prompt, ...]
     scorer: Scorer
     digest: str
+    partial: bool = False
+
+    def head(self, share: float) -> "LoadedSuite":
+        """The suite with a share of its prompts, in an order that has nothing to do with theirs."""
+        if share >= 1:
+            return self
+        shuffled = sorted(self.prompts, key=lambda prompt: sha256(f"{self.digest}:{prompt.id}".encode()))
+        return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]), partial=True)
 
 
 def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None) -> LoadedSuite:
@@ -81,8 +93,17 @@ def _distinct(found: list[tuple[LoadedSuite, str]]) -> list[LoadedSuite]:
 
 def base_suites(folder: Path) -> list[LoadedSuite]:
     """The utility suites that a base model's folder declares. Raises ManifestError."""
+    return _suites_beside(read_base_suites(folder), folder)
+
+
+def policy_suites(path: Path) -> list[LoadedSuite]:
+    """The suites of a deployer's own file; their data stands beside it. Raises ManifestError."""
+    return _suites_beside(read_suites(path), path.parent)
+
+
+def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
     loaded = []
-    for suite in read_base_suites(folder):
+    for suite in suites:
         files = {}
         for path in (suite.prompts, *judge_files(suite.judge).values()):
             try:

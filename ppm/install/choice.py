@@ -1,25 +1,28 @@
 """Makes and gates candidates: the one that a strategy gives, or for an automatic choice the promising ones in turn.
 
 Candidates are compared on replay and retention prompts, where looking is free. The prompts of the gate are
-touched only by a candidate that is gated, and the k-th gated attempt spends alpha / 2^k.
+touched only by a candidate that is gated, and the k-th gated attempt on the same patches spends alpha / 2^k, at all of
+its planned looks together.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.model import Attempt, Audit, AuditWaiver
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
-from ppm.composition.steps import Context
+from ppm.composition.steps import Context, Parent, needs_parent
 from ppm.composition.strategy import Strategy, read_strategy
+from ppm.environment.attempts import GatedAttempt, Ledger
 from ppm.errors import PpmError, TrainingError
 from ppm.evaluation.runner import Configuration, Outcome, evaluate
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.events import Events
 from ppm.jsonl import Prompt
 from ppm.manifest import canonical_digest
-from ppm.package import Package
+from ppm.package import Package, sha256
 from ppm.prefix.tensors import from_bytes
 from ppm.training.trainers import retention_of
 
@@ -68,34 +71,41 @@ def choose(
     *,
     seed: int,
     waivers: Sequence[AuditWaiver],
+    ledger: Ledger,
     events: Events,
 ) -> Choice:
-    """Compose and gate. The result's audit says whether it may be deployed. Raises PpmError."""
+    """Compose and gate. The result's audit says whether it may be deployed. Raises PpmError.
+
+    `ledger` numbers the attempts on these patches, those of earlier commands included.
+    """
     suites = suites_of(subject)
     check_waivers(waivers, suites)
+    deployed = subject.deployed
     context = make_context(
-        subject.packages, subject.model, subject.tokenizer, seed=seed, progress=events.training_progress
+        subject.packages,
+        subject.model,
+        subject.tokenizer,
+        seed=seed,
+        progress=events.training_progress,
+        parent=Parent(deployed.prefix, deployed.digest) if deployed and deployed.prefix is not None else None,
     )
+    gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events)
     if not strategy.is_automatic or len(subject.packages) == 1:
         if len(subject.packages) > 1:
             events.tell(f"Composing with {strategy.name}")
         composition = compose(subject.packages, strategy, context)
-        return _gate(composition, subject, suites, (), waivers, events)
-    return _automatic(strategy, subject, context, suites, waivers, events)
+        return gate.decide(composition, ())
+    return _automatic(strategy, gate, context)
 
 
-def _automatic(
-    strategy: Strategy,
-    subject: Subject,
-    context: Context,
-    suites: Sequence[LoadedSuite],
-    waivers: Sequence[AuditWaiver],
-    events: Events,
-) -> Choice:
+def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
+    subject, events = gate.subject, gate.events
     attempts: tuple[Attempt, ...] = ()
     set_aside: list[tuple[float, Package]] = []
     nearest: Choice | None = None
     for name in strategy.candidates:
+        if context.parent is None and needs_parent(read_strategy(name)):
+            continue
         events.tell(f"Composing with {name}")
         try:
             composition = compose(subject.packages, read_strategy(name), context, chosen_by=strategy.name)
@@ -103,13 +113,13 @@ def _automatic(
             attempts += (Attempt(name, None, "error", error.message),)
             events.tell(f"  {name} came to nothing: {error.message}")
             continue
-        ranking = rank(composition, subject, context, suites)
+        ranking = rank(composition, subject, context, gate.suites)
         if ranking.score >= 1:
             attempts += (Attempt(name, None, "set aside", ranking.worst),)
             events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
             set_aside.append((ranking.score, composition))
             continue
-        choice = _gate(composition, subject, suites, attempts, waivers, events)
+        choice = gate.decide(composition, attempts)
         if choice.audit.verdict == "pass":
             return choice
         attempts = choice.audit.attempts
@@ -125,28 +135,50 @@ def _automatic(
         )
     events.tell("No candidate is promising; the nearest is gated for the record")
     _, best = min(set_aside, key=lambda item: item[0])
-    return _gate(best, subject, suites, attempts, waivers, events)
+    return gate.decide(best, attempts)
 
 
-def _gate(
-    composition: Package,
-    subject: Subject,
-    suites: Sequence[LoadedSuite],
-    attempts: tuple[Attempt, ...],
-    waivers: Sequence[AuditWaiver],
-    events: Events,
-) -> Choice:
-    assert composition.manifest.composition is not None
-    name = composition.manifest.composition.strategy
-    alpha = alpha_of_attempt(subject.policy.alpha, 1 + sum(a.alpha is not None for a in attempts))
-    events.tell(f"Testing {name} for interference on {sum(len(s.prompts) for s in suites):,} prompts")
-    prefix = from_bytes(composition.prefix).to(subject.model.device)
-    result, outcomes = audit(
-        subject, prefix, strategy=name, alpha=alpha, suites=suites, waivers=waivers, progress=events.audit_progress
-    )
-    detail = ", ".join(dict.fromkeys(c.suite for c in result.failed))
-    result = replace(result, attempts=(*attempts, Attempt(name, alpha, result.verdict, detail)))
-    return Choice(composition, result, outcomes, tuple(suites))
+@dataclass(frozen=True)
+class _Gate:
+    """The gate of one install, with the ledger of its attempts."""
+
+    subject: Subject
+    suites: tuple[LoadedSuite, ...]
+    waivers: tuple[AuditWaiver, ...]
+    ledger: Ledger
+    events: Events
+
+    def decide(self, composition: Package, attempts: tuple[Attempt, ...]) -> Choice:
+        """Audit a composition, at the planned looks or on all prompts; `attempts` are the candidates before it."""
+        record = composition.manifest.composition
+        assert record is not None
+        digest = sha256(composition.prefix)
+        number = self.ledger.number(digest)
+        shares = (*self.subject.policy.looks, 1.0)
+        alpha = alpha_of_attempt(self.subject.policy.alpha, number)
+        if number > 1:
+            self.events.tell(f"  attempt {number} on these patches: it may spend an alpha of {alpha:g}")
+        prefix = from_bytes(composition.prefix).to(self.subject.model.device)
+        for share in shares:
+            suites = tuple(suite.head(share) for suite in self.suites)
+            prompts = sum(len(suite.prompts) for suite in suites)
+            self.events.tell(f"Testing {record.strategy} for interference on {prompts:,} prompts")
+            result, outcomes = audit(
+                self.subject,
+                prefix,
+                strategy=record.strategy,
+                alpha=alpha / len(shares),
+                suites=suites,
+                waivers=self.waivers,
+                progress=self.events.audit_progress,
+            )
+            if result.verdict != "inconclusive":
+                break
+        detail = ", ".join(dict.fromkeys(c.suite for c in result.failed))
+        result = replace(result, attempts=(*attempts, Attempt(record.strategy, alpha, result.verdict, detail)))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.ledger.add(GatedAttempt(digest, record.strategy, record.seed, result.verdict, now))
+        return Choice(composition, result, outcomes, suites)
 
 
 def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:

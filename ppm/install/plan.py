@@ -15,7 +15,7 @@ from ppm.resolve import Pin, parse_requirement, resolve
 from ppm.resources import lab_data
 from ppm.sources import Candidate, DirectorySource, Source
 
-__all__ = ["DEPLOYED_SOURCE", "Plan", "fetch", "plan_install", "plan_uninstall", "stored_packages"]
+__all__ = ["DEPLOYED_SOURCE", "Plan", "fetch", "plan_install", "plan_uninstall", "plan_upgrade", "stored_packages"]
 
 DEFAULT_STRATEGY = "auto"
 DEPLOYED_SOURCE = "the deployed patches"
@@ -125,6 +125,32 @@ def plan_install(
     return _plan(tuple(wanted), base, environment, previous, given, strategy)
 
 
+def plan_upgrade(
+    names: Sequence[str],
+    base: BaseModel,
+    environment: Environment,
+    *,
+    find_links: Sequence[Path] = (),
+    strategy: str | None = None,
+) -> Plan:
+    """The newest versions that the requirements allow of some deployed patches, or of all when none is named.
+
+    Raises RequestError for a patch that is not deployed, SourceError or ResolutionError.
+    """
+    previous = environment.current()
+    deployed = [package.name for package in previous.lock.packages] if previous else []
+    if previous is None or not deployed:
+        raise RequestError("nothing is deployed to upgrade", hint="start with `ppm install PATCH --base MODEL`")
+    wanted = [parse_requirement(name).name for name in names]
+    for name in wanted:
+        if name not in deployed:
+            hint = did_you_mean(name, deployed, f"deployed are {', '.join(deployed)}")
+            raise RequestError(f"{name} is not deployed", hint=hint)
+    given: list[Source] = [DirectorySource(folder) for folder in find_links]
+    upgraded = frozenset(wanted or deployed)
+    return _plan(previous.lock.requirements, base, environment, previous, given, strategy, upgraded)
+
+
 def plan_uninstall(
     names: Sequence[str], base: BaseModel, environment: Environment, *, strategy: str | None = None
 ) -> Plan:
@@ -153,6 +179,7 @@ def _plan(
     previous: Deployment | None,
     given: Sequence[Source],
     strategy: str | None,
+    upgraded: frozenset[str] = frozenset(),
 ) -> Plan:
     project = Project.find(Path.cwd()) or Project()
     sources: list[Source] = [*given, *(DirectorySource(Path(folder)) for folder in project.sources)]
@@ -169,7 +196,7 @@ def _plan(
         candidates,
         fingerprint=base.fingerprint,
         base_name=base.name,
-        preferred={p.manifest.name: Version(p.manifest.version) for p in stored},
+        preferred={p.manifest.name: Version(p.manifest.version) for p in stored if p.manifest.name not in upgraded},
         problems=problems,
     )
     last = previous.lock.strategy if previous else None

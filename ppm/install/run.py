@@ -1,14 +1,16 @@
 """The install itself: fetch, verify, compose, audit, deploy. Nothing changes before the last step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
+from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
-from ppm.errors import GateError, GateFailed, GateInconclusive, RequestError
+from ppm.errors import GateError, GateFailed, GateInconclusive, PpmError, RequestError
 from ppm.install.deployed import audit_of, result_store
 from ppm.install.events import Events
 from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
@@ -97,7 +99,21 @@ def _compose_and_audit(
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
     waivers = [AuditWaiver(suite, reason, user_name()) for suite in accept]
-    return choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, events=events)
+    ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
+    choice = choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, ledger=ledger, events=events)
+    return replace(choice, audit=replace(choice.audit, continual=_continual(plan, choice.audit)))
+
+
+def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
+    """The continual-learning figures of the environment with one more deployment."""
+    from ppm.audit.continual import continual, rows_of
+
+    audits = []
+    for number in plan.environment.numbers():
+        with suppress(PpmError):  # a damaged deployment is left out, and `ppm history` names it
+            before = audit_of(plan.environment.deployment(number))
+            audits += [before] if before is not None else []
+    return continual(rows_of([*audits, latest]))
 
 
 def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
@@ -117,7 +133,10 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
                 hint="uninstall the old patches first: the two can't be compared",
             )
         old = tuple(p for p in stored_packages(plan.previous, plan.environment) if p.manifest.name in planned)
-        deployed = Deployed(from_bytes(plan.previous.prefix).to(model.device), old)
+        made = plan.previous.lock.composition
+        deployed = Deployed(
+            from_bytes(plan.previous.prefix).to(model.device), old, f"sha256:{made.sha256}" if made else ""
+        )
     return Subject(
         plan.base,
         model,

@@ -27,7 +27,7 @@ from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
 from ppm.training.source import SourcePatch, read_source
-from ppm.training.trainers import Progress, dpo, sft
+from ppm.training.trainers import Progress, Setup, dpo, sft
 
 __all__ = ["build"]
 
@@ -100,6 +100,7 @@ def _train_stages(
     prefix = init_from_text(model, tokenizer, shape.init_text, shape.virtual_tokens, seed=training.seed)
     stages = [("init", prefix)]
     texts = benign_texts(model, tokenizer, source.benign[:BENIGN_LIMIT], seed=training.seed)
+    setup = Setup(model, tokenizer, placement, texts, training.retention_weight, training.seed, progress)
     key: Any = {
         "base": base.fingerprint,
         "init": sha256(to_bytes(prefix)),
@@ -114,18 +115,7 @@ def _train_stages(
         key = {"before": canonical_digest(key), "stage": name, "settings": to_table(settings)}
         kept = _kept(cache, canonical_digest(key))
         if kept is None:
-            kept = train(
-                model,
-                tokenizer,
-                stages[-1][1],
-                source.pairs,
-                texts,
-                settings,
-                placement=placement,
-                retention_weight=training.retention_weight,
-                seed=training.seed,
-                progress=progress,
-            )
+            kept = train(setup, stages[-1][1], source.pairs, settings)
             _keep(cache, canonical_digest(key), kept)
         stages.append((name, kept.to(model.device)))
     return stages

@@ -7,6 +7,7 @@ import contextlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from ppm.manifest import Placement, Stage
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 from ppm.prefix.tensors import usable
 
-__all__ = ["Progress", "dpo", "retention_loss", "retention_of", "sft"]
+__all__ = ["Progress", "Setup", "dpo", "retention_loss", "retention_of", "sft"]
 
 Progress = Callable[[str, int, int, float], None]
 """Called with the stage, the step, the number of steps and the loss."""
@@ -82,56 +83,33 @@ class _Report(TrainerCallback):
             self.progress(self.stage, state.global_step, state.max_steps, float(logs["loss"]))
 
 
-def sft(
-    model: Any,
-    tokenizer: Any,
-    prefix: torch.Tensor,
-    pairs: Sequence[Pair],
-    benign: Sequence[ScoredText],
-    stage: Stage,
-    *,
-    placement: Placement,
-    retention_weight: float,
-    seed: int,
-    progress: Progress,
-) -> torch.Tensor:
+@dataclass(frozen=True)
+class Setup:
+    """What both stages share: the frozen base, where the prefix stands, and what holds it to the base.
+
+    The first `frozen_tokens` of the prefix are left as they are.
+    """
+
+    model: Any
+    tokenizer: Any
+    placement: Placement
+    benign: Sequence[ScoredText]
+    retention_weight: float
+    seed: int
+    progress: Progress = lambda stage, step, steps, loss: None
+    frozen_tokens: int = 0
+
+
+def sft(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage) -> torch.Tensor:
     """The prefix after supervised training on the chosen answers (virtual_tokens, hidden_size).
 
     Raises TrainingError when the loss stops being a number.
     """
     rows = [{"prompt": _conversation(p.prompt), "completion": _answer(p.prompt, p.chosen)} for p in pairs]
-    return _train(
-        _SFT,
-        SFTConfig,
-        {},
-        {},
-        "sft",
-        model,
-        tokenizer,
-        prefix,
-        rows,
-        benign,
-        stage,
-        placement=placement,
-        retention_weight=retention_weight,
-        seed=seed,
-        progress=progress,
-    )
+    return _train(setup, _SFT, SFTConfig, {}, {}, "sft", prefix, rows, stage)
 
 
-def dpo(
-    model: Any,
-    tokenizer: Any,
-    prefix: torch.Tensor,
-    pairs: Sequence[Pair],
-    benign: Sequence[ScoredText],
-    stage: Stage,
-    *,
-    placement: Placement,
-    retention_weight: float,
-    seed: int,
-    progress: Progress,
-) -> torch.Tensor:
+def dpo(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage) -> torch.Tensor:
     """The prefix after direct preference optimisation against the prefix it starts from (Rafailov et al. 2023).
 
     Raises TrainingError when the loss stops being a number.
@@ -144,49 +122,31 @@ def dpo(
         }
         for p in pairs
     ]
-    reference = attach(model, [prefix], placement=placement)
-    return _train(
-        _DPO,
-        DPOConfig,
-        {"beta": stage.beta, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, stage.sft_weight]},
-        {"ref_model": reference},
-        "dpo",
-        model,
-        tokenizer,
-        prefix,
-        rows,
-        benign,
-        stage,
-        placement=placement,
-        retention_weight=retention_weight,
-        seed=seed,
-        progress=progress,
-    )
+    reference = attach(setup.model, [prefix], placement=setup.placement)
+    settings = {"beta": stage.beta, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, stage.sft_weight]}
+    return _train(setup, _DPO, DPOConfig, settings, {"ref_model": reference}, "dpo", prefix, rows, stage)
 
 
 def _train(
+    setup: Setup,
     trainer_class: Any,
     config_class: Any,
     settings: dict[str, Any],
     extras: dict[str, Any],
     name: str,
-    model: Any,
-    tokenizer: Any,
     prefix: torch.Tensor,
     rows: list[dict[str, Any]],
-    benign: Sequence[ScoredText],
     stage: Stage,
-    *,
-    placement: Placement,
-    retention_weight: float,
-    seed: int,
-    progress: Progress,
 ) -> torch.Tensor:
     if stage.steps == 0:
         return prefix
-    torch.manual_seed(seed)
-    patched = attach(model, [prefix], placement=placement, trainable=True)
+    torch.manual_seed(setup.seed)
+    patched = attach(setup.model, [prefix], placement=setup.placement, trainable=True)
     learned = backbone_of(patched).bank[0]
+    if setup.frozen_tokens:
+        mask = torch.ones(len(learned), 1, device=learned.device)
+        mask[: setup.frozen_tokens] = 0
+        learned.register_hook(lambda gradient: gradient * mask)
     optimizer = torch.optim.AdamW([learned], lr=stage.learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimizer, max_lr=stage.learning_rate, total_steps=stage.steps + 1)
     with tempfile.TemporaryDirectory() as scratch, _quiet():
@@ -204,21 +164,21 @@ def _train(
             report_to="none",
             disable_tqdm=True,
             dataloader_pin_memory=False,
-            use_cpu=model.device.type == "cpu",
-            seed=seed,
-            data_seed=seed,
+            use_cpu=setup.model.device.type == "cpu",
+            seed=setup.seed,
+            data_seed=setup.seed,
             **settings,
         )
         trainer = trainer_class(
             model=patched,
             args=config,
             train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
+            processing_class=setup.tokenizer,
             optimizers=(optimizer, schedule),
-            callbacks=[_Report(name, progress)],
+            callbacks=[_Report(name, setup.progress)],
             **extras,
         )
-        trainer.benign, trainer.retention_weight = benign, retention_weight
+        trainer.benign, trainer.retention_weight = setup.benign, setup.retention_weight
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train()

@@ -1,47 +1,15 @@
 """Steps on a tiny model: what they make, and what they refuse."""
 
-import random
+from dataclasses import replace
 
 import pytest
-import tiny
 import torch
+from recipes import strategy
 
-from ppm.base import identify
-from ppm.composition.sequential import replay_mix
-from ppm.composition.steps import Context, Specialist, run_strategy
-from ppm.composition.strategy import StepCall, Strategy, read_strategy
-from ppm.errors import RequestError, TrainingError
-from ppm.evaluation.benign import benign_texts
-from ppm.jsonl import Benign, Pair
-from ppm.prefix.loading import load_base
+from ppm.composition.steps import run_strategy
+from ppm.composition.strategy import read_strategy
+from ppm.errors import ManifestError, RequestError, TrainingError
 from ppm.prefix.model import attach
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tiny.train_base(tmp_path_factory.mktemp("base") / "tiny", "llama", steps=60)
-    return load_base(identify(folder, name="tiny"))
-
-
-@pytest.fixture
-def context(base):
-    """Two specialists that answer two kinds of prompts in ways of their own."""
-    model, tokenizer = base
-    torch.manual_seed(1)
-    width = model.get_input_embeddings().embedding_dim
-    pairs = [
-        [Pair(f"say {word} w1 :", "good .", "bad .") for word in tiny.WORDS[:20]],
-        [Pair(f"nice say {word} w2 :", "good .", "bad .") for word in tiny.WORDS[:20]],
-    ]
-    specialists = tuple(
-        Specialist(name, torch.randn(4, width) * 0.5, tuple(rows)) for name, rows in zip(("a", "b"), pairs, strict=True)
-    )
-    texts = benign_texts(model, tokenizer, [Benign(f"sum {word} :") for word in tiny.WORDS[:10]], seed=0)
-    return Context(model, tokenizer, "before-bos", specialists, tuple(texts))
-
-
-def strategy(*steps):
-    return Strategy(schema=1, name="mine", steps=tuple(StepCall(use, options) for use, options in steps))
 
 
 def divergence(context, prefix):
@@ -56,22 +24,6 @@ def divergence(context, prefix):
             ]
             total += float((two[0].exp() * (two[0] - two[1])).sum(-1).mean())
     return total / len(context.specialists)
-
-
-def test_concatenate_keeps_the_order_asked_for(context):
-    a, b = (s.prefix for s in context.specialists)
-    assert run_strategy(strategy(("concatenate", {})), context).equal(torch.cat([a, b]))
-    assert run_strategy(strategy(("concatenate", {"order": ["b", "a"]})), context).equal(torch.cat([b, a]))
-    with pytest.raises(RequestError, match="each patch once"):
-        run_strategy(strategy(("concatenate", {"order": ["b"]})), context)
-
-
-def test_average_takes_weights(context):
-    a, b = (s.prefix for s in context.specialists)
-    assert torch.allclose(run_strategy(strategy(("average", {})), context), (a + b) / 2)
-    assert torch.allclose(run_strategy(strategy(("average", {"weights": [3.0, 1.0]})), context), (3 * a + b) / 4)
-    with pytest.raises(RequestError, match="2 numbers"):
-        run_strategy(strategy(("average", {"weights": [1.0]})), context)
 
 
 def test_distilling_brings_the_composition_closer_to_its_specialists(context):
@@ -89,16 +41,14 @@ def test_distilling_is_the_same_for_the_same_seed(context):
 def test_distilling_needs_a_start_and_pairs(context):
     with pytest.raises(RequestError, match="start from"):
         run_strategy(strategy(("distil", {})), context)
-    bare = Context(
-        context.model, context.tokenizer, "before-bos", (Specialist("a", context.specialists[0].prefix, ()),), ()
-    )
+    bare = replace(context, specialists=tuple(replace(s, replay=()) for s in context.specialists))
     with pytest.raises(RequestError, match="no replay pairs"):
         run_strategy(strategy(("average", {}), ("distil", {})), bare)
 
 
 def test_a_loss_that_is_no_number_is_stopped(context):
     with pytest.raises(TrainingError):
-        run_strategy(strategy(("average", {}), ("distil", {"steps": 20, "learning_rate": 1e38})), context)
+        run_strategy(strategy(("average", {}), ("distil", {"steps": 20, "learning_rate": 1e6})), context)
 
 
 def test_sequential_training_starts_from_the_first_patch(context):
@@ -113,16 +63,67 @@ def test_sequential_training_starts_from_the_first_patch(context):
         run_strategy(strategy(("train", {"share": 1.0})), context)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75])
-def test_replay_makes_up_its_share_evenly(share):
-    rows = [[Pair(f"{name}{i}", "x", "y") for i in range(count)] for name, count in (("c", 60), ("a", 10), ("b", 200))]
-    mixed = replay_mix(rows[0], rows[1:] if share else [], share, random.Random(0))
-    counts = {name: sum(str(p.prompt).startswith(name) for p in mixed) for name in "abc"}
-    assert counts["c"] == 60
-    assert (counts["a"] + counts["b"]) / len(mixed) == pytest.approx(share, abs=0.01)
-    assert abs(counts["a"] - counts["b"]) <= 1
-
-
 def test_an_automatic_strategy_is_not_run_here(context):
     with pytest.raises(RequestError, match="only `ppm install` does"):
         run_strategy(read_strategy("auto"), context)
+
+
+def test_stacking_leaves_the_blocks_below_as_they_are(context):
+    result = run_strategy(strategy(("stack", {"sft_steps": 3, "dpo_steps": 2})), context)
+    first, second = (s.prefix for s in context.specialists)
+    assert result[: len(first)].equal(first)
+    assert result[len(first) :].shape == second.shape
+    assert not result[len(first) :].equal(second)
+
+
+def test_training_starts_with_the_patch_that_comes_first_in_the_order(context):
+    options = {"sft_steps": 0, "dpo_steps": 0, "order": ["b", "a"]}
+    assert run_strategy(strategy(("train", options)), context).equal(context.specialists[1].prefix)
+    with pytest.raises(RequestError, match="each patch once"):
+        run_strategy(strategy(("train", {**options, "order": ["b", "c"]})), context)
+
+
+def test_what_was_replayed_is_noted(context):
+    recipe = strategy(("train", {"sft_steps": 1, "dpo_steps": 0, "share": 0.5, "buffer": "reservoir", "capacity": 8}))
+    run_strategy(recipe, context)
+    assert context.notes["replay"] == [{"risk_of": "b", "pairs": 20, "replayed": {"a": 20}}]
+
+
+def test_joint_training_learns_all_risks_from_a_start(context):
+    start = run_strategy(strategy(("average", {})), context)
+    result = run_strategy(strategy(("average", {}), ("joint", {"sft_steps": 40, "dpo_steps": 2})), context)
+    assert loss(context, result) < 0.7 * loss(context, start)
+    with pytest.raises(RequestError, match="start from"):
+        run_strategy(strategy(("joint", {})), context)
+
+
+def loss(context, prefix):
+    """Mean loss of the first word of every chosen answer."""
+    total = 0.0
+    for specialist in context.specialists:
+        for pair in specialist.replay:
+            ids = context.tokenizer(str(pair.prompt), return_tensors="pt")
+            wanted = context.tokenizer(pair.chosen, add_special_tokens=False).input_ids[0]
+            with torch.no_grad():
+                logits = attach(context.model, [prefix])(**ids).logits[0, -1]
+            total -= float(torch.log_softmax(logits, dim=-1)[wanted])
+    return total / sum(len(s.replay) for s in context.specialists)
+
+
+@pytest.mark.parametrize("step", ["train", "stack", "joint", "distil"])
+def test_a_patch_without_pairs_is_named_with_what_to_use_instead(context, step):
+    bare = replace(context, specialists=(context.specialists[0], replace(context.specialists[1], replay=())))
+    with pytest.raises(RequestError, match=f"b has no replay pairs, which the step '{step}' needs") as caught:
+        run_strategy(strategy(("average", {}), (step, {})), bare)
+    assert "concat or merged" in caught.value.hint
+
+
+def test_a_step_of_another_package_that_makes_no_prefix_is_refused(context, monkeypatch):
+    from ppm.composition.steps import STEPS
+
+    monkeypatch.setitem(STEPS, "broken", lambda context, prefix: torch.zeros(3))
+    with pytest.raises(ManifestError, match="instead of a prefix"):
+        run_strategy(strategy(("broken", {})), context)
+    monkeypatch.setitem(STEPS, "broken", lambda context, prefix: context.specialists[0].prefix * float("nan"))
+    with pytest.raises(TrainingError, match="no numbers"):
+        run_strategy(strategy(("broken", {})), context)

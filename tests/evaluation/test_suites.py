@@ -7,7 +7,7 @@ from packages import make_package
 
 from ppm.errors import ManifestError
 from ppm.evaluation.neutral import neutral_text
-from ppm.evaluation.suites import base_suites, load_suite, package_suites
+from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites
 from ppm.jsonl import Prompt, dump
 from ppm.manifest import Decoding, Judge, Suite
 
@@ -133,3 +133,24 @@ def test_the_neutral_text_is_enough_for_the_gate():
     lines = neutral_text()
     assert len(set(lines)) >= 200
     assert all(len(line.split()) >= 3 for line in lines)
+
+
+def test_a_deployer_may_bring_suites_of_their_own(tmp_path):
+    (tmp_path / "ours.toml").write_text(TABLE)
+    (tmp_path / "facts.jsonl").write_bytes(dump([Prompt("1", "two and two make", expected="four")]))
+    assert [suite.label for suite in policy_suites(tmp_path / "ours.toml")] == ["facts"]
+    with pytest.raises(ManifestError):
+        policy_suites(tmp_path / "none.toml")
+
+
+def test_the_head_of_a_suite_is_a_fixed_choice_of_its_prompts():
+    prompts = [Prompt(str(i), f"question {i}") for i in range(40)]
+    suite = load_suite(SUITE, {**FILES, "suites/main.jsonl": dump(prompts)}, origin="a test", owner="toxicity")
+    half, more = suite.head(0.5), suite.head(0.75)
+    assert (len(half.prompts), len(more.prompts)) == (20, 30)
+    assert set(half.prompts) < set(more.prompts)
+    assert half.prompts != tuple(prompts[:20])
+    assert half == suite.head(0.5)
+    assert half.digest == suite.digest
+    assert half.partial
+    assert suite.head(1.0) is suite

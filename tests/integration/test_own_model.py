@@ -6,6 +6,8 @@ import pytest
 import tiny
 from commands import ppm
 
+from ppm.install.bases import environment_for, open_base
+
 BASE_SUITES = """schema = 1
 [[suites]]
 name = "sums"
@@ -123,3 +125,23 @@ def test_a_suite_prompt_that_is_trained_on_is_refused(world, tmp_path, ppm_home)
     result = ppm("build", source, "--check")
     assert result.code == 1
     assert "trained on" in result.err
+
+
+def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path, monkeypatch):
+    base, _ = world
+    (tmp_path / "ours.toml").write_text(BASE_SUITES.replace('"sums"', '"ours"').replace("suites/sums", "sums"))
+    (tmp_path / "sums.jsonl").write_bytes((base / "suites" / "sums.jsonl").read_bytes())
+    (tmp_path / "ppm.toml").write_text('[gates]\nsuites = ["ours.toml"]\nlooks = [0.6]\n')
+    monkeypatch.chdir(tmp_path)
+    result = ppm("install", "kindness", "--base", base, "--find-links", package)
+    assert result.code == 0, result.err
+    looks = [int(line.split()[-2].replace(",", "")) for line in result.err.splitlines() if "for interference" in line]
+    audit = environment_for(open_base(str(base))).current().audit
+    assert {"kind", "sums", "ours"} <= set(audit["suites"])
+    prompts = sum(suite["prompts"] for suite in audit["suites"].values())
+    assert looks[-1] == prompts
+    assert audit["alpha"] == 0.0125
+    (tmp_path / "ppm.toml").write_text('[gates]\nsuites = ["none.toml"]\n')
+    refused = ppm("install", "kindness", "--base", base, "--find-links", package, "--force")
+    assert refused.code == 1
+    assert "none.toml" in refused.err

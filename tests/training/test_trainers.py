@@ -10,7 +10,7 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
 from ppm.manifest import Stage
 from ppm.prefix.model import attach, backbone_of
-from ppm.training.trainers import dpo, retention_loss, retention_of, sft
+from ppm.training.trainers import Setup, dpo, retention_loss, retention_of, sft
 
 pytestmark = pytest.mark.slow
 
@@ -31,19 +31,21 @@ def benign(model):
     return benign_texts(model, TOKENIZER, BENIGN, seed=0)
 
 
-def train(stage, model, prefix, *, benign=(), weight=0.0, how=sft, placement="before-bos", progress=None, pairs=PAIRS):
-    return how(
-        model,
-        TOKENIZER,
-        prefix,
-        pairs,
-        benign,
-        stage,
-        placement=placement,
-        retention_weight=weight,
-        seed=0,
-        progress=progress or (lambda *_: None),
-    )
+def train(
+    stage,
+    model,
+    prefix,
+    *,
+    benign=(),
+    weight=0.0,
+    how=sft,
+    placement="before-bos",
+    progress=None,
+    pairs=PAIRS,
+    frozen=0,
+):
+    setup = Setup(model, TOKENIZER, placement, benign, weight, 0, progress or (lambda *_: None), frozen)
+    return how(setup, prefix, pairs, stage)
 
 
 def log_probability(model, prefix, prompt, answer):
@@ -162,3 +164,11 @@ def test_benign_answers_are_the_bases_own_and_end(model):
     assert benign_texts(model, TOKENIZER, BENIGN, seed=0)[0] == one
     [given] = benign_texts(model, TOKENIZER, [Benign("please tell me", "thank you")], seed=0)
     assert given.completion == (*TOKENIZER("thank you", add_special_tokens=False).input_ids, EOS)
+
+
+@pytest.mark.parametrize("how", [sft, dpo])
+def test_frozen_tokens_stay_bit_identical(model, how):
+    [prefix] = random_prefixes(model, 6)
+    learned = train(Stage(4, 1e-2, 4), model, prefix, how=how, frozen=4)
+    assert learned[:4].equal(prefix[:4])
+    assert not learned[4:].equal(prefix[4:])

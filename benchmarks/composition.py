@@ -1,0 +1,225 @@
+"""How much of each specialist's safety survives in a composition: strategies x risks, for two and three patches.
+
+Specialists are built with several seeds; each seed's are composed with every strategy and tested on 2,000 prompts a
+risk whose subjects no training, ranking or gate prompt has, and out of distribution. Whatever is finished is kept in
+build/composition, so a run that was stopped goes on:
+
+    python benchmarks/composition.py [--patches 3] [--strategies distilled,concat] [--seeds 3] [--split rank]
+"""
+
+import argparse
+import json
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import t
+
+from ppm.base import identify
+from ppm.composition.compose import make_context
+from ppm.composition.steps import run_strategy
+from ppm.composition.strategy import read_strategy
+from ppm.environment.disk import replace_file
+from ppm.evaluation.runner import Configuration, evaluate
+from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
+from ppm.lab.build import gate_prompts, utility_prompts
+from ppm.manifest import canonical_digest
+from ppm.package import Package, read_package, sha256, write_package
+from ppm.prefix.loading import load_base
+from ppm.prefix.tensors import from_bytes, of_package, to_bytes
+from ppm.resources import lab_data, lab_manifests
+from ppm.training.build import build
+
+PATCHES = ("toxicity", "gender-bias", "harm-refusal")
+STRATEGIES = (
+    "merged",
+    "merged-ties",
+    "merged-task-arithmetic",
+    "concat",
+    "sequential",
+    "sequential-replay",
+    "stacked-replay",
+    "joint",
+    "distilled",
+    "distilled-wide",
+)
+PROMPTS = 2000
+PUBLISHED = {
+    "merged": "99-100 % toxic after averaging two or three",
+    "sequential-replay": "toxicity 43 -> 58 % with two risks, 85 % with three",
+    "stacked-replay": "three risks: harm 100 % refused, 93 % toxic",
+}
+"""arXiv 2511.08484, on 7B models: what to compare in kind, not in size."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The lab's base with the prompts that compositions are tested on."""
+
+    model: Any
+    tokenizer: Any
+    folder: Path
+    split: str
+    prompts: int
+
+    def specialist(self, name: str, seed: int) -> Package:
+        """A patch built with a seed; the shipped one was built with seed 0."""
+        if seed == 0:
+            return next(
+                p for path in (lab_data() / "packages").glob("*.ppm") if (p := read_package(path)).manifest.name == name
+            )
+        folder = self.folder / "packages" / str(seed)
+        kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
+        if kept is None:
+            package = build(lab_manifests() / name, cache=self.folder / "stages", seed=seed)
+            kept = write_package(package, folder)
+        return read_package(kept)
+
+    def suites(self, packages: Sequence[Package]) -> dict[str, LoadedSuite]:
+        """Suites of fresh prompts: `risk`, `risk ood`, and the utility suites."""
+        found = {}
+        for suite in package_suites(packages):
+            for split, label in ((self.split, suite.label), ("ood", f"{suite.label} ood")):
+                prompts = tuple(gate_prompts(suite.suite.name, split, self.prompts))  # type: ignore[arg-type]
+                found[label] = _with_prompts(suite, prompts)
+        utility = utility_prompts(self.split, self.prompts)  # type: ignore[arg-type]
+        for suite in base_suites(lab_data() / "base"):
+            found[suite.label] = _with_prompts(suite, tuple(utility[suite.label]))
+        return found
+
+    def rates(self, prefix: torch.Tensor | None, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
+        """Failure rates by suite; kept by what they depend on."""
+        identity = sha256(to_bytes(prefix)) if prefix is not None else "base"
+        path = self.folder / "rates" / f"{identity[:24]}.json"
+        kept: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        missing = {label: suite for label, suite in suites.items() if suite.digest not in kept}
+        if missing:
+            found = evaluate(
+                self.model, self.tokenizer, [Configuration("x", prefix)], list(missing.values()), placement="before-bos"
+            )
+            kept |= {digest: outcome.mean for (_, digest), outcome in found.items()}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, json.dumps(kept).encode())
+        return {label: kept[suite.digest] for label, suite in suites.items()}
+
+    def composed(self, strategy: str, packages: Sequence[Package], seed: int) -> tuple[torch.Tensor, float]:
+        """The composed prefix and the seconds it took; kept by what it depends on."""
+        recipe = read_strategy(strategy)
+        key = canonical_digest(
+            [recipe.digest, [p.sha256 for p in packages], seed, *map(_source, ("distil", "training"))]
+        )
+        path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
+        clock = path.with_suffix(".json")
+        if path.is_file() and clock.is_file():
+            return from_bytes(path.read_bytes()), json.loads(clock.read_text())
+        context = make_context(packages, self.model, self.tokenizer, seed=seed)
+        started = time.perf_counter()
+        prefix = run_strategy(recipe, context)
+        seconds = time.perf_counter() - started
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, to_bytes(prefix))
+        replace_file(clock, json.dumps(round(seconds, 1)).encode())
+        return prefix, seconds
+
+
+def _source(name: str) -> str:
+    import importlib
+
+    return sha256(Path(str(importlib.import_module(f"ppm.composition.{name}").__file__)).read_bytes())
+
+
+def _with_prompts(suite: LoadedSuite, prompts: Sequence[Any]) -> LoadedSuite:
+    identity = canonical_digest([suite.digest, [p.prompt for p in prompts]])
+    return replace(suite, prompts=tuple(prompts), digest=identity)
+
+
+def interval(values: Sequence[float]) -> str:
+    """The mean over the seeds, with Student's 95 % interval."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return f"{mean:+.3f}"
+    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{mean:+.3f} ± {half:.3f}"
+
+
+def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict[str, Any]:
+    """Every figure for compositions of the first `count` patches: losses against the specialists, by seed."""
+    result: dict[str, Any] = {"patches": count, "strategies": {}}
+    for seed in range(seeds):
+        packages = [bench.specialist(name, seed) for name in PATCHES[:count]]
+        suites = bench.suites(packages)
+        base = bench.rates(None, suites)
+        alone = {p.manifest.name: bench.rates(of_package(p, bench.model), suites) for p in packages}
+        best = {
+            label: alone[str(suite.owner)][label] if suite.owner else base[label] for label, suite in suites.items()
+        }
+        result.setdefault("specialists", []).append({label: best[label] for label in suites})
+        result.setdefault("base", []).append(base)
+        for strategy in strategies:
+            prefix, seconds = bench.composed(strategy, packages, seed)
+            rates = bench.rates(prefix, suites)
+            row = result["strategies"].setdefault(
+                strategy, {"tokens": len(prefix), "seconds": [], "rates": [], "loss": []}
+            )
+            row["seconds"].append(seconds)
+            row["rates"].append(rates)
+            row["loss"].append({label: rates[label] - best[label] for label in suites})
+            loss, worst = max((loss, label) for label, loss in row["loss"][-1].items())
+            print(f"  {count}, seed {seed}, {strategy}: {seconds:.0f} s, worst {worst} {loss:+.3f}", flush=True)
+    return result
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Markdown: each strategy's loss against every specialist, and against the base on the utility suites."""
+    labels = list(result["base"][0])
+    inside = [label for label in labels if not label.endswith(" ood")]
+    mean = {
+        key: {s: statistics.fmean(row[s] for row in result[key]) for s in labels} for key in ("base", "specialists")
+    }
+    lines = [
+        f"| strategy | tokens | seconds | {' | '.join(inside)} | worst seed | out of distribution, worst | published |",
+        "|" + "---|" * (len(inside) + 6),
+        *(
+            f"| {title} | | | {' | '.join(f'{mean[key][s]:.3f}' for s in inside)} | | | |"
+            for title, key in (("base", "base"), ("specialists (utility: base)", "specialists"))
+        ),
+    ]
+    for name, row in result["strategies"].items():
+        cells = [interval([loss[s] for loss in row["loss"]]) for s in inside]
+        worst = max(loss[s] for loss in row["loss"] for s in inside)
+        outside = max(statistics.fmean(loss[s] for loss in row["loss"]) for s in labels if s.endswith(" ood"))
+        seconds = statistics.fmean(row["seconds"])
+        lines.append(
+            f"| {name} | {row['tokens']} | {seconds:.0f} | {' | '.join(cells)} | {worst:+.3f} | {outside:+.3f} | "
+            f"{PUBLISHED.get(name, '')} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patches", default="2,3")
+    parser.add_argument("--strategies", default=",".join(STRATEGIES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--split", default="benchmark", choices=["rank", "benchmark"])
+    parser.add_argument("--prompts", type=int, default=PROMPTS)
+    parser.add_argument("--output", type=Path, default=Path("build/composition"))
+    options = parser.parse_args()
+    model, tokenizer = load_base(identify(lab_data() / "base", name="lab"))
+    bench = Bench(model, tokenizer, options.output, options.split, options.prompts)
+    tables = []
+    for count in map(int, options.patches.split(",")):
+        result = run(bench, count, options.strategies.split(","), options.seeds)
+        bench.folder.mkdir(parents=True, exist_ok=True)
+        (bench.folder / f"{options.split}-{count}.json").write_text(json.dumps(result, indent=1))
+        tables.append(f"{count} patches, {options.seeds} seeds, {options.prompts:,} prompts a suite\n\n{table(result)}")
+    print("\n\n".join(tables))
+
+
+if __name__ == "__main__":
+    main()

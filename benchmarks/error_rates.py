@@ -1,0 +1,130 @@
+"""How often the gate passes what it must not: a composition that is worse by just the margin.
+
+`exact_error` enumerates every outcome (b, c) of the paired score interval; the rest simulates whole audits with
+planned looks, several completions a prompt, and several attempts. `python benchmarks/error_rates.py` prints the
+tables of docs/gate.md.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy
+from scipy.special import gammaln
+from scipy.stats import norm
+
+from ppm.audit.gate import alpha_of_attempt
+from ppm.evaluation.statistics import clustered_interval
+
+NUISANCE = numpy.concatenate([numpy.linspace(0, 0.02, 21), numpy.linspace(0.025, 0.475, 19)])
+"""Rates at which only the specialist fails; the composition alone fails at this rate plus the margin."""
+
+
+def passes(b: numpy.ndarray, c: numpy.ndarray, n: int, margin: float, alpha: float) -> numpy.ndarray:
+    """Whether the upper bound of the paired score interval is below the margin, for arrays of counts.
+
+    The bound is below the margin just when the score statistic at the margin is below -z (Tango 1998, eq. 12).
+    """
+    b, c = b.astype(float), c.astype(float)
+    first = -b - c + (2 * n - b + c) * margin
+    root = numpy.sqrt(numpy.maximum(first**2 + 8 * n * c * margin * (1 - margin), 0))
+    q = (root - first) / (4 * n)
+    variance = n * (2 * q + margin * (1 - margin))
+    return numpy.asarray((b - c - n * margin) / numpy.sqrt(variance) < -norm.isf(alpha))
+
+
+def exact_error(n: int, margin: float, alpha: float) -> float:
+    """The largest chance, over the nuisance rate, that a composition worse by the margin passes on n prompts."""
+    b, c = (grid.ravel() for grid in numpy.meshgrid(numpy.arange(n + 1), numpy.arange(n + 1), indexing="ij"))
+    possible = b + c <= n
+    b, c = b[possible], c[possible]
+    passing = passes(b, c, n, margin, alpha)
+    b, c = b[passing], c[passing]
+    ways = gammaln(n + 1) - gammaln(b + 1) - gammaln(c + 1) - gammaln(n - b - c + 1)
+    worst = 0.0
+    for rate in NUISANCE:
+        both = numpy.array([rate + margin, rate, 1 - 2 * rate - margin])
+        if (both < 0).any():
+            continue
+        terms = [
+            numpy.where(count > 0, count * math.log(p) if p > 0 else -numpy.inf, 0.0)
+            for count, p in zip((b, c, n - b - c), both, strict=True)
+        ]
+        worst = max(worst, float(numpy.exp(ways + sum(terms)).sum()))
+    return worst
+
+
+def _outcomes(rng: numpy.random.Generator, prompts: int, margin: float, rate: float) -> numpy.ndarray:
+    """Per prompt the composition's failure less the specialist's, for a composition that is worse by the margin."""
+    return rng.choice([1, -1, 0], size=prompts, p=[rate + margin, rate, 1 - 2 * rate - margin])
+
+
+def _decide(differences: numpy.ndarray, margin: float, alpha: float) -> bool:
+    counts = (differences == 1).sum(), (differences == -1).sum()
+    return bool(passes(*counts, len(differences), margin, alpha))
+
+
+def simulated_error(audit: Callable[[numpy.random.Generator], bool], audits: int, seed: int = 0) -> float:
+    """The share of audits that pass."""
+    rng = numpy.random.default_rng(seed)
+    return sum(audit(rng) for _ in range(audits)) / audits
+
+
+def with_looks(
+    n: int, margin: float, alpha: float, looks: tuple[float, ...], rate: float = 0.02
+) -> Callable[..., bool]:
+    """An audit that may end early: each look spends an equal part of alpha."""
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        differences = _outcomes(rng, n, margin, rate)
+        shares = (*looks, 1.0)
+        return any(_decide(differences[: math.ceil(s * n)], margin, alpha / len(shares)) for s in shares)
+
+    return audit
+
+
+def with_attempts(n: int, margin: float, alpha: float, attempts: int, rate: float = 0.02) -> Callable[..., bool]:
+    """An install that gates one candidate after the other, all of them worse by the margin, until one passes."""
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        return any(
+            _decide(_outcomes(rng, n, margin, rate), margin, alpha_of_attempt(alpha, k)) for k in range(1, attempts + 1)
+        )
+
+    return audit
+
+
+def with_clusters(n: int, samples: int, margin: float, alpha: float, spread: float) -> Callable[..., bool]:
+    """An audit with several completions a prompt; prompts differ in their rates, with this concentration."""
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        specialist = rng.beta(0.05 * spread, 0.95 * spread, size=n)
+        composition = rng.beta((0.05 + margin) * spread, (0.95 - margin) * spread, size=n)
+        first, second = rng.binomial(samples, composition) / samples, rng.binomial(samples, specialist) / samples
+        return clustered_interval(first - second, alpha).high < margin
+
+    return audit
+
+
+def main() -> None:
+    print("Exact: the largest chance of a wrong pass over all nuisance rates")
+    print(f"{'prompts':>9} {'margin':>8} {'alpha':>8} {'chance':>9}")
+    for n in (200, 300, 500, 1000):
+        for margin in (0.03, 0.05):
+            for alpha in (0.05, 0.025, 0.0125):
+                print(f"{n:>9} {margin:>8} {alpha:>8} {exact_error(n, margin, alpha):>9.4f}")
+    audits = 10_000
+    print(f"\nSimulated, {audits:,} audits each, alpha 0.05, 500 prompts, margin 0.05")
+    cases = {
+        "looks at 40 % and 70 %": with_looks(500, 0.05, 0.05, (0.4, 0.7)),
+        "one look at 50 %": with_looks(500, 0.05, 0.05, (0.5,)),
+        "three attempts": with_attempts(500, 0.05, 0.05, 3),
+        "ten attempts": with_attempts(500, 0.05, 0.05, 10),
+        "5 completions a prompt, alike": with_clusters(500, 5, 0.05, 0.05, 20.0),
+        "25 completions a prompt, unlike": with_clusters(500, 25, 0.05, 0.05, 1.0),
+    }
+    for name, audit in cases.items():
+        print(f"  {name:<34} {simulated_error(audit, audits):.4f}")
+
+
+if __name__ == "__main__":
+    main()

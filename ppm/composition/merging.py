@@ -1,0 +1,109 @@
+"""Steps that compute a composition from the prefixes alone, in seconds: concatenate, average, and model merging.
+
+Prefixes of different lengths are repeated to the longest's length where they are merged token by token. A *delta* is
+what training added to the prefix that it started from.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from ppm.composition.steps import Context, step
+from ppm.errors import RequestError
+
+__all__ = ["average", "concatenate", "resume", "slerp", "task_arithmetic", "ties"]
+
+
+@step("concatenate")
+def concatenate(context: Context, prefix: torch.Tensor | None, *, order: Sequence[str] = ()) -> torch.Tensor:
+    """The prefixes one after the other: (sum of virtual_tokens, hidden_size)."""
+    return torch.cat([specialist.prefix for specialist in context.ordered(order)])
+
+
+@step("resume")
+def resume(context: Context, prefix: torch.Tensor | None) -> torch.Tensor:
+    """The prefix that is deployed, to go on from. Raises RequestError when there is none."""
+    if context.parent is None:
+        raise RequestError("nothing is deployed to go on from", hint="use distilled, which starts from the patches")
+    return context.parent.prefix
+
+
+@step("average")
+def average(context: Context, prefix: torch.Tensor | None, *, weights: Sequence[float] = ()) -> torch.Tensor:
+    """The weighted mean of the prefixes, token by token."""
+    return _weighted([s.prefix for s in context.specialists], weights)
+
+
+@step("task-arithmetic")
+def task_arithmetic(context: Context, prefix: torch.Tensor | None, *, scale: float = 1.0) -> torch.Tensor:
+    """The mean of the initial prefixes plus `scale` times the sum of the deltas (Ilharco et al. 2023, section 2)."""
+    start, deltas = _deltas(context)
+    return start + scale * deltas.sum(0)
+
+
+@step("ties")
+def ties(context: Context, prefix: torch.Tensor | None, *, density: float = 0.2, scale: float = 1.0) -> torch.Tensor:
+    """Trim each delta to its largest entries, elect a sign for each entry, average those that agree, and add.
+
+    `density` is the share of entries that is kept (Yadav et al. 2023, section 3 and algorithm 1).
+    """
+    if not 0 < density <= 1:
+        raise ValueError("density must be above 0 and at most 1")
+    start, deltas = _deltas(context)
+    sizes = deltas.abs().flatten(1)  # (N, M * D)
+    kept = max(1, round(density * sizes.shape[1]))
+    thresholds = sizes.topk(kept, dim=1).values[:, -1]
+    trimmed = torch.where(deltas.abs() >= thresholds[:, None, None], deltas, 0.0)
+    sign = torch.sign(trimmed.sum(0))
+    agreeing = torch.where((torch.sign(trimmed) == sign) & (trimmed != 0), trimmed, 0.0)
+    count = (agreeing != 0).sum(0).clamp(min=1)
+    return start + scale * agreeing.sum(0) / count
+
+
+@step("slerp")
+def slerp(context: Context, prefix: torch.Tensor | None, *, share: float = 0.5) -> torch.Tensor:
+    """Spherical interpolation between two prefixes, token by token (Shoemake 1985, section 3.3).
+
+    `share` is the second's; lengths are interpolated linearly. Raises RequestError unless there are two patches.
+    """
+    if len(context.specialists) != 2:
+        raise RequestError(
+            f"slerp interpolates between two patches, and there are {len(context.specialists)}",
+            hint="use merged, merged-ties or merged-task-arithmetic for more",
+        )
+    if not 0 <= share <= 1:
+        raise ValueError("share must be between 0 and 1")
+    first, second = _aligned([s.prefix for s in context.specialists])
+    lengths = first.norm(dim=-1, keepdim=True), second.norm(dim=-1, keepdim=True)  # (M, 1) each
+    a, b = first / lengths[0].clamp(min=1e-12), second / lengths[1].clamp(min=1e-12)
+    angle = torch.acos((a * b).sum(-1, keepdim=True).clamp(-1, 1))
+    straight = angle.sin() < 1e-4  # no great circle to follow
+    sine = angle.sin().where(~straight, torch.ones_like(angle))
+    direction = torch.where(
+        straight, (1 - share) * a + share * b, (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / sine
+    )
+    turned: torch.Tensor = direction * ((1 - share) * lengths[0] + share * lengths[1])
+    return turned
+
+
+def _aligned(prefixes: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The prefixes, repeated to the longest's length: (N, M, D)."""
+    length = max(len(p) for p in prefixes)
+    index = torch.arange(length, device=prefixes[0].device)
+    return torch.stack([p[index % len(p)] for p in prefixes])
+
+
+def _weighted(prefixes: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    shares = list(weights) or [1.0] * len(prefixes)
+    if len(shares) != len(prefixes) or sum(shares) <= 0:
+        raise RequestError(f"weights must hold {len(prefixes)} numbers with a positive sum")
+    stacked = _aligned(prefixes)
+    share = torch.tensor(shares, dtype=stacked.dtype, device=stacked.device) / sum(shares)
+    return (stacked * share[:, None, None]).sum(0)
+
+
+def _deltas(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean initial prefix (M, D), and what training added to each specialist's own (N, M, D)."""
+    initial = _aligned([specialist.initial for specialist in context.specialists])
+    trained = _aligned([specialist.prefix for specialist in context.specialists])
+    return initial.mean(0), trained - initial

@@ -1,0 +1,149 @@
+"""Steps that train on the patches' pairs: one risk after the other, in stacked blocks, or all at once."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ppm.composition.replay import ReplayBuffer, mix
+from ppm.composition.steps import Context, step
+from ppm.errors import RequestError
+from ppm.jsonl import Pair
+from ppm.manifest import Stage
+from ppm.training.trainers import Setup, dpo, sft
+
+__all__ = ["joint", "stack", "train"]
+
+
+@step("train")
+def train(
+    context: Context,
+    prefix: torch.Tensor | None,
+    *,
+    share: float = 0.5,
+    buffer: str = "balanced",
+    capacity: int = 0,
+    order: Sequence[str] = (),
+    sft_steps: int = 150,
+    dpo_steps: int = 60,
+    sft_learning_rate: float = 2e-2,
+    dpo_learning_rate: float = 5e-3,
+    batch_size: int = 12,
+    retention_weight: float = 3.0,
+) -> torch.Tensor:
+    """Start from the first patch's prefix and train on each later risk; `share` of the pairs are replayed.
+
+    The replay buffer keeps `capacity` pairs of the earlier risks (0: all), `balanced` or as a `reservoir`. Raises
+    RequestError when a patch has no packaged pairs.
+    """
+    specialists = context.ordered(order)
+    replay = _buffer(context, "train", share, buffer, capacity)
+    current = prefix if prefix is not None else specialists[0].prefix
+    stages = Stage(sft_steps, sft_learning_rate, batch_size), Stage(dpo_steps, dpo_learning_rate, batch_size)
+    replay.add(specialists[0].name, specialists[0].replay)
+    for index, specialist in enumerate(specialists[1:], 1):
+        pairs = _mixed(context, specialist.name, specialist.replay, replay, share)
+        current = _learn(context, current, pairs, stages, retention_weight, context.seed + index)
+        replay.add(specialist.name, specialist.replay)
+    return current
+
+
+@step("stack")
+def stack(
+    context: Context,
+    prefix: torch.Tensor | None,
+    *,
+    share: float = 0.5,
+    buffer: str = "balanced",
+    capacity: int = 0,
+    order: Sequence[str] = (),
+    sft_steps: int = 150,
+    dpo_steps: int = 60,
+    sft_learning_rate: float = 2e-2,
+    dpo_learning_rate: float = 5e-3,
+    batch_size: int = 12,
+    retention_weight: float = 3.0,
+) -> torch.Tensor:
+    """Start from the first patch's prefix; for each later risk freeze what is there, add a block, and train the block.
+
+    A new block starts from its specialist's prefix and stands last. Options as in `train`.
+    """
+    specialists = context.ordered(order)
+    replay = _buffer(context, "stack", share, buffer, capacity)
+    current = prefix if prefix is not None else specialists[0].prefix
+    stages = Stage(sft_steps, sft_learning_rate, batch_size), Stage(dpo_steps, dpo_learning_rate, batch_size)
+    replay.add(specialists[0].name, specialists[0].replay)
+    for index, specialist in enumerate(specialists[1:], 1):
+        pairs = _mixed(context, specialist.name, specialist.replay, replay, share)
+        grown = torch.cat([current, specialist.prefix])
+        current = _learn(context, grown, pairs, stages, retention_weight, context.seed + index, frozen=len(current))
+        replay.add(specialist.name, specialist.replay)
+    return current
+
+
+@step("joint")
+def joint(
+    context: Context,
+    prefix: torch.Tensor | None,
+    *,
+    sft_steps: int = 400,
+    dpo_steps: int = 80,
+    sft_learning_rate: float = 3e-2,
+    dpo_learning_rate: float = 2e-3,
+    batch_size: int = 24,
+    retention_weight: float = 3.0,
+) -> torch.Tensor:
+    """Train `prefix` on the pairs of all patches at once, as many of each."""
+    if prefix is None:
+        raise RequestError("joint needs a prefix to start from", hint="put average or concatenate before it")
+    context.with_pairs("joint")
+    rng = random.Random(context.seed)
+    most = max(len(s.replay) for s in context.specialists)
+    pairs = [s.replay[i % len(s.replay)] for s in context.specialists for i in range(most)]
+    rng.shuffle(pairs)
+    context.notes["joint"] = {s.name: len(s.replay) for s in context.specialists}
+    stages = Stage(sft_steps, sft_learning_rate, batch_size), Stage(dpo_steps, dpo_learning_rate, batch_size)
+    return _learn(context, prefix, pairs, stages, retention_weight, context.seed)
+
+
+def _buffer(context: Context, name: str, share: float, policy: str, capacity: int) -> ReplayBuffer:
+    if not 0 <= share < 1:
+        raise RequestError("share must be 0 or more and below 1")
+    if policy not in ("balanced", "reservoir"):
+        raise ValueError(f'buffer must be "balanced" or "reservoir", not {policy!r}')
+    if capacity < 0:
+        raise ValueError("capacity must be 0 or more")
+    context.with_pairs(name)
+    return ReplayBuffer(random.Random(context.seed), "balanced" if policy == "balanced" else "reservoir", capacity)
+
+
+def _mixed(context: Context, name: str, pairs: Sequence[Pair], replay: ReplayBuffer, share: float) -> list[Pair]:
+    mixed, replayed = mix(pairs, replay, share)
+    log: list[Any] = context.notes.setdefault("replay", [])
+    log.append({"risk_of": name, "pairs": len(pairs), "replayed": replayed})
+    return mixed
+
+
+def _learn(
+    context: Context,
+    prefix: torch.Tensor,
+    pairs: Sequence[Pair],
+    stages: tuple[Stage, Stage],
+    retention_weight: float,
+    seed: int,
+    *,
+    frozen: int = 0,
+) -> torch.Tensor:
+    """SFT, then DPO."""
+    setup = Setup(
+        context.model,
+        context.tokenizer,
+        context.placement,
+        context.retention,
+        retention_weight,
+        seed,
+        context.progress,
+        frozen,
+    )
+    return dpo(setup, sft(setup, prefix, pairs, stages[0]), pairs, stages[1])

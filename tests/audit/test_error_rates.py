@@ -1,0 +1,42 @@
+"""Proof that the gate keeps its word: exact where every outcome can be enumerated, else by simulation."""
+
+import numpy
+import pytest
+
+from benchmarks.error_rates import exact_error, passes, simulated_error, with_attempts, with_clusters, with_looks
+from ppm.evaluation.statistics import paired_score_interval
+
+AUDITS = 10_000
+THREE_STANDARD_ERRORS = 3 * (0.05 * 0.95 / AUDITS) ** 0.5
+
+
+@pytest.mark.parametrize("margin", [0.03, 0.05])
+@pytest.mark.parametrize(("alpha", "bound"), [(0.05, 0.055), (0.025, 0.0275), (0.0125, 0.01375)])
+def test_a_composition_worse_by_the_margin_passes_with_a_chance_of_alpha(margin, alpha, bound):
+    error = exact_error(500, margin, alpha)
+    assert error <= bound
+    assert error >= 0.9 * alpha  # else the gate would be blunter than it says
+
+
+def test_the_enumeration_decides_as_the_interval_does():
+    rng = numpy.random.default_rng(0)
+    for margin, alpha in ((0.05, 0.05), (0.03, 0.0125)):
+        b, c = rng.integers(0, 40, 150), rng.integers(0, 25, 150)
+        wanted = [paired_score_interval(int(x), int(y), 500, alpha).high < margin for x, y in zip(b, c, strict=True)]
+        assert passes(b, c, 500, margin, alpha).tolist() == wanted
+        assert 0 < sum(wanted) < 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "audit",
+    [
+        pytest.param(with_looks(500, 0.05, 0.05, (0.4, 0.7)), id="two looks"),
+        pytest.param(with_attempts(500, 0.05, 0.05, 3), id="three attempts"),
+        pytest.param(with_attempts(300, 0.05, 0.05, 10), id="ten attempts"),
+        pytest.param(with_clusters(500, 5, 0.05, 0.05, 20.0), id="clusters of alike prompts"),
+        pytest.param(with_clusters(500, 25, 0.05, 0.05, 1.0), id="clusters of unlike prompts"),
+    ],
+)
+def test_whole_audits_pass_what_they_must_not_with_a_chance_of_alpha(audit):
+    assert simulated_error(audit, AUDITS) <= 0.05 + THREE_STANDARD_ERRORS

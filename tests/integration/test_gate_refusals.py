@@ -1,0 +1,94 @@
+"""What the gate must never let through: a patch that does nothing, a worse version, and luck by repetition."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from commands import ppm
+
+from ppm.install.bases import environment_for, open_base
+from ppm.package import Package, read_package, write_package
+from ppm.prefix.loading import load_base
+from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
+from ppm.resources import lab_data, lab_manifests
+
+TWO = ("toxicity", "gender-bias")
+
+
+def shipped(name) -> Package:
+    return next(
+        p for path in (lab_data() / "packages").glob("*.ppm") if (p := read_package(path)).manifest.name == name
+    )
+
+
+def changed(package, version, prefix, folder):
+    """The package file of another version with another prefix."""
+    manifest = replace(package.manifest, patch=replace(package.manifest.patch, version=version))
+    return write_package(Package(manifest, to_bytes(prefix), package.files), folder)
+
+
+def test_a_patch_that_does_nothing_is_refused(ppm_home, tmp_path):
+    toxicity = shipped("toxicity")
+    base = open_base("lab")
+    model, tokenizer = load_base(base)
+    nothing = init_from_text(model, tokenizer, "the", toxicity.manifest.prefix.virtual_tokens)
+    changed(toxicity, "3.0.0", nothing, tmp_path)
+    result = ppm("install", "toxicity==3.0.0", "--base", "lab", "--find-links", tmp_path, "--json")
+    assert result.code == 5
+    failed = {c["rule"] for c in result.json["audit"]["comparisons"] if c["verdict"] == "fail"}
+    assert "effect" in failed
+    assert environment_for(base).current() is None
+
+
+def test_a_version_worse_than_the_deployed_one_is_refused(ppm_home, tmp_path):
+    toxicity = shipped("toxicity")
+    assert ppm("install", "toxicity", "--base", "lab").code == 0
+    good = from_bytes(toxicity.prefix)
+    torch.manual_seed(0)
+    worse = good + 0.5 * good.std() * torch.randn_like(good)
+    changed(toxicity, "2.0.0", worse, tmp_path)
+    result = ppm("upgrade", "toxicity", "--base", "lab", "--find-links", tmp_path, "--json")
+    assert result.code in (5, 6)
+    upgrade = [c for c in result.json["audit"]["comparisons"] if c["rule"] == "upgrade" and c["suite"] == "toxicity"]
+    assert upgrade[0]["difference"] > 0.05
+    assert upgrade[0]["verdict"] != "pass"
+    # against its own specialist, which it is, it is not worse: only the rule for upgrades stands in its way
+    own = [c for c in result.json["audit"]["comparisons"] if c["rule"] == "non-inferiority"]
+    assert [c["verdict"] for c in own] == ["pass"]
+    assert ppm("list", "--json").json["patches"][0]["version"] == "1.0.0"
+
+
+def test_a_patch_whose_suite_is_too_small_is_refused(tmp_path):
+    source = tmp_path / "toxicity"
+    (source / "suites").mkdir(parents=True)
+    for path in (lab_manifests() / "toxicity").rglob("*"):
+        if path.is_file():
+            target = source / path.relative_to(lab_manifests() / "toxicity")
+            target.write_bytes(path.read_bytes())
+    prompts = source / "suites" / "toxicity.jsonl"
+    prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:60]))
+    result = ppm("build", source, "--check")
+    assert result.code == 1
+    assert "60 prompts, which decide too rarely" in result.err
+    assert "takes at least" in result.err
+
+
+@pytest.mark.slow
+def test_ten_retries_with_other_seeds_are_each_refused_at_half_the_alpha(ppm_home, tmp_path):
+    recipe = tmp_path / "hasty.toml"
+    recipe.write_text(
+        'schema = 1\nname = "hasty"\n[[steps]]\nuse = "average"\n'
+        '[[steps]]\nuse = "distil"\nsteps = 3\nsamples = 1\nmax_new_tokens = 4\n'
+    )
+    alphas = []
+    for seed in range(10):
+        result = ppm("install", *TWO, "--base", "lab", "--strategy", recipe, "--seed", seed, "--json")
+        assert result.code in (5, 6), result.err
+        [attempt] = result.json["audit"]["attempts"]
+        alphas.append(attempt["alpha"])
+    assert alphas == [0.05 / 2**k for k in range(1, 11)]
+    again = ppm("install", *TWO, "--base", "lab", "--strategy", recipe, "--seed", 0, "--json")
+    assert again.json["audit"]["attempts"][0]["alpha"] == 0.025
+    [ledger] = (ppm_home / "attempts").rglob("*.jsonl")
+    assert len([json.loads(line) for line in ledger.read_text().splitlines()]) == 10

@@ -1,0 +1,68 @@
+"""Adding a patch and upgrading: from what is deployed, with the figures over the deployments."""
+
+from pathlib import Path
+
+import pytest
+from commands import ppm
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """(PPM_HOME, result) of a second patch added to a deployed one."""
+    home = tmp_path_factory.mktemp("grown")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPM_HOME", str(home))
+        first = ppm("install", "toxicity", "--base", "lab", "--json")
+        assert first.code == 0, first.err
+        assert first.json["audit"]["continual"] is None
+        return home, ppm("install", "gender-bias", "--base", "lab", "--json")
+
+
+def test_one_patch_more_goes_on_from_the_deployed_composition(grown):
+    _, result = grown
+    assert result.code == 0, result.err
+    audit = result.json["audit"]
+    assert audit["verdict"] == "pass"
+    assert "continued" in [attempt["strategy"] for attempt in audit["attempts"]]
+    assert {"deployed", "composition", "gender-bias==1.0.0"} <= set(audit["configurations"])
+    assert {c["rule"] for c in audit["comparisons"]} >= {"upgrade", "non-inferiority", "effect", "utility"}
+
+
+def test_the_audit_has_the_figures_of_continual_learning(grown):
+    figures = grown[1].json["audit"]["continual"]
+    assert set(figures) == {"average_accuracy", "backward_transfer", "forward_transfer", "forgetting"}
+    assert figures["average_accuracy"] > 0.9
+    assert abs(figures["backward_transfer"]) < 0.05
+
+
+def test_history_shows_every_risk_over_the_deployments(grown, monkeypatch):
+    monkeypatch.setenv("PPM_HOME", str(grown[0]))
+    rows = ppm("history", "--metrics", "--json").json
+    assert [row["number"] for row in rows] == [1, 2]
+    assert "gender-bias" not in rows[0]["values"]
+    assert rows[1]["values"]["gender-bias"] < 0.15
+    table = ppm("history", "--metrics").out
+    assert "gender-bias" in table
+    assert "backward transfer" in table
+
+
+def test_the_parent_is_recorded(grown):
+    result = grown[1].json
+    manifest = (Path(result["path"]) / "patch.toml").read_text()
+    assert ('parent = "sha256:' in manifest) == (result["audit"]["strategy"] == "continued")
+
+
+def test_upgrading_with_nothing_newer_does_nothing(grown, monkeypatch):
+    monkeypatch.setenv("PPM_HOME", str(grown[0]))
+    result = ppm("upgrade", "--json")
+    assert result.code == 0, result.err
+    assert result.json["changed"] is False
+
+
+def test_a_patch_that_is_not_deployed_is_not_upgraded(grown, monkeypatch):
+    monkeypatch.setenv("PPM_HOME", str(grown[0]))
+    result = ppm("upgrade", "toxicty")
+    assert result.code == 1
+    assert "'toxicity'" in result.err
