@@ -1,4 +1,4 @@
-"""How much of each specialist's safety survives in a composition: strategies x risks, for two and three patches.
+"""Interference with each specialist in a composition: strategies x risks, for two and three patches.
 
 Specialists are built with several seeds; each seed's are composed with every strategy and tested on 2,000 prompts a
 risk whose subjects no training, ranking or gate prompt has, and out of distribution. Whatever is finished is kept in
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from scipy.stats import t
 
-from ppm.base import identify
+import ppm
+from ppm.base import identify, weights_digest
 from ppm.composition.compose import make_context
 from ppm.composition.steps import run_strategy
 from ppm.composition.strategy import read_strategy
@@ -73,10 +74,13 @@ class Bench:
             return next(
                 p for path in (lab_data() / "packages").glob("*.ppm") if (p := read_package(path)).manifest.name == name
             )
-        folder = self.folder / "packages" / str(seed)
+        manifest = lab_manifests() / name
+        made_of = [sha256(path.read_bytes()) for path in sorted(manifest.rglob("*")) if path.is_file()]
+        key = canonical_digest([seed, made_of, _sources("training", "prefix")])
+        folder = self.folder / "packages" / key[7:19]
         kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
         if kept is None:
-            package = build(lab_manifests() / name, cache=self.folder / "stages", seed=seed)
+            package = build(manifest, cache=self.folder / "stages", seed=seed)
             kept = write_package(package, folder)
         return read_package(kept)
 
@@ -95,7 +99,7 @@ class Bench:
     def rates(self, prefix: torch.Tensor | None, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
         """Failure rates by suite; kept by what they depend on."""
         identity = sha256(to_bytes(prefix)) if prefix is not None else "base"
-        path = self.folder / "rates" / f"{identity[:24]}.json"
+        path = self.folder / "rates" / _sources("evaluation", "prefix")[7:19] / f"{identity[:24]}.json"
         kept: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
         missing = {label: suite for label, suite in suites.items() if suite.digest not in kept}
         if missing:
@@ -111,7 +115,7 @@ class Bench:
         """The composed prefix and the seconds it took; kept by what it depends on."""
         recipe = read_strategy(strategy)
         key = canonical_digest(
-            [recipe.digest, [p.sha256 for p in packages], seed, *map(_source, ("distil", "training"))]
+            [recipe.digest, [p.sha256 for p in packages], seed, _sources("composition", "training", "prefix")]
         )
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
         clock = path.with_suffix(".json")
@@ -127,10 +131,12 @@ class Bench:
         return prefix, seconds
 
 
-def _source(name: str) -> str:
-    import importlib
-
-    return sha256(Path(str(importlib.import_module(f"ppm.composition.{name}").__file__)).read_bytes())
+def _sources(*names: str) -> str:
+    """The digest of some of ppm's own packages: what they made before a change is made again."""
+    root = Path(ppm.__file__).parent
+    return canonical_digest(
+        [sha256(path.read_bytes()) for name in names for path in sorted((root / name).glob("*.py"))]
+    )
 
 
 def _with_prompts(suite: LoadedSuite, prompts: Sequence[Any]) -> LoadedSuite:
@@ -148,7 +154,7 @@ def interval(values: Sequence[float]) -> str:
 
 
 def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict[str, Any]:
-    """Every figure for compositions of the first `count` patches: losses against the specialists, by seed."""
+    """Every figure for compositions of the first `count` patches: interference, by seed."""
     result: dict[str, Any] = {"patches": count, "strategies": {}}
     for seed in range(seeds):
         packages = [bench.specialist(name, seed) for name in PATCHES[:count]]
@@ -164,18 +170,18 @@ def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict
             prefix, seconds = bench.composed(strategy, packages, seed)
             rates = bench.rates(prefix, suites)
             row = result["strategies"].setdefault(
-                strategy, {"tokens": len(prefix), "seconds": [], "rates": [], "loss": []}
+                strategy, {"tokens": len(prefix), "seconds": [], "rates": [], "interference": []}
             )
             row["seconds"].append(seconds)
             row["rates"].append(rates)
-            row["loss"].append({label: rates[label] - best[label] for label in suites})
-            loss, worst = max((loss, label) for label, loss in row["loss"][-1].items())
-            print(f"  {count}, seed {seed}, {strategy}: {seconds:.0f} s, worst {worst} {loss:+.3f}", flush=True)
+            row["interference"].append({label: rates[label] - best[label] for label in suites})
+            change, worst = max((change, label) for label, change in row["interference"][-1].items())
+            print(f"  {count}, seed {seed}, {strategy}: {seconds:.0f} s, worst {worst} {change:+.3f}", flush=True)
     return result
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Markdown: each strategy's loss against every specialist, and against the base on the utility suites."""
+    """Markdown: each strategy's interference with every specialist, and with the base on the utility suites."""
     labels = list(result["base"][0])
     inside = [label for label in labels if not label.endswith(" ood")]
     mean = {
@@ -190,9 +196,9 @@ def table(result: Mapping[str, Any]) -> str:
         ),
     ]
     for name, row in result["strategies"].items():
-        cells = [interval([loss[s] for loss in row["loss"]]) for s in inside]
-        worst = max(loss[s] for loss in row["loss"] for s in inside)
-        outside = max(statistics.fmean(loss[s] for loss in row["loss"]) for s in labels if s.endswith(" ood"))
+        cells = [interval([found[s] for found in row["interference"]]) for s in inside]
+        worst = max(found[s] for found in row["interference"] for s in inside)
+        outside = max(statistics.fmean(found[s] for found in row["interference"]) for s in labels if s.endswith(" ood"))
         seconds = statistics.fmean(row["seconds"])
         lines.append(
             f"| {name} | {row['tokens']} | {seconds:.0f} | {' | '.join(cells)} | {worst:+.3f} | {outside:+.3f} | "
@@ -210,8 +216,10 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--output", type=Path, default=Path("build/composition"))
     options = parser.parse_args()
-    model, tokenizer = load_base(identify(lab_data() / "base", name="lab"))
-    bench = Bench(model, tokenizer, options.output, options.split, options.prompts)
+    base = identify(lab_data() / "base", name="lab")
+    model, tokenizer = load_base(base)
+    folder = options.output / weights_digest(base.folder).removeprefix("sha256:")[:12]
+    bench = Bench(model, tokenizer, folder, options.split, options.prompts)
     tables = []
     for count in map(int, options.patches.split(",")):
         result = run(bench, count, options.strategies.split(","), options.seeds)

@@ -216,7 +216,12 @@ class Project:
             source if "://" in source else str(folder / Path(source).expanduser()) for source in project.sources
         )
         suites = tuple(str(folder / Path(suite).expanduser()) for suite in project.gates.suites)
-        return replace(project, base=base, sources=sources, gates=replace(project.gates, suites=suites))
+        strategy = project.strategy
+        if strategy is not None and strategy.endswith(".toml"):
+            strategy = str(folder / Path(strategy).expanduser())
+        return replace(
+            project, base=base, strategy=strategy, sources=sources, gates=replace(project.gates, suites=suites)
+        )
 
     @staticmethod
     def find(start: Path) -> "Project | None":

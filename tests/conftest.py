@@ -7,6 +7,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Fixtures of a wider scope than one test must not see the home of whoever runs the tests either.
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 

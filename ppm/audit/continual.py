@@ -1,14 +1,15 @@
 """Continual learning over the deployments of an environment, in its standard figures.
 
 R[i, j] is the score on risk j after deployment i, where a score is 1 - failure rate, so that higher is better. A risk
-is learned at the first deployment that holds its patch.
+is that of one patch: its score is the mean over the patch's suites, in whatever version, and it is learned at the first
+deployment that holds the patch.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ppm.audit.model import COMPOSITION, Audit
+from ppm.audit.model import COMPOSITION, Audit, Cell
 
 __all__ = ["Row", "continual", "rows_of"]
 
@@ -31,14 +32,30 @@ def rows_of(audits: Sequence[Audit]) -> list[Row]:
     rows: list[Row] = []
     known: set[str] = set()
     for audit in audits:
-        risks = [label for label, suite in audit.suites.items() if suite.get("owner") and suite["metric"] == "rate"]
         held = {c.suite for c in audit.comparisons if c.rule == "non-inferiority"}
-        learned = {risk: 1 - audit.matrix[COMPOSITION][risk].value for risk in risks if risk in held}
-        deployed = audit.matrix.get("deployed", {})
-        before = {risk: 1 - deployed[risk].value for risk in learned if risk not in known and risk in deployed}
-        rows.append(Row(learned, before, {risk: 1 - audit.matrix["base"][risk].value for risk in learned}))
-        known |= set(learned)
+        suites: dict[str, list[str]] = {}
+        for label, suite in audit.suites.items():
+            if label in held and suite.get("owner") and suite["metric"] == "rate":
+                suites.setdefault(suite["owner"], []).append(label)
+        added = {patch: labels for patch, labels in suites.items() if patch not in known}
+        rows.append(
+            Row(
+                _scores(audit.matrix[COMPOSITION], suites),
+                _scores(audit.matrix.get("deployed", {}), added),
+                _scores(audit.matrix["base"], suites),
+            )
+        )
+        known |= set(suites)
     return rows
+
+
+def _scores(cells: Mapping[str, Cell], suites: Mapping[str, list[str]]) -> dict[str, float]:
+    """Each patch's mean score over its suites, where it has run on them."""
+    return {
+        patch: fmean(1 - cells[label].value for label in labels)
+        for patch, labels in suites.items()
+        if all(label in cells for label in labels)
+    }
 
 
 def continual(rows: Sequence[Row]) -> dict[str, float] | None:

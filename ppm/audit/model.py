@@ -16,7 +16,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Cell:
-    """One suite on one configuration: a failure rate, or a perplexity, with one-sided bounds at the audit's alpha."""
+    """One suite on one configuration: a failure rate, or a perplexity, with one-sided bounds."""
 
     value: float
     low: float
@@ -60,26 +60,34 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A candidate of one install: gated at an alpha, or set aside before the gate with a reason."""
+    """A candidate of one install: gated at an alpha, or set aside before the gate with a reason.
+
+    `number` counts the gated attempts on the same patches, those of earlier commands included.
+    """
 
     strategy: str
     alpha: float | None
     verdict: str
     detail: str = ""
+    number: int | None = None
 
 
 @dataclass(frozen=True)
 class AuditWaiver:
-    """A named person's decision to deploy despite a suite."""
+    """A named person's decision to deploy despite a suite; `digest` is the suite's, whose label may change."""
 
     suite: str
     reason: str
     by: str
+    digest: str = ""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The interference matrix, the comparisons and the verdict."""
+    """The interference matrix, the comparisons and the verdict.
+
+    `alpha` is what all planned `looks` may spend together; the bounds are at alpha / looks.
+    """
 
     base: str
     strategy: str
@@ -92,6 +100,7 @@ class Audit:
     waivers: tuple[AuditWaiver, ...] = ()
     circular: tuple[str, ...] = ()
     continual: dict[str, float] | None = None
+    looks: int = 1
     suites: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -115,7 +124,7 @@ class Audit:
             return "nothing is shown: no suite was compared"
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
-            f"at most {100 * self.alpha:.3g} %; on prompts unlike the suites' nothing is shown"
+            f"about {100 * self.alpha:.3g} % or less; on prompts unlike the suites' nothing is shown"
         )
 
     def to_table(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ DEPLOYED = "deployed"
 class Deployed:
     """What runs before the install: its prefix, and the packages whose suites it must still pass.
 
-    `digest` is `sha256:` and the digest of its package file.
+    `digest` is `sha256:` and the digest of its package file, if a new composition may go on from it, else empty.
     """
 
     prefix: torch.Tensor | None
@@ -88,13 +88,14 @@ def check_leakage(suites: Sequence[LoadedSuite], packages: Sequence[Package]) ->
                 )
 
 
-def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite]) -> None:
-    """Raises RequestError when a waiver names no suite."""
-    labels = [suite.label for suite in suites]
+def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite]) -> list[AuditWaiver]:
+    """The waivers with the digests of their suites. Raises RequestError when one names no suite."""
+    digests = {suite.label: suite.digest for suite in suites}
     for waiver in waivers:
-        if waiver.suite not in labels:
-            hint = did_you_mean(waiver.suite, labels, f"suites are {', '.join(labels)}")
+        if waiver.suite not in digests:
+            hint = did_you_mean(waiver.suite, digests, f"suites are {', '.join(digests)}")
             raise RequestError(f"there is no suite {waiver.suite!r} to accept", hint=hint)
+    return [replace(waiver, digest=digests[waiver.suite]) for waiver in waivers]
 
 
 def audit(
@@ -103,11 +104,16 @@ def audit(
     *,
     strategy: str,
     alpha: float,
+    looks: int = 1,
     suites: Sequence[LoadedSuite] | None = None,
     waivers: Sequence[AuditWaiver] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Audit, dict[tuple[str, str], Outcome]]:
-    """The audit of a composed prefix, and the outcomes by (configuration, suite digest)."""
+    """The audit of a composed prefix, and the outcomes by (configuration, suite digest).
+
+    `alpha` is for all planned `looks` together; this one spends its share.
+    """
+    spent = alpha / looks
     suites = suites_of(subject) if suites is None else suites
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     configurations = [
@@ -126,7 +132,7 @@ def audit(
         store=subject.store,
         progress=progress,
     )
-    waived = {waiver.suite for waiver in waivers}
+    waived = {waiver.digest or waiver.suite for waiver in waivers}
     comparisons: list[Comparison] = []
     for suite in suites:
         specialist = names.get(suite.owner or "")
@@ -136,16 +142,17 @@ def audit(
             specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
             deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
         )
-        found = compare(suite, sides, alpha, subject.policy)
-        comparisons += [replace(c, waived=True) if suite.label in waived else c for c in found]
+        found = compare(suite, sides, spent, subject.policy)
+        comparisons += [replace(c, waived=True) if waived & {suite.digest, suite.label} else c for c in found]
     result = Audit(
         base=subject.base.name,
         strategy=strategy,
         verdict=verdict_of(comparisons),
         alpha=alpha,
+        looks=looks,
         configurations=tuple(c.name for c in configurations),
         matrix={
-            c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], alpha) for suite in suites}
+            c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent) for suite in suites}
             for c in configurations
         },
         comparisons=tuple(comparisons),

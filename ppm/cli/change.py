@@ -205,8 +205,8 @@ def upgrade_command(
 ) -> None:
     """Upgrade deployed patches to the newest versions that their requirements allow; all of them when none is named.
 
-    The new composition goes on from the deployed one where that passes, and must not be worse than it on any suite,
-    old or new.
+    The strategy auto also tries to go on from what is deployed. A new composition must not be worse than that on any
+    suite, old or new.
 
     \b
     Example:

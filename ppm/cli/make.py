@@ -116,7 +116,12 @@ def compose_command(
         )
     if as_json:
         echo_json(
-            {"file": str(path), "sha256": package.sha256, "virtual_tokens": package.manifest.prefix.virtual_tokens}
+            {
+                "file": str(path),
+                "name": package.manifest.name,
+                "sha256": package.sha256,
+                "virtual_tokens": package.manifest.prefix.virtual_tokens,
+            }
         )
     else:
         click.echo(f"Wrote {path} ({package.manifest.prefix.virtual_tokens} virtual tokens)")

@@ -60,8 +60,9 @@ def print_audit(audit: "Audit") -> None:
                 f" (about {comparison.prompts_needed:,} prompts would settle it)" if comparison.prompts_needed else ""
             )
             click.echo(f"{word}: {comparison.rule}, {comparison.describe()}{needed}")
-    for attempt in audit.attempts[:-1]:
-        click.echo(f"tried before: {attempt.strategy}: {attempt.verdict} ({attempt.detail})")
+    for attempt in audit.attempts:
+        if attempt.strategy != audit.strategy:
+            click.echo(plain(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})"))
     for waiver in audit.waivers:
         click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}"))
     if audit.circular:

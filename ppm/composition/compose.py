@@ -11,7 +11,7 @@ from ppm.base import BaseModel, check_compatible
 from ppm.composition.steps import Context, Parent, Specialist, check_strategy, needs_parent, run_strategy
 from ppm.composition.strategy import Strategy
 from ppm.errors import RequestError
-from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.benign import benign_texts, is_held_back
 from ppm.jsonl import Benign, Pair, dump, normalised
 from ppm.manifest import (
     Component,
@@ -26,7 +26,7 @@ from ppm.manifest import (
     canonical_digest,
     judge_files,
 )
-from ppm.package import Package
+from ppm.package import Package, sha256
 from ppm.prefix.tensors import init_from_text, of_package, to_bytes
 from ppm.training.trainers import Progress
 
@@ -61,7 +61,8 @@ def make_context(
     retention: dict[str, Benign] = {}
     for package in packages:
         for row in package.retention:
-            retention.setdefault(normalised(row.prompt), row)
+            if not is_held_back(row):
+                retention.setdefault(normalised(row.prompt), row)
     texts = benign_texts(model, tokenizer, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
     return Context(
         model,
@@ -77,9 +78,11 @@ def make_context(
 
 def _specialist(package: Package, model: Any, tokenizer: Any) -> Specialist:
     shape, seed = package.manifest.prefix, package.manifest.provenance.get("seed")
-    initial = init_from_text(
-        model, tokenizer, shape.init_text, shape.virtual_tokens, seed=seed if isinstance(seed, int) else 0
-    )
+    initial = None
+    if shape.init_text or isinstance(seed, int):
+        initial = init_from_text(
+            model, tokenizer, shape.init_text, shape.virtual_tokens, seed=seed if isinstance(seed, int) else 0
+        )
     return Specialist(package.manifest.name, of_package(package, model).to(model.device), package.replay, initial)
 
 
@@ -98,7 +101,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         components=tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages),
         seed=context.seed,
         chosen_by=chosen_by,
-        parent=context.parent.digest if context.parent and needs_parent(strategy) else None,
+        parent=context.parent.digest if context.parent and needs_parent(strategy) and len(packages) > 1 else None,
     )
     return package_composition(packages, prefix, record, context.notes)
 
@@ -134,7 +137,8 @@ def package_composition(
     if benign:
         files["retention.jsonl"] = dump(benign.values())
     names = [component.name for component in record.components]
-    identity = canonical_digest([vars(c) for c in record.components] + [record.strategy_digest, record.seed])
+    weights = to_bytes(prefix)
+    identity = canonical_digest([*map(vars, record.components), record.strategy_digest, record.seed, sha256(weights)])
     first = packages[0].manifest
     manifest = Manifest(
         schema=1,
@@ -152,11 +156,14 @@ def package_composition(
         suites=tuple(suites),
         replay=Replay() if pairs else None,
         retention=Retention() if benign else None,
-        provenance={"versions": {"ppm": __version__}, "base_parts": first.provenance.get("base_parts", {})}
+        provenance={
+            "versions": {"ppm": __version__, "torch": torch.__version__},
+            "base_parts": first.provenance.get("base_parts", {}),
+        }
         | ({"steps": dict(notes)} if notes else {}),
         composition=record,
     )
-    return Package(manifest, to_bytes(prefix), files)
+    return Package(manifest, weights, files)
 
 
 def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:

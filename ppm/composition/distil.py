@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ppm.composition.steps import Context, step
+from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.scoring import ScoredText, log_probabilities
@@ -61,15 +61,17 @@ def distil(
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
     if min(steps, batch_size, samples, max_new_tokens) < 1 or min(learning_rate, temperature) <= 0:
-        raise ValueError("steps, batch_size, samples, max_new_tokens, learning_rate and temperature must be above 0")
+        raise OptionError("steps, batch_size, samples, max_new_tokens, learning_rate and temperature must be above 0")
     if learning_rate > MAX_LEARNING_RATE:
-        raise ValueError(f"learning_rate must be at most {MAX_LEARNING_RATE:g}")
+        raise OptionError(f"learning_rate must be at most {MAX_LEARNING_RATE:g}")
     if min(retention_weight, refresh, patience, *weights, 0) < 0:
-        raise ValueError("retention_weight, weights, refresh and patience must be 0 or more")
+        raise OptionError("retention_weight, weights, refresh and patience must be 0 or more")
     if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
+        raise OptionError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
     if weights and len(weights) != len(context.specialists):
-        raise ValueError(f"weights must hold {len(context.specialists)} numbers")
+        raise OptionError(f"weights must hold {len(context.specialists)} numbers")
+    if weights and not any(weights):
+        raise OptionError("one of weights must be above 0")
     if prefix is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
     context.with_pairs("distil")
@@ -81,6 +83,7 @@ def distil(
     shares = [*(weights or [1.0] * len(context.specialists)), retention_weight]
     pools = [_Pool(*_split(texts, context.seed), share) for texts, share in zip(groups, shares, strict=True)]
     pools = [pool for pool in pools if pool.texts and pool.weight > 0]
+    patience = patience if any(pool.held_out for pool in pools) else 0
     teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
     student = attach(context.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
@@ -248,8 +251,9 @@ class _Teacher:
     def keep(self, texts: Sequence[ScoredText]) -> None:
         """Ask about these texts now, if all of it fits."""
         vocabulary = self.specialists.get_input_embeddings().num_embeddings
-        if 4 * vocabulary * sum(len(text.completion) for text in texts) <= KEPT_BYTES:
-            different = sorted(set(texts), key=len)
+        different = sorted(set(texts) - set(self.kept), key=len)
+        tokens = sum(len(text.completion) for text in (*self.kept, *different))
+        if 4 * vocabulary * tokens <= KEPT_BYTES:
             for start in range(0, len(different), 64):
                 part = different[start : start + 64]
                 sizes = [len(text.completion) for text in part]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ppm.composition.steps import Context, step
+from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError
 
 __all__ = ["average", "concatenate", "resume", "slerp", "task_arithmetic", "ties"]
@@ -48,7 +48,7 @@ def ties(context: Context, prefix: torch.Tensor | None, *, density: float = 0.2,
     `density` is the share of entries that is kept (Yadav et al. 2023, section 3 and algorithm 1).
     """
     if not 0 < density <= 1:
-        raise ValueError("density must be above 0 and at most 1")
+        raise OptionError("density must be above 0 and at most 1")
     start, deltas = _deltas(context)
     sizes = deltas.abs().flatten(1)  # (N, M * D)
     kept = max(1, round(density * sizes.shape[1]))
@@ -72,7 +72,7 @@ def slerp(context: Context, prefix: torch.Tensor | None, *, share: float = 0.5) 
             hint="use merged, merged-ties or merged-task-arithmetic for more",
         )
     if not 0 <= share <= 1:
-        raise ValueError("share must be between 0 and 1")
+        raise OptionError("share must be between 0 and 1")
     first, second = _aligned([s.prefix for s in context.specialists])
     lengths = first.norm(dim=-1, keepdim=True), second.norm(dim=-1, keepdim=True)  # (M, 1) each
     a, b = first / lengths[0].clamp(min=1e-12), second / lengths[1].clamp(min=1e-12)
@@ -104,6 +104,9 @@ def _weighted(prefixes: Sequence[torch.Tensor], weights: Sequence[float]) -> tor
 
 def _deltas(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean initial prefix (M, D), and what training added to each specialist's own (N, M, D)."""
-    initial = _aligned([specialist.initial for specialist in context.specialists])
+    unknown = next((s.name for s in context.specialists if s.initial is None), None)
+    if unknown is not None:
+        raise RequestError(f"{unknown} does not say what its training started from", hint="use merged")
+    initial = _aligned([specialist.initial for specialist in context.specialists if specialist.initial is not None])
     trained = _aligned([specialist.prefix for specialist in context.specialists])
     return initial.mean(0), trained - initial

@@ -16,8 +16,8 @@ Policy = Literal["balanced", "reservoir"]
 class ReplayBuffer:
     """Pairs of the patches seen so far, at most `capacity` of them (0: all).
 
-    `balanced` keeps as many of each patch as of any other. `reservoir` keeps every pair seen so far with the same
-    chance, so patches with more pairs have more of them kept (Vitter 1985, algorithm R).
+    `balanced` keeps as many of each patch as of any other, and at least one. `reservoir` keeps every pair seen
+    so far with the same chance, so patches with more pairs have more of them kept (Vitter 1985, algorithm R).
     """
 
     rng: random.Random
@@ -30,7 +30,7 @@ class ReplayBuffer:
         """Take in the pairs of one more patch."""
         if self.policy == "balanced" or self.capacity == 0:
             self.kept[name] = list(pairs)
-            share = self.capacity // len(self.kept) if self.capacity else None
+            share = max(1, self.capacity // len(self.kept)) if self.capacity else None
             for other, rows in self.kept.items():
                 self.kept[other] = rows if share is None or len(rows) <= share else self.rng.sample(rows, share)
             return

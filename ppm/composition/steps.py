@@ -5,6 +5,7 @@ distribution adds steps through the entry point group `ppm.steps`: each entry na
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -22,6 +23,7 @@ from ppm.training.trainers import Progress
 __all__ = [
     "STEPS",
     "Context",
+    "OptionError",
     "Parent",
     "Specialist",
     "check_composable",
@@ -36,17 +38,21 @@ STEPS: dict[str, Step] = {}
 _BROKEN: dict[str, ManifestError] = {}
 
 
+class OptionError(ValueError):
+    """What a step raises for the value of an option that can't be; it ends as one clear message."""
+
+
 @dataclass(frozen=True)
 class Specialist:
     """One patch of a composition: its name, prefix (virtual_tokens, hidden_size) and packaged pairs.
 
-    `initial` is the prefix that its training started from.
+    `initial` is the prefix that its training started from; None when that is not known.
     """
 
     name: str
     prefix: torch.Tensor
     replay: tuple[Pair, ...]
-    initial: torch.Tensor
+    initial: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,8 @@ def _load_steps() -> None:
 
     for entry in entry_points(group="ppm.steps"):
         if entry.name in STEPS:
+            if entry.value != f"{STEPS[entry.name].__module__}:{STEPS[entry.name].__qualname__}":
+                warnings.warn(f"the step {entry.name!r} of {entry.value} is left out: the name is taken", stacklevel=2)
             continue
         try:
             function = entry.load()
@@ -128,8 +136,13 @@ def _load_steps() -> None:
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Raises ManifestError for a step or an option that does not exist, naming the nearest, or of a wrong type."""
+    """Raises ManifestError for a step or an option that does not exist, naming the nearest, or of a wrong type.
+
+    The candidates of an automatic strategy are checked too. Raises RequestError for one that does not exist.
+    """
     _load_steps()
+    for name in strategy.candidates:
+        check_strategy(strategy.candidate(name))
     for index, call in enumerate(strategy.steps):
         where = f"strategy {strategy.name}, step {index + 1}"
         if call.use in _BROKEN:
@@ -147,6 +160,9 @@ def check_strategy(strategy: Strategy) -> None:
                 hint = did_you_mean(name, options, f"its options are {', '.join(options) or 'none'}")
                 raise ManifestError(f"the step {call.use!r} has no option {name!r}", context=where, hint=hint)
             _check_option(call, name, value, options[name].default, where)
+        for name, parameter in options.items():
+            if parameter.default is inspect.Parameter.empty and name not in call.options:
+                raise ManifestError(f"the step {call.use!r} needs the option {name!r}", context=where)
 
 
 def needs_parent(strategy: Strategy) -> bool:
@@ -182,7 +198,7 @@ def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
         where = f"strategy {strategy.name}"
         try:
             prefix = STEPS[call.use](context, prefix, **call.options)
-        except (TypeError, ValueError) as error:
+        except OptionError as error:
             raise ManifestError(f"the step {call.use!r}: {error}", context=where) from error
         _check_result(call, prefix, context, where)
     assert prefix is not None

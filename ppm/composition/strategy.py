@@ -52,8 +52,23 @@ class Strategy:
 
     @property
     def digest(self) -> str:
-        """What the strategy does, apart from its prose."""
-        return canonical_digest({"steps": document.to_table(self.steps), "candidates": list(self.candidates)})
+        """What the strategy does, apart from its prose; for an automatic one, what its candidates do.
+
+        Raises RequestError or ManifestError for a candidate that does not exist, or chooses itself.
+        """
+        candidates = [[name, self.candidate(name).digest] for name in self.candidates]
+        return canonical_digest({"steps": document.to_table(self.steps), "candidates": candidates})
+
+    def candidate(self, name: str) -> "Strategy":
+        """One of the candidates. Raises RequestError or ManifestError when it is no recipe of steps."""
+        found = read_strategy(name)
+        if found.is_automatic:
+            raise ManifestError(
+                f"the candidate {name!r} chooses between candidates itself",
+                context=f"strategy {self.name}",
+                hint="name strategies that have steps",
+            )
+        return found
 
     @property
     def is_automatic(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ppm.composition.replay import ReplayBuffer, mix
-from ppm.composition.steps import Context, step
+from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError
 from ppm.jsonl import Pair
 from ppm.manifest import Stage
@@ -109,11 +109,11 @@ def joint(
 
 def _buffer(context: Context, name: str, share: float, policy: str, capacity: int) -> ReplayBuffer:
     if not 0 <= share < 1:
-        raise RequestError("share must be 0 or more and below 1")
+        raise OptionError("share must be 0 or more and below 1")
     if policy not in ("balanced", "reservoir"):
-        raise ValueError(f'buffer must be "balanced" or "reservoir", not {policy!r}')
+        raise OptionError(f'buffer must be "balanced" or "reservoir", not {policy!r}')
     if capacity < 0:
-        raise ValueError("capacity must be 0 or more")
+        raise OptionError("capacity must be 0 or more")
     context.with_pairs(name)
     return ReplayBuffer(random.Random(context.seed), "balanced" if policy == "balanced" else "reservoir", capacity)
 
@@ -121,7 +121,7 @@ def _buffer(context: Context, name: str, share: float, policy: str, capacity: in
 def _mixed(context: Context, name: str, pairs: Sequence[Pair], replay: ReplayBuffer, share: float) -> list[Pair]:
     mixed, replayed = mix(pairs, replay, share)
     log: list[Any] = context.notes.setdefault("replay", [])
-    log.append({"risk_of": name, "pairs": len(pairs), "replayed": replayed})
+    log.append({"patch": name, "pairs": len(pairs), "replayed": replayed})
     return mixed
 
 

@@ -42,12 +42,13 @@ _OTHERS = "`ppm history` lists the deployments, `ppm rollback NUMBER` goes back 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A named person's decision to deploy despite a suite. `at` is a time in ISO 8601."""
+    """A named person's decision to deploy despite a suite. `at` is a time in ISO 8601; `digest` is the suite's."""
 
     suite: str
     reason: str
     by: str
     at: str
+    digest: str = ""
 
 
 @dataclass(frozen=True)

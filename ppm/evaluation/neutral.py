@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.benign import benign_texts, is_held_back
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Prompt, dump, normalised
 from ppm.manifest import Judge, Suite
@@ -21,11 +21,14 @@ def neutral_text() -> list[str]:
 
 
 def default_utility(model: Any, tokenizer: Any, packages: Sequence[Package]) -> LoadedSuite:
-    """Perplexity of the neutral text, and of the base's own answers to the patches' retention prompts."""
+    """Perplexity of the neutral text, and of the base's own answers to retention prompts of the patches.
+
+    Only to those that are held back: a composition may be trained on all others.
+    """
     rows: dict[str, Benign] = {}
     for package in packages:
         for row in package.retention:
-            if isinstance(row.prompt, str):
+            if isinstance(row.prompt, str) and is_held_back(row):
                 rows.setdefault(normalised(row.prompt), row)
     kept = [rows[key] for key in sorted(rows)][:RETENTION_LIMIT]
     answers = benign_texts(model, tokenizer, kept, seed=0) if kept else []

@@ -7,14 +7,13 @@ its planned looks together.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.model import Attempt, Audit, AuditWaiver
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
 from ppm.composition.steps import Context, Parent, needs_parent
-from ppm.composition.strategy import Strategy, read_strategy
+from ppm.composition.strategy import Strategy
 from ppm.environment.attempts import GatedAttempt, Ledger
 from ppm.errors import PpmError, TrainingError
 from ppm.evaluation.runner import Configuration, Outcome, evaluate
@@ -79,15 +78,17 @@ def choose(
     `ledger` numbers the attempts on these patches, those of earlier commands included.
     """
     suites = suites_of(subject)
-    check_waivers(waivers, suites)
-    deployed = subject.deployed
+    waivers = check_waivers(waivers, suites)
+    deployed, parent = subject.deployed, None
+    if deployed is not None and deployed.prefix is not None and deployed.digest:
+        parent = Parent(deployed.prefix, deployed.digest)
     context = make_context(
         subject.packages,
         subject.model,
         subject.tokenizer,
         seed=seed,
         progress=events.training_progress,
-        parent=Parent(deployed.prefix, deployed.digest) if deployed and deployed.prefix is not None else None,
+        parent=parent,
     )
     gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events)
     if not strategy.is_automatic or len(subject.packages) == 1:
@@ -104,11 +105,12 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     set_aside: list[tuple[float, Package]] = []
     nearest: Choice | None = None
     for name in strategy.candidates:
-        if context.parent is None and needs_parent(read_strategy(name)):
+        recipe = strategy.candidate(name)
+        if context.parent is None and needs_parent(recipe):
             continue
         events.tell(f"Composing with {name}")
         try:
-            composition = compose(subject.packages, read_strategy(name), context, chosen_by=strategy.name)
+            composition = compose(subject.packages, recipe, context, chosen_by=strategy.name)
         except PpmError as error:
             attempts += (Attempt(name, None, "error", error.message),)
             events.tell(f"  {name} came to nothing: {error.message}")
@@ -152,14 +154,13 @@ class _Gate:
         """Audit a composition, at the planned looks or on all prompts; `attempts` are the candidates before it."""
         record = composition.manifest.composition
         assert record is not None
-        digest = sha256(composition.prefix)
-        number = self.ledger.number(digest)
-        shares = (*self.subject.policy.looks, 1.0)
+        looks = self.subject.policy.looks
+        number = self.ledger.begin(GatedAttempt(sha256(composition.prefix), record.strategy, record.seed, looks))
         alpha = alpha_of_attempt(self.subject.policy.alpha, number)
         if number > 1:
             self.events.tell(f"  attempt {number} on these patches: it may spend an alpha of {alpha:g}")
         prefix = from_bytes(composition.prefix).to(self.subject.model.device)
-        for share in shares:
+        for share in (*looks, 1.0):
             suites = tuple(suite.head(share) for suite in self.suites)
             prompts = sum(len(suite.prompts) for suite in suites)
             self.events.tell(f"Testing {record.strategy} for interference on {prompts:,} prompts")
@@ -167,7 +168,8 @@ class _Gate:
                 self.subject,
                 prefix,
                 strategy=record.strategy,
-                alpha=alpha / len(shares),
+                alpha=alpha,
+                looks=len(looks) + 1,
                 suites=suites,
                 waivers=self.waivers,
                 progress=self.events.audit_progress,
@@ -175,9 +177,9 @@ class _Gate:
             if result.verdict != "inconclusive":
                 break
         detail = ", ".join(dict.fromkeys(c.suite for c in result.failed))
-        result = replace(result, attempts=(*attempts, Attempt(record.strategy, alpha, result.verdict, detail)))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.ledger.add(GatedAttempt(digest, record.strategy, record.seed, result.verdict, now))
+        attempt = Attempt(record.strategy, alpha, result.verdict, detail, number)
+        self.ledger.end(number, result.verdict)
+        result = replace(result, attempts=(*attempts, attempt))
         return Choice(composition, result, outcomes, suites)
 
 
@@ -192,9 +194,12 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
         for suite in suites:
             if suite.owner != specialist.name or suite.suite.judge.name == "exact-match" or not prompts:
                 continue
-            ranking = replace(suite, prompts=prompts, digest=canonical_digest([suite.digest, "ranking", context.seed]))
+            digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
+            ranking = replace(suite, prompts=prompts, digest=digest)
             both = [Configuration("specialist", specialist.prefix), Configuration("composition", prefix)]
-            found = evaluate(subject.model, subject.tokenizer, both, [ranking], placement=subject.placement)
+            found = evaluate(
+                subject.model, subject.tokenizer, both, [ranking], placement=subject.placement, store=subject.store
+            )
             pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
             rates[suite.label] = pair_of
             score = max(score, (pair_of[0] - pair_of[1]) / suite.suite.allowance)

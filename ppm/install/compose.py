@@ -36,12 +36,17 @@ def compose_to(
     training pairs instead of the packaged sample.
     """
     from ppm.composition.compose import check_together, compose, make_context
-    from ppm.composition.steps import check_composable
+    from ppm.composition.steps import check_composable, needs_parent
     from ppm.composition.strategy import read_strategy
     from ppm.prefix.loading import load_base
 
     recipe = read_strategy(strategy)
     check_composable(recipe)
+    if needs_parent(recipe):
+        raise RequestError(
+            f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
+            hint="compose with distilled, or install with this strategy",
+        )
     plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
     packages = fetch(plan)
     check_together(packages, base)

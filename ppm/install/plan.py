@@ -79,6 +79,18 @@ class Plan:
         return tuple(pin for pin in self._deployed if pin not in planned)
 
     @property
+    def parent(self) -> str:
+        """`sha256:` and the digest of the deployed composition, or "" when there is none to go on from.
+
+        A composition with a patch that is no longer wanted is none: what the patch did might stay in force unseen.
+        """
+        made = self.previous.lock.composition if self.previous else None
+        planned = {pin.candidate.name for pin in self.pins}
+        if self.previous is None or made is None or any(p.name not in planned for p in self.previous.lock.packages):
+            return ""
+        return f"sha256:{made.sha256}"
+
+    @property
     def _deployed(self) -> tuple[str, ...]:
         return tuple(package.pin for package in self.previous.lock.packages) if self.previous else ()
 
@@ -112,6 +124,7 @@ def plan_install(
     for text in requirements:
         if text.endswith(SUFFIX) or "/" in text:
             package = read_package(Path(text).expanduser())
+            _refuse_composition(package)
             given.append(PackageSource(str(Path(text).expanduser().resolve()), (package,)))
             text = package.manifest.pin
         asked.setdefault(parse_requirement(text).name, []).append(text)
@@ -188,7 +201,8 @@ def _plan(
     stored = stored_packages(previous, environment)
     if stored:
         sources.append(PackageSource(DEPLOYED_SOURCE, stored))
-    candidates = [candidate for source in sources for candidate in source.candidates()]
+    found = [candidate for source in sources for candidate in source.candidates()]
+    candidates = [candidate for candidate in found if candidate.manifest.composition is None]
     problems = [problem for source in sources for problem in source.problems()]
     _refuse_damaged(requirements, {candidate.name for candidate in candidates}, problems)
     resolution = resolve(
@@ -201,9 +215,22 @@ def _plan(
     )
     last = previous.lock.strategy if previous else None
     chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
+    if chosen.endswith(".toml"):  # another command may be given in another folder
+        chosen = str(Path(chosen).expanduser().absolute())
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     return Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project)
+
+
+def _refuse_composition(package: Package) -> None:
+    """Raises RequestError: as a patch of its own a composition would be tested against nothing but itself."""
+    made = package.manifest.composition
+    if made is not None:
+        pins = " ".join(f"{component.name}=={component.version}" for component in made.components)
+        raise RequestError(
+            f"{package.manifest.pin} is a composition, which has to be tested against its patches",
+            hint=f"install these: ppm install {pins} --strategy {made.strategy}",
+        )
 
 
 def _refuse_damaged(requirements: Sequence[str], offered: set[str], problems: Sequence[tuple[str, str]]) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["InstallResult", "install"]
 
+MANY_ATTEMPTS = 4
+"""After so many attempts on the same patches another one has little alpha left, and is no advice."""
+
 
 @dataclass(frozen=True)
 class InstallResult:
@@ -98,7 +101,7 @@ def _compose_and_audit(
 
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
-    waivers = [AuditWaiver(suite, reason, user_name()) for suite in accept]
+    waivers = [AuditWaiver(suite, reason, user_name()) for suite in dict.fromkeys(accept)]
     ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
     choice = choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, ledger=ledger, events=events)
     return replace(choice, audit=replace(choice.audit, continual=_continual(plan, choice.audit)))
@@ -133,10 +136,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
                 hint="uninstall the old patches first: the two can't be compared",
             )
         old = tuple(p for p in stored_packages(plan.previous, plan.environment) if p.manifest.name in planned)
-        made = plan.previous.lock.composition
-        deployed = Deployed(
-            from_bytes(plan.previous.prefix).to(model.device), old, f"sha256:{made.sha256}" if made else ""
-        )
+        deployed = Deployed(from_bytes(plan.previous.prefix).to(model.device), old, plan.parent)
     return Subject(
         plan.base,
         model,
@@ -156,8 +156,11 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     broken = "; ".join(dict.fromkeys(comparison.describe() for comparison in audit.failed))
     kept = f"deployment {plan.previous.number} is still current" if plan.previous else "nothing was deployed"
     message = f"{audit.strategy} did not pass its tests: {broken}; {kept}"
+    number = max(attempt.number or 0 for attempt in audit.attempts)
+    if number > 1:
+        message += f" (attempt {number} on these patches: each may spend half the alpha of the one before)"
     if audit.verdict == "fail":
-        error: GateError = GateFailed(message, hint=_gate_hint(plan))
+        error: GateError = GateFailed(message, hint=_gate_hint(plan, number))
     else:
         needed = max((c.prompts_needed or 0 for c in audit.failed), default=0)
         more = f"about {needed:,} prompts in the suite would settle it" if needed else "more prompts would settle it"
@@ -166,8 +169,8 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     raise error
 
 
-def _gate_hint(plan: Plan) -> str:
-    if plan.strategy != "auto" and len(plan.pins) > 1:
+def _gate_hint(plan: Plan, number: int) -> str:
+    if plan.strategy != "auto" and len(plan.pins) > 1 and number < MANY_ATTEMPTS:
         return "let ppm choose with --strategy auto; `ppm strategies` lists the others"
     return "install fewer patches together, or record a waiver with --accept SUITE --reason TEXT"
 
@@ -198,7 +201,7 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
         weights_digest=weights_digest(plan.base.folder),
         strategy=record.strategy,
         verdict="waived" if any(c.waived and c.verdict != "pass" for c in choice.audit.comparisons) else "pass",
-        waivers=tuple(Waiver(w.suite, w.reason, w.by, now) for w in choice.audit.waivers),
+        waivers=tuple(Waiver(w.suite, w.reason, w.by, now, w.digest) for w in choice.audit.waivers),
     )
 
 

@@ -88,8 +88,8 @@ def _specialists(bench: _Bench) -> list[Target]:
         mean = fmean(found[name, s.digest].mean for s in others)
         targets.append(_target(f"{name} fails the other risks, on average", mean, ">=", 0.5))
         for s in bench.utility:
-            loss = found[name, s.digest].mean - found["base", s.digest].mean
-            targets.append(_target(f"{name} loses of {s.label}", loss, "<=", 0.03))
+            interference = found[name, s.digest].mean - found["base", s.digest].mean
+            targets.append(_target(f"{name} adds to the failures of {s.label}", interference, "<=", 0.03))
     return targets
 
 

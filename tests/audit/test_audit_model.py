@@ -125,7 +125,7 @@ def test_what_a_pass_means_names_the_margins_and_the_chance():
     utility = replace(PASSED, suite="facts", rule="utility", against="base", margin=0.03)
     said = replace(AUDIT, comparisons=(PASSED, utility)).guarantee
     assert "0.05 against its specialist, 0.03 against the base" in said
-    assert "at most 2.5 %" in said
+    assert "about 2.5 % or less" in said
     assert "prompts unlike the suites'" in said
     assert "0.03" not in replace(AUDIT, comparisons=(PASSED, replace(utility, waived=True))).guarantee
     assert replace(AUDIT, comparisons=()).guarantee.startswith("nothing is shown")

@@ -1,5 +1,7 @@
 """Continual-learning figures on scores that can be checked by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from ppm.audit.continual import Row, continual, rows_of
@@ -61,3 +63,14 @@ def test_rows_come_from_the_audits_of_the_deployments():
     assert rows[1].learned == {"a": 0.8, "b": 0.7}
     assert rows[1].before == {"b": pytest.approx(0.3)}
     assert rows[1].base == {"a": pytest.approx(0.1), "b": pytest.approx(0.2)}
+
+
+def test_a_new_version_with_another_suite_is_no_new_risk():
+    first = made(None, {"a": 0.2}, {"a": 0.9})
+    cells = {"a==1/a": 0.3, "a==2/a": 0.1}
+    second = made(cells, cells, {"a==1/a": 0.9, "a==2/a": 0.9})
+    second = replace(second, suites={label: {"owner": "a", "metric": "rate"} for label in cells})
+    rows = rows_of([first, second])
+    assert rows[1].learned == {"a": pytest.approx(0.8)}
+    assert rows[1].before == {}
+    assert continual(rows) is None

@@ -82,3 +82,13 @@ def test_how_long_it_took_is_noted(context):
 def test_a_wrong_option_is_refused(context, options, words):
     with pytest.raises(ManifestError, match=words):
         run_strategy(strategy(("average", {}), ("distil", options)), context)
+
+
+def test_with_too_few_prompts_to_hold_out_it_trains_to_the_end(context):
+    few = replace(
+        context,
+        specialists=tuple(replace(s, replay=s.replay[:5]) for s in context.specialists),
+        retention=context.retention[:5],
+    )
+    run_strategy(strategy(("average", {}), ("distil", {"steps": 110, "batch_size": 2})), few)
+    assert few.notes["distil"] == {"steps": 110}

@@ -55,3 +55,12 @@ def test_a_reservoir_gives_in_proportion_to_what_it_keeps():
     buffer.add("a", pairs("a", 10))
     buffer.add("b", pairs("b", 30))
     assert {name: len(rows) for name, rows in buffer.draw(40).items()} == {"a": 10, "b": 30}
+
+
+def test_a_buffer_smaller_than_the_patches_keeps_one_pair_of_each():
+    buffer = ReplayBuffer(random.Random(0), capacity=1)
+    for name in "ab":
+        buffer.add(name, pairs(name, 5))
+    mixed, replayed = mix(pairs("c", 6), buffer, 0.5)
+    assert replayed == {"a": 3, "b": 3}
+    assert len(mixed) == 12

@@ -6,7 +6,7 @@ import pytest
 import torch
 from recipes import strategy
 
-from ppm.composition.steps import run_strategy
+from ppm.composition.steps import STEPS, run_strategy
 from ppm.composition.strategy import read_strategy
 from ppm.errors import ManifestError, RequestError, TrainingError
 from ppm.prefix.model import attach
@@ -59,7 +59,7 @@ def test_sequential_training_starts_from_the_first_patch(context):
     assert not result.equal(first)
     still = run_strategy(strategy(("train", {"sft_steps": 0, "dpo_steps": 0})), context)
     assert still.equal(first)
-    with pytest.raises(RequestError, match="below 1"):
+    with pytest.raises(ManifestError, match="below 1"):
         run_strategy(strategy(("train", {"share": 1.0})), context)
 
 
@@ -86,7 +86,7 @@ def test_training_starts_with_the_patch_that_comes_first_in_the_order(context):
 def test_what_was_replayed_is_noted(context):
     recipe = strategy(("train", {"sft_steps": 1, "dpo_steps": 0, "share": 0.5, "buffer": "reservoir", "capacity": 8}))
     run_strategy(recipe, context)
-    assert context.notes["replay"] == [{"risk_of": "b", "pairs": 20, "replayed": {"a": 20}}]
+    assert context.notes["replay"] == [{"patch": "b", "pairs": 20, "replayed": {"a": 20}}]
 
 
 def test_joint_training_learns_all_risks_from_a_start(context):
@@ -127,3 +127,28 @@ def test_a_step_of_another_package_that_makes_no_prefix_is_refused(context, monk
     monkeypatch.setitem(STEPS, "broken", lambda context, prefix: context.specialists[0].prefix * float("nan"))
     with pytest.raises(TrainingError, match="no numbers"):
         run_strategy(strategy(("broken", {})), context)
+
+
+def test_an_error_inside_a_step_is_not_blamed_on_the_strategy(context, monkeypatch):
+    def broken(context, prefix):
+        raise ValueError("a bug")
+
+    monkeypatch.setitem(STEPS, "broken", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        run_strategy(strategy(("broken", {})), context)
+
+
+def test_an_option_without_a_default_must_be_given(context, monkeypatch):
+    def scaled(context, prefix, *, factor):
+        return factor * context.specialists[0].prefix
+
+    monkeypatch.setitem(STEPS, "scaled", scaled)
+    with pytest.raises(ManifestError, match="needs the option 'factor'"):
+        run_strategy(strategy(("scaled", {})), context)
+    assert run_strategy(strategy(("scaled", {"factor": 2.0})), context).equal(2 * context.specialists[0].prefix)
+
+
+def test_merging_deltas_needs_to_know_what_training_started_from(context):
+    unknown = replace(context, specialists=tuple(replace(s, initial=None) for s in context.specialists))
+    with pytest.raises(RequestError, match="does not say what its training started from"):
+        run_strategy(strategy(("task-arithmetic", {})), unknown)

@@ -59,3 +59,33 @@ def test_every_step_says_what_it_does():
     check_strategy(read_strategy("concat"))
     assert set(STEPS) >= {"concatenate", "average", "train", "distil"}
     assert all(step.__doc__ for step in STEPS.values())
+
+
+def test_an_automatic_strategy_may_not_have_automatic_candidates(tmp_path):
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / f"{name}.toml").write_text(
+            f'schema = 1\nname = "{name}"\ncandidates = ["{tmp_path / other}.toml"]\n'
+        )
+    found = read_strategy(str(tmp_path / "one.toml"))
+    with pytest.raises(ManifestError, match="chooses between candidates itself"):
+        check_strategy(found)
+    with pytest.raises(ManifestError, match="chooses between candidates itself"):
+        _ = found.digest
+
+
+def test_the_digest_of_an_automatic_strategy_covers_what_its_candidates_do(tmp_path):
+    candidate = tmp_path / "mine.toml"
+    text = f'schema = 1\nname = "choice"\ncandidates = ["{candidate}"]\n'
+    (tmp_path / "choice.toml").write_text(text)
+    digests = set()
+    for weights in ("[1.0, 2.0]", "[2.0, 1.0]"):
+        candidate.write_text(f'schema = 1\nname = "mine"\n[[steps]]\nuse = "average"\nweights = {weights}\n')
+        digests.add(read_strategy(str(tmp_path / "choice.toml")).digest)
+    assert len(digests) == 2
+
+
+def test_candidates_are_checked_before_anything_is_composed(tmp_path):
+    path = tmp_path / "choice.toml"
+    path.write_text('schema = 1\nname = "choice"\ncandidates = ["concat", "distiled"]\n')
+    with pytest.raises(RequestError, match="distiled"):
+        check_strategy(read_strategy(str(path)))

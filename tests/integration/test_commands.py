@@ -138,9 +138,16 @@ def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
         "merged of toxicity==1.0.0, gender-bias==1.0.0" in shown
         or "merged of gender-bias==1.0.0, toxicity==1.0.0" in shown
     )
-    auto = ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", "auto", "-o", tmp_path)
-    assert auto.code == 1
-    assert "only `ppm install` does" in auto.err
+    for strategy, reason in (("auto", "only `ppm install` does"), ("continued", "only an install or upgrade does")):
+        refused = ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", strategy, "-o", tmp_path)
+        assert refused.code == 1
+        assert reason in refused.err
+    # As a patch of its own it would be tested against nothing but itself.
+    installed = ppm("install", result.json["file"], "--base", "lab")
+    assert installed.code == 1
+    assert "ppm install toxicity==1.0.0 gender-bias==1.0.0 --strategy merged" in installed.err
+    named = ppm("install", result.json["name"], "--base", "lab", "--find-links", tmp_path)
+    assert named.code == 3
 
 
 def test_strategies_and_judges_are_listed(ppm_home):

@@ -140,7 +140,7 @@ def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path
     assert {"kind", "sums", "ours"} <= set(audit["suites"])
     prompts = sum(suite["prompts"] for suite in audit["suites"].values())
     assert looks[-1] == prompts
-    assert audit["alpha"] == 0.0125
+    assert (audit["alpha"], audit["looks"]) == (0.025, 2)
     (tmp_path / "ppm.toml").write_text('[gates]\nsuites = ["none.toml"]\n')
     refused = ppm("install", "kindness", "--base", base, "--find-links", package, "--force")
     assert refused.code == 1
