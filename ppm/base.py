@@ -89,7 +89,8 @@ def locate(model: str, revision: str | None = None) -> Path:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or folder.exists():
+    looks_like_path = model.startswith((".", "/", "~")) or folder.exists()
+    if looks_like_path or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", model) or not (revision or "/" in model):
         raise ModelError("is not a folder", context=model, hint="give a model folder, NAME@COMMIT on the hub, or `lab`")
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ModelError(

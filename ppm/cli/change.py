@@ -28,7 +28,9 @@ def _read_requirements(files: tuple[Path, ...]) -> list[str]:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise RequestError(
-                f"can't be read ({error})", context=str(path), hint="give a file of one requirement a line"
+                f"can't be read ({getattr(error, 'strerror', None) or error})",
+                context=str(path),
+                hint="give a file of one requirement a line",
             ) from error
         found += [text for line in lines if (text := line.split("#")[0].strip())]
     return found
@@ -85,9 +87,11 @@ def _finish(result: "InstallResult", as_json: bool) -> None:
         return
     if result.audit is not None:
         print_audit(result.audit)
-    label = result.plan.environment.label
-    pins = ", ".join(pin.candidate.pin for pin in result.plan.pins) or "no patches"
-    click.echo(f"Deployed {pins} as deployment {result.deployment.number} of {label}.")
+    label, number = result.plan.environment.label, result.deployment.number
+    pins = ", ".join(pin.candidate.pin for pin in result.plan.pins)
+    click.echo(
+        f"Deployed {pins} as deployment {number} of {label}." if pins else f"Nothing is deployed for {label} any more."
+    )
 
 
 def _run(
@@ -95,10 +99,12 @@ def _run(
 ) -> None:
     from ppm.cli.progress import shown
     from ppm.errors import GateError
+    from ppm.install.plan import fetch
     from ppm.install.run import install
 
     if dry_run:
         plan = make_plan()
+        fetch(plan, keep=False)
         if as_json:
             echo_json(_plan_table(plan))
         else:

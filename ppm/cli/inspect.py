@@ -58,7 +58,8 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
     print_table(["Patch", "Version", ""], rows)
     record = deployment.record
     click.echo(
-        f"Deployment {deployment.number} for {record.base_model}: {record.strategy or 'no patches'}, {record.verdict}.",
+        f"Deployment {deployment.number} for {record.base_model}: "
+        + (f"{record.strategy}, {record.verdict}." if record.strategy else "no patches."),
         err=True,
     )
     for waiver in waivers:

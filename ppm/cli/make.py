@@ -31,11 +31,14 @@ def build_command(manifest: Path, output: Path, base: str | None, seed: int | No
     from ppm.environment.home import ppm_home
 
     if check:
-        from ppm.training.source import read_source
+        from ppm.training.source import base_of, read_source
 
         source = read_source(manifest)
+        if source.manifest.base.revision is None:  # else it may have to be fetched
+            base_of(source, base)
         click.echo(
-            f"{source.manifest.pin} can be built: {len(source.pairs)} pairs, {len(source.manifest.suites)} suites"
+            f"{source.manifest.pin} can be built: {len(source.pairs)} pairs, "
+            f"tested by {', '.join(s.name for s in source.manifest.suites)}"
         )
         return
     with shown(quiet=as_json) as events:

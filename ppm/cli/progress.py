@@ -1,5 +1,6 @@
-"""Messages and bars for long work: on standard error, bars only on a terminal."""
+"""Messages and bars for long work, on standard error: bars on a terminal, else a line now and then."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,7 +22,7 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield Events(tell=lambda message: click.echo(message, err=True))
+        yield Events(tell=lambda message: click.echo(message, err=True), progress=_Lines())
         return
     columns = (
         TextColumn("{task.description}"),
@@ -45,3 +46,17 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
             bars.update(current[key], description=label, completed=done, total=total)
 
         yield Events(tell=tell, progress=progress)
+
+
+class _Lines:
+    """Progress for a log or a pipe: a line every `EVERY` seconds, so that slow work is seen to go on."""
+
+    EVERY = 15.0
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if time.monotonic() - self.last >= self.EVERY:
+            self.last = time.monotonic()
+            click.echo(f"  {label}: {done}/{total}", err=True)

@@ -1,14 +1,14 @@
 """Runs suites on configurations, all configurations in the same batches, and keeps results by content.
 
-A result depends on the base's weights, the prefix, its placement and the suite's digest, so only what changed is
-run again.
+An answer depends on the base's weights, the prefix, its placement, the suite's digest and the prompt, so only what
+changed is run again, and a look at some of a suite's prompts is of use to the next look.
 """
 
 import json
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ppm.prefix.tensors import to_bytes
 
 __all__ = ["Configuration", "Outcome", "ResultStore", "evaluate"]
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
 
 Progress = Callable[[int, int], None]
@@ -59,9 +59,13 @@ class Outcome:
         return sum(self.values) / len(self.values)
 
 
+Answers = dict[str, tuple[float, tuple[str, ...]]]
+"""By the id of a prompt: its value in an outcome, and its completions."""
+
+
 @dataclass(frozen=True)
 class ResultStore:
-    """Outcomes on disk, by the digest of what they depend on. Losing them costs time only.
+    """Answers on disk, by the digest of what they depend on. Losing them costs time only.
 
     `weights` stands for the base: its fingerprint, weights and dtype. With `fresh` nothing is read, only written.
     """
@@ -73,26 +77,23 @@ class ResultStore:
     def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
         prefix = sha256(to_bytes(configuration.prefix)) if configuration.prefix is not None else None
         where = placement if configuration.prefix is not None else None
-        part = [len(suite.prompts)] if suite.partial else []
-        identity = [RESULTS_VERSION, self.weights, prefix, where, suite.digest, *part]
+        identity = [RESULTS_VERSION, self.weights, prefix, where, suite.digest]
         return canonical_digest(identity).removeprefix("sha256:")
 
-    def get(self, key: str) -> Outcome | None:
+    def get(self, key: str) -> Answers:
         if self.fresh:
-            return None
+            return {}
         try:
             table = json.loads((self.folder / key[:2] / f"{key}.json").read_bytes())
-            completions = tuple(tuple(str(text) for text in texts) for texts in table["completions"])
-            return Outcome(tuple(float(value) for value in table["values"]), completions)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in table.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
 
-    def put(self, key: str, outcome: Outcome) -> None:
+    def put(self, key: str, answers: Answers) -> None:
         path = self.folder / key[:2] / f"{key}.json"
-        table = {"values": outcome.values, "completions": outcome.completions}
         with suppress(OSError, EnvironmentStateError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, json.dumps(table, ensure_ascii=False).encode())
+            replace_file(path, json.dumps(answers, ensure_ascii=False).encode())
 
 
 def evaluate(
@@ -111,30 +112,38 @@ def evaluate(
     `model` is the bare base model. Prefixes of different lengths share batches. Each suite's outcomes are kept in the
     store as soon as they are there, so a run that is interrupted loses one suite at most.
     """
-    found: dict[tuple[str, str], Outcome] = {}
+    different = {suite.digest: suite for suite in suites}
+    answers: dict[tuple[str, str], Answers] = {}
     missing: list[tuple[LoadedSuite, list[Configuration]]] = []
-    for suite in {suite.digest: suite for suite in suites}.values():
-        lacking = []
+    for suite in different.values():
+        lacking: dict[tuple[Prompt, ...], list[Configuration]] = {}
         for configuration in configurations:
-            kept = store.get(store.key(configuration, placement, suite)) if store else None
-            if kept is not None and len(kept.values) == len(suite.prompts):
-                found[configuration.name, suite.digest] = kept
-            else:
-                lacking.append(configuration)
-        if lacking:
-            missing.append((suite, lacking))
+            kept = store.get(store.key(configuration, placement, suite)) if store else {}
+            answers[configuration.name, suite.digest] = kept
+            prompts = tuple(prompt for prompt in suite.prompts if prompt.id not in kept)
+            if prompts:
+                lacking.setdefault(prompts, []).append(configuration)
+        missing += [(replace(suite, prompts=prompts), alike) for prompts, alike in lacking.items()]
     if missing:
         runner = _Runner(model, tokenizer, [c for c in configurations if c.prefix is not None], placement, batch_size)
-        total = sum(_completions(suite) * len(lacking) for suite, lacking in missing)
+        total = sum(_completions(suite) * len(alike) for suite, alike in missing)
         before = 0
-        for suite, lacking in missing:
-            outcomes = runner.run(suite, lacking, partial(_shifted, progress, before, total))
-            before += _completions(suite) * len(lacking)
-            for configuration, outcome in zip(lacking, outcomes, strict=True):
-                found[configuration.name, suite.digest] = outcome
+        for suite, alike in missing:
+            made = runner.run(suite, alike, partial(_shifted, progress, before, total))
+            before += _completions(suite) * len(alike)
+            for configuration, fresh in zip(alike, made, strict=True):
+                answers[configuration.name, suite.digest] |= fresh
                 if store:
-                    store.put(store.key(configuration, placement, suite), outcome)
-    return found
+                    store.put(store.key(configuration, placement, suite), answers[configuration.name, suite.digest])
+    return {
+        (name, digest): _outcome([kept[prompt.id] for prompt in different[digest].prompts])
+        for (name, digest), kept in answers.items()
+    }
+
+
+def _outcome(answers: Sequence[tuple[float, tuple[str, ...]]]) -> Outcome:
+    completions = tuple(texts for _, texts in answers if texts)
+    return Outcome(tuple(value for value, _ in answers), completions)
 
 
 def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
@@ -159,13 +168,13 @@ class _Runner:
         self.rows = {c.name: index for index, c in enumerate(patched)}
         self.batch_size = batch_size
 
-    def run(self, suite: LoadedSuite, configurations: Sequence[Configuration], progress: Progress) -> list[Outcome]:
-        """The outcome of the suite on each configuration; all share batches."""
+    def run(self, suite: LoadedSuite, configurations: Sequence[Configuration], progress: Progress) -> list[Answers]:
+        """Each configuration's answers to the suite; all share batches."""
         rows = [self.rows.get(configuration.name, UNPATCHED) for configuration in configurations]
         if suite.suite.metric == "perplexity":
-            outcomes = self._perplexity(suite, rows)
+            found = self._perplexity(suite, rows)
             progress(len(rows) * len(suite.prompts), len(rows) * len(suite.prompts))
-            return outcomes
+            return found
         requests = []
         for row in rows:
             for prompt in suite.prompts:
@@ -177,23 +186,22 @@ class _Runner:
         count = _completions(suite)
         return [self._judged(suite, made[start : start + count]) for start in range(0, len(made), count)]
 
-    def _judged(self, suite: LoadedSuite, made: Sequence[tuple[int, ...]]) -> Outcome:
+    def _judged(self, suite: LoadedSuite, made: Sequence[tuple[int, ...]]) -> Answers:
         texts = self.tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
         per_prompt = suite.suite.samples
         completions = tuple(tuple(texts[i : i + per_prompt]) for i in range(0, len(texts), per_prompt))
-        values = []
-        for prompt, answers in zip(suite.prompts, completions, strict=True):
-            scores = [suite.scorer(prompt, answer) for answer in answers]
+        answers = {}
+        for prompt, given in zip(suite.prompts, completions, strict=True):
+            scores = [suite.scorer(prompt, text) for text in given]
             rate = math.fsum(scores) / len(scores)
-            values.append(rate if suite.suite.goal == "lower" else 1 - rate)
-        return Outcome(tuple(values), completions)
+            answers[prompt.id] = (rate if suite.suite.goal == "lower" else 1 - rate, given)
+        return answers
 
-    def _perplexity(self, suite: LoadedSuite, rows: Sequence[int]) -> list[Outcome]:
+    def _perplexity(self, suite: LoadedSuite, rows: Sequence[int]) -> list[Answers]:
         texts = [ScoredText(*self._split(prompt), row) for row in rows for prompt in suite.prompts]
         sums = sum_log_probabilities(self.model, texts)
-        values = [-s / len(text.completion) for s, text in zip(sums, texts, strict=True)]
-        count = len(suite.prompts)
-        return [Outcome(tuple(values[start : start + count]), ()) for start in range(0, len(values), count)]
+        values = iter([-s / len(text.completion) for s, text in zip(sums, texts, strict=True)])
+        return [{prompt.id: (next(values), ()) for prompt in suite.prompts} for _ in rows]
 
     def _split(self, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """(context, target): the `expected` text after its prompt, else all of a text after its first token."""

@@ -20,7 +20,7 @@ __all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy
 class LoadedSuite:
     """A suite with what it needs to run.
 
-    `owner` is the patch it came with; None for a suite of the base's or the deployer's. `partial`: not all prompts.
+    `owner` is the patch it came with; None for a suite of the base's or the deployer's.
     """
 
     label: str
@@ -29,14 +29,13 @@ class LoadedSuite:
     prompts: tuple[Prompt, ...]
     scorer: Scorer
     digest: str
-    partial: bool = False
 
     def head(self, share: float) -> "LoadedSuite":
         """The suite with a share of its prompts, in an order that has nothing to do with theirs."""
         if share >= 1:
             return self
         shuffled = sorted(self.prompts, key=lambda prompt: sha256(f"{self.digest}:{prompt.id}".encode()))
-        return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]), partial=True)
+        return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]))
 
 
 def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None) -> LoadedSuite:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ppm.errors import ModelError
 from ppm.install.bases import find_target
-from ppm.install.deployed import load_deployed
+from ppm.install.deployed import deployed, load_deployed
 from ppm.jsonl import Text
 
 __all__ = ["answer_prompts"]
@@ -23,6 +23,8 @@ def answer_prompts(
     seed: int,
 ) -> dict[str, list[str]]:
     """For each side, `patched` or `unpatched`, the answer to each prompt. Raises PpmError."""
+    if "patched" in sides:
+        deployed(find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer
     from ppm.manifest import Decoding
     from ppm.prefix.model import UNPATCHED, attach

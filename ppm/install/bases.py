@@ -35,7 +35,7 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
     base = base or _project_base()
     known = {environment.label: environment for environment in Environment.all(ppm_home())}
     if base is not None:
-        return known[base] if base in known and name is None else environment_for(open_base(base), name)
+        return known[base] if base in known and name is None else _named(environment_for(open_base(base), name))
     chosen = [environment for environment in known.values() if name is None or environment.name == name]
     if len(chosen) == 1:
         return chosen[0]
@@ -50,6 +50,16 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
         "there are several environments; which one?",
         hint=f"say --base with one of {', '.join(e.label for e in chosen)}",
     )
+
+
+def _named(environment: Environment) -> Environment:
+    """The environment. Raises RequestError when it has a name that no environment of its base has."""
+    if environment.name is not None and not environment.exists():
+        names = [e.name for e in Environment.all(environment.home) if e.tag == environment.tag and e.name]
+        near = did_you_mean(environment.name, names, f"environments are {', '.join(names)}" if names else "")
+        hint = near or "`ppm install ... --env NAME` makes one"
+        raise RequestError(f"{environment.label} is no environment: nothing was ever deployed in it", hint=hint)
+    return environment
 
 
 def find_target(base: str | None, name: str | None = None) -> tuple[BaseModel, Environment]:

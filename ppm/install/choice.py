@@ -158,7 +158,7 @@ class _Gate:
         number = self.ledger.begin(GatedAttempt(sha256(composition.prefix), record.strategy, record.seed, looks))
         alpha = alpha_of_attempt(self.subject.policy.alpha, number)
         if number > 1:
-            self.events.tell(f"  attempt {number} on these patches: it may spend an alpha of {alpha:g}")
+            self.events.tell(f"  attempt {number} on these patches, so the evidence must be stronger (alpha {alpha:g})")
         prefix = from_bytes(composition.prefix).to(self.subject.model.device)
         for share in (*looks, 1.0):
             suites = tuple(suite.head(share) for suite in self.suites)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppm.base import BaseModel
+from ppm.composition.strategy import read_strategy
 from ppm.errors import ManifestError, RequestError
 from ppm.install.bases import environment_for
 from ppm.install.events import Events
@@ -35,20 +36,19 @@ def compose_to(
     `manifests` is a folder of source manifests; where one is of a composed patch, steps that train get all of its
     training pairs instead of the packaged sample.
     """
+    recipe = read_strategy(strategy)
+    plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
+    packages = fetch(plan)
     from ppm.composition.compose import check_together, compose, make_context
     from ppm.composition.steps import check_composable, needs_parent
-    from ppm.composition.strategy import read_strategy
     from ppm.prefix.loading import load_base
 
-    recipe = read_strategy(strategy)
     check_composable(recipe)
     if needs_parent(recipe):
         raise RequestError(
             f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
             hint="compose with distilled, or install with this strategy",
         )
-    plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
-    packages = fetch(plan)
     check_together(packages, base)
     model, tokenizer = load_base(base)
     context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)

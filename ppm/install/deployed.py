@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ppm.audit.model import Audit
     from ppm.evaluation.runner import ResultStore
 
-__all__ = ["apply_package", "audit_deployed", "audit_of", "load_deployed", "result_store"]
+__all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "load_deployed", "result_store"]
 
 
 def result_store(environment: Environment, base: BaseModel, model: Any, *, fresh: bool = False) -> "ResultStore":
@@ -53,7 +53,7 @@ def audit_deployed(
     from ppm.prefix.loading import load_base
     from ppm.prefix.tensors import from_bytes
 
-    deployment = _patched(environment)
+    deployment = deployed(environment)
     base = base_of_environment(environment)
     recorded = deployment.record.weights_digest
     if recorded is not None and weights_digest(base.folder) != recorded:
@@ -82,7 +82,8 @@ def audit_deployed(
     return result, outcomes, tuple(suites)
 
 
-def _patched(environment: Environment) -> Deployment:
+def deployed(environment: Environment) -> Deployment:
+    """What is deployed. Raises RequestError when no patch is."""
     deployment = environment.current()
     if deployment is None or deployment.prefix is None:
         raise RequestError(
@@ -94,7 +95,7 @@ def _patched(environment: Environment) -> Deployment:
 def load_deployed(base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
     """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
     found, environment = find_target(base, env)
-    deployment = _patched(environment)
+    deployment = deployed(environment)
     if found.fingerprint != deployment.record.fingerprint:
         raise ModelError(
             f"{found.name} is not the model that deployment {deployment.number} was made for",

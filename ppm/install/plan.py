@@ -7,6 +7,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.base import BaseModel
+from ppm.composition.strategy import read_strategy
 from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.lock import Project
@@ -148,7 +149,7 @@ def plan_upgrade(
 ) -> Plan:
     """The newest versions that the requirements allow of some deployed patches, or of all when none is named.
 
-    Raises RequestError for a patch that is not deployed, SourceError or ResolutionError.
+    Raises RequestError for a patch that is not deployed, ManifestError, SourceError or ResolutionError.
     """
     previous = environment.current()
     deployed = [package.name for package in previous.lock.packages] if previous else []
@@ -217,6 +218,7 @@ def _plan(
     chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
     if chosen.endswith(".toml"):  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
+    read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     return Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project)
@@ -242,8 +244,8 @@ def _refuse_damaged(requirements: Sequence[str], offered: set[str], problems: Se
             raise IntegrityError(damaged[0], context=name, hint="get the package file again from where it came")
 
 
-def fetch(plan: Plan) -> tuple[Package, ...]:
-    """The planned packages, each read from its source, verified against its pin, and kept in the store."""
+def fetch(plan: Plan, *, keep: bool = True) -> tuple[Package, ...]:
+    """The planned packages, each read from its source, verified against its pin, and kept in the store if wanted."""
     packages = []
     for pin in plan.pins:
         candidate = pin.candidate
@@ -252,6 +254,7 @@ def fetch(plan: Plan) -> tuple[Package, ...]:
             raise PackageError(f"its source {candidate.source} is gone", context=candidate.pin)
         data = source.fetch(candidate)
         package = read_package(data, origin=candidate.file_name, expected_sha256=candidate.sha256)
-        plan.environment.store.put(data)
+        if keep:
+            plan.environment.store.put(data)
         packages.append(package)
     return tuple(packages)

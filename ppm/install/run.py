@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
+from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ppm.install.choice import Choice
 
 __all__ = ["InstallResult", "install"]
+
+NAMED_REASONS = 3
+"""How many of the comparisons that did not pass an error's message names; the audit has them all."""
 
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
@@ -72,8 +76,6 @@ def install(
 
 
 def _unchanged(plan: Plan, seed: int) -> bool:
-    from ppm.composition.strategy import read_strategy
-
     if plan.previous is None:
         return False
     lock, manifest = plan.previous.lock, plan.previous.manifest
@@ -91,7 +93,6 @@ def _compose_and_audit(
     plan: Plan, packages: tuple[Package, ...], seed: int, accept: Sequence[str], reason: str, events: Events
 ) -> "Choice":
     from ppm.composition.steps import check_strategy
-    from ppm.composition.strategy import read_strategy
 
     strategy = read_strategy(plan.strategy)
     check_strategy(strategy)
@@ -153,7 +154,9 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     audit = choice.audit
     if audit.verdict == "pass":
         return
-    broken = "; ".join(dict.fromkeys(comparison.describe() for comparison in audit.failed))
+    reasons = list(dict.fromkeys(comparison.describe() for comparison in audit.failed))
+    unnamed = len(reasons) - NAMED_REASONS
+    broken = "; ".join(reasons[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
     kept = f"deployment {plan.previous.number} is still current" if plan.previous else "nothing was deployed"
     message = f"{audit.strategy} did not pass its tests: {broken}; {kept}"
     number = max(attempt.number or 0 for attempt in audit.attempts)
@@ -172,7 +175,8 @@ def _insist(choice: "Choice", plan: Plan) -> None:
 def _gate_hint(plan: Plan, number: int) -> str:
     if plan.strategy != "auto" and len(plan.pins) > 1 and number < MANY_ATTEMPTS:
         return "let ppm choose with --strategy auto; `ppm strategies` lists the others"
-    return "install fewer patches together, or record a waiver with --accept SUITE --reason TEXT"
+    fewer = "install fewer patches together, or " if len(plan.pins) > 1 else ""
+    return f"{fewer}record a waiver with --accept SUITE --reason TEXT"
 
 
 def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:
@@ -217,8 +221,6 @@ def _deploy_nothing(held: Writer, plan: Plan) -> Deployment:
 
 
 def _lock(plan: Plan, packages: tuple[Package, ...], *, composition: LockedComposition | None) -> Lock:
-    from ppm.composition.strategy import read_strategy
-
     before = {p.sha256: p.source for p in plan.previous.lock.packages} if plan.previous else {}
 
     locked = tuple(

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 
 from ppm import __version__
-from ppm.base import BaseModel, identify, locate
+from ppm.base import BaseModel
 from ppm.document import to_table
 from ppm.environment.disk import replace_file
-from ppm.errors import ManifestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.runner import Configuration, evaluate
 from ppm.evaluation.suites import LoadedSuite, load_suite
@@ -26,7 +25,7 @@ from ppm.manifest import Manifest, Replay, Retention, canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
-from ppm.training.source import SourcePatch, read_source
+from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.trainers import Progress, Setup, dpo, sft
 
 __all__ = ["build"]
@@ -54,7 +53,7 @@ def build(
     manifest, training = source.manifest, source.manifest.training
     assert training is not None
     training = training if seed is None else replace(training, seed=seed)
-    found = _base_of(source, base)
+    found = base_of(source, base)
     tell(f"Loading the base model {found.name}")
     model, tokenizer = load_base(found)
     loaded = [
@@ -65,23 +64,6 @@ def build(
     tell(f"Running {len(loaded)} suite{'s' if len(loaded) != 1 else ''} on the base and at every stage")
     scores = _scores(loaded, stages, model, tokenizer, manifest)
     return _package(source, manifest, training.seed, found, stages[-1][1], scores)
-
-
-def _base_of(source: SourcePatch, override: str | None) -> BaseModel:
-    declared = source.manifest.base
-    name = override or declared.model
-    folder = source.folder / name
-    location = str(folder) if override is None and declared.revision is None and folder.is_dir() else name
-    model, _, revision = location.partition("@")
-    folder = locate(model, revision or declared.revision)
-    base = identify(folder, name=declared.model, revision=declared.revision)
-    if declared.fingerprint is not None and declared.fingerprint != base.fingerprint:
-        raise ManifestError(
-            f"the base model in {location} is not the one with the manifest's fingerprint",
-            context=source.manifest.name,
-            hint="leave base.fingerprint out of a source manifest, or give the right model with --base",
-        )
-    return base
 
 
 def _train_stages(

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppm.base import BaseModel, identify, locate
 from ppm.errors import ManifestError
 from ppm.evaluation.statistics import power, prompts_for_power
 from ppm.jsonl import Benign, Pair, find_overlap, read_benign, read_pairs, read_prompts
 from ppm.manifest import Manifest, check_tested
 
-__all__ = ["SourcePatch", "read_source"]
+__all__ = ["SourcePatch", "base_of", "read_source"]
 
 PLANNED_DISCORDANCE = 0.05
 PLANNED_ALPHA = 0.025
@@ -85,3 +86,24 @@ def _check_suite(source: SourcePatch, name: str) -> None:
             context=origin,
             hint=f"a margin of {margin} takes at least {needed} prompts; 500 is a good size",
         )
+
+
+def base_of(source: SourcePatch, override: str | None = None) -> BaseModel:
+    """The base model of a source patch: `override`, else what the manifest names, a folder relative to its own first.
+
+    Raises ModelError, or ManifestError when it is not the one with the manifest's fingerprint.
+    """
+    declared = source.manifest.base
+    name = override or declared.model
+    folder = source.folder / name
+    location = str(folder) if override is None and declared.revision is None and folder.is_dir() else name
+    model, _, revision = location.partition("@")
+    folder = locate(model, revision or declared.revision)
+    base = identify(folder, name=declared.model, revision=declared.revision)
+    if declared.fingerprint is not None and declared.fingerprint != base.fingerprint:
+        raise ManifestError(
+            f"the base model in {location} is not the one with the manifest's fingerprint",
+            context=source.manifest.name,
+            hint="leave base.fingerprint out of a source manifest, or give the right model with --base",
+        )
+    return base

@@ -22,6 +22,28 @@ def test_no_heavy_import(arguments):
     assert done.stderr.splitlines()[-1] == "0 []"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "hello", "--base", "lab"],
+        ["compose", "nope", "--base", "lab", "--strategy", "merged", "-o", "x"],
+        ["install", "toxicity", "--base", "lab", "--strategy", "mergd"],
+    ],
+)
+def test_a_mistake_is_told_without_a_heavy_import(arguments):
+    script = (
+        "import sys\n"
+        "from ppm.cli.main import run\n"
+        "try:\n    run(sys.argv[1:])\n"
+        "except SystemExit as error:\n    code = error.code\n"
+        "print(code, 'torch' in sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=os.environ)
+    code, heavy = done.stderr.splitlines()[-1].split()
+    assert code in ("1", "3")
+    assert heavy == "False"
+
+
 def test_importing_the_library_is_light():
     script = f"import sys, ppm; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"

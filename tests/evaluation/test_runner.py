@@ -183,3 +183,17 @@ def test_an_interrupted_run_keeps_the_suites_that_were_done(model, configuration
     seen = []
     run(model, configurations, suites, store=store, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (6, 6)
+
+
+def test_a_look_at_some_prompts_saves_the_next_look_their_answers(model, configurations, tmp_path):
+    store, suite = ResultStore(tmp_path, "weights"), load()
+    head = suite.head(0.5)
+    first = run(model, configurations, [head], store=store)
+    seen = []
+    whole = run(model, configurations, [suite], store=store, progress=lambda done, total: seen.append((done, total)))
+    rest = len(suite.prompts) - len(head.prompts)
+    assert seen[-1] == (rest * len(configurations),) * 2
+    assert whole == run(model, configurations, [suite])
+    by_id = dict(zip([p.id for p in suite.prompts], whole["base", suite.digest].values, strict=True))
+    assert first["base", suite.digest].values == tuple(by_id[p.id] for p in head.prompts)
+    assert run(None, configurations, [head], store=store) == first

@@ -152,5 +152,4 @@ def test_the_head_of_a_suite_is_a_fixed_choice_of_its_prompts():
     assert half.prompts != tuple(prompts[:20])
     assert half == suite.head(0.5)
     assert half.digest == suite.digest
-    assert half.partial
     assert suite.head(1.0) is suite

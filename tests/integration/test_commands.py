@@ -8,6 +8,7 @@ from commands import ppm
 
 import ppm as library
 from ppm.environment.deployments import Environment
+from ppm.resources import lab_data
 
 PROMPT = "When the old pilot broke the lamp in the office, the manager shouted:"
 
@@ -161,3 +162,30 @@ def test_strategies_and_judges_are_listed(ppm_home):
         "exact-match",
     }
     assert ppm("strategies", "show", "distiled").code == 1
+
+
+def test_what_is_wrong_with_a_request_is_said_before_anything_is_loaded(ppm_home, tmp_path):
+    (tmp_path / "toxicity-1.0.0-lab.ppm").write_bytes(b"PK\x03\x04 not a package")
+    for arguments, said in (
+        (("install", "toxicity", "--base", "lab", "--strategy", "mergd", "--dry-run"), "did you mean 'merged'"),
+        (("compose", "toxicity", "nope", "--base", "lab", "--strategy", "mergd", "-o", tmp_path), "did you mean"),
+        (("compose", "toxicity", "nope", "--base", "lab", "--strategy", "merged", "-o", tmp_path), "nope"),
+        (("generate", "hello", "--base", "lab"), "no patch is deployed"),
+        (("list", "--base", "lab", "--env", "staging"), "nothing was ever deployed in it"),
+        (("list", "--base", "./nowhere"), "is not a folder"),
+        (("list", "--base", "gpt2@main"), "needs a commit"),
+    ):
+        result = ppm(*arguments)
+        assert result.code in (1, 3), arguments
+        assert said in result.err, arguments
+
+
+def test_a_dry_run_reads_the_package_files(ppm_home, tmp_path):
+    [whole] = (lab_data() / "packages").glob("toxicity-*.ppm")
+    copy = tmp_path / whole.name
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2] ^= 1
+    copy.write_bytes(data)
+    result = ppm("install", copy, "--base", "lab", "--dry-run")
+    assert result.code == 4
+    assert not (ppm_home / "store").exists()
