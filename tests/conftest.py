@@ -1,13 +1,16 @@
 """Fixtures that many tests share: no network, no user's home, small real packages."""
 
 import os
+import signal
 import tempfile
 
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# A job that a script starts in the background ignores SIGINT, and would hand that on to the processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Fixtures of a wider scope than one test must not see the home of whoever runs the tests either.
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 
