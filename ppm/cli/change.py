@@ -53,6 +53,7 @@ def _plan_table(plan: "Plan") -> dict[str, Any]:
         ],
         "added": list(plan.added),
         "removed": list(plan.removed),
+        "passed_over": list(plan.passed_over),
     }
 
 
@@ -63,6 +64,8 @@ def _print_plan(plan: "Plan") -> None:
         click.echo(f"  {pin.candidate.pin}  (from {pin.candidate.source}{why})")
     for removed in plan.removed:
         click.echo(f"  removes {removed}")
+    for message in plan.passed_over:
+        click.echo(f"  passed over: {message}")
 
 
 def result_table(result: "InstallResult") -> dict[str, Any]:

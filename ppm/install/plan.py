@@ -56,7 +56,8 @@ class Plan:
     """What is to be deployed.
 
     `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
-    they depend on last. The order is that of the specialists in the composition.
+    they depend on last. The order is that of the specialists in the composition. `passed_over` says for each damaged
+    package file of a pinned patch what is wrong with it.
     """
 
     base: BaseModel
@@ -67,6 +68,7 @@ class Plan:
     strategy: str
     previous: Deployment | None
     project: Project
+    passed_over: tuple[str, ...] = ()
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -221,7 +223,9 @@ def _plan(
     read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
-    return Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project)
+    pinned = {pin.candidate.name for pin in pins}
+    passed_over = tuple(message for name, message in problems if name in pinned)
+    return Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
 
 
 def _refuse_composition(package: Package) -> None:

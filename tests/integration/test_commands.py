@@ -189,3 +189,15 @@ def test_a_dry_run_reads_the_package_files(ppm_home, tmp_path):
     result = ppm("install", copy, "--base", "lab", "--dry-run")
     assert result.code == 4
     assert not (ppm_home / "store").exists()
+
+
+def test_a_damaged_file_that_another_source_makes_up_for_is_named(ppm_home, tmp_path):
+    [whole] = (lab_data() / "packages").glob("toxicity-*.ppm")
+    (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-100])
+    asked = ("install", "toxicity", "--base", "lab", "--find-links", tmp_path, "--dry-run")
+    result = ppm(*asked)
+    assert result.code == 0
+    assert f"passed over: {tmp_path / whole.name}" in result.out
+    [message] = ppm(*asked, "--json").json["passed_over"]
+    assert whole.name in message
+    assert "passed over" not in ppm("install", "gender-bias", *asked[2:]).out
