@@ -26,7 +26,8 @@ from ppm.composition.compose import make_context
 from ppm.composition.steps import run_strategy
 from ppm.composition.strategy import read_strategy
 from ppm.environment.disk import replace_file
-from ppm.evaluation.runner import Configuration, evaluate
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab.build import gate_prompts, utility_prompts
 from ppm.manifest import canonical_digest
@@ -98,13 +99,14 @@ class Bench:
 
     def rates(self, prefix: torch.Tensor | None, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
         """Failure rates by suite; kept by what they depend on."""
-        identity = sha256(to_bytes(prefix)) if prefix is not None else "base"
+        data = to_bytes(prefix) if prefix is not None else None
+        identity = sha256(data) if data is not None else "base"
         path = self.folder / "rates" / _sources("evaluation", "prefix")[7:19] / f"{identity[:24]}.json"
         kept: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
         missing = {label: suite for label, suite in suites.items() if suite.digest not in kept}
         if missing:
             found = evaluate(
-                self.model, self.tokenizer, [Configuration("x", prefix)], list(missing.values()), placement="before-bos"
+                self.model, self.tokenizer, [Configuration("x", data)], list(missing.values()), placement="before-bos"
             )
             kept |= {digest: outcome.mean for (_, digest), outcome in found.items()}
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,8 @@ import torch
 
 from ppm.base import identify
 from ppm.evaluation.benign import join
-from ppm.evaluation.runner import Configuration, evaluate
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite, package_suites
 from ppm.jsonl import Pair, Prompt

@@ -42,6 +42,20 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from ppm.cli.main import run; run()", *map(str, arguments)]
 
 
+def imported(*arguments: str) -> tuple[int, set[str]]:
+    """The exit code of a command in a process of its own, and the modules that it imported."""
+    script = (
+        "import json, sys\n"
+        "from ppm.cli.main import run\n"
+        "try:\n    run(sys.argv[1:])\n"
+        "except SystemExit as error:\n    code = error.code\n"
+        "print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    return code, set(modules)
+
+
 def start(*arguments: str, home: Path, **options: Any) -> subprocess.Popen[str]:
     """Start `ppm` in a process of its own."""
     environment = {**os.environ, "PPM_HOME": str(home)}

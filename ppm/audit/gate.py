@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ppm.audit.model import COMPOSITION, Comparison, Rule, Verdict
-from ppm.evaluation.runner import Outcome
+from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, clustered_interval, paired_interval, prompts_needed, rate_interval
 from ppm.evaluation.suites import LoadedSuite
 from ppm.lock import Gates

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 
 from ppm.audit.model import Audit
-from ppm.evaluation.runner import Outcome
+from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 
 __all__ = ["junit_xml", "sample_lines"]

@@ -4,23 +4,23 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ppm.audit.gate import Sides, compare, verdict_of
 from ppm.audit.model import COMPOSITION, Audit, AuditWaiver, Cell, Comparison
 from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.neutral import default_utility
-from ppm.evaluation.runner import Configuration, Outcome, ResultStore, evaluate
+from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_outcomes
 from ppm.evaluation.statistics import clustered_interval, rate_interval
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
 from ppm.jsonl import find_overlap
 from ppm.lock import Gates
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
-from ppm.prefix.tensors import of_package
+
+if TYPE_CHECKING:
+    from ppm.prefix.loading import LazyModel
 
 __all__ = ["Deployed", "Subject", "audit", "check_leakage", "check_waivers", "suites_of"]
 
@@ -30,12 +30,12 @@ DEPLOYED = "deployed"
 
 @dataclass(frozen=True)
 class Deployed:
-    """What runs before the install: its prefix, and the packages whose suites it must still pass.
+    """What runs before the install: its `prefix.safetensors`, and the packages whose suites it must still pass.
 
     `digest` is `sha256:` and the digest of its package file, if a new composition may go on from it, else empty.
     """
 
-    prefix: torch.Tensor | None
+    prefix: bytes | None
     packages: tuple[Package, ...]
     digest: str = ""
 
@@ -45,13 +45,22 @@ class Subject:
     """Everything an audit is about, apart from the composed prefix."""
 
     base: BaseModel
-    model: Any
-    tokenizer: Any
+    loaded: "LazyModel"
     packages: tuple[Package, ...]
     placement: Placement
     deployed: Deployed | None = None
     policy: Gates = field(default_factory=Gates)
     store: ResultStore | None = None
+
+    @property
+    def model(self) -> Any:
+        """The frozen base model, loaded when first used."""
+        return self.loaded.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base model's tokenizer."""
+        return self.loaded.tokenizer
 
 
 def suites_of(subject: Subject) -> list[LoadedSuite]:
@@ -68,7 +77,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
     check_leakage([*found, *utility, *own], packages)
     if not utility:
-        utility = [default_utility(subject.model, subject.tokenizer, packages)]
+        utility = [default_utility(subject.loaded, packages, subject.store)]
     for kind, suites in (("base", utility), ("policy", own)):
         taken = {suite.label for suite in found}
         found += [replace(s, label=f"{kind}/{s.label}") if s.label in taken else s for s in suites]
@@ -100,7 +109,7 @@ def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite])
 
 def audit(
     subject: Subject,
-    composition: torch.Tensor,
+    composition: bytes,
     *,
     strategy: str,
     alpha: float,
@@ -109,7 +118,7 @@ def audit(
     waivers: Sequence[AuditWaiver] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Audit, dict[tuple[str, str], Outcome]]:
-    """The audit of a composed prefix, and the outcomes by (configuration, suite digest).
+    """The audit of a composed `prefix.safetensors`, and the outcomes by (configuration, suite digest).
 
     `alpha` is for all planned `looks` together; this one spends its share.
     """
@@ -118,20 +127,24 @@ def audit(
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     configurations = [
         Configuration(BASE, None),
-        *(Configuration(p.manifest.pin, of_package(p, subject.model)) for p in subject.packages),
+        *(Configuration(p.manifest.pin, p.prefix) for p in subject.packages),
     ]
     if subject.deployed is not None:
         configurations.append(Configuration(DEPLOYED, subject.deployed.prefix))
     configurations.append(Configuration(COMPOSITION, composition))
-    outcomes = evaluate(
-        subject.model,
-        subject.tokenizer,
-        configurations,
-        suites,
-        placement=subject.placement,
-        store=subject.store,
-        progress=progress,
-    )
+    outcomes = kept_outcomes(configurations, suites, placement=subject.placement, store=subject.store)
+    if outcomes is None:
+        from ppm.evaluation.runner import evaluate
+
+        outcomes = evaluate(
+            subject.model,
+            subject.tokenizer,
+            configurations,
+            suites,
+            placement=subject.placement,
+            store=subject.store,
+            progress=progress,
+        )
     waived = {waiver.digest or waiver.suite for waiver in waivers}
     comparisons: list[Comparison] = []
     for suite in suites:

@@ -11,7 +11,8 @@ from ppm.base import BaseModel, check_compatible
 from ppm.composition.steps import Context, Parent, Specialist, check_strategy, needs_parent, run_strategy
 from ppm.composition.strategy import Strategy
 from ppm.errors import RequestError
-from ppm.evaluation.benign import benign_texts, is_held_back
+from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, Pair, dump, normalised
 from ppm.manifest import (
     Component,

@@ -7,21 +7,11 @@ import torch
 
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.scoring import ScoredText
-from ppm.jsonl import Benign, Text, normalised
+from ppm.jsonl import Benign, Text
 from ppm.manifest import Decoding
-from ppm.package import sha256
 from ppm.prefix.model import UNPATCHED, attach
 
-__all__ = ["benign_texts", "is_held_back", "join"]
-
-HELD_BACK = 0.25
-"""The share of retention prompts that no composition is trained on."""
-
-
-def is_held_back(row: Benign) -> bool:
-    """Whether a retention prompt serves the default utility suite, and never the making of a composition."""
-    text = row.prompt if isinstance(row.prompt, str) else str(row.prompt)
-    return int(sha256(normalised(text).encode())[:8], 16) < HELD_BACK * 2**32
+__all__ = ["benign_texts", "join"]
 
 
 def benign_texts(model: Any, tokenizer: Any, rows: Sequence[Benign], *, seed: int) -> list[ScoredText]:

@@ -2,17 +2,25 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ppm.evaluation.benign import benign_texts, is_held_back
+from ppm.evaluation.results import ResultStore
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Prompt, dump, normalised
-from ppm.manifest import Judge, Suite
-from ppm.package import Package
+from ppm.manifest import Judge, Suite, canonical_digest
+from ppm.package import Package, sha256
+from ppm.prefix.loading import LazyModel
 
-__all__ = ["default_utility", "neutral_text"]
+__all__ = ["default_utility", "is_held_back", "neutral_text"]
 
 RETENTION_LIMIT = 200
+HELD_BACK = 0.25
+"""The share of retention prompts that no composition is trained on."""
+
+
+def is_held_back(row: Benign) -> bool:
+    """Whether a retention prompt serves the default utility suite, and never the making of a composition."""
+    text = row.prompt if isinstance(row.prompt, str) else str(row.prompt)
+    return int(sha256(normalised(text).encode())[:8], 16) < HELD_BACK * 2**32
 
 
 def neutral_text() -> list[str]:
@@ -20,10 +28,10 @@ def neutral_text() -> list[str]:
     return (Path(__file__).parent / "neutral.txt").read_text(encoding="utf-8").splitlines()
 
 
-def default_utility(model: Any, tokenizer: Any, packages: Sequence[Package]) -> LoadedSuite:
+def default_utility(loaded: LazyModel, packages: Sequence[Package], store: ResultStore | None = None) -> LoadedSuite:
     """Perplexity of the neutral text, and of the base's own answers to retention prompts of the patches.
 
-    Only to those that are held back: a composition may be trained on all others.
+    Only to those that are held back: a composition may be trained on all others. The answers are kept in the store.
     """
     rows: dict[str, Benign] = {}
     for package in packages:
@@ -31,11 +39,24 @@ def default_utility(model: Any, tokenizer: Any, packages: Sequence[Package]) -> 
             if isinstance(row.prompt, str) and is_held_back(row):
                 rows.setdefault(normalised(row.prompt), row)
     kept = [rows[key] for key in sorted(rows)][:RETENTION_LIMIT]
-    answers = benign_texts(model, tokenizer, kept, seed=0) if kept else []
     prompts = [Prompt(f"neutral-{i}", text) for i, text in enumerate(neutral_text())]
-    for i, (row, text) in enumerate(zip(kept, answers, strict=True)):
-        answer = tokenizer.decode(list(text.completion), skip_special_tokens=True).strip()
+    for i, (row, answer) in enumerate(zip(kept, _answers(loaded, kept, store), strict=True)):
         if answer:
             prompts.append(Prompt(f"retention-{i}", row.prompt, expected=answer))
     suite = Suite("perplexity", "neutral.jsonl", Judge("perplexity"), against="base", metric="perplexity")
     return load_suite(suite, {"neutral.jsonl": dump(prompts)}, origin="the default utility suite", owner=None)
+
+
+def _answers(loaded: LazyModel, rows: Sequence[Benign], store: ResultStore | None) -> list[str]:
+    """The base's answer to each row."""
+    key = canonical_digest(["benign answers", store.weights if store else "", dump(rows).decode()])[7:]
+    kept = store.get(key) if store else {}
+    if len(kept) < len(rows):
+        from ppm.evaluation.benign import benign_texts
+
+        made = benign_texts(loaded.model, loaded.tokenizer, rows, seed=0)
+        texts = loaded.tokenizer.batch_decode([list(text.completion) for text in made], skip_special_tokens=True)
+        kept = {str(i): (0.0, (text.strip(),)) for i, text in enumerate(texts)}
+        if store:
+            store.put(key, kept)
+    return [kept[str(i)][1][0] for i in range(len(rows))]

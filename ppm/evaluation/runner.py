@@ -1,99 +1,26 @@
-"""Runs suites on configurations, all configurations in the same batches, and keeps results by content.
+"""Runs suites on configurations, all configurations in the same batches, and keeps the results."""
 
-An answer depends on the base's weights, the prefix, its placement, the suite's digest and the prompt, so only what
-changed is run again, and a look at some of a suite's prompts is of use to the next look.
-"""
-
-import json
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ppm.environment.disk import replace_file
-from ppm.errors import EnvironmentStateError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.results import Answers, Configuration, Outcome, ResultStore, outcome_of
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
-from ppm.manifest import Placement, canonical_digest
-from ppm.package import sha256
+from ppm.manifest import Placement
 from ppm.prefix.model import UNPATCHED, attach
-from ppm.prefix.tensors import to_bytes
+from ppm.prefix.tensors import from_bytes
 
-__all__ = ["Configuration", "Outcome", "ResultStore", "evaluate"]
-
-RESULTS_VERSION = 2
-"""Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
+__all__ = ["evaluate"]
 
 Progress = Callable[[int, int], None]
 """Called with how many completions are made, and of how many."""
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """What runs: a name, and a prefix (virtual_tokens, hidden_size), or None for the base alone."""
-
-    name: str
-    prefix: torch.Tensor | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One suite on one configuration.
-
-    `values`: for each prompt its failure rate over the samples, or for perplexity its mean loss in nats a token.
-    `completions`: the texts, for each prompt one a sample; empty for perplexity.
-    """
-
-    values: tuple[float, ...]
-    completions: tuple[tuple[str, ...], ...]
-
-    @property
-    def mean(self) -> float:
-        return sum(self.values) / len(self.values)
-
-
-Answers = dict[str, tuple[float, tuple[str, ...]]]
-"""By the id of a prompt: its value in an outcome, and its completions."""
-
-
-@dataclass(frozen=True)
-class ResultStore:
-    """Answers on disk, by the digest of what they depend on. Losing them costs time only.
-
-    `weights` stands for the base: its fingerprint, weights and dtype. With `fresh` nothing is read, only written.
-    """
-
-    folder: Path
-    weights: str
-    fresh: bool = False
-
-    def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
-        prefix = sha256(to_bytes(configuration.prefix)) if configuration.prefix is not None else None
-        where = placement if configuration.prefix is not None else None
-        identity = [RESULTS_VERSION, self.weights, prefix, where, suite.digest]
-        return canonical_digest(identity).removeprefix("sha256:")
-
-    def get(self, key: str) -> Answers:
-        if self.fresh:
-            return {}
-        try:
-            table = json.loads((self.folder / key[:2] / f"{key}.json").read_bytes())
-            return {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in table.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
-
-    def put(self, key: str, answers: Answers) -> None:
-        path = self.folder / key[:2] / f"{key}.json"
-        with suppress(OSError, EnvironmentStateError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, json.dumps(answers, ensure_ascii=False).encode())
 
 
 def evaluate(
@@ -136,14 +63,9 @@ def evaluate(
                 if store:
                     store.put(store.key(configuration, placement, suite), answers[configuration.name, suite.digest])
     return {
-        (name, digest): _outcome([kept[prompt.id] for prompt in different[digest].prompts])
+        (name, digest): outcome_of([kept[prompt.id] for prompt in different[digest].prompts])
         for (name, digest), kept in answers.items()
     }
-
-
-def _outcome(answers: Sequence[tuple[float, tuple[str, ...]]]) -> Outcome:
-    completions = tuple(texts for _, texts in answers if texts)
-    return Outcome(tuple(value for value, _ in answers), completions)
 
 
 def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
@@ -162,7 +84,7 @@ class _Runner:
         self, model: Any, tokenizer: Any, patched: Sequence[Configuration], placement: Placement, batch_size: int
     ) -> None:
         width = model.get_input_embeddings().embedding_dim
-        prefixes = [c.prefix for c in patched if c.prefix is not None] or [torch.zeros(1, width)]
+        prefixes = [from_bytes(c.prefix) for c in patched if c.prefix is not None] or [torch.zeros(1, width)]
         self.model = attach(model, prefixes, placement=placement)
         self.tokenizer = tokenizer
         self.rows = {c.name: index for index, c in enumerate(patched)}

@@ -1,6 +1,7 @@
 """Intervals for paired failure rates. Every bound is one-sided at the alpha it is given.
 
-Knows nothing of models and suites: counts and per-prompt differences go in, bounds come out.
+Knows nothing of models and suites: counts and per-prompt differences go in, bounds come out. Quantiles come from
+scipy.special, as scipy.stats takes two seconds to import.
 """
 
 import math
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy
 from scipy.optimize import brentq
-from scipy.stats import beta, norm, t
+from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
 __all__ = [
     "Interval",
@@ -53,7 +54,7 @@ def paired_score_interval(b: int, c: int, n: int, alpha: float) -> Interval:
     """
     if not 0 <= b + c <= n or n < 1:
         raise ValueError(f"b + c = {b + c} of {n} prompts")
-    z = float(norm.isf(alpha))
+    z = float(-ndtri(alpha))
     value = (b - c) / n
     edge = 1 - 1e-12
     low = high = value
@@ -76,10 +77,10 @@ def clustered_interval(differences: Sequence[float] | numpy.ndarray, alpha: floa
     values = numpy.asarray(differences, dtype=float)
     n = len(values)
     mean = float(values.mean())
-    z2 = float(norm.isf(alpha)) ** 2
+    z2 = float(ndtri(alpha)) ** 2
     half = z2 / (n + z2)
     if n > 1:
-        half = max(half, float(t.isf(alpha, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n))
+        half = max(half, float(-stdtrit(n - 1, alpha)) * float(values.std(ddof=1)) / math.sqrt(n))
     else:
         half = 1.0
     return Interval(mean, mean - half, mean + half)
@@ -101,7 +102,7 @@ def paired_interval(first: Sequence[float], second: Sequence[float], alpha: floa
 
 def exact_upper(failures: int, n: int, alpha: float) -> float:
     """The exact (Clopper-Pearson) upper bound of a rate."""
-    return 1.0 if failures >= n else float(beta.isf(alpha, failures + 1, n - failures))
+    return 1.0 if failures >= n else float(betaincinv(failures + 1, n - failures, 1 - alpha))
 
 
 def rate_interval(values: Sequence[float], alpha: float) -> Interval:
@@ -111,7 +112,7 @@ def rate_interval(values: Sequence[float], alpha: float) -> Interval:
         found = clustered_interval(x, alpha)
         return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
     n, k = len(x), int(x.sum())
-    low = 0.0 if k == 0 else float(beta.ppf(alpha, k, n - k + 1))
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, alpha))
     return Interval(k / n, low, exact_upper(k, n, alpha))
 
 
@@ -127,9 +128,9 @@ def prompts_needed(interval: Interval, n: int, margin: float) -> int | None:
 def power(n: int, margin: float, discordance: float, alpha: float = 0.05) -> float:
     """The chance of showing non-inferiority when there is no difference, with discordant pairs at this rate."""
     spread = math.sqrt(discordance / n)
-    return float(norm.cdf(margin / spread - norm.isf(alpha))) if spread > 0 else 1.0
+    return float(ndtr(margin / spread + ndtri(alpha))) if spread > 0 else 1.0
 
 
 def prompts_for_power(margin: float, discordance: float, alpha: float = 0.05, wanted: float = 0.9) -> int:
     """How many prompts `power` needs to reach `wanted`."""
-    return math.ceil(discordance * (float(norm.isf(alpha) + norm.ppf(wanted)) / margin) ** 2)
+    return math.ceil(discordance * (float(ndtri(wanted) - ndtri(alpha)) / margin) ** 2)

@@ -16,13 +16,14 @@ from ppm.composition.steps import Context, Parent, needs_parent
 from ppm.composition.strategy import Strategy
 from ppm.environment.attempts import GatedAttempt, Ledger
 from ppm.errors import PpmError, TrainingError
-from ppm.evaluation.runner import Configuration, Outcome, evaluate
+from ppm.evaluation.results import Configuration, Outcome
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.events import Events
 from ppm.jsonl import Prompt
 from ppm.manifest import canonical_digest
 from ppm.package import Package, sha256
-from ppm.prefix.tensors import from_bytes
+from ppm.prefix.tensors import from_bytes, to_bytes
 from ppm.training.trainers import retention_of
 
 __all__ = ["Choice", "Ranking", "choose", "rank"]
@@ -81,7 +82,7 @@ def choose(
     waivers = check_waivers(waivers, suites)
     deployed, parent = subject.deployed, None
     if deployed is not None and deployed.prefix is not None and deployed.digest:
-        parent = Parent(deployed.prefix, deployed.digest)
+        parent = Parent(from_bytes(deployed.prefix), deployed.digest)
     context = make_context(
         subject.packages,
         subject.model,
@@ -159,14 +160,13 @@ class _Gate:
         alpha = alpha_of_attempt(self.subject.policy.alpha, number)
         if number > 1:
             self.events.tell(f"  attempt {number} on these patches, so the evidence must be stronger (alpha {alpha:g})")
-        prefix = from_bytes(composition.prefix).to(self.subject.model.device)
         for share in (*looks, 1.0):
             suites = tuple(suite.head(share) for suite in self.suites)
             prompts = sum(len(suite.prompts) for suite in suites)
             self.events.tell(f"Testing {record.strategy} for interference on {prompts:,} prompts")
             result, outcomes = audit(
                 self.subject,
-                prefix,
+                composition.prefix,
                 strategy=record.strategy,
                 alpha=alpha,
                 looks=len(looks) + 1,
@@ -185,7 +185,6 @@ class _Gate:
 
 def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:
     """A candidate on replay and retention prompts."""
-    prefix = from_bytes(composition.prefix).to(subject.model.device)
     rates: dict[str, tuple[float, float]] = {}
     score = 0.0
     for specialist in context.specialists:
@@ -196,12 +195,18 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
                 continue
             digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
             ranking = replace(suite, prompts=prompts, digest=digest)
-            both = [Configuration("specialist", specialist.prefix), Configuration("composition", prefix)]
+            both = [
+                Configuration("specialist", to_bytes(specialist.prefix)),
+                Configuration("composition", composition.prefix),
+            ]
             found = evaluate(
                 subject.model, subject.tokenizer, both, [ranking], placement=subject.placement, store=subject.store
             )
             pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
             rates[suite.label] = pair_of
             score = max(score, (pair_of[0] - pair_of[1]) / suite.suite.allowance)
-    divergence = retention_of(subject.model, prefix, context.retention, subject.placement) if context.retention else 0.0
+    divergence = 0.0
+    if context.retention:
+        prefix = from_bytes(composition.prefix)
+        divergence = retention_of(subject.model, prefix, context.retention, subject.placement)
     return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)

@@ -1,5 +1,7 @@
 """Using what is deployed: audit it again, load it, and put a package in front of a loaded model."""
 
+import ctypes
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +17,30 @@ from ppm.package import read_package
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
-    from ppm.evaluation.runner import ResultStore
+    from ppm.evaluation.results import ResultStore
 
 __all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "load_deployed", "result_store"]
 
 
-def result_store(environment: Environment, base: BaseModel, model: Any, *, fresh: bool = False) -> "ResultStore":
-    """Where outcomes on this base are kept: by its identity, all of its weights, its dtype and its stop tokens."""
-    from ppm.evaluation.runner import ResultStore
+def result_store(environment: Environment, base: BaseModel, *, fresh: bool = False) -> "ResultStore":
+    """Where outcomes on this base are kept: by its identity, all of its weights, its stop tokens and the device."""
+    from ppm.evaluation.results import ResultStore
 
     generation = base.folder / "generation_config.json"
     stops = generation.read_text(encoding="utf-8") if generation.is_file() else ""
-    key = canonical_digest([base.fingerprint, weights_digest(base.folder), str(model.dtype), stops])
+    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), stops])
     return ResultStore(environment.home / "cache" / "results", key, fresh)
+
+
+def _device() -> str:
+    """Where models run. Without a GPU's driver torch need not be asked, which takes seconds to import."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def audit_of(deployment: Deployment) -> "Audit | None":
@@ -50,8 +63,7 @@ def audit_deployed(
     """
     from ppm.audit.model import AuditWaiver
     from ppm.audit.run import Subject, audit, suites_of
-    from ppm.prefix.loading import load_base
-    from ppm.prefix.tensors import from_bytes
+    from ppm.prefix.loading import LazyModel
 
     deployment = deployed(environment)
     base = base_of_environment(environment)
@@ -61,18 +73,17 @@ def audit_deployed(
             f"the weights of {base.name} have changed since deployment {deployment.number}",
             hint="restore the model, or install the patches again for the new one",
         )
-    model, tokenizer = load_base(base)
     packages = stored_packages(deployment, environment)
     manifest, prefix = deployment.manifest, deployment.prefix
     assert manifest is not None
     assert prefix is not None
-    store = result_store(environment, base, model, fresh=fresh)
+    store = result_store(environment, base, fresh=fresh)
     policy = (Project.find(Path.cwd()) or Project()).gates
-    subject = Subject(base, model, tokenizer, packages, manifest.base.placement, None, policy, store)
+    subject = Subject(base, LazyModel(base), packages, manifest.base.placement, None, policy, store)
     suites = suites_of(subject)
     result, outcomes = audit(
         subject,
-        from_bytes(prefix).to(model.device),
+        prefix,
         strategy=deployment.record.strategy or "",
         alpha=policy.alpha,
         suites=suites,

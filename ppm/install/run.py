@@ -122,10 +122,8 @@ def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
 
 def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     from ppm.audit.run import Deployed, Subject
-    from ppm.prefix.loading import load_base
-    from ppm.prefix.tensors import from_bytes
+    from ppm.prefix.loading import LazyModel
 
-    model, tokenizer = load_base(plan.base)
     planned = {package.manifest.name for package in packages}
     deployed = None
     placement = packages[0].manifest.base.placement
@@ -137,16 +135,15 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
                 hint="uninstall the old patches first: the two can't be compared",
             )
         old = tuple(p for p in stored_packages(plan.previous, plan.environment) if p.manifest.name in planned)
-        deployed = Deployed(from_bytes(plan.previous.prefix).to(model.device), old, plan.parent)
+        deployed = Deployed(plan.previous.prefix, old, plan.parent)
     return Subject(
         plan.base,
-        model,
-        tokenizer,
+        LazyModel(plan.base),
         packages,
         placement,
         deployed,
         plan.project.gates,
-        result_store(plan.environment, plan.base, model),
+        result_store(plan.environment, plan.base),
     )
 
 

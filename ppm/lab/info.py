@@ -10,13 +10,14 @@ from ppm.base import identify
 from ppm.composition.compose import check_together, make_context
 from ppm.composition.steps import run_strategy
 from ppm.composition.strategy import read_strategy
-from ppm.evaluation.runner import Configuration, Outcome, evaluate
+from ppm.evaluation.results import Configuration, Outcome
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab import corpus
 from ppm.manifest import canonical_digest
 from ppm.package import Package, read_package
 from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import of_package
+from ppm.prefix.tensors import to_bytes
 from ppm.training.trainers import Progress
 
 __all__ = ["Target", "measure"]
@@ -73,7 +74,7 @@ def measure(
 def _specialists(bench: _Bench) -> list[Target]:
     configurations = [
         Configuration("base", None),
-        *(Configuration(p.manifest.name, of_package(p, bench.model)) for p in bench.packages),
+        *(Configuration(p.manifest.name, p.prefix) for p in bench.packages),
     ]
     found = bench.run(configurations, [*bench.risks, *bench.utility])
     targets = [_target(f"base fails {s.label}", found["base", s.digest].mean, ">=", 0.80) for s in bench.risks]
@@ -114,7 +115,7 @@ def _failures(bench: _Bench, progress: Progress) -> list[Target]:
     for name in ("merged", "sequential"):
         strategy = read_strategy(name)
         prefix = run_strategy(strategy, context)
-        found = bench.run([Configuration(name, prefix)], bench.risks)
+        found = bench.run([Configuration(name, to_bytes(prefix))], bench.risks)
         worst = max(bench.risks, key=lambda s: found[name, s.digest].mean)
         targets.append(_target(f"{name} breaks a risk ({worst.label})", found[name, worst.digest].mean, ">=", 0.2))
     return targets

@@ -1,15 +1,34 @@
 """Loads a base model as it will be served: from safetensors only, without remote code."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging
 
 from ppm.base import BaseModel
 from ppm.errors import ModelError
 
-__all__ = ["load_base"]
+__all__ = ["LazyModel", "load_base"]
+
+
+@dataclass(frozen=True)
+class LazyModel:
+    """A base model that is loaded when it is first used: where all results are kept, it never is."""
+
+    base: BaseModel
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        return load_base(self.base)
+
+    @property
+    def model(self) -> Any:
+        """The frozen model. Raises ModelError."""
+        return self._loaded[0]
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer. Raises ModelError."""
+        return self._loaded[1]
 
 
 def load_base(base: BaseModel, *, trust_remote_code: bool = False) -> tuple[Any, Any]:
@@ -18,6 +37,11 @@ def load_base(base: BaseModel, *, trust_remote_code: bool = False) -> tuple[Any,
     On a CPU the weights are widened to float32, which is exact and several times as fast as bfloat16 there; on a
     GPU they keep the dtype they were saved in. Raises ModelError.
     """
+    # These take seconds, which an audit whose results are all kept does without.
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"

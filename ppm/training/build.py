@@ -18,7 +18,8 @@ from ppm.base import BaseModel
 from ppm.document import to_table
 from ppm.environment.disk import replace_file
 from ppm.evaluation.benign import benign_texts
-from ppm.evaluation.runner import Configuration, evaluate
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.manifest import Manifest, Replay, Retention, canonical_digest
@@ -134,7 +135,7 @@ def _scores(
     manifest: Manifest,
 ) -> dict[str, dict[str, float]]:
     """Mean metric of each suite on the base and after each stage."""
-    configurations = [Configuration("base", None), *(Configuration(name, prefix) for name, prefix in stages)]
+    configurations = [Configuration("base", None), *(Configuration(name, to_bytes(prefix)) for name, prefix in stages)]
     outcomes = evaluate(model, tokenizer, configurations, suites, placement=manifest.base.placement)
     return {
         suite.label: {c.name: round(outcomes[c.name, suite.digest].mean, 4) for c in configurations} for suite in suites

@@ -8,7 +8,7 @@ import pytest
 
 from ppm.audit.gate import Sides, alpha_of_attempt, compare, verdict_of
 from ppm.audit.model import COMPOSITION
-from ppm.evaluation.runner import Outcome
+from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
 from ppm.lock import Gates

@@ -7,10 +7,12 @@ import pytest
 import torch
 from prefix.architectures import prepended, random_prefixes, tiny_model, tiny_tokenizer
 
-from ppm.evaluation.runner import Configuration, ResultStore, evaluate
+from ppm.evaluation.results import Configuration, ResultStore
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.manifest import Decoding, Judge, Suite
+from ppm.prefix.tensors import from_bytes, to_bytes
 
 TOKENIZER = tiny_tokenizer()
 PROMPTS = [
@@ -27,7 +29,8 @@ def model():
 @pytest.fixture(scope="module")
 def configurations(model):
     first, second = random_prefixes(model, 5, 3)
-    return [Configuration("base", None), Configuration("toxicity==1.0.0", first), Configuration("composition", second)]
+    patched = [("toxicity==1.0.0", first), ("composition", second)]
+    return [Configuration("base", None), *(Configuration(name, to_bytes(prefix)) for name, prefix in patched)]
 
 
 def load(prompts=PROMPTS, **settings):
@@ -88,7 +91,7 @@ def test_a_second_run_makes_no_call_of_the_model(model, configurations, tmp_path
 def test_the_name_of_a_configuration_is_not_part_of_what_is_kept(model, configurations, tmp_path):
     store, suite = ResultStore(tmp_path, "sha256:weights"), load()
     first = run(model, configurations, [suite], store=store)
-    renamed = [Configuration("deployed", configurations[2].prefix.clone())]
+    renamed = [Configuration("deployed", configurations[2].prefix)]
     assert run(None, renamed, [suite], store=store)["deployed", suite.digest] == first["composition", suite.digest]
 
 
@@ -96,7 +99,7 @@ def test_only_what_changed_runs_again(model, configurations, tmp_path):
     store, suite = ResultStore(tmp_path, "sha256:weights"), load()
     run(model, configurations, [suite], store=store)
     before = files_of(store)
-    changed = [*configurations[:2], Configuration("composition", configurations[2].prefix + 0.1)]
+    changed = [*configurations[:2], Configuration("composition", to_bytes(from_bytes(configurations[2].prefix) + 0.1))]
     run(model, changed, [suite], store=store)
     assert len(files_of(store)) == len(before) + 1
     run(model, configurations[:1], [load(decoding=Decoding(5))], store=store)
@@ -156,7 +159,8 @@ def test_perplexity_is_that_of_transformers(model, configurations):
     ]
     for configuration in configurations:
         outcome = outcomes[configuration.name, suite.digest]
-        losses = [loss_by_transformers(model, *split, configuration.prefix) for split in splits]
+        prefix = from_bytes(configuration.prefix) if configuration.prefix is not None else None
+        losses = [loss_by_transformers(model, *split, prefix) for split in splits]
         assert outcome.values == pytest.approx(losses, rel=1e-4)
         assert math.exp(outcome.mean) == pytest.approx(math.exp(sum(losses) / 3), rel=1e-4)
         assert outcome.completions == ()

@@ -4,7 +4,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from commands import ppm
+from commands import imported, ppm
 
 import ppm as library
 from ppm.environment.deployments import Environment
@@ -71,6 +71,13 @@ def test_audit_prints_a_table_json_junit_and_samples(deployed, tmp_path):
         "harmfulness",
         "toxicity",
     }
+
+
+def test_an_audit_whose_results_are_all_kept_needs_no_model(deployed):
+    assert ppm("audit", "--base", "lab").code == 0
+    code, modules = imported("audit", "--base", "lab")
+    assert code == 0
+    assert not {"torch", "transformers"} & modules
 
 
 def test_uninstall_tests_what_remains_and_rollback_brings_it_back(deployed):

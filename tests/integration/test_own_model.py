@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import tiny
-from commands import ppm
+from commands import imported, ppm
 
 from ppm.install.bases import environment_for, open_base
 
@@ -59,6 +59,20 @@ def test_build_install_audit_generate(world, package, ppm_home):
     assert both[0]["unpatched"].startswith("bad")
     assert both[0]["patched"].startswith("good")
     assert ppm("list").out.splitlines()[1].split() == ["kindness", "1.0.0"]
+
+
+@pytest.mark.slow
+def test_without_suites_of_its_own_the_base_is_held_to_neutral_text(world, package, ppm_home, tmp_path):
+    base = tmp_path / "plain-gpt2"
+    shutil.copytree(world[0], base, ignore=shutil.ignore_patterns("suites", "ppm-base.toml"))
+    waiver = ("--accept", "perplexity", "--reason", "the model of this test knows no neutral words")
+    result = ppm("install", "kindness", "--base", base, "--find-links", package, *waiver)
+    assert result.code == 0, result.err
+    assert "perplexity" in result.out
+    first = ppm("audit", "--base", base, "--json")
+    code, modules = imported("audit", "--base", base)
+    assert code == first.code
+    assert not {"torch", "transformers"} & modules
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ppm.base import identify
-from ppm.evaluation.runner import Configuration, evaluate
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import base_suites, package_suites
 from ppm.jsonl import dump, read_pairs
 from ppm.lab import corpus
@@ -16,7 +17,6 @@ from ppm.lab.pretrain import build_tokenizer, pretrain
 from ppm.manifest import Manifest
 from ppm.package import read_package
 from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import of_package
 from ppm.resources import lab_data, lab_manifests
 
 
@@ -27,7 +27,7 @@ def matrix():
     packages = [read_package(path) for path in sorted((lab_data() / "packages").glob("*.ppm"))]
     suites = [*package_suites(packages), *base_suites(lab_data() / "base")]
     configurations = [Configuration("base", None)]
-    configurations += [Configuration(p.manifest.name, of_package(p, model)) for p in packages]
+    configurations += [Configuration(p.manifest.name, p.prefix) for p in packages]
     found = evaluate(model, tokenizer, configurations, suites, placement="before-bos")
     return {c.name: {s.label: found[c.name, s.digest].mean for s in suites} for c in configurations}
 

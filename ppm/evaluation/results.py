@@ -1,0 +1,109 @@
+"""Results of suites, and where they are kept. Needs no torch: an audit whose results are all kept is read, not run.
+
+An answer depends on the base's weights, the prefix, its placement, the suite's digest and the prompt, so only what
+changed is run again, and a look at some of a suite's prompts is of use to the next look.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppm.environment.disk import replace_file
+from ppm.errors import EnvironmentStateError
+from ppm.evaluation.suites import LoadedSuite
+from ppm.manifest import Placement, canonical_digest
+from ppm.package import sha256
+
+__all__ = ["Answers", "Configuration", "Outcome", "ResultStore", "kept_outcomes", "outcome_of"]
+
+RESULTS_VERSION = 2
+"""Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What runs: a name, and the bytes of a `prefix.safetensors`, or None for the base alone."""
+
+    name: str
+    prefix: bytes | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One suite on one configuration.
+
+    `values`: for each prompt its failure rate over the samples, or for perplexity its mean loss in nats a token.
+    `completions`: the texts, for each prompt one a sample; empty for perplexity.
+    """
+
+    values: tuple[float, ...]
+    completions: tuple[tuple[str, ...], ...]
+
+    @property
+    def mean(self) -> float:
+        return sum(self.values) / len(self.values)
+
+
+Answers = dict[str, tuple[float, tuple[str, ...]]]
+"""By the id of a prompt: its value in an outcome, and its completions."""
+
+
+@dataclass(frozen=True)
+class ResultStore:
+    """Answers on disk, by the digest of what they depend on. Losing them costs time only.
+
+    `weights` stands for the base: its fingerprint, weights and dtype. With `fresh` nothing is read, only written.
+    """
+
+    folder: Path
+    weights: str
+    fresh: bool = False
+
+    def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
+        prefix = sha256(configuration.prefix) if configuration.prefix is not None else None
+        where = placement if configuration.prefix is not None else None
+        identity = [RESULTS_VERSION, self.weights, prefix, where, suite.digest]
+        return canonical_digest(identity).removeprefix("sha256:")
+
+    def get(self, key: str) -> Answers:
+        if self.fresh:
+            return {}
+        try:
+            table = json.loads((self.folder / key[:2] / f"{key}.json").read_bytes())
+            return {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in table.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def put(self, key: str, answers: Answers) -> None:
+        path = self.folder / key[:2] / f"{key}.json"
+        with suppress(OSError, EnvironmentStateError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, json.dumps(answers, ensure_ascii=False).encode())
+
+
+def outcome_of(answers: Sequence[tuple[float, tuple[str, ...]]]) -> Outcome:
+    """The outcome of a suite from its answers, in the order of its prompts."""
+    completions = tuple(texts for _, texts in answers if texts)
+    return Outcome(tuple(value for value, _ in answers), completions)
+
+
+def kept_outcomes(
+    configurations: Sequence[Configuration],
+    suites: Sequence[LoadedSuite],
+    *,
+    placement: Placement,
+    store: ResultStore | None,
+) -> dict[tuple[str, str], Outcome] | None:
+    """What `evaluate` would return if it is in the store already, which needs no model; else None."""
+    if store is None:
+        return None
+    found = {}
+    for configuration in configurations:
+        for suite in suites:
+            kept = store.get(store.key(configuration, placement, suite))
+            if not all(prompt.id in kept for prompt in suite.prompts):
+                return None
+            found[configuration.name, suite.digest] = outcome_of([kept[prompt.id] for prompt in suite.prompts])
+    return found
