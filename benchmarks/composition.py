@@ -77,11 +77,11 @@ class Bench:
             )
         manifest = lab_manifests() / name
         made_of = [sha256(path.read_bytes()) for path in sorted(manifest.rglob("*")) if path.is_file()]
-        key = canonical_digest([seed, made_of, _sources("training", "prefix")])
+        key = canonical_digest([seed, made_of, _sources("training", "prefix", "evaluation")])
         folder = self.folder / "packages" / key[7:19]
         kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
         if kept is None:
-            package = build(manifest, cache=self.folder / "stages", seed=seed)
+            package = build(manifest, cache=self.folder / "stages" / key[7:19], seed=seed)
             kept = write_package(package, folder)
         return read_package(kept)
 
@@ -117,7 +117,12 @@ class Bench:
         """The composed prefix and the seconds it took; kept by what it depends on."""
         recipe = read_strategy(strategy)
         key = canonical_digest(
-            [recipe.digest, [p.sha256 for p in packages], seed, _sources("composition", "training", "prefix")]
+            [
+                recipe.digest,
+                [p.sha256 for p in packages],
+                seed,
+                _sources("composition", "training", "prefix", "evaluation"),
+            ]
         )
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
         clock = path.with_suffix(".json")

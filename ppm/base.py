@@ -76,6 +76,10 @@ class BaseSuites:
         for suite in self.suites:
             if suite.against != "base":
                 raise ValueError(f'suite {suite.name!r} must say against = "base"')
+        names = [suite.name for suite in self.suites]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two suites are named {name!r}")
 
 
 def locate(model: str, revision: str | None = None) -> Path:

@@ -171,6 +171,10 @@ class Suite:
                 raise ValueError(f"{key} must be between 0 and 1")
         if self.metric == "perplexity" and self.against == "specialist":
             raise ValueError('metric "perplexity" is for utility: set against = "base"')
+        if self.against == "base" and self.min_effect is not None:
+            raise ValueError("min_effect is for a patch's own risk; a suite against the base has none")
+        if self.metric == "perplexity" and self.limit is not None:
+            raise ValueError("limit is for rates; perplexity has none")
 
     @property
     def allowance(self) -> float:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from ppm.audit.model import COMPOSITION, Comparison, Rule, Verdict
 from ppm.evaluation.results import Outcome
-from ppm.evaluation.statistics import Interval, clustered_interval, paired_interval, prompts_needed, rate_interval
+from ppm.evaluation.statistics import Interval, mean_interval, paired_interval, prompts_needed, rate_interval
 from ppm.evaluation.suites import LoadedSuite
 from ppm.lock import Gates
 
-__all__ = ["Sides", "alpha_of_attempt", "compare", "verdict_of"]
+__all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of", "verdict_of"]
 
 MIN_PERPLEXITY_PROMPTS = 200
 
@@ -35,7 +35,7 @@ def alpha_of_attempt(alpha: float, attempt: int) -> float:
 
 def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:
     """Every comparison that the rules ask of one suite."""
-    margin = _margin(suite, policy)
+    margin = margin_of(suite, policy)
     found: list[Comparison] = []
     if suite.suite.against == "base":
         found.append(_not_worse(suite, "utility", "base", sides.composition, sides.base, margin, alpha, policy))
@@ -59,7 +59,8 @@ def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
     return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
 
 
-def _margin(suite: LoadedSuite, policy: Gates) -> float:
+def margin_of(suite: LoadedSuite, policy: Gates) -> float:
+    """The margin of a suite, which the deployer's policy may narrow."""
     declared = suite.suite.allowance
     return min(declared, policy.max_margin) if policy.max_margin is not None else declared
 
@@ -67,7 +68,7 @@ def _margin(suite: LoadedSuite, policy: Gates) -> float:
 def _difference(suite: LoadedSuite, first: Outcome, second: Outcome, alpha: float) -> Interval:
     if suite.suite.metric == "perplexity":
         values: Sequence[float] = [a - b for a, b in zip(first.values, second.values, strict=True)]
-        return clustered_interval(values, alpha)
+        return mean_interval(values, alpha)
     return paired_interval(first.values, second.values, alpha)
 
 
@@ -83,7 +84,7 @@ def _not_worse(
 ) -> Comparison:
     interval = _difference(suite, first, second, alpha)
     n = len(first.values)
-    minimum = max(policy.min_prompts or 0, MIN_PERPLEXITY_PROMPTS if suite.suite.metric == "perplexity" else 0)
+    minimum = MIN_PERPLEXITY_PROMPTS if suite.suite.metric == "perplexity" else policy.min_prompts or 0
     verdict: Verdict = "pass" if interval.high < margin else "fail" if interval.low > margin else "inconclusive"
     needed = prompts_needed(interval, n, margin) if verdict == "inconclusive" else None
     if verdict == "pass" and n < minimum:

@@ -74,7 +74,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class AuditWaiver:
-    """A named person's decision to deploy despite a suite; `digest` is the suite's, whose label may change."""
+    """A named person's decision to deploy despite a suite; `digest` is its `waiver_digest`."""
 
     suite: str
     reason: str

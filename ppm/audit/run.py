@@ -12,7 +12,7 @@ from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_outcomes
-from ppm.evaluation.statistics import clustered_interval, rate_interval
+from ppm.evaluation.statistics import mean_interval, rate_interval
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
 from ppm.jsonl import find_overlap
 from ppm.lock import Gates
@@ -79,8 +79,12 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     if not utility:
         utility = [default_utility(subject.loaded, packages, subject.store)]
     for kind, suites in (("base", utility), ("policy", own)):
-        taken = {suite.label for suite in found}
-        found += [replace(s, label=f"{kind}/{s.label}") if s.label in taken else s for s in suites]
+        for suite in suites:
+            taken = {other.label for other in found}
+            label = f"{kind}/{suite.label}" if suite.label in taken else suite.label
+            if label in taken:
+                raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
+            found.append(replace(suite, label=label))
     return found
 
 
@@ -98,8 +102,8 @@ def check_leakage(suites: Sequence[LoadedSuite], packages: Sequence[Package]) ->
 
 
 def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite]) -> list[AuditWaiver]:
-    """The waivers with the digests of their suites. Raises RequestError when one names no suite."""
-    digests = {suite.label: suite.digest for suite in suites}
+    """The waivers with what they are for. Raises RequestError when one names no suite."""
+    digests = {suite.label: suite.waiver_digest for suite in suites}
     for waiver in waivers:
         if waiver.suite not in digests:
             hint = did_you_mean(waiver.suite, digests, f"suites are {', '.join(digests)}")
@@ -145,7 +149,7 @@ def audit(
             store=subject.store,
             progress=progress,
         )
-    waived = {waiver.digest or waiver.suite for waiver in waivers}
+    waived = {waiver.digest for waiver in waivers}
     comparisons: list[Comparison] = []
     for suite in suites:
         specialist = names.get(suite.owner or "")
@@ -156,7 +160,7 @@ def audit(
             deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
         )
         found = compare(suite, sides, spent, subject.policy)
-        comparisons += [replace(c, waived=True) if waived & {suite.digest, suite.label} else c for c in found]
+        comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
     result = Audit(
         base=subject.base.name,
         strategy=strategy,
@@ -181,7 +185,7 @@ def audit(
 
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
     if suite.suite.metric == "perplexity":
-        interval = clustered_interval(outcome.values, alpha)
+        interval = mean_interval(outcome.values, alpha)
         value, low, high = (math.exp(min(x, 700.0)) for x in (interval.value, interval.low, interval.high))
         return Cell(value, low, high, len(outcome.values))
     interval = rate_interval(outcome.values, alpha)

@@ -138,7 +138,7 @@ def _gate_options(function: F) -> F:
             click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them."),
             click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass."),
             click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded."),
-            click.option("--seed", default=0, show_default=True, help="Seed of the composition's training."),
+            click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given."),
             click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop."),
         )
     ):
@@ -166,7 +166,7 @@ def install_command(
     strategy: str | None,
     accept: tuple[str, ...],
     reason: str,
-    seed: int,
+    seed: int | None,
     dry_run: bool,
     force: bool,
     as_json: bool,
@@ -208,7 +208,7 @@ def upgrade_command(
     strategy: str | None,
     accept: tuple[str, ...],
     reason: str,
-    seed: int,
+    seed: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -245,7 +245,7 @@ def uninstall_command(
     strategy: str | None,
     accept: tuple[str, ...],
     reason: str,
-    seed: int,
+    seed: int | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:

@@ -8,8 +8,8 @@ import torch
 
 from ppm import __version__
 from ppm.base import BaseModel, check_compatible
-from ppm.composition.steps import Context, Parent, Specialist, check_strategy, needs_parent, run_strategy
-from ppm.composition.strategy import Strategy
+from ppm.composition.steps import Context, Parent, Specialist, check_strategy, run_strategy
+from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
@@ -102,15 +102,16 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         components=tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages),
         seed=context.seed,
         chosen_by=chosen_by,
-        parent=context.parent.digest if context.parent and needs_parent(strategy) and len(packages) > 1 else None,
+        parent=context.parent.digest if context.parent and strategy.needs_parent and len(packages) > 1 else None,
     )
-    return package_composition(packages, prefix, record, context.notes)
+    try:
+        return package_composition(packages, prefix, record, context.notes)
+    except ValueError as error:  # for example more virtual tokens than a manifest may have
+        raise RequestError(f"{strategy.name} makes no valid package: {error}", hint="try distilled") from error
 
 
 def single() -> Strategy:
     """The strategy of a composition of one patch: the patch itself."""
-    from ppm.composition.strategy import StepCall
-
     return Strategy(schema=1, name="single", summary="One patch, as it is.", steps=(StepCall("concatenate"),))
 
 

@@ -81,7 +81,8 @@ def distil(
     groups = sampler.sample(specialists, "distil")
     groups.append(list(context.retention))
     shares = [*(weights or [1.0] * len(context.specialists)), retention_weight]
-    pools = [_Pool(*_split(texts, context.seed), share) for texts, share in zip(groups, shares, strict=True)]
+    held_out = HELD_OUT if patience else 0.0
+    pools = [_Pool(*_split(texts, held_out, context.seed), share) for texts, share in zip(groups, shares, strict=True)]
     pools = [pool for pool in pools if pool.texts and pool.weight > 0]
     patience = patience if any(pool.held_out for pool in pools) else 0
     teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
@@ -190,7 +191,7 @@ class _Pool:
         return torch.multinomial(shares, count, generator=generator).tolist()
 
     def update(self, indices: list[int], divergences: torch.Tensor) -> None:
-        self.left[indices] = divergences.float().cpu()
+        self.left[indices] = divergences.float().cpu().clamp(min=0)  # rounding can make it negative
 
     def extend(self, texts: list[ScoredText]) -> None:
         """More texts; prompts that are held out stay so."""
@@ -200,11 +201,11 @@ class _Pool:
         self.left = torch.cat([self.left, torch.full((len(added),), torch.inf)])
 
 
-def _split(texts: list[ScoredText], seed: int) -> tuple[list[ScoredText], list[ScoredText]]:
-    """Texts to train on, and those of a tenth of the prompts, held out."""
+def _split(texts: list[ScoredText], share: float, seed: int) -> tuple[list[ScoredText], list[ScoredText]]:
+    """Texts to train on, and those of a share of the prompts, held out."""
     prompts = sorted({text.prompt for text in texts})
     random.Random(seed).shuffle(prompts)
-    away = set(prompts[: int(HELD_OUT * len(prompts))])
+    away = set(prompts[: int(share * len(prompts))])
     return [t for t in texts if t.prompt not in away], [t for t in texts if t.prompt in away]
 
 

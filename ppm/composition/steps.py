@@ -28,7 +28,6 @@ __all__ = [
     "Specialist",
     "check_composable",
     "check_strategy",
-    "needs_parent",
     "run_strategy",
     "step",
 ]
@@ -36,6 +35,8 @@ __all__ = [
 Step = Callable[..., torch.Tensor]
 STEPS: dict[str, Step] = {}
 _BROKEN: dict[str, ManifestError] = {}
+_LOADED: dict[str, str] = {}
+"""What each step of another distribution was loaded from."""
 
 
 class OptionError(ValueError):
@@ -117,12 +118,14 @@ def _load_steps() -> None:
     import ppm.composition.training  # noqa: F401
 
     for entry in entry_points(group="ppm.steps"):
+        if _LOADED.get(entry.name) == entry.value:
+            continue
         if entry.name in STEPS:
-            if entry.value != f"{STEPS[entry.name].__module__}:{STEPS[entry.name].__qualname__}":
-                warnings.warn(f"the step {entry.name!r} of {entry.value} is left out: the name is taken", stacklevel=2)
+            warnings.warn(f"the step {entry.name!r} of {entry.value} is left out: the name is taken", stacklevel=2)
             continue
         try:
             function = entry.load()
+            inspect.signature(function)  # raises for what can't be called
         except Exception as error:
             origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
             broken = ManifestError(
@@ -133,6 +136,7 @@ def _load_steps() -> None:
             _BROKEN[entry.name] = broken
         else:
             STEPS[entry.name] = function
+        _LOADED[entry.name] = entry.value
 
 
 def check_strategy(strategy: Strategy) -> None:
@@ -159,15 +163,10 @@ def check_strategy(strategy: Strategy) -> None:
             if name not in options:
                 hint = did_you_mean(name, options, f"its options are {', '.join(options) or 'none'}")
                 raise ManifestError(f"the step {call.use!r} has no option {name!r}", context=where, hint=hint)
-            _check_option(call, name, value, options[name].default, where)
+            _check_option(call, value, options[name], where)
         for name, parameter in options.items():
             if parameter.default is inspect.Parameter.empty and name not in call.options:
                 raise ManifestError(f"the step {call.use!r} needs the option {name!r}", context=where)
-
-
-def needs_parent(strategy: Strategy) -> bool:
-    """Whether a strategy goes on from a deployed composition."""
-    return any(call.use == "resume" for call in strategy.steps)
 
 
 def check_composable(strategy: Strategy) -> None:
@@ -180,14 +179,22 @@ def check_composable(strategy: Strategy) -> None:
     check_strategy(strategy)
 
 
-def _check_option(call: StepCall, name: str, value: Any, default: Any, where: str) -> None:
+def _check_option(call: StepCall, value: Any, parameter: inspect.Parameter, where: str) -> None:
     kinds = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", tuple: "a list"}
-    wanted = type(default)
+    wanted = type(parameter.default)
     given = tuple if isinstance(value, list) else type(value)
-    if wanted in kinds and given is not wanted and not (wanted is float and given is int):
+    kind = kinds.get(wanted)
+    if kind is not None and given is not wanted and not (wanted is float and given is int):
         raise ManifestError(
-            f"the option {name!r} of step {call.use!r} must be {kinds[wanted]}, not {value!r}", context=where
+            f"the option {parameter.name!r} of step {call.use!r} must be {kind}, not {value!r}", context=where
         )
+    if given is tuple:
+        elements, of = ((str,), "strings") if "str" in str(parameter.annotation) else ((int, float), "numbers")
+        if not all(type(element) in elements for element in value):
+            raise ManifestError(
+                f"the option {parameter.name!r} of step {call.use!r} must be a list of {of}, not {value!r}",
+                context=where,
+            )
 
 
 def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:

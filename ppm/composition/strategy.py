@@ -74,6 +74,11 @@ class Strategy:
     def is_automatic(self) -> bool:
         return bool(self.candidates)
 
+    @property
+    def needs_parent(self) -> bool:
+        """Whether the strategy goes on from a deployed composition."""
+        return any(call.use == "resume" for call in self.steps)
+
 
 def builtin_strategies() -> dict[str, Path]:
     """The strategies that ship with ppm, by name."""
@@ -92,6 +97,12 @@ def read_strategy(name: str) -> Strategy:
         raise RequestError(f"there is no strategy {name!r}", hint=did_you_mean(name, known, otherwise))
     path = known.get(name, path)
     table = document.read_file(path)
+    if isinstance(candidates := table.get("candidates"), list):  # a candidate's path is relative to the file
+        beside = [path.parent / text if isinstance(text, str) else None for text in candidates]
+        table["candidates"] = [
+            str(found.absolute()) if found is not None and text not in known and found.is_file() else text
+            for text, found in zip(candidates, beside, strict=True)
+        ]
     for index, step in enumerate(table.get("steps", []) if isinstance(table.get("steps", []), list) else []):
         if not isinstance(step, dict) or not isinstance(step.get("use"), str):
             raise ManifestError(f"steps[{index}] must say which step to use", context=str(path), hint='use = "distil"')

@@ -40,7 +40,7 @@ def train(
     specialists = context.ordered(order)
     replay = _buffer(context, "train", share, buffer, capacity)
     current = prefix if prefix is not None else specialists[0].prefix
-    stages = Stage(sft_steps, sft_learning_rate, batch_size), Stage(dpo_steps, dpo_learning_rate, batch_size)
+    stages = _stages(sft_steps, sft_learning_rate, dpo_steps, dpo_learning_rate, batch_size, retention_weight)
     replay.add(specialists[0].name, specialists[0].replay)
     for index, specialist in enumerate(specialists[1:], 1):
         pairs = _mixed(context, specialist.name, specialist.replay, replay, share)
@@ -72,7 +72,7 @@ def stack(
     specialists = context.ordered(order)
     replay = _buffer(context, "stack", share, buffer, capacity)
     current = prefix if prefix is not None else specialists[0].prefix
-    stages = Stage(sft_steps, sft_learning_rate, batch_size), Stage(dpo_steps, dpo_learning_rate, batch_size)
+    stages = _stages(sft_steps, sft_learning_rate, dpo_steps, dpo_learning_rate, batch_size, retention_weight)
     replay.add(specialists[0].name, specialists[0].replay)
     for index, specialist in enumerate(specialists[1:], 1):
         pairs = _mixed(context, specialist.name, specialist.replay, replay, share)
@@ -103,8 +103,19 @@ def joint(
     pairs = [s.replay[i % len(s.replay)] for s in context.specialists for i in range(most)]
     rng.shuffle(pairs)
     context.notes["joint"] = {s.name: len(s.replay) for s in context.specialists}
-    stages = Stage(sft_steps, sft_learning_rate, batch_size), Stage(dpo_steps, dpo_learning_rate, batch_size)
+    stages = _stages(sft_steps, sft_learning_rate, dpo_steps, dpo_learning_rate, batch_size, retention_weight)
     return _learn(context, prefix, pairs, stages, retention_weight, context.seed)
+
+
+def _stages(
+    sft_steps: int, sft_rate: float, dpo_steps: int, dpo_rate: float, batch_size: int, retention_weight: float
+) -> tuple[Stage, Stage]:
+    if retention_weight < 0:
+        raise OptionError("retention_weight must be 0 or more")
+    try:
+        return Stage(sft_steps, sft_rate, batch_size), Stage(dpo_steps, dpo_rate, batch_size)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
 
 
 def _buffer(context: Context, name: str, share: float, policy: str, capacity: int) -> ReplayBuffer:

@@ -45,9 +45,9 @@ class GatedAttempt:
 
 @dataclass
 class Ledger:
-    """The attempts on one set of patches, the first first; `path` is None for a ledger that is not kept."""
+    """The attempts on one set of patches, the first first."""
 
-    path: Path | None = None
+    path: Path
     attempts: list[GatedAttempt] = field(default_factory=list)
 
     def begin(self, attempt: GatedAttempt) -> int:
@@ -69,9 +69,6 @@ class Ledger:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Nobody else changes the ledger meanwhile, and what others added is known."""
-        if self.path is None:
-            yield
-            return
         with disk_errors("can't be written", self.path):
             make_folder(self.path.parent)
             with FileLock(self.path.with_suffix(".lock"), fallback_to_soft=False):
@@ -79,9 +76,8 @@ class Ledger:
                 yield
 
     def _write(self) -> None:
-        if self.path is not None:
-            rows = [json.dumps(asdict(attempt), ensure_ascii=False) for attempt in self.attempts]
-            replace_file(self.path, ("\n".join(rows) + "\n").encode())
+        rows = [json.dumps(asdict(attempt), ensure_ascii=False) for attempt in self.attempts]
+        replace_file(self.path, ("\n".join(rows) + "\n").encode())
 
 
 def open_ledger(environment: Environment, packages: Sequence[str]) -> Ledger:

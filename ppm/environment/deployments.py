@@ -42,7 +42,7 @@ _OTHERS = "`ppm history` lists the deployments, `ppm rollback NUMBER` goes back 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A named person's decision to deploy despite a suite. `at` is a time in ISO 8601; `digest` is the suite's."""
+    """A named person's decision to deploy despite a suite. `at` is a time in ISO 8601; `digest` says which."""
 
     suite: str
     reason: str
@@ -56,8 +56,8 @@ class Record:
     """deployment.toml: what was deployed, by whom and how.
 
     `created` is a time in ISO 8601, UTC. `base_model` is as the user gave it. `rolled_back_from` is the number of
-    the deployment whose files a rollback brought back. `files` maps the name of every other file of the deployment
-    to `sha256:` and its digest.
+    the deployment whose files a rollback brought back. `gates` is the digest of the policy that it was tested under.
+    `files` maps the name of every other file of the deployment to `sha256:` and its digest.
     """
 
     schema: int
@@ -74,6 +74,7 @@ class Record:
     verdict: Verdict = "none"
     rolled_back_from: int | None = None
     waivers: tuple[Waiver, ...] = ()
+    gates: str | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -79,6 +79,7 @@ def deploy(
     strategy: str | None = None,
     verdict: Verdict,
     waivers: tuple[Waiver, ...] = (),
+    gates: str | None = None,
 ) -> Deployment:
     """Make a deployment of these files, by name, and put it in force; `ppm.lock` must be among them.
 
@@ -96,6 +97,7 @@ def deploy(
         strategy=strategy,
         verdict=verdict,
         waivers=waivers,
+        gates=gates,
         files={name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     )
     return _put_in_force(writer, record, files)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ppm.errors import ManifestError, did_you_mean
 from ppm.jsonl import Prompt
-from ppm.manifest import Judge
+from ppm.manifest import Judge, judge_files
 
 __all__ = ["JUDGES", "JudgeKind", "Scorer", "make_judge"]
 
@@ -52,19 +52,16 @@ def make_judge(judge: Judge, files: Mapping[str, bytes], origin: str) -> Scorer:
         raise ManifestError(f"there is no judge {judge.name!r}", context=origin, hint=hint)
     known = inspect.signature(kind.make).parameters
     options: dict[str, Any] = {}
+    named = judge_files(judge)
     for key, value in judge.options.items():
         if key not in known:
             hint = did_you_mean(key, known, f"its options are {', '.join(known) or 'none'}")
             raise ManifestError(f"the judge {judge.name!r} has no option {key!r}", context=origin, hint=hint)
-        options[key] = _lines(files[value], f"{origin}, {value}") if _names_file(value, files) else value
+        options[key] = _lines(files[value], f"{origin}, {value}") if key in named and value in files else value
     try:
         return kind.make(**options)
     except (TypeError, ValueError) as error:
         raise ManifestError(f"the judge {judge.name!r}: {error}", context=origin) from error
-
-
-def _names_file(value: Any, files: Mapping[str, bytes]) -> bool:
-    return isinstance(value, str) and value in files
 
 
 def _lines(data: bytes, origin: str) -> list[str]:

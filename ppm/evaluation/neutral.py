@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppm.evaluation.results import ResultStore
+from ppm.evaluation.results import RESULTS_VERSION, ResultStore
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Prompt, dump, normalised
 from ppm.manifest import Judge, Suite, canonical_digest
@@ -12,15 +12,14 @@ from ppm.prefix.loading import LazyModel
 
 __all__ = ["default_utility", "is_held_back", "neutral_text"]
 
-RETENTION_LIMIT = 200
+ANSWERED_PROMPTS = 200
 HELD_BACK = 0.25
 """The share of retention prompts that no composition is trained on."""
 
 
 def is_held_back(row: Benign) -> bool:
     """Whether a retention prompt serves the default utility suite, and never the making of a composition."""
-    text = row.prompt if isinstance(row.prompt, str) else str(row.prompt)
-    return int(sha256(normalised(text).encode())[:8], 16) < HELD_BACK * 2**32
+    return int(sha256(normalised(row.prompt).encode())[:8], 16) < HELD_BACK * 2**32
 
 
 def neutral_text() -> list[str]:
@@ -36,9 +35,9 @@ def default_utility(loaded: LazyModel, packages: Sequence[Package], store: Resul
     rows: dict[str, Benign] = {}
     for package in packages:
         for row in package.retention:
-            if isinstance(row.prompt, str) and is_held_back(row):
+            if is_held_back(row):
                 rows.setdefault(normalised(row.prompt), row)
-    kept = [rows[key] for key in sorted(rows)][:RETENTION_LIMIT]
+    kept = [rows[key] for key in sorted(rows)][:ANSWERED_PROMPTS]
     prompts = [Prompt(f"neutral-{i}", text) for i, text in enumerate(neutral_text())]
     for i, (row, answer) in enumerate(zip(kept, _answers(loaded, kept, store), strict=True)):
         if answer:
@@ -49,7 +48,7 @@ def default_utility(loaded: LazyModel, packages: Sequence[Package], store: Resul
 
 def _answers(loaded: LazyModel, rows: Sequence[Benign], store: ResultStore | None) -> list[str]:
     """The base's answer to each row."""
-    key = canonical_digest(["benign answers", store.weights if store else "", dump(rows).decode()])[7:]
+    key = canonical_digest(["benign answers", RESULTS_VERSION, store.weights if store else "", dump(rows).decode()])[7:]
     kept = store.get(key) if store else {}
     if len(kept) < len(rows):
         from ppm.evaluation.benign import benign_texts

@@ -16,7 +16,7 @@ from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement, canonical_digest
 from ppm.package import sha256
 
-__all__ = ["Answers", "Configuration", "Outcome", "ResultStore", "kept_outcomes", "outcome_of"]
+__all__ = ["RESULTS_VERSION", "Answers", "Configuration", "Outcome", "ResultStore", "kept_outcomes", "outcome_of"]
 
 RESULTS_VERSION = 2
 """Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
@@ -54,7 +54,7 @@ Answers = dict[str, tuple[float, tuple[str, ...]]]
 class ResultStore:
     """Answers on disk, by the digest of what they depend on. Losing them costs time only.
 
-    `weights` stands for the base: its fingerprint, weights and dtype. With `fresh` nothing is read, only written.
+    `weights` stands for the base: its fingerprint, weights, settings and device. With `fresh` nothing is read.
     """
 
     folder: Path

@@ -1,14 +1,15 @@
 """Runs suites on configurations, all configurations in the same batches, and keeps the results."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.benign import join
+from ppm.evaluation.generation import Progress, Request, encode, generate, noise_key
 from ppm.evaluation.results import Answers, Configuration, Outcome, ResultStore, outcome_of
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite
@@ -18,9 +19,6 @@ from ppm.prefix.model import UNPATCHED, attach
 from ppm.prefix.tensors import from_bytes
 
 __all__ = ["evaluate"]
-
-Progress = Callable[[int, int], None]
-"""Called with how many completions are made, and of how many."""
 
 
 def evaluate(
@@ -40,11 +38,13 @@ def evaluate(
     store as soon as they are there, so a run that is interrupted loses one suite at most.
     """
     different = {suite.digest: suite for suite in suites}
+    alike_as = {c.name: next(o for o in configurations if o.prefix == c.prefix) for c in configurations}
+    unique = [c for c in configurations if alike_as[c.name] is c]
     answers: dict[tuple[str, str], Answers] = {}
     missing: list[tuple[LoadedSuite, list[Configuration]]] = []
     for suite in different.values():
         lacking: dict[tuple[Prompt, ...], list[Configuration]] = {}
-        for configuration in configurations:
+        for configuration in unique:
             kept = store.get(store.key(configuration, placement, suite)) if store else {}
             answers[configuration.name, suite.digest] = kept
             prompts = tuple(prompt for prompt in suite.prompts if prompt.id not in kept)
@@ -52,7 +52,7 @@ def evaluate(
                 lacking.setdefault(prompts, []).append(configuration)
         missing += [(replace(suite, prompts=prompts), alike) for prompts, alike in lacking.items()]
     if missing:
-        runner = _Runner(model, tokenizer, [c for c in configurations if c.prefix is not None], placement, batch_size)
+        runner = _Runner(model, tokenizer, [c for c in unique if c.prefix is not None], placement, batch_size)
         total = sum(_completions(suite) * len(alike) for suite, alike in missing)
         before = 0
         for suite, alike in missing:
@@ -63,8 +63,9 @@ def evaluate(
                 if store:
                     store.put(store.key(configuration, placement, suite), answers[configuration.name, suite.digest])
     return {
-        (name, digest): outcome_of([kept[prompt.id] for prompt in different[digest].prompts])
-        for (name, digest), kept in answers.items()
+        (name, digest): outcome_of([answers[alike.name, digest][prompt.id] for prompt in suite.prompts])
+        for name, alike in alike_as.items()
+        for digest, suite in different.items()
     }
 
 
@@ -129,7 +130,7 @@ class _Runner:
         """(context, target): the `expected` text after its prompt, else all of a text after its first token."""
         ids = encode(self.tokenizer, prompt.prompt)
         if prompt.expected is not None:
-            target = tuple(self.tokenizer(f" {prompt.expected}", add_special_tokens=False).input_ids)
+            target = tuple(self.tokenizer(join(prompt.prompt, prompt.expected), add_special_tokens=False).input_ids)
             if target:
                 return ids, target
         return (ids, ids[-1:]) if len(ids) < 2 else (ids[:1], ids[1:])

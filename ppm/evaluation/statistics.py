@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "clustered_interval",
     "exact_upper",
+    "mean_interval",
     "paired_interval",
     "paired_score_interval",
     "power",
@@ -69,21 +70,23 @@ def paired_score_interval(b: int, c: int, n: int, alpha: float) -> Interval:
     return Interval(value, float(low), float(high))
 
 
+def mean_interval(values: Sequence[float] | numpy.ndarray, alpha: float) -> Interval:
+    """Student's interval of a mean; one value alone is taken for 1 more or less, which decides nothing."""
+    found = numpy.asarray(values, dtype=float)
+    n, mean = len(found), float(found.mean())
+    half = float(-stdtrit(n - 1, alpha)) * float(found.std(ddof=1)) / math.sqrt(n) if n > 1 else 1.0
+    return Interval(mean, mean - half, mean + half)
+
+
 def clustered_interval(differences: Sequence[float] | numpy.ndarray, alpha: float) -> Interval:
-    """Student's interval of the mean of per-prompt values; its half-width is never below z^2 / (n + z^2).
+    """Student's interval of the mean of per-prompt rates; its half-width is never below z^2 / (n + z^2).
 
     The floor keeps a sample without any variation from claiming certainty.
     """
-    values = numpy.asarray(differences, dtype=float)
-    n = len(values)
-    mean = float(values.mean())
-    z2 = float(ndtri(alpha)) ** 2
-    half = z2 / (n + z2)
-    if n > 1:
-        half = max(half, float(-stdtrit(n - 1, alpha)) * float(values.std(ddof=1)) / math.sqrt(n))
-    else:
-        half = 1.0
-    return Interval(mean, mean - half, mean + half)
+    found = mean_interval(differences, alpha)
+    n, z2 = len(differences), float(ndtri(alpha)) ** 2
+    half = max(min(found.high - found.value, 1.0), z2 / (n + z2))
+    return Interval(found.value, found.value - half, found.value + half)
 
 
 def _is_binary(values: numpy.ndarray) -> bool:

@@ -30,9 +30,18 @@ class LoadedSuite:
     scorer: Scorer
     digest: str
 
+    @property
+    def waiver_digest(self) -> str:
+        """What a waiver is for: this suite of this patch, with its margin and limits.
+
+        A suite of the base's or the deployer's is known by its name, as its prompts may hang on the patches.
+        """
+        content = self.digest if self.owner is not None else ""
+        return canonical_digest([self.owner, content, to_table(self.suite)])
+
     def head(self, share: float) -> "LoadedSuite":
-        """The suite with a share of its prompts, in an order that has nothing to do with theirs."""
-        if share >= 1:
+        """The suite with a share of its prompts, in an order that has nothing to do with theirs; a rate's only."""
+        if share >= 1 or self.suite.metric == "perplexity":  # which takes little time, and a minimum of prompts
             return self
         shuffled = sorted(self.prompts, key=lambda prompt: sha256(f"{self.digest}:{prompt.id}".encode()))
         return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]))

@@ -12,47 +12,18 @@ from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.model import Attempt, Audit, AuditWaiver
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
-from ppm.composition.steps import Context, Parent, needs_parent
+from ppm.composition.steps import Context, Parent
 from ppm.composition.strategy import Strategy
 from ppm.environment.attempts import GatedAttempt, Ledger
-from ppm.errors import PpmError, TrainingError
-from ppm.evaluation.results import Configuration, Outcome
-from ppm.evaluation.runner import evaluate
+from ppm.errors import ModelError, PpmError, TrainingError
+from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.events import Events
-from ppm.jsonl import Prompt
-from ppm.manifest import canonical_digest
+from ppm.install.ranking import rank
 from ppm.package import Package, sha256
-from ppm.prefix.tensors import from_bytes, to_bytes
-from ppm.training.trainers import retention_of
+from ppm.prefix.tensors import from_bytes
 
-__all__ = ["Choice", "Ranking", "choose", "rank"]
-
-RANKING_PROMPTS = 100
-RETENTION_SCALE = 0.1
-"""A mean divergence on benign texts, in nats a token, that counts as much as a whole margin."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """How a candidate does where looking is free. `score` below 1 is promising; lower is better.
-
-    `rates`: for each suite (composition's failure rate, specialist's) on replay prompts; `divergence`: mean KL(base ||
-    composition) on retention prompts, in nats a token.
-    """
-
-    score: float
-    rates: dict[str, tuple[float, float]]
-    divergence: float
-
-    @property
-    def worst(self) -> str:
-        """What speaks most against the candidate, in words."""
-        if not self.rates:
-            return f"benign texts diverge by {self.divergence:.2f} nats"
-        label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
-        text = f"{label} {rate:.2f}, its specialist {specialist:.2f}"
-        return text if rate > specialist else f"benign texts diverge by {self.divergence:.2f} nats"
+__all__ = ["Choice", "choose"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +53,7 @@ def choose(
     waivers = check_waivers(waivers, suites)
     deployed, parent = subject.deployed, None
     if deployed is not None and deployed.prefix is not None and deployed.digest:
-        parent = Parent(from_bytes(deployed.prefix), deployed.digest)
+        parent = Parent(from_bytes(deployed.prefix).to(subject.model.device), deployed.digest)
     context = make_context(
         subject.packages,
         subject.model,
@@ -91,6 +62,11 @@ def choose(
         progress=events.training_progress,
         parent=parent,
     )
+    if len(subject.packages) > 1 and not context.retention:
+        events.tell("  the patches carry no retention prompts: only the tests will tell whether utility is kept")
+    unranked = [s.name for s in context.specialists if not s.replay]
+    if strategy.is_automatic and unranked:
+        events.tell(f"  no replay pairs to rank candidates by: {', '.join(unranked)}")
     gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events)
     if not strategy.is_automatic or len(subject.packages) == 1:
         if len(subject.packages) > 1:
@@ -107,22 +83,27 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     nearest: Choice | None = None
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
-        if context.parent is None and needs_parent(recipe):
+        if context.parent is None and recipe.needs_parent:
             continue
         events.tell(f"Composing with {name}")
         try:
             composition = compose(subject.packages, recipe, context, chosen_by=strategy.name)
-        except PpmError as error:
+            ranking = rank(composition, subject, context, gate.suites)
+        except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
             attempts += (Attempt(name, None, "error", error.message),)
             events.tell(f"  {name} came to nothing: {error.message}")
             continue
-        ranking = rank(composition, subject, context, gate.suites)
         if ranking.score >= 1:
             attempts += (Attempt(name, None, "set aside", ranking.worst),)
             events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
             set_aside.append((ranking.score, composition))
             continue
-        choice = gate.decide(composition, attempts)
+        try:
+            choice = gate.decide(composition, attempts)
+        except ModelError as error:
+            attempts += (Attempt(name, None, "error", error.message),)
+            events.tell(f"  {name} can't be tested: {error.message}")
+            continue
         if choice.audit.verdict == "pass":
             return choice
         attempts = choice.audit.attempts
@@ -181,32 +162,3 @@ class _Gate:
         self.ledger.end(number, result.verdict)
         result = replace(result, attempts=(*attempts, attempt))
         return Choice(composition, result, outcomes, suites)
-
-
-def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:
-    """A candidate on replay and retention prompts."""
-    rates: dict[str, tuple[float, float]] = {}
-    score = 0.0
-    for specialist in context.specialists:
-        rows = specialist.replay[:RANKING_PROMPTS]
-        prompts = tuple(Prompt(str(i), pair.prompt) for i, pair in enumerate(rows))
-        for suite in suites:
-            if suite.owner != specialist.name or suite.suite.judge.name == "exact-match" or not prompts:
-                continue
-            digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
-            ranking = replace(suite, prompts=prompts, digest=digest)
-            both = [
-                Configuration("specialist", to_bytes(specialist.prefix)),
-                Configuration("composition", composition.prefix),
-            ]
-            found = evaluate(
-                subject.model, subject.tokenizer, both, [ranking], placement=subject.placement, store=subject.store
-            )
-            pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
-            rates[suite.label] = pair_of
-            score = max(score, (pair_of[0] - pair_of[1]) / suite.suite.allowance)
-    divergence = 0.0
-    if context.retention:
-        prefix = from_bytes(composition.prefix)
-        divergence = retention_of(subject.model, prefix, context.retention, subject.placement)
-    return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)

@@ -39,17 +39,20 @@ def compose_to(
     recipe = read_strategy(strategy)
     plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
     packages = fetch(plan)
+    from ppm.audit.run import check_leakage
     from ppm.composition.compose import check_together, compose, make_context
-    from ppm.composition.steps import check_composable, needs_parent
+    from ppm.composition.steps import check_composable
+    from ppm.evaluation.suites import package_suites
     from ppm.prefix.loading import load_base
 
     check_composable(recipe)
-    if needs_parent(recipe):
+    if recipe.needs_parent:
         raise RequestError(
             f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
             hint="compose with distilled, or install with this strategy",
         )
     check_together(packages, base)
+    check_leakage(package_suites(packages), packages)
     model, tokenizer = load_base(base)
     context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)
     if manifests is not None:

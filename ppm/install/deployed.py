@@ -13,7 +13,7 @@ from ppm.install.events import Events
 from ppm.install.plan import stored_packages
 from ppm.lock import Project
 from ppm.manifest import canonical_digest
-from ppm.package import read_package
+from ppm.package import read_package, sha256
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -23,12 +23,15 @@ __all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "load_depl
 
 
 def result_store(environment: Environment, base: BaseModel, *, fresh: bool = False) -> "ResultStore":
-    """Where outcomes on this base are kept: by its identity, all of its weights, its stop tokens and the device."""
+    """Where outcomes on this base are kept: by its identity, weights, settings (dtype, stop tokens) and the device."""
     from ppm.evaluation.results import ResultStore
 
-    generation = base.folder / "generation_config.json"
-    stops = generation.read_text(encoding="utf-8") if generation.is_file() else ""
-    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), stops])
+    settings = [
+        sha256(path.read_bytes())
+        for name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+        if (path := base.folder / name).is_file()
+    ]
+    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), settings])
     return ResultStore(environment.home / "cache" / "results", key, fresh)
 
 

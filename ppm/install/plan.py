@@ -1,7 +1,7 @@
 """What an install or uninstall will do: the pinned patches, before anything is fetched or trained. Needs no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.version import Version
@@ -220,12 +220,19 @@ def _plan(
     chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
     if chosen.endswith(".toml"):  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
-    read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     pinned = {pin.candidate.name for pin in pins}
     passed_over = tuple(message for name, message in problems if name in pinned)
-    return Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
+    plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
+    if len(pins) > 1 and read_strategy(chosen).needs_parent and not plan.parent:
+        if chosen in (strategy, project.strategy):
+            there = (
+                "holds a patch that is no longer wanted" if previous and previous.lock.packages else "is nothing yet"
+            )
+            raise RequestError(f"{chosen} goes on from what is deployed, which {there}", hint="use auto or distilled")
+        return replace(plan, strategy=DEFAULT_STRATEGY)
+    return plan
 
 
 def _refuse_composition(package: Package) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
 from ppm.composition.strategy import read_strategy
+from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
@@ -16,6 +17,7 @@ from ppm.install.deployed import audit_of, result_store
 from ppm.install.events import Events
 from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
+from ppm.manifest import canonical_digest
 from ppm.package import Package, sha256
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def install(
     environment: Environment,
     *,
     command: str,
-    seed: int = 0,
+    seed: int | None = None,
     accept: Sequence[str] = (),
     reason: str = "",
     force: bool = False,
@@ -70,12 +72,12 @@ def install(
         packages = fetch(plan)
         if not packages:
             return InstallResult(plan, (), _deploy_nothing(held, plan), None, changed=True)
-        choice = _compose_and_audit(plan, packages, seed, accept, reason, events)
+        choice = _compose_and_audit(plan, packages, seed or 0, accept, reason, events)
         _insist(choice, plan)
         return InstallResult(plan, packages, _deploy(held, plan, packages, choice), choice.audit, changed=True)
 
 
-def _unchanged(plan: Plan, seed: int) -> bool:
+def _unchanged(plan: Plan, seed: int | None) -> bool:
     if plan.previous is None:
         return False
     lock, manifest = plan.previous.lock, plan.previous.manifest
@@ -85,8 +87,14 @@ def _unchanged(plan: Plan, seed: int) -> bool:
         and lock.requirements == plan.requirements
         and lock.strategy == plan.strategy
         and lock.strategy_digest == read_strategy(plan.strategy).digest
-        and (record is None or record.seed == seed)
+        and (seed is None or record is None or record.seed == seed)
+        and plan.previous.record.gates == _gates_digest(plan)
     )
+
+
+def _gates_digest(plan: Plan) -> str:
+    """What the deployer's policy asks for."""
+    return canonical_digest(to_table(plan.project.gates))
 
 
 def _compose_and_audit(
@@ -124,7 +132,10 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     from ppm.audit.run import Deployed, Subject
     from ppm.prefix.loading import LazyModel
 
-    planned = {package.manifest.name for package in packages}
+    # A patch that another one replaces is not dropped: what takes its place must still pass its suites.
+    planned = {
+        name for p in packages for name in (p.manifest.name, *p.manifest.patch.provides, *p.manifest.patch.replaces)
+    }
     deployed = None
     placement = packages[0].manifest.base.placement
     if plan.previous is not None and plan.previous.prefix is not None:
@@ -199,6 +210,7 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
         base_model=plan.base.name,
         base_revision=plan.base.revision,
         fingerprint=plan.base.fingerprint,
+        gates=_gates_digest(plan),
         weights_digest=weights_digest(plan.base.folder),
         strategy=record.strategy,
         verdict="waived" if any(c.waived and c.verdict != "pass" for c in choice.audit.comparisons) else "pass",

@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from ppm.environment.attempts import GatedAttempt, Ledger, open_ledger
+from ppm.environment.attempts import GatedAttempt, open_ledger
 from ppm.environment.deployments import Environment
 from ppm.errors import EnvironmentStateError
 
@@ -94,11 +94,3 @@ def test_a_ledger_that_cannot_be_written_says_so(environment):
     (environment.home / "attempts").write_text("a file")
     with pytest.raises(EnvironmentStateError):
         ledger.begin(attempt("a"))
-
-
-def test_a_ledger_without_a_place_only_counts():
-    ledger = Ledger()
-    assert ledger.begin(attempt("a")) == 1
-    assert ledger.begin(attempt("b")) == 2
-    ledger.end(2, "pass")
-    assert ledger.attempts[1].verdict == "pass"

@@ -1,0 +1,75 @@
+"""How a candidate does on replay and retention prompts, where looking is free: the gate's prompts are not touched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ppm.audit.gate import margin_of
+from ppm.audit.run import Subject
+from ppm.composition.steps import Context
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
+from ppm.evaluation.suites import LoadedSuite
+from ppm.jsonl import Prompt
+from ppm.manifest import canonical_digest
+from ppm.package import Package
+from ppm.prefix.tensors import from_bytes, to_bytes
+from ppm.training.trainers import retention_of
+
+__all__ = ["Ranking", "rank"]
+
+RANKING_PROMPTS = 100
+RETENTION_SCALE = 0.1
+"""A mean divergence on benign texts, in nats a token, that counts as much as a whole margin."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How a candidate does where looking is free. `score` below 1 is promising; lower is better.
+
+    `rates`: for each suite (composition's failure rate, specialist's) on replay prompts; `divergence`: mean KL(base ||
+    composition) on retention prompts, in nats a token.
+    """
+
+    score: float
+    rates: dict[str, tuple[float, float]]
+    divergence: float
+
+    @property
+    def worst(self) -> str:
+        """What speaks most against the candidate, in words."""
+        if not self.rates:
+            return f"benign texts diverge by {self.divergence:.2f} nats"
+        label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
+        text = f"{label} {rate:.2f}, its specialist {specialist:.2f}"
+        return text if rate > specialist else f"benign texts diverge by {self.divergence:.2f} nats"
+
+
+def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:
+    """A candidate on replay and retention prompts."""
+    rates: dict[str, tuple[float, float]] = {}
+    score = 0.0
+    for specialist in context.specialists:
+        rows = specialist.replay[:RANKING_PROMPTS]
+        prompts = tuple(Prompt(str(i), pair.prompt) for i, pair in enumerate(rows))
+        for suite in suites:
+            if suite.owner != specialist.name or suite.suite.against != "specialist" or not prompts:
+                continue
+            if suite.suite.metric != "rate" or suite.suite.judge.name == "exact-match":
+                continue
+            digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
+            ranking = replace(suite, prompts=prompts, digest=digest)
+            both = [
+                Configuration("specialist", to_bytes(specialist.prefix)),
+                Configuration("composition", composition.prefix),
+            ]
+            found = evaluate(
+                subject.model, subject.tokenizer, both, [ranking], placement=subject.placement, store=subject.store
+            )
+            pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
+            rates[suite.label] = pair_of
+            score = max(score, (pair_of[0] - pair_of[1]) / margin_of(suite, subject.policy))
+    divergence = 0.0
+    if context.retention:
+        prefix = from_bytes(composition.prefix)
+        divergence = retention_of(subject.model, prefix, context.retention, subject.placement)
+    return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)
