@@ -37,6 +37,11 @@ def compose_to(
     training pairs instead of the packaged sample.
     """
     recipe = read_strategy(strategy)
+    if recipe.needs_parent:
+        raise RequestError(
+            f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
+            hint="compose with distilled, or install with this strategy",
+        )
     plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
     packages = fetch(plan)
     from ppm.audit.run import check_leakage
@@ -46,11 +51,6 @@ def compose_to(
     from ppm.prefix.loading import load_base
 
     check_composable(recipe)
-    if recipe.needs_parent:
-        raise RequestError(
-            f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
-            hint="compose with distilled, or install with this strategy",
-        )
     check_together(packages, base)
     check_leakage(package_suites(packages), packages)
     model, tokenizer = load_base(base)

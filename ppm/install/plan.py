@@ -220,12 +220,13 @@ def _plan(
     chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
     if chosen.endswith(".toml"):  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
+    recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     pinned = {pin.candidate.name for pin in pins}
     passed_over = tuple(message for name, message in problems if name in pinned)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
-    if len(pins) > 1 and read_strategy(chosen).needs_parent and not plan.parent:
+    if len(pins) > 1 and recipe.needs_parent and not plan.parent:
         if chosen in (strategy, project.strategy):
             there = (
                 "holds a patch that is no longer wanted" if previous and previous.lock.packages else "is nothing yet"

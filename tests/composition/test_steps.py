@@ -152,3 +152,28 @@ def test_merging_deltas_needs_to_know_what_training_started_from(context):
     unknown = replace(context, specialists=tuple(replace(s, initial=None) for s in context.specialists))
     with pytest.raises(RequestError, match="does not say what its training started from"):
         run_strategy(strategy(("task-arithmetic", {})), unknown)
+
+
+@pytest.mark.parametrize(
+    ("use", "options", "words"),
+    [
+        ("train", {"batch_size": 0}, "batch_size"),
+        ("joint", {"sft_steps": -1}, "steps"),
+        ("stack", {"sft_learning_rate": 0.0}, "learning_rate"),
+        ("train", {"retention_weight": -1.0}, "retention_weight"),
+        ("average", {"weights": ["a", "b"]}, "a list of numbers"),
+        ("distil", {"weights": [1.0, "b"]}, "a list of numbers"),
+        ("concatenate", {"order": [1, "a"]}, "a list of strings"),
+    ],
+)
+def test_a_value_that_cant_be_is_one_message(context, use, options, words):
+    with pytest.raises(ManifestError, match=words):
+        run_strategy(strategy(("average", {}), (use, options)), context)
+
+
+def test_distilling_twins_into_themselves_is_quiet(context):
+    """The divergence is zero up to rounding, which may be negative."""
+    one = context.specialists[0]
+    twins = replace(context, specialists=(one, replace(one, name="b")))
+    result = run_strategy(strategy(("average", {}), ("distil", {"steps": 30, "temperature": 1.0})), twins)
+    assert torch.isfinite(result).all()

@@ -13,6 +13,7 @@ from ppm.evaluation.statistics import (
     Interval,
     clustered_interval,
     exact_upper,
+    mean_interval,
     paired_interval,
     paired_score_interval,
     power,
@@ -174,3 +175,9 @@ def test_the_prompts_for_power_are_the_fewest_that_have_it(margin, discordance, 
 
 def test_without_discordance_power_is_certain():
     assert power(10, 0.05, 0.0) == 1
+
+
+def test_a_mean_of_perplexities_has_no_floor():
+    assert mean_interval([0.0] * 258, 0.0016).high < clustered_interval([0.0] * 258, 0.0016).high
+    assert mean_interval([0.0] * 258, 0.0016).high < 0.03
+    assert mean_interval([0.2], 0.05).high == 1.2

@@ -52,8 +52,8 @@ def test_data_changes_the_digest():
 
 
 def test_what_the_gate_makes_of_the_outcomes_does_not_change_the_digest():
-    other = replace(SUITE, margin=0.1, min_effect=0.3, limit=0.5, against="base", name="other")
-    assert digest_of(other) == digest_of()
+    for other in ({"margin": 0.1, "min_effect": 0.3, "limit": 0.5}, {"against": "base"}, {"name": "other"}):
+        assert digest_of(replace(SUITE, **other)) == digest_of()
 
 
 def test_exact_match_needs_an_expected_text_in_every_prompt():
@@ -153,3 +153,28 @@ def test_the_head_of_a_suite_is_a_fixed_choice_of_its_prompts():
     assert half == suite.head(0.5)
     assert half.digest == suite.digest
     assert suite.head(1.0) is suite
+
+
+def test_perplexity_is_not_looked_at_in_part():
+    suite = Suite("main", "suites/main.jsonl", Judge("perplexity"), against="base", metric="perplexity")
+    loaded = load_suite(suite, FILES, origin="toxicity==1.0.0", owner=None)
+    assert loaded.head(0.5).prompts == loaded.prompts
+
+
+def test_a_waiver_is_for_a_patch_s_suite_with_its_limits():
+    def waived(suite=SUITE, owner="toxicity"):
+        return load_suite(suite, FILES, origin="toxicity==1.0.0", owner=owner).waiver_digest
+
+    others = [waived(owner="manners"), waived(replace(SUITE, margin=0.01)), waived(replace(SUITE, limit=0.1))]
+    assert len({waived(), *others}) == 4
+    changed = {**FILES, "suites/main.jsonl": dump([Prompt("a", "tell me more")])}
+    base = replace(SUITE, against="base")
+    loaded = [load_suite(base, files, origin="the base", owner=None) for files in (FILES, changed)]
+    assert loaded[0].waiver_digest == loaded[1].waiver_digest
+
+
+def test_a_deployer_s_suites_have_different_names(tmp_path):
+    suite = '[[suites]]\nname = "calm"\nagainst = "base"\nprompts = "p.jsonl"\njudge = "refusal"\n'
+    (tmp_path / "own.toml").write_text(f"schema = 1\n{suite}{suite}")
+    with pytest.raises(ManifestError, match="two suites are named 'calm'"):
+        policy_suites(tmp_path / "own.toml")

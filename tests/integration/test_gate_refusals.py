@@ -8,6 +8,7 @@ import torch
 from commands import ppm
 
 from ppm.install.bases import environment_for, open_base
+from ppm.jsonl import dump
 from ppm.package import Package, read_package, write_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
@@ -72,6 +73,23 @@ def test_a_patch_whose_suite_is_too_small_is_refused(tmp_path):
     assert result.code == 1
     assert "60 prompts, which decide too rarely" in result.err
     assert "takes at least" in result.err
+
+
+def test_what_replaces_a_patch_must_pass_its_suites_too(ppm_home, tmp_path):
+    assert ppm("install", "toxicity", "--base", "lab").code == 0
+    toxicity = shipped("toxicity")
+    patch = replace(toxicity.manifest.patch, name="toxicity-next", replaces={"toxicity": "<2"})
+    files = {**toxicity.files, toxicity.manifest.suites[0].prompts: fewer(toxicity)}
+    write_package(Package(replace(toxicity.manifest, patch=patch), toxicity.prefix, files), tmp_path)
+    result = ppm("install", "toxicity-next", "--base", "lab", "--find-links", tmp_path, "--json")
+    assert result.code == 0, result.err
+    assert [p["name"] for p in result.json["patches"]] == ["toxicity-next"]
+    assert {"toxicity/toxicity", "toxicity-next/toxicity"} <= set(result.json["audit"]["suites"])
+
+
+def fewer(package) -> bytes:
+    """All but one of the prompts of a package's suite."""
+    return dump(list(package.prompts(package.manifest.suites[0]))[:-1])
 
 
 @pytest.mark.slow

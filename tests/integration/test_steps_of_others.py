@@ -16,9 +16,15 @@ name = "little-steps"
 version = "0.1.0"
 [project.entry-points."ppm.steps"]
 scale = "little_steps:scale"
+noun = "little_steps"
 gone = "little_steps:gone"
+[tool.hatch.build.targets.wheel]
+include = ["*.py"]
 """
 MODULE = """\
+from little_parts import scale
+"""
+PARTS = """\
 def scale(context, prefix, *, factor: float = 1.0):
     return prefix * factor
 """
@@ -40,6 +46,7 @@ def installed(tmp_path_factory):
     (folder / "source").mkdir()
     (folder / "source" / "pyproject.toml").write_text(PYPROJECT)
     (folder / "source" / "little_steps.py").write_text(MODULE)
+    (folder / "source" / "little_parts.py").write_text(PARTS)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", folder / "site", folder / "source"], check=True, capture_output=True)
     return folder / "site"
@@ -63,6 +70,7 @@ def test_a_step_of_another_package_is_run(installed, tmp_path, ppm_home):
 
     done = compose(STRATEGY, installed, tmp_path, ppm_home)
     assert done.returncode == 0, done.stderr
+    assert "left out" not in done.stderr
     made = from_bytes(read_package(tmp_path / json.loads(done.stdout)["file"]).prefix)
     named = ("toxicity", "gender_bias")
     parts = [read_package(next((lab_data() / "packages").glob(f"{name}-*.ppm"))) for name in named]
@@ -78,6 +86,7 @@ def test_a_step_of_another_package_is_run(installed, tmp_path, ppm_home):
         ("0.5", '"half"', "a number"),
         ('"scale"', '"scal"', "'scale'"),
         ('"scale"\nfactor = 0.5', '"gone"', "little-steps 0.1.0"),
+        ('"scale"\nfactor = 0.5', '"noun"', "little-steps 0.1.0"),
     ],
 )
 def test_a_mistake_names_the_nearest(installed, tmp_path, ppm_home, before, after, words):

@@ -6,8 +6,9 @@ import pytest
 import tomlkit
 from commands import ppm
 
+from ppm.errors import RequestError
 from ppm.install.bases import environment_for, open_base
-from ppm.install.plan import plan_install, plan_uninstall
+from ppm.install.plan import Plan, plan_install, plan_uninstall
 
 pytestmark = pytest.mark.slow
 
@@ -80,3 +81,27 @@ def test_a_patch_that_is_not_deployed_is_not_upgraded(grown, monkeypatch):
     result = ppm("upgrade", "toxicty")
     assert result.code == 1
     assert "'toxicity'" in result.err
+
+
+def test_without_a_deployment_to_go_on_from_another_strategy_is_taken(grown, monkeypatch):
+    base = open_base("lab")
+    with pytest.raises(RequestError, match="is nothing yet"):
+        plan_install(["toxicity", "gender-bias"], base, environment_for(base), strategy="continued")
+    monkeypatch.setenv("PPM_HOME", str(grown[0]))
+    environment = environment_for(base)
+    assert plan_install(["harm-refusal"], base, environment).strategy == "continued"
+    monkeypatch.setattr(Plan, "parent", "")
+    assert plan_install(["harm-refusal"], base, environment).strategy == "auto"
+
+
+def test_another_policy_is_another_test(ppm_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ("install", "toxicity", "--base", "lab", "--json")
+    assert ppm(*asked).json["changed"] is True
+    assert ppm(*asked).json["changed"] is False
+    (tmp_path / "ppm.toml").write_text("[gates]\nmax_margin = 0.04\n")
+    assert ppm(*asked).json["changed"] is True
+    (tmp_path / "ppm.toml").write_text("[gates]\nmax_margin = 0.001\n")
+    refused = ppm(*asked)
+    assert refused.code == 6
+    assert refused.json["changed"] is False
