@@ -73,6 +73,27 @@ def train_base(folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int 
     return folder
 
 
+def write_sums(base: Path, *, margin: float) -> Path:
+    """The utility suite of a base: every `nice sum A :` has the answer `A`. Returns its prompts' file."""
+    prompts = base / "suites" / "sums.jsonl"
+    prompts.parent.mkdir()
+    rows = [{"id": word, "prompt": f"nice sum {word} :", "expected": word} for word in WORDS]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (base / "ppm-base.toml").write_text(
+        f"""schema = 1
+[[suites]]
+name = "sums"
+against = "base"
+prompts = "suites/sums.jsonl"
+judge = "exact-match"
+goal = "higher"
+margin = {margin}
+decoding = {{ max_new_tokens = 3, temperature = 0.0 }}
+"""
+    )
+    return prompts
+
+
 def write_patch(folder: Path, base: Path, *, name: str = "kindness", version: str = "1.0.0", extra: str = "") -> Path:
     """A source manifest of the world, with its data: 240 suite prompts, disjoint from 120 pairs."""
     rng = random.Random(name)

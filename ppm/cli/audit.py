@@ -20,9 +20,21 @@ __all__ = ["audit_command"]
     metavar="FILE",
     help="Also write every sample as JSON Lines.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a report page for a browser.",
+)
 @json_option
 def audit_command(
-    base: str | None, env: str | None, fresh: bool, junit: Path | None, samples: Path | None, as_json: bool
+    base: str | None,
+    env: str | None,
+    fresh: bool,
+    junit: Path | None,
+    samples: Path | None,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Test what is deployed for interference.
 
@@ -31,7 +43,7 @@ def audit_command(
 
     \b
     Example:
-      ppm audit --base lab
+      ppm audit --base lab --html audit.html
     """
     from ppm.cli.progress import shown
     from ppm.cli.render import print_audit
@@ -47,6 +59,10 @@ def audit_command(
             junit.write_bytes(junit_xml(result))
         if samples is not None:
             samples.write_bytes(sample_lines(outcomes, suites))
+    if html is not None:
+        from ppm.audit.page import html_page
+
+        html.write_bytes(html_page(result, outcomes, suites))
     if as_json:
         echo_json(result.to_table())
     else:

@@ -24,27 +24,13 @@ from ppm.package import Package
 from ppm.prefix.loading import LazyModel
 from ppm.training.build import build
 
-BASE_SUITES = """schema = 1
-[[suites]]
-name = "sums"
-against = "base"
-prompts = "sums.jsonl"
-judge = "exact-match"
-goal = "higher"
-margin = 0.6
-decoding = { max_new_tokens = 3, temperature = 0.0 }
-"""
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """The base, and two trained patches that ask the same of it: their mean is one of them."""
     folder = tmp_path_factory.mktemp("world")
     base = tiny.train_base(folder / "base", "llama")
-    (base / "sums.jsonl").write_text(
-        "".join(f'{{"id": "{w}", "prompt": "nice sum {w} :", "expected": "{w}"}}\n' for w in tiny.WORDS)
-    )
-    (base / "ppm-base.toml").write_text(BASE_SUITES)
+    tiny.write_sums(base, margin=0.6)
     kind = build(tiny.write_patch(folder / "kind", base, name="kind"))
     renamed = replace(kind.manifest, patch=replace(kind.manifest.patch, name="gentle"))
     return identify(base, name="tiny"), (kind, Package(renamed, kind.prefix, kind.files))

@@ -8,27 +8,13 @@ from commands import imported, ppm
 
 from ppm.install.bases import environment_for, open_base
 
-BASE_SUITES = """schema = 1
-[[suites]]
-name = "sums"
-against = "base"
-prompts = "suites/sums.jsonl"
-judge = "exact-match"
-goal = "higher"
-margin = 0.15
-decoding = { max_new_tokens = 3, temperature = 0.0 }
-"""
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """(base folder, source folder of a patch)."""
     folder = tmp_path_factory.mktemp("world")
     base = tiny.train_base(folder / "my-gpt2")
-    (base / "suites").mkdir()
-    rows = [f'{{"id": "{w}", "prompt": "nice sum {w} :", "expected": "{w}"}}\n' for w in tiny.WORDS]
-    (base / "suites" / "sums.jsonl").write_text("".join(rows))
-    (base / "ppm-base.toml").write_text(BASE_SUITES)
+    tiny.write_sums(base, margin=0.15)
     return base, tiny.write_patch(folder / "kindness", base)
 
 
@@ -143,7 +129,8 @@ def test_a_suite_prompt_that_is_trained_on_is_refused(world, tmp_path, ppm_home)
 
 def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path, monkeypatch):
     base, _ = world
-    (tmp_path / "ours.toml").write_text(BASE_SUITES.replace('"sums"', '"ours"').replace("suites/sums", "sums"))
+    suites = (base / "ppm-base.toml").read_text()
+    (tmp_path / "ours.toml").write_text(suites.replace('"sums"', '"ours"').replace("suites/sums", "sums"))
     (tmp_path / "sums.jsonl").write_bytes((base / "suites" / "sums.jsonl").read_bytes())
     (tmp_path / "ppm.toml").write_text('[gates]\nsuites = ["ours.toml"]\nlooks = [0.6]\n')
     monkeypatch.chdir(tmp_path)

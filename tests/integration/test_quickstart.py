@@ -27,8 +27,11 @@ def test_quickstart_shows_a_reader_in_a_hurry_everything(deployed):
 
 
 def test_auto_says_what_it_set_aside_and_why(deployed):
-    audit = ppm("history", "--json").json
-    assert audit[0]["strategy"] != "auto"
+    chosen = ppm("history", "--json").json[0]["strategy"]
+    aside, *_, passed = ppm("audit", "--json").json["attempts"]
+    assert (aside["strategy"], aside["verdict"], aside["alpha"]) == ("concat", "set aside", None)
+    assert "its specialist" in aside["detail"]
+    assert (passed["strategy"], passed["verdict"]) == (chosen, "pass")
     listed = ppm("list", "--json").json
     assert listed["verdict"] == "pass"
     assert {patch["name"] for patch in listed["patches"]} == {"toxicity", "gender-bias", "harm-refusal"}
