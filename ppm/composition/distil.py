@@ -1,8 +1,8 @@
 """Distillation: make one prefix behave as each specialist does where that specialist is at home.
 
 The specialists share the base with the composition, so each gives exact next-token distributions. The loss is
-the mean over specialists i of KL(specialist_i || composition) on completions sampled from specialist i on its replay
-prompts, plus `retention_weight` times KL(base || composition) on benign texts. No labels, no preference pairs.
+the sum over specialists i of KL(composition || specialist_i) on completions sampled from specialist i on its replay
+prompts, plus `retention_weight` times KL(composition || base) on benign texts. No labels, no preference pairs.
 """
 
 import random
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ppm.composition.soap import Soap
 from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
@@ -44,7 +45,7 @@ def distil(
     max_new_tokens: int = 32,
     retention_weight: float = 1.0,
     temperature: float = 0.5,
-    direction: str = "forward",
+    direction: str = "reverse",
     weights: Sequence[float] = (),
     refresh: int = 0,
     patience: int = 3,
@@ -53,10 +54,11 @@ def distil(
 
     A `temperature` below 1 sharpens the specialists' distributions (Hinton et al. 2015, section 2, the other way
     round): the composition is asked to be surer than they are, which makes up for what it does not learn. The
-    base's distributions stay as they are. `direction` is that of the divergence, from the specialist's point of view;
-    `weights` weigh the specialists. Every `refresh` steps (0: never) the composition's own completions join the texts
-    (Agarwal et al. 2024). A tenth of the prompts is held out: once the divergence on them has not fallen for
-    `patience` checks (0: never) the learning rate decays and training ends, after `steps` at the latest.
+    base's distributions stay as they are. `direction` "reverse" is the divergence above, which punishes what a
+    specialist would hardly say; "forward" is KL(specialist || composition). `weights` weigh the specialists. Every
+    `refresh` steps (0: never) the composition's own completions join the texts (Agarwal et al. 2024). A tenth of the
+    prompts is held out: once the divergence on them has not fallen for `patience` checks (0: never) the learning rate
+    decays and training ends, after `steps` at the latest.
 
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
@@ -88,7 +90,7 @@ def distil(
     teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
     student = attach(context.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
-    optimizer = torch.optim.AdamW([learned], lr=learning_rate, weight_decay=0.0)
+    optimizer = Soap([learned], lr=learning_rate)
     schedule = Schedule(steps, patience)
     generator = torch.Generator().manual_seed(context.seed)
     done = 0
@@ -103,7 +105,10 @@ def distil(
         found = _divergences(student, texts, teacher.says(texts), direction)
         divergences = torch.split(found, [len(indices) for indices in chosen])
         loss = torch.stack([pool.weight * part.mean() for pool, part in zip(pools, divergences, strict=True)]).sum()
-        if not bool(torch.isfinite(loss)):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        size = torch.nn.utils.clip_grad_norm_([learned], 1.0)
+        if not bool(torch.isfinite(loss + size)):
             raise TrainingError(
                 f"distillation's loss stopped being a number at step {done}", hint="lower the learning_rate"
             )
@@ -111,9 +116,6 @@ def distil(
             pool.update(indices, part.detach())
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * schedule.rate
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_([learned], 1.0)
         optimizer.step()
         done += 1
         schedule.step()

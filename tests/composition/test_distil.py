@@ -48,7 +48,7 @@ def test_a_stop_at_the_end_is_the_planned_decay():
 @pytest.mark.parametrize(
     "options",
     [
-        {"direction": "reverse"},
+        {"direction": "forward"},
         {"direction": "jensen-shannon"},
         {"weights": [1.0, 0.0]},
         {"refresh": 2},
