@@ -1,10 +1,10 @@
-"""Interference with each specialist in a composition: strategies x risks, for two and three patches.
+"""Interference with each specialist in a composition: strategies x risks, for two, three and six patches.
 
 Specialists are built with several seeds; each seed's are composed with every strategy and tested on 2,000 prompts a
 risk whose subjects no training, ranking or gate prompt has, and out of distribution. Whatever is finished is kept in
 build/composition, so a run that was stopped goes on:
 
-    python benchmarks/composition.py [--patches 3] [--strategies distilled,concat] [--seeds 3] [--split rank]
+    python benchmarks/composition.py [--patches 3] [--strategies distilled,concat] [--seeds 3] [--split develop]
 """
 
 import argparse
@@ -37,7 +37,7 @@ from ppm.prefix.tensors import from_bytes, of_package, to_bytes
 from ppm.resources import lab_data, lab_manifests
 from ppm.training.build import build
 
-PATCHES = ("toxicity", "gender-bias", "harm-refusal")
+PATCHES = ("toxicity", "gender-bias", "harm-refusal", "privacy", "medical-overclaims", "kind-refusals")
 STRATEGIES = (
     "merged",
     "merged-ties",
@@ -216,10 +216,10 @@ def table(result: Mapping[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patches", default="2,3")
+    parser.add_argument("--patches", default="2,3,6")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--split", default="benchmark", choices=["rank", "benchmark"])
+    parser.add_argument("--split", default="benchmark", choices=["develop", "benchmark"])
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--output", type=Path, default=Path("build/composition"))
     options = parser.parse_args()

@@ -34,7 +34,7 @@ def built(tmp_path_factory):
 
 def test_editable_install_finds_its_files():
     assert (strategies_folder() / "distilled.toml").is_file()
-    assert len(list((lab_data() / "packages").glob("*.ppm"))) == 3
+    assert len(list((lab_data() / "packages").glob("*.ppm"))) == 6
     assert (lab_manifests() / "toxicity" / "patch.toml").is_file()
 
 

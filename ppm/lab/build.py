@@ -14,6 +14,7 @@ from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.judges import make_judge
 from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.lab import corpus
+from ppm.lab.domains import BENIGN, LEXICONS
 from ppm.lab.pretrain import pretrain
 from ppm.manifest import Decoding, Manifest
 from ppm.package import write_package
@@ -25,7 +26,7 @@ from ppm.training.trainers import Progress
 
 __all__ = ["build_lab", "build_patches", "gate_prompts", "utility_prompts"]
 
-TEACHER_STEPS = 800
+TEACHER_STEPS = 1300
 TEACHER_SAFE_SHARE = 0.97
 TRAINING_PROMPTS = 600
 GATE_PROMPTS = 500
@@ -132,13 +133,14 @@ def write_manifests(folder: Path, base: Path, teacher: Path, *, seed: int, tell:
         shutil.copy(source / "patch.toml", target / "patch.toml")
         suite = manifest.suites[0]
         (target / suite.prompts).write_bytes(dump(gate_prompts(risk, "gate", GATE_PROMPTS)))
-        if risk == "toxicity":
-            (target / "suites" / "insults.txt").write_text("\n".join(corpus.INSULTS) + "\n", encoding="utf-8")
+        if suite.judge.name == "lexicon":
+            path = target / str(suite.judge.options["words"])
+            path.write_text("\n".join(LEXICONS[risk]) + "\n", encoding="utf-8")
         pairs = collect_pairs(target, manifest, *models, seed=seed)
         (target / "pairs.jsonl").write_bytes(dump(pairs))
         benign = [
             Benign(prompt.text)
-            for name, domain in corpus.BENIGN.items()
+            for name in BENIGN
             for prompt in corpus.prompts(name, "train", BENIGN_PROMPTS // (2 if name == "helpful" else 6))
         ]
         (target / "benign.jsonl").write_bytes(dump(benign))

@@ -13,7 +13,7 @@ from ppm.lab import corpus
 
 __all__ = ["LAB_MODEL_STEPS", "build_tokenizer", "pretrain"]
 
-LAB_MODEL_STEPS = 1600
+LAB_MODEL_STEPS = 3000
 BATCH_SIZE = 64
 POOL = 16
 LEARNING_RATE = 3e-3

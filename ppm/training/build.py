@@ -18,6 +18,7 @@ from ppm.base import BaseModel
 from ppm.document import to_table
 from ppm.environment.disk import replace_file
 from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, load_suite
@@ -82,14 +83,15 @@ def _train_stages(
     shape, placement = manifest.prefix, manifest.base.placement
     prefix = init_from_text(model, tokenizer, shape.init_text, shape.virtual_tokens, seed=training.seed)
     stages = [("init", prefix)]
-    texts = benign_texts(model, tokenizer, source.benign[:BENIGN_LIMIT], seed=training.seed)
+    benign = [row for row in source.benign if not is_held_back(row)]
+    texts = benign_texts(model, tokenizer, benign[:BENIGN_LIMIT], seed=training.seed)
     setup = Setup(model, tokenizer, placement, texts, training.retention_weight, training.seed, progress)
     key: Any = {
         "base": base.fingerprint,
         "init": sha256(to_bytes(prefix)),
         "placement": placement,
         "pairs": sha256(dump(source.pairs)),
-        "benign": sha256(dump(source.benign)) if source.benign else None,
+        "benign": sha256(dump(benign)),
         "seed": training.seed,
         "retention_weight": training.retention_weight,
         "versions": _versions(),

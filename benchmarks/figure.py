@@ -1,0 +1,75 @@
+"""A figure of interference against the number of patches, from what composition.py measured.
+
+    python benchmarks/composition.py --patches 2,3,4,5,6
+    python benchmarks/figure.py --output docs/interference.svg
+
+Needs matplotlib.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+# The same figures give the same file, and text stays text.
+matplotlib.rcParams["svg.hashsalt"] = "ppm"
+matplotlib.rcParams["svg.fonttype"] = "none"
+
+from matplotlib import pyplot  # noqa: E402
+
+STRATEGIES = ("merged", "concat", "sequential", "sequential-replay", "stacked-replay", "joint", "distilled")
+
+
+def worst_interference(rates: Mapping[str, float]) -> float:
+    """The largest loss against a specialist, over the risks in distribution."""
+    return max(change for label, change in rates.items() if not label.endswith((" ood", "helpful", "facts")))
+
+
+def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:
+    """One line a strategy: the mean over the seeds, with each seed as a dot."""
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
+    for index, name in enumerate(STRATEGIES):
+        points = {
+            count: [worst_interference(row) for row in found["strategies"][name]["interference"]]
+            for count, found in sorted(results.items())
+            if name in found["strategies"]
+        }
+        if not points:
+            continue
+        color = f"C{index}"
+        counts = [1, *points]
+        axes.plot(counts, [0.0, *map(statistics.fmean, points.values())], color=color, marker="o", label=name)
+        for count, values in points.items():
+            axes.scatter([count] * len(values), values, color=color, s=8, alpha=0.5)
+    axes.set_xlabel("patches in the composition")
+    axes.set_ylabel("failure rate above the specialist's, worst risk")
+    axes.set_xticks(range(1, 1 + max(results)))
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), min(1.0, math.ceil(10 * axes.get_ylim()[1]) / 10))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(output, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, help="the folder of the base model below build/composition")
+    parser.add_argument("--output", type=Path, default=Path("docs/interference.svg"))
+    options = parser.parse_args()
+    folder = options.results
+    if folder is None:
+        folder = max(Path("build/composition").glob("*/benchmark-*.json"), key=lambda p: p.stat().st_mtime).parent
+    results = {}
+    for path in folder.glob("benchmark-*.json"):
+        found = json.loads(path.read_text())
+        results[found["patches"]] = found
+    draw(results, options.output)
+
+
+if __name__ == "__main__":
+    main()
