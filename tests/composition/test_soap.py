@@ -36,13 +36,14 @@ def test_it_ends_lower_than_adam_where_axes_are_turned(seed):
     assert found < 0.3 * minimise(torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.97)), theirs, loss, 300)
 
 
-def test_a_side_that_is_too_long_keeps_its_axes(monkeypatch):
+def test_sides_that_are_too_long_keep_their_axes(monkeypatch):
     monkeypatch.setattr(soap, "LONGEST_SIDE", 4)
     start, loss = problem()
     ours, theirs = start.clone().requires_grad_(), start.clone().requires_grad_()
     found = minimise(Soap([ours], lr=0.1), ours, loss, 40)
-    assert found == pytest.approx(minimise(torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.97)), theirs, loss, 40))
-    assert ours.detach().allclose(theirs.detach(), atol=1e-5)
+    adam = minimise(torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.97)), theirs, loss, 40)
+    assert found == pytest.approx(adam, rel=1e-3)  # but for quotients above 1, which are cut
+    assert found < 0.1 * float(loss(start))
 
 
 def test_turning_the_problem_turns_the_path():

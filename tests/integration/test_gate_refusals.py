@@ -47,7 +47,7 @@ def test_a_version_worse_than_the_deployed_one_is_refused(ppm_home, tmp_path):
     assert ppm("install", "toxicity", "--base", "lab").code == 0
     good = from_bytes(toxicity.prefix)
     torch.manual_seed(0)
-    worse = good + 0.5 * good.std() * torch.randn_like(good)
+    worse = good + 0.8 * good.std() * torch.randn_like(good)
     changed(toxicity, "2.0.0", worse, tmp_path)
     result = ppm("upgrade", "toxicity", "--base", "lab", "--find-links", tmp_path, "--json")
     assert result.code in (5, 6)
