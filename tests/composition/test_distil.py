@@ -49,7 +49,8 @@ def test_a_stop_at_the_end_is_the_planned_decay():
     "options",
     [
         {"direction": "forward"},
-        {"direction": "jensen-shannon"},
+        {"norm_weight": 0.0},
+        {"temperature": 0.5},
         {"weights": [1.0, 0.0]},
         {"refresh": 2},
         {"patience": 0},
@@ -72,9 +73,10 @@ def test_how_long_it_took_is_noted(context):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"direction": "backward"}, "forward, reverse"),
+        ({"direction": "backward"}, "reverse, forward"),
         ({"weights": [1.0]}, "2 numbers"),
         ({"refresh": -1}, "0 or more"),
+        ({"norm_weight": -1.0}, "0 or more"),
         ({"temperature": 0.0}, "above 0"),
     ],
 )
