@@ -167,10 +167,10 @@ def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict
         packages = [bench.specialist(name, seed) for name in PATCHES[:count]]
         suites = bench.suites(packages)
         base = bench.rates(None, suites)
-        alone = {p.manifest.name: bench.rates(of_package(p, bench.model), suites) for p in packages}
-        best = {
-            label: alone[str(suite.owner)][label] if suite.owner else base[label] for label, suite in suites.items()
-        }
+        best = {label: rate for label, rate in base.items() if suites[label].owner is None}
+        for package in packages:
+            own = {label: suite for label, suite in suites.items() if suite.owner == package.manifest.name}
+            best |= bench.rates(of_package(package, bench.model), own)
         result.setdefault("specialists", []).append({label: best[label] for label in suites})
         result.setdefault("base", []).append(base)
         for strategy in strategies:

@@ -1,9 +1,8 @@
 """A figure of interference against the number of patches, from what composition.py measured.
 
-    python benchmarks/composition.py --patches 2,3,4,5,6
+    python -m pip install --constraint constraints.txt --group figures
+    python benchmarks/composition.py
     python benchmarks/figure.py --output docs/interference.svg
-
-Needs matplotlib.
 """
 
 import argparse
@@ -23,7 +22,7 @@ matplotlib.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot  # noqa: E402
 
-STRATEGIES = ("merged", "concat", "sequential", "sequential-replay", "stacked-replay", "joint", "distilled")
+STRATEGIES = ("merged", "concat", "sequential", "sequential-replay", "stacked-replay", "joint", "distilled", "distilled-wide")
 
 
 def worst_interference(rates: Mapping[str, float]) -> float:
