@@ -1,8 +1,8 @@
 """A figure of interference against the number of patches, from what composition.py measured.
 
-    python -m pip install --constraint constraints.txt --group figures
-    python benchmarks/composition.py
-    python benchmarks/figure.py --output docs/interference.svg
+python -m pip install --constraint constraints.txt --group figures
+python benchmarks/composition.py
+python benchmarks/figure.py --output docs/interference.svg
 """
 
 import argparse
@@ -22,7 +22,16 @@ matplotlib.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot  # noqa: E402
 
-STRATEGIES = ("merged", "concat", "sequential", "sequential-replay", "stacked-replay", "joint", "distilled", "distilled-wide")
+STRATEGIES = (
+    "merged",
+    "concat",
+    "sequential",
+    "sequential-replay",
+    "stacked-replay",
+    "joint",
+    "distilled",
+    "distilled-wide",
+)
 
 
 def worst_interference(rates: Mapping[str, float]) -> float:
