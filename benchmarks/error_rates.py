@@ -13,7 +13,7 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 from ppm.audit.gate import alpha_of_attempt
-from ppm.evaluation.statistics import clustered_interval
+from ppm.evaluation.statistics import paired_interval
 
 NUISANCE = numpy.concatenate([numpy.linspace(0, 0.02, 21), numpy.linspace(0.025, 0.475, 19)])
 """Rates at which only the specialist fails; the composition alone fails at this rate plus the margin."""
@@ -100,7 +100,18 @@ def with_clusters(n: int, samples: int, margin: float, alpha: float, spread: flo
         specialist = rng.beta(0.05 * spread, 0.95 * spread, size=n)
         composition = rng.beta((0.05 + margin) * spread, (0.95 - margin) * spread, size=n)
         first, second = rng.binomial(samples, composition) / samples, rng.binomial(samples, specialist) / samples
-        return clustered_interval(first - second, alpha).high < margin
+        return paired_interval(first, second, alpha).high < margin
+
+    return audit
+
+
+def with_few_prompts(n: int, samples: int, margin: float, alpha: float, chance: float) -> Callable[..., bool]:
+    """An audit with several completions a prompt; few prompts, which fail with this chance, make the difference."""
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        weak = rng.random(n) < margin / chance
+        first = rng.binomial(samples, numpy.where(weak, chance, 0.0)) / samples
+        return paired_interval(first, numpy.zeros(n), alpha).high < margin
 
     return audit
 
@@ -121,6 +132,8 @@ def main() -> None:
         "ten attempts": with_attempts(500, 0.05, 0.05, 10),
         "5 completions a prompt, alike": with_clusters(500, 5, 0.05, 0.05, 20.0),
         "25 completions a prompt, unlike": with_clusters(500, 25, 0.05, 0.05, 1.0),
+        "5 completions, few prompts fail": with_few_prompts(500, 5, 0.05, 0.05, 0.95),
+        "the same, half of the time": with_few_prompts(500, 5, 0.05, 0.05, 0.5),
     }
     for name, audit in cases.items():
         print(f"  {name:<34} {simulated_error(audit, audits):.4f}")

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,14 @@ def read_suites(path: Path) -> tuple[Suite, ...]:
 
 def weights_digest(folder: Path) -> str:
     """`sha256:` and the digest of all of the model's weight files: what results are kept by."""
+    stats = [(path, path.stat()) for path in _weight_files(folder)]
+    return _weights_digest(tuple((path, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in stats))
+
+
+@lru_cache(maxsize=8)
+def _weights_digest(files: tuple[tuple[Path, int, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path in _weight_files(folder):
+    for path, *_ in files:
         digest.update(path.name.encode() + b"\0")
         with path.open("rb") as stream:
             while block := stream.read(2**22):

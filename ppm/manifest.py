@@ -16,6 +16,7 @@ from ppm.errors import ManifestError
 
 __all__ = [
     "DEFAULT_MARGIN",
+    "LONGEST_NAME",
     "UTILITY_MARGIN",
     "Base",
     "Component",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 SCHEMA = 1
+LONGEST_NAME = 100
 MAX_VIRTUAL_TOKENS = 4096
 DEFAULT_MARGIN = 0.05
 UTILITY_MARGIN = 0.03

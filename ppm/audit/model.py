@@ -44,6 +44,11 @@ class Comparison:
     configuration: str = COMPOSITION
     waived: bool = False
 
+    @property
+    def excess(self) -> float:
+        """How far the estimate is on the wrong side of the margin; negative on the right side."""
+        return self.margin - self.difference if self.rule == "effect" else self.difference - self.margin
+
     def describe(self) -> str:
         """The comparison with its figures, in words."""
         bounds = f"[{self.lower:+.3f}, {self.upper:+.3f}]"
@@ -105,8 +110,9 @@ class Audit:
 
     @property
     def failed(self) -> tuple[Comparison, ...]:
-        """The comparisons that count and did not pass."""
-        return tuple(c for c in self.comparisons if c.verdict != "pass" and not c.waived)
+        """The comparisons that count and did not pass, the farthest from its margin first."""
+        found = [c for c in self.comparisons if c.verdict != "pass" and not c.waived]
+        return tuple(sorted(found, key=lambda c: -c.excess))
 
     @property
     def guarantee(self) -> str:
@@ -122,9 +128,12 @@ class Audit:
         ]
         if not words:
             return "nothing is shown: no suite was compared"
+        spent = [(a.number, a.alpha * (2**a.number - 1)) for a in self.attempts if a.number and a.alpha]
+        number, together = max(spent, default=(1, 0.0))  # alpha / 2 + ... + alpha / 2^number of the policy's
+        chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
-            f"about {100 * self.alpha:.3g} % or less; on prompts unlike the suites' nothing is shown"
+            f"{chance}; on prompts unlike the suites' nothing is shown"
         )
 
     def to_table(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from ppm.audit.model import Audit
 from ppm.evaluation.results import Outcome
@@ -12,12 +13,12 @@ __all__ = ["junit_xml", "sample_lines"]
 
 
 def junit_xml(audit: Audit) -> bytes:
-    """One test case a comparison; what failed is a failure, what is inconclusive or waived is skipped."""
+    """One test case a comparison: what did not pass is a failure of its verdict's type, what is waived is skipped."""
     root = ElementTree.Element("testsuites", name="ppm audit")
     for label in audit.suites:
         cases = [c for c in audit.comparisons if c.suite == label]
-        failures = sum(c.verdict == "fail" and not c.waived for c in cases)
-        skipped = sum(c.verdict == "inconclusive" or c.waived for c in cases)
+        failures = sum(c.verdict != "pass" and not c.waived for c in cases)
+        skipped = sum(c.waived for c in cases)
         counts = {"tests": str(len(cases)), "failures": str(failures), "skipped": str(skipped)}
         suite = ElementTree.SubElement(root, "testsuite", {"name": label, **counts})
         for comparison in cases:
@@ -27,10 +28,8 @@ def junit_xml(audit: Audit) -> bytes:
             detail = f"{c.difference:+.4f} [{c.lower:+.4f}, {c.upper:+.4f}], margin {c.margin:g}"
             if comparison.waived:
                 ElementTree.SubElement(case, "skipped", message=f"waived: {detail}")
-            elif comparison.verdict == "fail":
-                ElementTree.SubElement(case, "failure", message=detail)
-            elif comparison.verdict == "inconclusive":
-                ElementTree.SubElement(case, "skipped", message=f"inconclusive: {detail}")
+            elif comparison.verdict != "pass":
+                ElementTree.SubElement(case, "failure", type=comparison.verdict, message=detail)
             else:
                 ElementTree.SubElement(case, "system-out").text = detail
     ElementTree.indent(root)
@@ -40,8 +39,9 @@ def junit_xml(audit: Audit) -> bytes:
 def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[LoadedSuite]) -> bytes:
     """One line a prompt and configuration: its completions and its failure rate, or loss for perplexity."""
     lines = []
-    for (configuration, digest), outcome in outcomes.items():
-        suite = next(s for s in suites if s.digest == digest)
+    configurations = dict.fromkeys(configuration for configuration, _ in outcomes)
+    for configuration, suite in product(configurations, suites):
+        outcome = outcomes[configuration, suite.digest]
         for index, prompt in enumerate(suite.prompts):
             line = {
                 "configuration": configuration,

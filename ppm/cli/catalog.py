@@ -27,7 +27,8 @@ def strategies_command(ctx: click.Context, as_json: bool) -> None:
         keys = ("name", "summary", "cost", "reference", "digest")
         echo_json([{key: getattr(strategy, key) for key in keys} for strategy in found])
         return
-    print_table(["Strategy", "Cost", "What it does"], [[s.name, s.cost, s.summary] for s in found])
+    rows = [[s.name, s.cost, s.summary, s.reference] for s in found]
+    print_table(["Strategy", "Cost", "What it does", "Source"], rows)
 
 
 @strategies_command.command("show")
@@ -44,7 +45,7 @@ def show(name: str) -> None:
     from ppm.composition.strategy import builtin_strategies, read_strategy
 
     read_strategy(name)
-    click.echo(builtin_strategies().get(name, Path(name)).read_text(encoding="utf-8").rstrip())
+    click.echo(builtin_strategies().get(name, Path(name).expanduser()).read_text(encoding="utf-8").rstrip())
 
 
 @click.command("judges")

@@ -182,7 +182,7 @@ def _show_metrics(environment: "Environment", as_json: bool) -> None:
     ]
     click.echo("Failure rates of each deployment, the oldest first; lower is better (perplexity for text suites).")
     print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
-    figures = next((row["continual"] for row in reversed(rows) if row.get("continual")), None)
+    figures = rows[-1].get("continual") if rows else None
     if figures:
         click.echo("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in figures.items()))
 

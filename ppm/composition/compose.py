@@ -1,7 +1,8 @@
 """Makes a composition: several packages and a strategy -> one package, with what it came from pinned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, Pair, dump, normalised
 from ppm.manifest import (
+    LONGEST_NAME,
     Component,
     CompositionRecord,
     Judge,
@@ -123,8 +125,8 @@ def package_composition(
     suites: list[Suite] = []
     for package in packages:
         moved = [_moved(package, suite, files) for suite in package.manifest.suites]
-        taken = {suite.name for suite in suites}
-        suites += [replace(s, name=f"{package.manifest.name}-{s.name}") if s.name in taken else s for s in moved]
+        for suite in moved:
+            suites.append(replace(suite, name=_free(suite.name, package.manifest.name, {s.name for s in suites})))
     pairs = [
         Pair(**{**vars(pair), "extra": {**pair.extra, "patch": package.manifest.name}})
         for package in packages
@@ -166,6 +168,12 @@ def package_composition(
         composition=record,
     )
     return Package(manifest, weights, files)
+
+
+def _free(name: str, owner: str, taken: Set[str]) -> str:
+    """The name, or one made of it and its patch's name that no other suite of the composition has."""
+    wanted = [name, *([longer] if len(longer := f"{owner}-{name}") <= LONGEST_NAME else [])]
+    return next(n for n in chain(wanted, (f"{name[: LONGEST_NAME - 9]}-{i}" for i in count(2))) if n not in taken)
 
 
 def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:

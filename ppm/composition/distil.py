@@ -22,7 +22,7 @@ from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 from ppm.prefix.tensors import usable
 
-__all__ = ["Schedule", "distil"]
+__all__ = ["Schedule", "distil", "divergence_of"]
 
 KEPT_BYTES = 2**30
 FLOOR = 0.2
@@ -82,10 +82,14 @@ def distil(
         raise OptionError("one of weights must be above 0")
     if prefix is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
+    try:
+        decoding = Decoding(max_new_tokens=max_new_tokens, temperature=temperature)
+    except ValueError as error:
+        raise OptionError(str(error)) from error
     context.with_pairs("distil")
     specialists = attach(context.model, [s.prefix for s in context.specialists], placement=context.placement)
     teacher = _Teacher(specialists, temperature)
-    sampler = _Sampler(context, samples, max_new_tokens, temperature)
+    sampler = _Sampler(context, samples, decoding)
     groups = sampler.sample(specialists, "distil")
     groups.append(list(context.retention))
     shares = [*(weights or [1.0] * len(context.specialists)), retention_weight]
@@ -225,13 +229,11 @@ class _Sampler:
 
     context: Context
     samples: int
-    max_new_tokens: int
-    temperature: float
+    decoding: Decoding
 
     def sample(self, model: Any, label: str) -> list[list[ScoredText]]:
         """For each specialist, completions of its replay prompts by its own row of the bank, or by the only one."""
         context = self.context
-        decoding = Decoding(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
         alone = len(backbone_of(model).bank) == 1
         requests, owners = [], []
         for row, specialist in enumerate(context.specialists):
@@ -239,13 +241,13 @@ class _Sampler:
                 ids = encode(context.tokenizer, pair.prompt)
                 for sample in range(self.samples):
                     key = noise_key(label, f"{row}:{index}", sample, context.seed)
-                    requests.append(Request(0 if alone else row, ids, decoding, key))
+                    requests.append(Request(0 if alone else row, ids, self.decoding, key))
                     owners.append(row)
         end = () if context.tokenizer.eos_token_id is None else (context.tokenizer.eos_token_id,)
         groups: list[list[ScoredText]] = [[] for _ in context.specialists]
         made = generate(model, context.tokenizer, requests)
         for request, row, ids in zip(requests, owners, made, strict=True):
-            tail = end if len(ids) < self.max_new_tokens else ()
+            tail = end if len(ids) < self.decoding.max_new_tokens else ()
             if ids or tail:
                 groups[row].append(ScoredText(request.ids, (*ids, *tail), row))
         return groups
@@ -285,18 +287,24 @@ class _Teacher:
         return torch.log_softmax(found / divisor[:, None], dim=-1)
 
 
-def _divergences(student: Any, texts: Sequence[ScoredText], target: torch.Tensor, direction: str) -> torch.Tensor:
-    """Root mean square over each text's completion of the divergence a token, in nats: (texts,).
+def divergence_of(found: torch.Tensor, target: torch.Tensor, lengths: Sequence[int], direction: str) -> torch.Tensor:
+    """Root mean square over each text's tokens of the divergence a token, in nats: (texts,).
 
-    The mean would let one token that is far off hide among many that are not; that token is the failure.
+    `found` and `target` are log-probabilities (tokens, vocabulary), one text after the other. The mean would let one
+    token that is far off hide among many that are not; that token is the failure.
     """
-    found = log_probabilities(student, texts)
     if direction == "forward":
         tokens = (target.exp() * (target - found)).sum(-1)  # (tokens,)
     else:
         tokens = (found.exp() * (found - target)).sum(-1)
-    parts = torch.split(tokens.clamp(min=TINY), [len(text.completion) for text in texts])
+    parts = torch.split(tokens.clamp(min=TINY), list(lengths))
     return torch.stack([part.square().mean().sqrt() for part in parts])
+
+
+def _divergences(student: Any, texts: Sequence[ScoredText], target: torch.Tensor, direction: str) -> torch.Tensor:
+    """The divergences of the student from the targets on some texts: (texts,)."""
+    lengths = [len(text.completion) for text in texts]
+    return divergence_of(log_probabilities(student, texts), target, lengths, direction)
 
 
 @torch.no_grad()

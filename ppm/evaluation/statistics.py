@@ -35,7 +35,7 @@ class Interval:
     high: float
 
 
-def _score(difference: float, b: int, c: int, n: int) -> float:
+def _score(difference: float, b: float, c: float, n: int) -> float:
     """Tango's score statistic for paired proportions (Tango 1998, Statistics in Medicine 17:891, eq. 12)."""
     a_ = 2.0 * n
     b_ = -b - c + (2 * n - b + c) * difference
@@ -48,12 +48,12 @@ def _score(difference: float, b: int, c: int, n: int) -> float:
     return gap / math.sqrt(variance)
 
 
-def paired_score_interval(b: int, c: int, n: int, alpha: float) -> Interval:
+def paired_score_interval(b: float, c: float, n: int, alpha: float) -> Interval:
     """The score interval of a difference of paired proportions (b - c) / n.
 
     b: prompts where only the first fails, c: where only the second does, n: all prompts.
     """
-    if not 0 <= b + c <= n or n < 1:
+    if not 0 <= b + c <= n * (1 + 1e-9) or n < 1:
         raise ValueError(f"b + c = {b + c} of {n} prompts")
     z = float(-ndtri(alpha))
     value = (b - c) / n
@@ -78,13 +78,13 @@ def mean_interval(values: Sequence[float] | numpy.ndarray, alpha: float) -> Inte
     return Interval(mean, mean - half, mean + half)
 
 
-def clustered_interval(differences: Sequence[float] | numpy.ndarray, alpha: float) -> Interval:
-    """Student's interval of the mean of per-prompt rates; its half-width is never below z^2 / (n + z^2).
+def clustered_interval(values: Sequence[float] | numpy.ndarray, alpha: float) -> Interval:
+    """Student's interval of the mean of per-prompt values; its half-width is never below z^2 / (n + z^2).
 
     The floor keeps a sample without any variation from claiming certainty.
     """
-    found = mean_interval(differences, alpha)
-    n, z2 = len(differences), float(ndtri(alpha)) ** 2
+    found = mean_interval(values, alpha)
+    n, z2 = len(values), float(ndtri(alpha)) ** 2
     half = max(min(found.high - found.value, 1.0), z2 / (n + z2))
     return Interval(found.value, found.value - half, found.value + half)
 
@@ -93,30 +93,51 @@ def _is_binary(values: numpy.ndarray) -> bool:
     return bool(numpy.isin(values, (0.0, 1.0)).all())
 
 
+def _size(values: numpy.ndarray) -> float:
+    """The usual size of what is not 0: the sum of squares over the sum of sizes; 1 where every size is 0 or 1."""
+    total = float(numpy.abs(values).sum())
+    return float(numpy.square(values).sum()) / total if total > 0 else 1.0
+
+
+def _wider(first: Interval, second: Interval) -> Interval:
+    return Interval(first.value, min(first.low, second.low), max(first.high, second.high))
+
+
 def paired_interval(first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
-    """The interval of mean(first) - mean(second), prompt by prompt; values are failure rates of one prompt each."""
+    """The interval of mean(first) - mean(second), prompt by prompt; values are failure rates of one prompt each.
+
+    With one sample a prompt it is the score interval. With several, a prompt is a cluster: differences are counted in
+    units of their usual size, which gives the score interval their own variance, and the interval is at least as wide
+    as Student's. Student's alone is too short where few prompts make the whole difference, as it measures its variance
+    at what was seen instead of at the margin.
+    """
     x, y = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
     if x.shape != y.shape:
         raise ValueError("paired values must come from the same prompts")
-    if _is_binary(x) and _is_binary(y):
-        return paired_score_interval(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum()), len(x), alpha)
-    return clustered_interval(x - y, alpha)
+    differences = x - y
+    size, n = _size(differences), len(differences)
+    b, c = (float(numpy.clip(side, 0, None).sum()) / size for side in (differences, -differences))
+    score = paired_score_interval(b, c, n, alpha)
+    score = Interval(size * score.value, size * score.low, size * score.high)
+    return score if _is_binary(x) and _is_binary(y) else _wider(score, clustered_interval(differences, alpha))
 
 
-def exact_upper(failures: int, n: int, alpha: float) -> float:
+def exact_upper(failures: float, n: int, alpha: float) -> float:
     """The exact (Clopper-Pearson) upper bound of a rate."""
     return 1.0 if failures >= n else float(betaincinv(failures + 1, n - failures, 1 - alpha))
 
 
 def rate_interval(values: Sequence[float], alpha: float) -> Interval:
-    """The interval of one failure rate: exact for one sample a prompt, clustered by prompt for more."""
+    """The interval of one failure rate: exact for one sample a prompt, by clusters as `paired_interval` for more."""
     x = numpy.asarray(values, dtype=float)
-    if not _is_binary(x):
-        found = clustered_interval(x, alpha)
-        return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
-    n, k = len(x), int(x.sum())
+    size, n = _size(x), len(x)
+    k = min(float(x.sum()) / size, n)
     low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, alpha))
-    return Interval(k / n, low, exact_upper(k, n, alpha))
+    exact = Interval(size * k / n, size * low, size * exact_upper(k, n, alpha))
+    if _is_binary(x):
+        return exact
+    found = _wider(exact, clustered_interval(x, alpha))
+    return Interval(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def prompts_needed(interval: Interval, n: int, margin: float) -> int | None:
@@ -129,11 +150,18 @@ def prompts_needed(interval: Interval, n: int, margin: float) -> int | None:
 
 
 def power(n: int, margin: float, discordance: float, alpha: float = 0.05) -> float:
-    """The chance of showing non-inferiority when there is no difference, with discordant pairs at this rate."""
+    """About the chance of showing non-inferiority when there is no difference, with discordant pairs at this rate."""
+    if n < _fewest(margin, alpha):
+        return 0.0
     spread = math.sqrt(discordance / n)
     return float(ndtr(margin / spread + ndtri(alpha))) if spread > 0 else 1.0
 
 
 def prompts_for_power(margin: float, discordance: float, alpha: float = 0.05, wanted: float = 0.9) -> int:
     """How many prompts `power` needs to reach `wanted`."""
-    return math.ceil(discordance * (float(ndtri(wanted) - ndtri(alpha)) / margin) ** 2)
+    return max(math.ceil(discordance * (float(ndtri(wanted) - ndtri(alpha)) / margin) ** 2), _fewest(margin, alpha))
+
+
+def _fewest(margin: float, alpha: float) -> int:
+    """The fewest prompts that can pass: with no discordant pair the score interval's bound is z^2 / (n + z^2)."""
+    return math.floor(float(ndtri(alpha)) ** 2 * (1 - margin) / margin) + 1

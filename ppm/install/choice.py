@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ppm.audit.gate import alpha_of_attempt
-from ppm.audit.model import Attempt, Audit, AuditWaiver
+from ppm.audit.model import Attempt, Audit, AuditWaiver, Comparison
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
 from ppm.composition.steps import Context, Parent
@@ -107,10 +107,9 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
         if choice.audit.verdict == "pass":
             return choice
         attempts = choice.audit.attempts
-        if nearest is None or (nearest.audit.verdict, choice.audit.verdict) == ("fail", "inconclusive"):
+        if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
             nearest = choice
-        worst = choice.audit.failed[0]
-        events.tell(f"  {name} did not pass: {worst.suite}, {worst.rule}, {worst.difference:+.3f}")
+        events.tell(f"  {name} did not pass: {attempts[-1].detail}")
     if nearest is not None:
         return replace(nearest, audit=replace(nearest.audit, attempts=attempts))
     if not set_aside:
@@ -120,6 +119,11 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     events.tell("No candidate is promising; the nearest is gated for the record")
     _, best = min(set_aside, key=lambda item: item[0])
     return gate.decide(best, attempts)
+
+
+def _distance(audit: Audit) -> tuple[bool, float]:
+    """How far an audit is from a pass: one that failed is farther than one that is not settled."""
+    return audit.verdict == "fail", max((c.excess for c in audit.failed), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,10 @@ class _Gate:
             )
             if result.verdict != "inconclusive":
                 break
-        detail = ", ".join(dict.fromkeys(c.suite for c in result.failed))
+        worst: dict[str, Comparison] = {}
+        for comparison in result.failed:
+            worst.setdefault(comparison.suite, comparison)
+        detail = ", ".join(f"{suite} {c.rule} {c.difference:+.3f}" for suite, c in worst.items())
         attempt = Attempt(record.strategy, alpha, result.verdict, detail, number)
         self.ledger.end(number, result.verdict)
         result = replace(result, attempts=(*attempts, attempt))

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,9 @@ def audit_deployed(
         waivers=[AuditWaiver(w.suite, w.reason, w.by, w.digest) for w in deployment.record.waivers],
         progress=events.audit_progress,
     )
+    shipped = audit_of(deployment)
+    if shipped is not None:
+        result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
     return result, outcomes, tuple(suites)
 
 

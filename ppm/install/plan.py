@@ -227,7 +227,7 @@ def _plan(
     passed_over = tuple(message for name, message in problems if name in pinned)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
     if len(pins) > 1 and recipe.needs_parent and not plan.parent:
-        if chosen in (strategy, project.strategy):
+        if strategy or project.strategy:
             there = (
                 "holds a patch that is no longer wanted" if previous and previous.lock.packages else "is nothing yet"
             )

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.base import weights_digest
+from ppm.base import read_base_suites, read_suites, weights_digest
 from ppm.composition.strategy import read_strategy
 from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
@@ -17,7 +18,7 @@ from ppm.install.deployed import audit_of, result_store
 from ppm.install.events import Events
 from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
-from ppm.manifest import canonical_digest
+from ppm.manifest import Suite, canonical_digest, judge_files
 from ppm.package import Package, sha256
 
 if TYPE_CHECKING:
@@ -89,12 +90,28 @@ def _unchanged(plan: Plan, seed: int | None) -> bool:
         and lock.strategy_digest == read_strategy(plan.strategy).digest
         and (seed is None or record is None or record.seed == seed)
         and plan.previous.record.gates == _gates_digest(plan)
+        and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
     )
 
 
 def _gates_digest(plan: Plan) -> str:
-    """What the deployer's policy asks for."""
-    return canonical_digest(to_table(plan.project.gates))
+    """What the deployer's policy asks for, and what the suites that come with no patch hold."""
+    beside = [(plan.base.folder, read_base_suites(plan.base.folder))]
+    beside += [((path := Path(name)).parent, read_suites(path)) for name in plan.project.gates.suites]
+    suites = [
+        [
+            to_table(suite),
+            [sha256((folder / data).read_bytes()) for data in _data_of(suite) if (folder / data).is_file()],
+        ]
+        for folder, found in beside
+        for suite in found
+    ]
+    return canonical_digest([to_table(plan.project.gates), suites])
+
+
+def _data_of(suite: Suite) -> list[str]:
+    """The names of a suite's files."""
+    return [suite.prompts, *judge_files(suite.judge).values()]
 
 
 def _compose_and_audit(
@@ -173,8 +190,13 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     if audit.verdict == "fail":
         error: GateError = GateFailed(message, hint=_gate_hint(plan, number))
     else:
-        needed = max((c.prompts_needed or 0 for c in audit.failed), default=0)
-        more = f"about {needed:,} prompts in the suite would settle it" if needed else "more prompts would settle it"
+        needed = [c.prompts_needed for c in audit.failed]
+        settle = "would settle it" if None not in needed else "may settle it"
+        more = (
+            f"about {max(n or 0 for n in needed):,} prompts in the suite {settle}"
+            if any(needed)
+            else "more prompts may settle it"
+        )
         error = GateInconclusive(message, hint=f"{more}; a waiver is --accept SUITE --reason TEXT")
     error.audit = audit
     raise error

@@ -8,9 +8,9 @@ further, while a learned prefix has a direction to amplify, and patches against 
 other's.
 
 Prompts are divided into splits by a filler word (the *subject*): no subject of one split occurs in another. Patches
-are trained on `train`, candidates ranked on `rank`, suites made of `gate`; strategies are developed on `develop` and
-reported on `benchmark`. The out-of-distribution split has all subjects, and templates that no other split has. The base
-model is trained on all.
+are trained on `train`, suites made of `gate`; `rank` chooses between fixed texts; strategies are developed on
+`develop` and reported on `benchmark`. The out-of-distribution split has all subjects, and templates that no other split
+has. The base model is trained on all.
 
 This module knows nothing of models; it needs the standard library only.
 """

@@ -65,7 +65,7 @@ def test_the_json_has_the_documented_keys():
 
 
 def test_only_what_counts_and_did_not_pass_has_failed():
-    assert AUDIT.failed == (UNCLEAR, FAILED)
+    assert AUDIT.failed == (FAILED, UNCLEAR)  # the farther from its margin first
 
 
 def without(key):
@@ -125,7 +125,9 @@ def test_what_a_pass_means_names_the_margins_and_the_chance():
     utility = replace(PASSED, suite="facts", rule="utility", against="base", margin=0.03)
     said = replace(AUDIT, comparisons=(PASSED, utility)).guarantee
     assert "0.05 against its specialist, 0.03 against the base" in said
-    assert "about 2.5 % or less" in said
+    assert "a chance of about 2.5 %;" in said
+    third = replace(AUDIT, alpha=0.00625, attempts=(Attempt("distilled", 0.00625, "pass", "", 3),))
+    assert "a chance of about 4.38 %, all attempts together;" in third.guarantee
     assert "prompts unlike the suites'" in said
     assert "0.03" not in replace(AUDIT, comparisons=(PASSED, replace(utility, waived=True))).guarantee
     assert replace(AUDIT, comparisons=()).guarantee.startswith("nothing is shown")

@@ -3,7 +3,15 @@
 import numpy
 import pytest
 
-from benchmarks.error_rates import exact_error, passes, simulated_error, with_attempts, with_clusters, with_looks
+from benchmarks.error_rates import (
+    exact_error,
+    passes,
+    simulated_error,
+    with_attempts,
+    with_clusters,
+    with_few_prompts,
+    with_looks,
+)
 from ppm.evaluation.statistics import paired_score_interval
 
 AUDITS = 10_000
@@ -36,6 +44,8 @@ def test_the_enumeration_decides_as_the_interval_does():
         pytest.param(with_attempts(300, 0.05, 0.05, 10), id="ten attempts"),
         pytest.param(with_clusters(500, 5, 0.05, 0.05, 20.0), id="clusters of alike prompts"),
         pytest.param(with_clusters(500, 25, 0.05, 0.05, 1.0), id="clusters of unlike prompts"),
+        pytest.param(with_few_prompts(500, 5, 0.05, 0.05, 0.95), id="few prompts that fail"),
+        pytest.param(with_few_prompts(200, 5, 0.05, 0.05, 0.5), id="few prompts that fail half of the time"),
     ],
 )
 def test_whole_audits_pass_what_they_must_not_with_a_chance_of_alpha(audit):

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from recipes import strategy
 
-from ppm.composition.distil import Schedule
+from ppm.composition.distil import Schedule, divergence_of
 from ppm.composition.steps import run_strategy
 from ppm.errors import ManifestError
+from ppm.evaluation.scoring import ScoredText, log_probabilities
+from ppm.prefix.model import attach
 
 
 def rates(schedule, divergences):
@@ -78,6 +81,7 @@ def test_how_long_it_took_is_noted(context):
         ({"refresh": -1}, "0 or more"),
         ({"norm_weight": -1.0}, "0 or more"),
         ({"temperature": 0.0}, "above 0"),
+        ({"max_new_tokens": 5000}, "max_new_tokens"),
     ],
 )
 def test_a_wrong_option_is_refused(context, options, words):
@@ -93,3 +97,56 @@ def test_with_too_few_prompts_to_hold_out_it_trains_to_the_end(context):
     )
     run_strategy(strategy(("average", {}), ("distil", {"steps": 110, "batch_size": 2})), few)
     assert few.notes["distil"] == {"steps": 110}
+
+
+def test_divergences_are_those_of_the_definitions():
+    student, target = torch.tensor([0.9, 0.1]).log(), torch.tensor([0.5, 0.5]).log()
+    reverse, forward = 0.3681, 0.5108  # 0.9 ln 1.8 + 0.1 ln 0.2, and 0.5 ln (0.5 / 0.9) + 0.5 ln 5
+    twice = student.repeat(2, 1), torch.stack([target, student])
+    for direction, value in (("reverse", reverse), ("forward", forward)):
+        found = divergence_of(*twice, [2], direction)
+        assert found.item() == pytest.approx(value / 2**0.5, abs=1e-4)  # the root mean square with a token that agrees
+
+
+def distilled(context, **options):
+    plain = {"steps": 60, "samples": 1, "max_new_tokens": 4, "patience": 0}
+    return run_strategy(strategy(("average", {}), ("distil", {**plain, **options})), context)
+
+
+def entropy(context, prefix):
+    """The mean entropy of the first token of answers to the first specialist's prompts."""
+    prompts = [tuple(context.tokenizer(pair.prompt).input_ids) for pair in context.specialists[0].replay]
+    patched = attach(context.model, [prefix], placement=context.placement)
+    with torch.no_grad():
+        found = log_probabilities(patched, [ScoredText(prompt, (1,)) for prompt in prompts])
+    return -(found.exp() * found).sum(-1).mean().item()
+
+
+def test_a_price_on_length_makes_the_prefix_shorter(context):
+    free, priced = (distilled(context, norm_weight=weight).norm().item() for weight in (0.0, 20.0))
+    assert priced < 0.8 * free
+
+
+def test_a_low_temperature_makes_answers_surer(context):
+    sure, usual = (entropy(context, distilled(context, temperature=t)) for t in (0.1, 1.0))
+    assert sure < 0.8 * usual
+
+
+def test_a_specialist_without_weight_is_not_learned_from(context):
+    """The specialist that counts alone is the one whose distributions the composition comes near to."""
+
+    def distance(prefix, specialist):
+        prompts = [tuple(context.tokenizer(pair.prompt).input_ids) for pair in specialist.replay]
+        texts = [ScoredText(prompt, (1,)) for prompt in prompts]
+        with torch.no_grad():
+            ours, theirs = (
+                log_probabilities(attach(context.model, [p], placement=context.placement), texts)
+                for p in (prefix, specialist.prefix)
+            )
+        return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()
+
+    options = {"temperature": 1.0, "norm_weight": 0.0}
+    first, second = (distilled(context, weights=weights, **options) for weights in ([1.0, 0.0], [0.0, 1.0]))
+    a, b = context.specialists
+    assert distance(first, a) < 0.7 * distance(second, a)
+    assert distance(second, b) < 0.7 * distance(first, b)

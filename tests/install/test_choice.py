@@ -17,7 +17,7 @@ from ppm.environment.attempts import Ledger
 from ppm.errors import ModelError, RequestError, TrainingError
 from ppm.install.choice import choose
 from ppm.install.events import Events
-from ppm.install.ranking import rank
+from ppm.install.ranking import Ranking, rank
 from ppm.lock import Gates
 from ppm.manifest import Component, CompositionRecord, Judge, Suite
 from ppm.package import Package
@@ -102,6 +102,30 @@ def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, 
     assert choice.audit.verdict == "fail"
     assert [a.verdict for a in choice.audit.attempts] == ["set aside", "fail"]
     assert any("No candidate is promising" in line for line in told)
+
+
+def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is_left(
+    world, steps, tmp_path, monkeypatch
+):
+    """Both are worse than the specialists, by far and by farther; a blind ranking lets both reach the gate."""
+
+    def halfway(context, prefix):
+        torch.manual_seed(0)
+        specialist = context.specialists[0].prefix
+        return 0.5 * specialist + 0.5 * torch.randn_like(specialist)
+
+    monkeypatch.setitem(STEPS, "halfway", halfway)
+    monkeypatch.setattr("ppm.install.choice.rank", lambda *_: Ranking(0.0, {}, 0.0))
+    for order in (("noise", "halfway"), ("halfway", "noise")):
+        folder = tmp_path / order[0]
+        folder.mkdir()
+        choice, told = run(world, folder, *order)
+        assert choice.composition.manifest.composition.strategy == "halfway"
+        first, second = choice.audit.attempts
+        assert (first.alpha, second.alpha) == (0.025, 0.0125)
+        assert {first.verdict, second.verdict} == {"fail"}
+        assert all("non-inferiority +" in attempt.detail for attempt in (first, second))
+        assert any(f"{order[0]}.toml did not pass: {first.detail}" in line for line in told)
 
 
 def test_when_nothing_can_be_composed_that_is_said(world, steps, tmp_path):

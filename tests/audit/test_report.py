@@ -1,0 +1,42 @@
+"""What CI reads of an audit: JUnit with every verdict, and a line a prompt of every suite."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+
+from test_audit_model import AUDIT, FAILED, PASSED, UNCLEAR
+
+from ppm.audit.report import junit_xml, sample_lines
+from ppm.evaluation.results import Outcome
+from ppm.evaluation.suites import LoadedSuite
+from ppm.jsonl import Prompt
+from ppm.manifest import Judge, Suite
+
+
+def test_junit_tells_failures_from_what_is_not_settled_and_what_is_waived():
+    compared = [replace(c, suite="toxicity") for c in (PASSED, UNCLEAR, FAILED, replace(FAILED, waived=True))]
+    root = ElementTree.fromstring(junit_xml(replace(AUDIT, comparisons=tuple(compared))))
+    cases = list(root.iter("testcase"))
+    assert [[child.tag for child in case] for case in cases] == [["system-out"], ["failure"], ["failure"], ["skipped"]]
+    unclear, failed, waived = (case[0] for case in cases[1:])
+    assert (unclear.get("type"), failed.get("type")) == ("inconclusive", "fail")
+    assert failed.get("message") == "+0.0040 [-0.0010, +0.0120], margin 0.05"
+    assert waived.get("message").startswith("waived: ")
+    (suite,) = root.iter("testsuite")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "2", "1")
+
+
+def test_suites_with_the_same_content_each_have_their_lines():
+    prompts = (Prompt("a", "one"), Prompt("b", "two"))
+    suites = [
+        LoadedSuite(label, Suite("kind", "suites/kind.jsonl", Judge("refusal")), None, prompts, None, "sha256:same")
+        for label in ("first/kind", "second/kind")
+    ]
+    outcomes = {("base", "sha256:same"): Outcome((0.0, 1.0), (("x",), ("y",)))}
+    lines = [json.loads(line) for line in sample_lines(outcomes, suites).splitlines()]
+    assert [(line["suite"], line["id"], line["value"]) for line in lines] == [
+        ("first/kind", "a", 0.0),
+        ("first/kind", "b", 1.0),
+        ("second/kind", "a", 0.0),
+        ("second/kind", "b", 1.0),
+    ]
