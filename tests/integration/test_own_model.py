@@ -142,6 +142,14 @@ def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path
     prompts = sum(suite["prompts"] for suite in audit["suites"].values())
     assert looks[-1] == prompts
     assert (audit["alpha"], audit["looks"]) == (0.025, 2)
+    same = next(c for c in audit["comparisons"] if (c["suite"], c["rule"]) == ("kind", "non-inferiority"))
+    z2, n = 2.241403**2, audit["suites"]["kind"]["prompts"]  # of half the alpha; one patch alone is its own specialist
+    assert same["upper"] == pytest.approx(z2 / (n + z2), rel=1e-4)
+    again = ("install", "kindness", "--base", base, "--find-links", package, "--json")
+    assert ppm(*again).json["changed"] is False
+    lines = (tmp_path / "sums.jsonl").read_text().splitlines()
+    (tmp_path / "sums.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    assert ppm(*again).json["changed"] is True
     (tmp_path / "ppm.toml").write_text('[gates]\nsuites = ["none.toml"]\n')
     refused = ppm("install", "kindness", "--base", base, "--find-links", package, "--force")
     assert refused.code == 1

@@ -83,10 +83,13 @@ def test_a_patch_that_is_not_deployed_is_not_upgraded(grown, monkeypatch):
     assert "'toxicity'" in result.err
 
 
-def test_without_a_deployment_to_go_on_from_another_strategy_is_taken(grown, monkeypatch):
+def test_without_a_deployment_to_go_on_from_another_strategy_is_taken(grown, tmp_path, monkeypatch):
     base = open_base("lab")
-    with pytest.raises(RequestError, match="is nothing yet"):
-        plan_install(["toxicity", "gender-bias"], base, environment_for(base), strategy="continued")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "resume"\n')
+    for strategy in ("continued", "./mine.toml"):
+        with pytest.raises(RequestError, match="is nothing yet"):
+            plan_install(["toxicity", "gender-bias"], base, environment_for(base), strategy=strategy)
     monkeypatch.setenv("PPM_HOME", str(grown[0]))
     environment = environment_for(base)
     assert plan_install(["harm-refusal"], base, environment).strategy == "continued"
@@ -101,6 +104,9 @@ def test_another_policy_is_another_test(ppm_home, tmp_path, monkeypatch):
     assert ppm(*asked).json["changed"] is False
     (tmp_path / "ppm.toml").write_text("[gates]\nmax_margin = 0.04\n")
     assert ppm(*asked).json["changed"] is True
+    with monkeypatch.context() as changed:
+        changed.setattr("ppm.install.run.weights_digest", lambda folder: "sha256:" + 64 * "0")
+        assert ppm(*asked).json["changed"] is True
     (tmp_path / "ppm.toml").write_text("[gates]\nmax_margin = 0.001\n")
     refused = ppm(*asked)
     assert refused.code == 6
