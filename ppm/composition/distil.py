@@ -61,7 +61,7 @@ def distil(
     prompts. The base's distributions stay as they are. `direction` "reverse" is the divergence above, which punishes
     what a specialist would hardly say; "forward" is KL(specialist || composition). `norm_weight` times the mean squared
     length of the prefix's tokens, as a multiple of the specialists', is added to the loss: a shorter prefix fits the
-    texts as well and carries over better to others. `weights` weigh the specialists. Every `refresh` steps (0: never)
+    texts as well. `weights` weigh the specialists. Every `refresh` steps (0: never)
     the composition's own completions join the texts (Agarwal et al. 2024). A tenth of the prompts is held out: once the
     divergence on them has not fallen for `patience` checks (0: never) the learning rate decays and training ends, after
     `steps` at the latest.
