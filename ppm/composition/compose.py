@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from itertools import chain, count
+from itertools import chain, count, zip_longest
 from typing import Any
 
 import torch
@@ -62,10 +62,9 @@ def make_context(
     `parent` is the deployed composition that a strategy may go on from.
     """
     retention: dict[str, Benign] = {}
-    for package in packages:
-        for row in package.retention:
-            if not is_held_back(row):
-                retention.setdefault(normalised(row.prompt), row)
+    for row in chain.from_iterable(zip_longest(*(package.retention for package in packages))):  # each in its turn
+        if row is not None and not is_held_back(row):
+            retention.setdefault(normalised(row.prompt), row)
     texts = benign_texts(model, tokenizer, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
     return Context(
         model,

@@ -28,10 +28,11 @@ KEPT_BYTES = 2**30
 FLOOR = 0.2
 """The least share of a text in the draws, as a part of the mean share."""
 HELD_OUT = 0.1
+"""The share of the prompts that is held out, of each specialist and of the base; at most so many as follow."""
+MOST_HELD_OUT = 8
 TINY = 1e-9
 """The least divergence a token, in nats: where rounding leaves less, the root would have no slope."""
 CHECK_EVERY = 25
-CHECKED_TEXTS = 16
 MAX_LEARNING_RATE = 1e6
 DIRECTIONS = ("reverse", "forward")
 
@@ -61,8 +62,8 @@ def distil(
     prompts. The base's distributions stay as they are. `direction` "reverse" is the divergence above, which punishes
     what a specialist would hardly say; "forward" is KL(specialist || composition). `norm_weight` times the mean squared
     length of the prefix's tokens, as a multiple of the specialists', is added to the loss: a shorter prefix fits the
-    texts as well. `weights` weigh the specialists. Every `refresh` steps (0: never)
-    the composition's own completions join the texts (Agarwal et al. 2024). A tenth of the prompts is held out: once the
+    texts as well. `weights` weigh the specialists. Every `refresh` steps (0: never) the composition's own completions
+    join the texts (Agarwal et al. 2024). Some prompts are held out: once the
     divergence on them has not fallen for `patience` checks (0: never) the learning rate decays and training ends, after
     `steps` at the latest.
 
@@ -93,8 +94,10 @@ def distil(
     groups = sampler.sample(specialists, "distil")
     groups.append(list(context.retention))
     shares = [*(weights or [1.0] * len(context.specialists)), retention_weight]
-    held_out = HELD_OUT if patience else 0.0
-    pools = [_Pool(*_split(texts, held_out, context.seed), share) for texts, share in zip(groups, shares, strict=True)]
+    pools = [
+        _Pool(*_split(texts, context.seed) if patience else (texts, []), share)
+        for texts, share in zip(groups, shares, strict=True)
+    ]
     pools = [pool for pool in pools if pool.texts and pool.weight > 0]
     patience = patience if any(pool.held_out for pool in pools) else 0
     teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
@@ -153,6 +156,7 @@ class Schedule:
         self.decay_from = steps - max(1, round(0.3 * steps))
         self.done = 0
         self.best = float("inf")
+        self.fallen_to = float("inf")
         self.stale = 0
 
     @property
@@ -173,9 +177,12 @@ class Schedule:
         self.done += 1
 
     def checked(self, divergence: float) -> None:
-        """Take note of a held-out divergence; three per cent less than the best counts as falling."""
-        self.stale = 0 if divergence < 0.97 * self.best else self.stale + 1
+        """Take note of a held-out divergence: once it is three per cent less than when it last fell, it has fallen."""
         self.best = min(self.best, divergence)
+        if divergence < 0.97 * self.fallen_to:
+            self.fallen_to, self.stale = divergence, 0
+        else:
+            self.stale += 1
         if self.patience and self.stale >= self.patience and not self.decaying and self.done > self.warmup:
             length = self.total - self.decay_from
             self.decay_from = self.done
@@ -191,7 +198,7 @@ class _Pool:
 
     def __init__(self, texts: list[ScoredText], held_out: list[ScoredText], weight: float) -> None:
         self.texts = texts
-        self.held_out = held_out[:CHECKED_TEXTS]
+        self.held_out = held_out
         self.weight = weight
         self.left = torch.full((len(texts),), torch.inf)
 
@@ -215,11 +222,11 @@ class _Pool:
         self.left = torch.cat([self.left, torch.full((len(added),), torch.inf)])
 
 
-def _split(texts: list[ScoredText], share: float, seed: int) -> tuple[list[ScoredText], list[ScoredText]]:
-    """Texts to train on, and those of a share of the prompts, held out."""
+def _split(texts: list[ScoredText], seed: int) -> tuple[list[ScoredText], list[ScoredText]]:
+    """Texts to train on, and those of the prompts that are held out."""
     prompts = sorted({text.prompt for text in texts})
     random.Random(seed).shuffle(prompts)
-    away = set(prompts[: int(share * len(prompts))])
+    away = set(prompts[: min(MOST_HELD_OUT, int(HELD_OUT * len(prompts)))])
     return [t for t in texts if t.prompt not in away], [t for t in texts if t.prompt in away]
 
 

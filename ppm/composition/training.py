@@ -13,7 +13,7 @@ from ppm.jsonl import Pair
 from ppm.manifest import Stage
 from ppm.training.trainers import Setup, dpo, sft
 
-__all__ = ["joint", "stack", "train"]
+__all__ = ["joint", "train"]
 
 
 @step("train")
@@ -21,6 +21,7 @@ def train(
     context: Context,
     prefix: torch.Tensor | None,
     *,
+    grow: bool = False,
     share: float = 0.5,
     buffer: str = "balanced",
     capacity: int = 0,
@@ -34,8 +35,9 @@ def train(
 ) -> torch.Tensor:
     """Start from the first patch's prefix and train on each later risk; `share` of the pairs are replayed.
 
-    The replay buffer keeps `capacity` pairs of the earlier risks (0: all), `balanced` or as a `reservoir`. Raises
-    RequestError when a patch has no packaged pairs.
+    With `grow`, what is there is frozen for each later risk, and a new block is trained, which starts from its
+    specialist's prefix and stands last. The replay buffer keeps `capacity` pairs of the earlier risks (0: all),
+    `balanced` or as a `reservoir`. Raises RequestError when a patch has no packaged pairs.
     """
     specialists = context.ordered(order)
     replay = _buffer(context, "train", share, buffer, capacity)
@@ -44,40 +46,9 @@ def train(
     replay.add(specialists[0].name, specialists[0].replay)
     for index, specialist in enumerate(specialists[1:], 1):
         pairs = _mixed(context, specialist.name, specialist.replay, replay, share)
-        current = _learn(context, current, pairs, stages, retention_weight, context.seed + index)
-        replay.add(specialist.name, specialist.replay)
-    return current
-
-
-@step("stack")
-def stack(
-    context: Context,
-    prefix: torch.Tensor | None,
-    *,
-    share: float = 0.5,
-    buffer: str = "balanced",
-    capacity: int = 0,
-    order: Sequence[str] = (),
-    sft_steps: int = 150,
-    dpo_steps: int = 60,
-    sft_learning_rate: float = 2e-2,
-    dpo_learning_rate: float = 5e-3,
-    batch_size: int = 12,
-    retention_weight: float = 3.0,
-) -> torch.Tensor:
-    """Start from the first patch's prefix; for each later risk freeze what is there, add a block, and train the block.
-
-    A new block starts from its specialist's prefix and stands last. Options as in `train`.
-    """
-    specialists = context.ordered(order)
-    replay = _buffer(context, "stack", share, buffer, capacity)
-    current = prefix if prefix is not None else specialists[0].prefix
-    stages = _stages(sft_steps, sft_learning_rate, dpo_steps, dpo_learning_rate, batch_size, retention_weight)
-    replay.add(specialists[0].name, specialists[0].replay)
-    for index, specialist in enumerate(specialists[1:], 1):
-        pairs = _mixed(context, specialist.name, specialist.replay, replay, share)
-        grown = torch.cat([current, specialist.prefix])
-        current = _learn(context, grown, pairs, stages, retention_weight, context.seed + index, frozen=len(current))
+        frozen = len(current) if grow else 0
+        start = torch.cat([current, specialist.prefix]) if grow else current
+        current = _learn(context, start, pairs, stages, retention_weight, context.seed + index, frozen=frozen)
         replay.add(specialist.name, specialist.replay)
     return current
 

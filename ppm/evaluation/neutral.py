@@ -37,7 +37,7 @@ def default_utility(loaded: LazyModel, packages: Sequence[Package], store: Resul
         for row in package.retention:
             if is_held_back(row):
                 rows.setdefault(normalised(row.prompt), row)
-    kept = [rows[key] for key in sorted(rows)][:ANSWERED_PROMPTS]
+    kept = [rows[key] for key in sorted(rows, key=canonical_digest)][:ANSWERED_PROMPTS]
     prompts = [Prompt(f"neutral-{i}", text) for i, text in enumerate(neutral_text())]
     for i, (row, answer) in enumerate(zip(kept, _answers(loaded, kept, store), strict=True)):
         if answer:

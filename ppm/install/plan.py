@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.base import BaseModel
-from ppm.composition.strategy import read_strategy
+from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.lock import Project
@@ -56,8 +56,8 @@ class Plan:
     """What is to be deployed.
 
     `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
-    they depend on last. The order is that of the specialists in the composition. `passed_over` says for each damaged
-    package file of a pinned patch what is wrong with it.
+    they depend on last. The order is that of the specialists in the composition. `passed_over` says what is
+    wrong with each damaged package file of a pinned patch, and which strategy file is gone.
     """
 
     base: BaseModel
@@ -217,6 +217,8 @@ def _plan(
         problems=problems,
     )
     last = previous.lock.strategy if previous else None
+    gone = None if not last or last in builtin_strategies() or Path(last).is_file() else last
+    last = None if gone else last
     chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
     if chosen.endswith(".toml"):  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
@@ -225,6 +227,8 @@ def _plan(
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     pinned = {pin.candidate.name for pin in pins}
     passed_over = tuple(message for name, message in problems if name in pinned)
+    if gone and chosen == DEFAULT_STRATEGY:
+        passed_over += (f"the strategy file {gone} is gone: {DEFAULT_STRATEGY} chooses instead",)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
     if len(pins) > 1 and recipe.needs_parent and not plan.parent:
         if strategy or project.strategy:

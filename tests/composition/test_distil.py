@@ -44,6 +44,11 @@ def test_training_ends_early_once_the_divergence_stops_falling():
     assert stuck[-1] < 0.1
 
 
+def test_a_slow_fall_is_a_fall():
+    """Two per cent a check: every other check it has fallen by three per cent since it last had."""
+    assert len(rates(Schedule(100, 2), [0.98**i for i in range(10)])) == 100
+
+
 def test_a_stop_at_the_end_is_the_planned_decay():
     assert len(rates(Schedule(100, 2), [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.4, 0.4, 0.4])) == 100
 

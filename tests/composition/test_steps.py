@@ -69,7 +69,7 @@ def test_an_automatic_strategy_is_not_run_here(context):
 
 
 def test_stacking_leaves_the_blocks_below_as_they_are(context):
-    result = run_strategy(strategy(("stack", {"sft_steps": 3, "dpo_steps": 2})), context)
+    result = run_strategy(strategy(("train", {"grow": True, "sft_steps": 3, "dpo_steps": 2})), context)
     first, second = (s.prefix for s in context.specialists)
     assert result[: len(first)].equal(first)
     assert result[len(first) :].shape == second.shape
@@ -110,7 +110,7 @@ def loss(context, prefix):
     return total / sum(len(s.replay) for s in context.specialists)
 
 
-@pytest.mark.parametrize("step", ["train", "stack", "joint", "distil"])
+@pytest.mark.parametrize("step", ["train", "joint", "distil"])
 def test_a_patch_without_pairs_is_named_with_what_to_use_instead(context, step):
     bare = replace(context, specialists=(context.specialists[0], replace(context.specialists[1], replay=())))
     with pytest.raises(RequestError, match=f"b has no replay pairs, which the step '{step}' needs") as caught:
@@ -159,7 +159,7 @@ def test_merging_deltas_needs_to_know_what_training_started_from(context):
     [
         ("train", {"batch_size": 0}, "batch_size"),
         ("joint", {"sft_steps": -1}, "steps"),
-        ("stack", {"sft_learning_rate": 0.0}, "learning_rate"),
+        ("train", {"grow": True, "sft_learning_rate": 0.0}, "learning_rate"),
         ("train", {"retention_weight": -1.0}, "retention_weight"),
         ("average", {"weights": ["a", "b"]}, "a list of numbers"),
         ("distil", {"weights": [1.0, "b"]}, "a list of numbers"),

@@ -111,3 +111,14 @@ def test_another_policy_is_another_test(ppm_home, tmp_path, monkeypatch):
     refused = ppm(*asked)
     assert refused.code == 6
     assert refused.json["changed"] is False
+
+
+def test_a_strategy_file_that_is_gone_does_not_stop_other_work(ppm_home, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "concatenate"\n')
+    assert ppm("install", "toxicity", "--base", "lab", "--strategy", recipe).code == 0
+    assert "is gone" not in ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run").out
+    recipe.unlink()
+    planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert f"{recipe} is gone: auto chooses instead" in " ".join(planned.out.split())
