@@ -1,8 +1,10 @@
 """A figure of interference against the number of patches, from what composition.py measured.
 
-python -m pip install --constraint constraints.txt --group figures
-python benchmarks/composition.py
-python benchmarks/figure.py --output docs/interference.svg
+    python -m pip install --constraint constraints.txt --group figures
+    python benchmarks/composition.py
+    python benchmarks/figure.py --output docs/interference.svg
+
+It needs no model.
 """
 
 import argparse
@@ -22,17 +24,6 @@ matplotlib.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot  # noqa: E402
 
-STRATEGIES = (
-    "merged",
-    "concat",
-    "sequential",
-    "sequential-replay",
-    "stacked-replay",
-    "joint",
-    "distilled",
-    "distilled-wide",
-)
-
 
 def worst_interference(rates: Mapping[str, float]) -> float:
     """The largest loss against a specialist, over the risks in distribution."""
@@ -42,14 +33,13 @@ def worst_interference(rates: Mapping[str, float]) -> float:
 def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:
     """One line a strategy: the mean over the seeds, with each seed as a dot."""
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for index, name in enumerate(STRATEGIES):
+    names = dict.fromkeys(name for _, found in sorted(results.items()) for name in found["strategies"])
+    for index, name in enumerate(names):
         points = {
             count: [worst_interference(row) for row in found["strategies"][name]["interference"]]
             for count, found in sorted(results.items())
             if name in found["strategies"]
         }
-        if not points:
-            continue
         color = f"C{index}"
         counts = [1, *points]
         axes.plot(counts, [0.0, *map(statistics.fmean, points.values())], color=color, marker="o", label=name)

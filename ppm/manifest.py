@@ -46,7 +46,7 @@ MAX_VIRTUAL_TOKENS = 4096
 DEFAULT_MARGIN = 0.05
 UTILITY_MARGIN = 0.03
 Placement = Literal["before-bos", "after-bos"]
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+_NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -59,7 +59,7 @@ def base_tag(model: str, fingerprint: str) -> str:
 def check_name(name: str) -> str:
     """The normalised name (PEP 503). Raises ValueError when it is not a name."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a name: letters, digits, '-', '_' and '.', at most 100 of them")
+        raise ValueError(f"{name!r} is not a name: letters, digits, '-', '_' and '.', at most {LONGEST_NAME} of them")
     return str(canonicalize_name(name))
 
 

@@ -11,7 +11,7 @@ __all__ = ["judges_command", "strategies_command"]
 @json_option
 @click.pass_context
 def strategies_command(ctx: click.Context, as_json: bool) -> None:
-    """List the ways of composing patches.
+    """List the ways of composing patches, with what each costs and where it comes from.
 
     \b
     Example:
@@ -19,7 +19,8 @@ def strategies_command(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is not None:
         return
-    from ppm.cli.render import print_table
+    from shutil import get_terminal_size
+
     from ppm.composition.strategy import builtin_strategies, read_strategy
 
     found = [read_strategy(name) for name in builtin_strategies()]
@@ -27,8 +28,11 @@ def strategies_command(ctx: click.Context, as_json: bool) -> None:
         keys = ("name", "summary", "cost", "reference", "digest")
         echo_json([{key: getattr(strategy, key) for key in keys} for strategy in found])
         return
-    rows = [[s.name, s.cost, s.summary, s.reference] for s in found]
-    print_table(["Strategy", "Cost", "What it does", "Source"], rows)
+    width = min(get_terminal_size().columns, 100)
+    for strategy in found:
+        click.echo(f"{click.style(strategy.name, bold=True)} ({strategy.cost})")
+        for text in (strategy.summary, f"Source: {strategy.reference}"):
+            click.echo(click.wrap_text(text, width, initial_indent="  ", subsequent_indent="  "))
 
 
 @strategies_command.command("show")

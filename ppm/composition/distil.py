@@ -63,9 +63,8 @@ def distil(
     what a specialist would hardly say; "forward" is KL(specialist || composition). `norm_weight` times the mean squared
     length of the prefix's tokens, as a multiple of the specialists', is added to the loss: a shorter prefix fits the
     texts as well. `weights` weigh the specialists. Every `refresh` steps (0: never) the composition's own completions
-    join the texts (Agarwal et al. 2024). Some prompts are held out: once the
-    divergence on them has not fallen for `patience` checks (0: never) the learning rate decays and training ends, after
-    `steps` at the latest.
+    join the texts (Agarwal et al. 2024). Some prompts are held out: once the divergence on them has not fallen for
+    `patience` checks (0: never) the learning rate decays and training ends, after `steps` at the latest.
 
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
@@ -103,7 +102,7 @@ def distil(
     teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
     student = attach(context.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
-    usual = torch.cat([s.prefix for s in context.specialists]).square().mean().to(learned.device)
+    usual = torch.cat([s.prefix for s in context.specialists]).square().mean().clamp(min=TINY).to(learned.device)
     optimizer = Soap([learned], lr=learning_rate)
     schedule = Schedule(steps, patience)
     generator = torch.Generator().manual_seed(context.seed)

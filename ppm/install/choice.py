@@ -122,8 +122,8 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
 
 
 def _distance(audit: Audit) -> tuple[bool, float]:
-    """How far an audit is from a pass: one that failed is farther than one that is not settled."""
-    return audit.verdict == "fail", max((c.excess for c in audit.failed), default=0.0)
+    """How far an audit that did not pass is from it: one that failed is farther than one that is not settled."""
+    return audit.verdict == "fail", audit.failed[0].excess
 
 
 @dataclass(frozen=True)

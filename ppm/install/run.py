@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.base import read_base_suites, read_suites, weights_digest
+from ppm.base import weights_digest
 from ppm.composition.strategy import read_strategy
 from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
@@ -18,7 +18,7 @@ from ppm.install.deployed import audit_of, result_store
 from ppm.install.events import Events
 from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
-from ppm.manifest import Suite, canonical_digest, judge_files
+from ppm.manifest import canonical_digest
 from ppm.package import Package, sha256
 
 if TYPE_CHECKING:
@@ -96,22 +96,11 @@ def _unchanged(plan: Plan, seed: int | None) -> bool:
 
 def _gates_digest(plan: Plan) -> str:
     """What the deployer's policy asks for, and what the suites that come with no patch hold."""
-    beside = [(plan.base.folder, read_base_suites(plan.base.folder))]
-    beside += [((path := Path(name)).parent, read_suites(path)) for name in plan.project.gates.suites]
-    suites = [
-        [
-            to_table(suite),
-            [sha256((folder / data).read_bytes()) for data in _data_of(suite) if (folder / data).is_file()],
-        ]
-        for folder, found in beside
-        for suite in found
-    ]
-    return canonical_digest([to_table(plan.project.gates), suites])
+    from ppm.evaluation.suites import base_suites, policy_suites
 
-
-def _data_of(suite: Suite) -> list[str]:
-    """The names of a suite's files."""
-    return [suite.prompts, *judge_files(suite.judge).values()]
+    own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]
+    suites = (*base_suites(plan.base.folder), *own)
+    return canonical_digest([to_table(plan.project.gates), [(s.digest, to_table(s.suite)) for s in suites]])
 
 
 def _compose_and_audit(

@@ -2,8 +2,6 @@
 
 from commands import ppm
 
-from ppm.install.bases import environment_for, open_base
-
 SUITES = {"toxicity", "gender-bias", "harmfulness", "helpful", "facts"}
 
 
@@ -29,8 +27,7 @@ def test_quickstart_shows_a_reader_in_a_hurry_everything(deployed):
 
 
 def test_auto_says_what_it_set_aside_and_why(deployed):
-    audit = environment_for(open_base("lab")).current().audit
-    aside, *_, passed = audit["attempts"]
+    aside, *_, passed = ppm("audit", "--json").json["attempts"]
     assert (aside["strategy"], aside["verdict"], aside["alpha"]) == ("concat", "set aside", None)
     assert "its specialist" in aside["detail"]
     assert (passed["strategy"], passed["verdict"]) == (ppm("history", "--json").json[0]["strategy"], "pass")
