@@ -30,7 +30,7 @@ from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab.build import gate_prompts, utility_prompts
-from ppm.manifest import canonical_digest
+from ppm.manifest import DEFAULT_MARGIN, canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, of_package, to_bytes
@@ -51,12 +51,17 @@ STRATEGIES = (
     "distilled-wide",
 )
 PROMPTS = 2000
+OOD = " ood"
+"""How the name of a suite ends whose prompts have templates that no other split has."""
+PAPER = "arXiv 2511.08484"
 PUBLISHED = {
-    "merged": "99-100 % toxic after averaging two or three",
-    "sequential-replay": "toxicity 43 -> 58 % with two risks, 85 % with three",
-    "stacked-replay": "three risks: harm 100 % refused, 93 % toxic",
+    "merged": "fails: 99-100 % toxic with two or three",
+    "sequential-replay": "fails: toxicity 43 -> 58 % with two, 85 % with three",
+    "stacked-replay": "fails: 93 % toxic with three",
 }
-"""arXiv 2511.08484, on 7B models: what to compare in kind, not in size."""
+"""By the paper, on 7B models: what to compare in kind, not in size."""
+FAILS = DEFAULT_MARGIN
+"""A strategy fails here when the mean over the seeds loses more than this on a risk."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Bench:
         """Suites of fresh prompts: `risk`, `risk ood`, and the utility suites."""
         found = {}
         for suite in package_suites(packages):
-            for split, label in ((self.split, suite.label), ("ood", f"{suite.label} ood")):
+            for split, label in ((self.split, suite.label), ("ood", suite.label + OOD)):
                 prompts = tuple(gate_prompts(suite.suite.name, split, self.prompts))  # type: ignore[arg-type]
                 found[label] = _with_prompts(suite, prompts)
         utility = utility_prompts(self.split, self.prompts)  # type: ignore[arg-type]
@@ -190,28 +195,45 @@ def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict
 def table(result: Mapping[str, Any]) -> str:
     """Markdown: each strategy's interference with every specialist, and with the base on the utility suites."""
     labels = list(result["base"][0])
-    inside = [label for label in labels if not label.endswith(" ood")]
-    mean = {
-        key: {s: statistics.fmean(row[s] for row in result[key]) for s in labels} for key in ("base", "specialists")
-    }
-    lines = [
-        f"| strategy | tokens | seconds | {' | '.join(inside)} | worst seed | out of distribution, worst | published |",
-        "|" + "---|" * (len(inside) + 6),
-        *(
-            f"| {title} | | | {' | '.join(f'{mean[key][s]:.3f}' for s in inside)} | | | |"
-            for title, key in (("base", "base"), ("specialists (utility: base)", "specialists"))
-        ),
+    inside = [label for label in labels if not label.endswith(OOD)]
+    outside = [label for label in labels if label.endswith(OOD)]
+    header = [
+        "strategy",
+        "tokens",
+        "seconds",
+        *inside,
+        "worst seed",
+        "worst out of distribution",
+        "more than in",
+        PAPER,
     ]
+    rows = []
+    for title, key in (("base", "base"), ("specialists (utility: base)", "specialists")):
+        means = [f"{statistics.fmean(rates[label] for rates in result[key]):.3f}" for label in inside]
+        rows.append([title, "", "", *means, *[""] * 4])
     for name, row in result["strategies"].items():
-        cells = [interval([found[s] for found in row["interference"]]) for s in inside]
-        worst = max(found[s] for found in row["interference"] for s in inside)
-        outside = max(statistics.fmean(found[s] for found in row["interference"]) for s in labels if s.endswith(" ood"))
-        seconds = statistics.fmean(row["seconds"])
-        lines.append(
-            f"| {name} | {row['tokens']} | {seconds:.0f} | {' | '.join(cells)} | {worst:+.3f} | {outside:+.3f} | "
-            f"{PUBLISHED.get(name, '')} |"
+        found = row["interference"]
+        mean = {label: statistics.fmean(rates[label] for rates in found) for label in labels}
+        rows.append(
+            [
+                name,
+                str(row["tokens"]),
+                f"{statistics.fmean(row['seconds']):.0f}",
+                *(interval([rates[label] for rates in found]) for label in inside),
+                f"{max(rates[label] for rates in found for label in inside):+.3f}",
+                f"{max(mean[label] for label in outside):+.3f}",
+                f"{max(mean[label] - mean[label.removesuffix(OOD)] for label in outside):+.3f}",
+                _beside_published(name, max(mean[label.removesuffix(OOD)] for label in outside)),
+            ]
         )
-    return "\n".join(lines)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def _beside_published(name: str, worst: float) -> str:
+    """Whether what was published of a strategy is seen here too."""
+    if name not in PUBLISHED:
+        return ""
+    return f"{PUBLISHED[name]}; {'agrees' if worst > FAILS else 'disagrees'}"
 
 
 def main() -> None:

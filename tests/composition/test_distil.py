@@ -6,7 +6,7 @@ import pytest
 import torch
 from recipes import strategy
 
-from ppm.composition.distil import Schedule, divergence_of
+from ppm.composition.distil import Schedule, divergence_of, shaken
 from ppm.composition.steps import run_strategy
 from ppm.errors import ManifestError
 from ppm.evaluation.scoring import ScoredText, log_probabilities
@@ -57,7 +57,7 @@ def test_a_stop_at_the_end_is_the_planned_decay():
     "options",
     [
         {"direction": "forward"},
-        {"norm_weight": 0.0},
+        {"noise": 0.0},
         {"temperature": 0.5},
         {"weights": [1.0, 0.0]},
         {"refresh": 2},
@@ -84,7 +84,7 @@ def test_how_long_it_took_is_noted(context):
         ({"direction": "backward"}, "reverse, forward"),
         ({"weights": [1.0]}, "2 numbers"),
         ({"refresh": -1}, "0 or more"),
-        ({"norm_weight": -1.0}, "0 or more"),
+        ({"noise": -1.0}, "0 or more"),
         ({"temperature": 0.0}, "above 0"),
         ({"max_new_tokens": 5000}, "max_new_tokens"),
     ],
@@ -127,9 +127,26 @@ def entropy(context, prefix):
     return -(found.exp() * found).sum(-1).mean().item()
 
 
-def test_a_price_on_length_makes_the_prefix_shorter(context):
-    free, priced = (distilled(context, norm_weight=weight).norm().item() for weight in (0.0, 20.0))
-    assert priced < 0.8 * free
+def distance(context, prefix, specialist):
+    """KL(specialist || composition) of the first token of answers to a specialist's prompts, in nats."""
+    prompts = [tuple(context.tokenizer(pair.prompt).input_ids) for pair in specialist.replay]
+    texts = [ScoredText(prompt, (1,)) for prompt in prompts]
+    with torch.no_grad():
+        ours, theirs = (
+            log_probabilities(attach(context.model, [p], placement=context.placement), texts)
+            for p in (prefix, specialist.prefix)
+        )
+    return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()
+
+
+def test_noise_is_a_share_of_each_tokens_length_and_goes_again():
+    still = torch.linspace(0.1, 10, 200)[:, None] * torch.randn(200, 64, generator=torch.Generator().manual_seed(0))
+    learned = still.clone().requires_grad_()
+    with shaken(learned, 0.3, torch.Generator().manual_seed(0)):
+        shares = (learned.detach() - still).norm(dim=1) / still.norm(dim=1)
+    assert shares.mean().item() == pytest.approx(0.3, rel=0.05)
+    assert shares.std().item() < 0.05
+    assert learned.equal(still)
 
 
 def test_a_low_temperature_makes_answers_surer(context):
@@ -139,19 +156,8 @@ def test_a_low_temperature_makes_answers_surer(context):
 
 def test_a_specialist_without_weight_is_not_learned_from(context):
     """The specialist that counts alone is the one whose distributions the composition comes near to."""
-
-    def distance(prefix, specialist):
-        prompts = [tuple(context.tokenizer(pair.prompt).input_ids) for pair in specialist.replay]
-        texts = [ScoredText(prompt, (1,)) for prompt in prompts]
-        with torch.no_grad():
-            ours, theirs = (
-                log_probabilities(attach(context.model, [p], placement=context.placement), texts)
-                for p in (prefix, specialist.prefix)
-            )
-        return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()
-
-    options = {"temperature": 1.0, "norm_weight": 0.0}
+    options = {"temperature": 1.0, "noise": 0.0}
     first, second = (distilled(context, weights=weights, **options) for weights in ([1.0, 0.0], [0.0, 1.0]))
     a, b = context.specialists
-    assert distance(first, a) < 0.7 * distance(second, a)
-    assert distance(second, b) < 0.7 * distance(first, b)
+    assert distance(context, first, a) < 0.7 * distance(context, second, a)
+    assert distance(context, second, b) < 0.7 * distance(context, first, b)
