@@ -149,6 +149,20 @@ def test_noise_is_a_share_of_each_tokens_length_and_goes_again():
     assert learned.equal(still)
 
 
+@pytest.mark.parametrize(("times", "noise"), [(1, 0.3), (3, 0.15)])
+def test_a_crowded_prefix_gets_less_noise(context, monkeypatch, times, noise):
+    """The average of two specialists has half of their tokens; that of six has a sixth."""
+    found = set()
+
+    def recording(learned, noise, generator):
+        found.add(round(noise, 6))
+        return shaken(learned, noise, generator)
+
+    monkeypatch.setattr("ppm.composition.distil.shaken", recording)
+    distilled(replace(context, specialists=context.specialists * times), steps=1)
+    assert found == {noise}
+
+
 def test_a_low_temperature_makes_answers_surer(context):
     sure, usual = (entropy(context, distilled(context, temperature=t)) for t in (0.1, 1.0))
     assert sure < 0.8 * usual
