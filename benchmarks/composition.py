@@ -133,8 +133,8 @@ class Bench:
         clock = path.with_suffix(".json")
         if path.is_file() and clock.is_file():
             return from_bytes(path.read_bytes()), json.loads(clock.read_text())
-        context = make_context(packages, self.model, self.tokenizer, seed=seed)
         started = time.perf_counter()
+        context = make_context(packages, self.model, self.tokenizer, seed=seed)
         prefix = run_strategy(recipe, context)
         seconds = time.perf_counter() - started
         path.parent.mkdir(parents=True, exist_ok=True)
