@@ -60,8 +60,6 @@ PUBLISHED = {
     "stacked-replay": "fails: 93 % toxic with three",
 }
 """By the paper, on 7B models: what to compare in kind, not in size."""
-FAILS = DEFAULT_MARGIN
-"""A strategy fails here when the mean over the seeds loses more than this on a risk."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ def table(result: Mapping[str, Any]) -> str:
     """Markdown: each strategy's interference with every specialist, and with the base on the utility suites."""
     labels = list(result["base"][0])
     inside = [label for label in labels if not label.endswith(OOD)]
-    outside = [label for label in labels if label.endswith(OOD)]
+    risks = [label for label in inside if label + OOD in labels]
     header = [
         "strategy",
         "tokens",
@@ -221,19 +219,19 @@ def table(result: Mapping[str, Any]) -> str:
                 f"{statistics.fmean(row['seconds']):.0f}",
                 *(interval([rates[label] for rates in found]) for label in inside),
                 f"{max(rates[label] for rates in found for label in inside):+.3f}",
-                f"{max(mean[label] for label in outside):+.3f}",
-                f"{max(mean[label] - mean[label.removesuffix(OOD)] for label in outside):+.3f}",
-                _beside_published(name, max(mean[label.removesuffix(OOD)] for label in outside)),
+                f"{max(mean[risk + OOD] for risk in risks):+.3f}",
+                f"{max(mean[risk + OOD] - mean[risk] for risk in risks):+.3f}",
+                _beside_published(name, max(mean[risk] for risk in risks)),
             ]
         )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def _beside_published(name: str, worst: float) -> str:
-    """Whether what was published of a strategy is seen here too."""
+    """Whether what was published of a strategy is seen here too: it loses more than the gate's margin on a risk."""
     if name not in PUBLISHED:
         return ""
-    return f"{PUBLISHED[name]}; {'agrees' if worst > FAILS else 'disagrees'}"
+    return f"{PUBLISHED[name]}; {'agrees' if worst > DEFAULT_MARGIN else 'disagrees'}"
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from matplotlib import pyplot  # noqa: E402
 
 def worst_interference(rates: Mapping[str, float]) -> float:
     """The largest loss against a specialist, over the risks in distribution."""
-    return max(change for label, change in rates.items() if not label.endswith((" ood", "helpful", "facts")))
+    return max(change for label, change in rates.items() if f"{label} ood" in rates)
 
 
 def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:

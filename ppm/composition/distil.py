@@ -38,7 +38,7 @@ CHECK_EVERY = 25
 STEPS_PER_PATCH = 100
 CROWDED = 1 / 3
 """A prefix with a smaller share of the specialists' tokens than this gets less noise, in proportion: it has no room to
-spare. With `noise` 0.3, six patches in 20 tokens lose up to 0.07 on a risk, and three in 20 nothing."""
+spare. With `noise` 0.3, six patches in 20 tokens lose up to 0.08 on a risk, and three in 20 up to 0.02."""
 MAX_LEARNING_RATE = 1e6
 DIRECTIONS = ("reverse", "forward")
 

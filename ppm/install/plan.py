@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.base import BaseModel
-from ppm.composition.strategy import builtin_strategies, read_strategy
+from ppm.composition.strategy import read_strategy
 from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.lock import Project
@@ -216,10 +216,10 @@ def _plan(
         preferred={p.manifest.name: Version(p.manifest.version) for p in stored if p.manifest.name not in upgraded},
         problems=problems,
     )
-    last = previous.lock.strategy if previous else None
-    gone = None if not last or last in builtin_strategies() or Path(last).is_file() else last
-    last = None if gone else last
-    chosen = strategy or project.strategy or last or DEFAULT_STRATEGY
+    last = (previous and previous.lock.strategy) or ""
+    gone = last.endswith(".toml") and not Path(last).is_file()
+    asked = strategy or project.strategy
+    chosen = asked or (not gone and last) or DEFAULT_STRATEGY
     if chosen.endswith(".toml"):  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
     recipe = read_strategy(chosen)
@@ -227,11 +227,11 @@ def _plan(
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     pinned = {pin.candidate.name for pin in pins}
     passed_over = tuple(message for name, message in problems if name in pinned)
-    if gone and chosen == DEFAULT_STRATEGY:
-        passed_over += (f"the strategy file {gone} is gone: {DEFAULT_STRATEGY} chooses instead",)
+    if gone and not asked:
+        passed_over += (f"the strategy file {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
     if len(pins) > 1 and recipe.needs_parent and not plan.parent:
-        if strategy or project.strategy:
+        if asked:
             there = (
                 "holds a patch that is no longer wanted" if previous and previous.lock.packages else "is nothing yet"
             )

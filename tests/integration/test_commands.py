@@ -158,6 +158,10 @@ def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
 def test_strategies_and_judges_are_listed(ppm_home):
     names = {row["name"] for row in ppm("strategies", "--json").json}
     assert {"concat", "merged", "sequential-replay", "distilled", "distilled-wide", "auto"} <= names
+    listed = ppm("strategies").out
+    assert "merged-ties (seconds)" in listed
+    assert "Source: Yadav et al. 2023" in listed
+    assert max(map(len, listed.splitlines())) <= 100
     assert 'use = "distil"' in ppm("strategies", "show", "distilled").out
     assert {row["name"] for row in ppm("judges", "--json").json} >= {
         "lexicon",
