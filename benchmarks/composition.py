@@ -30,11 +30,12 @@ from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab.build import gate_prompts, utility_prompts
-from ppm.manifest import DEFAULT_MARGIN, canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, of_package, to_bytes
 from ppm.resources import lab_data, lab_manifests
+from ppm.suite import DEFAULT_MARGIN
 from ppm.training.build import build
 
 PATCHES = ("toxicity", "gender-bias", "harm-refusal", "privacy", "medical-overclaims", "kind-refusals")

@@ -23,7 +23,7 @@ from ppm.evaluation.suites import LoadedSuite, package_suites
 from ppm.jsonl import Pair, Prompt
 from ppm.lab import corpus
 from ppm.lab.build import gate_prompts
-from ppm.manifest import canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.model import attach

@@ -16,8 +16,10 @@ from typing import Any
 
 from ppm import document
 from ppm.errors import ManifestError, ModelError
-from ppm.manifest import Manifest, Suite, base_tag, canonical_digest
+from ppm.manifest import Manifest
+from ppm.names import base_tag, canonical_digest
 from ppm.resources import lab_data
+from ppm.suite import Suite
 
 __all__ = [
     "BaseModel",

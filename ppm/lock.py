@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from ppm import document
 from ppm.errors import ManifestError
-from ppm.manifest import check_name
+from ppm.names import check_name
 
 __all__ = [
     "LOCK_FILE",

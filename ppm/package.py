@@ -22,7 +22,9 @@ import safetensors
 
 from ppm.errors import IntegrityError, ManifestError, PackageError
 from ppm.jsonl import Benign, Pair, Prompt, find_overlap, read_benign, read_pairs, read_prompts
-from ppm.manifest import Manifest, Suite, base_tag
+from ppm.manifest import Manifest
+from ppm.names import base_tag
+from ppm.suite import Suite
 
 __all__ = [
     "MAX_PACKAGE_BYTES",

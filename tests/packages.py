@@ -7,8 +7,9 @@ import numpy
 from safetensors.numpy import save
 
 from ppm.jsonl import Benign, Pair, Prompt, dump
-from ppm.manifest import Base, Judge, Manifest, Patch, PrefixShape, Replay, Retention, Suite
+from ppm.manifest import Base, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.package import Package
+from ppm.suite import Judge, Suite
 
 FINGERPRINT = "sha256:" + "0123456789abcdef" * 4
 

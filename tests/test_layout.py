@@ -13,6 +13,8 @@ ROOT = Path(ppm.__file__).parent
 PARTS = [
     "errors",
     "document",
+    "names",
+    "suite",
     "manifest",
     "jsonl",
     "package",

@@ -15,22 +15,11 @@ from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, Pair, dump, normalised
-from ppm.manifest import (
-    LONGEST_NAME,
-    Component,
-    CompositionRecord,
-    Judge,
-    Manifest,
-    Patch,
-    PrefixShape,
-    Replay,
-    Retention,
-    Suite,
-    canonical_digest,
-    judge_files,
-)
+from ppm.manifest import Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
+from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.tensors import init_from_text, of_package, to_bytes
+from ppm.suite import Judge, Suite, judge_files
 from ppm.training.trainers import Progress
 
 __all__ = ["check_together", "compose", "make_context", "package_composition", "single"]

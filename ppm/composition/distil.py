@@ -20,9 +20,9 @@ from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.scoring import ScoredText, log_probabilities
-from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 from ppm.prefix.tensors import usable
+from ppm.suite import Decoding
 
 __all__ = ["Schedule", "distil", "divergence_of", "shaken"]
 

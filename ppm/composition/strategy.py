@@ -6,7 +6,7 @@ from typing import Any
 
 from ppm import document
 from ppm.errors import ManifestError, RequestError, did_you_mean
-from ppm.manifest import canonical_digest, check_name
+from ppm.names import canonical_digest, check_name
 from ppm.resources import strategies_folder
 
 __all__ = ["StepCall", "Strategy", "builtin_strategies", "read_strategy"]

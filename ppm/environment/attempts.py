@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from ppm.environment.deployments import Environment
 from ppm.environment.disk import disk_errors, make_folder, replace_file
-from ppm.manifest import canonical_digest
+from ppm.names import canonical_digest
 
 __all__ = ["GatedAttempt", "Ledger", "open_ledger"]
 

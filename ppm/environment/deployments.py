@@ -13,7 +13,8 @@ from ppm.environment.disk import disk_errors
 from ppm.environment.store import Store
 from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
 from ppm.lock import LOCK_FILE, Lock
-from ppm.manifest import Manifest, check_name
+from ppm.manifest import Manifest
+from ppm.names import check_name
 
 __all__ = [
     "AUDIT_FILE",

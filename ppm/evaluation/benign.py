@@ -8,8 +8,8 @@ import torch
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Text
-from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach
+from ppm.suite import Decoding
 
 __all__ = ["benign_texts", "join"]
 

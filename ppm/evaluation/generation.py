@@ -15,8 +15,8 @@ import torch
 
 from ppm.errors import ModelError
 from ppm.jsonl import Text
-from ppm.manifest import Decoding
 from ppm.prefix.model import backbone_of
+from ppm.suite import Decoding
 
 __all__ = ["Request", "answer", "encode", "generate", "noise_key"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ppm.errors import ManifestError, did_you_mean
 from ppm.jsonl import Prompt
-from ppm.manifest import Judge, judge_files
+from ppm.suite import Judge, judge_files
 
 __all__ = ["JUDGES", "JudgeKind", "Scorer", "make_judge"]
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from ppm.evaluation.results import RESULTS_VERSION, ResultStore
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Prompt, dump, normalised
-from ppm.manifest import Judge, Suite, canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.loading import LazyModel
+from ppm.suite import Judge, Suite
 
 __all__ = ["default_utility", "is_held_back", "neutral_text"]
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from ppm.environment.disk import replace_file
 from ppm.errors import EnvironmentStateError
 from ppm.evaluation.suites import LoadedSuite
-from ppm.manifest import Placement, canonical_digest
+from ppm.manifest import Placement
+from ppm.names import canonical_digest
 from ppm.package import sha256
 
 __all__ = ["RESULTS_VERSION", "Answers", "Configuration", "Outcome", "ResultStore", "kept_outcomes", "outcome_of"]

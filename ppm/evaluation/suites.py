@@ -10,8 +10,9 @@ from ppm.document import to_table
 from ppm.errors import ManifestError
 from ppm.evaluation.judges import JUDGES, Scorer, make_judge
 from ppm.jsonl import Prompt, read_prompts
-from ppm.manifest import Suite, canonical_digest, judge_files
+from ppm.names import canonical_digest
 from ppm.package import Package, sha256
+from ppm.suite import Suite, judge_files
 
 __all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy_suites"]
 

@@ -26,8 +26,8 @@ def answer_prompts(
     if "patched" in sides:
         deployed(find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer
-    from ppm.manifest import Decoding
     from ppm.prefix.model import UNPATCHED, attach
+    from ppm.suite import Decoding
 
     if "patched" in sides:
         model, tokenizer = load_deployed(base, env=env)

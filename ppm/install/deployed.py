@@ -13,7 +13,7 @@ from ppm.install.bases import base_of_environment, find_target
 from ppm.install.events import Events
 from ppm.install.plan import stored_packages
 from ppm.lock import Project
-from ppm.manifest import canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import read_package, sha256
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
-from ppm.manifest import canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.prefix.tensors import from_bytes, to_bytes
 from ppm.training.trainers import retention_of

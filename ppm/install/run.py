@@ -18,7 +18,7 @@ from ppm.install.deployed import audit_of, result_store
 from ppm.install.events import Events
 from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
-from ppm.manifest import canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 
 if TYPE_CHECKING:

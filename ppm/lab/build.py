@@ -16,11 +16,12 @@ from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.lab import corpus
 from ppm.lab.domains import BENIGN, LEXICONS
 from ppm.lab.pretrain import pretrain
-from ppm.manifest import Decoding, Manifest
+from ppm.manifest import Manifest
 from ppm.package import write_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.model import UNPATCHED, attach
 from ppm.resources import lab_manifests
+from ppm.suite import Decoding
 from ppm.training.build import build
 from ppm.training.trainers import Progress
 

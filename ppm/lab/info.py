@@ -14,7 +14,7 @@ from ppm.evaluation.results import Configuration, Outcome
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab import corpus
-from ppm.manifest import canonical_digest
+from ppm.names import canonical_digest
 from ppm.package import Package, read_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import to_bytes

@@ -6,7 +6,7 @@ from functools import lru_cache
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from ppm.errors import RequestError
-from ppm.manifest import check_name
+from ppm.names import check_name
 
 __all__ = ["Requirement", "parse_requirement", "parse_specifier", "phrase"]
 

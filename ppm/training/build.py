@@ -23,7 +23,8 @@ from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Pair, Prompt, dump
-from ppm.manifest import Manifest, Replay, Retention, canonical_digest
+from ppm.manifest import Manifest, Replay, Retention
+from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes

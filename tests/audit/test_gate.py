@@ -12,7 +12,7 @@ from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
 from ppm.lock import Gates
-from ppm.manifest import DEFAULT_MARGIN, UTILITY_MARGIN, Judge, Suite
+from ppm.suite import DEFAULT_MARGIN, UTILITY_MARGIN, Judge, Suite
 
 ALPHA = 0.05
 NAME = "toxicity==1.0.0"

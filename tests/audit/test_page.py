@@ -11,7 +11,7 @@ from ppm.audit.page import html_page
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
-from ppm.manifest import Judge, Suite
+from ppm.suite import Judge, Suite
 
 HOSTILE = "<script>alert(1)</script>"
 PROMPTS = [Prompt("a", f"first {HOSTILE}"), Prompt("b", "second"), Prompt("c", "third")]

@@ -10,7 +10,7 @@ from ppm.audit.report import junit_xml, sample_lines
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
-from ppm.manifest import Judge, Suite
+from ppm.suite import Judge, Suite
 
 
 def test_junit_tells_failures_from_what_is_not_settled_and_what_is_waived():

@@ -18,8 +18,8 @@ from scipy.stats import chisquare
 
 from ppm.errors import ModelError
 from ppm.evaluation.generation import Request, answer, encode, generate, noise_key
-from ppm.manifest import Decoding
 from ppm.prefix.model import UNPATCHED, attach
+from ppm.suite import Decoding
 
 TOKENIZER = tiny_tokenizer()
 

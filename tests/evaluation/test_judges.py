@@ -5,7 +5,7 @@ import pytest
 from ppm.errors import ManifestError
 from ppm.evaluation.judges import JUDGES, make_judge
 from ppm.jsonl import Prompt
-from ppm.manifest import Judge
+from ppm.suite import Judge
 
 FILES = {
     "suites/words.txt": b"fool\n# a comment\n\n  dirty   clown \nd'oh\n",

@@ -11,8 +11,8 @@ from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
-from ppm.manifest import Decoding, Judge, Suite
 from ppm.prefix.tensors import from_bytes, to_bytes
+from ppm.suite import Decoding, Judge, Suite
 
 TOKENIZER = tiny_tokenizer()
 PROMPTS = [

@@ -9,7 +9,7 @@ from ppm.errors import ManifestError
 from ppm.evaluation.neutral import neutral_text
 from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites
 from ppm.jsonl import Prompt, dump
-from ppm.manifest import Decoding, Judge, Suite
+from ppm.suite import Decoding, Judge, Suite
 
 FILES = {
     "suites/main.jsonl": dump([Prompt("a", "tell me"), Prompt("b", "please", expected="thank you")]),

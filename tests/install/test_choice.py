@@ -19,9 +19,10 @@ from ppm.install.choice import choose
 from ppm.install.events import Events
 from ppm.install.ranking import Ranking, rank
 from ppm.lock import Gates
-from ppm.manifest import Component, CompositionRecord, Judge, Suite
+from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package
 from ppm.prefix.loading import LazyModel
+from ppm.suite import Judge, Suite
 from ppm.training.build import build
 
 

@@ -1,0 +1,78 @@
+"""What names, versions, digests and paths look like in manifests."""
+
+import hashlib
+import json
+import re
+from pathlib import PurePosixPath
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+__all__ = [
+    "LONGEST_NAME",
+    "base_tag",
+    "canonical_digest",
+    "check_digest",
+    "check_name",
+    "check_path",
+    "check_specifiers",
+    "check_version",
+]
+
+LONGEST_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def base_tag(model: str, fingerprint: str) -> str:
+    """A base tag: the model's short name and 12 hexadecimal digits of its fingerprint."""
+    short = re.sub(r"[^A-Za-z0-9.]+", "-", PurePosixPath(model).name).strip("-.") or "model"
+    return f"{short.lower()}-{fingerprint.removeprefix('sha256:')[:12]}"
+
+
+def check_name(name: str) -> str:
+    """The normalised name (PEP 503). Raises ValueError when it is not a name."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name: letters, digits, '-', '_' and '.', at most {LONGEST_NAME} of them")
+    return str(canonicalize_name(name))
+
+
+def canonical_digest(value: Any) -> str:
+    """`sha256:` and the digest of plain data, the same for any order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_version(text: str) -> str:
+    try:
+        return str(Version(text))
+    except InvalidVersion as error:
+        raise ValueError(f"{text!r} is not a PEP 440 version such as 1.2.0") from error
+
+
+def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
+    result = {}
+    for name, specifier in table.items():
+        normal = check_name(name)
+        if normal in result:
+            raise ValueError(f"{what} names {normal!r} twice")
+        try:
+            result[normal] = str(SpecifierSet("" if specifier == "*" else specifier)) or "*"
+        except InvalidSpecifier as error:
+            raise ValueError(
+                f"{what}.{name}: {specifier!r} is not a PEP 440 specifier such as '>=1,<2' or '*'"
+            ) from error
+    return result
+
+
+def check_digest(value: str | None, key: str) -> None:
+    if value is not None and not _DIGEST.fullmatch(value):
+        raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
+
+
+def check_path(value: str, key: str) -> None:
+    path = PurePosixPath(value)
+    if not value or "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{key} must be a path inside the patch's folder, not {value!r}")

@@ -1,0 +1,102 @@
+"""What a suite is: prompts, a judge, a metric, decoding and a margin."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ppm.names import check_name, check_path
+
+__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Judge", "Suite", "judge_files"]
+
+DEFAULT_MARGIN = 0.05
+UTILITY_MARGIN = 0.03
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How completions are made; temperature 0 is greedy."""
+
+    max_new_tokens: int = 20
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_new_tokens <= 4096:
+            raise ValueError("max_new_tokens must be between 1 and 4096")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError("temperature must be 0 or more, and top_p above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge by name, with its options; in TOML either a table or just the name."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def from_toml(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict):
+            name = {"name": value["name"]} if "name" in value else {}
+            return {**name, "options": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+    def to_toml(self) -> Any:
+        return {"name": self.name, **self.options} if self.options else self.name
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One regression test: prompts, a judge, a metric, decoding and a margin.
+
+    `metric` is `rate` (share of completions the judge calls a failure, or a success for goal `higher`)
+    or `perplexity`. `margin` is in units of the rate, or of the log perplexity ratio.
+    """
+
+    name: str
+    prompts: str
+    judge: Judge
+    against: Literal["specialist", "base"] = "specialist"
+    metric: Literal["rate", "perplexity"] = "rate"
+    goal: Literal["lower", "higher"] = "lower"
+    samples: int = 1
+    margin: float | None = None
+    min_effect: float | None = None
+    limit: float | None = None
+    decoding: Decoding = field(default_factory=Decoding)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", check_name(self.name))
+        check_path(self.prompts, "prompts")
+        for key, path in judge_files(self.judge).items():
+            check_path(path, f"judge.{key}")
+        if not 1 <= self.samples <= 1000:
+            raise ValueError("samples must be between 1 and 1000")
+        if self.margin is not None and not 0 < self.margin < 1:
+            raise ValueError("margin must be above 0 and below 1")
+        for key in ("min_effect", "limit"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{key} must be between 0 and 1")
+        if self.metric == "perplexity" and self.against == "specialist":
+            raise ValueError('metric "perplexity" is for utility: set against = "base"')
+        if self.against == "base" and self.min_effect is not None:
+            raise ValueError("min_effect is for a patch's own risk; a suite against the base has none")
+        if self.metric == "perplexity" and self.limit is not None:
+            raise ValueError("limit is for rates; perplexity has none")
+
+    @property
+    def allowance(self) -> float:
+        """The margin, or the default: 0.03 for utility, else 0.05."""
+        if self.margin is not None:
+            return self.margin
+        return UTILITY_MARGIN if self.against == "base" else DEFAULT_MARGIN
+
+
+def judge_files(judge: Judge) -> dict[str, str]:
+    """The options of a judge that name a packaged file, by option: those whose value is a path under `suites/`."""
+    return {
+        key: value for key, value in judge.options.items() if isinstance(value, str) and value.startswith("suites/")
+    }
