@@ -20,7 +20,7 @@ from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.tensors import init_from_text, of_package, to_bytes
 from ppm.suite import Judge, Suite, judge_files
-from ppm.training.trainers import Progress
+from ppm.training.progress import Progress
 
 __all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
 

@@ -18,7 +18,7 @@ from ppm.errors import ManifestError, RequestError, TrainingError, did_you_mean
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair
 from ppm.manifest import Placement
-from ppm.training.trainers import Progress
+from ppm.training.progress import Progress
 
 __all__ = [
     "STEPS",

@@ -11,7 +11,6 @@ from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError
 from ppm.jsonl import Pair
 from ppm.manifest import Stage
-from ppm.training.trainers import Setup, dpo, sft
 
 __all__ = ["joint", "train"]
 
@@ -118,6 +117,8 @@ def _learn(
     frozen: int = 0,
 ) -> torch.Tensor:
     """SFT, then DPO."""
+    from ppm.training.trainers import Setup, dpo, sft  # seconds to import, for the steps that train
+
     setup = Setup(
         context.model,
         context.tokenizer,

@@ -13,7 +13,7 @@ from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.prefix.tensors import from_bytes, to_bytes
-from ppm.training.trainers import retention_of
+from ppm.training.retention import retention_of
 
 __all__ = ["Ranking", "rank"]
 

@@ -23,7 +23,7 @@ from ppm.prefix.model import UNPATCHED, attach
 from ppm.resources import lab_manifests
 from ppm.suite import Decoding
 from ppm.training.build import build
-from ppm.training.trainers import Progress
+from ppm.training.progress import Progress
 
 __all__ = ["build_lab", "build_patches", "gate_prompts", "utility_prompts"]
 

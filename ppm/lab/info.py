@@ -18,7 +18,7 @@ from ppm.names import canonical_digest
 from ppm.package import Package, read_package
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import to_bytes
-from ppm.training.trainers import Progress
+from ppm.training.progress import Progress
 
 __all__ = ["Target", "measure"]
 

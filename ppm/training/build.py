@@ -28,8 +28,9 @@ from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
+from ppm.training.progress import Progress
 from ppm.training.source import SourcePatch, base_of, read_source
-from ppm.training.trainers import Progress, Setup, dpo, sft
+from ppm.training.trainers import Setup, dpo, sft
 
 __all__ = ["build"]
 

@@ -6,7 +6,7 @@ DPO alone turns a small model into one that refuses everything; the retention te
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,24 +19,15 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from ppm.errors import TrainingError
 from ppm.evaluation.benign import join
-from ppm.evaluation.scoring import ScoredText, log_probabilities
+from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair, Text
 from ppm.manifest import Placement, Stage
-from ppm.prefix.model import UNPATCHED, attach, backbone_of
+from ppm.prefix.model import attach, backbone_of
 from ppm.prefix.tensors import usable
+from ppm.training.progress import Progress
+from ppm.training.retention import retention_loss
 
-__all__ = ["Progress", "Setup", "dpo", "retention_loss", "retention_of", "sft"]
-
-Progress = Callable[[str, int, int, float], None]
-"""Called with the stage, the step, the number of steps and the loss."""
-
-
-def retention_loss(patched: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
-    """Mean over the completions' tokens of KL(base || patched), in nats; gradients reach the prefix only."""
-    with torch.no_grad(), backbone_of(patched).select([UNPATCHED] * len(texts)):
-        target = log_probabilities(patched, texts)
-    found = log_probabilities(patched, texts)
-    return torch.nn.functional.kl_div(found, target, reduction="batchmean", log_target=True)
+__all__ = ["Setup", "dpo", "sft"]
 
 
 class _WithRetention:
@@ -205,11 +196,3 @@ def _answer(prompt: Text, answer: str) -> Any:
     if not isinstance(prompt, str):
         return [{"role": "assistant", "content": answer}]
     return join(prompt, answer)
-
-
-@torch.inference_mode()
-def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement) -> float:
-    """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
-    patched = attach(model, [prefix], placement=placement)
-    parts = [list(texts[i : i + 32]) for i in range(0, len(texts), 32)]
-    return sum(float(retention_loss(patched, part)) * len(part) for part in parts) / len(texts)

@@ -33,3 +33,13 @@ def test_a_mistake_is_told_without_a_heavy_import(arguments):
 def test_importing_the_library_is_light():
     script = f"import sys, ppm; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_composing_and_testing_wait_for_no_trainer():
+    script = (
+        "import sys, ppm.install.run, ppm.install.choice, ppm.install.ranking, ppm.audit.run, ppm.composition.compose;"
+        "from ppm.composition.steps import check_strategy; from ppm.composition.strategy import read_strategy;"
+        "check_strategy(read_strategy('sequential-replay')); print(sorted({'trl', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -10,7 +10,8 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
 from ppm.manifest import Stage
 from ppm.prefix.model import attach, backbone_of
-from ppm.training.trainers import Setup, dpo, retention_loss, retention_of, sft
+from ppm.training.retention import retention_loss, retention_of
+from ppm.training.trainers import Setup, dpo, sft
 
 pytestmark = pytest.mark.slow
 
