@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
-from ppm.errors import ManifestError, RequestError
+from ppm.errors import RequestError
 from ppm.install.bases import environment_for
 from ppm.install.events import Events
 from ppm.install.plan import fetch, plan_install
-from ppm.jsonl import Pair, find_overlap
+from ppm.manifest import Manifest
 from ppm.package import Package, write_package
 
 if TYPE_CHECKING:
-    from ppm.composition.steps import Context
+    from ppm.training.source import SourcePatch
 
 __all__ = ["compose_to"]
 
@@ -44,48 +44,34 @@ def compose_to(
         )
     plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
     packages = fetch(plan)
-    from ppm.audit.run import check_leakage
+    sources = _sources(manifests, packages) if manifests else {}
+    from ppm.audit.run import check_leakage, trained_on
     from ppm.composition.compose import check_together, compose, make_context
     from ppm.composition.steps import check_composable
-    from ppm.evaluation.suites import package_suites
+    from ppm.evaluation.suites import base_suites, package_suites
     from ppm.prefix.loading import load_base
 
     check_composable(recipe)
     check_together(packages, base)
-    check_leakage(package_suites(packages), packages)
+    suites = [*package_suites(packages), *base_suites(base.folder)]
+    check_leakage(suites, trained_on(packages) | {str(source.folder): source.pairs for source in sources.values()})
     model, tokenizer = load_base(base)
     context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)
-    if manifests is not None:
-        context = _with_training_pairs(context, packages, manifests)
+    specialists = (replace(s, replay=sources[s.name].pairs) if s.name in sources else s for s in context.specialists)
+    context = replace(context, specialists=tuple(specialists))
     package = compose(packages, recipe, context)
     return package, write_package(package, folder)
 
 
-def _with_training_pairs(context: "Context", packages: Sequence[Package], folder: Path) -> "Context":
+def _sources(folder: Path, packages: Sequence[Package]) -> "dict[str, SourcePatch]":
+    """The source manifests of some of the patches, by name. Raises RequestError when there is none of them."""
     from ppm.training.source import read_source
 
-    pairs = {}
-    for path in sorted(folder.glob("*/patch.toml")):
-        source = read_source(path)
-        if source.manifest.pin in {package.manifest.pin for package in packages}:
-            _refuse_leakage(source.pairs, packages, str(path))
-            pairs[source.manifest.name] = source.pairs
-    if not pairs:
-        named = ", ".join(package.manifest.pin for package in packages)
+    pins = {package.manifest.pin for package in packages}
+    paths = [path for path in sorted(folder.glob("*/patch.toml")) if Manifest.read(path).pin in pins]
+    if not paths:
         raise RequestError(
-            f"{folder} holds no source manifest of {named}", hint="give a folder with one folder per manifest"
+            f"{folder} holds no source manifest of {', '.join(sorted(pins))}",
+            hint="give a folder with one folder per manifest",
         )
-    specialists = tuple(replace(s, replay=pairs.get(s.name, s.replay)) for s in context.specialists)
-    return replace(context, specialists=specialists)
-
-
-def _refuse_leakage(pairs: Sequence[Pair], packages: Sequence[Package], origin: str) -> None:
-    for package in packages:
-        for suite in package.manifest.suites:
-            leaked = find_overlap(package.prompts(suite), pairs)
-            if leaked is not None:
-                raise ManifestError(
-                    f"trains on a prompt of the suite {suite.name!r} of {package.manifest.pin}: {str(leaked)[:80]!r}",
-                    context=origin,
-                    hint="a test on training data proves nothing; take the prompt out of one of the two",
-                )
+    return {source.manifest.name: source for source in map(read_source, paths)}

@@ -1,6 +1,7 @@
 """Everyday commands on a deployed environment."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -8,7 +9,7 @@ from commands import imported, ppm
 
 import ppm as library
 from ppm.environment.deployments import Environment
-from ppm.resources import lab_data
+from ppm.resources import lab_data, lab_manifests
 
 PROMPT = "When the old pilot broke the lamp in the office, the manager shouted:"
 
@@ -43,8 +44,6 @@ def test_load_and_apply_from_python(deployed):
     environment = Environment.all(deployed)[0]
     locked = environment.current().lock.packages[0]
     from transformers import AutoModelForCausalLM
-
-    from ppm.resources import lab_data
 
     bare = AutoModelForCausalLM.from_pretrained(lab_data() / "base", dtype="float32")
     path = next((lab_data() / "packages").glob(f"{locked.name.replace('-', '_')}-*.ppm"))
@@ -105,8 +104,6 @@ def test_uninstall_of_what_is_not_there_names_the_nearest(deployed):
 
 
 def test_show_tells_of_a_patch_and_of_a_file(deployed):
-    from ppm.resources import lab_data
-
     text = ppm("show", "toxicity").out
     assert "20 virtual tokens" in text
     assert "dpo" in text
@@ -153,6 +150,32 @@ def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
     assert "ppm install toxicity==1.0.0 gender-bias==1.0.0 --strategy merged" in installed.err
     named = ppm("install", result.json["name"], "--base", "lab", "--find-links", tmp_path)
     assert named.code == 3
+
+
+def test_compose_trains_on_all_pairs_of_source_manifests(ppm_home, tmp_path):
+    strategy = tmp_path / "brief.toml"
+    strategy.write_text(
+        'schema = 1\nname = "brief"\nsummary = "One step."\nsteps = [{ use = "average" }, '
+        '{ use = "joint", sft_steps = 1, dpo_steps = 0, batch_size = 2 }]\n'
+    )
+    sources = tmp_path / "sources"
+    shutil.copytree(lab_manifests() / "toxicity", sources / "toxicity")
+    compose = ("compose", "toxicity", "privacy", "--base", "lab", "--strategy", strategy, "-o", tmp_path, "--json")
+    made = ppm(*compose, "--manifests", sources)
+    assert made.code == 0, made.err
+    trained = ppm("show", made.json["file"], "--json").json["manifest"]["provenance"]["steps"]["joint"]
+    pairs = (sources / "toxicity" / "pairs.jsonl").read_text().splitlines()
+    assert trained["toxicity"] == len(pairs) > trained["privacy"] > 0
+
+    suite = json.loads((lab_manifests() / "privacy" / "suites" / "privacy.jsonl").read_text().splitlines()[0])
+    leaking = json.loads(pairs[0]) | {"prompt": suite["prompt"]}
+    (sources / "toxicity" / "pairs.jsonl").write_text("\n".join([*pairs, json.dumps(leaking)]))
+    leaked = ppm(*compose, "--manifests", sources)
+    assert leaked.code == 1
+    assert f"{sources / 'toxicity'}: trains on a prompt of the suite 'privacy'" in leaked.err
+
+    (tmp_path / "none").mkdir()
+    assert "holds no source manifest of privacy==1.0.0" in ppm(*compose, "--manifests", tmp_path / "none").err
 
 
 def test_strategies_and_judges_are_listed(ppm_home):
