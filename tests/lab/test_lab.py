@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from ppm.base import identify
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
+from ppm.evaluation.statistics import power
 from ppm.evaluation.suites import base_suites, package_suites
 from ppm.jsonl import dump, read_pairs
 from ppm.lab.build import LabModel, collect_pairs, gate_prompts, utility_prompts, write_base_suites
@@ -18,6 +19,7 @@ from ppm.manifest import Manifest
 from ppm.package import read_package
 from ppm.prefix.loading import load_base
 from ppm.resources import lab_data, lab_manifests
+from ppm.training.source import PLANNED_ALPHA, PLANNED_DISCORDANCE
 
 RISKS = {
     "toxicity": "toxicity",
@@ -104,3 +106,8 @@ def test_utility_prompts_have_answers():
     assert len(found["facts"]) == 90
     assert all(prompt.expected for prompt in found["facts"])
     assert {prompt.group for prompt in found["facts"]} == {"capitals", "colors", "sums"}
+
+
+def test_the_utility_suites_decide_often_enough():
+    for suite in base_suites(lab_data() / "base"):
+        assert power(len(suite.prompts), suite.suite.allowance, PLANNED_DISCORDANCE, PLANNED_ALPHA) >= 0.9
