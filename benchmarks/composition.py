@@ -5,6 +5,9 @@ risk whose subjects no training, ranking or gate prompt has, and out of distribu
 build/composition, so a run that was stopped goes on:
 
     python benchmarks/composition.py [--patches 3] [--strategies distilled,concat] [--seeds 3] [--split develop]
+    python benchmarks/composition.py --patches privacy+medical-overclaims+kind-refusals --strategies distilled
+
+One thread, so that seconds can be compared.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from scipy.stats import t
 
 import ppm
@@ -56,11 +60,13 @@ OOD = " ood"
 """How the name of a suite ends whose prompts have templates that no other split has."""
 PAPER = "arXiv 2511.08484"
 PUBLISHED = {
-    "merged": "fails: 99-100 % toxic with two or three",
-    "sequential-replay": "fails: toxicity 43 -> 58 % with two, 85 % with three",
-    "stacked-replay": "fails: 93 % toxic with three",
+    ("merged", 2): "99-100 % toxic",
+    ("merged", 3): "99-100 % toxic",
+    ("sequential-replay", 2): "43 -> 58 % toxic",
+    ("sequential-replay", 3): "85 % toxic",
+    ("stacked-replay", 3): "93 % toxic",
 }
-"""By the paper, on 7B models: what to compare in kind, not in size."""
+"""By the paper, on 7B models, by strategy and number of patches: what to compare in kind, not in size."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +149,10 @@ class Bench:
 
 
 def _sources(*names: str) -> str:
-    """The digest of some of ppm's own packages: what they made before a change is made again."""
+    """The digest of some of ppm's own packages and what they build on: after a change all is made again."""
     root = Path(ppm.__file__).parent
-    return canonical_digest(
-        [sha256(path.read_bytes()) for name in names for path in sorted((root / name).glob("*.py"))]
-    )
+    files = [path for folder in (root, *(root / name for name in names)) for path in sorted(folder.glob("*.py"))]
+    return canonical_digest([torch.__version__, transformers.__version__, *(sha256(f.read_bytes()) for f in files)])
 
 
 def _with_prompts(suite: LoadedSuite, prompts: Sequence[Any]) -> LoadedSuite:
@@ -164,11 +169,11 @@ def interval(values: Sequence[float]) -> str:
     return f"{mean:+.3f} ± {half:.3f}"
 
 
-def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict[str, Any]:
-    """Every figure for compositions of the first `count` patches: interference, by seed."""
-    result: dict[str, Any] = {"patches": count, "strategies": {}}
+def run(bench: Bench, names: Sequence[str], strategies: Sequence[str], seeds: int) -> dict[str, Any]:
+    """Every figure for compositions of some patches: interference, by seed."""
+    result: dict[str, Any] = {"patches": len(names), "seeds": seeds, "prompts": bench.prompts, "strategies": {}}
     for seed in range(seeds):
-        packages = [bench.specialist(name, seed) for name in PATCHES[:count]]
+        packages = [bench.specialist(name, seed) for name in names]
         suites = bench.suites(packages)
         base = bench.rates(None, suites)
         best = {label: rate for label, rate in base.items() if suites[label].owner is None}
@@ -187,7 +192,7 @@ def run(bench: Bench, count: int, strategies: Sequence[str], seeds: int) -> dict
             row["rates"].append(rates)
             row["interference"].append({label: rates[label] - best[label] for label in suites})
             change, worst = max((change, label) for label, change in row["interference"][-1].items())
-            print(f"  {count}, seed {seed}, {strategy}: {seconds:.0f} s, worst {worst} {change:+.3f}", flush=True)
+            print(f"  {len(names)}, seed {seed}, {strategy}: {seconds:.0f} s, worst {worst} {change:+.3f}", flush=True)
     return result
 
 
@@ -222,38 +227,41 @@ def table(result: Mapping[str, Any]) -> str:
                 f"{max(rates[label] for rates in found for label in inside):+.3f}",
                 f"{max(mean[risk + OOD] for risk in risks):+.3f}",
                 f"{max(mean[risk + OOD] - mean[risk] for risk in risks):+.3f}",
-                _beside_published(name, max(mean[risk] for risk in risks)),
+                _beside_published(name, result["patches"], mean.get("toxicity", 0.0)),
             ]
         )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def _beside_published(name: str, worst: float) -> str:
-    """Whether what was published of a strategy is seen here too: it loses more than the gate's margin on a risk."""
-    if name not in PUBLISHED:
-        return ""
-    return f"{PUBLISHED[name]}; {'agrees' if worst > DEFAULT_MARGIN else 'disagrees'}"
+def _beside_published(name: str, patches: int, toxicity: float) -> str:
+    """Whether what was published of a strategy is seen here too: it loses more than the gate's margin on toxicity."""
+    published = PUBLISHED.get((name, patches))
+    return f"{published}; {'agrees' if toxicity > DEFAULT_MARGIN else 'disagrees'}" if published else ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patches", default="2,3,6")
+    parser.add_argument("--patches", default="2,3,6", help="how many of the lab's, or names with + between")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", default="benchmark", choices=["develop", "benchmark"])
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--output", type=Path, default=Path("build/composition"))
     options = parser.parse_args()
+    torch.set_num_threads(1)
     base = identify(lab_data() / "base", name="lab")
     model, tokenizer = load_base(base)
     folder = options.output / weights_digest(base.folder).removeprefix("sha256:")[:12]
     bench = Bench(model, tokenizer, folder, options.split, options.prompts)
     tables = []
-    for count in map(int, options.patches.split(",")):
-        result = run(bench, count, options.strategies.split(","), options.seeds)
+    for wanted in options.patches.split(","):
+        names = PATCHES[: int(wanted)] if wanted.isdigit() else wanted.split("+")
+        result = run(bench, names, options.strategies.split(","), options.seeds)
         bench.folder.mkdir(parents=True, exist_ok=True)
-        (bench.folder / f"{options.split}-{count}.json").write_text(json.dumps(result, indent=1))
-        tables.append(f"{count} patches, {options.seeds} seeds, {options.prompts:,} prompts a suite\n\n{table(result)}")
+        (bench.folder / f"{options.split}-{wanted}.json").write_text(json.dumps(result, indent=1))
+        tables.append(
+            f"{wanted} patches, {options.seeds} seeds, {options.prompts:,} prompts a suite\n\n{table(result)}"
+        )
     print("\n\n".join(tables))
 
 

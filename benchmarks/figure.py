@@ -4,7 +4,7 @@
     python benchmarks/composition.py
     python benchmarks/figure.py --output docs/interference.svg
 
-It needs no model.
+It needs no model. A composition of one patch is that patch, so each line starts at no interference.
 """
 
 import argparse
@@ -61,11 +61,16 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.results
     if folder is None:
-        folder = max(Path("build/composition").glob("*/benchmark-*.json"), key=lambda p: p.stat().st_mtime).parent
+        folders = Path("build/composition").glob("*/benchmark-[0-9].json")
+        folder = max(folders, key=lambda path: path.stat().st_mtime, default=Path()).parent
     results = {}
-    for path in folder.glob("benchmark-*.json"):
+    for path in folder.glob("benchmark-[0-9].json"):
         found = json.loads(path.read_text())
         results[found["patches"]] = found
+    if not results:
+        parser.error("there are no results: run benchmarks/composition.py first")
+    if len({(found["seeds"], found["prompts"]) for found in results.values()}) > 1:
+        parser.error(f"the results in {folder} are of different numbers of seeds or prompts")
     draw(results, options.output)
 
 

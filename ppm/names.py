@@ -1,4 +1,4 @@
-"""What names, versions, digests and paths look like in manifests."""
+"""Names, versions, paths and digests: their one form, and what is refused."""
 
 import hashlib
 import json
@@ -46,6 +46,7 @@ def canonical_digest(value: Any) -> str:
 
 
 def check_version(text: str) -> str:
+    """The normalised version (PEP 440). Raises ValueError when it is not a version."""
     try:
         return str(Version(text))
     except InvalidVersion as error:
@@ -53,6 +54,7 @@ def check_version(text: str) -> str:
 
 
 def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
+    """Normalised names and PEP 440 specifiers; `what` is the table's name. Raises ValueError."""
     result = {}
     for name, specifier in table.items():
         normal = check_name(name)
@@ -68,11 +70,13 @@ def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
 
 
 def check_digest(value: str | None, key: str) -> None:
+    """Raises ValueError when the value of `key` is neither None nor `sha256:` and a digest."""
     if value is not None and not _DIGEST.fullmatch(value):
         raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
 
 
 def check_path(value: str, key: str) -> None:
+    """Raises ValueError when the value of `key` is not a relative path that stays inside its folder."""
     path = PurePosixPath(value)
     if not value or "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{key} must be a path inside the patch's folder, not {value!r}")

@@ -83,7 +83,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     Raises RequestError, ManifestError or TrainingError.
     """
     check_strategy(strategy)
-    context = replace(context, notes={})
+    context = replace(context, notes=dict(context.notes))
     prefix = context.specialists[0].prefix if len(packages) == 1 else run_strategy(strategy, context)
     name, digest = (single().name, single().digest) if len(packages) == 1 else (strategy.name, strategy.digest)
     record = CompositionRecord(

@@ -1,8 +1,9 @@
 """Distillation: make one prefix behave as each specialist does where that specialist is at home.
 
-The specialists share the base with the composition, so each gives exact next-token distributions. The loss is
-the sum over specialists i of KL(composition || specialist_i) on completions sampled from specialist i on its replay
-prompts, plus `retention_weight` times KL(composition || base) on benign texts, with noise on the prefix. No labels, no
+The specialists share the base with the composition, so each gives exact next-token distributions. The loss of a text is
+the root mean square over its tokens of KL(composition || specialist_i at `temperature`), on completions sampled from
+specialist i on its replay prompts; of a benign text, of KL(composition || base). The loss is the sum over specialists
+of their texts' mean, plus `retention_weight` times the benign texts' mean, with noise on the prefix. No labels, no
 preference pairs.
 """
 
@@ -38,7 +39,7 @@ CHECK_EVERY = 25
 STEPS_PER_PATCH = 100
 CROWDED = 1 / 3
 """A prefix with a smaller share of the specialists' tokens than this gets less noise, in proportion: it has no room to
-spare. With `noise` 0.3, six patches in 20 tokens lose up to 0.08 on a risk, and three in 20 up to 0.02."""
+spare."""
 MAX_LEARNING_RATE = 1e6
 DIRECTIONS = ("reverse", "forward")
 
@@ -110,7 +111,7 @@ def distil(
     student = attach(context.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
     optimizer = Soap([learned], lr=learning_rate)
-    noise *= min(1.0, len(prefix) / sum(len(s.prefix) for s in context.specialists) / CROWDED)
+    noise = noise_in(len(prefix), sum(len(s.prefix) for s in context.specialists), noise)
     schedule = Schedule(steps or STEPS_PER_PATCH * len(context.specialists), patience)
     generator = torch.Generator().manual_seed(context.seed)
     done = 0
@@ -144,8 +145,15 @@ def distil(
             schedule.checked(_held_out(student, teacher, pools, direction))
         if done % 10 == 0 or schedule.ended:
             context.progress("distil", done, schedule.total, loss.item())
-    context.notes["distil"] = {"steps": done} | ({"held_out": round(schedule.best, 6)} if patience else {})
+    context.notes["distil"] = {"steps": done, "noise": round(noise, 6)} | (
+        {"held_out": round(schedule.best, 6)} if patience else {}
+    )
     return usable(learned, "distillation")
+
+
+def noise_in(tokens: int, specialists_tokens: int, noise: float) -> float:
+    """The noise that a prefix of so many tokens gets, which stands for specialists of so many together."""
+    return noise * min(1.0, tokens / specialists_tokens / CROWDED)
 
 
 @contextmanager

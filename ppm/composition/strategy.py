@@ -52,7 +52,9 @@ class Strategy:
 
     @property
     def digest(self) -> str:
-        """What the strategy does, apart from its prose; for an automatic one, what its candidates do.
+        """The strategy as it is written, apart from its prose; for an automatic one, its candidates too.
+
+        What a step does where an option is left out is of the version of ppm, which a composition's provenance has.
 
         Raises RequestError or ManifestError for a candidate that does not exist, or chooses itself.
         """

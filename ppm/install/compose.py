@@ -11,8 +11,9 @@ from ppm.errors import RequestError
 from ppm.install.bases import environment_for
 from ppm.install.events import Events
 from ppm.install.plan import fetch, plan_install
+from ppm.jsonl import dump
 from ppm.manifest import Manifest
-from ppm.package import Package, write_package
+from ppm.package import Package, sha256, write_package
 
 if TYPE_CHECKING:
     from ppm.training.source import SourcePatch
@@ -33,8 +34,8 @@ def compose_to(
 ) -> tuple[Package, Path]:
     """Resolve and compose without testing or deploying: the package and where it was written. Raises PpmError.
 
-    `manifests` is a folder of source manifests; where one is of a composed patch, steps that train get all of its
-    training pairs instead of the packaged sample.
+    `manifests` is a folder of source manifests; where one is of a composed patch, of the same version, its steps get
+    all of that patch's training pairs instead of the packaged sample. The composition's provenance says which.
     """
     recipe = read_strategy(strategy)
     if recipe.needs_parent:
@@ -57,8 +58,12 @@ def compose_to(
     check_leakage(suites, trained_on(packages) | {str(source.folder): source.pairs for source in sources.values()})
     model, tokenizer = load_base(base)
     context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)
-    specialists = (replace(s, replay=sources[s.name].pairs) if s.name in sources else s for s in context.specialists)
-    context = replace(context, specialists=tuple(specialists))
+    if sources:
+        specialists = tuple(
+            replace(s, replay=sources[s.name].pairs) if s.name in sources else s for s in context.specialists
+        )
+        digests = {name: "sha256:" + sha256(dump(source.pairs)) for name, source in sources.items()}
+        context = replace(context, specialists=specialists, notes={"training_pairs": digests})
     package = compose(packages, recipe, context)
     return package, write_package(package, folder)
 
@@ -74,4 +79,10 @@ def _sources(folder: Path, packages: Sequence[Package]) -> "dict[str, SourcePatc
             f"{folder} holds no source manifest of {', '.join(sorted(pins))}",
             hint="give a folder with one folder per manifest",
         )
-    return {source.manifest.name: source for source in map(read_source, paths)}
+    sources = {source.manifest.name: source for source in map(read_source, paths)}
+    if len(sources) < len(paths):
+        raise RequestError(
+            f"{folder} holds two source manifests of one patch: {', '.join(str(path.parent.name) for path in paths)}",
+            hint="take one of them out",
+        )
+    return sources

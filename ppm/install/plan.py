@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.base import BaseModel
-from ppm.composition.strategy import read_strategy
+from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.lock import Project
@@ -217,10 +217,12 @@ def _plan(
         problems=problems,
     )
     last = (previous and previous.lock.strategy) or ""
-    gone = last.endswith(".toml") and not Path(last).is_file()
+    gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
     asked = strategy or project.strategy
     chosen = asked or (not gone and last) or DEFAULT_STRATEGY
-    if chosen.endswith(".toml"):  # another command may be given in another folder
+    if (
+        chosen not in builtin_strategies() and Path(chosen).expanduser().is_file()
+    ):  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
     recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
@@ -228,7 +230,7 @@ def _plan(
     pinned = {pin.candidate.name for pin in pins}
     passed_over = tuple(message for name, message in problems if name in pinned)
     if gone and not asked:
-        passed_over += (f"the strategy file {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
+        passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
     if len(pins) > 1 and recipe.needs_parent and not plan.parent:
         if asked:

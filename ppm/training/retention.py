@@ -25,4 +25,5 @@ def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[ScoredText], 
     """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
     patched = attach(model, [prefix], placement=placement)
     parts = [list(texts[i : i + 32]) for i in range(0, len(texts), 32)]
-    return sum(float(retention_loss(patched, part)) * len(part) for part in parts) / len(texts)
+    tokens = [sum(len(text.completion) for text in part) for part in parts]
+    return sum(float(retention_loss(patched, part)) * n for part, n in zip(parts, tokens, strict=True)) / sum(tokens)

@@ -163,7 +163,9 @@ def test_compose_trains_on_all_pairs_of_source_manifests(ppm_home, tmp_path):
     compose = ("compose", "toxicity", "privacy", "--base", "lab", "--strategy", strategy, "-o", tmp_path, "--json")
     made = ppm(*compose, "--manifests", sources)
     assert made.code == 0, made.err
-    trained = ppm("show", made.json["file"], "--json").json["manifest"]["provenance"]["steps"]["joint"]
+    provenance = ppm("show", made.json["file"], "--json").json["manifest"]["provenance"]["steps"]
+    assert set(provenance["training_pairs"]) == {"toxicity"}
+    trained = provenance["joint"]
     pairs = (sources / "toxicity" / "pairs.jsonl").read_text().splitlines()
     assert trained["toxicity"] == len(pairs) > trained["privacy"] > 0
 

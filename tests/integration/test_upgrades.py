@@ -122,3 +122,18 @@ def test_a_strategy_file_that_is_gone_does_not_stop_other_work(ppm_home, tmp_pat
     planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
     assert planned.code == 0, planned.err
     assert f"{recipe} is gone: auto chooses instead" in " ".join(planned.out.split())
+
+
+def test_a_strategy_file_without_an_ending_is_remembered_by_its_whole_path(ppm_home, tmp_path, monkeypatch):
+    recipe = tmp_path / "mine"
+    recipe.write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "concatenate"\n')
+    monkeypatch.chdir(tmp_path)
+    assert ppm("install", "toxicity", "--base", "lab", "--strategy", "mine").code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
+    assert planned.code == 0, planned.err
+    assert "is gone" not in planned.out
+    recipe.unlink()
+    planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
+    assert f"{recipe} is gone: auto chooses instead" in " ".join(planned.out.split())
