@@ -32,7 +32,7 @@ def worst_interference(rates: Mapping[str, float]) -> float:
 
 def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:
     """One line a strategy: the mean over the seeds, with each seed as a dot."""
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
     names = dict.fromkeys(name for _, found in sorted(results.items()) for name in found["strategies"])
     for index, name in enumerate(names):
         points = {
@@ -50,7 +50,7 @@ def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:
     axes.set_xticks(range(1, 1 + max(results)))
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), min(1.0, math.ceil(10 * axes.get_ylim()[1]) / 10))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(output, metadata={"Date": None})
 
 

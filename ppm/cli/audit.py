@@ -67,4 +67,6 @@ def audit_command(
         echo_json(result.to_table())
     else:
         print_audit(result)
+        for path in filter(None, (junit, samples, html)):
+            click.echo(f"Wrote {path}")
     raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[result.verdict])

@@ -77,7 +77,7 @@ def build_command(manifest: Path, output: Path, base: str | None, seed: int | No
 @find_links_option
 @click.option(
     "--manifests",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
     help="Source manifests of the patches: steps that train get all of their pairs.",
 )

@@ -97,7 +97,8 @@ class Context:
         lacking = next((s.name for s in self.specialists if not s.replay), None)
         if lacking is not None:
             raise RequestError(
-                f"{lacking} has no replay pairs, which the step {step!r} needs", hint="use concat or merged"
+                f"{lacking} has no replay pairs, which the step {step!r} needs",
+                hint="use concat or merged, or ppm compose with --manifests and its source manifest",
             )
 
 

@@ -1,6 +1,6 @@
 """Composing without testing or deploying: what `ppm compose` does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +59,7 @@ def compose_to(
     model, tokenizer = load_base(base)
     context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)
     if sources:
+        events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")
         specialists = tuple(
             replace(s, replay=sources[s.name].pairs) if s.name in sources else s for s in context.specialists
         )
@@ -66,6 +67,12 @@ def compose_to(
         context = replace(context, specialists=specialists, notes={"training_pairs": digests})
     package = compose(packages, recipe, context)
     return package, write_package(package, folder)
+
+
+def _sampled(packages: Sequence[Package], sources: "Mapping[str, SourcePatch]") -> str:
+    """Which patches have no source manifest of their version, in words."""
+    others = ", ".join(p.manifest.pin for p in packages if p.manifest.name not in sources)
+    return f"; the packaged sample of {others}, which has no manifest of that version there" if others else ""
 
 
 def _sources(folder: Path, packages: Sequence[Package]) -> "dict[str, SourcePatch]":
