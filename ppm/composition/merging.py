@@ -96,7 +96,7 @@ def _aligned(prefixes: Sequence[torch.Tensor]) -> torch.Tensor:
 def _weighted(prefixes: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     shares = list(weights) or [1.0] * len(prefixes)
     if len(shares) != len(prefixes) or sum(shares) <= 0:
-        raise RequestError(f"weights must hold {len(prefixes)} numbers with a positive sum")
+        raise OptionError(f"weights must hold {len(prefixes)} numbers with a positive sum")
     stacked = _aligned(prefixes)
     share = torch.tensor(shares, dtype=stacked.dtype, device=stacked.device) / sum(shares)
     return (stacked * share[:, None, None]).sum(0)

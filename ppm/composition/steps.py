@@ -83,12 +83,11 @@ class Context:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def ordered(self, names: Sequence[str]) -> list[Specialist]:
-        """The specialists in an order given by name, or as they come. Raises RequestError."""
+        """The specialists in an order given by name, or as they come. Raises OptionError."""
         by_name = {specialist.name: specialist for specialist in self.specialists}
         if names and sorted(names) != sorted(by_name):
-            raise RequestError(
-                f"order must name each patch once: {', '.join(by_name)}",
-                hint="leave order out to take the order of the request",
+            raise OptionError(
+                f"order must name each patch once: {', '.join(by_name)}; without it, they come as requested"
             )
         return [by_name[name] for name in (names or by_name)]
 

@@ -27,7 +27,7 @@ def test_concatenate_keeps_the_order_asked_for(context):
     a, b = (s.prefix for s in context.specialists)
     assert run(context, "concatenate").equal(torch.cat([a, b]))
     assert run(context, "concatenate", order=["b", "a"]).equal(torch.cat([b, a]))
-    with pytest.raises(RequestError, match="each patch once"):
+    with pytest.raises(ManifestError, match="'concatenate': order must name each patch once"):
         run(context, "concatenate", order=["b"])
 
 
@@ -35,7 +35,7 @@ def test_average_takes_weights(context):
     a, b = (s.prefix for s in context.specialists)
     assert torch.allclose(run(context, "average"), (a + b) / 2)
     assert torch.allclose(run(context, "average", weights=[3.0, 1.0]), (3 * a + b) / 4)
-    with pytest.raises(RequestError, match="2 numbers"):
+    with pytest.raises(ManifestError, match="'average': weights must hold 2 numbers"):
         run(context, "average", weights=[1.0])
 
 

@@ -79,7 +79,7 @@ def test_stacking_leaves_the_blocks_below_as_they_are(context):
 def test_training_starts_with_the_patch_that_comes_first_in_the_order(context):
     options = {"sft_steps": 0, "dpo_steps": 0, "order": ["b", "a"]}
     assert run_strategy(strategy(("train", options)), context).equal(context.specialists[1].prefix)
-    with pytest.raises(RequestError, match="each patch once"):
+    with pytest.raises(ManifestError, match="each patch once"):
         run_strategy(strategy(("train", {**options, "order": ["b", "c"]})), context)
 
 
