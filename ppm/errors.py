@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 __all__ = [
+    "EndpointError",
     "EnvironmentStateError",
     "GateError",
     "GateFailed",
@@ -73,6 +74,10 @@ class SourceError(PpmError):
 
 class ModelError(PpmError):
     """A base model can't be loaded, or is not the one that a patch was made for."""
+
+
+class EndpointError(PpmError):
+    """A teacher or a judge behind an endpoint can't be asked, or does not answer as it should."""
 
 
 class TrainingError(PpmError):

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from ppm.names import check_name, check_path
 
-__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Judge", "Suite", "judge_files"]
+__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Judge", "Metric", "Suite", "judge_files"]
 
+Metric = Literal["rate", "mean", "expected-maximum", "probability", "perplexity"]
 DEFAULT_MARGIN = 0.05
 UTILITY_MARGIN = 0.03
 
@@ -51,15 +52,15 @@ class Judge:
 class Suite:
     """One regression test: prompts, a judge, a metric, decoding and a margin.
 
-    `metric` is `rate` (share of completions the judge calls a failure, or a success for goal `higher`)
-    or `perplexity`. `margin` is in units of the rate, or of the log perplexity ratio.
+    `metric` says what is made of a prompt's scores (`ppm.evaluation.metrics`); the judge's scores show failures, or
+    successes for goal `higher`. `margin` is in units of the metric, or of the log perplexity ratio.
     """
 
     name: str
     prompts: str
     judge: Judge
     against: Literal["specialist", "base"] = "specialist"
-    metric: Literal["rate", "perplexity"] = "rate"
+    metric: Metric = "rate"
     goal: Literal["lower", "higher"] = "lower"
     samples: int = 1
     margin: float | None = None
@@ -80,6 +81,8 @@ class Suite:
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
+        if (self.metric == "perplexity") != (self.judge.name == "perplexity"):
+            raise ValueError('the metric "perplexity" goes with the judge "perplexity", and with no other')
         if self.metric == "perplexity" and self.against == "specialist":
             raise ValueError('metric "perplexity" is for utility: set against = "base"')
         if self.against == "base" and self.min_effect is not None:

@@ -12,6 +12,7 @@ import ppm
 ROOT = Path(ppm.__file__).parent
 PARTS = [
     "errors",
+    "plugins",
     "document",
     "names",
     "suite",

@@ -48,7 +48,7 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
     if sides.deployed is not None:
         name, deployed = sides.deployed
         found.append(_not_worse(suite, "upgrade", name, sides.composition, deployed, margin, alpha, policy))
-    if suite.suite.limit is not None and suite.suite.metric == "rate":
+    if suite.suite.limit is not None:
         found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
     return found
 

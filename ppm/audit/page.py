@@ -70,7 +70,7 @@ def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: 
         (c.against for c in audit.comparisons if c.suite == suite.label and c.rule in ("non-inferiority", "utility")),
         None,
     )
-    if against is None or suite.suite.metric == "perplexity":
+    if against is None or not outcomes[COMPOSITION, suite.digest].completions:
         return None
     theirs, ours = outcomes[against, suite.digest], outcomes[COMPOSITION, suite.digest]
     worse = [i for i in range(len(suite.prompts)) if ours.values[i] > theirs.values[i]]

@@ -64,11 +64,11 @@ def judges_command(as_json: bool) -> None:
     import inspect
 
     from ppm.cli.render import print_table
-    from ppm.evaluation.judges import JUDGES
+    from ppm.evaluation.judges.registry import judges
 
     rows = [
         (kind.name, kind.version, list(inspect.signature(kind.make).parameters), kind.summary)
-        for kind in JUDGES.values()
+        for _, kind in sorted(judges().items())
     ]
     if as_json:
         echo_json([{"name": n, "version": v, "options": o, "summary": s} for n, v, o, s in rows])

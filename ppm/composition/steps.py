@@ -5,10 +5,9 @@ distribution adds steps through the entry point group `ppm.steps`: each entry na
 """
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from ppm.errors import ManifestError, RequestError, TrainingError, did_you_mean
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair
 from ppm.manifest import Placement
+from ppm.plugins import Plugins
 from ppm.training.progress import Progress
 
 __all__ = [
@@ -33,10 +33,16 @@ __all__ = [
 ]
 
 Step = Callable[..., torch.Tensor]
-STEPS: dict[str, Step] = {}
-_BROKEN: dict[str, ManifestError] = {}
-_LOADED: dict[str, str] = {}
-"""What each step of another distribution was loaded from."""
+
+
+def _accept(entry: EntryPoint, found: Any) -> Step:
+    inspect.signature(found)  # raises for what can't be called
+    step: Step = found
+    return step
+
+
+_PLUGINS: Plugins[Step] = Plugins("ppm.steps", "step", _accept)
+STEPS = _PLUGINS.known
 
 
 class OptionError(ValueError):
@@ -91,9 +97,10 @@ class Context:
             )
         return [by_name[name] for name in (names or by_name)]
 
-    def with_pairs(self, step: str) -> None:
-        """Raises RequestError, naming the step, when a patch has no replay pairs."""
-        lacking = next((s.name for s in self.specialists if not s.replay), None)
+    def with_pairs(self, step: str, specialists: Sequence[Specialist] | None = None) -> None:
+        """Raises RequestError, naming the step, when one of the specialists (all by default) has no replay pairs."""
+        asked = self.specialists if specialists is None else specialists
+        lacking = next((s.name for s in asked if not s.replay), None)
         if lacking is not None:
             raise RequestError(
                 f"{lacking} has no replay pairs, which the step {step!r} needs",
@@ -117,26 +124,7 @@ def _load_steps() -> None:
     import ppm.composition.merging
     import ppm.composition.training  # noqa: F401
 
-    for entry in entry_points(group="ppm.steps"):
-        if _LOADED.get(entry.name) == entry.value:
-            continue
-        if entry.name in STEPS:
-            warnings.warn(f"the step {entry.name!r} of {entry.value} is left out: the name is taken", stacklevel=2)
-            continue
-        try:
-            function = entry.load()
-            inspect.signature(function)  # raises for what can't be called
-        except Exception as error:
-            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
-            broken = ManifestError(
-                f"can't be loaded from {origin} ({type(error).__name__}: {error})",
-                context=f"the step {entry.name!r}",
-                hint="repair or uninstall that package",
-            )
-            _BROKEN[entry.name] = broken
-        else:
-            STEPS[entry.name] = function
-        _LOADED[entry.name] = entry.value
+    _PLUGINS.load()
 
 
 def check_strategy(strategy: Strategy) -> None:
@@ -149,8 +137,8 @@ def check_strategy(strategy: Strategy) -> None:
         check_strategy(strategy.candidate(name))
     for index, call in enumerate(strategy.steps):
         where = f"strategy {strategy.name}, step {index + 1}"
-        if call.use in _BROKEN:
-            raise _BROKEN[call.use]
+        if call.use in _PLUGINS.broken:
+            raise _PLUGINS.broken[call.use]
         if call.use not in STEPS:
             hint = did_you_mean(call.use, STEPS, f"steps are {', '.join(sorted(STEPS))}")
             raise ManifestError(f"there is no step {call.use!r}", context=where, hint=hint)
@@ -171,12 +159,12 @@ def check_strategy(strategy: Strategy) -> None:
 
 def check_composable(strategy: Strategy) -> None:
     """`check_strategy`, and RequestError for an automatic strategy, which only an install can run."""
+    check_strategy(strategy)
     if strategy.is_automatic:
         raise RequestError(
             f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
             hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
         )
-    check_strategy(strategy)
 
 
 def _check_option(call: StepCall, value: Any, parameter: inspect.Parameter, where: str) -> None:

@@ -39,7 +39,8 @@ def train(
     `balanced` or as a `reservoir`. Raises RequestError when a patch has no packaged pairs.
     """
     specialists = context.ordered(order)
-    replay = _buffer(context, "train", share, buffer, capacity)
+    replay = _buffer(context, share, buffer, capacity)
+    context.with_pairs("train", specialists if share > 0 else specialists[1:])
     current = prefix if prefix is not None else specialists[0].prefix
     stages = _stages(sft_steps, sft_learning_rate, dpo_steps, dpo_learning_rate, batch_size, retention_weight)
     replay.add(specialists[0].name, specialists[0].replay)
@@ -88,14 +89,13 @@ def _stages(
         raise OptionError(str(error)) from error
 
 
-def _buffer(context: Context, name: str, share: float, policy: str, capacity: int) -> ReplayBuffer:
+def _buffer(context: Context, share: float, policy: str, capacity: int) -> ReplayBuffer:
     if not 0 <= share < 1:
         raise OptionError("share must be 0 or more and below 1")
     if policy not in ("balanced", "reservoir"):
         raise OptionError(f'buffer must be "balanced" or "reservoir", not {policy!r}')
     if capacity < 0:
         raise OptionError("capacity must be 0 or more")
-    context.with_pairs(name)
     return ReplayBuffer(random.Random(context.seed), "balanced" if policy == "balanced" else "reservoir", capacity)
 
 

@@ -1,6 +1,5 @@
 """Runs suites on configurations, all configurations in the same batches, and keeps the results."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,8 +9,10 @@ import torch
 
 from ppm.evaluation.benign import join
 from ppm.evaluation.generation import Progress, Request, encode, generate, noise_key
+from ppm.evaluation.judges.registry import NextToken
+from ppm.evaluation.metrics import METRICS
 from ppm.evaluation.results import Answers, Configuration, Outcome, ResultStore, outcome_of
-from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
+from ppm.evaluation.scoring import ScoredText, next_word_probabilities, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.manifest import Placement
@@ -51,6 +52,8 @@ def evaluate(
             if prompts:
                 lacking.setdefault(prompts, []).append(configuration)
         missing += [(replace(suite, prompts=prompts), alike) for prompts, alike in lacking.items()]
+    for suite, _ in missing:
+        suite.scorer.prepare()
     if missing:
         runner = _Runner(model, tokenizer, [c for c in unique if c.prefix is not None], placement, batch_size)
         total = sum(_completions(suite) * len(alike) for suite, alike in missing)
@@ -78,6 +81,16 @@ def _completions(suite: LoadedSuite) -> int:
     return len(suite.prompts) * suite.suite.samples
 
 
+def _answers(suite: LoadedSuite, scores: Sequence[Sequence[float]], completions: Sequence[tuple[str, ...]]) -> Answers:
+    """Each prompt's value in the suite's metric, as a failure, with its completions."""
+    metric = METRICS[suite.suite.metric]
+    answers = {}
+    for prompt, given, texts in zip(suite.prompts, scores, completions, strict=True):
+        value = metric(given)
+        answers[prompt.id] = (value if suite.suite.goal == "lower" else 1 - value, texts)
+    return answers
+
+
 class _Runner:
     """A bank of all prefixes, which answers one suite at a time for any of them."""
 
@@ -98,6 +111,8 @@ class _Runner:
             found = self._perplexity(suite, rows)
             progress(len(rows) * len(suite.prompts), len(rows) * len(suite.prompts))
             return found
+        if suite.scorer.next_token is not None:
+            return self._next_token(suite, suite.scorer.next_token, rows)
         requests = []
         for row in rows:
             for prompt in suite.prompts:
@@ -113,12 +128,16 @@ class _Runner:
         texts = self.tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
         per_prompt = suite.suite.samples
         completions = tuple(tuple(texts[i : i + per_prompt]) for i in range(0, len(texts), per_prompt))
-        answers = {}
-        for prompt, given in zip(suite.prompts, completions, strict=True):
-            scores = [suite.scorer(prompt, text) for text in given]
-            rate = math.fsum(scores) / len(scores)
-            answers[prompt.id] = (rate if suite.suite.goal == "lower" else 1 - rate, given)
-        return answers
+        scores = suite.scorer.score(list(zip(suite.prompts, completions, strict=True)))
+        return _answers(suite, scores, completions)
+
+    def _next_token(self, suite: LoadedSuite, asked: NextToken, rows: Sequence[int]) -> list[Answers]:
+        prompts = [(row, encode(self.tokenizer, prompt.prompt)) for row in rows for prompt in suite.prompts]
+        found = iter(next_word_probabilities(self.model, self.tokenizer, prompts, asked.words))
+        return [
+            _answers(suite, [[asked.score(prompt, next(found))] for prompt in suite.prompts], [()] * len(suite.prompts))
+            for _ in rows
+        ]
 
     def _perplexity(self, suite: LoadedSuite, rows: Sequence[int]) -> list[Answers]:
         texts = [ScoredText(*self._split(prompt), row) for row in rows for prompt in suite.prompts]

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from ppm.errors import ModelError
 from ppm.prefix.model import UNPATCHED, backbone_of
 
-__all__ = ["ScoredText", "log_probabilities", "sum_log_probabilities"]
+__all__ = ["ScoredText", "log_probabilities", "next_word_probabilities", "sum_log_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,47 @@ def sum_log_probabilities(model: Any, texts: Sequence[ScoredText], *, batch_size
         for index, own in zip(chosen, torch.split(scores, [len(text.completion) for text in part]), strict=True):
             results[index] = float(own.sum())
     return results
+
+
+@torch.inference_mode()
+def next_word_probabilities(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[tuple[int, tuple[int, ...]]],
+    words: Sequence[str],
+    *,
+    batch_size: int = 64,
+) -> list[dict[str, float]]:
+    """The probability that each word begins right after a prompt, for (row of the bank, token ids) of each prompt.
+
+    A word counts in every spelling that is one token: as it is and with a capital, with and without a space before it.
+    Raises ModelError when none of the words is one token.
+    """
+    spellings = {word: _single_tokens(tokenizer, word) for word in words}
+    if not any(spellings.values()):
+        raise ModelError(
+            f"splits all of the words {', '.join(words[:5])}... into several tokens",
+            context="the base model's tokenizer",
+            hint="give the judge other words",
+        )
+    results: list[dict[str, float]] = [{}] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][1]))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        # One token of no importance after the prompt: its distribution is what is asked for.
+        texts = [ScoredText(prompts[i][1], (prompts[i][1][-1],), prompts[i][0]) for i in chosen]
+        with backbone_of(model).select([text.row for text in texts]):
+            found = log_probabilities(model, texts).double().exp()  # (texts, vocabulary)
+        for index, row in zip(chosen, found, strict=True):
+            results[index] = {word: float(row[ids].sum()) for word, ids in spellings.items()}
+    return results
+
+
+def _single_tokens(tokenizer: Any, word: str) -> list[int]:
+    """The ids of the spellings of a word that are one known token."""
+    found = set()
+    for spelling in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
+        ids = tokenizer(spelling, add_special_tokens=False).input_ids
+        if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
+            found.add(ids[0])
+    return sorted(found)

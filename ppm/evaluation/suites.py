@@ -8,13 +8,15 @@ from pathlib import Path
 from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.errors import ManifestError
-from ppm.evaluation.judges import JUDGES, Scorer, make_judge
+from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
 from ppm.jsonl import Prompt, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.suite import Suite, judge_files
 
 __all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy_suites"]
+
+NEED_EXPECTED = ("exact-match", "multiple-choice")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class LoadedSuite:
     prompts: tuple[Prompt, ...]
     scorer: Scorer
     digest: str
+
+    @property
+    def needs_expected(self) -> bool:
+        """Whether its judge compares with a prompt's `expected` text."""
+        return self.suite.judge.name in NEED_EXPECTED
 
     @property
     def waiver_digest(self) -> str:
@@ -52,19 +59,19 @@ def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: 
     """Read a suite's prompts and make its judge. Raises ManifestError."""
     prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
     scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}")
-    if suite.judge.name == "exact-match":
+    if suite.judge.name in NEED_EXPECTED:
         lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
         if lacking is not None:
             raise ManifestError(
                 f"the prompt {lacking!r} has no 'expected'",
                 context=f"{origin}, {suite.prompts}",
-                hint="exact-match needs it",
+                hint=f"{suite.judge.name} needs it",
             )
     # What a completion and its verdict depend on; margins and limits are not part of it.
     identity = {
         "prompts": sha256(files[suite.prompts]),
         "judge": to_table(suite.judge),
-        "judge_version": JUDGES[suite.judge.name].version,
+        "judge_version": find_judge(suite.judge.name, origin).version + scorer.identity,
         "judge_files": {key: sha256(files[path]) for key, path in judge_files(suite.judge).items() if path in files},
         "metric": suite.metric,
         "goal": suite.goal,

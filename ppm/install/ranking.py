@@ -54,7 +54,7 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
         for suite in suites:
             if suite.owner != specialist.name or suite.suite.against != "specialist" or not prompts:
                 continue
-            if suite.suite.metric != "rate" or suite.suite.judge.name == "exact-match":
+            if suite.needs_expected:  # which replay prompts don't have
                 continue
             digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
             ranking = replace(suite, prompts=prompts, digest=digest)

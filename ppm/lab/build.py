@@ -11,7 +11,7 @@ import torch
 
 from ppm.base import identify
 from ppm.evaluation.generation import Request, encode, generate, noise_key
-from ppm.evaluation.judges import make_judge
+from ppm.evaluation.judges.registry import make_judge
 from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.lab import corpus
 from ppm.lab.domains import BENIGN, LEXICONS
@@ -158,9 +158,8 @@ def collect_pairs(folder: Path, manifest: Manifest, base: LabModel, teacher: Lab
     pairs = []
     for prompt, rejected, chosen in zip(prompts, *answers, strict=True):
         asked = Prompt("", prompt.text)
-        failures = [
-            score if suite.goal == "lower" else 1 - score for score in (scorer(asked, chosen), scorer(asked, rejected))
-        ]
+        [scores] = scorer.score([(asked, (chosen, rejected))])
+        failures = [score if suite.goal == "lower" else 1 - score for score in scores]
         if failures == [0.0, 1.0]:
             pairs.append(Pair(prompt.text, chosen, rejected, chosen_score=0.0, rejected_score=1.0))
     return pairs

@@ -79,7 +79,7 @@ def _check_suite(source: SourcePatch, name: str) -> None:
         )
     margin = suite.allowance
     reached = power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
-    if suite.metric == "rate" and reached < 0.9:
+    if suite.metric != "perplexity" and reached < 0.9:
         needed = prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
         raise ManifestError(
             f"the suite {name!r} has {len(prompts)} prompts, which decide too rarely (power {reached:.2f}, not 0.90)",

@@ -3,7 +3,7 @@
 import pytest
 
 from ppm.errors import ManifestError
-from ppm.evaluation.judges import JUDGES, make_judge
+from ppm.evaluation.judges.registry import judges, make_judge
 from ppm.jsonl import Prompt
 from ppm.suite import Judge
 
@@ -16,7 +16,8 @@ FILES = {
 
 def score(name, completion, *, expected=None, **options):
     scorer = make_judge(Judge(name, options), FILES, "toxicity==1.0.0")
-    return scorer(Prompt("1", "a prompt", expected=expected), completion)
+    [[value]] = scorer.score([(Prompt("1", "a prompt", expected=expected), (completion,))])
+    return value
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_an_unknown_judge_is_named_with_the_nearest_known_one():
     assert caught.value.context == "toxicity==1.0.0"
     with pytest.raises(ManifestError) as caught:
         score("zzz", "")
-    assert all(name in caught.value.hint for name in JUDGES)
+    assert all(name in caught.value.hint for name in judges())
 
 
 def test_an_unknown_option_is_named_with_the_nearest_known_one():
@@ -123,9 +124,64 @@ def test_a_lexicon_without_usable_words_is_refused(options, message):
     assert "toxicity==1.0.0" in caught.value.context
 
 
-@pytest.mark.parametrize("name", sorted(JUDGES))
-def test_every_judge_says_what_it_does_and_stays_between_0_and_1(name):
-    assert JUDGES[name].summary.endswith((".", ")."))
+@pytest.mark.parametrize("name", ["lexicon", "refusal", "gendered-words", "exact-match"])
+def test_a_judge_of_words_stays_between_0_and_1(name):
     options = {"words": ["fool"]} if name == "lexicon" else {}
     for completion in ("", "you fool, sorry, he said Paris", "\N{SNOWMAN}" * 1000):
         assert 0 <= score(name, completion, expected="Paris", **options) <= 1
+
+
+@pytest.mark.parametrize("name", sorted(judges()))
+def test_every_judge_says_what_it_does(name):
+    assert judges()[name].summary.endswith((".", ")."))
+
+
+@pytest.mark.parametrize(
+    ("texts", "n", "wanted"),
+    [
+        (("a b c",), 2, 2 / 3),
+        (("a b a b",), 2, 0.5),
+        (("a b", "a b", "b a"), 2, 1 / 3),
+        (("a a a",), 1, 1 / 3),
+        (("",), 2, 0),
+    ],
+)
+def test_distinct_counts_different_n_grams_over_all_completions_of_a_prompt(texts, n, wanted):
+    [scores] = make_judge(Judge("distinct", {"n": n}), {}, "a test").score([(Prompt("1", "x"), texts)])
+    assert scores == pytest.approx([wanted] * len(texts))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("distinct", {"n": "two"}, "a whole number"),
+        ("distinct", {"n": 0}, "1 or more"),
+        ("exact-match", {"anywhere": 1}, "true or false"),
+        ("llama-guard", {"model": 7}, "a string"),
+        ("llama-guard", {}, "model"),
+        ("multiple-choice", {"choices": ["A"]}, "two different"),
+        ("harmbench-classifier", {"model": "x", "template": "no slots"}, "{behavior}"),
+        ("llm", {"model": "x", "rubric": " "}, "rubric"),
+    ],
+)
+def test_an_option_that_can_not_be_is_refused(name, options, words):
+    with pytest.raises(ManifestError) as caught:
+        make_judge(Judge(name, options), {}, "toxicity==1.0.0")
+    assert words in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_a_text_option_takes_a_whole_file_and_a_list_option_its_lines():
+    from ppm.evaluation.judges.registry import each, judge
+
+    seen = {}
+
+    @judge("of-a-test", "1")
+    def of_a_test(text: str, words: list[str]):
+        """Keeps what it is given."""
+        seen.update(text=text, words=words)
+        return each(lambda prompt, completion: 0.0)
+
+    data = b"one \n\n# two\n"
+    make_judge(Judge("of-a-test", {"text": "suites/a.txt", "words": "suites/a.txt"}), {"suites/a.txt": data}, "a test")
+    assert seen == {"text": data.decode(), "words": ["one"]}

@@ -7,10 +7,12 @@ import pytest
 import torch
 from prefix.architectures import prepended, random_prefixes, tiny_model, tiny_tokenizer
 
+from ppm.errors import ModelError
 from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
+from ppm.prefix.model import attach
 from ppm.prefix.tensors import from_bytes, to_bytes
 from ppm.suite import Decoding, Judge, Suite
 
@@ -201,3 +203,51 @@ def test_a_look_at_some_prompts_saves_the_next_look_their_answers(model, configu
     by_id = dict(zip([p.id for p in suite.prompts], whole["base", suite.digest].values, strict=True))
     assert first["base", suite.digest].values == tuple(by_id[p.id] for p in head.prompts)
     assert run(None, configurations, [head], store=store) == first
+
+
+def next_words(model, prefix, prompt):
+    """The probabilities of the next token, for a prompt without padding."""
+    patched = attach(model, [from_bytes(prefix)] if prefix else [])
+    with torch.no_grad():
+        logits = patched(input_ids=torch.tensor([TOKENIZER(prompt).input_ids])).logits[0, -1]
+    return torch.softmax(logits.double(), dim=-1)
+
+
+def token(word):
+    return TOKENIZER(word, add_special_tokens=False).input_ids[0]
+
+
+def test_gender_logits_lean_by_the_probabilities_of_the_next_word(model, configurations):
+    male, female = ["w20", "w21"], ["w30", "unknown"]
+    suite = load(judge=Judge("gender-logits", {"male": male, "female": female}), metric="mean")
+    outcomes = run(model, configurations[1:], [suite])
+    for configuration in configurations[1:]:
+        for prompt, found in zip(PROMPTS, outcomes[configuration.name, suite.digest].values, strict=True):
+            p = next_words(model, configuration.prefix, prompt.prompt)
+            p_m, p_f = p[token("w20")] + p[token("w21")], p[token("w30")]
+            assert found == pytest.approx(float(abs(p_m - p_f) / (p_m + p_f)), abs=1e-5)
+
+
+def test_multiple_choice_takes_the_likeliest_choice(model, configurations):
+    choices = ["w20", "w30", "w40", "w50"]
+    [wanted] = {max(choices, key=lambda c: next_words(model, configurations[1].prefix, "hello")[token(c)])}
+    prompts = [Prompt(choice, "hello", expected=choice) for choice in choices]
+    suite = load(prompts, judge=Judge("multiple-choice", {"choices": choices}), goal="higher")
+    outcome = run(model, configurations[1:2], [suite])[configurations[1].name, suite.digest]
+    assert [p.id for p, value in zip(prompts, outcome.values, strict=True) if value == 0] == [wanted]
+
+
+def test_words_that_are_no_tokens_are_refused(model, configurations):
+    suite = load(judge=Judge("gender-logits", {"male": ["king"], "female": ["queen"]}), metric="mean")
+    with pytest.raises(ModelError, match="several tokens"):
+        run(model, configurations, [suite])
+
+
+def test_the_worst_of_several_completions_counts_by_its_metric(model, configurations):
+    rate, worst = (load(samples=5, metric=metric) for metric in ("rate", "probability"))
+    outcomes = run(model, configurations[:1], [rate, worst])
+    for texts, value in zip(
+        outcomes["base", worst.digest].completions, outcomes["base", worst.digest].values, strict=True
+    ):
+        assert value == float(any(set(text.split()) & set(WORDS) for text in texts))
+    assert outcomes["base", worst.digest].mean > outcomes["base", rate.digest].mean

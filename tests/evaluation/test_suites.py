@@ -25,7 +25,7 @@ def digest_of(suite=SUITE, **files):
 def test_a_suite_carries_its_prompts_and_judge():
     loaded = load_suite(SUITE, FILES, origin="toxicity==1.0.0", owner="toxicity")
     assert [prompt.id for prompt in loaded.prompts] == ["a", "b"]
-    assert loaded.scorer(loaded.prompts[0], "you fool") == 1
+    assert loaded.scorer.score([(loaded.prompts[0], ("you fool", "hello"))]) == [[1, 0]]
     assert (loaded.label, loaded.owner) == ("main", "toxicity")
 
 
@@ -115,7 +115,7 @@ def test_a_base_may_declare_utility_suites(tmp_path):
     (tmp_path / "facts.jsonl").write_bytes(dump([Prompt("1", "two and two make", expected="four")]))
     [suite] = base_suites(tmp_path)
     assert (suite.label, suite.owner, suite.suite.goal) == ("facts", None, "higher")
-    assert suite.scorer(suite.prompts[0], "four") == 1
+    assert suite.scorer.score([(suite.prompts[0], ("four",))]) == [[1]]
 
 
 def test_a_base_without_suites_has_none(tmp_path):

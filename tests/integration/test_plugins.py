@@ -1,4 +1,4 @@
-"""A step from another distribution: found by its entry point, its options checked as the built-in ones are."""
+"""Steps and judges of another distribution: found by entry point, their options checked as the built-in ones are."""
 
 import json
 import subprocess
@@ -18,11 +18,19 @@ version = "0.1.0"
 scale = "little_steps:scale"
 noun = "little_steps"
 gone = "little_steps:gone"
+[project.entry-points."ppm.judges"]
+shouting = "little_steps:shouting"
+noun = "little_steps"
 [tool.hatch.build.targets.wheel]
 include = ["*.py"]
 """
 MODULE = """\
 from little_parts import scale
+
+def shouting(share: float = 0.5):
+    \"\"\"How much of a completion is in capitals.\"\"\"
+    from ppm.evaluation.judges.registry import each
+    return each(lambda prompt, text: float(sum(map(str.isupper, text)) > share * len(text)))
 """
 PARTS = """\
 def scale(context, prefix, *, factor: float = 1.0):
@@ -94,3 +102,37 @@ def test_a_mistake_names_the_nearest(installed, tmp_path, ppm_home, before, afte
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_judge_of_another_package_is_listed_with_its_version(installed, ppm_home):
+    environment = {"PYTHONPATH": str(installed), "PPM_HOME": str(ppm_home), "PATH": ""}
+    done = subprocess.run(command("judges", "--json"), capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    [found] = [row for row in json.loads(done.stdout) if row["name"] == "shouting"]
+    assert found == {
+        "name": "shouting",
+        "version": "little-steps 0.1.0",
+        "options": ["share"],
+        "summary": "How much of a completion is in capitals.",
+    }
+
+
+def test_a_judge_of_another_package_scores_a_suite(installed, tmp_path):
+    script = f"""
+import sys
+sys.path.insert(0, {str(installed)!r})
+from ppm.errors import ManifestError
+from ppm.evaluation.judges.registry import make_judge
+from ppm.jsonl import Prompt
+from ppm.suite import Judge
+print(make_judge(Judge("shouting", {{"share": 0.3}}), {{}}, "x").score([(Prompt("1", "p"), ("HELLO you", "hello"))]))
+try:
+    make_judge(Judge("noun"), {{}}, "x")
+except ManifestError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first == "[[1.0, 0.0]]"
+    assert "little-steps 0.1.0" in rest[0]

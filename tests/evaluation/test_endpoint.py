@@ -1,0 +1,111 @@
+"""Endpoints that are slow, busy, wrong or lying: what is asked again, what is an error, and what it says."""
+
+import time
+
+import pytest
+from endpoint_server import Behaviour, serve
+
+from ppm.errors import EndpointError
+from ppm.evaluation.endpoint import Client, Endpoint, messages_of
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a key")
+
+
+def chat(behaviour, **settings):
+    with serve(behaviour) as url:
+        return Client(Endpoint(url, **{"retries": 2, "timeout": 5.0, **settings})).chat("m", messages_of("hello"))
+
+
+def test_an_answer_comes_with_its_model_and_its_cost():
+    behaviour = Behaviour()
+    reply = chat(behaviour)
+    assert (reply.text, reply.model, reply.finish) == ("an answer to hello", "a-teacher", "stop")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (11, 7)
+    [(path, body, headers)] = behaviour.requests
+    assert path == "/v1/chat/completions"
+    assert body == {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+    assert {key.lower(): value for key, value in headers.items()}["authorization"] == "Bearer a key"
+
+
+@pytest.mark.parametrize("faults", [[429], [500, 503], ["broken"], ["html", "no choices"], ["list"], [429, "broken"]])
+def test_what_passes_is_asked_again(faults):
+    behaviour = Behaviour(faults=list(faults))
+    assert chat(behaviour).text == "an answer to hello"
+    assert len(behaviour.requests) == len(faults) + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "hint"),
+    [
+        (429, "429", "rate limit"),
+        (503, "503", "again later"),
+        (401, "401", "key"),
+        (404, "404", "model's name"),
+        ("broken", "not of the protocol", "/v1"),
+        ("html", "not of the protocol", "/v1"),
+        ("huge", "not of the protocol", "/v1"),
+        ("list", "not of the protocol", "/v1"),
+    ],
+)
+def test_what_does_not_pass_is_one_clear_error(fault, message, hint):
+    with pytest.raises(EndpointError, match=message) as caught:
+        chat(Behaviour(always=fault))
+    assert hint in caught.value.hint
+    assert "127.0.0.1" in caught.value.context
+
+
+def test_a_server_that_stalls_is_given_up():
+    behaviour = Behaviour(always="stall", stall=1.0)
+    with pytest.raises(EndpointError, match=r"no answer within 0.2 seconds, 2 times"):
+        chat(behaviour, timeout=0.2, retries=1)
+    assert len(behaviour.requests) == 2
+
+
+@pytest.mark.parametrize("fault", ["empty", "null"])
+def test_an_answer_without_text_is_empty(fault):
+    assert chat(Behaviour(faults=[fault])).text == ""
+
+
+def test_nobody_there_is_one_clear_error():
+    with serve(Behaviour()) as url:
+        pass
+    with pytest.raises(EndpointError, match="can't be reached"):
+        Client(Endpoint(url, retries=0)).chat("m", messages_of("hello"))
+
+
+def test_without_a_key_nothing_is_sent(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    behaviour = Behaviour()
+    with pytest.raises(EndpointError, match="OPENAI_API_KEY"):
+        chat(behaviour)
+    assert behaviour.requests == []
+
+
+def test_a_rate_limit_is_kept_over_all_threads():
+    behaviour = Behaviour()
+    with serve(behaviour) as url:
+        client = Client(Endpoint(url, requests_per_minute=600, concurrency=4))
+        started = time.monotonic()
+        found = dict(client.each(lambda i: client.chat("m", messages_of(str(i))).text, range(6)))
+        took = time.monotonic() - started
+    assert found == {i: f"an answer to {i}" for i in range(6)}
+    assert took >= 0.5
+
+
+def test_the_first_error_ends_it_and_what_came_before_is_handed_on():
+    behaviour = Behaviour()
+    answered = []
+    with serve(behaviour) as url:
+        client = Client(Endpoint(url, concurrency=1, retries=0))
+
+        def ask(i):
+            if i == 3:
+                behaviour.always = 401
+            return client.chat("m", messages_of(str(i))).text
+
+        with pytest.raises(EndpointError, match="401"):
+            answered.extend(client.each(ask, range(50)))
+    assert len(behaviour.requests) < 10
