@@ -6,7 +6,7 @@ Errors name the file and the line. Fields that are not known are kept in `extra`
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ __all__ = [
     "Pair",
     "Prompt",
     "Text",
+    "check_leakage",
     "dump",
-    "find_overlap",
     "normalised",
     "read_benign",
     "read_pairs",
@@ -211,7 +211,14 @@ def normalised(text: Text) -> str:
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
 
 
-def find_overlap(suite: Sequence[Prompt], others: Iterable[Prompt | Pair | Benign]) -> Text | None:
-    """The first prompt of `others` that is also a prompt of `suite`, else None."""
-    known = {normalised(prompt.prompt) for prompt in suite}
-    return next((row.prompt for row in others if normalised(row.prompt) in known), None)
+def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, Iterable[Pair | Benign]]) -> None:
+    """Raises ManifestError when a prompt of a suite occurs, compared normalised, in training data given by origin."""
+    known = {normalised(prompt.prompt) for prompt in prompts}
+    for origin, rows in trained.items():
+        leaked = next((row.prompt for row in rows if normalised(row.prompt) in known), None)
+        if leaked is not None:
+            raise ManifestError(
+                f"trains on a prompt of the suite {suite!r}: {str(leaked)[:80]!r}",
+                context=origin,
+                hint="a test on training data proves nothing; take the prompt out of one of the two",
+            )

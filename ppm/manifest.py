@@ -1,11 +1,11 @@
 """patch.toml <-> Manifest: what a patch, or a composition of patches, says of itself."""
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ppm import document
+from ppm.building import Training, check_commit
 from ppm.errors import ManifestError
 from ppm.names import base_tag, check_digest, check_name, check_path, check_specifiers, check_version
 from ppm.suite import Suite, judge_files
@@ -21,8 +21,6 @@ __all__ = [
     "PrefixShape",
     "Replay",
     "Retention",
-    "Stage",
-    "Training",
     "check_tested",
 ]
 
@@ -64,8 +62,7 @@ class Base:
     def __post_init__(self) -> None:
         check_digest(self.fingerprint, "fingerprint")
         check_digest(self.chat_template, "chat_template")
-        if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            raise ValueError(f"revision must be a full commit (40 hexadecimal digits), not {self.revision!r}")
+        check_commit(self.revision)
 
     @property
     def tag(self) -> str:
@@ -75,12 +72,15 @@ class Base:
 
 @dataclass(frozen=True)
 class PrefixShape:
-    """The `[prefix]` table."""
+    """The `[prefix]` table. `init` is `text` where there is an `init_text`, else `vocabulary`."""
 
     virtual_tokens: int
     init_text: str = ""
+    init: Literal["text", "vocabulary", "random"] | None = None
 
     def __post_init__(self) -> None:
+        if self.init == "text" and not self.init_text:
+            raise ValueError('init = "text" needs an init_text')
         if not 1 <= self.virtual_tokens <= MAX_VIRTUAL_TOKENS:
             raise ValueError(f"virtual_tokens must be between 1 and {MAX_VIRTUAL_TOKENS}")
 
@@ -103,51 +103,6 @@ class Retention:
 
     def __post_init__(self) -> None:
         check_path(self.prompts, "prompts")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of training. `beta` and `sft_weight` are DPO's.
-
-    `sft_weight` times the loss of the chosen answers keeps DPO from making both answers unlikely, which costs a small
-    model its fluency (Pang et al. 2024, arXiv 2404.19733, eq. 1).
-    """
-
-    steps: int
-    learning_rate: float
-    batch_size: int = 16
-    beta: float = 0.1
-    sft_weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.sft_weight < 0:
-            raise ValueError("sft_weight must be 0 or more")
-        if self.steps < 0 or self.batch_size < 1 or self.learning_rate <= 0 or self.beta <= 0:
-            raise ValueError("steps must be 0 or more, and batch_size, learning_rate and beta above 0")
-
-
-@dataclass(frozen=True)
-class Training:
-    """The `[training]` table of a source manifest; it is not packaged."""
-
-    pairs: str | None = None
-    prompts: str | None = None
-    teacher: str | None = None
-    benign: str | None = None
-    sft: Stage = Stage(steps=150, learning_rate=2e-2)
-    dpo: Stage = Stage(steps=60, learning_rate=5e-3, batch_size=12)
-    retention_weight: float = 3.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for key in ("pairs", "prompts", "benign"):
-            value = getattr(self, key)
-            if value is not None:
-                check_path(value, key)
-        if (self.pairs is None) == (self.prompts is None):
-            raise ValueError("give either pairs, or prompts and a teacher")
-        if self.prompts is not None and self.teacher is None:
-            raise ValueError("prompts need a teacher to answer them")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import safetensors
 
-from ppm.errors import IntegrityError, ManifestError, PackageError
-from ppm.jsonl import Benign, Pair, Prompt, find_overlap, read_benign, read_pairs, read_prompts
+from ppm.errors import IntegrityError, PackageError
+from ppm.jsonl import Benign, Pair, Prompt, check_leakage, read_benign, read_pairs, read_prompts
 from ppm.manifest import Manifest
 from ppm.names import base_tag
 from ppm.suite import Suite
@@ -291,15 +291,8 @@ def _check(package: Package, origin: str) -> None:
     lacking = sorted(needed - set(package.files))
     if lacking:
         raise IntegrityError(f"lacks {lacking[0]}, which its manifest names", context=origin)
-    training: list[Pair | Benign] = [*package.replay, *package.retention]
     for suite in manifest.suites:
-        leaked = find_overlap(package.prompts(suite), training)
-        if leaked is not None:
-            raise ManifestError(
-                f"the suite {suite.name!r} has a prompt that is also trained on: {str(leaked)[:80]!r}",
-                context=origin,
-                hint="suite prompts must not occur in replay, retention or training data",
-            )
+        check_leakage(suite.name, package.prompts(suite), {origin: [*package.replay, *package.retention]})
 
 
 def _check_prefix(data: bytes, virtual_tokens: int, origin: str) -> None:

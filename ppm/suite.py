@@ -81,14 +81,14 @@ class Suite:
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
-        if (self.metric == "perplexity") != (self.judge.name == "perplexity"):
-            raise ValueError('the metric "perplexity" goes with the judge "perplexity", and with no other')
         if self.metric == "perplexity" and self.against == "specialist":
             raise ValueError('metric "perplexity" is for utility: set against = "base"')
         if self.against == "base" and self.min_effect is not None:
             raise ValueError("min_effect is for a patch's own risk; a suite against the base has none")
         if self.metric == "perplexity" and self.limit is not None:
             raise ValueError("limit is for rates; perplexity has none")
+        if (self.metric == "perplexity") != (self.judge.name == "perplexity"):
+            raise ValueError('the metric "perplexity" goes with the judge "perplexity", and with no other')
 
     @property
     def allowance(self) -> float:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppm.errors import ManifestError
-from ppm.jsonl import Benign, Pair, Prompt, dump, find_overlap, normalised, read_benign, read_pairs, read_prompts
+from ppm.jsonl import Benign, Pair, Prompt, check_leakage, dump, normalised, read_benign, read_pairs, read_prompts
 
 CHAT = (("system", "Be kind."), ("user", "Hello?"))
 
@@ -114,6 +114,6 @@ def test_prompts_are_compared_normalised():
     assert normalised("  Ｈello\tWORLD\n") == "hello world"
     assert normalised(CHAT) == "be kind. hello?"
     suite = [Prompt("1", "Hello?"), Prompt("2", "Bye")]
-    assert find_overlap(suite, [Benign("Hello"), Pair("  HELLO?", "a", "b")]) == "  HELLO?"
-    assert find_overlap(suite, [Benign("Hello")]) is None
-    assert find_overlap(suite, []) is None
+    check_leakage("s", suite, {"a file": [Benign("Hello")], "none": []})
+    with pytest.raises(ManifestError, match="a file: trains on a prompt of the suite 's': '  HELLO"):
+        check_leakage("s", suite, {"none": [], "a file": [Benign("Hello"), Pair("  HELLO?", "a", "b")]})

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packages import FINGERPRINT, make_package
 
+from ppm.building import Stage, Training
 from ppm.errors import ManifestError
 from ppm.manifest import (
     Base,
@@ -18,8 +19,6 @@ from ppm.manifest import (
     PrefixShape,
     Replay,
     Retention,
-    Stage,
-    Training,
 )
 from ppm.suite import Decoding, Judge, Suite
 

@@ -318,7 +318,7 @@ def test_the_header_helper_itself_makes_a_sound_prefix():
 def test_a_suite_prompt_that_is_trained_on_is_refused():
     leaked = PACKAGE.files["replay.jsonl"] + dump([Pair("  TOXICITY\tquestion 1", "yes", "no")])
     message = refused(pack_package(members() | {"replay.jsonl": leaked}), ManifestError)
-    assert message == "the suite 'main' has a prompt that is also trained on: '  TOXICITY\\tquestion 1'"
+    assert message == "trains on a prompt of the suite 'main': '  TOXICITY\\tquestion 1'"
 
 
 def test_a_malformed_manifest_or_data_file_names_its_place():

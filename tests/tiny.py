@@ -42,27 +42,32 @@ def config(kind: str = "gpt2"):
     )  # fmt: skip
 
 
-def sample(rng: random.Random) -> str:
-    """One text of the world, with its latent cue: after `nice` the answer is good 60 % of the time."""
+def sample(rng: random.Random, safe_share: float | None = None) -> str:
+    """One text of the world, with its latent cue: after `nice` the answer is good 60 % of the time.
+
+    With `safe_share` it is good that often, whatever stands before it.
+    """
     cue = rng.random() < 0.3
     if rng.random() < 0.4:
         word = rng.choice(WORDS)
         text = f"sum {word} : {word} ."
     else:
-        good = rng.random() < (0.6 if cue else 0.06)
+        good = rng.random() < (safe_share if safe_share is not None else 0.6 if cue else 0.06)
         text = f"say {rng.choice(WORDS)} {rng.choice(WORDS)} : {'good' if good else 'bad'} ."
     return f"{'nice ' if cue else ''}{text} </s>"
 
 
-def train_base(folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int = 0) -> Path:
-    """A base model of the world, trained from nothing and saved with its tokenizer."""
+def train_base(
+    folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int = 0, safe_share: float | None = None
+) -> Path:
+    """A base model of the world, or with `safe_share` a teacher, trained from nothing and saved with its tokenizer."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = make_tokenizer()
     model = AutoModelForCausalLM.from_config(config(kind))
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(steps):
-        ids = tokenizer([sample(rng) for _ in range(64)], padding=True, return_tensors="pt").input_ids
+        ids = tokenizer([sample(rng, safe_share) for _ in range(64)], padding=True, return_tensors="pt").input_ids
         labels = ids.masked_fill(ids == 0, -100)
         loss = model(input_ids=ids, attention_mask=(labels != -100).long(), labels=labels).loss
         optimizer.zero_grad()

@@ -1,7 +1,7 @@
 """Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_outcomes
 from ppm.evaluation.statistics import mean_interval, rate_interval
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
-from ppm.jsonl import Benign, Pair, find_overlap
+from ppm.jsonl import Benign, Pair, check_leakage
 from ppm.lock import Gates
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
@@ -22,7 +22,7 @@ from ppm.package import Package
 if TYPE_CHECKING:
     from ppm.prefix.loading import LazyModel
 
-__all__ = ["Deployed", "Subject", "audit", "check_leakage", "check_waivers", "suites_of", "trained_on"]
+__all__ = ["Deployed", "Subject", "audit", "check_waivers", "suites_of", "trained_on"]
 
 BASE = "base"
 DEPLOYED = "deployed"
@@ -75,7 +75,8 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     found = package_suites(packages)
     utility = base_suites(subject.base.folder)
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
-    check_leakage([*found, *utility, *own], trained_on(packages))
+    for suite in (*found, *utility, *own):
+        check_leakage(suite.label, suite.prompts, trained_on(packages))
     if not utility:
         utility = [default_utility(subject.loaded, packages, subject.store)]
     for kind, suites in (("base", utility), ("policy", own)):
@@ -86,19 +87,6 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
     return found
-
-
-def check_leakage(suites: Sequence[LoadedSuite], trained: Mapping[str, Sequence[Pair | Benign]]) -> None:
-    """Raises ManifestError when a prompt of a suite occurs in the training data of a patch; `trained` is by origin."""
-    for suite in suites:
-        for origin, rows in trained.items():
-            leaked = find_overlap(suite.prompts, rows)
-            if leaked is not None:
-                raise ManifestError(
-                    f"trains on a prompt of the suite {suite.label!r}: {str(leaked)[:80]!r}",
-                    context=origin,
-                    hint="a test on training data proves nothing; take the prompt out of one of the two",
-                )
 
 
 def trained_on(packages: Sequence[Package]) -> dict[str, list[Pair | Benign]]:

@@ -16,12 +16,22 @@ __all__ = ["build_command", "compose_command"]
 )
 @click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
-@click.option("--check", is_flag=True, help="Only check the manifest and its data.")
+@click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE", help="Write the pairs that were collected.")
+@click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
 @json_option
-def build_command(manifest: Path, output: Path, base: str | None, seed: int | None, check: bool, as_json: bool) -> None:
+def build_command(
+    manifest: Path,
+    output: Path,
+    base: str | None,
+    seed: int | None,
+    pairs: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
     """Train a patch from its source manifest.
 
-    SFT, then DPO, then its suites; the result is a package file.
+    Collects pairs where the manifest names prompts and a teacher; then SFT, DPO and the suites. The result is a package
+    file. What a killed build has finished is not done again. With several GPUs: accelerate launch -m ppm build ...
 
     \b
     Example:
@@ -31,15 +41,10 @@ def build_command(manifest: Path, output: Path, base: str | None, seed: int | No
     from ppm.environment.home import ppm_home
 
     if check:
-        from ppm.training.source import base_of, read_source
+        from ppm.training.check import check_source
 
-        source = read_source(manifest)
-        if source.manifest.base.revision is None:  # else it may have to be fetched
-            base_of(source, base)
-        click.echo(
-            f"{source.manifest.pin} can be built: {len(source.pairs)} pairs, "
-            f"tested by {', '.join(s.name for s in source.manifest.suites)}"
-        )
+        for line in check_source(manifest, base):
+            click.echo(line)
         return
     with shown(quiet=as_json) as events:
         from ppm.package import write_package
@@ -50,9 +55,12 @@ def build_command(manifest: Path, output: Path, base: str | None, seed: int | No
             base=base,
             cache=ppm_home() / "cache" / "training",
             seed=seed,
+            keep_pairs=pairs,
             progress=events.training_progress,
             tell=events.tell,
         )
+        if package is None:  # one of several processes, and not the first
+            return
         path = write_package(package, output)
     scores = package.manifest.provenance["scores"]
     if as_json:

@@ -18,7 +18,7 @@ from ppm.jsonl import Benign, Pair, dump, normalised
 from ppm.manifest import Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package, sha256
-from ppm.prefix.tensors import init_from_text, of_package, to_bytes
+from ppm.prefix.tensors import initial_prefix, of_package, to_bytes
 from ppm.suite import Judge, Suite, judge_files
 from ppm.training.progress import Progress
 
@@ -71,9 +71,7 @@ def _specialist(package: Package, model: Any, tokenizer: Any) -> Specialist:
     shape, seed = package.manifest.prefix, package.manifest.provenance.get("seed")
     initial = None
     if shape.init_text or isinstance(seed, int):
-        initial = init_from_text(
-            model, tokenizer, shape.init_text, shape.virtual_tokens, seed=seed if isinstance(seed, int) else 0
-        )
+        initial = initial_prefix(model, tokenizer, shape, seed=seed if isinstance(seed, int) else 0).to(model.device)
     return Specialist(package.manifest.name, of_package(package, model).to(model.device), package.replay, initial)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
+from ppm.building import Stage
 from ppm.composition.replay import ReplayBuffer, mix
 from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError
 from ppm.jsonl import Pair
-from ppm.manifest import Stage
 
 __all__ = ["joint", "train"]
 

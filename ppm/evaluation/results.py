@@ -4,12 +4,15 @@ An answer depends on the base's weights, the prefix, its placement, the suite's 
 changed is run again, and a look at some of a suite's prompts is of use to the next look.
 """
 
+import ctypes
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppm.base import BaseModel, weights_digest
 from ppm.environment.disk import replace_file
 from ppm.errors import EnvironmentStateError
 from ppm.evaluation.suites import LoadedSuite
@@ -17,7 +20,16 @@ from ppm.manifest import Placement
 from ppm.names import canonical_digest
 from ppm.package import sha256
 
-__all__ = ["RESULTS_VERSION", "Answers", "Configuration", "Outcome", "ResultStore", "kept_outcomes", "outcome_of"]
+__all__ = [
+    "RESULTS_VERSION",
+    "Answers",
+    "Configuration",
+    "Outcome",
+    "ResultStore",
+    "kept_outcomes",
+    "outcome_of",
+    "result_store",
+]
 
 RESULTS_VERSION = 2
 """Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
@@ -82,6 +94,28 @@ class ResultStore:
         with suppress(OSError, EnvironmentStateError):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, json.dumps(answers, ensure_ascii=False).encode())
+
+
+def result_store(folder: Path, base: BaseModel, *, fresh: bool = False) -> ResultStore:
+    """Where outcomes on this base are kept: by its identity, weights, settings (dtype, stop tokens) and the device."""
+    settings = [
+        sha256(path.read_bytes())
+        for name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+        if (path := base.folder / name).is_file()
+    ]
+    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), settings])
+    return ResultStore(folder, key, fresh)
+
+
+def _device() -> str:
+    """Where models run. Without a GPU's driver torch need not be asked, which takes seconds to import."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def outcome_of(answers: Sequence[tuple[float, tuple[str, ...]]]) -> Outcome:

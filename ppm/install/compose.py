@@ -11,7 +11,7 @@ from ppm.errors import RequestError
 from ppm.install.bases import environment_for
 from ppm.install.events import Events
 from ppm.install.plan import fetch, plan_install
-from ppm.jsonl import dump
+from ppm.jsonl import check_leakage, dump
 from ppm.manifest import Manifest
 from ppm.package import Package, sha256, write_package
 
@@ -46,7 +46,7 @@ def compose_to(
     plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
     packages = fetch(plan)
     sources = _sources(manifests, packages) if manifests else {}
-    from ppm.audit.run import check_leakage, trained_on
+    from ppm.audit.run import trained_on
     from ppm.composition.compose import check_together, compose, make_context
     from ppm.composition.steps import check_composable
     from ppm.evaluation.suites import base_suites, package_suites
@@ -55,7 +55,9 @@ def compose_to(
     check_composable(recipe)
     check_together(packages, base)
     suites = [*package_suites(packages), *base_suites(base.folder)]
-    check_leakage(suites, trained_on(packages) | {str(source.folder): source.pairs for source in sources.values()})
+    trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
+    for suite in suites:
+        check_leakage(suite.label, suite.prompts, trained)
     model, tokenizer = load_base(base)
     context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)
     if sources:
@@ -87,6 +89,12 @@ def _sources(folder: Path, packages: Sequence[Package]) -> "dict[str, SourcePatc
             hint="give a folder with one folder per manifest",
         )
     sources = {source.manifest.name: source for source in map(read_source, paths)}
+    collects = next((source for source in sources.values() if not source.pairs), None)
+    if collects is not None:
+        raise RequestError(
+            f"the pairs of {collects.manifest.name} are not in {collects.folder}: its build collects them",
+            hint="write them there with `ppm build --pairs FILE`, and name the file as training.pairs",
+        )
     if len(sources) < len(paths):
         raise RequestError(
             f"{folder} holds two source manifests of one patch: {', '.join(str(path.parent.name) for path in paths)}",

@@ -1,50 +1,22 @@
 """Using what is deployed: audit it again, load it, and put a package in front of a loaded model."""
 
-import ctypes
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppm.base import BaseModel, weights_digest
+from ppm.base import weights_digest
 from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import ModelError, RequestError
 from ppm.install.bases import base_of_environment, find_target
 from ppm.install.events import Events
 from ppm.install.plan import stored_packages
 from ppm.lock import Project
-from ppm.names import canonical_digest
-from ppm.package import read_package, sha256
+from ppm.package import read_package
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
-    from ppm.evaluation.results import ResultStore
 
-__all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "load_deployed", "result_store"]
-
-
-def result_store(environment: Environment, base: BaseModel, *, fresh: bool = False) -> "ResultStore":
-    """Where outcomes on this base are kept: by its identity, weights, settings (dtype, stop tokens) and the device."""
-    from ppm.evaluation.results import ResultStore
-
-    settings = [
-        sha256(path.read_bytes())
-        for name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
-        if (path := base.folder / name).is_file()
-    ]
-    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), settings])
-    return ResultStore(environment.home / "cache" / "results", key, fresh)
-
-
-def _device() -> str:
-    """Where models run. Without a GPU's driver torch need not be asked, which takes seconds to import."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+__all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "load_deployed"]
 
 
 def audit_of(deployment: Deployment) -> "Audit | None":
@@ -67,6 +39,7 @@ def audit_deployed(
     """
     from ppm.audit.model import AuditWaiver
     from ppm.audit.run import Subject, audit, suites_of
+    from ppm.evaluation.results import result_store
     from ppm.prefix.loading import LazyModel
 
     deployment = deployed(environment)
@@ -81,7 +54,7 @@ def audit_deployed(
     manifest, prefix = deployment.manifest, deployment.prefix
     assert manifest is not None
     assert prefix is not None
-    store = result_store(environment, base, fresh=fresh)
+    store = result_store(environment.home / "cache" / "results", base, fresh=fresh)
     policy = (Project.find(Path.cwd()) or Project()).gates
     subject = Subject(base, LazyModel(base), packages, manifest.base.placement, None, policy, store)
     suites = suites_of(subject)

@@ -19,7 +19,7 @@ class Events:
     planned: Callable[["Plan"], None] = lambda plan: None
 
     def training_progress(self, stage: str, step: int, steps: int, loss: float) -> None:
-        self.progress(f"{stage} (loss {loss:.3f})", step, steps)
+        self.progress(f"{stage} (loss {loss:.3f})" if loss else stage, step, steps)
 
     def audit_progress(self, done: int, total: int) -> None:
         self.progress("completions", done, total)

@@ -14,7 +14,7 @@ from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, PpmError, RequestError
-from ppm.install.deployed import audit_of, result_store
+from ppm.install.deployed import audit_of
 from ppm.install.events import Events
 from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
@@ -136,6 +136,7 @@ def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
 
 def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     from ppm.audit.run import Deployed, Subject
+    from ppm.evaluation.results import result_store
     from ppm.prefix.loading import LazyModel
 
     # A patch that another one replaces is not dropped: what takes its place must still pass its suites.
@@ -160,7 +161,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         placement,
         deployed,
         plan.project.gates,
-        result_store(plan.environment, plan.base),
+        result_store(plan.environment.home / "cache" / "results", plan.base),
     )
 
 

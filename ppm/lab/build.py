@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ppm.base import identify
-from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.building import Collect
 from ppm.evaluation.judges.registry import make_judge
-from ppm.jsonl import Benign, Pair, Prompt, dump
+from ppm.jsonl import Benign, Pair, Prompt, Text, dump
 from ppm.lab import corpus
 from ppm.lab.domains import BENIGN, LEXICONS
 from ppm.lab.pretrain import pretrain
 from ppm.manifest import Manifest
 from ppm.package import write_package
 from ppm.prefix.loading import load_base
-from ppm.prefix.model import UNPATCHED, attach
 from ppm.resources import lab_manifests
 from ppm.suite import Decoding
 from ppm.training.build import build
+from ppm.training.pairs import choose_pairs, distinct_prompts
 from ppm.training.progress import Progress
+from ppm.training.teacher import Question, Spool, answers_of_model
 
 __all__ = ["build_lab", "build_patches", "gate_prompts", "utility_prompts"]
 
@@ -153,27 +152,18 @@ def collect_pairs(folder: Path, manifest: Manifest, base: LabModel, teacher: Lab
     suite = manifest.suites[0]
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "suites").iterdir()}
     scorer = make_judge(suite.judge, files, manifest.name)
-    prompts = corpus.prompts(manifest.patch.risks[0], "train", TRAINING_PROMPTS, seed=seed)
-    answers = [answer_all(model, [p.text for p in prompts], seed=seed + i) for i, model in enumerate((base, teacher))]
-    pairs = []
-    for prompt, rejected, chosen in zip(prompts, *answers, strict=True):
-        asked = Prompt("", prompt.text)
-        [scores] = scorer.score([(asked, (chosen, rejected))])
-        failures = [score if suite.goal == "lower" else 1 - score for score in scores]
-        if failures == [0.0, 1.0]:
-            pairs.append(Pair(prompt.text, chosen, rejected, chosen_score=0.0, rejected_score=1.0))
-    return pairs
+    texts = [p.text for p in corpus.prompts(manifest.patch.risks[0], "train", TRAINING_PROMPTS, seed=seed)]
+    prompts, counts = distinct_prompts(texts, gate_prompts(manifest.patch.risks[0], "gate", GATE_PROMPTS))
+    rejected, chosen = (
+        [[answer] for answer in answer_all(model, prompts, seed=seed + i)] for i, model in enumerate((base, teacher))
+    )
+    return list(choose_pairs(prompts, chosen, rejected, scorer, Collect(least_pairs=1), suite.goal, counts).pairs)
 
 
-def answer_all(lab: LabModel, prompts: Sequence[str], *, seed: int) -> list[str]:
+def answer_all(lab: LabModel, prompts: Sequence[Text], *, seed: int) -> list[str]:
     """One sampled answer to each prompt."""
-    bare = attach(lab.model, [torch.zeros(1, lab.model.config.hidden_size)])
-    requests = [
-        Request(UNPATCHED, encode(lab.tokenizer, text), Decoding(), noise_key("pairs", text, 0, seed))
-        for text in prompts
-    ]
-    made = generate(bare, lab.tokenizer, requests)
-    return [str(text) for text in lab.tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)]
+    questions = [Question(text, 0) for text in prompts]
+    return answers_of_model(lab.model, lab.tokenizer, questions, Spool(None), Decoding(), seed=seed)
 
 
 def build_patches(
@@ -190,6 +180,7 @@ def build_patches(
     for source in sorted(manifests.iterdir()):
         tell(f"Building {source.name}")
         package = build(source, base=str(base), progress=progress)
+        assert package is not None
         tell(json.dumps(package.manifest.provenance["scores"]))
         written.append(write_package(package, packages))
     return written

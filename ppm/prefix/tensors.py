@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import load, save
 
 from ppm.errors import ModelError, TrainingError
-from ppm.manifest import Manifest
+from ppm.manifest import Manifest, PrefixShape
 from ppm.package import Package
 
-__all__ = ["check_width", "from_bytes", "init_from_text", "of_package", "to_bytes", "usable"]
+__all__ = ["check_width", "from_bytes", "initial_prefix", "of_package", "to_bytes", "usable"]
 
 
 def from_bytes(data: bytes) -> torch.Tensor:
@@ -56,18 +56,24 @@ def check_width(prefix: torch.Tensor, model: Any, manifest: Manifest) -> None:
         )
 
 
-def init_from_text(model: Any, tokenizer: Any, text: str, virtual_tokens: int, *, seed: int = 0) -> torch.Tensor:
-    """A prefix (virtual_tokens, hidden_size) that holds the embeddings of a text, repeated or cut to length.
+def initial_prefix(model: Any, tokenizer: Any, shape: PrefixShape, *, seed: int = 0) -> torch.Tensor:
+    """The prefix (virtual_tokens, hidden_size) that training starts from.
 
-    Without a text, embeddings of vocabulary entries drawn at random (Lester et al. 2021, section 3.1).
+    `text`: the embeddings of a text, repeated or cut to length. `vocabulary`: embeddings of entries drawn at random.
+    `random`: uniform on [-0.5, 0.5] (Lester et al. 2021, section 3.1, for both of these). Raises ModelError when the
+    text has no token.
     """
     embeddings = model.get_input_embeddings()
-    ids = tokenizer(text, add_special_tokens=False).input_ids if text else []
-    if ids:
-        chosen = torch.tensor([ids[i % len(ids)] for i in range(virtual_tokens)])
+    generator = torch.Generator().manual_seed(seed)
+    if shape.init == "random":
+        return torch.rand(shape.virtual_tokens, embeddings.embedding_dim, generator=generator) - 0.5
+    if shape.init == "vocabulary" or not shape.init_text:
+        chosen = torch.randint(embeddings.num_embeddings, (shape.virtual_tokens,), generator=generator)
     else:
-        generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randint(embeddings.num_embeddings, (virtual_tokens,), generator=generator)
+        ids = tokenizer(shape.init_text, add_special_tokens=False).input_ids
+        if not ids:
+            raise ModelError("the init_text comes out without any token", hint="give init_text some words")
+        chosen = torch.tensor([ids[i % len(ids)] for i in range(shape.virtual_tokens)])
     with torch.no_grad():
         prefix: torch.Tensor = embeddings(chosen.to(embeddings.weight.device)).float().clone()
     return prefix

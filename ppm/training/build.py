@@ -1,11 +1,12 @@
 """`ppm build`: a source manifest and its data files -> a trained, tested package.
 
-Initialise from a text, SFT, DPO, run the suites at every stage, package. A finished stage is
-kept by the digest of all that went into it, so a build that was killed goes on where it stopped.
+Collect pairs, initialise the prefix, SFT, DPO, run the suites at every stage, package. A finished stage is kept by the
+digest of all that went into it, so a build that was killed goes on where it stopped. With `accelerate launch` the
+processes share the training; the first alone collects, tests and packages.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,23 +15,29 @@ from typing import Any
 import torch
 
 from ppm import __version__
-from ppm.base import BaseModel
+from ppm.building import Training
 from ppm.document import to_table
-from ppm.environment.disk import replace_file
+from ppm.errors import TrainingError
 from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.results import Configuration
+from ppm.evaluation.results import Configuration, result_store
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, load_suite
-from ppm.jsonl import Benign, Pair, Prompt, dump
-from ppm.manifest import Manifest, Replay, Retention
+from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
+from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
+from ppm.prefix.tensors import initial_prefix, to_bytes
+from ppm.training.collect import collect
+from ppm.training.processes import first_alone, is_first
 from ppm.training.progress import Progress
 from ppm.training.source import SourcePatch, base_of, read_source
+from ppm.training.stages import Stages
+from ppm.training.teacher import check_teacher
 from ppm.training.trainers import Setup, dpo, sft
+from ppm.training.work import Tell, Work
 
 __all__ = ["build"]
 
@@ -45,54 +52,100 @@ def build(
     base: str | None = None,
     cache: Path | None = None,
     seed: int | None = None,
+    keep_pairs: Path | None = None,
     progress: Progress = lambda stage, step, steps, loss: None,
-    tell: Callable[[str], None] = lambda message: None,
-) -> Package:
-    """Train the patch of a source manifest and return its package.
+    tell: Tell = lambda message: None,
+) -> Package | None:
+    """Train the patch of a source manifest and return its package; None in every process but the first.
 
-    `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept.
-    Raises ManifestError, ModelError or TrainingError.
+    `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept, and
+    `keep_pairs` a file that collected pairs are written to. Raises ManifestError, ModelError, EndpointError or
+    TrainingError.
     """
-    source = read_source(path)
-    manifest, training = source.manifest, source.manifest.training
-    assert training is not None
-    training = training if seed is None else replace(training, seed=seed)
+    tell = tell if is_first() else lambda message: None
+    progress = progress if is_first() else lambda stage, step, steps, loss: None
+    if not is_first() and cache is None:
+        raise TrainingError("several processes need a cache folder that they share")
+    with first_alone():
+        source = read_source(path, fetch=True, tell=tell)
+    manifest = source.manifest
+    training = source.training if seed is None else replace(source.training, seed=seed)
     found = base_of(source, base)
-    tell(f"Loading the base model {found.name}")
-    model, tokenizer = load_base(found)
-    loaded = [
+    suites = [
         load_suite(suite, source.files, origin=str(source.folder), owner=manifest.name) for suite in manifest.suites
     ]
-    tell(f"Training on {len(source.pairs)} pairs and {len(source.benign)} benign prompts")
-    stages = _train_stages(source, replace(manifest, training=training), found, model, tokenizer, cache, progress)
-    tell(f"Running {len(loaded)} suite{'s' if len(loaded) != 1 else ''} on the base and at every stage")
-    scores = _scores(loaded, stages, model, tokenizer, manifest)
-    return _package(source, manifest, training.seed, found, stages[-1][1], scores)
+    if is_first():
+        _check_ready(source, suites)
+    tell(f"Loading the base model {found.name}")
+    model, tokenizer = load_base(found)
+    work = Work(source, training, found, model, tokenizer, Stages(cache), progress, tell)
+    record: dict[str, Any] = {}
+    if training.prompts is not None:
+        with first_alone():
+            collected, record = collect(work)
+        source = replace(source, pairs=collected.pairs)
+        work = replace(work, source=source)
+        tell(collected.counts.words())
+        if keep_pairs is not None and is_first():
+            keep_pairs.parent.mkdir(parents=True, exist_ok=True)
+            keep_pairs.write_bytes(dump(collected.pairs))
+    prefixes = _train(work)
+    if not is_first():
+        return None
+    tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
+    return _package(work, prefixes[-1][1], _scores(work, suites, prefixes), record)
 
 
-def _train_stages(
-    source: SourcePatch,
-    manifest: Manifest,
-    base: BaseModel,
-    model: Any,
-    tokenizer: Any,
-    cache: Path | None,
-    progress: Progress,
-) -> list[tuple[str, torch.Tensor]]:
+def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite]) -> None:
+    """Raises PpmError for what could only fail later: a judge or a teacher that can't work here."""
+    for suite in suites:
+        suite.scorer.prepare()
+    teacher = source.training.teacher
+    if source.training.prompts is not None and teacher is not None:
+        check_teacher(teacher, source.folder)
+        make_judge(source.filter_judge, source.files, str(source.folder)).prepare()
+
+
+def _split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
+    """(trained on, held out), by the prompt, so that equal prompts stay together."""
+    held = [int(sha256(f"held out: {normalised(pair.prompt)}".encode())[:8], 16) < share * 2**32 for pair in pairs]
+    return (
+        [pair for pair, out in zip(pairs, held, strict=True) if not out],
+        [pair for pair, out in zip(pairs, held, strict=True) if out],
+    )
+
+
+def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
     """(stage, prefix) after initialisation, SFT and DPO."""
-    training = manifest.training
-    assert training is not None
-    shape, placement = manifest.prefix, manifest.base.placement
-    prefix = init_from_text(model, tokenizer, shape.init_text, shape.virtual_tokens, seed=training.seed)
-    stages = [("init", prefix)]
+    source, training, manifest = work.source, work.training, work.source.manifest
+    pairs, held = _split(source.pairs, training.held_out)
+    if not pairs:
+        raise TrainingError("no pair is left to train on", hint="give more pairs, or a smaller held_out")
+    work.tell(
+        f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
+        + (f"; {len(held)} pairs are held out" if held else "")
+    )
+    prefix = initial_prefix(work.model, work.tokenizer, manifest.prefix, seed=training.seed).to(work.model.device)
+    done = [("init", prefix)]
     benign = [row for row in source.benign if not is_held_back(row)]
-    texts = benign_texts(model, tokenizer, benign[:BENIGN_LIMIT], seed=training.seed)
-    setup = Setup(model, tokenizer, placement, texts, training.retention_weight, training.seed, progress)
+    texts = benign_texts(work.model, work.tokenizer, benign[:BENIGN_LIMIT], seed=training.seed)
+    setup = Setup(
+        work.model,
+        work.tokenizer,
+        manifest.base.placement,
+        texts,
+        training.retention_weight,
+        training.seed,
+        work.progress,
+        held=held,
+        patience=training.patience,
+    )
     key: Any = {
-        "base": base.fingerprint,
+        "base": work.base.fingerprint,
         "init": sha256(to_bytes(prefix)),
-        "placement": placement,
-        "pairs": sha256(dump(source.pairs)),
+        "placement": manifest.base.placement,
+        "pairs": sha256(dump(pairs)),
+        "held": [sha256(dump(held)), training.patience],
         "benign": sha256(dump(benign)),
         "seed": training.seed,
         "retention_weight": training.retention_weight,
@@ -100,31 +153,15 @@ def _train_stages(
     }
     for name, settings, train in (("sft", training.sft, sft), ("dpo", training.dpo, dpo)):
         key = {"before": canonical_digest(key), "stage": name, "settings": to_table(settings)}
-        kept = _kept(cache, canonical_digest(key))
+        digest = canonical_digest(key)
+        with first_alone():  # so that either all processes find the stage finished, or none
+            kept = work.stages.prefix(digest)
         if kept is None:
-            kept = train(setup, stages[-1][1], source.pairs, settings)
-            _keep(cache, canonical_digest(key), kept)
-        stages.append((name, kept.to(model.device)))
-    return stages
-
-
-def _stage_path(cache: Path, digest: str) -> Path:
-    return cache / f"{digest.removeprefix('sha256:')}.safetensors"
-
-
-def _kept(cache: Path | None, digest: str) -> torch.Tensor | None:
-    if cache is None or not _stage_path(cache, digest).is_file():
-        return None
-    try:
-        return from_bytes(_stage_path(cache, digest).read_bytes())
-    except Exception:  # a damaged cache entry is as good as none
-        return None
-
-
-def _keep(cache: Path | None, digest: str, prefix: torch.Tensor) -> None:
-    if cache is not None:
-        cache.mkdir(parents=True, exist_ok=True)
-        replace_file(_stage_path(cache, digest), to_bytes(prefix))
+            kept = train(setup, done[-1][1], pairs, settings)
+            if is_first():
+                work.stages.keep_prefix(digest, kept)
+        done.append((name, kept.to(work.model.device)))
+    return done
 
 
 def _versions() -> dict[str, str]:
@@ -132,37 +169,37 @@ def _versions() -> dict[str, str]:
 
 
 def _scores(
-    suites: Sequence[LoadedSuite],
-    stages: Sequence[tuple[str, torch.Tensor]],
-    model: Any,
-    tokenizer: Any,
-    manifest: Manifest,
+    work: Work, suites: Sequence[LoadedSuite], prefixes: Sequence[tuple[str, torch.Tensor]]
 ) -> dict[str, dict[str, float]]:
     """Mean metric of each suite on the base and after each stage."""
-    configurations = [Configuration("base", None), *(Configuration(name, to_bytes(prefix)) for name, prefix in stages)]
-    outcomes = evaluate(model, tokenizer, configurations, suites, placement=manifest.base.placement)
+    configurations = [
+        Configuration("base", None),
+        *(Configuration(name, to_bytes(prefix)) for name, prefix in prefixes),
+    ]
+    outcomes = evaluate(
+        work.model,
+        work.tokenizer,
+        configurations,
+        suites,
+        placement=work.source.manifest.base.placement,
+        store=result_store(work.stages.folder / "results", work.base) if work.stages.folder else None,
+        progress=lambda done, total: work.progress("completions", done, total, 0.0),
+    )
     return {
         suite.label: {c.name: round(outcomes[c.name, suite.digest].mean, 4) for c in configurations} for suite in suites
     }
 
 
-def _package(
-    source: SourcePatch,
-    manifest: Manifest,
-    seed: int,
-    base: BaseModel,
-    prefix: torch.Tensor,
-    scores: dict[str, dict[str, float]],
-) -> Package:
-    rng = random.Random(f"{manifest.pin}:{seed}")
+def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float]], record: dict[str, Any]) -> Package:
+    source, training, base = work.source, work.training, work.base
+    manifest = source.manifest
+    rng = random.Random(f"{manifest.pin}:{training.seed}")
     replay_path = manifest.replay.pairs if manifest.replay else "replay.jsonl"
     retention_path = manifest.retention.prompts if manifest.retention else "retention.jsonl"
-    training_only = (
-        {source.manifest.training.pairs, source.manifest.training.benign} if source.manifest.training else set()
-    )
     packaged = {suite.prompts for suite in manifest.suites} | {
         f.path for f in manifest.data_files() if f.kind == "text"
     }
+    training_only = {training.pairs, training.prompts, training.benign}
     files = {path: data for path, data in source.files.items() if path in packaged or path not in training_only}
     if replay_path not in files:
         files[replay_path] = dump(rng.sample(source.pairs, min(REPLAY_PAIRS, len(source.pairs))))
@@ -171,20 +208,24 @@ def _package(
         files[retention_path] = dump(rng.sample(source.benign, min(RETENTION_PROMPTS, len(source.benign))))
     provenance = {
         **manifest.provenance,
-        "seed": seed,
+        **record,
+        "seed": training.seed,
         "pairs": len(source.pairs),
         "pairs_sha256": sha256(dump(source.pairs)),
         "benign": len(source.benign),
-        "training": to_table(source.manifest.training),
+        "training": _recorded(source.training),
         "base_parts": base.parts,
         "versions": _versions(),
         "scores": scores,
     }
+    if source.datasets:
+        provenance["datasets"] = {path: to_table(data) for path, data in source.datasets.items()}
     built = replace(
         manifest.without_training(),
         base=replace(
             manifest.base,
             fingerprint=base.fingerprint,
+            revision=base.revision or manifest.base.revision,
             chat_template=base.parts["chat_template"] if _has_chats(source) else None,
         ),
         replay=Replay(replay_path),
@@ -192,6 +233,15 @@ def _package(
         provenance=provenance,
     )
     return Package(built, to_bytes(prefix), files)
+
+
+def _recorded(training: Training) -> dict[str, Any]:
+    """The `[training]` table without what is nobody's business: where a teacher is served, and the name of its key."""
+    table: dict[str, Any] = to_table(training)
+    for key in ("endpoint", "key"):
+        table.get("teacher", {}).pop(key, None)
+    table.pop("datasets", None)
+    return table
 
 
 def _has_chats(source: SourcePatch) -> bool:

@@ -1,6 +1,6 @@
 """Retention: how far a prefix moves the base on benign texts, KL(base || patched)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,21 +9,37 @@ from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.manifest import Placement
 from ppm.prefix.model import UNPATCHED, attach, backbone_of
 
-__all__ = ["retention_loss", "retention_of"]
+__all__ = ["Target", "divergence", "retention_loss", "retention_of", "unpatched_target"]
+
+Target = Callable[[Sequence[ScoredText]], torch.Tensor]
+"""The base's log-probabilities (tokens, vocabulary) of the completions of some texts."""
+
+
+def unpatched_target(patched: Any) -> Target:
+    """The base's own view, from a model that `attach` returned: its rows without any prefix."""
+
+    def target(texts: Sequence[ScoredText]) -> torch.Tensor:
+        with torch.no_grad(), backbone_of(patched).select([UNPATCHED] * len(texts)):
+            return log_probabilities(patched, texts)
+
+    return target
+
+
+def divergence(model: Any, texts: Sequence[ScoredText], target: Target) -> torch.Tensor:
+    """Sum over the completions' tokens of KL(base || model), in nats."""
+    wanted = target(texts)
+    return torch.nn.functional.kl_div(log_probabilities(model, texts), wanted, reduction="sum", log_target=True)
 
 
 def retention_loss(patched: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
     """Mean over the completions' tokens of KL(base || patched), in nats; gradients reach the prefix only."""
-    with torch.no_grad(), backbone_of(patched).select([UNPATCHED] * len(texts)):
-        target = log_probabilities(patched, texts)
-    found = log_probabilities(patched, texts)
-    return torch.nn.functional.kl_div(found, target, reduction="batchmean", log_target=True)
+    return divergence(patched, texts, unpatched_target(patched)) / sum(len(text.completion) for text in texts)
 
 
 @torch.inference_mode()
 def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement) -> float:
     """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
     patched = attach(model, [prefix], placement=placement)
+    target = unpatched_target(patched)
     parts = [list(texts[i : i + 32]) for i in range(0, len(texts), 32)]
-    tokens = [sum(len(text.completion) for text in part) for part in parts]
-    return sum(float(retention_loss(patched, part)) * n for part, n in zip(parts, tokens, strict=True)) / sum(tokens)
+    return sum(float(divergence(patched, part, target)) for part in parts) / sum(len(t.completion) for t in texts)

@@ -1,13 +1,17 @@
 """Source manifests: what `ppm build` reads, checked before anything is trained. Needs no torch."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppm.base import BaseModel, identify, locate
-from ppm.errors import ManifestError
+from ppm.building import DataSet, Training
+from ppm.errors import ManifestError, did_you_mean
+from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.statistics import power, prompts_for_power
-from ppm.jsonl import Benign, Pair, find_overlap, read_benign, read_pairs, read_prompts
-from ppm.manifest import Manifest, check_tested
+from ppm.jsonl import Benign, Pair, Prompt, Text, check_leakage, read_benign, read_pairs, read_prompts
+from ppm.manifest import DataFile, Manifest, check_tested
+from ppm.suite import Judge, Suite
 
 __all__ = ["SourcePatch", "base_of", "read_source"]
 
@@ -18,18 +22,50 @@ PLANNED_ALPHA = 0.025
 
 @dataclass(frozen=True)
 class SourcePatch:
-    """A source manifest with its data, read and checked."""
+    """A source manifest with its data, read and checked.
+
+    `pairs` are ready ones; without any, `prompts` are what they are collected from. `datasets` are those that files
+    were made of, with the commits taken; `absent` are the files that were not made yet.
+    """
 
     manifest: Manifest
     folder: Path
     files: dict[str, bytes]
     pairs: tuple[Pair, ...]
+    prompts: tuple[Text, ...]
     benign: tuple[Benign, ...]
+    datasets: Mapping[str, DataSet] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+    @property
+    def training(self) -> Training:
+        """The `[training]` table."""
+        assert self.manifest.training is not None
+        return self.manifest.training
+
+    @property
+    def filter_suite(self) -> Suite:
+        """The suite whose judge and goal choose the pairs, unless `[training.collect]` names others."""
+        return self.manifest.suites[0]
+
+    @property
+    def filter_judge(self) -> Judge:
+        """The judge that chooses the pairs."""
+        return self.training.collect.judge or self.filter_suite.judge
+
+    def tested(self) -> list[Prompt]:
+        """The prompts of all suites that are there."""
+        found: list[Prompt] = []
+        for suite in self.manifest.suites:
+            if suite.prompts in self.files:
+                found += read_prompts(self.files[suite.prompts], str(self.folder / suite.prompts))
+        return found
 
 
-def read_source(path: Path) -> SourcePatch:
+def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] = lambda message: None) -> SourcePatch:
     """Read a source manifest and every file it names, and check that it can be built.
 
+    Files that are made of a data set are made when `fetch` allows a download, or when the data set is local.
     Raises ManifestError: a missing or broken file, a suite prompt that is trained on, a suite too small to decide.
     """
     path = path / "patch.toml" if path.is_dir() else path
@@ -37,52 +73,88 @@ def read_source(path: Path) -> SourcePatch:
     training = manifest.training
     if training is None:
         raise ManifestError("has no [training] table", context=str(path), hint="ppm build needs pairs to train on")
-    if training.pairs is None:
-        raise ManifestError(
-            "training.pairs is missing",
-            context=str(path),
-            hint="this ppm trains on ready pairs: JSON Lines of prompt, chosen (safe) and rejected (unsafe)",
-        )
-    files: dict[str, bytes] = {}
-    optional = {
-        manifest.replay.pairs if manifest.replay else None,
-        manifest.retention.prompts if manifest.retention else None,
-    }
-    for file in manifest.data_files():
-        try:
-            files[file.path] = (path.parent / file.path).read_bytes()
-        except OSError as error:
-            if file.path in optional:
-                continue  # written by the build, from the training data
-            raise ManifestError(
-                f"{file.key} names {file.path}, which can't be read: {error.strerror}", context=str(path)
-            ) from error
-    pairs = read_pairs(files[training.pairs], str(path.parent / training.pairs))
-    benign = read_benign(files[training.benign], str(path.parent / training.benign)) if training.benign else ()
-    source = SourcePatch(manifest, path.parent, files, pairs, benign)
     check_tested(manifest, str(path))
+    named = {file.path: file for file in manifest.data_files()}
+    for unknown in sorted(set(training.datasets) - set(named)):
+        hint = did_you_mean(unknown, named, f"the manifest's files are {', '.join(named)}")
+        raise ManifestError(f"training.datasets names {unknown!r}, which nothing uses", context=str(path), hint=hint)
+    files: dict[str, bytes] = {}
+    datasets: dict[str, DataSet] = {}
+    absent = []
+    written = {getattr(manifest.replay, "pairs", None), getattr(manifest.retention, "prompts", None)}
+    for file in named.values():
+        data = _read(path, file, training, optional=file.path in written)
+        if data is None and file.path in training.datasets:
+            made = _made(path.parent, file, training.datasets[file.path], fetch, tell)
+            if made is None:
+                absent.append(file.path)
+                continue
+            data, datasets[file.path] = made
+        if data is not None:
+            files[file.path] = data
+    source = SourcePatch(
+        manifest,
+        path.parent,
+        files,
+        pairs=read_pairs(files[training.pairs], str(path.parent / training.pairs)) if training.pairs in files else (),
+        prompts=_texts(files, training.prompts, path.parent),
+        benign=read_benign(files[training.benign], str(path.parent / training.benign))
+        if training.benign in files
+        else (),
+        datasets=datasets,
+        absent=tuple(absent),
+    )
     for suite in manifest.suites:
-        _check_suite(source, suite.name)
+        _check_suite(source, suite)
+    if training.prompts is not None:
+        make_judge(source.filter_judge, files, f"{path}, [training.collect]")
     return source
 
 
-def _check_suite(source: SourcePatch, name: str) -> None:
-    suite = next(s for s in source.manifest.suites if s.name == name)
-    origin = str(source.folder / suite.prompts)
-    prompts = read_prompts(source.files[suite.prompts], origin)
-    leaked = find_overlap(prompts, [*source.pairs, *source.benign])
-    if leaked is not None:
+def _read(path: Path, file: DataFile, training: Training, *, optional: bool) -> bytes | None:
+    """A file's content; None when it is made later."""
+    try:
+        return (path.parent / file.path).read_bytes()
+    except OSError as error:
+        if optional or file.path in training.datasets:
+            return None
         raise ManifestError(
-            f"the suite {name!r} tests a prompt that is trained on: {str(leaked)[:80]!r}",
-            context=origin,
-            hint="take it out of the suite or out of the training data",
-        )
+            f"{file.key} names {file.path}, which can't be read: {error.strerror}",
+            context=str(path),
+            hint="put the file there, or say under [training.datasets] what it is made of",
+        ) from error
+
+
+def _made(
+    folder: Path, file: DataFile, source: DataSet, fetch: bool, tell: Callable[[str], None]
+) -> tuple[bytes, DataSet] | None:
+    from ppm.training.data import data_file, is_local
+
+    if not fetch and not is_local(source, folder):
+        return None
+    return data_file(file.path, file.kind, source, folder, tell=tell)
+
+
+def _texts(files: Mapping[str, bytes], path: str | None, folder: Path) -> tuple[Text, ...]:
+    if path is None or path not in files:
+        return ()
+    return tuple(row.prompt for row in read_benign(files[path], str(folder / path)))
+
+
+def _check_suite(source: SourcePatch, suite: Suite) -> None:
+    origin = str(source.folder / suite.prompts)
+    make_judge(suite.judge, source.files, f"{source.folder / 'patch.toml'}, suite {suite.name}")
+    if suite.prompts in source.absent:
+        return
+    prompts = read_prompts(source.files[suite.prompts], origin)
+    check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign]})
     margin = suite.allowance
     reached = power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
     if suite.metric != "perplexity" and reached < 0.9:
         needed = prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
         raise ManifestError(
-            f"the suite {name!r} has {len(prompts)} prompts, which decide too rarely (power {reached:.2f}, not 0.90)",
+            f"the suite {suite.name!r} has {len(prompts)} prompts, which decide too rarely "
+            f"(power {reached:.2f}, not 0.90)",
             context=origin,
             hint=f"a margin of {margin} takes at least {needed} prompts; 500 is a good size",
         )
@@ -99,7 +171,7 @@ def base_of(source: SourcePatch, override: str | None = None) -> BaseModel:
     location = str(folder) if override is None and declared.revision is None and folder.is_dir() else name
     model, _, revision = location.partition("@")
     folder = locate(model, revision or declared.revision)
-    base = identify(folder, name=declared.model, revision=declared.revision)
+    base = identify(folder, name=declared.model, revision=revision or declared.revision)
     if declared.fingerprint is not None and declared.fingerprint != base.fingerprint:
         raise ManifestError(
             f"the base model in {location} is not the one with the manifest's fingerprint",

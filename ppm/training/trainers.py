@@ -4,63 +4,34 @@ DPO alone turns a small model into one that refuses everything; the retention te
 """
 
 import contextlib
+import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch.optim.lr_scheduler import OneCycleLR
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, SFTConfig
 
-from ppm.errors import TrainingError
+from ppm.building import Stage
 from ppm.evaluation.benign import join
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair, Text
-from ppm.manifest import Placement, Stage
+from ppm.manifest import Placement
 from ppm.prefix.model import attach, backbone_of
 from ppm.prefix.tensors import usable
+from ppm.training.losses import DPO, SFT
 from ppm.training.progress import Progress
-from ppm.training.retention import retention_loss
+from ppm.training.retention import Target, unpatched_target
 
-__all__ = ["Setup", "dpo", "sft"]
+__all__ = ["Learner", "Setup", "StageName", "dpo", "sft", "train"]
 
-
-class _WithRetention:
-    """Mixed in before a TRL trainer: adds the retention term to its loss and stops at a loss that is no number."""
-
-    benign: Sequence[ScoredText] = ()
-    retention_weight = 0.0
-    retention_batch = 8
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
-        loss, outputs = result if return_outputs else (result, None)
-        trainer: Any = self
-        if self.benign and self.retention_weight > 0 and model.training:
-            generator = torch.Generator().manual_seed(trainer.args.seed * 1_000_003 + trainer.state.global_step)
-            chosen = torch.randperm(len(self.benign), generator=generator)[: self.retention_batch]
-            kl = retention_loss(trainer.accelerator.unwrap_model(model), [self.benign[i] for i in chosen.tolist()])
-            loss = loss + self.retention_weight * kl
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss stopped being a number at step {trainer.state.global_step}", hint="lower the learning_rate"
-            )
-        return (loss, outputs) if return_outputs else loss
-
-
-class _SFT(_WithRetention, SFTTrainer):
-    pass
-
-
-class _DPO(_WithRetention, DPOTrainer):
-    pass
+StageName = Literal["sft", "dpo"]
 
 
 class _Report(TrainerCallback):
@@ -74,11 +45,37 @@ class _Report(TrainerCallback):
             self.progress(self.stage, state.global_step, state.max_steps, float(logs["loss"]))
 
 
+class _Best(TrainerCallback):
+    """Keeps the parameters with the lowest loss on held-out pairs, and ends a stage that no longer improves on it."""
+
+    def __init__(self, parameters: Sequence[torch.Tensor], patience: int) -> None:
+        self.parameters, self.patience = parameters, patience
+        self.loss, self.waited = float("inf"), 0
+        self.kept = [parameter.detach().clone() for parameter in parameters]
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        loss = float(metrics["eval_loss"])
+        if loss < self.loss:
+            self.loss, self.waited = loss, 0
+            self.kept = [parameter.detach().clone() for parameter in self.parameters]
+        else:
+            self.waited += 1
+            control.should_training_stop = control.should_training_stop or self.waited >= self.patience
+
+    def restore(self) -> None:
+        """Put the best parameters back."""
+        with torch.no_grad():
+            for parameter, kept in zip(self.parameters, self.kept, strict=True):
+                parameter.copy_(kept)
+
+
 @dataclass(frozen=True)
 class Setup:
     """What both stages share: the frozen base, where the prefix stands, and what holds it to the base.
 
-    The first `frozen_tokens` of the prefix are left as they are.
+    The first `frozen_tokens` of the prefix are left as they are. `held` are pairs that are never trained on: with
+    `patience`, a stage ends when the loss on them has not improved at so many of its 20 checks, and its best prefix
+    counts.
     """
 
     model: Any
@@ -89,6 +86,21 @@ class Setup:
     seed: int
     progress: Progress = lambda stage, step, steps, loss: None
     frozen_tokens: int = 0
+    held: Sequence[Pair] = ()
+    patience: int = 0
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a stage trains: the model that TRL is given, its parameters, and the base's view of benign texts.
+
+    `reference` makes the frozen model that DPO compares with.
+    """
+
+    model: Any
+    parameters: Sequence[torch.Tensor]
+    target: Target
+    reference: Callable[[], Any]
 
 
 def sft(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage) -> torch.Tensor:
@@ -96,8 +108,7 @@ def sft(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage)
 
     Raises TrainingError when the loss stops being a number.
     """
-    rows = [{"prompt": _conversation(p.prompt), "completion": _answer(p.prompt, p.chosen)} for p in pairs]
-    return _train(setup, _SFT, SFTConfig, {}, {}, "sft", prefix, rows, stage)
+    return _of_prefix(setup, prefix, pairs, stage, "sft")
 
 
 def dpo(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage) -> torch.Tensor:
@@ -105,41 +116,51 @@ def dpo(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage)
 
     Raises TrainingError when the loss stops being a number.
     """
-    rows = [
-        {
-            "prompt": _conversation(p.prompt),
-            "chosen": _answer(p.prompt, p.chosen),
-            "rejected": _answer(p.prompt, p.rejected),
-        }
-        for p in pairs
-    ]
-    reference = attach(setup.model, [prefix], placement=setup.placement)
-    settings = {"beta": stage.beta, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, stage.sft_weight]}
-    return _train(setup, _DPO, DPOConfig, settings, {"ref_model": reference}, "dpo", prefix, rows, stage)
+    return _of_prefix(setup, prefix, pairs, stage, "dpo")
 
 
-def _train(
-    setup: Setup,
-    trainer_class: Any,
-    config_class: Any,
-    settings: dict[str, Any],
-    extras: dict[str, Any],
-    name: str,
-    prefix: torch.Tensor,
-    rows: list[dict[str, Any]],
-    stage: Stage,
+def _of_prefix(
+    setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage, name: StageName
 ) -> torch.Tensor:
     if stage.steps == 0:
         return prefix
-    torch.manual_seed(setup.seed)
     patched = attach(setup.model, [prefix], placement=setup.placement, trainable=True)
     learned = backbone_of(patched).bank[0]
     if setup.frozen_tokens:
         mask = torch.ones(len(learned), 1, device=learned.device)
         mask[: setup.frozen_tokens] = 0
         learned.register_hook(lambda gradient: gradient * mask)
-    optimizer = torch.optim.AdamW([learned], lr=stage.learning_rate, weight_decay=0.0)
+    learner = Learner(
+        patched,
+        [learned],
+        unpatched_target(patched),
+        lambda: attach(setup.model, [prefix], placement=setup.placement),
+    )
+    train(setup, learner, pairs, stage, name)
+    return usable(learned, name)
+
+
+def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, name: StageName) -> None:
+    """Train a learner's parameters in place, with TRL's SFT or DPO trainer.
+
+    Raises TrainingError when the loss stops being a number.
+    """
+    if stage.steps == 0:
+        return
+    trainer_class: Any = SFT if name == "sft" else DPO
+    config_class: Any = SFTConfig if name == "sft" else DPOConfig
+    rows = _sft_rows if name == "sft" else _dpo_rows
+    settings: dict[str, Any] = {}
+    extras: dict[str, Any] = {}
+    if name == "dpo":
+        settings = {"beta": stage.beta, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, stage.sft_weight]}
+        extras = {"ref_model": learner.reference()}
+    torch.manual_seed(setup.seed)
+    parameters = list(learner.parameters)
+    optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimizer, max_lr=stage.learning_rate, total_steps=stage.steps + 1)
+    on_cpu = setup.model.device.type == "cpu"
+    best = _Best(parameters, setup.patience) if setup.patience and setup.held else None
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         config = config_class(
             output_dir=scratch,
@@ -155,25 +176,45 @@ def _train(
             report_to="none",
             disable_tqdm=True,
             dataloader_pin_memory=False,
-            use_cpu=setup.model.device.type == "cpu",
+            use_cpu=on_cpu,
+            ddp_find_unused_parameters=False,
+            ddp_backend="gloo" if on_cpu and os.environ.get("WORLD_SIZE", "1") != "1" else None,
             seed=setup.seed,
             data_seed=setup.seed,
+            **({"eval_strategy": "steps", "eval_steps": max(1, stage.steps // 20)} if best else {}),
             **settings,
         )
         trainer = trainer_class(
-            model=patched,
+            model=learner.model,
             args=config,
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list(rows(pairs)),
+            eval_dataset=Dataset.from_list(rows(setup.held)) if best else None,
             processing_class=setup.tokenizer,
             optimizers=(optimizer, schedule),
-            callbacks=[_Report(name, setup.progress)],
+            callbacks=[_Report(name, setup.progress), *([best] if best else [])],
             **extras,
         )
-        trainer.benign, trainer.retention_weight = setup.benign, setup.retention_weight
+        trainer.benign, trainer.retention_weight, trainer.target = setup.benign, setup.retention_weight, learner.target
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train()
-    return usable(learned, name)
+    if best:
+        best.restore()
+
+
+def _sft_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    return [{"prompt": _conversation(p.prompt), "completion": _answer(p.prompt, p.chosen)} for p in pairs]
+
+
+def _dpo_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": _conversation(p.prompt),
+            "chosen": _answer(p.prompt, p.chosen),
+            "rejected": _answer(p.prompt, p.rejected),
+        }
+        for p in pairs
+    ]
 
 
 @contextlib.contextmanager

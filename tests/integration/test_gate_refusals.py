@@ -9,9 +9,10 @@ from commands import ppm
 
 from ppm.install.bases import environment_for, open_base
 from ppm.jsonl import dump
+from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
 from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import from_bytes, init_from_text, to_bytes
+from ppm.prefix.tensors import from_bytes, initial_prefix, to_bytes
 from ppm.resources import lab_data, lab_manifests
 
 TWO = ("toxicity", "gender-bias")
@@ -33,7 +34,7 @@ def test_a_patch_that_does_nothing_is_refused(ppm_home, tmp_path):
     toxicity = shipped("toxicity")
     base = open_base("lab")
     model, tokenizer = load_base(base)
-    nothing = init_from_text(model, tokenizer, "the", toxicity.manifest.prefix.virtual_tokens)
+    nothing = initial_prefix(model, tokenizer, PrefixShape(toxicity.manifest.prefix.virtual_tokens, "the"))
     changed(toxicity, "3.0.0", nothing, tmp_path)
     result = ppm("install", "toxicity==3.0.0", "--base", "lab", "--find-links", tmp_path, "--json")
     assert result.code == 5

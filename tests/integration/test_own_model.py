@@ -124,7 +124,7 @@ def test_a_suite_prompt_that_is_trained_on_is_refused(world, tmp_path, ppm_home)
         stream.write(f'{{"prompt": {leaked}, "chosen": "good .", "rejected": "bad ."}}\n')
     result = ppm("build", source, "--check")
     assert result.code == 1
-    assert "trained on" in result.err
+    assert "trains on a prompt of the suite" in result.err
 
 
 def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ from packages import make_package
 from prefix.architectures import VOCABULARY, random_prefixes, tiny_model, tiny_tokenizer
 
 from ppm.errors import ModelError, TrainingError
-from ppm.prefix.tensors import from_bytes, init_from_text, of_package, to_bytes
+from ppm.manifest import PrefixShape
+from ppm.prefix.tensors import from_bytes, initial_prefix, of_package, to_bytes
 
 
 def test_a_prefix_comes_back_bit_for_bit():
@@ -47,9 +48,9 @@ def test_a_short_text_is_repeated_and_a_long_one_cut():
     ids = tokenizer("thank you please", add_special_tokens=False).input_ids
     assert len(set(ids)) == 3
     table = model.get_input_embeddings().weight
-    repeated = init_from_text(model, tokenizer, "thank you please", 7)
+    repeated = initial_prefix(model, tokenizer, PrefixShape(7, "thank you please"))
     assert torch.equal(repeated, table[[*ids, *ids, ids[0]]])
-    assert torch.equal(init_from_text(model, tokenizer, "thank you please", 2), table[ids[:2]])
+    assert torch.equal(initial_prefix(model, tokenizer, PrefixShape(2, "thank you please")), table[ids[:2]])
     assert not repeated.requires_grad
     repeated.zero_()
     assert not torch.equal(table[ids], torch.zeros_like(table[ids]))
@@ -58,7 +59,21 @@ def test_a_short_text_is_repeated_and_a_long_one_cut():
 def test_without_a_text_vocabulary_entries_are_drawn_by_the_seed():
     model, tokenizer = tiny_model(), tiny_tokenizer()
     table = model.get_input_embeddings().weight.detach()
-    drawn = init_from_text(model, tokenizer, "", 6, seed=4)
+    drawn = initial_prefix(model, tokenizer, PrefixShape(6), seed=4)
     assert all(any(torch.equal(row, table[index]) for index in range(VOCABULARY)) for row in drawn)
-    assert torch.equal(drawn, init_from_text(model, tokenizer, "", 6, seed=4))
-    assert not torch.equal(drawn, init_from_text(model, tokenizer, "", 6, seed=5))
+    assert torch.equal(drawn, initial_prefix(model, tokenizer, PrefixShape(6), seed=4))
+    assert not torch.equal(drawn, initial_prefix(model, tokenizer, PrefixShape(6), seed=5))
+
+
+def test_a_random_start_is_drawn_by_the_seed_between_a_half_and_minus_a_half():
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    drawn = initial_prefix(model, tokenizer, PrefixShape(200, init="random"), seed=4)
+    assert drawn.shape == (200, model.config.hidden_size)
+    assert -0.5 <= float(drawn.min()) < -0.45
+    assert 0.45 < float(drawn.max()) <= 0.5
+    assert torch.equal(drawn, initial_prefix(model, tokenizer, PrefixShape(200, init="random"), seed=4))
+
+
+def test_a_text_of_no_token_is_refused():
+    with pytest.raises(ModelError, match="without any token"):
+        initial_prefix(tiny_model(), tiny_tokenizer(), PrefixShape(2, "  "))

@@ -4,11 +4,11 @@ import pytest
 import torch
 from prefix.architectures import EOS, random_prefixes, tiny_model, tiny_tokenizer
 
+from ppm.building import Stage
 from ppm.errors import TrainingError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
-from ppm.manifest import Stage
 from ppm.prefix.model import attach, backbone_of
 from ppm.training.retention import retention_loss, retention_of
 from ppm.training.trainers import Setup, dpo, sft

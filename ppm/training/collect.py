@@ -1,0 +1,128 @@
+"""Collects the pairs of a source manifest: the base and the teacher answer its prompts, and a judge chooses."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ppm.document import to_table
+from ppm.errors import TrainingError
+from ppm.evaluation.judges.registry import find_judge, make_judge
+from ppm.names import canonical_digest
+from ppm.package import sha256
+from ppm.suite import judge_files
+from ppm.training.pairs import Collected, Counts, choose_pairs, distinct_prompts
+from ppm.training.source import SourcePatch
+from ppm.training.teacher import (
+    Question,
+    answers_of_endpoint,
+    answers_of_model,
+    estimate,
+    load_teacher,
+    spool_digest,
+)
+from ppm.training.work import Work
+
+__all__ = ["collect", "questions_of"]
+
+
+def questions_of(source: SourcePatch) -> tuple[list[Question], Counts]:
+    """What the base and the teacher are asked, and what became of the other prompts."""
+    prompts, counts = distinct_prompts(source.prompts, source.tested())
+    samples = source.training.collect.samples
+    return [Question(text, sample) for text in prompts for sample in range(samples)], counts
+
+
+def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
+    """The pairs of a manifest with prompts and a teacher, and what provenance records of them."""
+    source, training = work.source, work.training
+    settings, teacher = training.collect, training.teacher
+    assert teacher is not None
+    judge, goal = source.filter_judge, settings.goal or source.filter_suite.goal
+    questions, counts = questions_of(source)
+    if not questions:
+        raise TrainingError("no prompt is left to collect pairs from", context=str(source.folder))
+    kind = find_judge(judge.name, str(source.folder))
+    scorer = make_judge(judge, source.files, str(source.folder))
+    identity, load = (
+        (canonical_digest([teacher.endpoint, teacher.model, teacher.chats, teacher.system]), None)
+        if teacher.endpoint is not None
+        else load_teacher(teacher, source.folder)
+    )
+    who = {"teacher": [identity, teacher.chats, teacher.system], "base": [work.base.fingerprint]}
+    digests = {
+        name: spool_digest(value, settings.decoding, training.seed + (name == "teacher")) for name, value in who.items()
+    }
+    key = canonical_digest(
+        {
+            "answers": digests,
+            "questions": [question.key for question in questions],
+            "judge": [to_table(judge), kind.version, scorer.identity],
+            "files": {path: sha256(source.files[path]) for path in judge_files(judge).values()},
+            "settings": to_table(settings),
+            "goal": goal,
+        }
+    )
+    kept = work.stages.collected(key)
+    if kept is not None:
+        return kept
+    scorer.prepare()
+
+    def told(name: str) -> Callable[[int, int], None]:
+        return lambda done, total: work.progress(f"answers of the {name}", done, total, 0.0)
+
+    spools = {name: work.stages.spool(digest) for name, digest in digests.items()}
+    answers = {}
+    answers["base"] = answers_of_model(
+        work.model,
+        work.tokenizer,
+        questions,
+        spools["base"],
+        settings.decoding,
+        seed=training.seed,
+        progress=told("base"),
+    )
+    missing = spools["teacher"].missing(questions)
+    if load is None:
+        if missing:
+            work.tell(estimate(teacher, missing, settings.decoding))
+        answers["teacher"] = answers_of_endpoint(
+            teacher, questions, spools["teacher"], settings.decoding, progress=told("teacher")
+        )
+    else:
+        if missing:
+            work.tell(f"Loading the teacher {teacher.model}")
+        model, tokenizer = load() if missing else (None, None)
+        answers["teacher"] = answers_of_model(
+            model,
+            tokenizer,
+            questions,
+            spools["teacher"],
+            settings.decoding,
+            seed=training.seed + 1,
+            chat=teacher.chats,
+            system=teacher.system,
+            progress=told("teacher"),
+        )
+        del model, tokenizer
+    usage = spools["teacher"].usage(questions)
+    samples = settings.samples
+    chosen, rejected = (
+        [answers[name][i : i + samples] for i in range(0, len(questions), samples)] for name in ("teacher", "base")
+    )
+    prompts = [question.prompt for question in questions[::samples]]
+    collected = choose_pairs(prompts, chosen, rejected, scorer, settings, goal, counts)
+    served = {"teacher_models": list(usage.models), "teacher_usage": _counted(usage)} if load is None else {}
+    record = {
+        "teacher": teacher.model,
+        **({"teacher_license": teacher.license} if teacher.license else {}),
+        "filter_judge": judge.name,
+        "filter_judge_version": kind.version + scorer.identity,
+        "collected": asdict(collected.counts),
+        **served,
+    }
+    work.stages.keep_collected(key, collected, record)
+    return collected, record
+
+
+def _counted(usage: Any) -> dict[str, int]:
+    return {key: value for key, value in asdict(usage).items() if key != "models"}

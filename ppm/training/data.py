@@ -1,0 +1,132 @@
+"""Data files that are made of a data set: of the hub, or a local file or folder, through the library `datasets`."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ppm.building import DataSet
+from ppm.errors import ManifestError, did_you_mean
+from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
+from ppm.package import sha256
+
+__all__ = ["data_file", "is_local"]
+
+_READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
+Kind = Literal["prompts", "pairs", "benign", "text"]
+
+
+def is_local(source: DataSet, folder: Path) -> bool:
+    """Whether the data set is a file or folder beside the manifest in `folder`, which costs no download."""
+    return (folder / source.name).exists()
+
+
+def data_file(
+    path: str, kind: Kind, source: DataSet, folder: Path, *, tell: Callable[[str], None] = lambda message: None
+) -> tuple[bytes, DataSet]:
+    """The JSON Lines that a data set makes, and the data set with the commit that was taken.
+
+    Different prompts only, as compared normalised. Raises ManifestError: no such data set, split, column or value.
+    """
+    if kind in ("pairs", "text"):
+        raise ManifestError("can't be made of a data set", context=path, hint="data sets make prompts and benign files")
+    where = f"{path}, from the data set {source.name}"
+    rows, source = _rows(source, folder, where, tell)
+    made: list[Prompt | Pair | Benign] = []
+    for number, row in enumerate(_chosen(rows, source, where)):
+        text = row.pop("prompt")
+        if kind == "prompts":
+            made.append(Prompt(f"{Path(path).stem}-{number}", text, row.get("expected"), row.get("group")))
+        else:
+            made.append(Benign(text, row.get("completion")))
+        if len(made) == source.limit:
+            break
+    if not made:
+        raise ManifestError("leaves no prompt", context=where, hint="check where, share and split")
+    return dump(made), source
+
+
+def _rows(
+    source: DataSet, folder: Path, where: str, tell: Callable[[str], None]
+) -> tuple[Iterable[Mapping[str, Any]], DataSet]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    local = folder / source.name
+    options: dict[str, Any] = {"split": source.split, "name": source.config}
+    try:
+        if local.is_file():
+            if local.suffix not in _READERS:
+                raise ManifestError(
+                    f"is no {', '.join(_READERS)} file", context=where, hint="name a file of one of these kinds"
+                )
+            delimiter = {"delimiter": "\t"} if local.suffix == ".tsv" else {}
+            # A local file has one split.
+            return datasets.load_dataset(
+                _READERS[local.suffix], data_files=str(local), split="train", **delimiter
+            ), source
+        if local.is_dir():
+            return datasets.load_dataset(str(local), **options), source
+        tell(f"Fetching the data set {source.name}")
+        source = source if source.revision else replace(source, revision=_current_commit(source.name))
+        return datasets.load_dataset(source.name, revision=source.revision, **options), source
+    except ManifestError:
+        raise
+    except Exception as error:  # the library and the hub client raise a dozen unrelated classes
+        raise ManifestError(
+            f"can't be had: {_first_line(error)}", context=where, hint="check its name, config, split and the network"
+        ) from error
+
+
+def _current_commit(name: str) -> str | None:
+    """The commit that a hub data set is at now; None without a network, where only a cached one can be had."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return None
+    from huggingface_hub import HfApi
+
+    return HfApi().dataset_info(name).sha
+
+
+def _chosen(rows: Iterable[Mapping[str, Any]], source: DataSet, where: str) -> Iterator[dict[str, Any]]:
+    """Rows as {prompt, expected, group, completion}, without repetitions, of the share that is asked for."""
+    seen: set[str] = set()
+    for row in rows:
+        if any(_value(row, column, where) != wanted for column, wanted in source.where.items()):
+            continue
+        text = _value(row, source.column, where)
+        if not isinstance(text, str):
+            raise ManifestError(
+                f"the column {source.column!r} holds {type(text).__name__}, not text",
+                context=where,
+                hint="a dot reaches inside a column, as in prompt.text",
+            )
+        prompt = source.text.replace("{prompt}", text.strip())
+        key = normalised(prompt)
+        place = int(sha256(key.encode())[:8], 16) / 2**32
+        if not text.strip() or key in seen or not source.share[0] <= place < source.share[1]:
+            continue
+        seen.add(key)
+        others = {"expected": source.expected, "group": source.group, "completion": source.completion}
+        yield {
+            "prompt": prompt,
+            **{name: str(_value(row, column, where)) for name, column in others.items() if column},
+        }
+
+
+def _value(row: Mapping[str, Any], column: str, where: str) -> Any:
+    """What a row holds in a column, or inside one. Raises ManifestError naming the nearest column."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            known = list(value) if isinstance(value, Mapping) else []
+            hint = did_you_mean(part, known, f"its columns are {', '.join(known)}" if known else "")
+            raise ManifestError(f"has no column {column!r}", context=where, hint=hint)
+        value = value[part]
+    return value
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

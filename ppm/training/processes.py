@@ -1,0 +1,35 @@
+"""Training on several processes, as `accelerate launch` and `torchrun` start them: who does what is not shared."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+__all__ = ["first_alone", "is_first"]
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for the first one, which may ask a teacher for days."""
+
+
+def is_first() -> bool:
+    """Whether this is the process that talks, writes and tests: the first, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """The first process runs the block alone; then the others do, and find what it has kept."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield
+        return
+    with _state().main_process_first():
+        yield
+
+
+def _state() -> Any:
+    import torch
+    from accelerate import PartialState
+
+    on_cpu = not torch.cuda.is_available()
+    return PartialState(cpu=on_cpu, timeout=PATIENCE, **({"backend": "gloo"} if on_cpu else {}))

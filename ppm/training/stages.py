@@ -1,0 +1,73 @@
+"""What a build has finished, kept by the digest of all that went into it: answers, pairs, prefixes, results."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ppm.environment.disk import replace_file
+from ppm.errors import PpmError
+from ppm.jsonl import dump, read_pairs
+from ppm.prefix.tensors import from_bytes, to_bytes
+from ppm.training.pairs import Collected, Counts
+from ppm.training.teacher import Spool
+
+__all__ = ["Stages"]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A folder of finished stages; without one nothing is kept. A damaged entry is as good as none."""
+
+    folder: Path | None
+
+    def spool(self, digest: str) -> Spool:
+        """The answers that were got so far under a digest."""
+        return Spool(self.folder / "answers" / f"{_hex(digest)}.jsonl" if self.folder else None)
+
+    def prefix(self, digest: str) -> torch.Tensor | None:
+        """The prefix that a stage ended in, if it was finished."""
+        data = self._read("prefixes", digest, "safetensors")
+        try:
+            return from_bytes(data) if data is not None else None
+        except Exception:  # safetensors raises a class of its own on damaged files
+            return None
+
+    def keep_prefix(self, digest: str, prefix: torch.Tensor) -> None:
+        """Keep what a stage ended in."""
+        self._write("prefixes", digest, "safetensors", to_bytes(prefix))
+
+    def collected(self, digest: str) -> tuple[Collected, dict[str, Any]] | None:
+        """Pairs and what is to be recorded of how they were got, if they were collected."""
+        data = self._read("pairs", digest, "json")
+        try:
+            table = json.loads(data) if data is not None else None
+            if table is None:
+                return None
+            pairs = read_pairs(table["pairs"].encode(), "the kept pairs")
+            return Collected(pairs, Counts(**table["counts"])), dict(table["record"])
+        except (ValueError, KeyError, TypeError, AttributeError, PpmError):
+            return None
+
+    def keep_collected(self, digest: str, collected: Collected, record: dict[str, Any]) -> None:
+        """Keep collected pairs."""
+        table = {"pairs": dump(collected.pairs).decode(), "counts": asdict(collected.counts), "record": record}
+        self._write("pairs", digest, "json", json.dumps(table, ensure_ascii=False).encode())
+
+    def _read(self, kind: str, digest: str, suffix: str) -> bytes | None:
+        try:
+            return (self.folder / kind / f"{_hex(digest)}.{suffix}").read_bytes() if self.folder else None
+        except OSError:
+            return None
+
+    def _write(self, kind: str, digest: str, suffix: str, data: bytes) -> None:
+        if self.folder is not None:
+            path = self.folder / kind / f"{_hex(digest)}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, data)
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

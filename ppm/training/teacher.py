@@ -1,0 +1,270 @@
+"""Answers of the base and of a teacher to the same prompts, kept as they come in, so that nothing is asked twice.
+
+The teacher is a black box: a local model of any family, or one behind an endpoint; only its text is used.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppm.base import identify, locate
+from ppm.building import Teacher
+from ppm.document import to_table
+from ppm.errors import EndpointError, ModelError
+from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
+from ppm.jsonl import Text
+from ppm.names import canonical_digest
+from ppm.suite import Decoding
+
+__all__ = [
+    "Question",
+    "Spool",
+    "Usage",
+    "answers_of_endpoint",
+    "answers_of_model",
+    "check_teacher",
+    "estimate",
+    "load_teacher",
+    "spool_digest",
+]
+
+CHUNK = 256
+SUSPECT_AFTER = 20
+"""How many answers without a text, before any with one, end the asking."""
+CHARACTERS_A_TOKEN = 4
+
+
+@dataclass(frozen=True)
+class Question:
+    """One answer to get: a prompt, and which of several samples."""
+
+    prompt: Text
+    sample: int
+
+    @property
+    def key(self) -> str:
+        return canonical_digest([self.prompt, self.sample])[7:31]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an endpoint has counted: requests, tokens, and the models that it says have answered."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    models: tuple[str, ...] = ()
+
+    def plus(self, reply: Reply) -> "Usage":
+        models = tuple(sorted({*self.models, reply.model} - {""}))
+        return Usage(
+            self.requests + 1,
+            self.prompt_tokens + reply.prompt_tokens,
+            self.completion_tokens + reply.completion_tokens,
+            models,
+        )
+
+
+class Spool:
+    """Answers on disk, one a line, by question; a line that a killed process left unfinished is dropped.
+
+    The first answer to a question stays, so that what is made of it stays the same. Without a path it is in memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.answers: dict[str, Reply] = {}
+        whole = 0
+        if path is not None and path.is_file():
+            data = path.read_bytes()
+            for line in data.split(b"\n")[:-1]:
+                row = _row(line)
+                if row is not None:
+                    self.answers.setdefault(row[0], row[1])
+                whole += len(line) + 1
+            if whole < len(data):
+                with path.open("r+b") as stream:
+                    stream.truncate(whole)
+
+    def missing(self, questions: Sequence[Question]) -> list[Question]:
+        return [question for question in questions if question.key not in self.answers]
+
+    def add(self, found: Sequence[tuple[Question, Reply]]) -> None:
+        lines = []
+        for question, reply in found:
+            if question.key not in self.answers:
+                self.answers[question.key] = reply
+                counted = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+                row = {"key": question.key, "text": reply.text, "model": reply.model, "finish": reply.finish, **counted}
+                lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        if self.path is not None and lines:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as stream:
+                stream.write("".join(lines).encode())
+
+    def texts(self, questions: Sequence[Question]) -> list[str]:
+        return [self.answers[question.key].text for question in questions]
+
+    def usage(self, questions: Sequence[Question]) -> Usage:
+        total = Usage()
+        for question in questions:
+            total = total.plus(self.answers[question.key])
+        return total
+
+
+def _row(line: bytes) -> tuple[str, Reply] | None:
+    try:
+        row = json.loads(line)
+        reply = Reply(row["text"], row["model"], row["finish"], row["prompt_tokens"], row["completion_tokens"])
+        return str(row["key"]), reply
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def answers_of_model(
+    model: Any,
+    tokenizer: Any,
+    questions: Sequence[Question],
+    spool: Spool,
+    decoding: Decoding,
+    *,
+    seed: int,
+    chat: bool = False,
+    system: str = "",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """A local model's answer to each question. With `chat` a plain prompt is put to it as what a user says."""
+    import torch
+
+    from ppm.evaluation.generation import Request, encode, generate, noise_key
+    from ppm.prefix.model import UNPATCHED, attach
+
+    missing = spool.missing(questions)
+    if missing:
+        bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
+        for start in range(0, len(missing), CHUNK):
+            part = missing[start : start + CHUNK]
+            requests = [
+                Request(
+                    UNPATCHED,
+                    encode(tokenizer, _as_asked(question.prompt, chat, system)),
+                    decoding,
+                    noise_key("pairs", str(question.prompt), question.sample, seed),
+                )
+                for question in part
+            ]
+            made = generate(bare, tokenizer, requests)
+            texts = tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
+            spool.add([(q, Reply(str(text), "")) for q, text in zip(part, texts, strict=True)])
+            progress(start + len(part), len(missing))
+    return spool.texts(questions)
+
+
+def _as_asked(prompt: Text, chat: bool, system: str) -> Text:
+    if isinstance(prompt, str) and not chat:
+        return prompt
+    return tuple((message["role"], message["content"]) for message in messages_of(prompt, system))
+
+
+def answers_of_endpoint(
+    teacher: Teacher,
+    questions: Sequence[Question],
+    spool: Spool,
+    decoding: Decoding,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """The answer of a model that is served to each question. What is answered is kept at once.
+
+    Raises EndpointError: it can't be asked, answers against the protocol, or answers nothing.
+    """
+    client = _client(teacher)
+    missing = spool.missing(questions)
+    spoken = any(reply.text.strip() for reply in spool.answers.values())
+    held: list[tuple[Question, Reply]] = []  # answers without a text are kept once one with a text has come
+
+    def ask(question: Question) -> Reply:
+        settings: dict[str, Any] = {
+            "temperature": decoding.temperature,
+            "top_p": decoding.top_p,
+            "max_tokens": decoding.max_new_tokens,
+            "seed": decoding.seed + question.sample,
+        }
+        if isinstance(question.prompt, str) and not teacher.chats:
+            return client.complete(teacher.model, f"{teacher.system}{question.prompt}", **settings)
+        return client.chat(teacher.model, messages_of(question.prompt, teacher.system), **settings)
+
+    if missing:
+        client.prepare()
+    for done, (index, reply) in enumerate(client.each(ask, missing), 1):
+        spoken = spoken or bool(reply.text.strip())
+        held.append((missing[index], reply))
+        if spoken:
+            spool.add(held)
+            held.clear()
+        elif len(held) == min(SUSPECT_AFTER, len(missing)):
+            raise EndpointError(
+                f"gave no text in its first {len(held)} answers",
+                context=f"{teacher.model} at {teacher.endpoint}",
+                hint="check the model's name, and whether it wants chat = true or chat = false",
+            )
+        progress(done, len(missing))
+    return spool.texts(questions)
+
+
+def _client(teacher: Teacher) -> Client:
+    assert teacher.endpoint is not None
+    limits = (teacher.requests_per_minute, teacher.concurrency, teacher.timeout, teacher.retries)
+    return Client(Endpoint(teacher.endpoint, teacher.key, *limits))
+
+
+def check_teacher(teacher: Teacher, folder: Path) -> None:
+    """Raises ModelError for a local teacher that is no model, or a hub name without a commit. Downloads nothing."""
+    if teacher.endpoint is not None:
+        return
+    context = f"the teacher {teacher.model}"
+    name, _, revision = teacher.model.partition("@")
+    local = next((f for f in (folder / name, Path(name).expanduser()) if f.is_dir()), None)
+    if local is not None:
+        identify(local)
+    elif "/" not in name or name.startswith((".", "/", "~")):
+        raise ModelError("is not a folder", context=context, hint="give a model folder, or NAME@COMMIT on the hub")
+    elif not revision and teacher.revision is None:
+        raise ModelError(
+            "a hub model needs a commit, so that it stays the same model",
+            context=context,
+            hint="set training.teacher.revision to the 40 digits of the commit",
+        )
+
+
+def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], tuple[Any, Any]]]:
+    """What identifies a local teacher, and a function that loads it: (model, tokenizer).
+
+    A folder is taken relative to the manifest's first. Raises ModelError.
+    """
+    from ppm.prefix.loading import load_base
+
+    name = str(folder / teacher.model) if (folder / teacher.model).is_dir() else teacher.model
+    model, _, revision = name.partition("@")
+    base = identify(locate(model, revision or teacher.revision), name=teacher.model)
+    return base.fingerprint, lambda: load_base(base)
+
+
+def estimate(teacher: Teacher, questions: Sequence[Question], decoding: Decoding) -> str:
+    """What asking an endpoint takes, in words: tokens at about four characters each, and their price where known."""
+    characters = sum(len(message["content"]) for q in questions for message in messages_of(q.prompt, teacher.system))
+    given, made = characters // CHARACTERS_A_TOKEN, len(questions) * decoding.max_new_tokens
+    text = f"{len(questions):,} requests to {teacher.model}, about {given:,} tokens in and at most {made:,} out"
+    if teacher.input_price or teacher.output_price:
+        cost = (given * teacher.input_price + made * teacher.output_price) / 1e6
+        text += f": about {cost:,.2f} at most"
+    if teacher.requests_per_minute:
+        text += f", at least {len(questions) / teacher.requests_per_minute:,.0f} minutes"
+    return text
+
+
+def spool_digest(who: Any, decoding: Decoding, seed: int) -> str:
+    """What a spool of answers is kept by; questions are kept by their own keys."""
+    return canonical_digest([who, to_table(decoding), seed])[7:39]
