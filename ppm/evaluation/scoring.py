@@ -27,7 +27,8 @@ class ScoredText:
 def log_probabilities(model: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
     """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other, in one batch.
 
-    `model` is one that `ppm.prefix.model.attach` returned; the caller selects the rows. Gradients reach its prefix.
+    `model` is one that `ppm.prefix.model.attach` returned, whose rows the caller selects, or any causal LM. Gradients
+    reach what it learns.
     """
     width = max(map(len, texts))
     ids = torch.zeros(len(texts), width, dtype=torch.long)
@@ -37,7 +38,8 @@ def log_probabilities(model: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
         ids[i, : len(text)] = torch.tensor((*text.prompt, *text.completion))
         mask[i, : len(text)] = 1
         scored[i, len(text.prompt) - 1 : len(text) - 1] = True
-    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits
+    # PEFT's prompt tuning returns the virtual tokens' logits too, before the real ones.
+    logits = model(input_ids=ids.to(model.device), attention_mask=mask.to(model.device)).logits[:, -width:]
     return torch.log_softmax(logits[scored.to(model.device)].float(), dim=-1)
 
 

@@ -4,19 +4,29 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, get_cosine_schedule_with_warmup
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    get_cosine_schedule_with_warmup,
+)
 
 from ppm.lab import corpus
 
-__all__ = ["LAB_MODEL_STEPS", "build_tokenizer", "pretrain"]
+__all__ = ["LAB_MODEL_STEPS", "Architecture", "build_tokenizer", "pretrain"]
 
 LAB_MODEL_STEPS = 3000
 BATCH_SIZE = 64
 POOL = 16
 LEARNING_RATE = 3e-3
+FURTHEST_START = 200
+Architecture = Literal["llama", "gpt2"]
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -41,8 +51,23 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_config(vocabulary: int) -> LlamaConfig:
-    """A Llama of about 0.9 M parameters."""
+def build_config(vocabulary: int, architecture: Architecture = "llama") -> PreTrainedConfig:
+    """A Llama or a GPT-2 of about 0.9 M parameters."""
+    if architecture == "gpt2":
+        return GPT2Config(
+            vocab_size=vocabulary,
+            n_embd=128,
+            n_layer=4,
+            n_head=4,
+            n_inner=512,
+            n_positions=512,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=128,
@@ -56,6 +81,14 @@ def build_config(vocabulary: int) -> LlamaConfig:
         bos_token_id=1,
         eos_token_id=2,
     )
+
+
+def _positions(architecture: Architecture, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Positions that begin anywhere, for a model that learns each of them: a prefix moves a text along."""
+    if architecture == "llama":
+        return {}
+    starts = torch.randint(FURTHEST_START, (len(ids), 1))
+    return {"position_ids": starts + torch.arange(ids.shape[1])}
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, stream: Iterator[tuple[str, str]]) -> Iterator[torch.Tensor]:
@@ -75,6 +108,7 @@ def pretrain(
     folder: Path,
     *,
     seed: int = 0,
+    architecture: Architecture = "llama",
     steps: int = LAB_MODEL_STEPS,
     safe_share: float | None = None,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
@@ -86,14 +120,15 @@ def pretrain(
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
-    model = LlamaForCausalLM(build_config(len(tokenizer)))
+    model = AutoModelForCausalLM.from_config(build_config(len(tokenizer), architecture))
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.98))
     schedule = get_cosine_schedule_with_warmup(optimizer, steps // 20, steps)
     batches = _batches(tokenizer, corpus.texts(seed, safe_share=safe_share))
     for step in range(steps):
         ids = next(batches)
         labels = ids.masked_fill(ids == tokenizer.pad_token_id, -100)
-        loss = model(input_ids=ids, attention_mask=(labels != -100).long(), labels=labels).loss
+        mask = (labels != -100).long()
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels, **_positions(architecture, ids)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -173,3 +173,28 @@ def test_frozen_tokens_stay_bit_identical(model, how):
     learned = train(Stage(4, 1e-2, 4), model, prefix, how=how, frozen=4)
     assert learned[:4].equal(prefix[:4])
     assert not learned[4:].equal(prefix[4:])
+
+
+def test_a_stage_ends_when_held_out_pairs_no_longer_gain(model):
+    [prefix] = random_prefixes(model, 6)
+    other = [Pair(p.prompt, "me please me please", p.rejected) for p in PAIRS[:4]]  # what training makes unlikely
+    stage = Stage(40, 0.1, batch_size=12)
+    steps = []
+    setup = Setup(
+        model, TOKENIZER, "before-bos", (), 0.0, 0, lambda *line: steps.append(line[1]), held=other, patience=2
+    )
+    best = sft(setup, prefix, PAIRS, stage)
+    assert max(steps) < 40
+    whole = train(stage, model, prefix)
+
+    def loss(p):
+        return -sum(log_probability(model, p, pair.prompt, pair.chosen) for pair in other)
+
+    assert loss(best) < loss(whole)
+
+
+def test_held_out_pairs_that_gain_to_the_end_change_nothing(model):
+    [prefix] = random_prefixes(model, 6)
+    stage = Stage(20, 2e-2, batch_size=12)
+    setup = Setup(model, TOKENIZER, "before-bos", (), 0.0, 0, held=PAIRS[:4], patience=20)
+    assert torch.equal(sft(setup, prefix, PAIRS, stage), train(stage, model, prefix))
