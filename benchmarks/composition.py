@@ -87,7 +87,7 @@ class Bench:
             )
         manifest = lab_manifests() / name
         made_of = [sha256(path.read_bytes()) for path in sorted(manifest.rglob("*")) if path.is_file()]
-        key = canonical_digest([seed, made_of, _sources("training", "prefix", "evaluation")])
+        key = canonical_digest([seed, made_of, sources_digest("training", "prefix", "evaluation")])
         folder = self.folder / "packages" / key[7:19]
         kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
         if kept is None:
@@ -111,7 +111,7 @@ class Bench:
         """Failure rates by suite; kept by what they depend on."""
         data = to_bytes(prefix) if prefix is not None else None
         identity = sha256(data) if data is not None else "base"
-        path = self.folder / "rates" / _sources("evaluation", "prefix")[7:19] / f"{identity[:24]}.json"
+        path = self.folder / "rates" / sources_digest("evaluation", "prefix")[7:19] / f"{identity[:24]}.json"
         kept: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
         missing = {label: suite for label, suite in suites.items() if suite.digest not in kept}
         if missing:
@@ -131,7 +131,7 @@ class Bench:
                 recipe.digest,
                 [p.sha256 for p in packages],
                 seed,
-                _sources("composition", "training", "prefix", "evaluation"),
+                sources_digest("composition", "training", "prefix", "evaluation"),
             ]
         )
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
@@ -148,8 +148,8 @@ class Bench:
         return prefix, seconds
 
 
-def _sources(*names: str) -> str:
-    """The digest of some of ppm's own packages and what they build on: after a change all is made again."""
+def sources_digest(*names: str) -> str:
+    """The digest of ppm's own modules and some of its packages, and what they build on: after a change all is anew."""
     root = Path(ppm.__file__).parent
     files = [path for folder in (root, *(root / name for name in names)) for path in sorted(folder.glob("*.py"))]
     return canonical_digest([torch.__version__, transformers.__version__, *(sha256(f.read_bytes()) for f in files)])

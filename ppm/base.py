@@ -22,6 +22,7 @@ from ppm.resources import lab_data
 from ppm.suite import Suite
 
 __all__ = [
+    "LAB_BASES",
     "BaseModel",
     "BaseSuites",
     "check_compatible",
@@ -48,6 +49,8 @@ _NOT_IDENTITY = {
     "return_dict",
 }
 BASE_SUITES = "ppm-base.toml"
+LAB_BASES = {"lab": "base", "lab-gpt2": "base-gpt2"}
+"""The models that come with ppm, and where they lie in the lab's data."""
 # Keys of tokenizer_config.json that change which tokens a text becomes.
 _ENCODING_KEYS = ("add_bos_token", "add_eos_token", "add_prefix_space")
 
@@ -86,13 +89,13 @@ class BaseSuites:
 
 
 def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a model given as a folder, a hub name or `lab`.
+    """The folder of a model given as a folder, a hub name, `lab` or `lab-gpt2`.
 
     A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there.
     Raises ModelError when there is no such model, or a hub name comes without a commit.
     """
-    if model == "lab":
-        return lab_data() / "base"
+    if model in LAB_BASES:
+        return lab_data() / LAB_BASES[model]
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder

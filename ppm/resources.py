@@ -30,5 +30,5 @@ def lab_manifests() -> Path:
 
 
 def lab_data() -> Path:
-    """The lab's shipped model (`base`) and package files (`packages`)."""
+    """The lab's shipped models (`base`, `base-gpt2`) and package files (`packages`)."""
     return _PACKAGE / "lab" / "data"

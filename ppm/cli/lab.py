@@ -57,7 +57,7 @@ def info(data: Path | None, as_json: bool) -> None:
 )
 @click.option("--seed", default=0, show_default=True)
 def build(output: Path, seed: int) -> None:
-    """Train the lab's base, teacher and patches from nothing; about half an hour on two cores.
+    """Train the lab's bases, teachers and patches from nothing; about 45 minutes on two cores.
 
     \b
     Example:

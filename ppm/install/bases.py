@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppm.base import BaseModel, identify, locate
+from ppm.base import LAB_BASES, BaseModel, identify, locate
 from ppm.environment.deployments import Environment
 from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
@@ -15,7 +15,7 @@ def open_base(name: str) -> BaseModel:
     """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError."""
     model, _, revision = name.partition("@")
     folder = Path(model).expanduser()
-    shown = str(folder.resolve()) if folder.is_dir() and model != "lab" else model
+    shown = str(folder.resolve()) if folder.is_dir() and model not in LAB_BASES else model
     return identify(locate(model, revision or None), name=shown, revision=revision or None)
 
 

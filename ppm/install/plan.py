@@ -220,9 +220,8 @@ def _plan(
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
     asked = strategy or project.strategy
     chosen = asked or (not gone and last) or DEFAULT_STRATEGY
-    if (
-        chosen not in builtin_strategies() and Path(chosen).expanduser().is_file()
-    ):  # another command may be given in another folder
+    own_file = chosen not in builtin_strategies() and Path(chosen).expanduser().is_file()
+    if own_file:  # another command may be given in another folder
         chosen = str(Path(chosen).expanduser().absolute())
     recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}

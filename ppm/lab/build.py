@@ -13,7 +13,7 @@ from ppm.evaluation.judges.registry import make_judge
 from ppm.jsonl import Benign, Pair, Prompt, Text, dump
 from ppm.lab import corpus
 from ppm.lab.domains import BENIGN, LEXICONS
-from ppm.lab.pretrain import pretrain
+from ppm.lab.pretrain import Architecture, pretrain
 from ppm.manifest import Manifest
 from ppm.package import write_package
 from ppm.prefix.loading import load_base
@@ -24,8 +24,10 @@ from ppm.training.pairs import choose_pairs, distinct_prompts
 from ppm.training.progress import Progress
 from ppm.training.teacher import Question, Spool, answers_of_model
 
-__all__ = ["build_lab", "build_patches", "gate_prompts", "utility_prompts"]
+__all__ = ["build_lab", "build_patches", "gate_prompts", "train_base", "train_teacher", "utility_prompts"]
 
+SUFFIXES: dict[Architecture, str] = {"llama": "", "gpt2": "-gpt2"}
+"""What the names of the models of each architecture end in."""
 TEACHER_STEPS = 1300
 TEACHER_SAFE_SHARE = 0.97
 TRAINING_PROMPTS = 600
@@ -75,26 +77,55 @@ def build_lab(
     tell: Tell = lambda message: None,
     progress: Progress = lambda stage, done, total, loss: None,
 ) -> Path:
-    """Train the lab's base and teacher, write the data of its manifests, and build its package files.
+    """Train the lab's bases and teachers, write the data of its manifests, and build its package files.
 
-    Writes `base/`, `teacher/`, `manifests/` and `packages/` into `folder`. The same seed on the same machine gives
-    the same files.
+    Writes `base/`, `teacher/`, `base-gpt2/`, `teacher-gpt2/`, `manifests/` and `packages/` into `folder`; manifests and
+    packages are of the first two. The same seed on the same machine gives the same files.
     """
     base, teacher = folder / "base", folder / "teacher"
-    tell("Training the base model from nothing")
-    pretrain(base, seed=seed, progress=lambda done, total, loss: progress("base", done, total, loss))
-    tell("Training the teacher from nothing")
+    for architecture, suffix in SUFFIXES.items():
+        tell(f"Training a base model from nothing ({architecture})")
+        train_base(folder / f"base{suffix}", architecture, seed=seed, progress=progress)
+        tell(f"Training a teacher from nothing ({architecture})")
+        train_teacher(folder / f"teacher{suffix}", architecture, seed=seed, progress=progress)
+    write_manifests(folder / "manifests", base, teacher, seed=seed, tell=tell)
+    build_patches(folder / "manifests", base, folder / "packages", tell=tell, progress=progress)
+    return folder
+
+
+def train_base(
+    folder: Path,
+    architecture: Architecture = "llama",
+    *,
+    seed: int = 0,
+    progress: Progress = lambda stage, done, total, loss: None,
+) -> None:
+    """A base model of the lab, with its utility suites."""
     pretrain(
-        teacher,
+        folder,
+        seed=seed,
+        architecture=architecture,
+        progress=lambda done, total, loss: progress("base", done, total, loss),
+    )
+    write_base_suites(folder)
+
+
+def train_teacher(
+    folder: Path,
+    architecture: Architecture = "llama",
+    *,
+    seed: int = 0,
+    progress: Progress = lambda stage, done, total, loss: None,
+) -> None:
+    """A teacher of the lab: a model whose risky texts are safe nearly always."""
+    pretrain(
+        folder,
         seed=seed + 1,
+        architecture=architecture,
         steps=TEACHER_STEPS,
         safe_share=TEACHER_SAFE_SHARE,
         progress=lambda done, total, loss: progress("teacher", done, total, loss),
     )
-    write_base_suites(base)
-    write_manifests(folder / "manifests", base, teacher, seed=seed, tell=tell)
-    build_patches(folder / "manifests", base, folder / "packages", tell=tell, progress=progress)
-    return folder
 
 
 def utility_prompts(split: corpus.Split, count: int) -> dict[str, list[Prompt]]:

@@ -1,7 +1,7 @@
 """Puts what `ppm lab build` made where it ships: `python -m ppm.lab.ship FOLDER`, in a checkout.
 
-Copies the base model and the package files into the package's data, and the data files beside their manifests.
-The teacher is built, not shipped.
+Copies the base models and the package files into the package's data, and the data files beside their manifests.
+The teachers are built, not shipped.
 """
 
 import shutil
@@ -18,7 +18,7 @@ SHIPPED_BYTES = 8_000_000
 
 def ship(folder: Path) -> int:
     """Replace the shipped lab by the one in a folder, and return its size in bytes. Raises PpmError above 8 MB."""
-    parts = [(folder / "base", lab_data() / "base"), (folder / "packages", lab_data() / "packages")]
+    parts = [(folder / name, lab_data() / name) for name in ("base", "base-gpt2", "packages")]
     parts += [(source, lab_manifests() / source.name) for source in sorted((folder / "manifests").iterdir())]
     size = sum(path.stat().st_size for source, _ in parts for path in source.rglob("*") if path.is_file())
     if size > SHIPPED_BYTES:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ppm.base import LAB_BASES
 from ppm.training.source import SourcePatch, base_of, read_source
 
 __all__ = ["check_source"]
@@ -12,7 +13,7 @@ def check_source(path: Path, base: str | None = None) -> list[str]:
     source = read_source(path)
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
     declared = source.manifest.base
-    if base is not None or (source.folder / declared.model).is_dir() or declared.model == "lab":
+    if base is not None or (source.folder / declared.model).is_dir() or declared.model in LAB_BASES:
         base_of(source, base)
     elif "/" not in declared.model or declared.model.startswith((".", "/", "~")):
         base_of(source, base)  # a folder that is not there
