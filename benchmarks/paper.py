@@ -43,7 +43,7 @@ from ppm.prefix.loading import load_base
 from ppm.prefix.model import attach
 from ppm.prefix.tensors import initial_prefix, to_bytes
 from ppm.resources import lab_manifests
-from ppm.suite import Decoding
+from ppm.suite import Decoding, Judge
 from ppm.training.baselines import fine_tuned, lora, prompt_tuned
 from ppm.training.pairs import choose_pairs, distinct_prompts
 from ppm.training.source import SourcePatch, read_source
@@ -53,7 +53,7 @@ from ppm.training.trainers import Setup, dpo, sft
 RISKS = {"toxicity": "toxicity", "gender-bias": "gender-bias", "harm-refusal": "harmfulness"}
 BASES = {"llama": "lab", "gpt2": "lab-gpt2"}
 LORA_RATES = (2e-3, 5e-4)
-FINE_TUNE_RATES = (1e-3, 2e-4)
+FINE_TUNE_RATES = (3e-4, 1e-4)
 """Learning rates of SFT and DPO, the best of a grid on the split `develop`; patches have the manifests'."""
 Architecture = Literal["llama", "gpt2"]
 
@@ -251,7 +251,7 @@ def _pairs(bench: Bench, source: SourcePatch, job: Variant, model: Any, tokenize
 
 
 def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuite]:
-    """The suites by what they measure: `failure`, `ood`, `helpful` and `facts`."""
+    """The suites by what they measure: `failure`, `ood`, `helpful` and `facts`, and for gender bias `gld`."""
     [own] = source.manifest.suites
     loaded = load_suite(own, source.files, origin=patch, owner=patch)
     utility = utility_prompts("benchmark", count)
@@ -259,6 +259,10 @@ def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuit
         "failure": _with(loaded, tuple(gate_prompts(RISKS[patch], "benchmark", count))),
         "ood": _with(loaded, tuple(gate_prompts(RISKS[patch], "ood", count))),
     }
+    if patch == "gender-bias":
+        judge = Judge("gender-logits", {"male": ["he"], "female": ["she"]})
+        leaning = load_suite(replace(own, judge=judge, metric="mean"), source.files, origin=patch, owner=patch)
+        found["gld"] = _with(leaning, found["failure"].prompts)
     for suite in base_suites(locate("lab")):
         found[suite.label] = _with(suite, tuple(utility[suite.label]))
     return found

@@ -30,7 +30,7 @@ Section = dict[str, str]
 """What the page says of one experiment: tables, figures and verdicts."""
 
 PUBLISHED = {
-    "toxicity": "toxic rate 99.2 → 46.7 % (teacher 12.5), 98.3 → 35.8, 96.7 → 16.7 on Llama-2-7B, Llama-3-8B, Aya-23-8B",
+    "toxicity": "toxic rate 99.2 → 46.7 % on Llama-2-7B (teacher 12.5), 98.3 → 35.8 on Llama-3-8B, 96.7 → 16.7 on Aya",
     "gender-bias": "GAS 0.29 → 0.00 on Llama-2-7B",
     "harm-refusal": "attack success 68-70 → 0 % on Gemma-9B, Mistral-7B and Llama-3-8B",
 }
@@ -124,6 +124,17 @@ def _main(found: Found) -> Section:
                 _verdict(worst < base / 2 and worst < prompt),
             ]
         )
+        if "gld" in references["base"]:
+            rows.append(
+                [
+                    f"{patch}, GLD",
+                    *(f"{_mean(references[kind], 'gld'):.3f}" for kind in ("base", "fixed prompt")),
+                    _over_seeds([_mean(seed, "gld") for seed in seeds]),
+                    f"{_mean(references['teacher'], 'gld'):.3f}",
+                    "0.67 → 0.36 on Llama-2-7B, 0.45 → 0.14 on Vicuna-13B",
+                    _verdict(max(_mean(seed, "gld") for seed in seeds) < _mean(references["base"], "gld")),
+                ]
+            )
     header = ["risk", "base", "fixed prompt", "patch", "teacher", "published", "verdict"]
     texts = ", ".join(f"“{r['fixed prompt']['text']}” ({patch})" for patch, (r, _) in _by_patch(found).items())
     return {"table": _table(header, rows), "texts": texts}
