@@ -38,8 +38,9 @@ class Teacher:
     """The safer model whose answers are learned: a folder, a hub name with its commit, or a model that is served.
 
     `endpoint` is the base of an OpenAI-compatible API; `key` names the environment variable with its key. With `chat`
-    a plain prompt is put to it as what a user says, after `system`; without it, it goes on with the text. By default an
-    endpoint's model chats and a local one goes on. `input_price` and `output_price` are for a million tokens.
+    a plain prompt is put to it as what a user says, after `system`; without it, it goes on with the text, which stands
+    on the line after `system`. By default an endpoint's model chats and a local one goes on. `input_price` and
+    `output_price` are for a million tokens.
     """
 
     model: str

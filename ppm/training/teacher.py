@@ -163,8 +163,9 @@ def answers_of_model(
 
 
 def _as_asked(prompt: Text, chat: bool, system: str) -> Text:
+    """A prompt as a teacher gets it: with `chat` as what a user says, else as a text, behind the system's."""
     if isinstance(prompt, str) and not chat:
-        return prompt
+        return f"{system}\n{prompt}" if system else prompt
     return tuple((message["role"], message["content"]) for message in messages_of(prompt, system))
 
 
@@ -192,9 +193,10 @@ def answers_of_endpoint(
             "max_tokens": decoding.max_new_tokens,
             "seed": decoding.seed + question.sample,
         }
-        if isinstance(question.prompt, str) and not teacher.chats:
-            return client.complete(teacher.model, f"{teacher.system}{question.prompt}", **settings)
-        return client.chat(teacher.model, messages_of(question.prompt, teacher.system), **settings)
+        asked = _as_asked(question.prompt, teacher.chats, teacher.system)
+        if isinstance(asked, str):
+            return client.complete(teacher.model, asked, **settings)
+        return client.chat(teacher.model, messages_of(asked), **settings)
 
     if missing:
         client.prepare()
