@@ -169,7 +169,14 @@ def audit(
         waivers=tuple(waivers),
         circular=_circular(suites, subject.packages),
         suites={
-            s.label: {"digest": s.digest, "prompts": len(s.prompts), "metric": s.suite.metric, "owner": s.owner}
+            s.label: {
+                "digest": s.digest,
+                "prompts": len(s.prompts),
+                "metric": s.suite.metric,
+                "judge": s.suite.judge.name,
+                "judge_version": s.judge_version,
+                "owner": s.owner,
+            }
             for s in suites
         },
     )

@@ -23,7 +23,8 @@ NEED_EXPECTED = ("exact-match", "multiple-choice")
 class LoadedSuite:
     """A suite with what it needs to run.
 
-    `owner` is the patch it came with; None for a suite of the base's or the deployer's.
+    `owner` is the patch it came with; None for a suite of the base's or the deployer's. `judge_version` is the judge's,
+    with what else its verdicts depend on, such as a model's fingerprint.
     """
 
     label: str
@@ -32,6 +33,7 @@ class LoadedSuite:
     prompts: tuple[Prompt, ...]
     scorer: Scorer
     digest: str
+    judge_version: str
 
     @property
     def needs_expected(self) -> bool:
@@ -67,18 +69,19 @@ def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: 
                 context=f"{origin}, {suite.prompts}",
                 hint=f"{suite.judge.name} needs it",
             )
+    version = find_judge(suite.judge.name, origin).version + scorer.identity
     # What a completion and its verdict depend on; margins and limits are not part of it.
     identity = {
         "prompts": sha256(files[suite.prompts]),
         "judge": to_table(suite.judge),
-        "judge_version": find_judge(suite.judge.name, origin).version + scorer.identity,
+        "judge_version": version,
         "judge_files": {key: sha256(files[path]) for key, path in judge_files(suite.judge).items() if path in files},
         "metric": suite.metric,
         "goal": suite.goal,
         "samples": suite.samples,
         "decoding": to_table(suite.decoding),
     }
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity))
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version)
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:

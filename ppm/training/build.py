@@ -31,7 +31,7 @@ from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import initial_prefix, to_bytes
 from ppm.training.collect import collect
-from ppm.training.processes import first_alone, is_first
+from ppm.training.processes import first_alone, is_first, use_own_device
 from ppm.training.progress import Progress
 from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.stages import Stages
@@ -66,6 +66,7 @@ def build(
     progress = progress if is_first() else lambda stage, step, steps, loss: None
     if not is_first() and cache is None:
         raise TrainingError("several processes need a cache folder that they share")
+    use_own_device()
     with first_alone():
         source = read_source(path, fetch=True, tell=tell)
     manifest = source.manifest

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["first_alone", "is_first"]
+__all__ = ["first_alone", "is_first", "use_own_device"]
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which may ask a teacher for days."""
@@ -25,6 +25,14 @@ def first_alone() -> Iterator[None]:
         return
     with _state().main_process_first():
         yield
+
+
+def use_own_device() -> None:
+    """Make each process's GPU its own, where there are several."""
+    import torch
+
+    if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
 def _state() -> Any:

@@ -20,7 +20,7 @@ NAME = "toxicity==1.0.0"
 
 def suite_of(**settings):
     suite = Suite("toxicity", "suites/main.jsonl", **{"judge": Judge("refusal"), **settings})
-    return LoadedSuite("toxicity", suite, "toxicity", (), lambda prompt, text: 0.0, "sha256:0")
+    return LoadedSuite("toxicity", suite, "toxicity", (), None, "sha256:0", "1")
 
 
 def outcome(failures, n=500, start=0):
