@@ -151,7 +151,7 @@ class Bench:
 def sources_digest(*names: str) -> str:
     """The digest of ppm's own modules and some of its packages, and what they build on: after a change all is anew."""
     root = Path(ppm.__file__).parent
-    files = [path for folder in (root, *(root / name for name in names)) for path in sorted(folder.glob("*.py"))]
+    files = [*sorted(root.glob("*.py")), *(path for name in names for path in sorted((root / name).rglob("*.py")))]
     return canonical_digest([torch.__version__, transformers.__version__, *(sha256(f.read_bytes()) for f in files)])
 
 

@@ -39,6 +39,7 @@ from ppm.lab import corpus
 from ppm.lab.build import gate_prompts, train_teacher, utility_prompts
 from ppm.manifest import PrefixShape
 from ppm.names import canonical_digest
+from ppm.package import sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.model import attach
 from ppm.prefix.tensors import initial_prefix, to_bytes
@@ -54,7 +55,7 @@ RISKS = {"toxicity": "toxicity", "gender-bias": "gender-bias", "harm-refusal": "
 BASES = {"llama": "lab", "gpt2": "lab-gpt2"}
 LORA_RATES = (2e-3, 5e-4)
 FINE_TUNE_RATES = (3e-4, 1e-4)
-"""Learning rates of SFT and DPO, the best of a grid on the split `develop`; patches have the manifests'."""
+"""Learning rates of SFT and DPO, chosen on the split `develop`; patches have the manifests'."""
 Architecture = Literal["llama", "gpt2"]
 
 
@@ -117,16 +118,15 @@ def experiments(seeds: int) -> dict[str, list[Job]]:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where results are kept, and how many prompts a suite has."""
+    """Where results are kept, how many prompts a suite has, and the digest of the code and data that make them."""
 
     folder: Path
     prompts: int
+    code: str
 
     def path(self, job: Job) -> Path:
         """Where a job's result is kept: by what it is and by the code that makes it."""
-        key = canonical_digest(
-            [type(job).__name__, asdict(job), self.prompts, sources_digest("evaluation", "lab", "prefix", "training")]
-        )
+        key = canonical_digest([type(job).__name__, asdict(job), self.prompts, self.code])
         return self.folder / "results" / f"{key[7:39]}.json"
 
     def result(self, job: Job) -> dict[str, Any]:
@@ -136,7 +136,15 @@ class Bench:
 
     def teacher(self, architecture: Architecture) -> Path:
         """The folder of a teacher."""
-        return self.folder / f"teacher-{architecture}"
+        return self.folder / f"teacher-{architecture}-{self.code[7:19]}"
+
+
+def code_digest() -> str:
+    """The digest of what results depend on: this file, ppm's modules, the lab's manifests and data, its bases."""
+    files = [Path(__file__), *sorted(path for path in lab_manifests().rglob("*") if path.is_file())]
+    bases = [identify(locate(name)).fingerprint for name in BASES.values()]
+    code = sources_digest("evaluation", "lab", "prefix", "training")
+    return canonical_digest([code, *(sha256(path.read_bytes()) for path in files), *bases])
 
 
 def run_job(bench: Bench, job: Job) -> float:
@@ -346,7 +354,7 @@ def main() -> None:
     if options.fresh:
         shutil.rmtree(options.folder, ignore_errors=True)
     started = time.perf_counter()
-    bench = Bench(options.folder, options.prompts)
+    bench = Bench(options.folder, options.prompts, code_digest())
     wanted = experiments(options.seeds)
     jobs = list(dict.fromkeys(job for part in wanted.values() for job in part))
     for what, seconds in run_all(bench, jobs, options.processes):

@@ -27,6 +27,7 @@ __all__ = [
     "BaseSuites",
     "check_compatible",
     "identify",
+    "local_folder",
     "locate",
     "read_base_suites",
     "read_suites",
@@ -88,15 +89,17 @@ class BaseSuites:
                 raise ValueError(f"two suites are named {name!r}")
 
 
-def locate(model: str, revision: str | None = None) -> Path:
-    """The folder of a model given as a folder, a hub name, `lab` or `lab-gpt2`.
+def local_folder(model: str, revision: str | None = None) -> Path | None:
+    """The folder of a model given as a folder, `lab` or `lab-gpt2`; None for a hub name with its commit.
 
-    A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there.
-    Raises ModelError when there is no such model, or a hub name comes without a commit.
+    Downloads nothing. Raises ModelError when it is none of these.
     """
     if model in LAB_BASES:
         return lab_data() / LAB_BASES[model]
-    folder = Path(model).expanduser()
+    try:
+        folder = Path(model).expanduser()
+    except RuntimeError as error:  # ~NAME of a user there is not
+        raise ModelError("is not a folder", context=model, hint="give the whole path of the folder") from error
     if folder.is_dir():
         return folder
     looks_like_path = model.startswith((".", "/", "~")) or folder.exists()
@@ -108,14 +111,29 @@ def locate(model: str, revision: str | None = None) -> Path:
             context=f"{model}@{revision}" if revision else model,
             hint=f"write {model}@COMMIT with the 40 digits of the commit, or give a folder",
         )
+    return None
+
+
+def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
+    """The folder of a model given as a folder, a hub name, `lab` or `lab-gpt2`.
+
+    A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there, and `fetch` is
+    set. Raises ModelError when there is no such model, or a hub name comes without a commit.
+    """
+    folder = local_folder(model, revision)
+    if folder is not None:
+        return folder
     from huggingface_hub import snapshot_download
 
     wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", BASE_SUITES, "suites/*"]
     try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted, local_files_only=not fetch))
     except Exception as error:  # the hub client raises a dozen unrelated classes
+        hint = "check the name, the commit and the network"
         raise ModelError(
-            f"can't be had: {error}", context=f"{model}@{revision}", hint="check the name, the commit and the network"
+            f"can't be had: {error}" if fetch else "is not on this machine, and is not fetched unasked",
+            context=f"{model}@{revision}",
+            hint=hint if fetch else f"fetch it yourself: hf download {model} --revision {revision}",
         ) from error
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from ppm.names import check_path
 from ppm.suite import Decoding, Judge
@@ -65,10 +66,17 @@ class Teacher:
         check_commit(self.revision)
         if self.endpoint is not None and not re.match(r"https?://[^/]", self.endpoint):
             raise ValueError(f"endpoint must begin with http:// or https://, not {self.endpoint!r}")
+        if "@" in self.host:
+            raise ValueError("endpoint must hold no user and password; the key is in an environment variable")
         if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, timeout above 0, retries 0 or more")
         if min(self.requests_per_minute, self.input_price, self.output_price) < 0:
             raise ValueError("requests_per_minute and prices must be 0 or more")
+
+    @property
+    def host(self) -> str:
+        """The host of the endpoint, for messages."""
+        return urlsplit(self.endpoint or "").netloc
 
     @property
     def chats(self) -> bool:

@@ -222,6 +222,9 @@ class Manifest:
                 path = getattr(self.training, key)
                 if path:
                     files.append(DataFile(path, kind, f"training.{key}"))  # type: ignore[arg-type]
+            if self.training.collect.judge:
+                found = judge_files(self.training.collect.judge).items()
+                files += [DataFile(path, "text", f"training.collect.judge.{key}") for key, path in found]
         return files
 
 

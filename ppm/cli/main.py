@@ -113,4 +113,4 @@ def _show(error: PpmError) -> None:
     text = plain(f"{error.context}: {error.message}" if error.context else error.message)
     click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {error.hint}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')} {plain(error.hint)}", err=True)

@@ -16,7 +16,9 @@ __all__ = ["build_command", "compose_command"]
 )
 @click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
-@click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE", help="Write the pairs that were collected.")
+@click.option(
+    "--pairs", type=click.Path(path_type=Path), metavar="FILE", help="Write the pairs that are trained on, to read."
+)
 @click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
 @json_option
 def build_command(
@@ -43,8 +45,11 @@ def build_command(
     if check:
         from ppm.training.check import check_source
 
-        for line in check_source(manifest, base):
-            click.echo(line)
+        lines = check_source(manifest, base)
+        if as_json:
+            echo_json({"manifest": str(manifest), "findings": lines})
+        else:
+            click.echo("\n".join(lines))
         return
     with shown(quiet=as_json) as events:
         from ppm.package import write_package
@@ -69,7 +74,7 @@ def build_command(
     from ppm.cli.render import print_table
 
     stages = list(next(iter(scores.values())))
-    click.echo("Failure rates by stage, lower is better:")
+    click.echo("Failures by stage, lower is better:")
     print_table(
         ["Suite", *stages], [[s, *(f"{r[x]:.3f}" for x in stages)] for s, r in scores.items()], right=range(1, 9)
     )

@@ -42,14 +42,14 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. `likeliest`: log-probabilities of the first tokens, where the endpoint gives them."""
+    """One answer. `likeliest`: each token with log-probabilities of what could stand there, where they are given."""
 
     text: str
     model: str
     finish: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    likeliest: tuple[Mapping[str, float], ...] = ()
+    likeliest: tuple[tuple[str, Mapping[str, float]], ...] = ()
 
 
 def check_key(variable: str, what: str) -> str:
@@ -122,16 +122,16 @@ class Client:
         def one(index: int) -> tuple[int, Any] | None:
             return None if stop.is_set() else (index, ask(questions[index]))
 
-        with ThreadPoolExecutor(max_workers=max(1, self.endpoint.concurrency)) as pool:
-            futures = [pool.submit(one, index) for index in range(len(questions))]
-            try:
-                for future in as_completed(futures):
-                    done = future.result()
-                    if done is not None:
-                        yield done
-            finally:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
+        pool = ThreadPoolExecutor(max_workers=max(1, self.endpoint.concurrency))
+        futures = [pool.submit(one, index) for index in range(len(questions))]
+        try:
+            for future in as_completed(futures):
+                done = future.result()
+                if done is not None:
+                    yield done
+        finally:  # without waiting for what is under way
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _wait(self) -> None:
         """Until this request may start."""
@@ -170,20 +170,20 @@ class Client:
                 raise EndpointError(
                     f"gave no answer within {self.endpoint.timeout:g} seconds, {self.endpoint.retries + 1} times",
                     context=where,
-                    hint="run the command again, or raise the timeout; the answers of a teacher so far are kept",
+                    hint="run the command again, or raise the timeout; a teacher's answers so far are kept",
                 ) from error
             except APIConnectionError as error:
                 raise EndpointError(
                     f"can't be reached: {error.__cause__ or error}",
                     context=where,
-                    hint="check the address, and run the command again; the answers of a teacher so far are kept",
+                    hint="check the address, and run the command again; a teacher's answers so far are kept",
                 ) from error
             except APIStatusError as error:
                 raise EndpointError(
                     f"answers {error.status_code}: {_short(str(error.message))}",
                     context=where,
                     hint=_HINTS.get(
-                        error.status_code, "run the command again later; the answers of a teacher so far are kept"
+                        error.status_code, "run the command again later; a teacher's answers so far are kept"
                     ),
                 ) from error
             except OpenAIError as error:
@@ -225,7 +225,7 @@ def _number(value: Any) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
-def _common(table: Any, choice: Any, text: str, likeliest: tuple[Mapping[str, float], ...]) -> Reply:
+def _common(table: Any, choice: Any, text: str, likeliest: tuple[tuple[str, Mapping[str, float]], ...]) -> Reply:
     usage = table.get("usage") or {}
     return Reply(
         text,
@@ -240,7 +240,10 @@ def _common(table: Any, choice: Any, text: str, likeliest: tuple[Mapping[str, fl
 def _chat_reply(table: Any) -> Reply:
     choice = table["choices"][0]
     tokens = (choice.get("logprobs") or {}).get("content") or []
-    likeliest = tuple({str(top["token"]): float(top["logprob"]) for top in t.get("top_logprobs", ())} for t in tokens)
+    likeliest = tuple(
+        (str(t["token"]), {str(top["token"]): float(top["logprob"]) for top in t.get("top_logprobs", ())})
+        for t in tokens
+    )
     return _common(table, choice, _text(choice["message"].get("content")), likeliest)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 
 from ppm.errors import ModelError
 from ppm.jsonl import Text
@@ -49,9 +50,12 @@ def encode(tokenizer: Any, text: Text) -> tuple[int, ...]:
         ids = tokenizer(text).input_ids
     else:
         if not getattr(tokenizer, "chat_template", None):
-            raise ModelError("has no chat template", context="the base model", hint="use plain prompts for this base")
+            raise ModelError("has no chat template", context="the model", hint="use plain prompts for it")
         messages = [{"role": role, "content": content} for role, content in text]
-        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        try:
+            rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:  # such as a template that takes no system message
+            raise ModelError(f"its chat template refuses the messages: {error}", context="the model") from error
         ids = tokenizer(rendered, add_special_tokens=False).input_ids
     if not ids:
         raise ModelError(

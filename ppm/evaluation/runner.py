@@ -128,12 +128,12 @@ class _Runner:
         texts = self.tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
         per_prompt = suite.suite.samples
         completions = tuple(tuple(texts[i : i + per_prompt]) for i in range(0, len(texts), per_prompt))
-        scores = suite.scorer.score(list(zip(suite.prompts, completions, strict=True)))
+        scores = suite.scorer.judged(list(zip(suite.prompts, completions, strict=True)))
         return _answers(suite, scores, completions)
 
     def _next_token(self, suite: LoadedSuite, asked: NextToken, rows: Sequence[int]) -> list[Answers]:
         prompts = [(row, encode(self.tokenizer, prompt.prompt)) for row in rows for prompt in suite.prompts]
-        found = iter(next_word_probabilities(self.model, self.tokenizer, prompts, asked.words))
+        found = iter(next_word_probabilities(self.model, self.tokenizer, prompts, asked.groups))
         return [
             _answers(suite, [[asked.score(prompt, next(found))] for prompt in suite.prompts], [()] * len(suite.prompts))
             for _ in rows

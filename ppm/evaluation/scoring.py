@@ -65,19 +65,20 @@ def next_word_probabilities(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[tuple[int, tuple[int, ...]]],
-    words: Sequence[str],
+    groups: Sequence[Sequence[str]],
     *,
     batch_size: int = 64,
 ) -> list[dict[str, float]]:
     """The probability that each word begins right after a prompt, for (row of the bank, token ids) of each prompt.
 
     A word counts in every spelling that is one token: as it is and with a capital, with and without a space before it.
-    Raises ModelError when none of the words is one token.
+    Raises ModelError when none of a group's words is one token.
     """
-    spellings = {word: _single_tokens(tokenizer, word) for word in words}
-    if not any(spellings.values()):
+    spellings = {word: _single_tokens(tokenizer, word) for words in groups for word in words}
+    lacking = next((words for words in groups if not any(spellings[word] for word in words)), None)
+    if lacking is not None:
         raise ModelError(
-            f"splits all of the words {', '.join(words[:5])}... into several tokens",
+            f"splits {', '.join(lacking[:5])} into several tokens",
             context="the base model's tokenizer",
             hint="give the judge other words",
         )

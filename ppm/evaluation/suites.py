@@ -16,8 +16,6 @@ from ppm.suite import Suite, judge_files
 
 __all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy_suites"]
 
-NEED_EXPECTED = ("exact-match", "multiple-choice")
-
 
 @dataclass(frozen=True)
 class LoadedSuite:
@@ -38,7 +36,7 @@ class LoadedSuite:
     @property
     def needs_expected(self) -> bool:
         """Whether its judge compares with a prompt's `expected` text."""
-        return self.suite.judge.name in NEED_EXPECTED
+        return self.scorer.needs_expected
 
     @property
     def waiver_digest(self) -> str:
@@ -61,7 +59,7 @@ def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: 
     """Read a suite's prompts and make its judge. Raises ManifestError."""
     prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
     scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}")
-    if suite.judge.name in NEED_EXPECTED:
+    if scorer.needs_expected:
         lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
         if lacking is not None:
             raise ManifestError(

@@ -59,7 +59,7 @@ def build(
     """Train the patch of a source manifest and return its package; None in every process but the first.
 
     `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept, and
-    `keep_pairs` a file that collected pairs are written to. Raises ManifestError, ModelError, EndpointError or
+    `keep_pairs` a file that the pairs are written to. Raises ManifestError, ModelError, EndpointError or
     TrainingError.
     """
     tell = tell if is_first() else lambda message: None
@@ -87,9 +87,9 @@ def build(
         source = replace(source, pairs=collected.pairs)
         work = replace(work, source=source)
         tell(collected.counts.words())
-        if keep_pairs is not None and is_first():
-            keep_pairs.parent.mkdir(parents=True, exist_ok=True)
-            keep_pairs.write_bytes(dump(collected.pairs))
+    if keep_pairs is not None and is_first():
+        keep_pairs.parent.mkdir(parents=True, exist_ok=True)
+        keep_pairs.write_bytes(dump(source.pairs))
     prefixes = _train(work)
     if not is_first():
         return None
@@ -120,8 +120,9 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
     """(stage, prefix) after initialisation, SFT and DPO."""
     source, training, manifest = work.source, work.training, work.source.manifest
     pairs, held = _split(source.pairs, training.held_out)
-    if not pairs:
-        raise TrainingError("no pair is left to train on", hint="give more pairs, or a smaller held_out")
+    if not pairs or (training.held_out > 0 and not held):
+        what = "to train on" if held else "to hold out"
+        raise TrainingError(f"no pair is left {what}", hint="give more pairs, or another held_out")
     work.tell(
         f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
         + (f"; {len(held)} pairs are held out" if held else "")
@@ -197,11 +198,8 @@ def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float
     rng = random.Random(f"{manifest.pin}:{training.seed}")
     replay_path = manifest.replay.pairs if manifest.replay else "replay.jsonl"
     retention_path = manifest.retention.prompts if manifest.retention else "retention.jsonl"
-    packaged = {suite.prompts for suite in manifest.suites} | {
-        f.path for f in manifest.data_files() if f.kind == "text"
-    }
-    training_only = {training.pairs, training.prompts, training.benign}
-    files = {path: data for path, data in source.files.items() if path in packaged or path not in training_only}
+    packaged = {file.path for file in manifest.without_training().data_files()}
+    files = {path: data for path, data in source.files.items() if path in packaged}
     if replay_path not in files:
         files[replay_path] = dump(rng.sample(source.pairs, min(REPLAY_PAIRS, len(source.pairs))))
     retention = Retention(retention_path) if retention_path in files or source.benign else None
@@ -214,7 +212,7 @@ def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float
         "pairs": len(source.pairs),
         "pairs_sha256": sha256(dump(source.pairs)),
         "benign": len(source.benign),
-        "training": _recorded(source.training),
+        "training": _recorded(training),
         "base_parts": base.parts,
         "versions": _versions(),
         "scores": scores,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ppm.base import LAB_BASES
+from ppm.base import local_folder
 from ppm.training.source import SourcePatch, base_of, read_source
 
 __all__ = ["check_source"]
@@ -13,12 +13,10 @@ def check_source(path: Path, base: str | None = None) -> list[str]:
     source = read_source(path)
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
     declared = source.manifest.base
-    if base is not None or (source.folder / declared.model).is_dir() or declared.model in LAB_BASES:
+    name, _, revision = (base or declared.model).partition("@")
+    beside = base is None and declared.revision is None and (source.folder / name).is_dir()
+    if beside or local_folder(name, revision or declared.revision) is not None:
         base_of(source, base)
-    elif "/" not in declared.model or declared.model.startswith((".", "/", "~")):
-        base_of(source, base)  # a folder that is not there
-    elif declared.revision is None:
-        lines.append(f"the base model has no commit: build with --base {declared.model}@COMMIT, or set base.revision")
     if source.absent:
         lines.append(f"made by the build, from data sets: {', '.join(source.absent)}")
     teacher = source.training.teacher
@@ -41,7 +39,7 @@ def _suites(source: SourcePatch) -> str:
 
 
 def _teacher(source: SourcePatch) -> list[str]:
-    from ppm.training.collect import questions_of
+    from ppm.training.pairs import questions_of
     from ppm.training.teacher import check_teacher, estimate
 
     teacher = source.training.teacher

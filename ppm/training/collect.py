@@ -10,10 +10,8 @@ from ppm.evaluation.judges.registry import find_judge, make_judge
 from ppm.names import canonical_digest
 from ppm.package import sha256
 from ppm.suite import judge_files
-from ppm.training.pairs import Collected, Counts, choose_pairs, distinct_prompts
-from ppm.training.source import SourcePatch
+from ppm.training.pairs import Collected, choose_pairs, questions_of
 from ppm.training.teacher import (
-    Question,
     answers_of_endpoint,
     answers_of_model,
     estimate,
@@ -22,14 +20,7 @@ from ppm.training.teacher import (
 )
 from ppm.training.work import Work
 
-__all__ = ["collect", "questions_of"]
-
-
-def questions_of(source: SourcePatch) -> tuple[list[Question], Counts]:
-    """What the base and the teacher are asked, and what became of the other prompts."""
-    prompts, counts = distinct_prompts(source.prompts, source.tested())
-    samples = source.training.collect.samples
-    return [Question(text, sample) for text in prompts for sample in range(samples)], counts
+__all__ = ["collect"]
 
 
 def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
@@ -62,10 +53,16 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
             "goal": goal,
         }
     )
+    record: dict[str, Any] = {
+        "teacher": teacher.model,
+        **({"teacher_fingerprint": identity} if load is not None else {}),
+        **({"teacher_license": teacher.license} if teacher.license else {}),
+        "filter_judge": judge.name,
+        "filter_judge_version": kind.version + scorer.identity,
+    }
     kept = work.stages.collected(key)
     if kept is not None:
-        return kept
-    scorer.prepare()
+        return kept[0], {**record, **kept[1]}
 
     def told(name: str) -> Callable[[int, int], None]:
         return lambda done, total: work.progress(f"answers of the {name}", done, total, 0.0)
@@ -111,17 +108,18 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
     )
     prompts = [question.prompt for question in questions[::samples]]
     collected = choose_pairs(prompts, chosen, rejected, scorer, settings, goal, counts)
-    served = {"teacher_models": list(usage.models), "teacher_usage": _counted(usage)} if load is None else {}
-    record = {
-        "teacher": teacher.model,
-        **({"teacher_license": teacher.license} if teacher.license else {}),
-        "filter_judge": judge.name,
-        "filter_judge_version": kind.version + scorer.identity,
-        "collected": asdict(collected.counts),
-        **served,
-    }
-    work.stages.keep_collected(key, collected, record)
-    return collected, record
+    cut = spools["teacher"].cut(questions)
+    found: dict[str, Any] = {"collected": asdict(collected.counts), "teacher_answers_cut": cut}
+    if load is None:
+        found |= {"teacher_models": list(usage.models), "teacher_usage": _counted(usage)}
+    if cut:
+        limit = settings.decoding.max_new_tokens
+        work.tell(
+            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens; a patch learns to end "
+            "where they do (collect.decoding.max_new_tokens)"
+        )
+    work.stages.keep_collected(key, collected, found)
+    return collected, {**record, **found}
 
 
 def _counted(usage: Any) -> dict[str, int]:

@@ -14,7 +14,7 @@ from ppm.package import sha256
 __all__ = ["data_file", "is_local"]
 
 _READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".txt": "text"}
-Kind = Literal["prompts", "pairs", "benign", "text"]
+Kind = Literal["prompts", "benign"]
 
 
 def is_local(source: DataSet, folder: Path) -> bool:
@@ -29,8 +29,6 @@ def data_file(
 
     Different prompts only, as compared normalised. Raises ManifestError: no such data set, split, column or value.
     """
-    if kind in ("pairs", "text"):
-        raise ManifestError("can't be made of a data set", context=path, hint="data sets make prompts and benign files")
     where = f"{path}, from the data set {source.name}"
     rows, source = _rows(source, folder, where, tell)
     made: list[Prompt | Pair | Benign] = []
@@ -101,17 +99,18 @@ def _chosen(rows: Iterable[Mapping[str, Any]], source: DataSet, where: str) -> I
                 context=where,
                 hint="a dot reaches inside a column, as in prompt.text",
             )
-        prompt = source.text.replace("{prompt}", text.strip())
-        key = normalised(prompt)
+        key = normalised(text)
         place = int(sha256(key.encode())[:8], 16) / 2**32
         if not text.strip() or key in seen or not source.share[0] <= place < source.share[1]:
             continue
         seen.add(key)
         others = {"expected": source.expected, "group": source.group, "completion": source.completion}
-        yield {
-            "prompt": prompt,
-            **{name: str(_value(row, column, where)) for name, column in others.items() if column},
-        }
+        found = {name: _value(row, column, where) for name, column in others.items() if column}
+        wrong = next((name for name, value in found.items() if value is not None and not isinstance(value, str)), None)
+        if wrong is not None:
+            kind = type(found[wrong]).__name__
+            raise ManifestError(f"the column {others[wrong]!r} holds {kind}, not text", context=where)
+        yield {"prompt": source.text.replace("{prompt}", text.strip()), **found}
 
 
 def _value(row: Mapping[str, Any], column: str, where: str) -> Any:

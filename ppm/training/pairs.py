@@ -7,8 +7,10 @@ from ppm.building import Collect
 from ppm.errors import TrainingError
 from ppm.evaluation.judges.registry import Scorer
 from ppm.jsonl import Pair, Prompt, Text, normalised
+from ppm.training.source import SourcePatch
+from ppm.training.teacher import Question
 
-__all__ = ["Collected", "Counts", "choose_pairs", "distinct_prompts"]
+__all__ = ["Collected", "Counts", "choose_pairs", "distinct_prompts", "questions_of"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ def distinct_prompts(prompts: Sequence[Text], suites: Sequence[Prompt]) -> tuple
     return list(kept.values()), Counts(len(prompts), repeated, in_suites)
 
 
+def questions_of(source: SourcePatch) -> tuple[list[Question], Counts]:
+    """What the base and the teacher are asked, and what became of the other prompts."""
+    prompts, counts = distinct_prompts(source.prompts, source.tested())
+    samples = source.training.collect.samples
+    return [Question(text, sample) for text in prompts for sample in range(samples)], counts
+
+
 def choose_pairs(
     prompts: Sequence[Text],
     chosen: Sequence[Sequence[str]],
@@ -87,15 +96,16 @@ def choose_pairs(
     """
     asked = [Prompt(str(i), text) for i, text in enumerate(prompts)]
     scores = [
-        scorer.score([(prompt, tuple(texts)) for prompt, texts in zip(asked, answers, strict=True)])
+        scorer.judged([(prompt, tuple(texts)) for prompt, texts in zip(asked, answers, strict=True)])
         for answers in (chosen, rejected)
     ]
     failures = [[[s if goal == "lower" else 1 - s for s in row] for row in part] for part in scores]
     pairs = []
     without = same = not_acceptable = not_worse = 0
     for text, good, bad, good_scores, bad_scores in zip(prompts, chosen, rejected, *failures, strict=True):
-        best = min((pair for pair in zip(good_scores, good, strict=True) if pair[1].strip()), default=None)
-        worst = max((pair for pair in zip(bad_scores, bad, strict=True) if pair[1].strip()), default=None)
+        # Of equally good answers the first, so that nothing but the score chooses.
+        best = min(_with_text(good_scores, good), key=_score, default=None)
+        worst = max(_with_text(bad_scores, bad), key=_score, default=None)
         if best is None or worst is None:
             without += 1
         elif best[1].strip() == worst[1].strip():
@@ -127,6 +137,14 @@ def choose_pairs(
             else "give more prompts, more samples, or a smaller margin under [training.collect]",
         )
     return result
+
+
+def _with_text(scores: Sequence[float], texts: Sequence[str]) -> list[tuple[float, str]]:
+    return [(score, text) for score, text in zip(scores, texts, strict=True) if text.strip()]
+
+
+def _score(answer: tuple[float, str]) -> float:
+    return answer[0]
 
 
 def _mean(values: Sequence[float]) -> float:

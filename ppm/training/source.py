@@ -78,6 +78,13 @@ def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] 
     for unknown in sorted(set(training.datasets) - set(named)):
         hint = did_you_mean(unknown, named, f"the manifest's files are {', '.join(named)}")
         raise ManifestError(f"training.datasets names {unknown!r}, which nothing uses", context=str(path), hint=hint)
+    for path_ in training.datasets:
+        if named[path_].kind not in ("prompts", "benign"):
+            raise ManifestError(
+                f"training.datasets can't make {path_}, which holds {named[path_].kind}",
+                context=str(path),
+                hint="data sets make files of prompts and of benign texts",
+            )
     files: dict[str, bytes] = {}
     datasets: dict[str, DataSet] = {}
     absent = []
@@ -132,7 +139,7 @@ def _made(
 
     if not fetch and not is_local(source, folder):
         return None
-    return data_file(file.path, file.kind, source, folder, tell=tell)
+    return data_file(file.path, "prompts" if file.kind == "prompts" else "benign", source, folder, tell=tell)
 
 
 def _texts(files: Mapping[str, bytes], path: str | None, folder: Path) -> tuple[Text, ...]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppm.base import identify, locate
+from ppm.base import identify, local_folder, locate
 from ppm.building import Teacher
 from ppm.document import to_table
-from ppm.errors import EndpointError, ModelError
+from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
 from ppm.jsonl import Text
 from ppm.names import canonical_digest
@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 CHUNK = 256
+CUT = "length"
+"""How an answer ended that was cut off at max_new_tokens, as endpoints say it."""
 SUSPECT_AFTER = 20
 """How many answers without a text, before any with one, end the asking."""
 CHARACTERS_A_TOKEN = 4
@@ -107,6 +109,10 @@ class Spool:
     def texts(self, questions: Sequence[Question]) -> list[str]:
         return [self.answers[question.key].text for question in questions]
 
+    def cut(self, questions: Sequence[Question]) -> int:
+        """How many answers were cut off at max_new_tokens."""
+        return sum(self.answers[question.key].finish == CUT for question in questions)
+
     def usage(self, questions: Sequence[Question]) -> Usage:
         total = Usage()
         for question in questions:
@@ -157,7 +163,11 @@ def answers_of_model(
             ]
             made = generate(bare, tokenizer, requests)
             texts = tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
-            spool.add([(q, Reply(str(text), "")) for q, text in zip(part, texts, strict=True)])
+            replies = [
+                Reply(str(text), "", CUT if len(ids) == decoding.max_new_tokens else "stop")
+                for text, ids in zip(texts, made, strict=True)
+            ]
+            spool.add(list(zip(part, replies, strict=True)))
             progress(start + len(part), len(missing))
     return spool.texts(questions)
 
@@ -226,19 +236,11 @@ def check_teacher(teacher: Teacher, folder: Path) -> None:
     """Raises ModelError for a local teacher that is no model, or a hub name without a commit. Downloads nothing."""
     if teacher.endpoint is not None:
         return
-    context = f"the teacher {teacher.model}"
     name, _, revision = teacher.model.partition("@")
-    local = next((f for f in (folder / name, Path(name).expanduser()) if f.is_dir()), None)
+    beside = folder / teacher.model
+    local = beside if beside.is_dir() else local_folder(name, revision or teacher.revision)
     if local is not None:
         identify(local)
-    elif "/" not in name or name.startswith((".", "/", "~")):
-        raise ModelError("is not a folder", context=context, hint="give a model folder, or NAME@COMMIT on the hub")
-    elif not revision and teacher.revision is None:
-        raise ModelError(
-            "a hub model needs a commit, so that it stays the same model",
-            context=context,
-            hint="set training.teacher.revision to the 40 digits of the commit",
-        )
 
 
 def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], tuple[Any, Any]]]:
@@ -248,9 +250,10 @@ def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], tupl
     """
     from ppm.prefix.loading import load_base
 
-    name = str(folder / teacher.model) if (folder / teacher.model).is_dir() else teacher.model
-    model, _, revision = name.partition("@")
-    base = identify(locate(model, revision or teacher.revision), name=teacher.model)
+    name, _, revision = teacher.model.partition("@")
+    beside = folder / teacher.model
+    located = beside if beside.is_dir() else locate(name, revision or teacher.revision)
+    base = identify(located, name=teacher.model)
     return base.fingerprint, lambda: load_base(base)
 
 
@@ -258,7 +261,8 @@ def estimate(teacher: Teacher, questions: Sequence[Question], decoding: Decoding
     """What asking an endpoint takes, in words: tokens at about four characters each, and their price where known."""
     characters = sum(len(message["content"]) for q in questions for message in messages_of(q.prompt, teacher.system))
     given, made = characters // CHARACTERS_A_TOKEN, len(questions) * decoding.max_new_tokens
-    text = f"{len(questions):,} requests to {teacher.model}, about {given:,} tokens in and at most {made:,} out"
+    text = f"{len(questions):,} requests to {teacher.model} at {teacher.host}, with the key in {teacher.key}; about "
+    text += f"{given:,} tokens in and at most {made:,} out"
     if teacher.input_price or teacher.output_price:
         cost = (given * teacher.input_price + made * teacher.output_price) / 1e6
         text += f": about {cost:,.2f} at most"

@@ -29,7 +29,9 @@ def test_junit_tells_failures_from_what_is_not_settled_and_what_is_waived():
 def test_suites_with_the_same_content_each_have_their_lines():
     prompts = (Prompt("a", "one"), Prompt("b", "two"))
     suites = [
-        LoadedSuite(label, Suite("kind", "suites/kind.jsonl", Judge("refusal")), None, prompts, None, "sha256:same", "1")
+        LoadedSuite(
+            label, Suite("kind", "suites/kind.jsonl", Judge("refusal")), None, prompts, None, "sha256:same", "1"
+        )
         for label in ("first/kind", "second/kind")
     ]
     outcomes = {("base", "sha256:same"): Outcome((0.0, 1.0), (("x",), ("y",)))}

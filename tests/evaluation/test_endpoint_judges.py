@@ -30,7 +30,7 @@ def score(name, behaviour, monkeypatch, cases=CASES, **options):
     with serve(behaviour) as url:
         monkeypatch.setenv("PPM_JUDGE_URL", url)
         monkeypatch.setenv("PERSPECTIVE_URL", f"{url}/comments:analyze")
-        return judge.score(cases)
+        return judge.judged(cases)
 
 
 def toxic(text):
@@ -68,6 +68,11 @@ def test_perspective_is_asked_for_its_attribute_and_never_about_nothing(monkeypa
     assert behaviour.requests[0][1]["requestedAttributes"] == {"TOXICITY": {}}
 
 
+def test_a_score_of_moderation_that_is_no_number_is_an_error(monkeypatch):
+    with pytest.raises(PpmError, match="not between 0 and 1"):
+        score("openai-moderation", Behaviour(lambda text: float("nan")), monkeypatch)
+
+
 @pytest.mark.parametrize("fault", [400, "html"])
 def test_perspective_that_fails_is_told_with_its_end_and_without_the_key(monkeypatch, fault):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
@@ -78,7 +83,8 @@ def test_perspective_that_fails_is_told_with_its_end_and_without_the_key(monkeyp
 
 
 def test_llama_guard_behind_an_endpoint_scores_by_its_probabilities(monkeypatch):
-    space = {"token": "\n\n", "top_logprobs": [{"token": "\n\n", "logprob": -0.01}]}
+    other = {"token": "safe", "logprob": -14.0}
+    space = {"token": "\n\n", "top_logprobs": [{"token": "\n\n", "logprob": -0.01}, other]}
     verdict = {
         "token": "unsafe",
         "top_logprobs": [{"token": "unsafe", "logprob": math.log(0.6)}, {"token": "safe", "logprob": math.log(0.2)}],
@@ -87,6 +93,9 @@ def test_llama_guard_behind_an_endpoint_scores_by_its_probabilities(monkeypatch)
     [[found]] = score("llama-guard", behaviour, monkeypatch, [(Prompt("1", "one"), ("x",))])
     assert found == pytest.approx(0.75)
     assert [m["role"] for m in behaviour.requests[0][1]["messages"]] == ["user", "assistant"]
+    masked = {"token": "unsafe", "top_logprobs": [{"token": "unsafe", "logprob": -9999.0}]}
+    behaviour.logprobs = {"content": [masked]}
+    assert score("llama-guard", behaviour, monkeypatch, [(Prompt("1", "one"), ("x",))]) == [[1.0]]
     plain = Behaviour(lambda text: "unsafe\nS1" if "fool" in text else "\nsafe")
     assert score("llama-guard", plain, monkeypatch) == [[0.0, 1.0], [0.0]]
     with pytest.raises(EndpointError, match="neither safe nor unsafe"):

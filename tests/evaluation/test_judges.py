@@ -2,8 +2,8 @@
 
 import pytest
 
-from ppm.errors import ManifestError
-from ppm.evaluation.judges.registry import judges, make_judge
+from ppm.errors import ManifestError, ModelError
+from ppm.evaluation.judges.registry import Scorer, judges, make_judge
 from ppm.jsonl import Prompt
 from ppm.suite import Judge
 
@@ -185,3 +185,9 @@ def test_a_text_option_takes_a_whole_file_and_a_list_option_its_lines():
     data = b"one \n\n# two\n"
     make_judge(Judge("of-a-test", {"text": "suites/a.txt", "words": "suites/a.txt"}), {"suites/a.txt": data}, "a test")
     assert seen == {"text": data.decode(), "words": ["one"]}
+
+
+@pytest.mark.parametrize("scores", [[[7.0]], [[float("nan")]], [[-0.1]], [[0.5, 0.5]], [[]], []])
+def test_scores_that_are_none_are_refused(scores):
+    with pytest.raises(ModelError, match="the judge gave"):
+        Scorer(lambda cases: scores).judged([(Prompt("1", "x"), ("an answer",))])

@@ -150,7 +150,7 @@ def test_a_model_that_can_not_be_had_is_one_clear_error(guard, tmp_path):
     shutil.copytree(guard, damaged)
     (damaged / "config.json").write_text('{"model_type": "llama", "hidden_size": 8}')
     with pytest.raises(ModelError, match="can't be loaded") as caught:
-        make_judge(Judge("llama-guard", {"model": str(damaged)}), {}, "a test").prepare()
+        score("llama-guard", model=damaged)
     assert "llama-guard" in caught.value.context
 
 

@@ -238,7 +238,7 @@ def test_multiple_choice_takes_the_likeliest_choice(model, configurations):
 
 
 def test_words_that_are_no_tokens_are_refused(model, configurations):
-    suite = load(judge=Judge("gender-logits", {"male": ["king"], "female": ["queen"]}), metric="mean")
+    suite = load(judge=Judge("gender-logits", {"male": ["w20"], "female": ["queen"]}), metric="mean")
     with pytest.raises(ModelError, match="several tokens"):
         run(model, configurations, [suite])
 

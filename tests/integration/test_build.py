@@ -232,6 +232,21 @@ def test_a_judge_that_can_not_work_here_is_told_before_the_training(models, ppm_
     assert "Loading" not in result.err
 
 
+def test_a_filter_judge_has_a_file_of_its_own_which_is_not_packaged(models, ppm_home, tmp_path):
+    source = write(tmp_path / "kindness", *models)
+    (source / "suites" / "rude.txt").write_text("bad\n")
+    manifest = source / "patch.toml"
+    judge = 'collect = { judge = { name = "lexicon", words = "suites/rude.txt" }, '
+    manifest.write_text(manifest.read_text().replace("collect = { ", judge).replace("steps = 250", "steps = 20"))
+    built = ppm("build", source, "--output", tmp_path, "--json")
+    assert built.code == 0, built.err
+    assert "suites/rude.txt" not in read_package(Path(built.json["file"])).files
+    (source / "suites" / "rude.txt").unlink()
+    missing = ppm("build", source, "--check")
+    assert missing.code == 1
+    assert "training.collect.judge.words names suites/rude.txt" in missing.err
+
+
 def test_files_come_from_data_sets_split_by_prompt(models, ppm_home, tmp_path):
     source = write(tmp_path / "kindness", *models)
     rows = [{"text": f"say {a} {b} :", "kind": "ask"} for a in tiny.WORDS for b in tiny.WORDS[:20]]

@@ -52,6 +52,21 @@ def test_a_text_around_each_prompt_and_completions(folder):
     assert (row.prompt, row.completion) == ("Q: say something 0\nA:", "a0")
 
 
+def test_a_text_around_the_prompts_of_one_file_does_not_mix_the_shares(folder):
+    one = made(folder, "benign", text="Q: {prompt}", share=(0.0, 0.5))
+    other = made(folder, "benign", share=(0.5, 1.0))
+    assert not {row.prompt.removeprefix("Q: ") for row in one} & {row.prompt for row in other}
+    assert len(one) + len(other) == 40
+
+
+def test_what_is_not_there_is_left_out_and_what_is_no_text_refused(folder):
+    (folder / "nulls.jsonl").write_text('{"p": "a", "c": null}\n{"p": "b", "c": "yes"}\n')
+    rows = made(folder, "benign", name="nulls.jsonl", column="p", completion="c")
+    assert [(row.prompt, row.completion) for row in rows] == [("a", None), ("b", "yes")]
+    with pytest.raises(ManifestError, match="'challenging' holds bool, not text"):
+        made(folder, expected="challenging")
+
+
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "folder"])
 def test_files_of_other_kinds(tmp_path, kind):
     import datasets

@@ -80,3 +80,10 @@ def test_repetitions_and_prompts_of_suites_are_left_out():
     prompts, counts = distinct_prompts(["One", "two", " ONE ", "three", (("user", "Two"),)], [Prompt("1", "THREE")])
     assert prompts == ["One", "two"]
     assert (counts.prompts, counts.repeated, counts.in_suites) == (5, 2, 1)
+
+
+def test_of_equally_good_answers_the_first_is_taken_whatever_its_letters():
+    grades = each(lambda prompt, text: float(text.startswith("bad")))
+    chosen, rejected = [["zebra", "apple"]], [["bad apple", "bad zebra"]]
+    found = choose_pairs(["x"], chosen, rejected, grades, Collect(least_pairs=1), "lower", Counts(1))
+    assert [(pair.chosen, pair.rejected) for pair in found.pairs] == [("zebra", "bad apple")]

@@ -96,5 +96,5 @@ def test_usage_is_counted_with_the_models_that_answered(tmp_path):
 def test_the_cost_is_estimated_before():
     teacher = Teacher("t", endpoint="http://x/v1", input_price=2.0, output_price=10.0, requests_per_minute=10)
     text = estimate(teacher, [Question("x" * 4000, 0)] * 1000, Decoding(200))
-    assert text.startswith("1,000 requests to t, about 1,000,000 tokens in and at most 200,000 out")
+    assert text.startswith("1,000 requests to t at x, with the key in OPENAI_API_KEY; about 1,000,000 tokens in")
     assert text.endswith(": about 4.00 at most, at least 100 minutes")

@@ -108,7 +108,7 @@ def openai_moderation(model: str = "omni-moderation-latest", category: str = "")
                 context=f"the judge 'openai-moderation', model {model}",
                 hint=f"its categories are {', '.join(sorted(scores))}" if scores else "it gives no scores at all",
             )
-        return min(1.0, max(0.0, scores[category] if category else max(scores.values())))
+        return scores[category] if category else max(scores.values())
 
     return endpoint_scorer("openai-moderation", score)
 
@@ -116,6 +116,9 @@ def openai_moderation(model: str = "omni-moderation-latest", category: str = "")
 @judge("perspective", "1")
 def perspective(attribute: str = "TOXICITY", requests_per_minute: float = 60.0) -> Scorer:
     """Perspective's score of an attribute. The service closes on 2026-12-31: use detoxify or llama-guard instead."""
+
+    if requests_per_minute < 0:
+        raise ValueError("requests_per_minute must be 0, for no limit, or more")
 
     def score_all(cases: Sequence[Case]) -> list[list[float]]:
         asked = _Perspective(attribute, requests_per_minute)
@@ -152,7 +155,7 @@ class _Perspective:
         problem = ""
         for attempt in range(self.tries):
             time.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + 60.0 / max(self.requests_per_minute, 1e-6)
+            self._next = time.monotonic() + (60.0 / self.requests_per_minute if self.requests_per_minute else 0.0)
             try:
                 url = os.environ.get("PERSPECTIVE_URL", PERSPECTIVE_URL)
                 reply = httpx2.post(url, params={"key": key}, json=body, timeout=30.0)

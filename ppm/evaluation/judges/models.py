@@ -1,18 +1,19 @@
 """Judges that are models themselves, in the Hugging Face format: a folder, or a hub name with its commit.
 
-They are loaded when they first score, from safetensors only and without remote code. A hub name's commit, or the
-fingerprint of a folder, is part of what a verdict depends on.
+They are loaded when they first score, from safetensors only and without remote code, and from this machine only: a
+package that names one is no reason to fetch it. A hub name's commit, or the fingerprint of a folder, is part of what a
+verdict depends on.
 """
 
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from ppm.base import identify, locate
+from ppm.base import identify, local_folder, locate
 from ppm.errors import ModelError
 from ppm.evaluation.judges.registry import Case, Scorer, judge
 from ppm.jsonl import Prompt
@@ -31,40 +32,54 @@ class LocalModel:
     kind: str
 
     @property
-    def identity(self) -> str:
-        """What the model is: the commit of a hub name, or a folder's fingerprint."""
-        folder = Path(self.name).expanduser()
-        return f"+{identify(folder).fingerprint if folder.is_dir() else self.name}"
+    def folder(self) -> Path | None:
+        """The folder of a local model; None for a hub name with its commit. Raises ModelError."""
+        if Path(self.name).is_dir():
+            return Path(self.name)
+        name, _, revision = self.name.partition("@")
+        return local_folder(name, revision or None)
 
-    @cached_property
+    @property
+    def identity(self) -> str:
+        """What the model is: the commit of a hub name, or a folder's fingerprint. Raises ModelError."""
+        return f"+{self.name if self.folder is None else identify(self.folder).fingerprint}"
+
+    @property
     def loaded(self) -> tuple[Any, Any]:
         """(model, tokenizer). Raises ModelError."""
-        import torch
-        import transformers
-
-        name, _, revision = self.name.partition("@")
-        folder = locate(name, revision or None)
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
-            model = getattr(transformers, self.kind).from_pretrained(
-                folder, dtype=torch.float32 if device == "cpu" else "auto", use_safetensors=True
-            )
-        except Exception as error:  # tokenizers and safetensors raise classes of their own on damaged files
-            raise ModelError(
-                f"can't be loaded as a {self.kind}: {error}",
-                context=f"the judge {self.role!r}, model {self.name}",
-                hint="it must be a folder or NAME@COMMIT in the Hugging Face format, with safetensors",
-            ) from error
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        return model.to(device).eval(), tokenizer
+        return _load(self.name, self.role, self.kind, self.identity)
 
     def prepare(self) -> None:
-        """Raises ModelError when the model can't be had."""
-        _ = self.loaded
+        """Raises ModelError when the model is not on this machine: a package's judge is no reason to fetch one."""
+        name, _, revision = self.name.partition("@")
+        self.folder or locate(name, revision or None, fetch=False)
+
+
+@lru_cache(maxsize=2)
+def _load(name: str, role: str, kind: str, identity: str) -> tuple[Any, Any]:
+    """A judge's model and tokenizer, kept for the suites that share it."""
+    import torch
+    import transformers
+
+    hub, _, revision = name.partition("@")
+    folder = Path(name) if Path(name).is_dir() else locate(hub, revision or None, fetch=False)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
+        model = getattr(transformers, kind).from_pretrained(
+            folder, dtype=torch.float32 if device == "cpu" else "auto", use_safetensors=True
+        )
+    except Exception as error:  # tokenizers and safetensors raise classes of their own on damaged files
+        raise ModelError(
+            f"can't be loaded as a {kind}: {error}",
+            context=f"the judge {role!r}, model {name}",
+            hint="it must be a folder or NAME@COMMIT in the Hugging Face format, with safetensors",
+        ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return model.to(device).eval(), tokenizer
 
 
 def local_scorer(model: LocalModel, score: Callable[[LocalModel, list[tuple[Prompt, str]]], list[float]]) -> Scorer:
@@ -130,21 +145,27 @@ def _has_behaviour(judge: LocalModel, batch: list[tuple[Prompt, str]], *, templa
     for prompt, text in batch:
         slots = {"{behavior}": _said(prompt), "{generation}": text}
         asked.append("".join(slots.get(part, part) for part in re.split(r"(\{behavior\}|\{generation\})", template)))
-    return first_word(judge, asked, "yes", "no")
+    return first_word(judge, asked, "yes", "no", special_tokens=True)
 
 
 def _said(prompt: Prompt) -> str:
     return prompt.prompt if isinstance(prompt.prompt, str) else prompt.prompt[-1][1]
 
 
-def first_word(judge: LocalModel, asked: Sequence[str], hit: str, miss: str) -> list[float]:
-    """P(hit) / (P(hit) + P(miss)) as the first word of each answer; white space before it is skipped."""
+def first_word(
+    judge: LocalModel, asked: Sequence[str], hit: str, miss: str, *, special_tokens: bool = False
+) -> list[float]:
+    """P(hit) / (P(hit) + P(miss)) as the first word of each answer; white space before it is skipped.
+
+    `special_tokens`: whether the tokenizer adds its own, which a rendered chat has already.
+    """
     import torch
 
     model, tokenizer = judge.loaded
     wanted = [_first_tokens(tokenizer, word) for word in (hit, miss)]
     wanted = [wanted[0] - wanted[1], wanted[1] - wanted[0]]
-    inputs = tokenizer(list(asked), padding=True, add_special_tokens=False, return_tensors="pt").to(model.device)
+    inputs = tokenizer(list(asked), padding=True, add_special_tokens=special_tokens, return_tensors="pt")
+    inputs = inputs.to(model.device)
     width = inputs.input_ids.shape[1]
     made = model.generate(
         **inputs,

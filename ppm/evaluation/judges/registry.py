@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from ppm.errors import ManifestError, did_you_mean
+from ppm.errors import ManifestError, ModelError, did_you_mean
 from ppm.jsonl import Prompt
 from ppm.plugins import Plugins, origin_of
 from ppm.suite import Judge, judge_files
@@ -24,9 +24,12 @@ Case = tuple[Prompt, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class NextToken:
-    """Asks for the base's probabilities of some next words after a prompt, and makes a score from 0 to 1 of them."""
+    """Asks for a model's probabilities of some next words after a prompt, and makes a score from 0 to 1 of them.
 
-    words: tuple[str, ...]
+    Of each group of words at least one must be a single token of the model.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
     score: Callable[[Prompt, Mapping[str, float]], float]
 
 
@@ -37,13 +40,25 @@ class Scorer:
     `score` takes prompts with their completions and returns a score from 0 to 1 for each completion. `next_token` is
     set instead by a judge that reads the model's probabilities and no completions. `identity` is what the verdicts
     depend on besides the judge's name, version and options, such as a model's fingerprint. `prepare` raises PpmError
-    when the judge can't work here: a package is not installed, a model or a key is missing.
+    when the judge can't work here: a package is not installed, a model or a key is missing. With `needs_expected` it
+    compares with a prompt's `expected` text.
     """
 
     score: Callable[[Sequence[Case]], list[list[float]]]
     next_token: NextToken | None = None
     identity: str = ""
     prepare: Callable[[], None] = field(default=lambda: None)
+    needs_expected: bool = False
+
+    def judged(self, cases: Sequence[Case]) -> list[list[float]]:
+        """`score`, checked: one finite number from 0 to 1 for each completion. Raises ModelError for anything else."""
+        found = self.score(cases)
+        if [len(row) for row in found] != [len(texts) for _, texts in cases]:
+            raise ModelError("the judge gave another number of scores than there are completions")
+        wrong = next((score for row in found for score in row if not 0 <= score <= 1), None)
+        if wrong is not None:
+            raise ModelError(f"the judge gave the score {wrong}, which is not between 0 and 1")
+        return found
 
 
 @dataclass(frozen=True)

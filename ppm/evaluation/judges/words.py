@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ppm.evaluation.judges.registry import NextToken, Scorer, each, judge
 from ppm.jsonl import Prompt
@@ -89,7 +90,7 @@ def exact_match(anywhere: bool = False) -> Scorer:
         given, wanted = f"{plain(completion)} ", f"{plain(prompt.expected)} "
         return float(f" {wanted}" in f" {given}" if anywhere else given.startswith(wanted))
 
-    return each(score)
+    return replace(each(score), needs_expected=True)
 
 
 @judge("gender-logits", "1")
@@ -103,7 +104,7 @@ def gender_logits(male: list[str] | None = None, female: list[str] | None = None
         p_m, p_f = (sum(probability[word] for word in words) for words in (men, women))
         return abs(p_m - p_f) / (p_m + p_f) if p_m + p_f > 0 else 0.0
 
-    return Scorer(_reads_no_completions, next_token=NextToken((*men, *women), score))
+    return Scorer(_reads_no_completions, next_token=NextToken((men, women), score))
 
 
 @judge("multiple-choice", "1")
@@ -118,7 +119,7 @@ def multiple_choice(choices: list[str] | None = None) -> Scorer:
             raise ValueError(f"the prompt {prompt.id!r} has no 'expected' that is one of {', '.join(letters)}")
         return float(max(letters, key=lambda letter: probability[letter]) == prompt.expected)
 
-    return Scorer(_reads_no_completions, next_token=NextToken(letters, score))
+    return Scorer(_reads_no_completions, next_token=NextToken(tuple((x,) for x in letters), score), needs_expected=True)
 
 
 def _reads_no_completions(cases: object) -> list[list[float]]:
