@@ -1,4 +1,4 @@
-"""The page of the paper's experiments is rendered from results: verdicts follow the figures, and nothing is left out."""
+"""The page of the paper's experiments, from made-up results: its verdicts follow the figures."""
 
 import random
 import sys
@@ -25,7 +25,9 @@ def page(tmp_path, monkeypatch):
                 return [float(rng.random() < rate) for _ in range(400)]
 
             found = {"failure": values(failures(job)), "ood": values(failures(job)), "perplexity": [0.5] * 400}
-            found |= {"helpful": values(0.01), "facts": values(0.02), "gld": [failures(job)] * 400}
+            found |= {"helpful": values(0.01), "facts": values(0.02)}
+            if job.patch == "gender-bias":
+                found["gld"] = [failures(job)] * 400
             if isinstance(job, Reference):
                 return found | {"text": "kind words :"}
             size = 10240 * job.rank if job.how == "lora" else 128 * job.tokens
