@@ -201,6 +201,7 @@ class Client:
 
 
 _HINTS = {
+    400: "the model refuses the prompt or a setting; what it says is above",
     401: "the key is not accepted; check the environment variable that holds it",
     403: "the key may not use this model",
     404: "check the address and the model's name",
