@@ -363,11 +363,13 @@ def _plot_cost(found: Found, output: Path) -> None:
     for job, result in found:
         interval = rate_interval(result["failure"], 0.025)
         error = [[interval.value - interval.low], [interval.high - interval.value]]
-        axes.errorbar([result["parameters"]], [interval.value], yerr=error, marker="o", capsize=2, label=_name(job))
+        size = 9 if job.how == "patch" else 4  # prompt tuning is the same function, and lies in the same place
+        point = ([result["parameters"]], [interval.value])
+        axes.errorbar(*point, yerr=error, marker="o", markersize=size, capsize=2, label=_name(job))
     axes.set_xscale("log")
     axes.set_xlabel("trained parameters")
     axes.set_ylabel("failure rate")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, max(0.1, axes.get_ylim()[1]))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(output, metadata={"Date": None})
