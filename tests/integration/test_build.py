@@ -193,7 +193,7 @@ def test_accelerate_launch_builds_the_patch_of_one_process(models, ppm_home, tmp
         (("max_new_tokens", "max_tokens"), "did you mean 'max_new_tokens'?"),
         (("collect = {", 'collect = { judge = "lexikon", '), "did you mean 'lexicon'?"),
         (("collect = {", "collect = { margin = 0, "), "margin must be above 0"),
-        (('teacher = { model = "', 'teacher = { model = "absent/'), "a hub model needs a commit"),
+        (('teacher = { model = "', 'teacher = { model = "absent/'), "is not a folder"),
         (('teacher = { model = "', 'teacher = { endpoint = "ftp://x", model = "'), "endpoint must begin with http"),
         (("[training]", "[training]\npatience = 2"), "needs held_out above 0"),
         (("[training]", '[training]\ndatasets = { "promts.jsonl" = "x/y" }'), "did you mean 'prompts.jsonl'?"),
