@@ -4,6 +4,7 @@ The teacher is a black box: a local model of any family, or one behind an endpoi
 """
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,8 +196,9 @@ def answers_of_endpoint(
     missing = spool.missing(questions)
     spoken = any(reply.text.strip() for reply in spool.answers.values())
     held: list[tuple[Question, Reply]] = []  # answers without a text are kept once one with a text has come
+    keeping = threading.Lock()
 
-    def ask(question: Question) -> Reply:
+    def ask(question: Question) -> None:
         settings: dict[str, Any] = {
             "temperature": decoding.temperature,
             "top_p": decoding.top_p,
@@ -205,14 +207,16 @@ def answers_of_endpoint(
         }
         asked = _as_asked(question.prompt, teacher.chats, teacher.system)
         if isinstance(asked, str):
-            return client.complete(teacher.model, asked, **settings)
-        return client.chat(teacher.model, messages_of(asked), **settings)
+            reply = client.complete(teacher.model, asked, **settings)
+        else:
+            reply = client.chat(teacher.model, messages_of(asked), **settings)
+        with keeping:  # before the next question is asked: a kill loses no more than what is under way
+            keep(question, reply)
 
-    if missing:
-        client.prepare()
-    for done, (index, reply) in enumerate(client.each(ask, missing), 1):
+    def keep(question: Question, reply: Reply) -> None:
+        nonlocal spoken
         spoken = spoken or bool(reply.text.strip())
-        held.append((missing[index], reply))
+        held.append((question, reply))
         if spoken:
             spool.add(held)
             held.clear()
@@ -222,6 +226,10 @@ def answers_of_endpoint(
                 context=f"{teacher.model} at {teacher.endpoint}",
                 hint="check the model's name, and whether it wants chat = true or chat = false",
             )
+
+    if missing:
+        client.prepare()
+    for done, _ in enumerate(client.each(ask, missing), 1):
         progress(done, len(missing))
     return spool.texts(questions)
 
