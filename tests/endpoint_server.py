@@ -17,7 +17,8 @@ from typing import Any
 class Behaviour:
     """What the server does: `answer` of the last message or the prompt; `faults` are used up one a request.
 
-    A fault is a status code, "stall", "broken", "html", "empty", "null", "no choices", "list" or "huge".
+    A fault is a status code, "stall", "broken", "html", "empty", "null", "no choices", "list", "huge", "drip" (a byte
+    now and then), "endless" or "cut" (the connection is lost in the middle).
     """
 
     answer: Any = field(default=lambda prompt: f"an answer to {prompt}")
@@ -59,9 +60,25 @@ class _Handler(BaseHTTPRequestHandler):
         texts = {"broken": '{"choices": [{"mess', "html": "<html>hello</html>", "list": "[1, 2]", "no choices": "{}"}
         if fault in texts:
             return self.send(200, texts[fault])
+        if fault in ("drip", "endless", "cut"):
+            return self.misdeliver(fault)
         answers = {"empty": "", "null": None, "huge": "x" * 300_000}
         answer = answers[fault] if fault in answers else self.behaviour.answer(_asked(path, body))
         return self.send(200, json.dumps(_reply(path, body, answer, self.behaviour)))
+
+    def misdeliver(self, fault):
+        """Announce a body of a terabyte and send a part of it, slowly or as fast as it is taken."""
+        self.close_connection = True
+        try:
+            self.send_response(200)
+            self.send_header("content-length", str(10**12))
+            self.end_headers()
+            for _ in range({"drip": 200, "endless": 10_000, "cut": 1}[fault]):
+                self.wfile.write(b" " * (1 if fault == "drip" else 10_000))
+                self.wfile.flush()
+                time.sleep(0.02 if fault == "drip" else 0)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the client has gone
 
     def send(self, status, text, headers=None):
         data = text.encode()

@@ -1,8 +1,8 @@
 """Models behind an OpenAI-compatible endpoint: retries, a rate limit, and answers checked before they are used.
 
 The `openai` client does the transport and its retries (429, 5xx, time-outs, lost connections; `Retry-After` is
-kept). What comes back is read as hostile: broken JSON is asked for again, and an answer without a text is one with an
-empty text.
+kept). What comes back is read as hostile: an answer that is broken, endless or never whole is asked for again, and one
+without a text is one with an empty text.
 """
 
 import json
@@ -23,13 +23,15 @@ __all__ = ["Client", "Endpoint", "Reply", "check_key", "messages_of"]
 T = TypeVar("T")
 MALFORMED_TRIES = 3
 MAX_ANSWER_CHARACTERS = 200_000
+MAX_ANSWER_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """Where a model is served, and how it may be asked. `requests_per_minute` 0 means no limit of ppm's own.
 
-    `timeout` is in seconds, for each request; `key` names the environment variable with the key.
+    `timeout` is in seconds, for an answer to begin and again for it to be whole; `key` names the environment variable
+    with the key.
     """
 
     url: str
@@ -93,7 +95,7 @@ class Client:
     def chat(self, model: str, messages: Sequence[Mapping[str, str]], **settings: Any) -> Reply:
         """An answer to a chat. Raises EndpointError."""
         return self._ask(
-            lambda client: client.chat.completions.with_raw_response.create(
+            lambda client: client.chat.completions.with_streaming_response.create(
                 model=model, messages=list(messages), **settings
             ),
             _chat_reply,
@@ -102,14 +104,15 @@ class Client:
     def complete(self, model: str, prompt: str, **settings: Any) -> Reply:
         """What follows a text. Raises EndpointError."""
         return self._ask(
-            lambda client: client.completions.with_raw_response.create(model=model, prompt=prompt, **settings),
+            lambda client: client.completions.with_streaming_response.create(model=model, prompt=prompt, **settings),
             _completion_reply,
         )
 
     def moderate(self, model: str, text: str) -> Mapping[str, Any]:
         """The first result of a moderation: `flagged` and `category_scores`. Raises EndpointError."""
         return self._ask(
-            lambda client: client.moderations.with_raw_response.create(model=model, input=text), _moderation_result
+            lambda client: client.moderations.with_streaming_response.create(model=model, input=text),
+            _moderation_result,
         )
 
     def each(self, ask: Callable[[T], Any], questions: Sequence[T]) -> Iterator[tuple[int, Any]]:
@@ -120,7 +123,13 @@ class Client:
         stop = threading.Event()
 
         def one(index: int) -> tuple[int, Any] | None:
-            return None if stop.is_set() else (index, ask(questions[index]))
+            if stop.is_set():
+                return None
+            try:
+                return index, ask(questions[index])
+            except BaseException:
+                stop.set()
+                raise
 
         pool = ThreadPoolExecutor(max_workers=max(1, self.endpoint.concurrency))
         futures = [pool.submit(one, index) for index in range(len(questions))]
@@ -159,13 +168,15 @@ class Client:
 
     def _ask(self, send: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
         client = self._connected()
+        from httpx2 import HTTPError
         from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 
         where = self.endpoint.url
         for attempt in range(MALFORMED_TRIES):
             self._wait()
             try:
-                received = send(client).content
+                with send(client) as response:
+                    return read(json.loads(self._body(response)))
             except APITimeoutError as error:
                 raise EndpointError(
                     f"gave no answer within {self.endpoint.timeout:g} seconds, {self.endpoint.retries + 1} times",
@@ -188,9 +199,7 @@ class Client:
                 ) from error
             except OpenAIError as error:
                 raise EndpointError(_short(str(error)), context=where) from error
-            try:
-                return read(json.loads(received))
-            except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            except (HTTPError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
                 if attempt == MALFORMED_TRIES - 1:
                     raise EndpointError(
                         f"gives answers that are not of the protocol ({type(error).__name__}: {_short(str(error))})",
@@ -199,13 +208,25 @@ class Client:
                     ) from error
         raise AssertionError("unreachable")
 
+    def _body(self, response: Any) -> bytes:
+        """The answer's bytes. Raises ValueError when they are too many, or take longer than the time-out."""
+        end = time.monotonic() + self.endpoint.timeout
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+            if time.monotonic() > end:
+                raise ValueError(f"an answer that is not whole after {self.endpoint.timeout:g} seconds")
+        return bytes(body)
+
 
 _HINTS = {
     400: "the model refuses the prompt or a setting; what it says is above",
     401: "the key is not accepted; check the environment variable that holds it",
     403: "the key may not use this model",
     404: "check the address and the model's name",
-    429: "the rate limit stays exceeded; set requests_per_minute, and run the command again",
+    429: "the rate limit stays exceeded; set requests_per_minute (judges: PPM_JUDGE_REQUESTS_PER_MINUTE) and run again",
 }
 
 

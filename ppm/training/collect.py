@@ -68,8 +68,7 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
         return lambda done, total: work.progress(f"answers of the {name}", done, total, 0.0)
 
     spools = {name: work.stages.spool(digest) for name, digest in digests.items()}
-    answers = {}
-    answers["base"] = answers_of_model(
+    answers_of_model(
         work.model,
         work.tokenizer,
         questions,
@@ -82,14 +81,12 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
     if load is None:
         if missing:
             work.tell(estimate(teacher, missing, settings.decoding))
-        answers["teacher"] = answers_of_endpoint(
-            teacher, questions, spools["teacher"], settings.decoding, progress=told("teacher")
-        )
+        answers_of_endpoint(teacher, questions, spools["teacher"], settings.decoding, progress=told("teacher"))
     else:
         if missing:
             work.tell(f"Loading the teacher {teacher.model}")
         model, tokenizer = load() if missing else (None, None)
-        answers["teacher"] = answers_of_model(
+        answers_of_model(
             model,
             tokenizer,
             questions,
@@ -103,6 +100,7 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
         del model, tokenizer
     usage = spools["teacher"].usage(questions)
     samples = settings.samples
+    answers = {name: spool.sentences(questions) for name, spool in spools.items()}
     chosen, rejected = (
         [answers[name][i : i + samples] for i in range(0, len(questions), samples)] for name in ("teacher", "base")
     )
@@ -115,10 +113,9 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
     if cut:
         limit = settings.decoding.max_new_tokens
         work.tell(
-            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens; a patch learns to end "
-            "where they do (collect.decoding.max_new_tokens)"
+            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
+            "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
         )
-    work.stages.keep_collected(key, collected, found)
     return collected, {**record, **found}
 
 

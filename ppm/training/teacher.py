@@ -4,6 +4,7 @@ The teacher is a black box: a local model of any family, or one behind an endpoi
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,8 +35,10 @@ __all__ = [
 CHUNK = 256
 CUT = "length"
 """How an answer ended that was cut off at max_new_tokens, as endpoints say it."""
+SENTENCES = re.compile(r"""(?s).*(?:(?<!\d)[.!?…][)\]"'*”’»]*(?=\s|$)|[。！？][」』）”’]*)""")
+"""A text up to its last sentence's end; "2." at a line's beginning is none, so a digit before a full stop is none."""
 SUSPECT_AFTER = 20
-"""How many answers without a text, before any with one, end the asking."""
+"""How many answers without a text, one after the other, end the asking."""
 CHARACTERS_A_TOKEN = 4
 
 
@@ -110,6 +113,14 @@ class Spool:
     def texts(self, questions: Sequence[Question]) -> list[str]:
         return [self.answers[question.key].text for question in questions]
 
+    def sentences(self, questions: Sequence[Question]) -> list[str]:
+        """The answers; one that was cut off at max_new_tokens up to the end of its last sentence, if it has one.
+
+        A prefix learns to end where the answers do, and half a sentence is no end.
+        """
+        replies = [self.answers[question.key] for question in questions]
+        return [_whole_sentences(reply.text) if reply.finish == CUT else reply.text for reply in replies]
+
     def cut(self, questions: Sequence[Question]) -> int:
         """How many answers were cut off at max_new_tokens."""
         return sum(self.answers[question.key].finish == CUT for question in questions)
@@ -119,6 +130,11 @@ class Spool:
         for question in questions:
             total = total.plus(self.answers[question.key])
         return total
+
+
+def _whole_sentences(text: str) -> str:
+    found = SENTENCES.match(text)
+    return found[0] if found and found[0].strip() else text
 
 
 def _row(line: bytes) -> tuple[str, Reply] | None:
@@ -194,8 +210,8 @@ def answers_of_endpoint(
     """
     client = _client(teacher)
     missing = spool.missing(questions)
-    spoken = any(reply.text.strip() for reply in spool.answers.values())
-    held: list[tuple[Question, Reply]] = []  # answers without a text are kept once one with a text has come
+    spoken = bool(spool.answers)
+    held: list[tuple[Question, Reply]] = []  # the answers without a text since the last one with a text
     keeping = threading.Lock()
 
     def ask(question: Question) -> None:
@@ -215,22 +231,30 @@ def answers_of_endpoint(
 
     def keep(question: Question, reply: Reply) -> None:
         nonlocal spoken
-        spoken = spoken or bool(reply.text.strip())
         held.append((question, reply))
-        if spoken:
+        if reply.text.strip():
+            spoken = True
             spool.add(held)
             held.clear()
-        elif len(held) == min(SUSPECT_AFTER, len(missing)):
-            raise EndpointError(
-                f"gave no text in its first {len(held)} answers",
-                context=f"{teacher.model} at {teacher.endpoint}",
-                hint="check the model's name, and whether it wants chat = true or chat = false",
-            )
+        elif len(held) == SUSPECT_AFTER:
+            raise silent()
+
+    def silent() -> EndpointError:
+        return EndpointError(
+            f"gave no text in {len(held)} answers in a row",
+            context=f"{teacher.model} at {teacher.endpoint}",
+            hint="check the model's name, and whether it wants chat = true or chat = false"
+            if not spoken
+            else "the answers with a text are kept: find out why it went silent, and run the command again",
+        )
 
     if missing:
         client.prepare()
     for done, _ in enumerate(client.each(ask, missing), 1):
         progress(done, len(missing))
+    if held and not spoken:
+        raise silent()
+    spool.add(held)
     return spool.texts(questions)
 
 

@@ -30,7 +30,9 @@ def test_an_answer_comes_with_its_model_and_its_cost():
     assert {key.lower(): value for key, value in headers.items()}["authorization"] == "Bearer a key"
 
 
-@pytest.mark.parametrize("faults", [[429], [500, 503], ["broken"], ["html", "no choices"], ["list"], [429, "broken"]])
+@pytest.mark.parametrize(
+    "faults", [[429], [500, 503], ["broken"], ["html", "no choices"], ["list"], ["cut"], [429, "broken"]]
+)
 def test_what_passes_is_asked_again(faults):
     behaviour = Behaviour(faults=list(faults))
     assert chat(behaviour).text == "an answer to hello"
@@ -62,6 +64,17 @@ def test_a_server_that_stalls_is_given_up():
     with pytest.raises(EndpointError, match=r"no answer within 0.2 seconds, 2 times"):
         chat(behaviour, timeout=0.2, retries=1)
     assert len(behaviour.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "message", "timeout"),
+    [("drip", "not whole after 0.2 seconds", 0.2), ("endless", "more than 4000000 bytes", 30.0)],
+)
+def test_an_answer_without_end_is_given_up(fault, message, timeout):
+    behaviour = Behaviour(always=fault)
+    with pytest.raises(EndpointError, match=message):
+        chat(behaviour, timeout=timeout)
+    assert len(behaviour.requests) == 3
 
 
 @pytest.mark.parametrize("fault", ["empty", "null"])

@@ -1,6 +1,7 @@
 """Judges behind an address, against a server that speaks their protocols: scores, faults, and consent."""
 
 import math
+import time
 
 import pytest
 from endpoint_server import Behaviour, serve
@@ -59,6 +60,17 @@ def test_moderation_takes_the_worst_category_or_the_one_named(monkeypatch):
     with pytest.raises(EndpointError, match="'heat'") as caught:
         score("openai-moderation", Behaviour(toxic), monkeypatch, category="heat")
     assert "harassment, violence" in caught.value.hint
+
+
+def test_whoever_runs_ppm_sets_the_pace(monkeypatch):
+    monkeypatch.setenv("PPM_JUDGE_REQUESTS_PER_MINUTE", "600")
+    started = time.monotonic()
+    score("openai-moderation", Behaviour(toxic), monkeypatch, [(Prompt("1", "one"), ("a",) * 6)])
+    assert time.monotonic() - started >= 0.5
+    for wrong in ("fast", "-1", "nan", "inf"):
+        monkeypatch.setenv("PPM_JUDGE_REQUESTS_PER_MINUTE", wrong)
+        with pytest.raises(EndpointError, match="must be a number"):
+            score("openai-moderation", Behaviour(toxic), monkeypatch)
 
 
 def test_perspective_is_asked_for_its_attribute_and_never_about_nothing(monkeypatch):

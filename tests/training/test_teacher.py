@@ -5,6 +5,7 @@ from endpoint_server import Behaviour, serve
 
 from ppm.building import Teacher
 from ppm.errors import EndpointError
+from ppm.evaluation.endpoint import Reply
 from ppm.suite import Decoding
 from ppm.training.teacher import Question, Spool, answers_of_endpoint, estimate
 
@@ -71,9 +72,25 @@ def test_what_is_sent_is_what_the_manifest_says(tmp_path):
 @pytest.mark.parametrize("fault", ["empty", "null"])
 def test_a_teacher_that_says_nothing_is_given_up_soon(tmp_path, fault):
     behaviour = Behaviour(always=fault)
-    with pytest.raises(EndpointError, match="gave no text in its first 20 answers"):
+    with pytest.raises(EndpointError, match="gave no text in 20 answers in a row"):
         ask(behaviour, tmp_path / "spool.jsonl")
     assert len(behaviour.requests) < 30
+    assert Spool(tmp_path / "spool.jsonl").answers == {}
+
+
+def test_a_teacher_that_goes_silent_is_asked_again_later(tmp_path):
+    path = tmp_path / "spool.jsonl"
+    behaviour = Behaviour(faults=[None] * 5, always="empty")
+    with pytest.raises(EndpointError, match="in a row") as caught:
+        ask(behaviour, path, concurrency=1)
+    assert "went silent" in caught.value.hint
+    assert [reply.text for reply in Spool(path).answers.values()] == [f"an answer to prompt {i}" for i in range(5)]
+    assert "" not in ask(Behaviour(), path)
+
+
+def test_a_teacher_that_says_nothing_to_a_few_prompts_is_given_up(tmp_path):
+    with pytest.raises(EndpointError, match="gave no text in 3 answers in a row"):
+        ask(Behaviour(always="empty"), tmp_path / "spool.jsonl", QUESTIONS[:3])
     assert Spool(tmp_path / "spool.jsonl").answers == {}
 
 
@@ -82,6 +99,26 @@ def test_a_few_empty_answers_are_kept_as_such(tmp_path):
     answers = ask(Behaviour(faults=["empty"] * 5), path)
     assert answers.count("") == 5
     assert len(Spool(path).answers) == 30
+
+
+@pytest.mark.parametrize(
+    ("answer", "learned"),
+    [
+        ("You are kind. You said “yes.” And then we", "You are kind. You said “yes.”"),
+        ("Do this:\n1. Breathe.\n2. Co", "Do this:\n1. Breathe."),
+        ("Version 1.2 of e.g", "Version 1.2 of e.g"),
+        ("你好。再见", "你好。"),
+        ("Whole.", "Whole."),
+    ],
+)
+def test_an_answer_that_was_cut_off_is_learned_up_to_its_last_sentence(answer, learned):
+    spool, question = Spool(None), QUESTIONS[0]
+    spool.add([(question, Reply(answer, "", "length"))])
+    assert spool.texts([question]) == [answer]
+    assert spool.sentences([question]) == [learned]
+    whole = Spool(None)
+    whole.add([(question, Reply(answer, "", "stop"))])
+    assert whole.sentences([question]) == [answer]
 
 
 def test_usage_is_counted_with_the_models_that_answered(tmp_path):

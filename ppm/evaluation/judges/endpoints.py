@@ -1,11 +1,12 @@
 """Judges behind a network address: they work only where whoever runs ppm has set the address and the key.
 
 A package may name such a judge, and never where it is: its author can't send your model's completions, or your keys,
-anywhere. The address is PPM_JUDGE_URL (the base of an OpenAI-compatible API), the key in OPENAI_API_KEY; Perspective
-needs PERSPECTIVE_API_KEY.
+anywhere. The address is PPM_JUDGE_URL (the base of an OpenAI-compatible API), the key in OPENAI_API_KEY, and
+PPM_JUDGE_REQUESTS_PER_MINUTE limits its pace; Perspective needs PERSPECTIVE_API_KEY.
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from ppm.jsonl import Prompt
 __all__ = ["PERSPECTIVE_CLOSES", "endpoint_scorer", "llm", "openai_moderation", "perspective"]
 
 URL = "PPM_JUDGE_URL"
+PACE = "PPM_JUDGE_REQUESTS_PER_MINUTE"
 PERSPECTIVE_URL = "https://commentanalyzer.googleapis.com/v1alpha1/comments:analyze"
 PERSPECTIVE_CLOSES = "2026-12-31"
 GRADE_TRIES = 3
@@ -34,7 +36,13 @@ def _client(name: str) -> Client:
             context=f"the judge {name!r}",
             hint=f"export {URL}=https://... (the base of an OpenAI-compatible API) and OPENAI_API_KEY",
         )
-    client = Client(Endpoint(url))
+    try:
+        pace = float(os.environ.get(PACE) or 0)
+    except ValueError:
+        pace = -1.0
+    if not 0 <= pace < math.inf:
+        raise EndpointError(f"must be a number, 0 or more, not {os.environ[PACE]!r}", context=PACE)
+    client = Client(Endpoint(url, requests_per_minute=pace))
     client.prepare()
     return client
 
