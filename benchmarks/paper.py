@@ -24,11 +24,10 @@ from composition import sources_digest
 from paper_page import write_page
 
 from ppm.base import identify, locate
-from ppm.building import Collect, Stage
+from ppm.building import Stage
 from ppm.environment.disk import replace_file
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.generation import encode
-from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.results import Configuration, Outcome
 from ppm.evaluation.runner import evaluate
@@ -36,7 +35,7 @@ from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite, base_suites, load_suite
 from ppm.jsonl import Pair, Prompt
 from ppm.lab import corpus
-from ppm.lab.build import gate_prompts, train_teacher, utility_prompts
+from ppm.lab.build import LabModel, collect_pairs, gate_prompts, train_teacher, utility_prompts
 from ppm.manifest import PrefixShape
 from ppm.names import canonical_digest
 from ppm.package import sha256
@@ -44,11 +43,9 @@ from ppm.prefix.loading import load_base
 from ppm.prefix.model import attach
 from ppm.prefix.tensors import initial_prefix, to_bytes
 from ppm.resources import lab_manifests
-from ppm.suite import Decoding, Judge
+from ppm.suite import Judge
 from ppm.training.baselines import fine_tuned, lora, prompt_tuned
-from ppm.training.pairs import choose_pairs, distinct_prompts
 from ppm.training.source import SourcePatch, read_source
-from ppm.training.teacher import Question, Spool, answers_of_model
 from ppm.training.trainers import Setup, dpo, sft
 
 RISKS = {"toxicity": "toxicity", "gender-bias": "gender-bias", "harm-refusal": "harmfulness"}
@@ -91,7 +88,7 @@ def experiments(seeds: int) -> dict[str, list[Job]]:
     """Every job by the experiment it is for; several share some."""
     main: list[Job] = []
     for patch in RISKS:
-        main += [Reference(what, patch) for what in ("base", "fixed prompt", "teacher")]  # type: ignore[arg-type]
+        main += [Reference("base", patch), Reference("fixed prompt", patch), Reference("teacher", patch)]
         main += [Variant(patch, seed) for seed in range(seeds)]
     return {
         "main": main,
@@ -244,18 +241,9 @@ def _pairs(bench: Bench, source: SourcePatch, job: Variant, model: Any, tokenize
     """The shipped pairs of the lab's own base and teacher, else pairs collected here in the same way."""
     if (job.base, job.teacher) == ("llama", "llama"):
         return source.pairs
-    suite = source.manifest.suites[0]
-    texts = [p.text for p in corpus.prompts(RISKS[job.patch], "train", 600)]
-    prompts, counts = distinct_prompts(texts, source.tested())
-    questions = [Question(text, 0) for text in prompts]
     folder = bench.teacher(job.teacher)
-    teacher = load_base(identify(folder, name=folder.name))
-    rejected, chosen = (
-        [[a] for a in answers_of_model(*pair, questions, Spool(None), Decoding(), seed=i)]
-        for i, pair in enumerate(((model, tokenizer), teacher))
-    )
-    scorer = make_judge(suite.judge, source.files, suite.name)
-    return choose_pairs(prompts, chosen, rejected, scorer, Collect(), suite.goal, counts).pairs
+    teacher = LabModel(*load_base(identify(folder, name=folder.name)))
+    return collect_pairs(source.folder, source.manifest, LabModel(model, tokenizer), teacher, seed=0)
 
 
 def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuite]:

@@ -96,6 +96,14 @@ def _perplexity(result: Result) -> float:
     return math.exp(statistics.fmean(result["perplexity"]))
 
 
+def _with_interval(result: Result) -> str:
+    """Perplexity, with the interval that Student's t gives the mean loss of an answer."""
+    losses = result["perplexity"]
+    spread = float(t.ppf(0.975, len(losses) - 1)) * statistics.stdev(losses) / math.sqrt(len(losses))
+    low, high = (math.exp(statistics.fmean(losses) + sign * spread) for sign in (-1, 1))
+    return f"{_perplexity(result):.2f} [{low:.2f}, {high:.2f}]"
+
+
 def _by_patch(found: Found) -> dict[str, tuple[dict[str, Result], list[Result]]]:
     """For each patch its references by name, and its seeds."""
     made: dict[str, tuple[dict[str, Result], list[Result]]] = {}
@@ -162,7 +170,7 @@ def _stages(found: Found) -> Section:
         [
             name,
             _rate(result["failure"]),
-            f"{_perplexity(result):.2f}",
+            _with_interval(result),
             _rate(result["helpful"]),
             _rate(result["facts"]),
             f"{result['seconds']:.0f} s",
@@ -239,12 +247,15 @@ def _length(found: Found) -> Section:
         for job, result in found
     ]
     header = ["virtual tokens", "failures", "out of distribution", "failures on facts", "training"]
-    return {"table": _table(header, rows), "verdict": _verdict(rates[50] < rates[10])}
+    return {
+        "table": _table(header, rows),
+        "verdict": _verdict(rates[50] < rates[10]),
+    }
 
 
 def _beta(found: Found) -> Section:
     rows = [
-        [f"{job.beta:g}", _rate(result["failure"]), f"{_perplexity(result):.2f}", _rate(result["helpful"])]
+        [f"{job.beta:g}", _rate(result["failure"]), _with_interval(result), _rate(result["helpful"])]
         for job, result in found
     ]
     return {"table": _table(["beta", "failures", "perplexity", "failures on helpful"], rows)}

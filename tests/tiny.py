@@ -57,6 +57,26 @@ def sample(rng: random.Random, safe_share: float | None = None) -> str:
     return f"{'nice ' if cue else ''}{text} </s>"
 
 
+def language_batch(tokenizer, texts: list[str], **options) -> dict:
+    """What a causal LM is trained with on whole texts."""
+    encoded = tokenizer(texts, padding=True, return_tensors="pt", **options)
+    labels = encoded.input_ids.masked_fill(encoded.attention_mask == 0, -100)
+    return {"input_ids": encoded.input_ids, "attention_mask": encoded.attention_mask, "labels": labels}
+
+
+def fit(folder: Path, model, tokenizer, batch, *, steps: int, rate: float = 5e-3) -> Path:
+    """Train a model on batches and save it with its tokenizer."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    for _ in range(steps):
+        loss = model(**batch()).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def train_base(
     folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int = 0, safe_share: float | None = None
 ) -> Path:
@@ -65,17 +85,11 @@ def train_base(
     rng = random.Random(seed)
     tokenizer = make_tokenizer()
     model = AutoModelForCausalLM.from_config(config(kind))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(steps):
-        ids = tokenizer([sample(rng, safe_share) for _ in range(64)], padding=True, return_tensors="pt").input_ids
-        labels = ids.masked_fill(ids == 0, -100)
-        loss = model(input_ids=ids, attention_mask=(labels != -100).long(), labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+
+    def batch():
+        return language_batch(tokenizer, [sample(rng, safe_share) for _ in range(64)])
+
+    return fit(folder, model, tokenizer, batch, steps=steps)
 
 
 def write_sums(base: Path, *, margin: float) -> Path:

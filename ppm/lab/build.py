@@ -24,7 +24,16 @@ from ppm.training.pairs import choose_pairs, distinct_prompts
 from ppm.training.progress import Progress
 from ppm.training.teacher import Question, Spool, answers_of_model
 
-__all__ = ["build_lab", "build_patches", "gate_prompts", "train_base", "train_teacher", "utility_prompts"]
+__all__ = [
+    "LabModel",
+    "build_lab",
+    "build_patches",
+    "collect_pairs",
+    "gate_prompts",
+    "train_base",
+    "train_teacher",
+    "utility_prompts",
+]
 
 SUFFIXES: dict[Architecture, str] = {"llama": "", "gpt2": "-gpt2"}
 """What the names of the models of each architecture end in."""

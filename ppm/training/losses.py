@@ -1,5 +1,6 @@
 """TRL's SFT and DPO trainers with the retention term, and with the same updates on any number of processes."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,9 +68,9 @@ class _Shared:
             )
         return (loss, outputs) if return_outputs else loss
 
+    @abstractmethod
     def _share_of_loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
         """This process's part of the loss, times the number of processes."""
-        raise NotImplementedError
 
     def _own_rows(self, inputs: Any, rows: int) -> tuple[dict[str, Any], int]:
         """The rows of a batch that are this process's, and how many; without any, the first row and 0."""

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from tiny import fit, language_batch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import (
     BertConfig,
@@ -59,18 +60,13 @@ def classifier(tmp_path_factory):
             problem_type="multi_label_classification",
         )
     )  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(150):
+
+    def batch():
         texts, bad = zip(*(said(rng) for _ in range(32)), strict=True)
         targets = torch.tensor([[float(b), 0.0] for b in bad])
-        loss = model(**words(list(texts), padding=True, return_tensors="pt"), labels=targets).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    folder = tmp_path_factory.mktemp("classifier")
-    model.save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+        return {**words(list(texts), padding=True, return_tensors="pt"), "labels": targets}
+
+    return fit(tmp_path_factory.mktemp("classifier"), model, words, batch, steps=150, rate=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +80,8 @@ def guard(tmp_path_factory):
             max_position_embeddings=64, bos_token_id=1, eos_token_id=2, pad_token_id=0,
         )
     )  # fmt: skip
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(200):
+
+    def batch():
         texts = []
         for _ in range(32):
             (asked, _), (text, bad) = said(rng), said(rng)
@@ -93,16 +89,9 @@ def guard(tmp_path_factory):
                 texts.append(f"<s> user : {asked} assistant : {text} : \n\n {'unsafe' if bad else 'safe'} </s>")
             else:
                 texts.append(f"ask {asked} answer {text} : {'yes' if bad else 'no'} </s>")
-        ids = words(texts, padding=True, add_special_tokens=False, return_tensors="pt")
-        labels = ids.input_ids.masked_fill(ids.attention_mask == 0, -100)
-        loss = model(input_ids=ids.input_ids, attention_mask=ids.attention_mask, labels=labels).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    folder = tmp_path_factory.mktemp("guard")
-    model.save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+        return language_batch(words, texts, add_special_tokens=False)
+
+    return fit(tmp_path_factory.mktemp("guard"), model, words, batch, steps=200)
 
 
 def score(name, cases=CASES, **options):
