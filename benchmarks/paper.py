@@ -100,7 +100,7 @@ def experiments(seeds: int) -> dict[str, list[Job]]:
             Variant(how="prompt tuning"),
             Variant(how="fine-tune"),
         ],
-        "length": [Variant(tokens=tokens) for tokens in (1, 5, 10, 20, 50)],
+        "length": [Variant(tokens=tokens) for tokens in (1, 10, 20, 50)],
         "beta": [Variant(beta=beta) for beta in (0.05, 0.1, 0.5)],
         "init": [Variant(init=init) for init in ("text", "vocabulary", "random")],
         "family": [
