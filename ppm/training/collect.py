@@ -116,6 +116,7 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
             f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
             "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
         )
+    work.stages.keep_collected(key, collected, found)
     return collected, {**record, **found}
 
 
