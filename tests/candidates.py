@@ -1,9 +1,9 @@
 """Makes candidates for tests of resolving and of what takes its result, without any file."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from packages import FINGERPRINT
-from packaging.version import Version
 
 from ppm.manifest import Base, Manifest, Patch, PrefixShape
 from ppm.package import file_name, sha256
@@ -24,8 +24,12 @@ def make_candidate(
     model: str = "acme/tiny",
     source: str = "here",
     content: str = "",
+    **known: Any,
 ) -> Candidate:
-    """A candidate whose package file exists only as a digest, of its name, version and `content`."""
+    """A candidate whose package file exists only as a digest, of its name, version and `content`.
+
+    `known` is what else its source knows of it.
+    """
     manifest = Manifest(
         schema=1,
         patch=Patch(name, version, provides=provides, replaces=dict(replaces or {})),
@@ -34,13 +38,5 @@ def make_candidate(
         dependencies=dict(needs or {}),
         conflicts=dict(conflicts or {}),
     )
-    return Candidate(
-        name=manifest.name,
-        version=Version(manifest.version),
-        base_tag=manifest.base.tag,
-        fingerprint=fingerprint,
-        file_name=file_name(manifest),
-        sha256=sha256(f"{manifest.pin} {fingerprint} {content}".encode()),
-        source=source,
-        manifest=manifest,
-    )
+    digest = sha256(f"{manifest.pin} {fingerprint} {content}".encode())
+    return Candidate.of(manifest, file_name=file_name(manifest), sha256=digest, source=source, **known)

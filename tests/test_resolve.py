@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from candidates import OTHER_FINGERPRINT, make_candidate
@@ -10,29 +11,31 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppm.errors import IntegrityError, PpmError, RequestError, ResolutionError
-from ppm.resolve import Resolution, parse_requirement, resolve
+from ppm.resolve import HELD, Resolution, Rules, parse_requirement, resolve
 from ppm.resolve.engine import _check
+from ppm.resolve.universe import Universe
+from ppm.sources import Listing
 
 
-def run(request, candidates, preferred=None, problems=()) -> Resolution:
+def run(request, candidates, deployed=None, problems=None, raised=(), **rules) -> Resolution:
     return resolve(
         [parse_requirement(text) for text in request.split()],
-        candidates,
+        Listing(candidates, problems),
         fingerprint=FINGERPRINT,
         base_name="acme/tiny",
-        preferred={name: Version(version) for name, version in (preferred or {}).items()},
-        problems=problems,
+        rules=Rules({name: Version(version) for name, version in (deployed or {}).items()}, **rules),
+        raised=raised,
     )
 
 
-def pins(request, candidates, preferred=None) -> str:
-    return " ".join(pin.candidate.pin for pin in run(request, candidates, preferred).pins)
+def pins(request, candidates, deployed=None, **settings) -> str:
+    return " ".join(pin.candidate.pin for pin in run(request, candidates, deployed, **settings).pins)
 
 
-def failure(request, candidates, problems=()) -> str:
+def failure(request, candidates, problems=None, **settings) -> str:
     """The explanation without its first line, which is always the same."""
     with pytest.raises(ResolutionError) as caught:
-        run(request, candidates, problems=problems)
+        run(request, candidates, problems=problems, **settings)
     first, _, rest = str(caught.value).partition("\n")
     assert first == "no set of patches satisfies the request."
     assert caught.value.exit_code == 3
@@ -222,7 +225,7 @@ def test_a_dependency_that_no_source_has():
 
 
 def test_a_damaged_file_is_mentioned_only_where_it_matters():
-    problems = [("core", "core.ppm: is not a whole package file"), ("other", "other.ppm: is damaged")]
+    problems = {"core": ["core.ppm: is not a whole package file"], "other": ["other.ppm: is damaged"]}
     candidates = [make_candidate("a", "1.0", {"core": ">=2"})]
     assert failure("a", candidates, problems).splitlines() == [
         "You asked for a.",
@@ -355,6 +358,111 @@ def test_a_replacement_stands_for_the_old_name_and_rules_it_out():
     assert pins("toxicity toxicity-ng", candidates) == "toxicity-ng==1.0"
 
 
+def test_local_versions_are_later_than_the_public_one_and_fit_its_pin():
+    candidates = [make_candidate("a", "1.0"), make_candidate("a", "1.0+site.2")]
+    assert pins("a", candidates) == "a==1.0+site.2"
+    assert pins("a==1.0", candidates) == "a==1.0+site.2"
+    assert pins("a==1.0+site.2", candidates) == "a==1.0+site.2"
+
+
+def test_a_yanked_version_is_taken_only_when_pinned_or_deployed():
+    candidates = [make_candidate("a", "1.0"), make_candidate("a", "2.0", yanked="breaks refusals")]
+    candidates += [make_candidate("app", "1.0", {"a": ">=2"})]
+    assert pins("a", candidates) == "a==1.0"
+    assert pins("a==2.0", candidates) == "a==2.0"
+    assert pins("app a==2.0", candidates) == "a==2.0 app==1.0"
+    assert pins("a", candidates, {"a": "2.0"}) == "a==2.0"
+    assert failure("a>=2", candidates).splitlines() == [
+        "You asked for a>=2.",
+        "No version of a for acme/tiny fits a>=2.",
+        "a exists in version 1.0.",
+        "a 2.0 was yanked (breaks refusals), and is taken only when asked for as a==2.0.",
+        "hint: to accept the yanked version, ask for a==2.0",
+    ]
+    assert "hint: to accept the yanked version, ask for a==2.0" in failure("app", candidates)
+
+
+def test_constraints_limit_what_is_needed_and_ask_for_nothing():
+    candidates = [make_candidate("a", "1.0"), make_candidate("a", "2.0"), make_candidate("b", "1.0", {"a": "*"})]
+    rules = {"constraints": [parse_requirement("a<2", "limits.txt"), parse_requirement("other==1", "limits.txt")]}
+    assert pins("b", candidates, **rules) == "a==1.0 b==1.0"
+    assert failure("a>=2", candidates, **rules).splitlines() == [
+        "You asked for a>=2.",
+        "No version of a for acme/tiny fits a>=2.",
+        "a exists in version 1.0.",
+        "a 2.0 is kept out by limits.txt, which allows only a<2.",
+        "hint: ask for a instead of a>=2, which gives a 1.0",
+    ]
+    needy = [*candidates, make_candidate("c", "1.0", {"a": ">=2"})]
+    assert failure("c", needy, **rules).splitlines()[-1] == "hint: take a<2 out of limits.txt"
+
+
+def test_a_held_patch_stays_and_says_so():
+    candidates = [make_candidate("a", "1.0"), make_candidate("a", "2.0"), make_candidate("b", "1.0", {"a": ">=2"})]
+    rules = {"deployed": {"a": "1.0"}, "constraints": [parse_requirement("a==1.0", HELD)]}
+    assert pins("a", candidates, raised=["a"], **rules) == "a==1.0"
+    explanation = failure("a b", candidates, **rules).splitlines()
+    assert "a 2.0 is kept out by a hold, which allows only a==1.0." in explanation
+    assert explanation[-1] == "hint: let it change: ppm unhold a"
+
+
+def test_overrides_take_the_place_of_what_dependencies_ask():
+    candidates = [make_candidate("a", "1.0", {"core": "<2"}), make_candidate("core", "2.0")]
+    assert pins("a", candidates, overrides=[parse_requirement("core", "over.txt")]) == "core==2.0 a==1.0"
+    explanation = failure("a", candidates, overrides=[parse_requirement("core>=3", "over.txt")])
+    assert "over.txt puts core>=3 in place of what patches need of core." in explanation
+
+
+def test_nothing_newer_than_a_date_is_taken():
+    days = {f"{i}.0": datetime(2026, i, 1, tzinfo=UTC) for i in (1, 2, 3)}
+    candidates = [make_candidate("a", version, published=day) for version, day in days.items()]
+    candidates += [make_candidate("a", "9.0"), make_candidate("b", "1.0")]
+    limit = datetime(2026, 2, 15, tzinfo=UTC)
+    assert pins("a", candidates, exclude_newer=limit) == "a==2.0"
+    assert pins("a", candidates, {"a": "9.0"}, exclude_newer=limit) == "a==9.0"
+    assert failure("a>=3", candidates, exclude_newer=limit).splitlines()[-3:] == [
+        "a 3.0 is of 2026-03-01, and nothing after 2026-02-15 is taken.",
+        "a 9.0 has no known date, and nothing after 2026-02-15 is taken.",
+        "hint: ask for a instead of a>=3, which gives a 2.0",
+    ]
+    assert (
+        failure("b", candidates, exclude_newer=limit).splitlines()[-1]
+        == "hint: allow what was published after 2026-02-15"
+    )
+
+
+def test_what_is_deployed_changes_only_where_it_must():
+    candidates = [make_candidate("core", v) for v in ("1.0", "2.0", "3.0")]
+    candidates += [make_candidate("a", "1.0", {"core": "*"}), make_candidate("a", "2.0", {"core": ">=2"})]
+    candidates += [make_candidate("b", "1.0", {"core": ">=2"})]
+    deployed = {"core": "1.0", "a": "1.0"}
+    assert pins("a b", candidates, deployed) == "core==3.0 a==1.0 b==1.0"
+    # An older version of what is new, rather than another one of what is deployed.
+    assert pins("a", candidates, {"core": "1.0"}) == "core==1.0 a==1.0"
+    assert pins("a>=2", candidates, {"core": "1.0"}) == "core==3.0 a==2.0"
+
+
+def test_an_upgrade_raises_what_it_names_and_the_rest_only_if_needed():
+    candidates = [make_candidate("core", v) for v in ("1.0", "2.0", "3.0")]
+    candidates += [make_candidate("a", v, {"core": f">={v},<3"}) for v in ("1.0", "2.0")]
+    candidates += [make_candidate("b", v) for v in ("1.0", "2.0")]
+    deployed = {"core": "1.0", "a": "1.0", "b": "1.0"}
+    assert pins("a b", candidates, deployed) == "b==1.0 core==1.0 a==1.0"
+    assert pins("a b", candidates, deployed, raised=["b"]) == "b==2.0 core==1.0 a==1.0"
+    assert pins("a b", candidates, deployed, raised=["a"]) == "b==1.0 core==2.0 a==2.0"
+    assert pins("a b", candidates, deployed, raised=["a", "b", "core"]) == "b==2.0 core==2.0 a==2.0"
+
+
+def test_an_upgrade_does_not_swap_a_patch_for_another_that_stands_for_it():
+    candidates = [
+        make_candidate("a", "1.0"),
+        make_candidate("a", "2.0", conflicts={"b": "*"}),
+        make_candidate("b", "1.0"),
+    ]
+    candidates += [make_candidate("c", "1.0", provides=("a",))]
+    assert pins("a b", candidates, {"a": "1.0", "b": "1.0"}, raised=["a"]) == "a==1.0 b==1.0"
+
+
 def test_the_same_file_in_two_sources_is_one_and_unequal_files_are_refused():
     twins = [make_candidate("a", "1.0", source="one"), make_candidate("a", "1.0", source="two")]
     assert run("a", twins).pins[0].candidate.source == "one"
@@ -368,7 +476,7 @@ def test_a_wrong_solution_would_be_noticed():
     wrong = {"a": make_candidate("a", "1.0", {"b": ">=2"}, {"c": "*"}), "b": make_candidate("b", "1.0")}
     wrong["c"] = make_candidate("c", "1.0", fingerprint=OTHER_FINGERPRINT)
     with pytest.raises(PpmError) as caught:
-        _check(wrong, [parse_requirement("d")], FINGERPRINT)
+        _check(wrong, [parse_requirement("d")], Universe(Listing(()), FINGERPRINT, Rules()))
     for fault in ("nothing satisfies d", "satisfies b>=2, which a==1.0", "a==1.0 conflicts with c", "c==1.0 does not"):
         assert fault in caught.value.message
     assert "fault of ppm" in caught.value.hint

@@ -1,7 +1,7 @@
 """What an install or uninstall will do: the pinned patches, before anything is fetched or trained. Needs no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from packaging.version import Version
@@ -12,9 +12,9 @@ from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.lock import Project
 from ppm.package import SUFFIX, Package, read_package
-from ppm.resolve import Pin, parse_requirement, resolve
+from ppm.resolve import Pin, Rules, parse_requirement, resolve
 from ppm.resources import lab_data
-from ppm.sources import Candidate, DirectorySource, Source
+from ppm.sources import Candidate, DirectorySource, Joined, Listing, Offer, Source
 
 __all__ = ["DEPLOYED_SOURCE", "Plan", "fetch", "plan_install", "plan_uninstall", "plan_upgrade", "stored_packages"]
 
@@ -22,33 +22,18 @@ DEFAULT_STRATEGY = "auto"
 DEPLOYED_SOURCE = "the deployed patches"
 
 
-@dataclass(frozen=True)
-class PackageSource:
+class PackageSource(Listing):
     """Packages that are at hand: one that the user gave by its path, or those that are deployed."""
 
-    location: str
-    packages: tuple[Package, ...]
-
-    def candidates(self) -> tuple[Candidate, ...]:
-        return tuple(
-            Candidate(
-                name=p.manifest.name,
-                version=Version(p.manifest.version),
-                base_tag=p.manifest.base.tag,
-                fingerprint=p.manifest.base.fingerprint or "",
-                file_name=p.file_name,
-                sha256=p.sha256,
-                source=self.location,
-                manifest=p.manifest,
-            )
-            for p in self.packages
+    def __init__(self, location: str, packages: Sequence[Package]) -> None:
+        self.location = location
+        self._data = {package.sha256: package.data for package in packages}
+        super().__init__(
+            Candidate.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages
         )
 
-    def problems(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
     def fetch(self, candidate: Candidate) -> bytes:
-        return next(p.data for p in self.packages if p.sha256 == candidate.sha256)
+        return self._data[candidate.sha256]
 
 
 @dataclass(frozen=True)
@@ -163,8 +148,7 @@ def plan_upgrade(
             hint = did_you_mean(name, deployed, f"deployed are {', '.join(deployed)}")
             raise RequestError(f"{name} is not deployed", hint=hint)
     given: list[Source] = [DirectorySource(folder) for folder in find_links]
-    upgraded = frozenset(wanted or deployed)
-    return _plan(previous.lock.requirements, base, environment, previous, given, strategy, upgraded)
+    return _plan(previous.lock.requirements, base, environment, previous, given, strategy, wanted or deployed)
 
 
 def plan_uninstall(
@@ -195,7 +179,7 @@ def _plan(
     previous: Deployment | None,
     given: Sequence[Source],
     strategy: str | None,
-    upgraded: frozenset[str] = frozenset(),
+    upgraded: Sequence[str] = (),
 ) -> Plan:
     project = Project.find(Path.cwd()) or Project()
     sources: list[Source] = [*given, *(DirectorySource(Path(folder)) for folder in project.sources)]
@@ -204,17 +188,15 @@ def _plan(
     stored = stored_packages(previous, environment)
     if stored:
         sources.append(PackageSource(DEPLOYED_SOURCE, stored))
-    found = [candidate for source in sources for candidate in source.candidates()]
-    candidates = [candidate for candidate in found if candidate.manifest.composition is None]
-    problems = [problem for source in sources for problem in source.problems()]
-    _refuse_damaged(requirements, {candidate.name for candidate in candidates}, problems)
+    offer = Joined(sources)
+    _refuse_damaged(requirements, offer)
     resolution = resolve(
         [parse_requirement(text) for text in requirements],
-        candidates,
+        offer,
         fingerprint=base.fingerprint,
         base_name=base.name,
-        preferred={p.manifest.name: Version(p.manifest.version) for p in stored if p.manifest.name not in upgraded},
-        problems=problems,
+        rules=Rules({p.manifest.name: Version(p.manifest.version) for p in stored}),
+        raised=upgraded,
     )
     last = (previous and previous.lock.strategy) or ""
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
@@ -226,8 +208,7 @@ def _plan(
     recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
-    pinned = {pin.candidate.name for pin in pins}
-    passed_over = tuple(message for name, message in problems if name in pinned)
+    passed_over = tuple(message for pin in pins for message in offer.problems(pin.candidate.name))
     if gone and not asked:
         passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
@@ -252,12 +233,12 @@ def _refuse_composition(package: Package) -> None:
         )
 
 
-def _refuse_damaged(requirements: Sequence[str], offered: set[str], problems: Sequence[tuple[str, str]]) -> None:
+def _refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
     """Raises IntegrityError when all that is on offer of a requested patch is damaged."""
     for text in requirements:
         name = parse_requirement(text).name
-        damaged = [message for problem, message in problems if problem == name]
-        if damaged and name not in offered:
+        damaged = offer.problems(name)
+        if damaged and not offer.named(name):
             raise IntegrityError(damaged[0], context=name, hint="get the package file again from where it came")
 
 
@@ -271,7 +252,20 @@ def fetch(plan: Plan, *, keep: bool = True) -> tuple[Package, ...]:
             raise PackageError(f"its source {candidate.source} is gone", context=candidate.pin)
         data = source.fetch(candidate)
         package = read_package(data, origin=candidate.file_name, expected_sha256=candidate.sha256)
+        _check_listing(candidate, package)
         if keep:
             plan.environment.store.put(data)
         packages.append(package)
     return tuple(packages)
+
+
+def _check_listing(candidate: Candidate, package: Package) -> None:
+    """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
+    listed = replace(candidate, yanked=None, published=None)
+    known = {"file_name": candidate.file_name, "sha256": package.sha256, "source": candidate.source}
+    if asdict(listed) != asdict(Candidate.of(package.manifest, **known)):
+        raise IntegrityError(
+            f"{candidate.source} lists it with other metadata than the file itself has",
+            context=candidate.pin,
+            hint="clear the cache of metadata (`ppm cache prune`), or ask who runs the source",
+        )

@@ -9,8 +9,8 @@ from packaging.version import Version
 
 from ppm.errors import PpmError, ResolutionError
 from ppm.resolve.requirement import Requirement, parse_specifier, phrase
-from ppm.resolve.universe import Universe, conflict, provided_names
-from ppm.sources.candidate import Candidate
+from ppm.resolve.universe import Rules, Universe, conflict
+from ppm.sources.candidate import Candidate, Offer
 
 if TYPE_CHECKING:
     from ppm.resolve.explanation import Request
@@ -36,49 +36,113 @@ class Resolution:
 
 def resolve(
     requirements: Sequence[Requirement],
-    candidates: Sequence[Candidate],
+    offer: Offer,
     *,
     fingerprint: str,
     base_name: str,
-    preferred: Mapping[str, Version] | None = None,
-    problems: Sequence[tuple[str, str]] = (),
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+    raised: Sequence[str] = (),
 ) -> Resolution:
-    """A set of patches that satisfies the requirements: the newest that fit, `preferred` versions before newer ones.
+    """A set of patches for the base model with this fingerprint that satisfies the requirements.
 
-    Only candidates for the base model with this fingerprint are used. `problems` are the sources' files that
-    can't be read, as (name, message), for the explanation. Raises ResolutionError when no set fits, and
-    IntegrityError when two sources hold different files for one version that is looked at.
+    Of the sets that do, one with the newest versions of the `raised` names, the first before the others; then one in
+    which the other deployed patches stay, in the order of their names, where they can; then one with the newest
+    versions of what else is asked for.
+
+    Raises ResolutionError when no set fits, and IntegrityError when two sources hold different files for one version
+    that is looked at.
     """
-    universe = Universe(candidates, fingerprint, preferred or {})
+    universe = Universe(offer, fingerprint, rules)
     from ppm.resolve.solver import Contradiction, solve
 
     try:
-        chosen = solve(requirements, universe)
+        chosen = solve(requirements, universe, frozenset(raised))
     except Contradiction as contradiction:
         from ppm.resolve.explanation import explain
 
-        request = _request(requirements, universe, base_name, problems)
-        message, hint = explain(contradiction.facts, request)
+        message, hint = explain(contradiction.facts, _request(requirements, universe, base_name))
         raise ResolutionError(message, hint=hint) from None
-    _check(chosen, requirements, fingerprint)
-    return Resolution(_pins(chosen, requirements))
+    chosen = _Improvement(requirements, universe, frozenset(raised), chosen).best(raised)
+    _check(chosen, requirements, universe)
+    return Resolution(_pins(chosen, requirements, universe))
 
 
-def _request(
-    requirements: Sequence[Requirement], universe: Universe, base_name: str, problems: Sequence[tuple[str, str]]
-) -> "Request":
+class _Improvement:
+    """Makes a solution better goal by goal, in the order of what matters; what was won is not given up again.
+
+    A goal is a version of a name: present where the request names it, otherwise that version or none.
+    """
+
+    def __init__(
+        self,
+        requirements: Sequence[Requirement],
+        universe: Universe,
+        raised: frozenset[str],
+        chosen: dict[str, Candidate],
+    ) -> None:
+        self.requirements, self.universe, self.raised, self.chosen = requirements, universe, raised, chosen
+        self.asked = {requirement.name for requirement in requirements}
+        self.fixed: dict[str, Version] = {}
+
+    def best(self, raised: Sequence[str]) -> dict[str, Candidate]:
+        for name in raised:
+            self._newest(name)
+        deployed = sorted(self.universe.rules.deployed.items())
+        kept = {name: version for name, version in deployed if name not in self.raised}
+        if not self._try(kept):
+            for name, version in kept.items():
+                self._try({name: version})
+        for requirement in self.requirements:
+            if requirement.name not in self.fixed:
+                self._newest(requirement.name)
+        self.universe.fix({})
+        return self.chosen
+
+    def _newest(self, name: str) -> None:
+        self.universe.fix(self.fixed)
+        usable = self.universe.select(name, self.universe.matching(name, SpecifierSet()))
+        for candidate in reversed(usable):
+            if self._try({name: candidate.version}):
+                return
+
+    def _try(self, more: Mapping[str, Version]) -> bool:
+        """Fix these versions too, if there is a solution then."""
+        from ppm.resolve.solver import Contradiction, solve
+
+        fixed = {**self.fixed, **more}
+        if not all(self._has(name, version) for name, version in more.items()):
+            self.universe.fix(fixed)
+            present = [
+                Requirement(name, parse_specifier(f"=={version}"), name)
+                for name, version in fixed.items()
+                if name in self.asked
+            ]
+            try:
+                self.chosen = solve(self.requirements, self.universe, self.raised, present)
+            except Contradiction:
+                return False
+        self.fixed = fixed
+        return True
+
+    def _has(self, name: str, version: Version) -> bool:
+        found = self.chosen.get(name)
+        return name not in self.asked if found is None else found.version == version
+
+
+def _request(requirements: Sequence[Requirement], universe: Universe, base_name: str) -> "Request":
     from ppm.resolve.explanation import Request
     from ppm.resolve.solver import Contradiction, solve
 
-    def attempt(changed: Sequence[Requirement]) -> dict[str, Candidate] | None:
+    def attempt(changed: Sequence[Requirement], rules: Rules) -> dict[str, Candidate] | None:
+        other = universe if rules is universe.rules else Universe(universe.offer, universe.fingerprint, rules)
         try:
-            return solve(changed, universe)
+            return solve(changed, other)
         except (Contradiction, PpmError):
             return None
         finally:
             universe.admit(requirements)
 
-    return Request(tuple(requirements), universe, base_name, tuple(problems), attempt)
+    return Request(tuple(requirements), universe, base_name, attempt)
 
 
 def _answering(chosen: Mapping[str, Candidate], name: str, specifier: SpecifierSet) -> tuple[str, ...]:
@@ -88,16 +152,22 @@ def _answering(chosen: Mapping[str, Candidate], name: str, specifier: SpecifierS
         return (name,) if specifier.contains(real.version, prereleases=True) else ()
     if str(specifier):
         return ()
-    return tuple(sorted(other for other, candidate in chosen.items() if name in provided_names(candidate)))
+    return tuple(sorted(other for other, candidate in chosen.items() if name in candidate.stands_for))
 
 
-def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], fingerprint: str) -> None:
+def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> None:
     """The rules once more, without the search's own data. Raises PpmError when the search was wrong."""
     faults = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
+    for constraint in universe.rules.constraints:
+        kept = chosen.get(constraint.name)
+        if kept is not None and not constraint.specifier.contains(kept.version, prereleases=True):
+            faults.append(f"{kept.pin} is not what {constraint.origin} allows")
+    overridden = {r.name: str(r.specifier) for r in universe.rules.overrides}
     for name, candidate in chosen.items():
-        if candidate.name != name or candidate.fingerprint != fingerprint:
+        if candidate.name != name or candidate.fingerprint != universe.fingerprint:
             faults.append(f"{candidate.pin} does not belong here")
-        for needed, specifier in candidate.manifest.dependencies.items():
+        for needed, declared in candidate.dependencies.items():
+            specifier = overridden.get(needed, declared)
             if not _answering(chosen, needed, parse_specifier(specifier)):
                 faults.append(f"nothing satisfies {phrase(needed, specifier)}, which {candidate.pin} needs")
         for other in chosen.values():
@@ -111,11 +181,11 @@ def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement],
         )
 
 
-def _pins(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement]) -> tuple[Pin, ...]:
+def _pins(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> tuple[Pin, ...]:
     requested = {name for r in requirements for name in _answering(chosen, r.name, r.specifier)}
     required_by: dict[str, set[str]] = {name: set() for name in chosen}
     for name, candidate in chosen.items():
-        for needed, specifier in candidate.manifest.dependencies.items():
+        for needed, specifier in universe.needs(candidate).items():
             for dependency in _answering(chosen, needed, parse_specifier(specifier)):
                 if dependency != name:
                     required_by[dependency].add(name)

@@ -8,7 +8,7 @@ from packaging.specifiers import SpecifierSet
 from ppm.errors import did_you_mean
 from ppm.resolve.requirement import Requirement, parse_requirement, parse_specifier, phrase
 from ppm.resolve.solver import Asked, Clashes, Fact, Needs
-from ppm.resolve.universe import Universe, conflict, provided_names
+from ppm.resolve.universe import HELD, Rules, Universe, conflict
 from ppm.sources.candidate import Candidate
 
 __all__ = ["Request", "explain"]
@@ -18,13 +18,16 @@ MAX_VERSIONS_SHOWN = 6
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of whom; `attempt` says what a changed request would give, or None."""
+    """What was asked of whom; `attempt` says what a changed request would give, or changed rules, or None."""
 
     requirements: tuple[Requirement, ...]
     universe: Universe
     base_name: str
-    problems: tuple[tuple[str, str], ...]
-    attempt: Callable[[Sequence[Requirement]], dict[str, Candidate] | None]
+    attempt: Callable[[Sequence[Requirement], Rules], dict[str, Candidate] | None]
+
+    @property
+    def rules(self) -> Rules:
+        return self.universe.rules
 
 
 def explain(facts: Sequence[Fact], request: Request) -> tuple[str, str]:
@@ -67,13 +70,13 @@ class _Story:
         for fact in self.needs:
             if fact.needed == name and fact.name in self.names:
                 subjects = self.universe.select(fact.name, self.in_play(fact))
-                demands += [candidate.manifest.dependencies[name] for candidate in subjects]
+                demands += [self.universe.needs(candidate)[name] for candidate in subjects]
         return list(dict.fromkeys("" if demand == "*" else demand for demand in demands))
 
     def clashed(self, name: str) -> bool:
         """Whether some versions of a name, and not simply all, are ruled out by another patch."""
         owners = (c for f in self.clashes if f.other == name for c in self.universe.select(f.name, f.mask))
-        tables = (table for c in owners for table in (c.manifest.conflicts, c.manifest.patch.replaces))
+        tables = (table for c in owners for table in (c.conflicts, c.replaces))
         return any(table.get(name, "*") != "*" for table in tables)
 
     def in_play(self, fact: Needs | Clashes) -> int:
@@ -87,6 +90,8 @@ class _Story:
     def sentences(self) -> list[str]:
         lines = [f"You asked for {_join([phrase(r.name, str(r.specifier)) for r in self.asked])}."]
         for name in self.names:
+            overrides = [r for r in self.request.rules.overrides if r.name == name]
+            lines += [f"{r.origin} puts {r.text} in place of what patches need of {name}." for r in overrides]
             lines += _existence(self, name)
             lines += self._dependencies(name)
             lines += self._clashes(name)
@@ -97,7 +102,7 @@ class _Story:
         for fact in self.needs:
             if fact.name == name:
                 for candidate in self.universe.select(name, self.in_play(fact)):
-                    text = phrase(fact.needed, candidate.manifest.dependencies[fact.needed])
+                    text = phrase(fact.needed, self.universe.needs(candidate)[fact.needed])
                     found = by_need.setdefault(text, [])
                     if candidate not in found:
                         found.append(candidate)
@@ -156,7 +161,7 @@ def _existence(story: _Story, name: str) -> list[str]:
         if any(story.demands[name]) and not versions:
             lines.append(f"A version of {name} can only be met by a patch of that name.")
     lines += _unusable(story, name)
-    lines += [f"A file of {name} can't be used: {text}." for owner, text in story.request.problems if owner == name]
+    lines += [f"A file of {name} can't be used: {text}." for text in universe.offer.problems(name)]
     if not versions and not stand_ins and not lines:
         lines.append(f"No source has a patch called {name}.")
     return lines
@@ -170,8 +175,7 @@ def _provided_by(universe: Universe, name: str, stand_ins: Iterable[str]) -> lis
 def _unusable(story: _Story, name: str) -> list[str]:
     """Versions that exist and would be wanted, and what keeps them out."""
     lines = []
-    for candidate in _shut_out(story, name):
-        lines.append(f"{name} {candidate.version} is a pre-release, and those are taken only when asked for.")
+    lines += [f"{name} {candidate.version} {reason}." for candidate, reason in _shut_out(story, name)]
     unmet = _unmet(story, name)
     by_base: dict[str, list[Candidate]] = {}
     for candidate in story.universe.for_another_base(name):
@@ -190,22 +194,20 @@ def _unmet(story: _Story, name: str) -> list[SpecifierSet]:
     return [s for s in specifiers if not story.universe.matching(name, s) and (str(s) or not virtual)]
 
 
-def _shut_out(story: _Story, name: str) -> list[Candidate]:
-    """The newest pre-release that some demand on a name fits and that is not taken, if any."""
+def _shut_out(story: _Story, name: str) -> list[tuple[Candidate, str]]:
+    """The newest version that fits the demands on a name and is not to be had, for each kind of reason."""
     universe = story.universe
     wanted = [parse_specifier(demand) for demand in story.demands[name]]
-    taken = universe.matching(name, SpecifierSet())
-    early = [
-        candidate
-        for index, candidate in enumerate(universe.versions(name))
-        if not taken >> index & 1 and all(s.contains(candidate.version, prereleases=True) for s in wanted)
-    ]
-    return early[-1:]
+    versions, found = universe.versions(name), {}
+    for index, reason in universe.left_out(name).items():
+        if all(specifier.contains(versions[index].version, prereleases=True) for specifier in wanted):
+            found[reason.split(",")[0].split(" (")[0]] = (versions[index], reason)
+    return list(found.values())
 
 
 def _hint(story: _Story) -> str:
     """What to do; whatever can be tried is tried first, so that following it works."""
-    for advise in (_correct_name, _accept_prerelease, _loosen, _find_missing, _leave_out):
+    for advise in (_correct_name, _ask_exactly, _loosen, _free, _find_missing, _leave_out):
         hint = advise(story)
         if hint:
             return hint
@@ -215,26 +217,28 @@ def _hint(story: _Story) -> str:
 
 
 def _known(story: _Story, name: str) -> bool:
-    return name in story.universe.everything or bool(story.universe.answers(name))
+    return story.universe.known(name)
 
 
 def _correct_name(story: _Story) -> str:
     for requirement in story.asked:
         if not _known(story, requirement.name):
-            if any(name == requirement.name for name, _ in story.request.problems):
+            if story.universe.offer.problems(requirement.name):
                 return f"replace the damaged file of {requirement.name}: fetch it again from its vendor"
             otherwise = f"check the name, or add the source that has {requirement.name} with --find-links DIR"
             return did_you_mean(requirement.name, story.universe.names(), otherwise)
     return ""
 
 
-def _accept_prerelease(story: _Story) -> str:
+def _ask_exactly(story: _Story) -> str:
+    """To ask for a version that is taken only when asked for: a pre-release, or one that was yanked."""
     for name in story.names:
-        for candidate in _shut_out(story, name):
+        for candidate, reason in _shut_out(story, name):
             wish = parse_requirement(candidate.pin)
             kept = [r for r in story.request.requirements if r.name != name]
-            if story.request.attempt([*kept, wish]):
-                return f"to accept the pre-release, ask for {candidate.pin}"
+            if "only when asked for" in reason and story.request.attempt([*kept, wish], story.request.rules):
+                kind = "pre-release" if "pre-release" in reason else "yanked version"
+                return f"to accept the {kind}, ask for {candidate.pin}"
     return ""
 
 
@@ -242,14 +246,33 @@ def _loosen(story: _Story) -> str:
     for requirement in story.asked:
         if str(requirement.specifier):
             free = replace(requirement, specifier=SpecifierSet(), text=requirement.name)
-            solution = story.request.attempt([free if r is requirement else r for r in story.request.requirements])
+            changed = [free if r is requirement else r for r in story.request.requirements]
+            solution = story.request.attempt(changed, story.request.rules)
             if solution:
                 taken = solution.get(requirement.name)
-                stands_in = next((c for c in solution.values() if requirement.name in provided_names(c)), None)
+                stands_in = next((c for c in solution.values() if requirement.name in c.stands_for), None)
                 result = taken or stands_in
                 gives = f", which gives {result.name} {result.version}" if result else ""
                 typed = phrase(requirement.name, str(requirement.specifier))
                 return f"ask for {requirement.name} instead of {typed}{gives}"
+    return ""
+
+
+def _free(story: _Story) -> str:
+    """To do without a constraint, an override or a date, whichever is in the way by itself."""
+    rules = story.request.rules
+    for constraint in rules.constraints:
+        kept = [other for other in rules.constraints if other is not constraint]
+        if story.request.attempt(story.request.requirements, replace(rules, constraints=kept)):
+            if constraint.origin == HELD:
+                return f"let it change: ppm unhold {constraint.name}"
+            return f"take {constraint.text} out of {constraint.origin}"
+    for override in rules.overrides:
+        kept = [other for other in rules.overrides if other is not override]
+        if story.request.attempt(story.request.requirements, replace(rules, overrides=kept)):
+            return f"take {override.text} out of {override.origin}"
+    if rules.exclude_newer and story.request.attempt(story.request.requirements, replace(rules, exclude_newer=None)):
+        return f"allow what was published after {rules.exclude_newer:%Y-%m-%d}"
     return ""
 
 
@@ -258,12 +281,12 @@ def _find_missing(story: _Story) -> str:
         if not _unmet(story, name) and story.universe.versions(name):
             continue
         others = story.universe.for_another_base(name)
-        if any(problem == name for problem, _ in story.request.problems):
+        if story.universe.offer.problems(name):
             return f"replace the damaged file of {name}: fetch it again from its vendor"
         if not _known(story, name):
             return f"add the source that has {name} with --find-links DIR"
         if others and not story.universe.versions(name):
-            base = others[-1].manifest.base.model
+            base = others[-1].base_model
             wish = f"ask the vendor of {name} to build it for {story.request.base_name}"
             return f"choose the base model with --base {base}, or {wish}"
     return ""
@@ -274,10 +297,11 @@ def _leave_out(story: _Story) -> str:
         return ""
     for requirement in reversed(story.asked):
         kept = [r for r in story.request.requirements if r.name != requirement.name]
-        if kept and story.request.attempt(kept):
+        if kept and story.request.attempt(kept, story.request.rules):
             alone = [r for r in story.request.requirements if r.name == requirement.name]
             apart = ", or install it into an environment of its own with --env NAME"
-            return f"leave out {requirement.name}{apart if story.request.attempt(alone) else ''}"
+            works = story.request.attempt(alone, story.request.rules)
+            return f"leave out {requirement.name}{apart if works else ''}"
     return ""
 
 

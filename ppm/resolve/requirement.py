@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from ppm.errors import RequestError
 from ppm.names import check_name
@@ -13,11 +14,26 @@ __all__ = ["Requirement", "parse_requirement", "parse_specifier", "phrase"]
 
 @dataclass(frozen=True)
 class Requirement:
-    """A normalised name and a PEP 440 specifier; `text` is how the user put it."""
+    """A normalised name and a PEP 440 specifier; `text` is how the user put it, `origin` where, such as a file."""
 
     name: str
     specifier: SpecifierSet
     text: str
+    origin: str = ""
+
+    @property
+    def pinned(self) -> str | None:
+        """The one version that it names with == (or ===), as written; None when it lets several in."""
+        exact = [s.version for s in self.specifier if s.operator in ("==", "===") and not s.version.endswith(".*")]
+        return next((version for version in exact if _is_version(version)), None)
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)
@@ -35,7 +51,7 @@ def phrase(name: str, specifier: str) -> str:
     return name + ",".join(parts)
 
 
-def parse_requirement(text: str) -> Requirement:
+def parse_requirement(text: str, origin: str = "") -> Requirement:
     """`toxicity`, `toxicity>=1,<2` or `toxicity==1.0.0`. Raises RequestError for anything else."""
     # Imported here: it takes longer than everything else in this module.
     from packaging.requirements import InvalidRequirement
@@ -46,8 +62,8 @@ def parse_requirement(text: str) -> Requirement:
         parsed = Pep508(text.strip())
         name = check_name(parsed.name)
     except (InvalidRequirement, InvalidSpecifier, ValueError) as error:
-        raise RequestError(f"{text!r} is not a requirement", hint=hint) from error
+        raise RequestError(f"{text!r} is not a requirement", context=origin, hint=hint) from error
     for part, found in (("extras", parsed.extras), ("a marker", parsed.marker), ("a URL", parsed.url)):
         if found:
-            raise RequestError(f"{text!r} has {part}, which a patch does not have", hint=hint)
-    return Requirement(name, parsed.specifier, text.strip())
+            raise RequestError(f"{text!r} has {part}, which a patch does not have", context=origin, hint=hint)
+    return Requirement(name, parsed.specifier, text.strip(), origin)

@@ -4,7 +4,7 @@ A virtual name is a node of its own whose "versions" are the patches that can st
 extra clause, added when one of the two patches is first considered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -58,11 +58,21 @@ class Contradiction(Exception):
         self.facts = facts
 
 
-def solve(requirements: Sequence[Requirement], universe: Universe) -> dict[str, Candidate]:
-    """One candidate for each name that is needed. Raises Contradiction, or PpmError when the search gives up."""
+def solve(
+    requirements: Sequence[Requirement],
+    universe: Universe,
+    raised: Set[str] = frozenset(),
+    present: Sequence[Requirement] = (),
+) -> dict[str, Candidate]:
+    """One candidate for each name that is needed: the newest, or what is deployed unless its name is `raised`.
+
+    What is to be `present` is required too, without what a wish of the request's own lets in.
+
+    Raises Contradiction, or PpmError when the search gives up.
+    """
     universe.admit(requirements)
-    provider = _Provider(universe)
-    roots = [RootRequirement(*provider.target(r.name, r.specifier), origin=r) for r in requirements]
+    provider = _Provider(universe, raised)
+    roots = [RootRequirement(*provider.target(r.name, r.specifier), origin=r) for r in (*requirements, *present)]
     try:
         pins = Resolver(provider, range_type=_Versions).resolve(roots)
     except ResolutionTerminatedError as error:
@@ -152,8 +162,9 @@ class _Versions:
 class _Provider(BaseProvider[_Node, int]):
     """Answers the resolver's questions out of a universe."""
 
-    def __init__(self, universe: Universe) -> None:
+    def __init__(self, universe: Universe, raised: Set[str]) -> None:
         self.universe = universe
+        self._raised = raised
         self._answers: dict[str, list[tuple[str, int]]] = {}
         self._needs: dict[tuple[_Node, int], dict[_Node, _Versions]] = {}
         self._clauses: list[Incompatibility[_Node, int]] = []
@@ -185,7 +196,7 @@ class _Provider(BaseProvider[_Node, int]):
         allowed &= (1 << len(versions)) - 1
         if not allowed:
             return None
-        kept = self.universe.preferred.get(package.name)
+        kept = None if package.name in self._raised else self.universe.rules.deployed.get(package.name)
         chosen = next((i for i, c in enumerate(versions) if c.version == kept and allowed >> i & 1), None)
         if chosen is None:
             chosen = allowed.bit_length() - 1
@@ -211,10 +222,8 @@ class _Provider(BaseProvider[_Node, int]):
                 provider, mask = self._answers[package.name][version]
                 self._needs[key] = {_Node(provider): _Versions(mask)}
             else:
-                manifest = self.universe.versions(package.name)[version].manifest
-                self._needs[key] = dict(
-                    self.target(name, parse_specifier(specifier)) for name, specifier in manifest.dependencies.items()
-                )
+                needs = self.universe.needs(self.universe.versions(package.name)[version])
+                self._needs[key] = dict(self.target(name, parse_specifier(text)) for name, text in needs.items())
         return self._needs[key]
 
     def prioritize(self, package: _Node, version_range: Any, conflict_counts: Any, culprit_counts: Any = None) -> Any:
@@ -225,8 +234,8 @@ class _Provider(BaseProvider[_Node, int]):
         if package.virtual:
             return None
         versions = self.universe.versions(package.name)
-        same = versions[version].manifest.dependencies
-        return _Versions(sum(1 << i for i, c in enumerate(versions) if c.manifest.dependencies == same))
+        same = versions[version].dependencies
+        return _Versions(sum(1 << i for i, c in enumerate(versions) if c.dependencies == same))
 
     def consume_pending_clauses(self) -> list[Incompatibility[_Node, int]]:
         clauses, self._clauses = self._clauses, []
@@ -238,8 +247,7 @@ class _Provider(BaseProvider[_Node, int]):
             return
         self._considered.add((package, version))
         candidate = self.universe.versions(package.name)[version]
-        manifest = candidate.manifest
-        for name in sorted({*manifest.conflicts, *manifest.patch.replaces}):
+        for name in sorted({*candidate.conflicts, *candidate.replaces}):
             for other in {name: 0, **dict(self._options(name))}:
                 ruled_out = sum(1 << i for i, c in enumerate(self.universe.versions(other)) if conflict(candidate, c))
                 if ruled_out:

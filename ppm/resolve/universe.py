@@ -3,24 +3,36 @@
 A set of versions of one name is a bit mask over `versions(name)`, which runs from oldest to newest.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppm.errors import IntegrityError
 from ppm.resolve.requirement import Requirement, parse_specifier, phrase
-from ppm.sources.candidate import Candidate
+from ppm.sources.candidate import Candidate, Offer
 
-__all__ = ["Universe", "conflict", "provided_names"]
+__all__ = ["HELD", "Rules", "Universe", "conflict"]
+
+HELD = "a hold"
+"""The origin of a constraint that keeps a deployed patch at its version."""
 
 
-def provided_names(candidate: Candidate) -> tuple[str, ...]:
-    """The names other than its own that a patch answers to: what it provides, and what it replaces."""
-    patch = candidate.manifest.patch
-    if not patch.provides and not patch.replaces:
-        return ()
-    return tuple(sorted({*patch.provides, *patch.replaces} - {candidate.name}))
+@dataclass(frozen=True)
+class Rules:
+    """What a resolution keeps to besides the request and the manifests.
+
+    `deployed` are the versions in force, which may stay whatever else shuts them out but a constraint. `constraints`
+    limit the versions of a name without asking for it; `overrides` take the place of what any dependency asks of a
+    name. What was published after `exclude_newer`, or nobody knows when, is left out.
+    """
+
+    deployed: Mapping[str, Version] = field(default_factory=dict)
+    constraints: Sequence[Requirement] = ()
+    overrides: Sequence[Requirement] = ()
+    exclude_newer: datetime | None = None
 
 
 def conflict(one: Candidate, other: Candidate) -> str | None:
@@ -31,44 +43,52 @@ def conflict(one: Candidate, other: Candidate) -> str | None:
     """
     if one.name == other.name:
         return None
-    manifest = one.manifest
-    for verb, table in (("conflicts with", manifest.conflicts), ("replaces", manifest.patch.replaces)):
+    for verb, table in (("conflicts with", one.conflicts), ("replaces", one.replaces)):
         specifier = table.get(other.name)
         if specifier is not None and parse_specifier(specifier).contains(other.version, prereleases=True):
             return f"{verb} {phrase(other.name, specifier)}"
-    for name in other.manifest.patch.provides:
-        if name != one.name and manifest.conflicts.get(name) == "*":
+    for name in other.provides:
+        if name != one.name and one.conflicts.get(name) == "*":
             return f"conflicts with {name}, which {other.name} {other.version} provides"
     return None
 
 
 class Universe:
-    """Candidates by name for one base model; sorts and filters only the names that are looked at."""
+    """Candidates by name for one base model; reads, sorts and filters only the names that are looked at."""
 
-    def __init__(self, candidates: Iterable[Candidate], fingerprint: str, preferred: Mapping[str, Version]) -> None:
+    def __init__(self, offer: Offer, fingerprint: str, rules: Rules) -> None:
+        self.offer = offer
         self.fingerprint = fingerprint
-        self.preferred = preferred
-        self.everything: dict[str, list[Candidate]] = {}
-        self._providers: dict[str, set[str]] = {}
-        for candidate in candidates:
-            self.everything.setdefault(candidate.name, []).append(candidate)
-            if candidate.fingerprint == fingerprint:
-                for name in provided_names(candidate):
-                    self._providers.setdefault(name, set()).add(candidate.name)
+        self.rules = rules
+        self._overrides = {r.name: str(r.specifier) for r in rules.overrides}
+        self._constraints: dict[str, list[Requirement]] = {}
+        for requirement in rules.constraints:
+            self._constraints.setdefault(requirement.name, []).append(requirement)
         self._versions: dict[str, tuple[Candidate, ...]] = {}
-        self._asked: frozenset[str] = frozenset()
+        self._early: frozenset[str] = frozenset()
+        self._pinned: frozenset[tuple[str, str]] = frozenset()
+        self._fixed: Mapping[str, Version] = {}
         self._matching: dict[tuple[str, str], int] = {}
+        self._left_out: dict[str, dict[int, str]] = {}
 
     def admit(self, requirements: Sequence[Requirement]) -> None:
-        """Let a request's own wish for a pre-release of a name hold wherever that name is needed."""
-        self._asked = frozenset(r.name for r in requirements if r.specifier.prereleases)
+        """Let a request's own wish for a pre-release, or for a yanked version, hold wherever that name is needed."""
+        early = frozenset(r.name for r in requirements if r.specifier.prereleases)
+        pinned = frozenset((r.name, r.pinned) for r in requirements if r.pinned is not None)
+        if (early, pinned) != (self._early, self._pinned):
+            self._early, self._pinned = early, pinned
+            self._matching, self._left_out = {}, {}
+
+    def fix(self, versions: Mapping[str, Version]) -> None:
+        """Leave no other version of these names, whether they turn out to be needed or not."""
+        self._fixed = dict(versions)
         self._matching = {}
 
     def versions(self, name: str) -> tuple[Candidate, ...]:
         """The candidates of a name that fit the base model, oldest first. Raises IntegrityError for unequal twins."""
         if name not in self._versions:
             kept: dict[Version, Candidate] = {}
-            for candidate in self.everything.get(name, ()):
+            for candidate in self.offer.named(name):
                 if candidate.fingerprint == self.fingerprint:
                     twin = kept.setdefault(candidate.version, candidate)
                     if twin.sha256 != candidate.sha256:
@@ -76,27 +96,64 @@ class Universe:
             self._versions[name] = tuple(kept[version] for version in sorted(kept))
         return self._versions[name]
 
+    def needs(self, candidate: Candidate) -> Mapping[str, str]:
+        """What a candidate depends on: names with the specifiers that hold after overrides."""
+        if not self._overrides or not candidate.dependencies:
+            return candidate.dependencies
+        return {name: self._overrides.get(name, specifier) for name, specifier in candidate.dependencies.items()}
+
     def for_another_base(self, name: str) -> list[Candidate]:
         """The candidates of a name that are for another base model, oldest first."""
-        others = [c for c in self.everything.get(name, ()) if c.fingerprint != self.fingerprint]
+        others = [c for c in self.offer.named(name) if c.fingerprint != self.fingerprint]
         return sorted(others, key=lambda c: (c.version, c.base_tag))
 
     def matching(self, name: str, specifier: SpecifierSet) -> int:
         """The versions of the real patch of that name that a specifier lets in."""
         key = (name, str(specifier))
         if key not in self._matching:
-            early = bool(specifier.prereleases) or self.takes_prereleases(name)
+            left_out, fixed = self.left_out(name), self._fixed.get(name)
             self._matching[key] = sum(
                 1 << index
                 for index, candidate in enumerate(self.versions(name))
-                if (early or not candidate.version.is_prerelease or candidate.version == self.preferred.get(name))
+                if index not in left_out
+                and (fixed is None or candidate.version == fixed)
                 and specifier.contains(candidate.version, prereleases=True)
             )
         return self._matching[key]
 
-    def takes_prereleases(self, name: str) -> bool:
-        """Whether the request names a pre-release of it, or there is nothing else."""
-        return name in self._asked or all(c.version.is_prerelease for c in self.versions(name))
+    def left_out(self, name: str) -> dict[int, str]:
+        """The versions that are there and not to be had, each with the reason, as the end of a sentence."""
+        if name not in self._left_out:
+            versions = self.versions(name)
+            found = {i: reason for i, c in enumerate(versions) if (reason := self._shut_out(c)) is not None}
+            rest = [c for i, c in enumerate(versions) if i not in found]
+            early = name in self._early or all(c.version.is_prerelease for c in rest)
+            for index, candidate in enumerate(versions):
+                kept = early or candidate.version == self.rules.deployed.get(name)
+                if index not in found and candidate.version.is_prerelease and not kept:
+                    found[index] = "is a pre-release, and those are taken only when asked for"
+            self._left_out[name] = found
+        return self._left_out[name]
+
+    def _shut_out(self, candidate: Candidate) -> str | None:
+        for constraint in self._constraints.get(candidate.name, ()):
+            if not constraint.specifier.contains(candidate.version, prereleases=True):
+                allowed = phrase(candidate.name, str(constraint.specifier))
+                return f"is kept out by {constraint.origin}, which allows only {allowed}"
+        if candidate.version == self.rules.deployed.get(candidate.name):
+            return None
+        if candidate.yanked is not None and not self._asked_exactly(candidate):
+            reason = f" ({candidate.yanked})" if candidate.yanked else ""
+            return f"was yanked{reason}, and is taken only when asked for as {candidate.pin}"
+        limit = self.rules.exclude_newer
+        if limit is not None and (candidate.published is None or candidate.published > limit):
+            since = f"is of {candidate.published:%Y-%m-%d}" if candidate.published else "has no known date"
+            return f"{since}, and nothing after {limit:%Y-%m-%d} is taken"
+        return None
+
+    def _asked_exactly(self, candidate: Candidate) -> bool:
+        named = [version for name, version in self._pinned if name == candidate.name]
+        return any(parse_specifier(f"=={version}").contains(candidate.version, prereleases=True) for version in named)
 
     def select(self, name: str, mask: int) -> list[Candidate]:
         """The candidates in a set of versions, oldest first."""
@@ -107,23 +164,25 @@ class Universe:
 
         Empty for a name that nothing provides.
         """
-        if name not in self._providers:
+        providers = set(self.offer.providers(name, self.fingerprint))
+        if not providers:
             return {}
         options = {name: self.matching(name, SpecifierSet())} if self.versions(name) else {}
-        likely = sorted(self._providers[name], key=lambda provider: (provider not in self.preferred, provider))
+        likely = sorted(providers, key=lambda provider: (provider not in self.rules.deployed, provider))
         for provider in likely:
             allowed = self.matching(provider, SpecifierSet())
-            providing = sum(1 << i for i, c in enumerate(self.versions(provider)) if name in provided_names(c))
+            providing = sum(1 << i for i, c in enumerate(self.versions(provider)) if name in c.stands_for)
             if allowed & providing:
                 options[provider] = allowed & providing
         return options
 
+    def known(self, name: str) -> bool:
+        """Whether anything answers to a name, be it for another base model."""
+        return bool(self.offer.named(name)) or bool(self.answers(name))
+
     def names(self) -> list[str]:
         """Every name, real or virtual, that something fit for the base model answers to."""
-        real = {
-            name for name, found in self.everything.items() if any(c.fingerprint == self.fingerprint for c in found)
-        }
-        return sorted(real | set(self._providers))
+        return sorted(self.offer.names(self.fingerprint))
 
 
 def _unequal(one: Candidate, other: Candidate) -> IntegrityError:

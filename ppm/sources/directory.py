@@ -1,37 +1,67 @@
-"""A directory of package files as a source, like pip's find-links."""
+"""A directory of package files as a source, like pip's find-links.
 
-from functools import cached_property
+Metadata is kept in a cache, so that of a large directory only what is new, changed or asked for is read. A file
+`NAME.ppm.yanked` beside a package file takes it back, and holds the reason.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-
-from packaging.version import Version
+from typing import TypeVar
 
 from ppm.errors import IntegrityError, PackageError, PpmError, SourceError
 from ppm.package import SUFFIX, file_name, parse_file_name, read_metadata, sha256
+from ppm.sources.cache import Entry, MetadataCache
 from ppm.sources.candidate import Candidate
 
 __all__ = ["DirectorySource"]
 
+T = TypeVar("T")
+YANKED = ".yanked"
+MAX_REASON_BYTES = 1000
+SETTLED_AFTER = 2.0
+"""Seconds after which a folder's time of change is sure to differ from that of a later change."""
+
 
 class DirectorySource:
-    """The package files of one directory, read once; a damaged file hides only itself."""
+    """The package files of one directory; a damaged file hides only itself.
 
-    def __init__(self, path: Path) -> None:
+    `cache` is a folder to keep metadata in; without one, or where it can't be used, every file is read.
+    """
+
+    def __init__(self, path: Path, cache: Path | None = None) -> None:
         self.path = path
+        self._cache_folder = cache
+        self._named: dict[str, tuple[list[Candidate], list[str]]] = {}
+        self._index: MetadataCache | None = None
+        self._listed = False
 
     @property
     def location(self) -> str:
         return str(self.path)
 
-    def candidates(self) -> tuple[Candidate, ...]:
-        """Every sound package file, by file name. Raises SourceError when the directory can't be read."""
-        return self._contents[0]
+    def named(self, name: str) -> Sequence[Candidate]:
+        return self._look(name)[0]
 
-    def problems(self) -> tuple[tuple[str, str], ...]:
-        """(name of the patch, message) of each package file that can't be used. Raises SourceError."""
-        return self._contents[1]
+    def problems(self, name: str) -> Sequence[str]:
+        return self._look(name)[1]
+
+    def providers(self, name: str, fingerprint: str) -> Iterable[str]:
+        return self._ask(lambda index: index.providers(name, fingerprint))
+
+    def names(self, fingerprint: str) -> Iterable[str]:
+        return self._ask(lambda index: index.names(fingerprint))
+
+    def damaged(self) -> Sequence[str]:
+        """What is wrong with each file that can't be used, whatever its name."""
+        return [message for name in self._ask(lambda index: index.damaged()) for message in self.problems(name)]
 
     def fetch(self, candidate: Candidate) -> bytes:
-        """The bytes of a package file. Raises SourceError when it is gone, IntegrityError when it has changed."""
         path = self.path / candidate.file_name
         try:
             data = path.read_bytes()
@@ -49,40 +79,115 @@ class DirectorySource:
             )
         return data
 
-    @cached_property
-    def _contents(self) -> tuple[tuple[Candidate, ...], tuple[tuple[str, str], ...]]:
-        candidates, problems = [], []
-        for path in self._package_files():
-            try:
-                candidates.append(self._read(path))
-            except PpmError as error:
-                parts = parse_file_name(path.name)
-                problems.append((parts[0] if parts else path.name.removesuffix(SUFFIX), f"{path}: {error.message}"))
-        return tuple(candidates), tuple(problems)
+    def _look(self, name: str) -> tuple[list[Candidate], list[str]]:
+        """The candidates and problems of one name; each file is compared with what is known of it first."""
+        if name not in self._named:
+            found: tuple[list[Candidate], list[str]] = ([], [])
+            changed: list[Entry] = []
+            for entry in self._ask(lambda index: index.entries(name)):
+                path = self.path / entry.file
+                try:
+                    stamp = _stamp(path)
+                except OSError:
+                    continue  # gone since the directory was listed
+                if stamp != entry.stamp:
+                    entry = self._read(path, stamp)
+                    changed.append(entry)
+                if entry.candidate is None:
+                    found[1].append(f"{path}: {entry.problem}")
+                elif entry.candidate.name == name:
+                    found[0].append(self._current(entry.candidate, path, stamp))
+            if changed:
+                self._ask(lambda index: index.put(changed))
+            self._named[name] = found
+        return self._named[name]
 
-    def _package_files(self) -> list[Path]:
+    def _current(self, candidate: Candidate, path: Path, stamp: str) -> Candidate:
+        """The candidate with what is not in its file: where it lies, since when, and whether it was taken back."""
+        published = datetime.fromtimestamp(int(stamp.split()[1]) / 1e9, UTC)
+        return replace(candidate, source=self.location, published=published, yanked=_reason(path))
+
+    def _ask(self, question: Callable[[MetadataCache], T]) -> T:
+        """What the cache says; where it fails, what the files say."""
+        if self._index is None and self._cache_folder is not None:
+            with suppress(OSError, sqlite3.Error):
+                self._index = MetadataCache.open(self._cache_folder, self.path)
+        for _ in range(2):
+            if self._index is not None:
+                try:
+                    self._bring_up_to_date(self._index)
+                    return question(self._index)
+                except (sqlite3.Error, ValueError, KeyError, TypeError):
+                    pass  # damaged, full, locked for long, or not to be written
+            self._index, self._listed = MetadataCache.in_memory(), False
+        raise AssertionError("a cache in memory does not fail")
+
+    def _bring_up_to_date(self, index: MetadataCache) -> None:
+        """Once: let the index know which files there are now."""
+        if self._listed:
+            return
+        before = self._folder_stamp()
+        if index.listing != before:
+            files = self._package_files()
+            known = index.files()
+            index.forget(known - files.keys())
+            index.put([self._read(path, stamp) for name, (path, stamp) in files.items() if name not in known])
+            settled = time.time() - int(before.split()[2]) / 1e9 > SETTLED_AFTER
+            index.listed(before if settled else "")
+        self._listed = True
+
+    def _folder_stamp(self) -> str:
         try:
-            # A file whose name starts with a dot is one that is still being written.
-            return sorted(p for p in self.path.iterdir() if p.name.endswith(SUFFIX) and not p.name.startswith("."))
+            return _stamp(self.path)
         except OSError as error:
-            reason = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a directory"}.get(
-                type(error), f"can't be read: {error.strerror}"
-            )
-            raise SourceError(reason, context=self.location, hint="give a directory that holds .ppm files") from error
+            raise self._unreadable(error) from error
 
-    def _read(self, path: Path) -> Candidate:
-        manifest, digest = read_metadata(path)
-        if file_name(manifest) != path.name:
-            raise PackageError(
-                f"holds {manifest.pin} for {manifest.base.tag}, other than its file name says", context=str(path)
-            )
-        return Candidate(
-            name=manifest.name,
-            version=Version(manifest.version),
-            base_tag=manifest.base.tag,
-            fingerprint=str(manifest.base.fingerprint),
-            file_name=path.name,
-            sha256=digest,
-            source=self.location,
-            manifest=manifest,
+    def _package_files(self) -> dict[str, tuple[Path, str]]:
+        try:
+            with os.scandir(self.path) as entries:
+                # A file whose name starts with a dot is one that is still being written.
+                names = sorted(e.name for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith("."))
+        except OSError as error:
+            raise self._unreadable(error) from error
+        found = {}
+        for name in names:
+            with suppress(OSError):  # gone since
+                found[name] = (self.path / name, _stamp(self.path / name))
+        return found
+
+    def _unreadable(self, error: OSError) -> SourceError:
+        reason = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a directory"}.get(
+            type(error), f"can't be read: {error.strerror}"
         )
+        return SourceError(reason, context=self.location, hint="give a directory that holds .ppm files")
+
+    def _read(self, path: Path, stamp: str) -> Entry:
+        try:
+            manifest, digest = read_metadata(path)
+            if file_name(manifest) != path.name:
+                raise PackageError(
+                    f"holds {manifest.pin} for {manifest.base.tag}, other than its file name says", context=str(path)
+                )
+        except PpmError as error:
+            parts = parse_file_name(path.name)
+            name = parts[0] if parts else path.name.removesuffix(SUFFIX)
+            return Entry(path.name, stamp, name, None, error.message)
+        candidate = Candidate.of(manifest, file_name=path.name, sha256=digest, source=self.location)
+        return Entry(path.name, stamp, candidate.name, candidate)
+
+
+def _stamp(path: Path) -> str:
+    """What changes when a file or folder does: size, time of change, time of any change, number. Raises OSError."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
+def _reason(path: Path) -> str | None:
+    """Why a package file was taken back; None when it was not."""
+    try:
+        with path.with_name(path.name + YANKED).open("rb") as stream:
+            return " ".join(stream.read(MAX_REASON_BYTES).decode("utf-8", "replace").split())
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""

@@ -1,5 +1,8 @@
 """A directory of package files as a source."""
 
+import os
+from datetime import UTC, datetime
+
 import pytest
 from packages import FINGERPRINT, make_package
 
@@ -15,44 +18,50 @@ def folder(tmp_path):
     return tmp_path
 
 
+def everything(source):
+    """All candidates of a source for the one base model, by file name."""
+    found = [candidate for name in source.names(FINGERPRINT) for candidate in source.named(name)]
+    return sorted(found, key=lambda candidate: candidate.file_name)
+
+
 def test_lists_every_package_file_with_its_metadata(folder):
     (folder / "README.md").write_text("not a package")
     (folder / ".toxicity-9-tiny.ppm").write_bytes(b"half written")
     source = DirectorySource(folder)
-    assert [candidate.pin for candidate in source.candidates()] == [
+    assert [candidate.pin for candidate in everything(source)] == [
         "gender-bias==2.0",
         "toxicity==1.0.0",
         "toxicity==1.1.0",
     ]
-    assert source.problems() == ()
-    first = source.candidates()[0]
+    assert source.damaged() == []
+    first = everything(source)[0]
     assert first.file_name == "gender_bias-2.0-tiny_0123456789ab.ppm"
     assert (first.base_tag, first.fingerprint) == ("tiny-0123456789ab", FINGERPRINT)
     assert first.source == source.location == str(folder)
-    assert first.manifest.patch.risks == ("gender-bias",)
+    assert first.risks == ("gender-bias",)
 
 
 def test_fetches_what_it_listed(folder):
     source = DirectorySource(folder)
-    for candidate in source.candidates():
+    for candidate in everything(source):
         package = read_package(source.fetch(candidate), expected_sha256=candidate.sha256)
-        assert package.manifest == candidate.manifest
+        assert (package.manifest.pin, package.sha256) == (candidate.pin, candidate.sha256)
 
 
 def test_an_empty_directory_has_no_candidates(tmp_path):
-    assert DirectorySource(tmp_path).candidates() == ()
+    assert everything(DirectorySource(tmp_path)) == []
 
 
 def test_a_missing_directory_says_so(tmp_path):
     with pytest.raises(SourceError, match="nowhere: does not exist") as caught:
-        DirectorySource(tmp_path / "nowhere").candidates()
+        DirectorySource(tmp_path / "nowhere").named("toxicity")
     assert caught.value.hint == "give a directory that holds .ppm files"
 
 
 def test_a_file_is_not_a_directory(folder):
     path = next(folder.glob("*.ppm"))
     with pytest.raises(SourceError, match="is not a directory"):
-        DirectorySource(path).problems()
+        DirectorySource(path).problems("toxicity")
 
 
 def test_a_damaged_file_hides_only_itself(folder):
@@ -60,11 +69,10 @@ def test_a_damaged_file_hides_only_itself(folder):
     damaged.write_bytes(damaged.read_bytes()[:-10])
     (folder / "odd.ppm").write_bytes(b"")
     source = DirectorySource(folder)
-    assert [candidate.pin for candidate in source.candidates()] == ["gender-bias==2.0", "toxicity==1.0.0"]
-    assert source.problems() == (
-        ("odd", f"{folder / 'odd.ppm'}: is not a whole package file"),
-        ("toxicity", f"{damaged}: is not a whole package file"),
-    )
+    assert [candidate.pin for candidate in everything(source)] == ["gender-bias==2.0", "toxicity==1.0.0"]
+    assert source.problems("toxicity") == [f"{damaged}: is not a whole package file"]
+    assert source.problems("gender-bias") == []
+    assert source.damaged() == [f"{folder / 'odd.ppm'}: is not a whole package file", *source.problems("toxicity")]
 
 
 @pytest.mark.parametrize(
@@ -74,29 +82,44 @@ def test_a_damaged_file_hides_only_itself(folder):
 def test_a_file_that_belies_its_name_is_a_problem(tmp_path, name):
     write_package(make_package(), tmp_path).rename(tmp_path / name)
     source = DirectorySource(tmp_path)
-    assert source.candidates() == ()
-    [(_, message)] = source.problems()
+    assert everything(source) == []
+    [message] = source.damaged()
     assert message.endswith("holds toxicity==1.0.0 for tiny-0123456789ab, other than its file name says")
 
 
 def test_a_directory_called_like_a_package_is_a_problem(tmp_path):
     (tmp_path / "toxicity-1.0-tiny.ppm").mkdir()
-    assert DirectorySource(tmp_path).problems() == (
-        ("toxicity", f"{tmp_path / 'toxicity-1.0-tiny.ppm'}: is not a file"),
-    )
+    problems = DirectorySource(tmp_path).problems("toxicity")
+    assert problems == [f"{tmp_path / 'toxicity-1.0-tiny.ppm'}: is not a file"]
+
+
+def test_a_yanked_file_says_why(folder):
+    [first, _] = sorted(DirectorySource(folder).named("toxicity"), key=lambda candidate: candidate.version)
+    assert first.yanked is None
+    (folder / f"{first.file_name}.yanked").write_text("breaks\nrefusals\n")
+    [first, second] = sorted(DirectorySource(folder).named("toxicity"), key=lambda candidate: candidate.version)
+    assert (first.yanked, second.yanked) == ("breaks refusals", None)
+    assert DirectorySource(folder).damaged() == []
+
+
+def test_a_file_is_published_when_it_comes_into_the_directory(folder):
+    path = next(folder.glob("gender*"))
+    os.utime(path, (1e9, 1e9))
+    [candidate] = DirectorySource(folder).named("gender-bias")
+    assert candidate.published == datetime.fromtimestamp(1e9, UTC)
 
 
 def test_metadata_is_read_without_the_rest(tmp_path):
     package = make_package()
     path = tmp_path / package.file_name
     path.write_bytes(Package(package.manifest, b"no prefix", {}).to_bytes())
-    [candidate] = DirectorySource(tmp_path).candidates()
+    [candidate] = DirectorySource(tmp_path).named("toxicity")
     assert candidate.pin == "toxicity==1.0.0"
 
 
 def test_a_file_that_changes_after_it_was_listed_is_refused(folder):
     source = DirectorySource(folder)
-    candidate = source.candidates()[0]
+    candidate = everything(source)[0]
     (folder / candidate.file_name).write_bytes(make_package("gender-bias", "2.0", value=0.25).to_bytes())
     with pytest.raises(IntegrityError, match="has changed since it was listed"):
         source.fetch(candidate)
@@ -104,7 +127,7 @@ def test_a_file_that_changes_after_it_was_listed_is_refused(folder):
 
 def test_a_file_that_vanishes_after_it_was_listed_is_missed(folder):
     source = DirectorySource(folder)
-    candidate = source.candidates()[0]
+    candidate = everything(source)[0]
     (folder / candidate.file_name).unlink()
     with pytest.raises(SourceError, match="can't be read: No such file"):
         source.fetch(candidate)

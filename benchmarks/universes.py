@@ -1,0 +1,393 @@
+"""Resolves random small universes, and checks every answer against trying every choice.
+
+    python benchmarks/universes.py [--universes 20000] [--first 0] [--processes 2]
+
+Universes have up to five names of up to three versions each, with cycles, conflicts, virtual names, replacements,
+pre-releases, yanked versions, other base models, constraints, overrides, dates, and what is deployed. What can be had
+must be found, with the best versions as `ppm.resolve` defines them; what is called impossible must be so; each fact and
+each sentence of an explanation must be true, the facts must contradict each other, and a hint that says what to ask for
+must work. Exits with 1 at the first wrong answer.
+"""
+
+import argparse
+import random
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import product
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from ppm.errors import ResolutionError
+from ppm.resolve import HELD, Requirement, Resolution, Rules, parse_requirement, resolve
+from ppm.resolve.solver import Asked, Clashes, Contradiction, Needs, solve
+from ppm.resolve.universe import Universe
+from ppm.sources import Candidate, Listing
+
+NAMES = ("a", "b", "c", "d", "e")
+VERSIONS = ("1", "2", "3", "2.0rc1", "3.0b1", "1+lab")
+SPECIFIERS = ("<2", ">=2", "==1", "!=2", ">=3", "~=2.0", ">=2.0rc1", "==1.*", "==2.0rc1", "<=2,>1")
+BASE, OTHER_BASE = "sha256:" + "0" * 64, "sha256:" + "1" * 64
+BEFORE, LIMIT, AFTER = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 6, 9))
+Choice = tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked of which candidates; `raised` are the names that an upgrade is for."""
+
+    candidates: tuple[Candidate, ...]
+    requirements: tuple[Requirement, ...]
+    rules: Rules
+    raised: tuple[str, ...] = ()
+
+    def solved(self) -> Resolution:
+        """What ppm makes of it. Raises ResolutionError."""
+        return resolve(
+            self.requirements,
+            Listing(self.candidates),
+            fingerprint=BASE,
+            base_name="tiny",
+            rules=self.rules,
+            raised=self.raised,
+        )
+
+
+def random_case(seed: int) -> Case:
+    """A universe and a request; about half of them have a solution."""
+    rng = random.Random(seed)
+    names = NAMES[: rng.choice((3, 4, 5, 5))]
+    plain = rng.random() < 0.4  # without pre-releases, dates and the like, so that structure decides
+    candidates = [
+        _random_candidate(rng, name, version, names, plain)
+        for name in names
+        for version in rng.sample(VERSIONS[:3] if plain else VERSIONS, rng.randint(1, 3))
+    ]
+
+    def wish(origin: str = "") -> Requirement:
+        specifier = _random_specifier(rng, plain)
+        return parse_requirement(rng.choice((*names, "virtual")) + ("" if specifier == "*" else specifier), origin)
+
+    requirements = tuple(wish() for _ in range(rng.randint(1, 3)))
+    own = [c for c in candidates if c.fingerprint == BASE]
+    deployed = {c.name: c.version for c in rng.sample(own, min(len(own), rng.choice((0, 0, 1, 3))))}
+    constraints = [wish("constraints.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
+    constraints += [
+        parse_requirement(f"{name}=={version}", HELD) for name, version in deployed.items() if rng.random() < 0.2
+    ]
+    overrides = [wish("overrides.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
+    rules = Rules(deployed, constraints, overrides, LIMIT if not plain and rng.random() < 0.3 else None)
+    raised = tuple(name for name in deployed if rng.random() < 0.3)
+    return Case(tuple(candidates), requirements, rules, raised)
+
+
+def _random_specifier(rng: random.Random, plain: bool) -> str:
+    return "*" if rng.random() < 0.6 else rng.choice(SPECIFIERS[: 5 if plain else None])
+
+
+def _random_candidate(rng: random.Random, name: str, version: str, names: Sequence[str], plain: bool) -> Candidate:
+    others = [other for other in (*names, rng.choice(("virtual", "e"))) if other != name]
+
+    def table(*counts: int) -> dict[str, str]:
+        return {rng.choice(others): _random_specifier(rng, plain) for _ in range(rng.choice(counts))}
+
+    odd = 0.0 if plain else 0.1
+    return Candidate(
+        name=name,
+        version=Version(version),
+        base_tag="tiny-0",
+        base_model="acme/tiny",
+        fingerprint=OTHER_BASE if rng.random() < odd else BASE,
+        file_name=f"{name}-{version}.ppm",
+        sha256=f"{name}{version}",
+        source="here",
+        dependencies=table(0, 1, 1, 2),
+        conflicts=table(0, 0, 1),
+        provides=rng.choice(((), (), ("virtual",), ("e",))) if name != "e" else (),
+        replaces=table(1) if rng.random() < 0.1 else {},
+        yanked=rng.choice(("", "it was broken")) if rng.random() < odd else None,
+        published=rng.choice((BEFORE, BEFORE, AFTER, None)),
+    )
+
+
+def usable(case: Case) -> list[Candidate]:
+    """The candidates that may be taken, by the rules as a person would state them."""
+    rules = case.rules
+    found = []
+    for candidate in case.candidates:
+        name, version = candidate.name, candidate.version
+        limits = [c.specifier for c in rules.constraints if c.name == name]
+        if candidate.fingerprint != BASE or not all(limit.contains(version, prereleases=True) for limit in limits):
+            continue
+        pins = [s for r in case.requirements if r.name == name for s in r.specifier if s.operator == "=="]
+        asked = any(not s.version.endswith(".*") and s.contains(version, prereleases=True) for s in pins)
+        late = rules.exclude_newer is not None and (
+            candidate.published is None or candidate.published > rules.exclude_newer
+        )
+        if rules.deployed.get(name) == version or not (late or (candidate.yanked is not None and not asked)):
+            found.append(candidate)
+    only_early = {c.name for c in found} - {c.name for c in found if not c.version.is_prerelease}
+    wanted = only_early | {r.name for r in case.requirements if r.specifier.prereleases}
+    deployed = set(rules.deployed.items())
+    return [c for c in found if not c.version.is_prerelease or c.name in wanted or (c.name, c.version) in deployed]
+
+
+def all_solutions(case: Case) -> list[Choice]:
+    """Every sound choice of at most one version a name."""
+    may = usable(case)
+    versions = {name: [None, *(c for c in may if c.name == name)] for name in NAMES}
+    overrides = {r.name: str(r.specifier) for r in case.rules.overrides}
+    found = []
+    for choice in product(*versions.values()):
+        chosen = tuple(c for c in choice if c is not None)
+        if sound(case.requirements, chosen, overrides):
+            found.append(chosen)
+    return found
+
+
+def sound(requirements: Iterable[Requirement], chosen: Choice, overrides: Mapping[str, str]) -> bool:
+    """Whether a choice meets all wishes and nothing in it excludes anything else."""
+    wanted = [(r.name, str(r.specifier)) for r in requirements]
+    wanted += [(name, overrides.get(name, text)) for c in chosen for name, text in c.dependencies.items()]
+    if not all(any(_fits(c, *wish) or (_open(wish[1]) and _stands_for(c, wish[0])) for c in chosen) for wish in wanted):
+        return False
+    return not any(excludes(one, other) for one in chosen for other in chosen)
+
+
+def excludes(one: Candidate, other: Candidate) -> bool:
+    """Whether the first patch can't be there together with the second."""
+    if one.name == other.name:
+        return False
+    if any(_fits(other, *pair) for table in (one.conflicts, one.replaces) for pair in table.items()):
+        return True
+    return any(name != one.name and one.conflicts.get(name) == "*" for name in other.provides)
+
+
+def _fits(candidate: Candidate, name: str, specifier: str) -> bool:
+    return candidate.name == name and _specifier(specifier).contains(candidate.version, prereleases=True)
+
+
+def _specifier(text: str, known: dict[str, SpecifierSet] = {}) -> SpecifierSet:  # noqa: B006 - a memory
+    if text not in known:
+        known[text] = SpecifierSet("" if text == "*" else text)
+    return known[text]
+
+
+def _open(specifier: str) -> bool:
+    return specifier in ("", "*")
+
+
+def _stands_for(candidate: Candidate, name: str) -> bool:
+    return name in candidate.provides or name in candidate.replaces
+
+
+def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
+    """Those of the solutions that meet every goal that can be met, one goal after the other."""
+    asked = {r.name for r in case.requirements}
+    newest = {name: sorted((c.version for c in usable(case) if c.name == name), reverse=True) for name in NAMES}
+    fixed = set()
+
+    def reach(name: str, versions: Iterable[Version]) -> None:
+        nonlocal solutions
+        for version in versions:
+            left = [s for s in solutions if _version(s, name) in ((version,) if name in asked else (version, None))]
+            if left:
+                solutions = left
+                fixed.add(name)
+                return
+
+    for name in case.raised:
+        reach(name, newest[name])
+    for name, version in sorted(case.rules.deployed.items()):
+        if name not in case.raised:
+            reach(name, [version])
+    for requirement in case.requirements:
+        if requirement.name not in fixed:
+            reach(requirement.name, newest.get(requirement.name, ()))
+    return list(solutions)
+
+
+def _version(choice: Choice, name: str) -> Version | None:
+    return next((c.version for c in choice if c.name == name), None)
+
+
+def check(seed: int) -> str:
+    """Resolve one universe: "found", "impossible", or what is wrong, which starts with "wrong"."""
+    case = random_case(seed)
+    solutions = all_solutions(case)
+    try:
+        resolution = case.solved()
+    except ResolutionError as error:
+        if solutions:
+            return f"wrong: universe {seed} has a solution: {[c.pin for c in solutions[0]]}"
+        faults = [*_false_facts(case), *_false_sentences(case, error), *_failing_hint(case, error)]
+        return f"wrong: universe {seed}: {faults[0]}\n{error}" if faults else "impossible"
+    chosen = {pin.candidate for pin in resolution.pins}
+    if not any(chosen == set(s) for s in solutions):
+        return f"wrong: universe {seed} has no solution {sorted(c.pin for c in chosen)}"
+    if not any(chosen == set(s) for s in best(case, solutions)):
+        better = sorted(c.pin for c in best(case, solutions)[0])
+        return f"wrong: universe {seed} has something better than {sorted(c.pin for c in chosen)}: {better}"
+    if any(not pin.requested and not pin.required_by for pin in resolution.pins):
+        return f"wrong: universe {seed} holds what nothing needs"
+    return "found"
+
+
+def _false_facts(case: Case) -> Iterable[str]:
+    """Facts that are not so; and the facts together, when they contradict nothing."""
+    universe = Universe(Listing(case.candidates), BASE, case.rules)
+    try:
+        solve(case.requirements, universe)
+    except Contradiction as contradiction:
+        facts = contradiction.facts
+    asked = [fact.requirement for fact in facts if isinstance(fact, Asked)]
+    needs: dict[Candidate, dict[str, str]] = {}
+    clashes: set[tuple[Candidate, Candidate]] = set()
+    for fact in facts:
+        if isinstance(fact, Asked):
+            if fact.requirement not in case.requirements:
+                yield f"nobody asked for {fact.requirement.text}"
+        elif isinstance(fact, Needs):
+            for candidate in universe.select(fact.name, fact.mask):
+                if fact.needed not in candidate.dependencies:
+                    yield f"{candidate.pin} does not need {fact.needed}"
+                needs.setdefault(candidate, {})[fact.needed] = universe.needs(candidate)[fact.needed]
+        elif isinstance(fact, Clashes):
+            for one in universe.select(fact.name, fact.mask):
+                for other in universe.select(fact.other, fact.other_mask):
+                    if not excludes(one, other):
+                        yield f"{one.pin} does not exclude {other.pin}"
+                    clashes.add((one, other))
+    may = usable(case)
+    # The facts alone: nothing else is asked for, needed or excluded.
+    bare = {c: replace(c, dependencies=needs.get(c, {}), conflicts={}, replaces={}) for c in may}
+    versions = [[None, *(c for c in may if c.name == name)] for name in NAMES]
+    for choice in product(*versions):
+        chosen = [c for c in choice if c is not None]
+        if any((one, other) in clashes for one in chosen for other in chosen):
+            continue
+        stripped = tuple(replace(bare[c], provides=c.stands_for) for c in chosen)
+        if sound(asked, stripped, {}):
+            yield f"the facts don't exclude {[c.pin for c in chosen]}"
+            return
+
+
+SUBJECT = re.compile(
+    r"(?:Every version of )?(\w+) \(?((?:\d\S*?)(?:(?:, | and )\d[^\s,)]*)*)\)?,?(?: the only version,)? ([a-z].+)\.$"
+)
+SENTENCES: tuple[tuple[str, Callable[[Candidate, str, Rules], bool]], ...] = (
+    (r"needs? (.+)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
+    (r"conflicts? with (\S+), which .+ provides", lambda c, text, rules: c.conflicts.get(text) == "*"),
+    (r"conflicts? with ([^,]+|\S+)", lambda c, text, rules: _is_in(c.conflicts, text)),
+    (r"replaces? (.+)", lambda c, text, rules: _is_in(c.replaces, text)),
+    (r"(was yanked).*", lambda c, text, rules: c.yanked is not None),
+    (r"(is a pre-release).*", lambda c, text, rules: c.version.is_prerelease),
+    (r"(is of \S+), and nothing after \S+ is taken", lambda c, text, rules: c.published == AFTER),
+    (r"(has no known date).*", lambda c, text, rules: c.published is None),
+    (r"is kept out by .+, which allows only (.+)", lambda c, text, rules: not _fits_phrase(c, text)),
+    (r"(exists?), but for another base model.*", lambda c, text, rules: c.fingerprint == OTHER_BASE),
+)
+
+
+def _false_sentences(case: Case, error: ResolutionError) -> Iterable[str]:
+    """Sentences about versions that are not so."""
+    lines = error.message.splitlines()
+    if len(lines) < 3 or not error.hint or any(not line.endswith(".") for line in lines):
+        yield "the explanation is not whole"
+    for line in lines:
+        subject = SUBJECT.match(line)
+        if subject is None:
+            continue
+        name, versions, rest = subject.groups()
+        own = [c for c in case.candidates if c.name == name]
+        for version in re.split(r", | and ", versions):
+            pattern, holds = next(
+                ((m, test) for form, test in SENTENCES if (m := re.fullmatch(form, rest))), (None, None)
+            )
+            if pattern is None or holds is None:
+                yield f"not understood: {line}"
+            elif not any(holds(c, pattern[1], case.rules) for c in own if str(c.version) == version):
+                yield f"not so: {line}"
+
+
+def _parts(text: str) -> list[str]:
+    return re.split(r", (?=\w)| and ", text)
+
+
+def _is_needed(candidate: Candidate, phrase: str, rules: Rules) -> bool:
+    overrides = {r.name: str(r.specifier) for r in rules.overrides}
+    return _is_in({name: overrides.get(name, text) for name, text in candidate.dependencies.items()}, phrase)
+
+
+def _is_in(table: Mapping[str, str], phrase: str) -> bool:
+    wish = parse_requirement(phrase)
+    return wish.name in table and _specifier(table[wish.name]) == wish.specifier
+
+
+def _fits_phrase(candidate: Candidate, phrase: str) -> bool:
+    wish = parse_requirement(phrase)
+    return _fits(candidate, wish.name, str(wish.specifier))
+
+
+def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
+    """A hint that says what to do and does not work when it is followed."""
+    changed = _follow(case, error.hint)
+    if changed is None:
+        return
+    try:
+        changed.solved()
+    except ResolutionError:
+        yield f"the hint does not help: {error.hint}"
+
+
+def _follow(case: Case, hint: str) -> Case | None:
+    rules, requirements = case.rules, case.requirements
+    if found := re.match(r"ask for (\S+) instead of (\S+?)(?:, which|$)", hint):
+        new, old = map(parse_requirement, found.groups())
+        place = next(i for i, r in enumerate(requirements) if (r.name, r.specifier) == (old.name, old.specifier))
+        return replace(case, requirements=(*requirements[:place], new, *requirements[place + 1 :]))
+    if found := re.match(r"leave out (\S+?)(?:,|$)", hint):
+        return replace(case, requirements=tuple(r for r in requirements if r.name != found[1]))
+    if found := re.match(r"to accept the (?:pre-release|yanked version), ask for (\S+)", hint):
+        wish = parse_requirement(found[1])
+        return replace(case, requirements=(*(r for r in requirements if r.name != wish.name), wish))
+    if found := re.match(r"let it change: ppm unhold (\S+)", hint):
+        kept = [c for c in rules.constraints if (c.name, c.origin) != (found[1], HELD)]
+        return replace(case, rules=replace(rules, constraints=kept))
+    if found := re.match(r"take (\S+) out of (\S+)", hint):
+        kept = [c for c in rules.constraints if (c.text, c.origin) != found.groups()]
+        overrides = [c for c in rules.overrides if (c.text, c.origin) != found.groups()]
+        return replace(case, rules=replace(rules, constraints=kept, overrides=overrides))
+    if hint.startswith("allow what was published after"):
+        return replace(case, rules=replace(rules, exclude_newer=None))
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--universes", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    counts: Counter[str] = Counter()
+    with ProcessPoolExecutor(options.processes) as pool:
+        seeds = range(options.first, options.first + options.universes)
+        for outcome in pool.map(check, seeds, chunksize=100):
+            if outcome.startswith("wrong"):
+                print(outcome)
+                pool.shutdown(cancel_futures=True)
+                sys.exit(1)
+            counts[outcome] += 1
+    print(f"{counts['found']:,} found, {counts['impossible']:,} impossible, 0 wrong")
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
