@@ -1,9 +1,11 @@
 """ppm.lock and ppm.toml: the exact inputs of a deployment, and what a project asks for."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
@@ -84,14 +86,25 @@ class LockedPackage:
 
 @dataclass(frozen=True)
 class LockedComposition:
-    """The composition made from the locked packages: SHA-256 of its package file, and of its audit."""
+    """The composition made from the locked packages: SHA-256 of its package file, and of its audit.
+
+    `file` is the package file's name. The audit holds for the policy with the digest `gates`, and for a base model
+    with these whole weights.
+    """
 
     sha256: str
     audit: str
+    file: str | None = None
+    gates: str | None = None
+    weights_digest: str | None = None
 
     def __post_init__(self) -> None:
         _check_sha256(self.sha256, "sha256")
         _check_sha256(self.audit, "audit")
+        _check_digest(self.gates, "gates")
+        _check_digest(self.weights_digest, "weights_digest")
+        if self.file is not None and not _FILE_NAME.fullmatch(self.file):
+            raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
 
 
 @dataclass(frozen=True)
@@ -176,17 +189,25 @@ class Gates:
 
 @dataclass(frozen=True)
 class Project:
-    """One ppm.toml: the patches a project wants, on which base, from where, and under which policy."""
+    """One ppm.toml: the patches a project wants, on which base, from where, and under which policy.
+
+    `constraints` limit versions without asking for patches, `overrides` take the place of what dependencies ask, and
+    what came into its source after `exclude_newer`, a date, is left out.
+    """
 
     base: str | None = None
     patches: tuple[str, ...] = ()
     strategy: str | None = None
     sources: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    exclude_newer: str | None = None
     gates: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:
-        for requirement in self.patches:
-            _check_requirement(requirement)
+        for key in ("patches", "constraints", "overrides"):
+            for requirement in getattr(self, key):
+                _check_requirement(requirement, key)
         for key in ("base", "strategy"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} must not be empty")
@@ -206,7 +227,12 @@ class Project:
 
         Raises ManifestError.
         """
-        project = document.read_table(Project, document.read_file(path), str(path))
+        return Project.of(document.read_file(path), path)
+
+    @staticmethod
+    def of(table: Mapping[str, Any], path: Path) -> "Project":
+        """A project from the data of the file at `path`. Raises ManifestError."""
+        project = document.read_table(Project, table, str(path))
         folder = path.absolute().parent
         base = project.base
         # A base may be a hub name as well as a folder, and the two look alike.
@@ -230,10 +256,10 @@ class Project:
         return Project.read(path) if path else None
 
 
-def _check_requirement(text: str) -> None:
-    if text.endswith(".ppm"):
+def _check_requirement(text: str, key: str) -> None:
+    if text.endswith(".ppm") and key == "patches":
         return
     try:
         Requirement(text)
     except InvalidRequirement as error:
-        raise ValueError(f"patches: {text!r} is not a requirement such as 'toxicity>=1,<2'") from error
+        raise ValueError(f"{key}: {text!r} is not a requirement such as 'toxicity>=1,<2'") from error

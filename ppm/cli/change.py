@@ -1,4 +1,4 @@
-"""Commands that change an environment: install, upgrade, uninstall, rollback."""
+"""Commands that change an environment: install, upgrade, uninstall, autoremove, rollback."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ppm.cli.options import base_option, command_line, echo_json, env_option, find_links_option, json_option
+from ppm.cli.options import (
+    base_option,
+    choice_options,
+    command_line,
+    echo_json,
+    env_option,
+    json_option,
+    read_options,
+)
 
 if TYPE_CHECKING:
     from ppm.environment.deployments import Environment
@@ -16,24 +24,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["install_command", "rollback_command", "uninstall_command", "upgrade_command"]
-
-
-def _read_requirements(files: tuple[Path, ...]) -> list[str]:
-    from ppm.errors import RequestError
-
-    found = []
-    for path in files:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(
-                f"can't be read ({getattr(error, 'strerror', None) or error})",
-                context=str(path),
-                hint="give a file of one requirement a line",
-            ) from error
-        found += [text for line in lines if (text := line.split("#")[0].strip())]
-    return found
+__all__ = ["autoremove_command", "install_command", "rollback_command", "uninstall_command", "upgrade_command"]
 
 
 def _plan_table(plan: "Plan") -> dict[str, Any]:
@@ -102,12 +93,12 @@ def _run(
 ) -> None:
     from ppm.cli.progress import shown
     from ppm.errors import GateError
-    from ppm.install.plan import fetch
+    from ppm.install.packages import fetch
     from ppm.install.run import install
 
     if dry_run:
         plan = make_plan()
-        fetch(plan, keep=False)
+        fetch(plan.pins, plan.sources)
         if as_json:
             echo_json(_plan_table(plan))
         else:
@@ -150,10 +141,11 @@ def _gate_options(function: F) -> F:
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @base_option
 @env_option
-@find_links_option
 @click.option(
     "-r", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Requirements, one a line."
 )
+@choice_options
+@click.option("--require-hashes", is_flag=True, help="Take no package file whose SHA-256 is not in a file of -r.")
 @_gate_options
 @click.option("--force", is_flag=True, help="Compose and test again even when nothing changed.")
 @json_option
@@ -161,15 +153,16 @@ def install_command(
     requirements: tuple[str, ...],
     base: str | None,
     env: str | None,
-    find_links: tuple[Path, ...],
     files: tuple[Path, ...],
-    strategy: str | None,
-    accept: tuple[str, ...],
-    reason: str,
-    seed: int | None,
+    require_hashes: bool,
     dry_run: bool,
-    force: bool,
     as_json: bool,
+    strategy: str | None,
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    **gate: Any,
 ) -> None:
     """Install patches: resolve, compose, test, deploy.
 
@@ -181,36 +174,48 @@ def install_command(
     Example:
       ppm install toxicity gender-bias harm-refusal --base lab
     """
+    from ppm.install.asked import Asked
     from ppm.install.bases import find_target
     from ppm.install.plan import plan_install
 
     found, environment = find_target(base, env)
-    wanted = [*requirements, *_read_requirements(files)]
+    asked = Asked.read(requirements, files)
+    options = read_options(find_links, strategy, constraints, overrides, exclude_newer)
+    options = replace(options, hashes=asked.hashes, require_hashes=require_hashes)
 
     def make_plan() -> "Plan":
-        return plan_install(wanted, found, environment, find_links=find_links, strategy=strategy)
+        return plan_install(asked.requirements, found, environment, options)
 
-    _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason, force=force)
+    _run(make_plan, environment, as_json, dry_run, **gate)
 
 
 @click.command("upgrade")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @base_option
 @env_option
-@find_links_option
+@click.option(
+    "--upgrade-strategy",
+    type=click.Choice(["only-if-needed", "eager"]),
+    default="only-if-needed",
+    show_default=True,
+    help="Whether what the named patches depend on is raised too.",
+)
+@choice_options
 @_gate_options
 @json_option
 def upgrade_command(
     names: tuple[str, ...],
     base: str | None,
     env: str | None,
-    find_links: tuple[Path, ...],
-    strategy: str | None,
-    accept: tuple[str, ...],
-    reason: str,
-    seed: int | None,
+    upgrade_strategy: str,
     dry_run: bool,
     as_json: bool,
+    strategy: str | None,
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    **gate: Any,
 ) -> None:
     """Upgrade deployed patches to the newest versions that their requirements allow; all of them when none is named.
 
@@ -225,11 +230,12 @@ def upgrade_command(
     from ppm.install.plan import plan_upgrade
 
     found, environment = find_target(base, env)
+    options = read_options(find_links, strategy, constraints, overrides, exclude_newer)
 
     def make_plan() -> "Plan":
-        return plan_upgrade(names, found, environment, find_links=find_links, strategy=strategy)
+        return plan_upgrade(names, found, environment, options, eager=upgrade_strategy == "eager")
 
-    _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason)
+    _run(make_plan, environment, as_json, dry_run, **gate)
 
 
 @click.command("uninstall")
@@ -242,28 +248,55 @@ def uninstall_command(
     names: tuple[str, ...],
     base: str | None,
     env: str | None,
-    strategy: str | None,
-    accept: tuple[str, ...],
-    reason: str,
-    seed: int | None,
     dry_run: bool,
     as_json: bool,
+    strategy: str | None,
+    **gate: Any,
 ) -> None:
     """Remove patches; what remains is composed and tested anew.
+
+    What only they needed stays until `ppm autoremove`.
 
     \b
     Example:
       ppm uninstall gender-bias --base lab
     """
+    from ppm.install.asked import Options
     from ppm.install.bases import find_target
     from ppm.install.plan import plan_uninstall
 
     found, environment = find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_uninstall(names, found, environment, strategy=strategy)
+        return plan_uninstall(names, found, environment, Options(strategy=strategy))
 
-    _run(make_plan, environment, as_json, dry_run, seed=seed, accept=accept, reason=reason)
+    _run(make_plan, environment, as_json, dry_run, **gate)
+
+
+@click.command("autoremove")
+@base_option
+@env_option
+@_gate_options
+@json_option
+def autoremove_command(
+    base: str | None, env: str | None, dry_run: bool, as_json: bool, strategy: str | None, **gate: Any
+) -> None:
+    """Remove the patches that nobody asked for and that nothing needs any more.
+
+    \b
+    Example:
+      ppm autoremove --base lab --dry-run
+    """
+    from ppm.install.asked import Options
+    from ppm.install.bases import find_target
+    from ppm.install.plan import plan_autoremove
+
+    found, environment = find_target(base, env)
+
+    def make_plan() -> "Plan":
+        return plan_autoremove(found, environment, Options(strategy=strategy))
+
+    _run(make_plan, environment, as_json, dry_run, **gate)
 
 
 @click.command("rollback")

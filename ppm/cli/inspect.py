@@ -69,8 +69,9 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
 @click.command("freeze")
 @base_option
 @env_option
+@click.option("--hashes", is_flag=True, help="With the SHA-256 of each package file, for --require-hashes.")
 @json_option
-def freeze_command(base: str | None, env: str | None, as_json: bool) -> None:
+def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: bool) -> None:
     """Print the deployed patches as requirements.
 
     `ppm install -r FILE` takes them back.
@@ -80,7 +81,8 @@ def freeze_command(base: str | None, env: str | None, as_json: bool) -> None:
       ppm freeze --base lab > patches.txt
     """
     deployment = _current(base, env)
-    pins = [package.pin for package in deployment.lock.packages] if deployment else []
+    packages = deployment.lock.packages if deployment else ()
+    pins = [f"{p.pin} --hash=sha256:{p.sha256}" if hashes else p.pin for p in packages]
     if as_json:
         echo_json(pins)
         return

@@ -2,13 +2,25 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = ["base_option", "command_line", "echo_json", "env_option", "find_links_option", "json_option"]
+if TYPE_CHECKING:
+    from ppm.install.asked import Options
+
+__all__ = [
+    "base_option",
+    "choice_options",
+    "command_line",
+    "echo_json",
+    "env_option",
+    "find_links_option",
+    "json_option",
+    "read_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +48,54 @@ def find_links_option(function: F) -> F:
         metavar="DIR",
         help="A folder of package files.",
     )(function)
+
+
+def choice_options(function: F) -> F:
+    """Options of every command that chooses versions; `read_options` takes their values."""
+    path = click.Path(path_type=Path)
+    for option in reversed(
+        (
+            find_links_option,
+            click.option(
+                "-c",
+                "--constraint",
+                "constraints",
+                multiple=True,
+                type=path,
+                metavar="FILE",
+                help="Limits on versions, one a line, of patches that are needed anyway.",
+            ),
+            click.option(
+                "--override",
+                "overrides",
+                multiple=True,
+                type=path,
+                metavar="FILE",
+                help="Requirements that take the place of what patches ask of their dependencies.",
+            ),
+            click.option(
+                "--exclude-newer",
+                metavar="DATE",
+                help="Leave out what came into its source after a date, such as 2026-06-01.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def read_options(
+    find_links: Sequence[Path],
+    strategy: str | None,
+    constraints: Sequence[Path],
+    overrides: Sequence[Path],
+    exclude_newer: str | None,
+) -> "Options":
+    """What the options of a command ask for. Raises RequestError for a date that is none."""
+    from ppm.install.asked import Options, parse_date
+
+    date = parse_date(exclude_newer) if exclude_newer else None
+    return Options(find_links, strategy, constraints, overrides, date)
 
 
 def json_option(function: F) -> F:

@@ -173,6 +173,11 @@ class Environment:
     @staticmethod
     def all(home: Path) -> "tuple[Environment, ...]":
         """Every environment in which something is deployed, damaged ones included."""
+        return tuple(environment for environment in Environment.everywhere(home) if environment.exists())
+
+    @staticmethod
+    def everywhere(home: Path) -> "tuple[Environment, ...]":
+        """Every environment, those in which nothing is deployed, yet or any more, included."""
         found = []
         for folder in _folders(home / "environments"):
             if not _TAG.fullmatch(folder.name):
@@ -181,7 +186,7 @@ class Environment:
             for inner in _folders(folder):
                 if inner.name not in _RESERVED and _is_normalised(inner.name):
                     found.append(Environment(home, folder.name, inner.name))
-        return tuple(environment for environment in found if environment.exists())
+        return tuple(found)
 
     @property
     def path(self) -> Path:
@@ -253,6 +258,10 @@ class Environment:
         if number not in numbers:
             known = f"there are {', '.join(map(str, numbers))}" if numbers else "nothing was deployed yet"
             raise RequestError(f"has no deployment {number}", context=self.label, hint=known)
+        return _read_deployment(self.deployment_path(number), number)
+
+    def stored(self, number: int) -> Deployment:
+        """A deployment on disk, in force or not. Raises IntegrityError when its record is damaged."""
         return _read_deployment(self.deployment_path(number), number)
 
     def stored_numbers(self) -> tuple[int, ...]:

@@ -1,11 +1,15 @@
 """The content store: every package file once, under its SHA-256. Knows nothing of what the bytes mean."""
 
 import hashlib
+import os
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from ppm.environment.disk import PARTIAL, disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, IntegrityError
@@ -30,13 +34,40 @@ class Store:
         digest = hashlib.sha256(data).hexdigest()
         path = self._path(digest)
         with disk_errors("can't be written to", self.home):
-            if path.is_file() and path.read_bytes() == data:
-                return digest
-            make_folder(self._staging)
-            make_folder(path.parent)
-            self._remove_abandoned()
-            replace_file(path, data, staging=self._staging)
+            if self._holds(path, data):
+                with suppress(EnvironmentStateError, OSError):  # of another user, who shares it to be read alone
+                    with self.alone():
+                        os.utime(path)  # in use: not to be thrown away now
+                    return digest
+                if self._holds(path, data):
+                    return digest
+            with self.alone():
+                make_folder(self._staging)
+                make_folder(path.parent)
+                self._remove_abandoned()
+                replace_file(path, data, staging=self._staging)
         return digest
+
+    def _holds(self, path: Path, data: bytes) -> bool:
+        return path.is_file() and path.read_bytes() == data
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else stores or throws away anything meanwhile. Raises EnvironmentStateError."""
+        folder = self.home / "store"
+        with disk_errors("can't be written to", folder):
+            make_folder(folder)
+            held = FileLock(folder / "lock", fallback_to_soft=False).acquire()
+        with held:
+            yield
+
+    def contents(self) -> Iterator[tuple[str, Path]]:
+        """Every digest with the file that holds it."""
+        folder = self.home / "store" / "sha256"
+        with disk_errors("can't be read", folder):
+            for path in sorted(folder.glob("??/*")):
+                if _DIGEST.fullmatch(path.parent.name + path.name):
+                    yield path.parent.name + path.name, path
 
     def get(self, digest: str) -> bytes:
         """The bytes with this hexadecimal SHA-256.

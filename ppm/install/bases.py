@@ -8,7 +8,7 @@ from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.lock import Project
 
-__all__ = ["base_of_environment", "environment_for", "find_environment", "find_target", "open_base"]
+__all__ = ["base_of_environment", "environment_for", "find_environment", "find_target", "open_base", "project_base"]
 
 
 def open_base(name: str) -> BaseModel:
@@ -101,3 +101,11 @@ def base_of_environment(environment: Environment) -> BaseModel:
 def _project_base() -> str | None:
     project = Project.find(Path.cwd())
     return project.base if project else None
+
+
+def project_base(base: str | None) -> str:
+    """The base model that a user names, else the project's. Raises RequestError when neither names one."""
+    found = base or _project_base()
+    if found is None:
+        raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
+    return found

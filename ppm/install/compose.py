@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
+from ppm.install.asked import Options
 from ppm.install.bases import environment_for
 from ppm.install.events import Events
-from ppm.install.plan import fetch, plan_install
+from ppm.install.packages import fetch
+from ppm.install.plan import plan_install
 from ppm.jsonl import check_leakage, dump
 from ppm.manifest import Manifest
 from ppm.package import Package, sha256, write_package
@@ -43,8 +45,9 @@ def compose_to(
             f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
             hint="compose with distilled, or install with this strategy",
         )
-    plan = plan_install(patches, base, environment_for(base), find_links=find_links, strategy=strategy, deployed=False)
-    packages = fetch(plan)
+    options = Options(find_links, strategy)
+    plan = plan_install(patches, base, environment_for(base), options, deployed=False)
+    packages = fetch(plan.pins, plan.sources, plan.environment.store)
     sources = _sources(manifests, packages) if manifests else {}
     from ppm.audit.run import trained_on
     from ppm.composition.compose import check_together, compose, make_context

@@ -9,7 +9,7 @@ from ppm.environment.deployments import Deployment, Environment
 from ppm.errors import ModelError, RequestError
 from ppm.install.bases import base_of_environment, find_target
 from ppm.install.events import Events
-from ppm.install.plan import stored_packages
+from ppm.install.packages import stored_packages
 from ppm.lock import Project
 from ppm.package import read_package
 

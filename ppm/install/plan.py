@@ -1,7 +1,7 @@
 """What an install or uninstall will do: the pinned patches, before anything is fetched or trained. Needs no torch."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.version import Version
@@ -9,31 +9,18 @@ from packaging.version import Version
 from ppm.base import BaseModel
 from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.environment.deployments import Deployment, Environment
-from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
-from ppm.lock import Project
+from ppm.environment.holds import Hold, read_holds
+from ppm.errors import IntegrityError, RequestError, did_you_mean
+from ppm.install.asked import Options, check_hashes, parse_date, read_requirements
+from ppm.install.packages import DEPLOYED_SOURCE, PackageSource, sources_of, stored_packages
+from ppm.lock import PROJECT_FILE, Project
 from ppm.package import SUFFIX, Package, read_package
-from ppm.resolve import Pin, Rules, parse_requirement, resolve
-from ppm.resources import lab_data
-from ppm.sources import Candidate, DirectorySource, Joined, Listing, Offer, Source
+from ppm.resolve import HELD, Pin, Requirement, Rules, parse_requirement, resolve
+from ppm.sources import Candidate, Joined, Offer, Source
 
-__all__ = ["DEPLOYED_SOURCE", "Plan", "fetch", "plan_install", "plan_uninstall", "plan_upgrade", "stored_packages"]
+__all__ = ["Plan", "plan_autoremove", "plan_install", "plan_uninstall", "plan_upgrade", "rules_for"]
 
 DEFAULT_STRATEGY = "auto"
-DEPLOYED_SOURCE = "the deployed patches"
-
-
-class PackageSource(Listing):
-    """Packages that are at hand: one that the user gave by its path, or those that are deployed."""
-
-    def __init__(self, location: str, packages: Sequence[Package]) -> None:
-        self.location = location
-        self._data = {package.sha256: package.data for package in packages}
-        super().__init__(
-            Candidate.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages
-        )
-
-    def fetch(self, candidate: Candidate) -> bytes:
-        return self._data[candidate.sha256]
 
 
 @dataclass(frozen=True)
@@ -42,7 +29,7 @@ class Plan:
 
     `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
     they depend on last. The order is that of the specialists in the composition. `passed_over` says what is
-    wrong with each damaged package file of a pinned patch, and which strategy file is gone.
+    wrong with each damaged package file of a pinned patch, which strategy file is gone, and which pins were yanked.
     """
 
     base: BaseModel
@@ -83,23 +70,12 @@ class Plan:
         return tuple(package.pin for package in self.previous.lock.packages) if self.previous else ()
 
 
-def stored_packages(deployment: Deployment | None, environment: Environment) -> tuple[Package, ...]:
-    """The packages of a deployment, from the store. Raises IntegrityError or EnvironmentStateError."""
-    if deployment is None:
-        return ()
-    return tuple(
-        read_package(environment.store.get(p.sha256), origin=p.file, expected_sha256=p.sha256)
-        for p in deployment.lock.packages
-    )
-
-
 def plan_install(
     requirements: Sequence[str],
     base: BaseModel,
     environment: Environment,
+    options: Options = Options(),  # noqa: B008 - frozen
     *,
-    find_links: Sequence[Path] = (),
-    strategy: str | None = None,
     deployed: bool = True,
 ) -> Plan:
     """Resolve what the user asks for, together with what is `deployed` already unless that is not wanted.
@@ -122,49 +98,62 @@ def plan_install(
     for text in previous.lock.requirements if previous else ():
         wanted += asked.pop(parse_requirement(text).name, [text])
     wanted += [text for texts in asked.values() for text in texts]
-    given += [DirectorySource(folder) for folder in find_links]
-    return _plan(tuple(wanted), base, environment, previous, given, strategy)
+    return _plan(tuple(wanted), base, environment, previous, options, given=given)
 
 
 def plan_upgrade(
     names: Sequence[str],
     base: BaseModel,
     environment: Environment,
+    options: Options = Options(),  # noqa: B008 - frozen
     *,
-    find_links: Sequence[Path] = (),
-    strategy: str | None = None,
+    eager: bool = False,
 ) -> Plan:
     """The newest versions that the requirements allow of some deployed patches, or of all when none is named.
 
-    Raises RequestError for a patch that is not deployed, ManifestError, SourceError or ResolutionError.
+    What they depend on changes only if it must, unless the upgrade is `eager`. Raises RequestError for a patch that is
+    not deployed or that is held, ManifestError, SourceError or ResolutionError.
     """
     previous = environment.current()
-    deployed = [package.name for package in previous.lock.packages] if previous else []
-    if previous is None or not deployed:
+    packages = {package.name: package for package in previous.lock.packages} if previous else {}
+    if previous is None or not packages:
         raise RequestError("nothing is deployed to upgrade", hint="start with `ppm install PATCH --base MODEL`")
     wanted = [parse_requirement(name).name for name in names]
+    held = {hold.name for hold in read_holds(environment)}
     for name in wanted:
-        if name not in deployed:
-            hint = did_you_mean(name, deployed, f"deployed are {', '.join(deployed)}")
+        if name not in packages:
+            hint = did_you_mean(name, packages, f"deployed are {', '.join(packages)}")
             raise RequestError(f"{name} is not deployed", hint=hint)
-    given: list[Source] = [DirectorySource(folder) for folder in find_links]
-    return _plan(previous.lock.requirements, base, environment, previous, given, strategy, wanted or deployed)
+        if name in held:
+            raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
+    for name in wanted if eager else ():
+        wanted += [needed for needed in packages[name].dependencies if needed not in wanted]
+    return _plan(previous.lock.requirements, base, environment, previous, options, raised=wanted or list(packages))
 
 
 def plan_uninstall(
-    names: Sequence[str], base: BaseModel, environment: Environment, *, strategy: str | None = None
+    names: Sequence[str],
+    base: BaseModel,
+    environment: Environment,
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> Plan:
-    """What remains without some patches. Raises RequestError for a patch that is not deployed, or still needed."""
+    """What remains without some patches; what only they needed stays.
+
+    Raises RequestError for a patch that is not deployed, that is held, or that is still needed.
+    """
     previous = environment.current()
     packages = {p.name: p for p in previous.lock.packages} if previous else {}
     gone = [parse_requirement(name).name for name in names]
+    held = {hold.name for hold in read_holds(environment)}
     for name in gone:
         if previous is None or name not in packages:
             otherwise = f"deployed are {', '.join(packages)}" if packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, packages, otherwise))
+        if name in held:
+            raise RequestError(f"{name} is held", hint=f"let it go first: ppm unhold {name}")
     assert previous is not None
     kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
-    plan = _plan(kept, base, environment, previous, [], strategy)
+    plan = _plan(kept, base, environment, previous, options, dropped=gone)
     for pin in plan.pins:
         if pin.candidate.name in gone:
             needing = ", ".join(pin.required_by) or "what stays"
@@ -172,32 +161,69 @@ def plan_uninstall(
     return plan
 
 
+def plan_autoremove(
+    base: BaseModel,
+    environment: Environment,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> Plan:
+    """What remains without the patches that nobody asked for and that nothing needs any more."""
+    previous = environment.current()
+    if previous is None:
+        raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
+    names = [package.name for package in previous.lock.packages]
+    return _plan(previous.lock.requirements, base, environment, previous, options, dropped=names)
+
+
+def rules_for(project: Project, options: Options, deployed: Mapping[str, Version], holds: Sequence[Hold]) -> Rules:
+    """What the project, the options and the holds of an environment keep the choice of versions to.
+
+    Raises RequestError.
+    """
+    held = [parse_requirement(f"{hold.name}=={deployed[hold.name]}", HELD) for hold in holds if hold.name in deployed]
+    limit = options.exclude_newer or (parse_date(project.exclude_newer) if project.exclude_newer else None)
+    return Rules(
+        deployed,
+        [*_of(project.constraints), *read_requirements(options.constraints), *held],
+        [*_of(project.overrides), *read_requirements(options.overrides)],
+        limit,
+    )
+
+
+def _of(lines: Sequence[str]) -> list[Requirement]:
+    return [parse_requirement(line, PROJECT_FILE) for line in lines]
+
+
 def _plan(
     requirements: tuple[str, ...],
     base: BaseModel,
     environment: Environment,
     previous: Deployment | None,
-    given: Sequence[Source],
-    strategy: str | None,
-    upgraded: Sequence[str] = (),
+    options: Options,
+    *,
+    given: Sequence[Source] = (),
+    raised: Sequence[str] = (),
+    dropped: Sequence[str] = (),
 ) -> Plan:
     project = Project.find(Path.cwd()) or Project()
-    sources: list[Source] = [*given, *(DirectorySource(Path(folder)) for folder in project.sources)]
-    if base.name == "lab":
-        sources.append(DirectorySource(lab_data() / "packages"))
+    sources: list[Source] = [*given, *sources_of(base, project, options.find_links)]
     stored = stored_packages(previous, environment)
     if stored:
         sources.append(PackageSource(DEPLOYED_SOURCE, stored))
     offer = Joined(sources)
     _refuse_damaged(requirements, offer)
+    deployed = {p.manifest.name: Version(p.manifest.version) for p in stored}
     resolution = resolve(
         [parse_requirement(text) for text in requirements],
         offer,
         fingerprint=base.fingerprint,
         base_name=base.name,
-        rules=Rules({p.manifest.name: Version(p.manifest.version) for p in stored}),
-        raised=upgraded,
+        rules=rules_for(project, options, deployed, read_holds(environment)),
+        raised=raised,
+        kept=[name for name in deployed if name not in dropped],
     )
+    new = [pin for pin in resolution.pins if deployed.get(pin.candidate.name) != pin.candidate.version]
+    check_hashes(new, options)
+    strategy = options.strategy
     last = (previous and previous.lock.strategy) or ""
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
     asked = strategy or project.strategy
@@ -209,6 +235,7 @@ def _plan(
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
     passed_over = tuple(message for pin in pins for message in offer.problems(pin.candidate.name))
+    passed_over += tuple(_yanked(pin.candidate) for pin in pins if pin.candidate.yanked is not None)
     if gone and not asked:
         passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
     plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
@@ -220,6 +247,10 @@ def _plan(
             raise RequestError(f"{chosen} goes on from what is deployed, which {there}", hint="use auto or distilled")
         return replace(plan, strategy=DEFAULT_STRATEGY)
     return plan
+
+
+def _yanked(candidate: Candidate) -> str:
+    return f"{candidate.pin} was yanked" + (f": {candidate.yanked}" if candidate.yanked else "")
 
 
 def _refuse_composition(package: Package) -> None:
@@ -240,32 +271,3 @@ def _refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
         damaged = offer.problems(name)
         if damaged and not offer.named(name):
             raise IntegrityError(damaged[0], context=name, hint="get the package file again from where it came")
-
-
-def fetch(plan: Plan, *, keep: bool = True) -> tuple[Package, ...]:
-    """The planned packages, each read from its source, verified against its pin, and kept in the store if wanted."""
-    packages = []
-    for pin in plan.pins:
-        candidate = pin.candidate
-        source = next((s for s in plan.sources if s.location == candidate.source), None)
-        if source is None:
-            raise PackageError(f"its source {candidate.source} is gone", context=candidate.pin)
-        data = source.fetch(candidate)
-        package = read_package(data, origin=candidate.file_name, expected_sha256=candidate.sha256)
-        _check_listing(candidate, package)
-        if keep:
-            plan.environment.store.put(data)
-        packages.append(package)
-    return tuple(packages)
-
-
-def _check_listing(candidate: Candidate, package: Package) -> None:
-    """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
-    listed = replace(candidate, yanked=None, published=None)
-    known = {"file_name": candidate.file_name, "sha256": package.sha256, "source": candidate.source}
-    if asdict(listed) != asdict(Candidate.of(package.manifest, **known)):
-        raise IntegrityError(
-            f"{candidate.source} lists it with other metadata than the file itself has",
-            context=candidate.pin,
-            hint="clear the cache of metadata (`ppm cache prune`), or ask who runs the source",
-        )

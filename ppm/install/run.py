@@ -16,7 +16,8 @@ from ppm.environment.transaction import Writer, deploy, user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, PpmError, RequestError
 from ppm.install.deployed import audit_of
 from ppm.install.events import Events
-from ppm.install.plan import DEPLOYED_SOURCE, Plan, fetch, stored_packages
+from ppm.install.packages import DEPLOYED_SOURCE, fetch, stored_packages
+from ppm.install.plan import Plan
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ppm.audit.run import Subject
     from ppm.install.choice import Choice
 
-__all__ = ["InstallResult", "install"]
+__all__ = ["InstallResult", "gates_digest", "install"]
 
 NAMED_REASONS = 3
 """How many of the comparisons that did not pass an error's message names; the audit has them all."""
@@ -70,7 +71,7 @@ def install(
         if not force and not accept and _unchanged(plan, seed):
             assert plan.previous is not None
             return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
-        packages = fetch(plan)
+        packages = fetch(plan.pins, plan.sources, environment.store)
         if not packages:
             return InstallResult(plan, (), _deploy_nothing(held, plan), None, changed=True)
         choice = _compose_and_audit(plan, packages, seed or 0, accept, reason, events)
@@ -89,12 +90,12 @@ def _unchanged(plan: Plan, seed: int | None) -> bool:
         and lock.strategy == plan.strategy
         and lock.strategy_digest == read_strategy(plan.strategy).digest
         and (seed is None or record is None or record.seed == seed)
-        and plan.previous.record.gates == _gates_digest(plan)
+        and plan.previous.record.gates == gates_digest(plan)
         and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
     )
 
 
-def _gates_digest(plan: Plan) -> str:
+def gates_digest(plan: Plan) -> str:
     """What the deployer's policy asks for, and what the suites that come with no patch hold."""
     from ppm.evaluation.suites import base_suites, policy_suites
 
@@ -201,14 +202,22 @@ def _gate_hint(plan: Plan, number: int) -> str:
 
 def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:
     composition = choice.composition.to_bytes()
-    plan.environment.store.put(composition)
     audit_data = choice.audit.to_json()
+    # The patches are there since they were fetched, which may be days ago: see `garbage`.
+    for data in (*(package.data for package in packages), composition, audit_data):
+        plan.environment.store.put(data)
     record = choice.composition.manifest.composition
     assert record is not None
     lock = _lock(
         plan,
         packages,
-        composition=LockedComposition(sha256(composition), sha256(audit_data)),
+        composition=LockedComposition(
+            sha256(composition),
+            sha256(audit_data),
+            choice.composition.file_name,
+            gates_digest(plan),
+            weights_digest(plan.base.folder),
+        ),
     )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return deploy(
@@ -222,7 +231,7 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
         base_model=plan.base.name,
         base_revision=plan.base.revision,
         fingerprint=plan.base.fingerprint,
-        gates=_gates_digest(plan),
+        gates=gates_digest(plan),
         weights_digest=weights_digest(plan.base.folder),
         strategy=record.strategy,
         verdict="waived" if any(c.waived and c.verdict != "pass" for c in choice.audit.comparisons) else "pass",

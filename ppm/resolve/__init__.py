@@ -3,8 +3,8 @@
 Knows nothing of where candidates come from or what is done with the pins.
 """
 
-from ppm.resolve.engine import Pin, Resolution, resolve
+from ppm.resolve.engine import Pin, Resolution, faults, resolve
 from ppm.resolve.requirement import Requirement, parse_requirement
 from ppm.resolve.universe import HELD, Rules
 
-__all__ = ["HELD", "Pin", "Requirement", "Resolution", "Rules", "parse_requirement", "resolve"]
+__all__ = ["HELD", "Pin", "Requirement", "Resolution", "Rules", "faults", "parse_requirement", "resolve"]

@@ -15,7 +15,7 @@ from ppm.sources.candidate import Candidate, Offer
 if TYPE_CHECKING:
     from ppm.resolve.explanation import Request
 
-__all__ = ["Pin", "Resolution", "resolve"]
+__all__ = ["Pin", "Resolution", "faults", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ def resolve(
     base_name: str,
     rules: Rules = Rules(),  # noqa: B008 - frozen
     raised: Sequence[str] = (),
+    kept: Sequence[str] = (),
 ) -> Resolution:
     """A set of patches for the base model with this fingerprint that satisfies the requirements.
 
     Of the sets that do, one with the newest versions of the `raised` names, the first before the others; then one in
     which the other deployed patches stay, in the order of their names, where they can; then one with the newest
-    versions of what else is asked for.
+    versions of what else is asked for. Patches that are `kept` stay where they can, though nothing needs them.
 
     Raises ResolutionError when no set fits, and IntegrityError when two sources hold different files for one version
     that is looked at.
@@ -62,7 +63,7 @@ def resolve(
 
         message, hint = explain(contradiction.facts, _request(requirements, universe, base_name))
         raise ResolutionError(message, hint=hint) from None
-    chosen = _Improvement(requirements, universe, frozenset(raised), chosen).best(raised)
+    chosen = _Improvement(requirements, universe, frozenset(raised), chosen).best(raised, kept)
     _check(chosen, requirements, universe)
     return Resolution(_pins(chosen, requirements, universe))
 
@@ -84,7 +85,10 @@ class _Improvement:
         self.asked = {requirement.name for requirement in requirements}
         self.fixed: dict[str, Version] = {}
 
-    def best(self, raised: Sequence[str]) -> dict[str, Candidate]:
+    def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Candidate]:
+        for name in wanted:
+            if name not in self.chosen:
+                self._add(Requirement(name, SpecifierSet(), name))
         for name in raised:
             self._newest(name)
         deployed = sorted(self.universe.rules.deployed.items())
@@ -97,6 +101,16 @@ class _Improvement:
                 self._newest(requirement.name)
         self.universe.fix({})
         return self.chosen
+
+    def _add(self, requirement: Requirement) -> None:
+        """Ask for more, if there is a solution then."""
+        from ppm.resolve.solver import Contradiction, solve
+
+        try:
+            self.chosen = solve([*self.requirements, requirement], self.universe, self.raised)
+        except Contradiction:
+            return
+        self.requirements = [*self.requirements, requirement]
 
     def _newest(self, name: str) -> None:
         self.universe.fix(self.fixed)
@@ -155,28 +169,39 @@ def _answering(chosen: Mapping[str, Candidate], name: str, specifier: SpecifierS
     return tuple(sorted(other for other, candidate in chosen.items() if name in candidate.stands_for))
 
 
-def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> None:
-    """The rules once more, without the search's own data. Raises PpmError when the search was wrong."""
-    faults = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
-    for constraint in universe.rules.constraints:
+def faults(
+    chosen: Mapping[str, Candidate],
+    requirements: Sequence[Requirement],
+    fingerprint: str,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
+) -> list[str]:
+    """What is wrong with a set of patches by the plain rules, without anything that the search knows."""
+    found = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
+    for constraint in rules.constraints:
         kept = chosen.get(constraint.name)
         if kept is not None and not constraint.specifier.contains(kept.version, prereleases=True):
-            faults.append(f"{kept.pin} is not what {constraint.origin} allows")
-    overridden = {r.name: str(r.specifier) for r in universe.rules.overrides}
+            found.append(f"{kept.pin} is not what {constraint.origin} allows")
+    overridden = {r.name: str(r.specifier) for r in rules.overrides}
     for name, candidate in chosen.items():
-        if candidate.name != name or candidate.fingerprint != universe.fingerprint:
-            faults.append(f"{candidate.pin} does not belong here")
+        if candidate.name != name or candidate.fingerprint != fingerprint:
+            found.append(f"{candidate.pin} does not belong here")
         for needed, declared in candidate.dependencies.items():
             specifier = overridden.get(needed, declared)
             if not _answering(chosen, needed, parse_specifier(specifier)):
-                faults.append(f"nothing satisfies {phrase(needed, specifier)}, which {candidate.pin} needs")
+                found.append(f"nothing satisfies {phrase(needed, specifier)}, which {candidate.pin} needs")
         for other in chosen.values():
             reason = conflict(candidate, other)
             if reason:
-                faults.append(f"{candidate.pin} {reason}")
-    if faults:
+                found.append(f"{candidate.pin} {reason}")
+    return found
+
+
+def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> None:
+    """The rules once more. Raises PpmError when the search was wrong."""
+    found = faults(chosen, requirements, universe.fingerprint, universe.rules)
+    if found:
         raise PpmError(
-            f"the resolver chose a set of patches that breaks its own rules: {'; '.join(faults)}",
+            f"the resolver chose a set of patches that breaks its own rules: {'; '.join(found)}",
             hint="this is a fault of ppm: report it, with the command and the sources",
         )
 

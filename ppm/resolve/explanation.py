@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
@@ -207,7 +208,7 @@ def _shut_out(story: _Story, name: str) -> list[tuple[Candidate, str]]:
 
 def _hint(story: _Story) -> str:
     """What to do; whatever can be tried is tried first, so that following it works."""
-    for advise in (_correct_name, _ask_exactly, _loosen, _free, _find_missing, _leave_out):
+    for advise in (_correct_name, _ask_exactly, _let_go, _loosen, _free, _find_missing, _leave_out):
         hint = advise(story)
         if hint:
             return hint
@@ -258,22 +259,32 @@ def _loosen(story: _Story) -> str:
     return ""
 
 
+def _let_go(story: _Story) -> str:
+    """To let a held patch change."""
+    for constraint in story.request.rules.constraints:
+        if constraint.origin == HELD and _works_without(story, "constraints", constraint):
+            return f"let it change: ppm unhold {constraint.name}"
+    return ""
+
+
 def _free(story: _Story) -> str:
     """To do without a constraint, an override or a date, whichever is in the way by itself."""
     rules = story.request.rules
-    for constraint in rules.constraints:
-        kept = [other for other in rules.constraints if other is not constraint]
-        if story.request.attempt(story.request.requirements, replace(rules, constraints=kept)):
-            if constraint.origin == HELD:
-                return f"let it change: ppm unhold {constraint.name}"
-            return f"take {constraint.text} out of {constraint.origin}"
-    for override in rules.overrides:
-        kept = [other for other in rules.overrides if other is not override]
-        if story.request.attempt(story.request.requirements, replace(rules, overrides=kept)):
-            return f"take {override.text} out of {override.origin}"
-    if rules.exclude_newer and story.request.attempt(story.request.requirements, replace(rules, exclude_newer=None)):
-        return f"allow what was published after {rules.exclude_newer:%Y-%m-%d}"
-    return ""
+    for key in ("constraints", "overrides"):
+        for limit in getattr(rules, key):
+            if limit.origin != HELD and _works_without(story, key, limit):
+                return f"take {limit.text} out of {limit.origin}"
+    if rules.exclude_newer is None:
+        return ""
+    free = replace(rules, exclude_newer=None)
+    works = story.request.attempt(story.request.requirements, free)
+    return f"allow what was published after {rules.exclude_newer:%Y-%m-%d}" if works else ""
+
+
+def _works_without(story: _Story, key: str, limit: Requirement) -> bool:
+    rules = story.request.rules
+    fewer: Any = {key: [other for other in getattr(rules, key) if other is not limit]}
+    return story.request.attempt(story.request.requirements, replace(rules, **fewer)) is not None
 
 
 def _find_missing(story: _Story) -> str:

@@ -89,9 +89,10 @@ class MetadataCache:
         query = "SELECT DISTINCT provider FROM provided WHERE name = ? AND fingerprint = ?"
         return [row[0] for row in self._rows(query, name, fingerprint)]
 
-    def names(self, fingerprint: str) -> Iterable[str]:
-        query = "SELECT name FROM files WHERE fingerprint = ? UNION SELECT name FROM provided WHERE fingerprint = ?"
-        return [row[0] for row in self._rows(query, fingerprint, fingerprint)]
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        where = "WHERE fingerprint = ?" if fingerprint else "WHERE fingerprint IS NOT NULL"
+        query = f"SELECT name FROM files {where} UNION SELECT name FROM provided {where}"
+        return [row[0] for row in self._rows(query, *([fingerprint] * 2 if fingerprint else []))]
 
     def damaged(self) -> Iterable[str]:
         """The names of which some file can't be used."""

@@ -83,8 +83,8 @@ class Offer(Protocol):
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         """The names of the patches for a base model of which some version provides or replaces this name."""
 
-    def names(self, fingerprint: str) -> Iterable[str]:
-        """Every name, real or virtual, that something for a base model answers to."""
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        """Every name, real or virtual, that something for a base model answers to; None is for any base model."""
 
     def problems(self, name: str) -> Sequence[str]:
         """What is wrong with each file of this name that can't be used."""
@@ -121,9 +121,9 @@ class Listing:
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return self._provided.get((name, fingerprint), ())
 
-    def names(self, fingerprint: str) -> Iterable[str]:
-        real = {name for name, found in self._named.items() if any(c.fingerprint == fingerprint for c in found)}
-        return real | {name for name, base in self._provided if base == fingerprint}
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        bases = {(name, c.fingerprint) for name, found in self._named.items() for c in found} | set(self._provided)
+        return {name for name, base in bases if fingerprint in (base, None)}
 
     def problems(self, name: str) -> Sequence[str]:
         return self._problems.get(name, ())
@@ -142,7 +142,7 @@ class Joined:
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return {provider for offer in self.offers for provider in offer.providers(name, fingerprint)}
 
-    def names(self, fingerprint: str) -> Iterable[str]:
+    def names(self, fingerprint: str | None) -> Iterable[str]:
         return {name for offer in self.offers for name in offer.names(fingerprint)}
 
     def problems(self, name: str) -> Sequence[str]:

@@ -54,7 +54,7 @@ class DirectorySource:
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return self._ask(lambda index: index.providers(name, fingerprint))
 
-    def names(self, fingerprint: str) -> Iterable[str]:
+    def names(self, fingerprint: str | None) -> Iterable[str]:
         return self._ask(lambda index: index.names(fingerprint))
 
     def damaged(self) -> Sequence[str]:

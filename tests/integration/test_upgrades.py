@@ -7,6 +7,7 @@ import tomlkit
 from commands import ppm
 
 from ppm.errors import RequestError
+from ppm.install.asked import Options
 from ppm.install.bases import environment_for, open_base
 from ppm.install.plan import Plan, plan_install, plan_uninstall
 
@@ -89,7 +90,7 @@ def test_without_a_deployment_to_go_on_from_another_strategy_is_taken(grown, tmp
     (tmp_path / "mine.toml").write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "resume"\n')
     for strategy in ("continued", "./mine.toml"):
         with pytest.raises(RequestError, match="is nothing yet"):
-            plan_install(["toxicity", "gender-bias"], base, environment_for(base), strategy=strategy)
+            plan_install(["toxicity", "gender-bias"], base, environment_for(base), Options(strategy=strategy))
     monkeypatch.setenv("PPM_HOME", str(grown[0]))
     environment = environment_for(base)
     assert plan_install(["harm-refusal"], base, environment).strategy == "continued"

@@ -1,0 +1,172 @@
+"""Commands about what needs what, and what is newer: tree, why, check, outdated."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppm.cli.options import base_option, choice_options, echo_json, env_option, json_option, read_options
+
+if TYPE_CHECKING:
+    from ppm.environment.deployments import Deployment, Environment
+
+__all__ = ["check_command", "outdated_command", "tree_command", "why_command"]
+
+
+def _deployed(base: str | None, env: str | None) -> "tuple[Environment, Deployment]":
+    """An environment with what is deployed in it. Raises RequestError when nothing is."""
+    from ppm.errors import RequestError
+    from ppm.install.bases import find_environment
+
+    environment = find_environment(base, env)
+    deployment = environment.current()
+    if deployment is None:
+        raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
+    return environment, deployment
+
+
+@click.command("tree")
+@click.argument("name", required=False)
+@base_option
+@env_option
+@click.option("--invert", is_flag=True, help="Show what is needed by what instead.")
+@json_option
+def tree_command(name: str | None, base: str | None, env: str | None, invert: bool, as_json: bool) -> None:
+    """Show which deployed patch needs which, from the top or from one patch.
+
+    \b
+    Example:
+      ppm tree --base lab
+    """
+    from ppm.cli.render import plain
+    from ppm.install.graph import Graph, drawn
+
+    _, deployment = _deployed(base, env)
+    graph = Graph(deployment.lock)
+    branches = graph.tree(invert=invert, root=graph.package(name).name if name else None)
+    if as_json:
+        echo_json([branch.to_table() for branch in branches])
+        return
+    for top in branches:
+        click.echo(plain(f"{top.package.name} {top.package.version}"))
+        for lead, branch in drawn(top.below):
+            click.echo(
+                plain(f"{lead}{branch.package.name} {branch.package.version}{' (above)' if branch.again else ''}")
+            )
+    if not branches:
+        click.echo("No patch is deployed.", err=True)
+
+
+@click.command("why")
+@click.argument("name")
+@base_option
+@env_option
+@json_option
+def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> None:
+    """Say why a patch is deployed: what was asked for, and what leads from there to it.
+
+    \b
+    Example:
+      ppm why toxicity --base lab
+    """
+    from ppm.cli.render import plain
+    from ppm.install.graph import Graph
+    from ppm.install.packages import stored_packages
+    from ppm.resolve.requirement import phrase
+
+    environment, deployment = _deployed(base, env)
+    graph = Graph(deployment.lock)
+    package = graph.package(name)
+    manifests = {p.manifest.name: p.manifest for p in stored_packages(deployment, environment)}
+    provided = {key: (*m.patch.provides, *m.patch.replaces) for key, m in manifests.items()}
+    chains: list[dict[str, Any]] = []
+    for chain in graph.why(package.name):
+        steps = []
+        for user, needed in pairwise(chain):
+            names = (needed, *provided[needed])
+            wish = next(key for key in names if key in manifests[user].dependencies)
+            steps.append({"patch": manifests[user].pin, "needs": phrase(wish, manifests[user].dependencies[wish])})
+        chains.append({"asked": graph.asked_as(graph.packages[chain[0]], provided), "steps": steps})
+    if as_json:
+        echo_json({"name": package.name, "version": package.version, "because": chains})
+        return
+    if not chains:
+        click.echo(f"{package.pin} is not needed any more; `ppm autoremove` removes it.")
+    for found in chains:
+        text = f"{package.pin} is deployed because you asked for {found['asked']}"
+        text += "".join(f"; {step['patch']} needs {step['needs']}" for step in found["steps"])
+        click.echo(plain(f"{text}."))
+
+
+@click.command("check")
+@base_option
+@env_option
+@json_option
+def check_command(base: str | None, env: str | None, as_json: bool) -> None:
+    """Check that what is deployed goes together: dependencies, conflicts, base model, composition.
+
+    Exit code 1 when it does not. `ppm verify` checks the files.
+
+    \b
+    Example:
+      ppm check --base lab
+    """
+    from ppm.cli.render import plain
+    from ppm.install.look import broken
+
+    environment, deployment = _deployed(base, env)
+    found = broken(deployment, environment)
+    if as_json:
+        echo_json({"deployment": deployment.number, "faults": found})
+    for fault in () if as_json else found:
+        click.echo(plain(fault))
+    if found:
+        raise click.exceptions.Exit(1)
+    if not as_json:
+        count = len(deployment.lock.packages)
+        click.echo(f"Deployment {deployment.number}: {count} patch{'es' if count != 1 else ''}, which go together.")
+
+
+@click.command("outdated")
+@base_option
+@env_option
+@click.option("--all", "everything", is_flag=True, help="Show the patches that are up to date too.")
+@choice_options
+@json_option
+def outdated_command(
+    base: str | None,
+    env: str | None,
+    everything: bool,
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    as_json: bool,
+) -> None:
+    """List deployed patches of which there is a newer version.
+
+    Upgrade is what `ppm upgrade` would take; the newest may be out of its reach.
+
+    \b
+    Example:
+      ppm outdated --base lab --find-links dist
+    """
+    from ppm.cli.render import print_table
+    from ppm.install.bases import find_target
+    from ppm.install.look import newer
+
+    found, environment = find_target(base, env)
+    options = read_options(find_links, None, constraints, overrides, exclude_newer)
+    rows = [row for row in newer(found, environment, options) if everything or row.outdated]
+    if as_json:
+        keys = ("name", "version", "wanted", "latest", "note")
+        echo_json([{key: getattr(row, key) for key in keys} for row in rows])
+        return
+    if not rows:
+        click.echo("Every deployed patch is the newest that the sources have.", err=True)
+        return
+    cells = [
+        [r.name, r.version, r.wanted if r.wanted != r.version else "", r.latest or "no source", r.note] for r in rows
+    ]
+    print_table(["Patch", "Deployed", "Upgrade", "Newest", ""], cells)

@@ -1,0 +1,204 @@
+"""Commands about ppm.toml and ppm.lock: add, remove, lock, sync."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppm.cli.options import (
+    base_option,
+    choice_options,
+    command_line,
+    echo_json,
+    env_option,
+    find_links_option,
+    json_option,
+    read_options,
+)
+
+if TYPE_CHECKING:
+    from ppm.lock import Lock
+
+__all__ = ["add_command", "lock_command", "remove_command", "sync_command"]
+
+
+def _print_lock(new: "Lock | None", old: "Lock | None", as_json: bool, verb: str = "Locked") -> None:
+    from ppm.cli.render import plain
+    from ppm.document import to_table
+    from ppm.install.project import changes
+
+    if as_json:
+        echo_json(to_table(new) if new else None)
+        return
+    if new is None:
+        click.echo("ppm.toml asks for no patch any more; ppm.lock is gone.")
+        return
+    for line in changes(old, new):
+        click.echo(plain(f"  {line}"))
+    count = len(new.packages)
+    click.echo(f"{verb} {count} patch{'es' if count != 1 else ''} for {new.base.model}.")
+
+
+@click.command("lock")
+@base_option
+@click.option("--upgrade", is_flag=True, help="Raise every patch to the newest version that fits.")
+@click.option("--upgrade-package", "raised", multiple=True, metavar="NAME", help="Raise this patch, and no other.")
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 when ppm.lock is not up to date.")
+@choice_options
+@json_option
+def lock_command(
+    base: str | None,
+    upgrade: bool,
+    raised: tuple[str, ...],
+    check: bool,
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    as_json: bool,
+) -> None:
+    """Write into ppm.lock the exact files that answer ppm.toml.
+
+    What is locked stays at its version unless it has to change, or is to be upgraded. No model is loaded, and nothing
+    is deployed: `ppm sync` does that.
+
+    \b
+    Example:
+      ppm lock --upgrade-package toxicity
+    """
+    from ppm.install.project import ProjectFolder, lock_project
+
+    folder = ProjectFolder.find(Path.cwd())
+    options = read_options(find_links, None, constraints, overrides, exclude_newer)
+    new, old = lock_project(folder, options, base=base, upgrade=None if upgrade else raised)
+    if check:
+        if new != old:
+            _print_lock(new, old, as_json, "ppm.lock is out of date: it would lock")
+            raise click.exceptions.Exit(1)
+        click.echo("ppm.lock is up to date.", err=True)
+        return
+    if new != old:
+        folder.write_lock(new)
+    _print_lock(new, old, as_json)
+
+
+@click.command("add")
+@click.argument("requirements", nargs=-1, required=True, metavar="REQUIREMENT...")
+@click.option("--base", metavar="MODEL", help="The base model to write into ppm.toml; needed when there is none yet.")
+@choice_options
+@json_option
+def add_command(
+    requirements: tuple[str, ...],
+    base: str | None,
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    as_json: bool,
+) -> None:
+    """Add patches to ppm.toml, in place of what it asks of the same names, and lock.
+
+    Nothing is deployed: `ppm sync` does that.
+
+    \b
+    Example:
+      ppm add "toxicity>=1,<2" --base lab
+    """
+    from ppm.install.project import add_to_project
+
+    options = read_options(find_links, None, constraints, overrides, exclude_newer)
+    new, old = add_to_project(Path.cwd(), requirements, options, base)
+    _print_lock(new, old, as_json)
+
+
+@click.command("remove")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@choice_options
+@json_option
+def remove_command(
+    names: tuple[str, ...],
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    as_json: bool,
+) -> None:
+    """Take patches out of ppm.toml, and lock. Nothing is deployed: `ppm sync` does that.
+
+    \b
+    Example:
+      ppm remove toxicity
+    """
+    from ppm.install.project import remove_from_project
+
+    options = read_options(find_links, None, constraints, overrides, exclude_newer)
+    new, old = remove_from_project(Path.cwd(), names, options)
+    _print_lock(new, old, as_json)
+
+
+@click.command("sync")
+@base_option
+@env_option
+@find_links_option
+@click.option("--recompose", is_flag=True, help="Compose and test anew, and write the result into ppm.lock.")
+@click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass.")
+@click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
+@click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given.")
+@json_option
+def sync_command(
+    base: str | None,
+    env: str | None,
+    find_links: tuple[Path, ...],
+    recompose: bool,
+    as_json: bool,
+    **gate: Any,
+) -> None:
+    """Deploy exactly what ppm.lock names: those patches and no others, and the very composition that was tested.
+
+    Every file comes from the store or a source and is checked against the lock; exit code 4 when one is not to be had.
+    The first sync after `ppm lock` composes and tests, and writes into ppm.lock what it made.
+
+    \b
+    Example:
+      ppm sync --base lab
+    """
+    from ppm.cli.progress import shown
+    from ppm.errors import GateError
+    from ppm.install.bases import environment_for, open_base, project_base
+    from ppm.install.project import ProjectFolder
+    from ppm.install.sync import sync
+
+    folder = ProjectFolder.find(Path.cwd())
+    model = open_base(project_base(base))
+    environment = environment_for(model, env)
+    with shown(quiet=as_json) as events:
+        try:
+            done = sync(
+                folder,
+                model,
+                environment,
+                command=command_line(),
+                find_links=find_links,
+                recompose=recompose,
+                events=events,
+                **gate,
+            )
+        except GateError as error:
+            if error.audit is not None and not as_json:
+                from ppm.cli.render import print_audit
+
+                print_audit(error.audit)
+            raise
+    if as_json:
+        pins = [package.manifest.pin for package in done.packages]
+        echo_json({"deployment": done.deployment.number, "changed": done.changed, "patches": pins})
+        return
+    if done.composed is not None and done.composed.audit is not None:
+        from ppm.cli.render import print_audit
+
+        print_audit(done.composed.audit)
+    if done.changed:
+        pinned = ", ".join(package.manifest.pin for package in done.packages)
+        click.echo(f"Deployed {pinned} as deployment {done.deployment.number} of {environment.label}.")
+    else:
+        click.echo(f"Nothing to do: deployment {done.deployment.number} is what ppm.lock names.")

@@ -1,0 +1,104 @@
+"""Commands about what sources have: search, download."""
+
+from pathlib import Path
+
+import click
+
+from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option, read_options
+
+__all__ = ["download_command", "search_command"]
+
+
+@click.command("search")
+@click.argument("text", nargs=-1)
+@click.option("--base", metavar="MODEL", help="Only patches for this base model. Default: the project's, else any.")
+@find_links_option
+@json_option
+def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Path, ...], as_json: bool) -> None:
+    """Search the sources for patches by name, risk or summary.
+
+    \b
+    Example:
+      ppm search toxicity --base lab
+    """
+    from ppm.cli.render import plain, print_table
+    from ppm.errors import RequestError
+    from ppm.install.bases import open_base
+    from ppm.install.look import search
+    from ppm.install.packages import sources_of
+    from ppm.lock import Project
+    from ppm.sources import Joined
+
+    project = Project.find(Path.cwd()) or Project()
+    named = base or project.base
+    model = open_base(named) if named else None
+    sources = sources_of(model, project, find_links)
+    if not sources:
+        raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
+    rows = search(" ".join(text), Joined(sources), model.fingerprint if model else None)
+    if as_json:
+        keys = ("name", "base_model", "base_tag", "source", "file_name", "sha256", "summary")
+        table = [{key: getattr(row, key) for key in keys} for row in rows]
+        lists = [{"version": str(row.version), "risks": list(row.risks)} for row in rows]
+        echo_json([{**one, **more} for one, more in zip(table, lists, strict=True)])
+        return
+    if not rows:
+        click.echo(plain(f"No patch matches {' '.join(text)!r}."), err=True)
+        return
+    print_table(
+        ["Patch", "Version", "For", "Against", "Summary"],
+        [[row.name, str(row.version), row.base_tag, ", ".join(row.risks), row.summary] for row in rows],
+    )
+
+
+@click.command("download")
+@click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
+@base_option
+@click.option("--locked", is_flag=True, help="What ppm.lock names instead, its composition and audit included.")
+@click.option(
+    "-d", "--dest", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to; default: here."
+)
+@click.option("--no-deps", is_flag=True, help="Without what they depend on.")
+@choice_options
+@json_option
+def download_command(
+    requirements: tuple[str, ...],
+    base: str | None,
+    locked: bool,
+    dest: Path,
+    no_deps: bool,
+    find_links: tuple[Path, ...],
+    constraints: tuple[Path, ...],
+    overrides: tuple[Path, ...],
+    exclude_newer: str | None,
+    as_json: bool,
+) -> None:
+    """Copy package files of patches, and of what they depend on, into a folder that can serve as a source.
+
+    \b
+    Example:
+      ppm download toxicity --base lab --dest dist
+    """
+    from ppm.install.bases import environment_for, open_base, project_base
+    from ppm.install.download import download
+    from ppm.install.project import ProjectFolder
+    from ppm.install.sync import export
+
+    if locked == bool(requirements):
+        raise click.UsageError("name patches, or say --locked")
+    model = open_base(project_base(base))
+    environment = environment_for(model)
+    if locked:
+        paths = export(ProjectFolder.find(Path.cwd()), model, environment.store, dest, find_links)
+        if as_json:
+            echo_json([str(path) for path in paths])
+        for path in () if as_json else paths:
+            click.echo(str(path))
+        return
+    options = read_options(find_links, None, constraints, overrides, exclude_newer)
+    written = download(requirements, model, environment, dest, options, dependencies=not no_deps)
+    if as_json:
+        echo_json([str(path) for _, path in written])
+        return
+    for _, path in written:
+        click.echo(str(path))

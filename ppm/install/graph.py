@@ -1,0 +1,98 @@
+"""The graph of what is deployed: which patch needs which, drawn as a tree, and why one is there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ppm.errors import RequestError, did_you_mean
+from ppm.lock import Lock, LockedPackage
+from ppm.resolve import parse_requirement
+
+__all__ = ["Branch", "Graph", "drawn"]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A patch in a tree. `again` is a patch that is drawn elsewhere already, with what is below it."""
+
+    package: LockedPackage
+    below: tuple["Branch", ...]
+    again: bool = False
+
+    def to_table(self) -> dict[str, Any]:
+        """Plain data."""
+        table: dict[str, Any] = {"name": self.package.name, "version": self.package.version}
+        if self.again:
+            return {**table, "again": True}
+        return {**table, "requested": self.package.requested, "needs": [branch.to_table() for branch in self.below]}
+
+
+class Graph:
+    """The patches of a lock; an edge leads from a patch to one that it needs."""
+
+    def __init__(self, lock: Lock) -> None:
+        import networkx
+
+        self.packages: Mapping[str, LockedPackage] = {package.name: package for package in lock.packages}
+        self._asked = {parse_requirement(text).name: text for text in lock.requirements}
+        self._graph = networkx.DiGraph()
+        self._graph.add_nodes_from(self.packages)
+        self._graph.add_edges_from((p.name, needed) for p in lock.packages for needed in p.dependencies)
+
+    def package(self, text: str) -> LockedPackage:
+        """A deployed patch by what the user calls it. Raises RequestError."""
+        name = parse_requirement(text).name
+        if name not in self.packages:
+            otherwise = f"deployed are {', '.join(self.packages)}" if self.packages else "nothing is deployed"
+            raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, self.packages, otherwise))
+        return self.packages[name]
+
+    def unneeded(self) -> list[str]:
+        """The patches that nobody asked for, and that nothing that is asked for needs."""
+        import networkx
+
+        asked = {name for name, package in self.packages.items() if package.requested}
+        needed = set(asked).union(*(networkx.descendants(self._graph, name) for name in asked))
+        return sorted(set(self.packages) - needed)
+
+    def tree(self, *, invert: bool = False, root: str | None = None) -> list[Branch]:
+        """What needs what, from the patches that nothing needs; inverted, what is needed by what."""
+        graph = self._graph.reverse() if invert else self._graph
+        seen: set[str] = set()
+        if root is not None:
+            return [self._branch(graph, root, seen)]
+        tops = [name for name in sorted(graph) if not graph.in_degree(name)]
+        branches = [self._branch(graph, name, seen) for name in tops]
+        while rest := sorted(set(graph) - seen):  # only cycles are left: each begins at its first name
+            branches.append(self._branch(graph, rest[0], seen))
+        return branches
+
+    def _branch(self, graph: Any, name: str, seen: set[str]) -> Branch:
+        if name in seen:
+            return Branch(self.packages[name], (), again=bool(graph.out_degree(name)))
+        seen.add(name)
+        below = tuple(self._branch(graph, other, seen) for other in sorted(graph.successors(name)))
+        return Branch(self.packages[name], below)
+
+    def why(self, name: str) -> list[list[str]]:
+        """The shortest chain of names to a patch from each one that is asked for, the patch itself included."""
+        import networkx
+
+        chains = []
+        for asked, package in self.packages.items():
+            if package.requested and networkx.has_path(self._graph, asked, name):
+                chains.append(list(networkx.shortest_path(self._graph, asked, name)))
+        return sorted(chains, key=lambda chain: (len(chain), chain))
+
+    def asked_as(self, package: LockedPackage, provided: Mapping[str, Sequence[str]]) -> str:
+        """The requirement that a requested patch answers to, as the user typed it; `provided` are names by patch."""
+        names = (package.name, *provided.get(package.name, ()))
+        return next((self._asked[name] for name in names if name in self._asked), package.name)
+
+
+def drawn(branches: Sequence[Branch], lead: str = "") -> Iterator[tuple[str, Branch]]:
+    """Each branch with the line art in front of it, from the top."""
+    for i, branch in enumerate(branches):
+        last = i == len(branches) - 1
+        yield (lead + ("└── " if last else "├── "), branch)
+        yield from drawn(branch.below, lead + ("    " if last else "│   "))

@@ -1,0 +1,264 @@
+"""ppm.toml and ppm.lock: what a project asks for, and the exact files that answer it. Needs no model in memory."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from packaging.version import Version
+
+from ppm import document
+from ppm.base import identify, local_folder, locate
+from ppm.composition.strategy import read_strategy
+from ppm.environment.disk import disk_errors, replace_file
+from ppm.errors import ManifestError, ModelError, RequestError, did_you_mean
+from ppm.install.asked import Options
+from ppm.install.packages import PackageSource, sources_of
+from ppm.install.plan import DEFAULT_STRATEGY, rules_for
+from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedBase, LockedPackage, Project
+from ppm.package import SUFFIX, read_package
+from ppm.resolve import Pin, parse_requirement, resolve
+from ppm.resources import lab_data
+from ppm.sources import Joined, Source
+
+__all__ = ["ProjectFolder", "add_to_project", "changes", "lock_project", "remove_from_project"]
+
+
+@dataclass(frozen=True)
+class ProjectFolder:
+    """A folder with a ppm.toml: the project as read, and its base model as the file names it."""
+
+    path: Path
+    project: Project
+    base: str | None
+
+    @staticmethod
+    def find(start: Path) -> "ProjectFolder":
+        """The nearest one. Raises RequestError when there is none, ManifestError when its file is malformed."""
+        path = Project.locate(start)
+        if path is None:
+            raise RequestError(
+                f"there is no {PROJECT_FILE} here or above",
+                hint="`ppm add PATCH --base MODEL` makes one",
+            )
+        return ProjectFolder.of(document.read_file(path), path)
+
+    @staticmethod
+    def of(table: Mapping[str, Any], path: Path) -> "ProjectFolder":
+        """From the data of the file at `path`. Raises ManifestError."""
+        project = Project.of(table, path)
+        return ProjectFolder(path.parent, project, table.get("base"))
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / LOCK_FILE
+
+    def lock(self) -> Lock | None:
+        """What was locked; None when nothing was yet. Raises ManifestError."""
+        return Lock.read(self.lock_path) if self.lock_path.is_file() else None
+
+    def write_lock(self, lock: Lock) -> None:
+        """Replace the lock. Raises EnvironmentStateError."""
+        with disk_errors("can't be written", self.lock_path):
+            replace_file(self.lock_path, lock.render().encode())
+
+    def stale(self, lock: Lock) -> str:
+        """Why a lock does not answer the project any more, or ""."""
+        if lock.requirements != self.project.patches:
+            asked, locked = (", ".join(texts) or "nothing" for texts in (self.project.patches, lock.requirements))
+            return f"{PROJECT_FILE} asks for {asked}, the lock for {locked}"
+        strategy = self.project.strategy or DEFAULT_STRATEGY
+        if (lock.strategy, lock.strategy_digest) != (self.shown(strategy), read_strategy(strategy).digest):
+            return f"the strategy {strategy} is another than the locked one"
+        if self.base is not None and lock.base.model != self.base.partition("@")[0]:
+            return f"{PROJECT_FILE} names the base model {self.base}, the lock {lock.base.model}"
+        return ""
+
+    def shown(self, location: str) -> str:
+        """A path as the lock has it: relative to the project where it is inside, `lab` for what comes with the lab."""
+        path = Path(location)
+        if path == lab_data() / "packages":
+            return "lab"
+        if path.is_absolute() and path.is_relative_to(self.path.resolve()):
+            return os.path.relpath(path, self.path.resolve())
+        return location
+
+
+def lock_project(
+    folder: ProjectFolder, options: Options, *, base: str | None = None, upgrade: Sequence[str] | None = ()
+) -> tuple[Lock, Lock | None]:
+    """The lock that answers a project, and the one before. What is locked stays, but for the names to `upgrade`.
+
+    `upgrade` None raises everything. Nothing is written. Raises PpmError.
+    """
+    project, previous = folder.project, folder.lock()
+    if not project.patches:
+        raise RequestError(f"{PROJECT_FILE} asks for no patch", hint="for example: ppm add toxicity")
+    named = base or folder.base
+    if named is None:
+        raise RequestError("which base model?", hint=f'write base = "..." into {PROJECT_FILE}, or say --base MODEL')
+    given: list[Source] = []
+    requirements = []
+    for text in project.patches:
+        if text.endswith(SUFFIX):
+            package = read_package(folder.path / Path(text).expanduser())
+            given.append(PackageSource(text, (package,)))
+            text = package.manifest.pin
+        requirements.append(parse_requirement(text))
+    lab = _of_lab(named)
+    sources = [*given, *sources_of(lab, project, options.find_links)]
+    offer = Joined(sources)
+    names = [requirement.name for requirement in requirements]
+    locked = _base(named, project, previous, offer, names)
+    kept = {p.name: Version(p.version) for p in previous.packages} if previous else {}
+    if previous is None or previous.base.fingerprint != locked.fingerprint:
+        kept = {}
+    raised = list(kept) if upgrade is None else [parse_requirement(name).name for name in upgrade]
+    for name in raised:
+        if name not in kept:
+            hint = did_you_mean(name, kept, f"locked are {', '.join(kept)}" if kept else "nothing is locked yet")
+            raise RequestError(f"{name} is not locked", hint=hint)
+    resolution = resolve(
+        requirements,
+        offer,
+        fingerprint=locked.fingerprint,
+        base_name=named,
+        rules=rules_for(project, options, kept, ()),
+        raised=raised,
+    )
+    strategy = options.strategy or project.strategy or DEFAULT_STRATEGY
+    lock = Lock(
+        schema=1,
+        base=locked,
+        requirements=project.patches,
+        strategy=folder.shown(strategy),
+        strategy_digest=read_strategy(strategy).digest,
+        packages=_packages(resolution.pins, folder),
+    )
+    if previous is not None and replace(previous, composition=None) == lock:
+        lock = previous
+    return lock, previous
+
+
+def _packages(pins: Sequence[Pin], folder: ProjectFolder) -> tuple[LockedPackage, ...]:
+    return tuple(
+        LockedPackage(
+            pin.candidate.name,
+            str(pin.candidate.version),
+            pin.candidate.file_name,
+            pin.candidate.sha256,
+            folder.shown(pin.candidate.source),
+            requested=pin.requested,
+            dependencies=tuple(p.candidate.name for p in pins if pin.candidate.name in p.required_by),
+        )
+        for pin in pins
+    )
+
+
+def _of_lab(named: str) -> Any:
+    return identify(locate(named), name=named) if named == "lab" else None
+
+
+def _base(named: str, project: Project, previous: Lock | None, offer: Joined, names: Sequence[str]) -> LockedBase:
+    """The base model to lock for: of its files where they are here, else as locked before, else as packages say."""
+    model, _, revision = named.partition("@")
+    path = project.base if project.base is not None and Path(project.base).is_dir() else model
+    try:
+        folder = local_folder(path, revision or None) or locate(model, revision or None, fetch=False)
+        return LockedBase(model, identify(folder).fingerprint, revision or None)
+    except ModelError:
+        if Path(path).expanduser().is_dir():
+            raise
+    if previous is not None and (previous.base.model, previous.base.revision) == (model, revision or None):
+        return previous.base
+    found = {c.fingerprint for name in names for c in offer.named(name) if c.base_model == model}
+    if len(found) != 1:
+        raise ModelError(
+            "is not on this machine, and the sources do not say which model it is",
+            context=named,
+            hint="fetch the model, or give its folder",
+        )
+    return LockedBase(model, found.pop(), revision or None)
+
+
+def changes(old: Lock | None, new: Lock) -> list[str]:
+    """What differs between two locks, one change a line."""
+    before, after = ({p.name: p for p in lock.packages} if lock else {} for lock in (old, new))
+    lines = [f"+ {after[name].pin}" for name in sorted(set(after) - set(before))]
+    lines += [f"- {before[name].pin}" for name in sorted(set(before) - set(after))]
+    for name in sorted(set(before) & set(after)):
+        if before[name].version != after[name].version:
+            lines.append(f"~ {name} {before[name].version} -> {after[name].version}")
+        elif before[name].sha256 != after[name].sha256:
+            lines.append(f"~ {name} {after[name].version}, another file")
+    return lines
+
+
+def add_to_project(
+    start: Path, requirements: Sequence[str], options: Options, base: str | None
+) -> tuple[Lock | None, Lock | None]:
+    """Write requirements into ppm.toml, in place of those on the same names, and lock anew; both files or neither.
+
+    Makes a ppm.toml in `start` when there is none here or above, for which `base` is needed. Raises PpmError.
+    """
+    path = Project.locate(start)
+    if path is None and base is None:
+        raise RequestError("which base model?", hint="say --base MODEL: there is no ppm.toml yet")
+    wanted = {parse_requirement(text).name: text for text in requirements}
+
+    def change(table: Any) -> None:
+        if base is not None:
+            table["base"] = base
+        patches = [text for text in table.get("patches", []) if _name(text) not in wanted]
+        table["patches"] = _array([*patches, *wanted.values()])
+
+    return _edit(path or start / PROJECT_FILE, change, options)
+
+
+def remove_from_project(start: Path, names: Sequence[str], options: Options) -> tuple[Lock | None, Lock | None]:
+    """Take patches out of ppm.toml, and lock anew; both files or neither. Raises PpmError."""
+    folder = ProjectFolder.find(start)
+    asked = [_name(text) for text in folder.project.patches]
+    gone = [parse_requirement(name).name for name in names]
+    for name in gone:
+        if name not in asked:
+            otherwise = f"it asks for {', '.join(folder.project.patches) or 'nothing'}"
+            near = did_you_mean(name, [known for known in asked if known], otherwise)
+            raise RequestError(f"{PROJECT_FILE} does not ask for {name}", hint=near)
+
+    def change(table: Any) -> None:
+        table["patches"] = _array([text for text in table["patches"] if _name(text) not in gone])
+
+    return _edit(folder.path / PROJECT_FILE, change, options)
+
+
+def _name(text: str) -> str | None:
+    return None if text.endswith(SUFFIX) else parse_requirement(text).name
+
+
+def _array(values: Sequence[str]) -> Any:
+    array = tomlkit.array()
+    array.extend(str(value) for value in values)
+    return array.multiline(len(values) > 1)
+
+
+def _edit(path: Path, change: Callable[[Any], None], options: Options) -> tuple[Lock | None, Lock | None]:
+    """Change ppm.toml and lock anew; nothing is written when that fails."""
+    try:
+        table = tomlkit.parse(path.read_bytes().decode() if path.is_file() else "")
+    except (UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
+        raise ManifestError(f"is not TOML: {error}", context=str(path)) from error
+    change(table)
+    text = tomlkit.dumps(table)
+    folder = ProjectFolder.of(document.parse(text, str(path)), path)
+    previous = folder.lock()
+    lock = lock_project(folder, options)[0] if folder.project.patches else None
+    with disk_errors("can't be written", path):
+        replace_file(path, text.encode())
+    if lock is not None:
+        folder.write_lock(lock)
+    else:
+        folder.lock_path.unlink(missing_ok=True)
+    return lock, previous

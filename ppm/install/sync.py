@@ -1,0 +1,301 @@
+"""Bringing an environment to the exact state of a ppm.lock: the same files, and the very same composition."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.version import Version
+
+from ppm.base import BaseModel, weights_digest
+from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
+from ppm.environment.disk import disk_errors, make_folder, replace_file
+from ppm.environment.holds import read_holds
+from ppm.environment.store import Store
+from ppm.environment.transaction import deploy, writer
+from ppm.errors import IntegrityError, ModelError, RequestError
+from ppm.install.asked import Options
+from ppm.install.events import Events
+from ppm.install.look import candidates_of
+from ppm.install.packages import PackageSource, sources_of
+from ppm.install.plan import Plan, rules_for
+from ppm.install.project import ProjectFolder
+from ppm.install.run import InstallResult, gates_digest, install
+from ppm.lock import LOCK_FILE, Lock
+from ppm.package import Package, read_package, sha256
+from ppm.resolve import Pin, faults, parse_requirement
+from ppm.sources import DirectorySource, Source
+
+__all__ = ["AUDIT_SUFFIX", "Synced", "export", "sync"]
+
+AUDIT_SUFFIX = ".audit.json"
+"""What a composition's audit is called beside its package file: the file's name and this."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync did. `composed` is the result of composing anew, where that was needed."""
+
+    deployment: Deployment
+    packages: tuple[Package, ...]
+    changed: bool
+    composed: InstallResult | None = None
+
+
+def sync(
+    folder: ProjectFolder,
+    base: BaseModel,
+    environment: Environment,
+    *,
+    command: str,
+    find_links: Sequence[Path] = (),
+    recompose: bool = False,
+    seed: int | None = None,
+    accept: Sequence[str] = (),
+    reason: str = "",
+    events: Events = Events(),  # noqa: B008 - frozen, and does nothing
+) -> Synced:
+    """Deploy exactly what is locked. A lock without a composition gets one: it is made, tested and written into it.
+
+    Every file comes from the store or a source and is checked against the lock. Raises IntegrityError when one is not
+    to be had as locked, RequestError when the lock does not answer the project any more or a hold is in the way, and
+    GateFailed or GateInconclusive as `install` does.
+    """
+    lock = _current_lock(folder)
+    if base.fingerprint != lock.base.fingerprint:
+        raise ModelError(
+            f"is not the base model that was locked ({lock.base.model}, {lock.base.fingerprint[:19]}...)",
+            context=base.name,
+            hint="get the locked model, or run `ppm lock` for this one",
+        )
+    sources = sources_of(base, folder.project, find_links)
+    packages = _packages(lock, environment.store, sources)
+    _check_rules(folder, lock, packages)
+    if lock.composition is None or recompose:
+        return _compose(
+            folder, lock, packages, base, environment, command, events, seed=seed, accept=accept, reason=reason
+        )
+    made = lock.composition
+    with writer(environment, command=command) as held:
+        previous = environment.current()
+        _refuse_held(environment, lock, previous)
+        plan = _plan(folder, lock, packages, base, environment, previous)
+        if previous is not None and previous.lock.composition == made and previous.lock.packages == lock.packages:
+            return Synced(previous, packages, changed=False)
+        _check_still_tested(lock, plan)
+        data = _take(made.sha256, made.file, environment.store, sources)
+        audit_name = f"{made.file}{AUDIT_SUFFIX}" if made.file else None
+        audit_data = _take(made.audit, audit_name, environment.store, sources)
+        composition = read_package(data, origin=made.file or "the composition", expected_sha256=made.sha256)
+        verdict, waivers = _check_composition(composition, audit_data, packages, base)
+        for content in (*(package.data for package in packages), data, audit_data):
+            environment.store.put(content)
+        record = composition.manifest.composition
+        deployment = deploy(
+            held,
+            {
+                LOCK_FILE: lock.render().encode(),
+                MANIFEST_FILE: composition.manifest.render().encode(),
+                PREFIX_FILE: composition.prefix,
+                AUDIT_FILE: audit_data,
+            },
+            base_model=base.name,
+            base_revision=base.revision,
+            fingerprint=base.fingerprint,
+            gates=made.gates,
+            weights_digest=made.weights_digest,
+            strategy=record.strategy if record else None,
+            verdict="waived" if verdict == "waived" else "pass",
+            waivers=waivers,
+        )
+    return Synced(deployment, packages, changed=True)
+
+
+def export(
+    folder: ProjectFolder, base: BaseModel, store: Store, target: Path, find_links: Sequence[Path] = ()
+) -> list[Path]:
+    """Write every file that a lock names into a folder, from which another machine can sync. Raises PpmError."""
+    lock = _current_lock(folder)
+    sources = sources_of(base, folder.project, find_links)
+    contents = {package.file: _take(package.sha256, package.file, store, sources) for package in lock.packages}
+    made = lock.composition
+    if made is not None and made.file is not None:
+        contents[made.file] = _take(made.sha256, made.file, store, sources)
+        audit_name = f"{made.file}{AUDIT_SUFFIX}"
+        contents[audit_name] = _take(made.audit, audit_name, store, sources)
+    with disk_errors("can't be written to", target):
+        make_folder(target)
+        for name, data in contents.items():
+            replace_file(target / name, data)
+    return [target / name for name in contents]
+
+
+def _current_lock(folder: ProjectFolder) -> Lock:
+    lock = folder.lock()
+    if lock is None:
+        raise RequestError(f"there is no {LOCK_FILE}", context=str(folder.path), hint="run `ppm lock` first")
+    stale = folder.stale(lock)
+    if stale:
+        raise RequestError(f"is out of date: {stale}", context=str(folder.lock_path), hint="run `ppm lock`")
+    return lock
+
+
+def _take(digest: str, name: str | None, store: Store, sources: Sequence[Source]) -> bytes:
+    """The content with a digest, from the store or from a file of a source. Raises IntegrityError: nobody has it."""
+    if store.has(digest):
+        return store.get(digest)
+    other = []
+    for source in sources if name else ():
+        if isinstance(source, DirectorySource) and (source.path / str(name)).is_file():
+            with disk_errors("can't be read", source.path / str(name)):
+                data = (source.path / str(name)).read_bytes()
+            if sha256(data) == digest:
+                return data
+            other.append(source.location)
+    where = f"{' and '.join(other)} has another file of that name" if other else "neither the store nor a source has it"
+    raise IntegrityError(
+        f"is locked with the SHA-256 {digest[:12]}..., and {where}",
+        context=name or digest,
+        hint="add the folder that has it with --find-links DIR (`ppm download --locked` fills one), "
+        "or make it anew with --recompose",
+    )
+
+
+def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Package, ...]:
+    found = []
+    for locked in lock.packages:
+        data = _take(locked.sha256, locked.file, store, sources)
+        package = read_package(data, origin=locked.file, expected_sha256=locked.sha256)
+        if (package.manifest.pin, package.file_name) != (locked.pin, locked.file):
+            raise IntegrityError(
+                f"is {package.manifest.pin}, and locked as {locked.pin}",
+                context=locked.file,
+                hint="the lock was changed by hand: run `ppm lock`",
+            )
+        found.append(package)
+    return tuple(found)
+
+
+def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> None:
+    """Raises IntegrityError for a lock whose patches do not go together: it was not written by ppm."""
+    requirements = [parse_requirement(text) for text in lock.requirements if not text.endswith(".ppm")]
+    rules = rules_for(folder.project, Options(), {}, ())
+    wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
+    if wrong:
+        raise IntegrityError(
+            f"locks patches that do not go together: {'; '.join(wrong)}",
+            context=LOCK_FILE,
+            hint="it was changed by hand, or with other constraints or overrides: run `ppm lock`",
+        )
+
+
+def _refuse_held(environment: Environment, lock: Lock, previous: Deployment | None) -> None:
+    deployed = {p.name: p for p in previous.lock.packages} if previous else {}
+    locked = {p.name: p for p in lock.packages}
+    for hold in read_holds(environment):
+        now, then = deployed.get(hold.name), locked.get(hold.name)
+        if now is not None and (then is None or then.version != now.version):
+            wish = f"locks {then.version}" if then else "does not hold it"
+            raise RequestError(
+                f"{hold.name} is held at {now.version}, and {LOCK_FILE} {wish}",
+                hint=f"let it change first: ppm unhold {hold.name}",
+            )
+
+
+def _plan(
+    folder: ProjectFolder,
+    lock: Lock,
+    packages: tuple[Package, ...],
+    base: BaseModel,
+    environment: Environment,
+    previous: Deployment | None,
+) -> Plan:
+    """The lock as what an install would do."""
+    source = PackageSource(LOCK_FILE, packages)
+    by_name = {p.name: p for p in lock.packages}
+    order = {name: i for i, name in enumerate(_names(lock))}
+    pins = [
+        Pin(
+            replace(source.named(name)[0], version=Version(locked.version)),
+            locked.requested,
+            tuple(sorted(other.name for other in lock.packages if name in other.dependencies)),
+        )
+        for name, locked in by_name.items()
+    ]
+    pins.sort(key=lambda pin: order.get(pin.candidate.name, len(order)))
+    strategy = folder.project.strategy or str(lock.strategy)
+    return Plan(base, environment, lock.requirements, tuple(pins), (source,), strategy, previous, folder.project, ())
+
+
+def _names(lock: Lock) -> list[str]:
+    return [parse_requirement(text).name for text in lock.requirements if not text.endswith(".ppm")]
+
+
+def _check_still_tested(lock: Lock, plan: Plan) -> None:
+    """Raises RequestError when the composition was tested under another policy, or on other weights."""
+    made = lock.composition
+    assert made is not None
+    what = None
+    if made.gates is not None and made.gates != gates_digest(plan):
+        what = "another policy ([gates] or the base's suites)"
+    elif made.weights_digest is not None and made.weights_digest != weights_digest(plan.base.folder):
+        what = "other weights of the base model"
+    if what:
+        raise RequestError(
+            f"the locked composition was tested under {what}",
+            context=LOCK_FILE,
+            hint="make and test it anew with --recompose",
+        )
+
+
+def _check_composition(
+    composition: Package, audit_data: bytes, packages: tuple[Package, ...], base: BaseModel
+) -> tuple[str, tuple[Waiver, ...]]:
+    """Its verdict and waivers. Raises IntegrityError when it is not made of the locked patches, or did not pass."""
+    from ppm.audit.model import Audit
+
+    made = composition.manifest.composition
+    origin = composition.file_name
+    if (
+        made is None
+        or {c.sha256 for c in made.components} != {p.sha256 for p in packages}
+        or composition.manifest.base.fingerprint != base.fingerprint
+    ):
+        raise IntegrityError("is not made of the locked patches", context=origin, hint="run `ppm sync --recompose`")
+    try:
+        table = json.loads(audit_data)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError("is no audit", context=f"{origin}{AUDIT_SUFFIX}") from error
+    audit = Audit.from_table(table, f"{origin}{AUDIT_SUFFIX}")
+    if audit.verdict != "pass":
+        raise IntegrityError(f"did not pass its tests: {audit.verdict}", context=origin)
+    waivers = tuple(Waiver(w.suite, w.reason, w.by, "", w.digest) for w in audit.waivers)
+    waived = any(c.waived and c.verdict != "pass" for c in audit.comparisons)
+    return "waived" if waived else "pass", waivers
+
+
+def _compose(
+    folder: ProjectFolder,
+    lock: Lock,
+    packages: tuple[Package, ...],
+    base: BaseModel,
+    environment: Environment,
+    command: str,
+    events: Events,
+    *,
+    seed: int | None,
+    accept: Sequence[str],
+    reason: str,
+) -> Synced:
+    """Compose and test the locked patches, deploy them, and write down in the lock what was made."""
+
+    def make_plan() -> Plan:
+        previous = environment.current()
+        _refuse_held(environment, lock, previous)
+        return _plan(folder, lock, packages, base, environment, previous)
+
+    result = install(
+        make_plan, environment, command=command, seed=seed, accept=accept, reason=reason, force=True, events=events
+    )
+    folder.write_lock(replace(lock, composition=result.deployment.lock.composition))
+    return Synced(result.deployment, packages, result.changed, result)

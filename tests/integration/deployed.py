@@ -1,0 +1,105 @@
+"""Deployments for the lab's base that are made by hand, in no time: for tests of what does not need a model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from packages import make_package, prefix_bytes
+
+from ppm.base import identify, locate, weights_digest
+from ppm.environment.deployments import Deployment
+from ppm.environment.transaction import deploy, writer
+from ppm.install.bases import environment_for, open_base
+from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
+from ppm.manifest import Component, CompositionRecord
+from ppm.package import Package, sha256, write_package
+from ppm.resolve import parse_requirement
+
+FINGERPRINT = identify(locate("lab")).fingerprint
+
+
+def patch(name: str, version: str = "1.0.0", needs: dict | None = None, **settings) -> Package:
+    """A package file for the lab's base."""
+    return make_package(name, version, fingerprint=FINGERPRINT, model="lab", dependencies=needs, **settings)
+
+
+def write(folder: Path, *packages: Package) -> Path:
+    """A folder of package files."""
+    folder.mkdir(exist_ok=True)
+    for package in packages:
+        write_package(package, folder)
+    return folder
+
+
+def composed(packages: Sequence[Package], value: float = 0.25) -> Package:
+    """What a composition of some packages looks like."""
+    parts = tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages)
+    made = make_package("composition", "1.0.0", fingerprint=FINGERPRINT, model="lab")
+    record = CompositionRecord("distilled", "sha256:" + "0" * 64, parts)
+    return Package(replace(made.manifest, composition=record), prefix_bytes(value=value), made.files)
+
+
+def audit(suites: dict[str, float]) -> bytes:
+    """A small audit that passed."""
+    cells = {suite: {"value": v, "low": v, "high": v, "prompts": 500} for suite, v in suites.items()}
+    table = {
+        "schema": 1,
+        "base": "lab",
+        "strategy": "distilled",
+        "verdict": "pass",
+        "alpha": 0.05,
+        "configurations": ["composition"],
+        "suites": {suite: {"metric": "rate", "goal": "lower", "prompts": 500} for suite in suites},
+        "matrix": {"composition": cells},
+        "comparisons": [],
+        "attempts": [],
+        "waivers": [],
+        "circular": [],
+        "continual": None,
+    }
+    return json.dumps(table).encode()
+
+
+def deployed(requirements: Sequence[str], *packages: Package, env: str | None = None, rates: float = 0.1) -> Deployment:
+    """Put some packages in force as if they had been installed with these requirements."""
+    base = open_base("lab")
+    environment = environment_for(base, env)
+    for package in packages:
+        environment.store.put(package.data)
+    asked = {parse_requirement(text).name for text in requirements}
+    provided = {n: p.manifest.name for p in packages for n in (p.manifest.name, *p.manifest.patch.provides)}
+    locked = tuple(
+        LockedPackage(
+            p.manifest.name,
+            p.manifest.version,
+            p.file_name,
+            p.sha256,
+            "dist",
+            requested=bool(asked & {p.manifest.name, *p.manifest.patch.provides}),
+            dependencies=tuple(provided[name] for name in p.manifest.dependencies),
+        )
+        for p in packages
+    )
+    made, tested = composed(packages), audit({f"{p.manifest.name}/main": rates for p in packages})
+    for data in (made.data, tested):
+        environment.store.put(data)
+    composition = LockedComposition(sha256(made.data), sha256(tested), made.file_name)
+    lock = Lock(
+        1, LockedBase("lab", FINGERPRINT), tuple(requirements), "auto", None, locked, composition if packages else None
+    )
+    with writer(environment, command="ppm install") as held:
+        return deploy(
+            held,
+            {
+                "ppm.lock": lock.render().encode(),
+                "patch.toml": made.manifest.render().encode(),
+                "prefix.safetensors": made.prefix,
+                "audit.json": tested,
+            },
+            base_model="lab",
+            fingerprint=FINGERPRINT,
+            weights_digest=weights_digest(base.folder),
+            strategy="distilled",
+            verdict="pass",
+        )

@@ -1,0 +1,261 @@
+"""The commands of every day on what is deployed: tree, why, check, outdated, hold, diff, verify, env, cache, config."""
+
+import io
+import json
+import os
+import time
+
+import pytest
+from commands import ppm
+from integration.deployed import deployed, patch, write
+
+
+@pytest.fixture
+def core():
+    return patch("core", "1.0.0")
+
+
+@pytest.fixture
+def world(core, tmp_path, monkeypatch):
+    """app and tool need core; a source has newer versions."""
+    monkeypatch.chdir(tmp_path)
+    app, tool = patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})
+    deployed(["app<3", "tool"], app, tool, core)
+    newer = [patch("app", "2.0.0", {"core": ">=1.5"}), patch("app", "3.0.0"), patch("core", "1.5.0")]
+    return write(tmp_path / "dist", app, tool, core, *newer)
+
+
+def test_tree_draws_each_patch_once(world):
+    assert ppm("tree").out.splitlines() == [
+        "app 1.0.0",
+        "└── core 1.0.0",
+        "tool 2.0.0",
+        "└── core 1.0.0",
+    ]
+    assert ppm("tree", "--invert").out.splitlines() == ["core 1.0.0", "├── app 1.0.0", "└── tool 2.0.0"]
+    assert ppm("tree", "tool", "--json").json == [
+        {
+            "name": "tool",
+            "version": "2.0.0",
+            "requested": True,
+            "needs": [{"name": "core", "version": "1.0.0", "requested": False, "needs": []}],
+        }
+    ]
+    wrong = ppm("tree", "appp")
+    assert (wrong.code, "did you mean 'app'?" in wrong.err) == (1, True)
+
+
+def test_tree_ends_on_a_cycle(tmp_path):
+    deployed(["a"], patch("a", needs={"b": "*"}), patch("b", needs={"c": "*"}), patch("c", needs={"b": "*"}))
+    assert ppm("tree").out.splitlines() == ["a 1.0.0", "└── b 1.0.0", "    └── c 1.0.0", "        └── b 1.0.0 (above)"]
+    deployed(["a"], patch("a", needs={"b": "*"}), patch("b", needs={"a": "*"}))
+    assert ppm("tree").out.splitlines() == ["a 1.0.0", "└── b 1.0.0", "    └── a 1.0.0 (above)"]
+
+
+def test_why_leads_from_the_request_to_the_patch(world):
+    assert ppm("why", "core").out.splitlines() == [
+        "core==1.0.0 is deployed because you asked for app<3; app==1.0.0 needs core>=1.",
+        "core==1.0.0 is deployed because you asked for tool; tool==2.0.0 needs core.",
+    ]
+    assert ppm("why", "app").out == "app==1.0.0 is deployed because you asked for app<3.\n"
+    assert ppm("why", "core", "--json").json["because"][0]["steps"] == [{"patch": "app==1.0.0", "needs": "core>=1"}]
+
+
+def test_why_names_the_virtual_name_that_was_asked_for():
+    strict = patch("strict", provides=("refusal",))
+    deployed(["app", "refusal"], patch("app", needs={"refusal": "*"}), strict)
+    assert ppm("why", "strict").out.splitlines() == [
+        "strict==1.0.0 is deployed because you asked for refusal.",
+        "strict==1.0.0 is deployed because you asked for app; app==1.0.0 needs refusal.",
+    ]
+
+
+def test_check_finds_what_does_not_go_together(world):
+    assert ppm("check").out == "Deployment 1: 3 patches, which go together.\n"
+    deployed(["app"], patch("app", needs={"core": ">=2"}, conflicts={"tool": "*"}), patch("core"), patch("tool"))
+    found = ppm("check")
+    assert found.code == 1
+    assert found.out.splitlines() == [
+        "nothing satisfies core>=2, which app==1.0.0 needs",
+        "app==1.0.0 conflicts with tool",
+    ]
+    assert len(ppm("check", "--json").json["faults"]) == 2
+
+
+def test_outdated_tells_what_an_upgrade_takes_and_what_is_newest(world):
+    rows = ppm("outdated", "--find-links", world, "--json").json
+    assert [(r["name"], r["version"], r["wanted"], r["latest"]) for r in rows] == [
+        ("app", "1.0.0", "2.0.0", "3.0.0"),
+        ("core", "1.0.0", "1.5.0", "1.5.0"),
+    ]
+    assert "tool" in ppm("outdated", "--find-links", world, "--all").out
+    table = ppm("outdated", "--find-links", world).out.splitlines()
+    assert table[0].split() == ["Patch", "Deployed", "Upgrade", "Newest"]
+    (world / "app-1.0.0-lab_f.ppm.yanked").write_text("")
+    assert ppm("outdated").err == "Every deployed patch is the newest that the sources have.\n"
+
+
+def test_outdated_names_yanked_and_held_versions(world):
+    file = next(world.glob("tool-*.ppm"))
+    file.with_name(file.name + ".yanked").write_text("breaks refusals")
+    assert ppm("hold", "app").code == 0
+    rows = {r["name"]: r for r in ppm("outdated", "--find-links", world, "--all", "--json").json}
+    assert rows["tool"]["note"] == "deployed version was yanked: breaks refusals"
+    assert (rows["app"]["note"], rows["app"]["wanted"], rows["app"]["latest"]) == ("held", "1.0.0", "3.0.0")
+
+
+def test_a_held_patch_is_not_upgraded_uninstalled_or_replaced(world):
+    assert ppm("hold", "app", "--reason", "audited by hand").code == 0
+    assert ppm("hold", "--json").json[0]["reason"] == "audited by hand"
+    plan = ppm("upgrade", "--dry-run", "--find-links", world, "--json")
+    assert [p["version"] for p in plan.json["patches"] if p["name"] == "app"] == ["1.0.0"]
+    for arguments in (["upgrade", "app"], ["uninstall", "app"]):
+        refused = ppm(*arguments)
+        assert (refused.code, "ppm unhold app" in refused.err) == (1, True)
+    refused = ppm("install", "app==2.0.0", "--find-links", world, "--dry-run")
+    assert refused.code == 3
+    assert "app 2.0.0 is kept out by a hold, which allows only app==1.0.0." in refused.err
+    assert "hint: let it change: ppm unhold app" in refused.err
+    assert ppm("unhold", "app").code == 0
+    assert ppm("install", "app==2.0.0", "--find-links", world, "--dry-run").code == 0
+    assert ppm("unhold", "app").code == 1
+    assert ppm("hold", "ap").code == 1
+
+
+def test_an_upgrade_takes_along_what_it_must_or_all_that_it_needs(world):
+    def versions(*arguments):
+        plan = ppm("upgrade", *arguments, "--dry-run", "--find-links", world, "--json").json
+        return {p["name"]: p["version"] for p in plan["patches"]}
+
+    write(world, patch("core", "1.6.0"))
+    assert versions("tool") == {"app": "1.0.0", "tool": "2.0.0", "core": "1.0.0"}
+    assert versions("tool", "--upgrade-strategy", "eager") == {"app": "1.0.0", "tool": "2.0.0", "core": "1.6.0"}
+    assert versions("app")["app"] == "2.0.0"
+
+
+def test_what_only_an_uninstalled_patch_needed_stays_until_autoremove(tmp_path):
+    app, core = patch("app", needs={"core": "*"}), patch("core")
+    deployed(["app", "tool"], app, core, patch("tool"))
+    plan = ppm("uninstall", "app", "--dry-run", "--json").json
+    assert [p["name"] for p in plan["patches"]] == ["tool", "core"]
+    assert plan["removed"] == ["app==1.0.0"]
+    deployed(["tool"], core, patch("tool"))
+    assert ppm("why", "core").out == "core==1.0.0 is not needed any more; `ppm autoremove` removes it.\n"
+    newer = write(tmp_path / "dist", patch("other"))
+    plan = ppm("install", "other", "--dry-run", "--find-links", newer, "--json").json
+    assert [p["name"] for p in plan["patches"]] == ["tool", "other", "core"]
+    plan = ppm("autoremove", "--dry-run", "--json").json
+    assert ([p["name"] for p in plan["patches"]], plan["removed"]) == (["tool"], ["core==1.0.0"])
+
+
+def test_diff_shows_patches_verdict_and_figures(world, core):
+    deployed(["app"], patch("app", "2.0.0", {"core": ">=1"}), core, rates=0.05)
+    assert ppm("diff").out.splitlines()[:4] == [
+        "From deployment 1 to 2:",
+        "  - tool==2.0.0",
+        "  ~ app 1.0.0 -> 2.0.0",
+        "Suite          1      2  Change",
+    ]
+    table = ppm("diff", "2", "1", "--json").json
+    assert table["added"] == ["tool==2.0.0"]
+    assert table["scores"]["app/main"] == [0.05, 0.1]
+    assert ppm("diff", "1", "9").code == 1
+
+
+def test_verify_names_what_was_changed(world, ppm_home):
+    assert ppm("verify").code == 0
+    stored = next(path for path in (ppm_home / "store" / "sha256").rglob("*") if path.is_file())
+    stored.write_bytes(b"changed")
+    found = ppm("verify")
+    assert found.code == 4
+    assert "deployment 1, " in found.out
+    file = next(world.glob("app-1*"))
+    assert ppm("verify", file).out.startswith(f"{file} (app==1.0.0, SHA-256 ")
+    file.write_bytes(file.read_bytes()[:-1])
+    assert ppm("verify", file).code == 4
+
+
+def test_environments_are_listed_and_removed(world, core, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    deployed(["core"], core, env="staging")
+    rows = ppm("env", "list", "--json").json
+    assert [row["environment"].partition("/")[2] for row in rows] == ["", "staging"]
+    label = rows[1]["environment"]
+    asked = ppm("env", "remove", label)
+    assert (asked.code, "--yes" in asked.err, len(ppm("env", "list", "--json").json)) == (1, True, 2)
+    assert ppm("env", "remove", label, "--yes").code == 0
+    assert [row["environment"] for row in ppm("env", "list", "--json").json] == [rows[0]["environment"]]
+    assert ppm("env", "remove", rows[0]["environment"], "--yes").code == 0
+    assert ppm("list").err == "Nothing is deployed. Start with `ppm quickstart`.\n"
+    assert deployed(["core"], core).number == 1
+    near = ppm("env", "remove", rows[0]["environment"][:-1])
+    assert (near.code, "did you mean" in near.err) == (1, True)
+
+
+def test_prune_takes_what_no_deployment_needs_and_nothing_else(world, core, ppm_home):
+    from ppm.environment.store import Store
+
+    store = Store(ppm_home)
+    unneeded = store.put(b"of a deployment that is gone")
+    fresh = store.put(b"of an install that is at work")
+    long_ago = time.time() - 10 * 24 * 3600
+    for digest, path in store.contents():
+        if digest != fresh:
+            os.utime(path, (long_ago, long_ago))
+    results = ppm_home / "cache" / "results" / "ab"
+    results.mkdir(parents=True)
+    (results / "old.json").write_text("{}")
+    assert {row["name"]: row["files"] for row in ppm("cache", "info", "--json").json}["results"] == 1
+    removed = {row["name"]: row["files"] for row in ppm("cache", "prune", "--json").json}
+    assert (removed["results"], removed["store"]) == (1, 1)
+    assert (store.has(unneeded), store.has(fresh)) == (False, True)
+    assert ppm("verify").code == 0
+    assert not results.exists()
+
+
+def test_prune_leaves_the_store_alone_when_a_deployment_can_not_be_read(world, core, ppm_home):
+    from ppm.environment.store import Store
+
+    store = Store(ppm_home)
+    unneeded = store.put(b"perhaps of the damaged one")
+    long_ago = time.time() - 10 * 24 * 3600
+    for _, path in store.contents():
+        os.utime(path, (long_ago, long_ago))
+    record = next((ppm_home / "environments").rglob("deployment.toml"))
+    record.write_text("damaged")
+    found = ppm("cache", "prune")
+    assert "left alone" in found.err
+    assert store.has(unneeded)
+
+
+def test_config_says_where_a_setting_comes_from(tmp_path, monkeypatch, ppm_home):
+    monkeypatch.chdir(tmp_path)
+    rows = {row["setting"]: row for row in ppm("config", "--json").json}
+    assert (rows["home"]["value"], rows["home"]["from"]) == (str(ppm_home), "PPM_HOME")
+    assert rows["strategy"] == {"setting": "strategy", "value": "auto", "from": "default"}
+    (tmp_path / "ppm.toml").write_text('strategy = "merged"\n[gates]\nalpha = 0.01\n')
+    rows = {row["setting"]: row for row in ppm("config", "--json").json}
+    assert (rows["strategy"]["value"], rows["gates.alpha"]["value"]) == ("merged", "0.01")
+    assert rows["gates.alpha"]["from"] == str(tmp_path / "ppm.toml")
+
+
+def test_search_finds_names_risks_and_summaries(world):
+    rows = ppm("search", "app", "--find-links", world, "--json").json
+    assert [(row["name"], row["version"]) for row in rows] == [("app", "3.0.0")]
+    assert len(ppm("search", "--find-links", world, "--json").json) == 3
+    assert len(ppm("search", "toxicity", "--base", "lab", "--json").json) >= 1
+    assert ppm("search", "nothing-like-it", "--find-links", world).err.startswith("No patch matches")
+    assert ppm("search", "x").code == 1
+
+
+def test_download_copies_a_patch_with_what_it_needs(world, tmp_path):
+    done = ppm("download", "app<3", "--base", "lab", "--find-links", world, "--dest", tmp_path / "out", "--json")
+    assert sorted(os.path.basename(path)[:10] for path in done.json) == ["app-2.0.0-", "core-1.5.0"]  # noqa: PTH119
+    ppm("download", "app==1.0.0", "--base", "lab", "-f", world, "--dest", tmp_path / "alone", "--no-deps")
+    assert [path.name[:10] for path in (tmp_path / "alone").iterdir()] == ["app-1.0.0-"]
+    assert json.loads(done.out)
+
+
+@pytest.mark.parametrize(("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")])
+def test_completion_is_printed_for_each_shell(shell, word):
+    assert word in ppm("completion", shell).out

@@ -1,0 +1,324 @@
+"""ppm.toml and ppm.lock: add, remove, lock, sync, and what install takes from files."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tomlkit
+from commands import ppm
+from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, write
+
+from ppm.base import weights_digest
+from ppm.install.bases import open_base
+from ppm.install.sync import AUDIT_SUFFIX
+from ppm.lock import Lock, LockedComposition
+from ppm.package import read_package, sha256, write_package
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project folder with a source: app 1.0.0 and 2.0.0, which need core, and core 1.0.0 and 1.1.0."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    newer = [patch("app", "2.0.0", {"core": "*"}), patch("core", "1.1.0")]
+    write(folder / "dist", patch("app", "1.0.0", {"core": "*"}), patch("core", "1.0.0"), *newer)
+    (folder / "ppm.toml").write_text(
+        '# Ours.\nbase = "lab"\npatches = ["app<2"] # for now\nstrategy = "merged"\nsources = ["dist"]\n'
+    )
+    return folder
+
+
+def locked(folder: Path) -> dict:
+    return {p.name: p.version for p in Lock.read(folder / "ppm.lock").packages}
+
+
+def test_lock_names_exact_files_and_no_path_of_this_machine(project):
+    done = ppm("lock")
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == ["  + app==1.0.0", "  + core==1.1.0", "Locked 2 patches for lab."]
+    lock = Lock.read(project / "ppm.lock")
+    assert (lock.base.model, lock.base.fingerprint, lock.requirements) == ("lab", FINGERPRINT, ("app<2",))
+    assert {p.source for p in lock.packages} == {"dist"}
+    assert {p.sha256 for p in lock.packages} == {
+        sha256(path.read_bytes()) for path in (project / "dist").iterdir() if path.name[:6] in ("app-1.", "core-1")
+    } - {sha256(next((project / "dist").glob("core-1.0.0*")).read_bytes())}
+    assert str(project) not in (project / "ppm.lock").read_text()
+    before = (project / "ppm.lock").read_bytes()
+    assert ppm("lock").code == 0
+    assert (project / "ppm.lock").read_bytes() == before
+    assert ppm("lock", "--check").code == 0
+
+
+def test_what_is_locked_stays_until_it_is_upgraded(project):
+    ppm("lock", "-c", limits(project, "core<1.1"))
+    assert locked(project) == {"app": "1.0.0", "core": "1.0.0"}
+    assert ppm("lock").code == 0
+    assert locked(project) == {"app": "1.0.0", "core": "1.0.0"}
+    assert ppm("lock", "--upgrade-package", "core").out.splitlines()[0] == "  ~ core 1.0.0 -> 1.1.0"
+    write(project / "dist", patch("core", "1.2.0"), patch("app", "1.5.0", {"core": "*"}))
+    assert ppm("lock", "--upgrade").code == 0
+    assert locked(project) == {"app": "1.5.0", "core": "1.2.0"}
+    wrong = ppm("lock", "--upgrade-package", "cor")
+    assert (wrong.code, "did you mean 'core'?" in wrong.err) == (1, True)
+
+
+def limits(folder: Path, *lines: str) -> Path:
+    path = folder / "limits.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_add_and_remove_edit_the_file_and_keep_its_comments(project):
+    assert ppm("add", "app>=2", "core").code == 0
+    text = (project / "ppm.toml").read_text()
+    assert text.startswith("# Ours.\n")
+    assert tomlkit.parse(text)["patches"] == ["app>=2", "core"]
+    assert locked(project) == {"app": "2.0.0", "core": "1.1.0"}
+    before = (project / "ppm.toml").read_bytes(), (project / "ppm.lock").read_bytes()
+    failed = ppm("add", "nowhere")
+    assert failed.code == 3
+    assert ((project / "ppm.toml").read_bytes(), (project / "ppm.lock").read_bytes()) == before
+    assert ppm("remove", "cor").code == 1
+    assert ppm("remove", "core").code == 0
+    assert tomlkit.parse((project / "ppm.toml").read_text())["patches"] == ["app>=2"]
+    assert ppm("remove", "app").out == "ppm.toml asks for no patch any more; ppm.lock is gone.\n"
+    assert not (project / "ppm.lock").exists()
+
+
+def test_add_makes_a_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert ppm("add", "toxicity").code == 1
+    assert not (tmp_path / "ppm.toml").exists()
+    done = ppm("add", "toxicity", "--base", "lab")
+    assert done.code == 0, done.err
+    assert tomlkit.parse((tmp_path / "ppm.toml").read_text()) == {"base": "lab", "patches": ["toxicity"]}
+    assert Lock.read(tmp_path / "ppm.lock").packages[0].source == "lab"
+
+
+@pytest.mark.parametrize("text", ["patches = [", 'patches = "app"', "[gates]\nalpha = 2", b"\xff"])
+def test_a_malformed_project_is_one_clear_error(project, text):
+    (project / "ppm.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    for arguments in (["lock"], ["sync"], ["add", "core"], ["remove", "app"], ["config"]):
+        done = ppm(*arguments)
+        assert done.code == 1, arguments
+        assert "ppm.toml" in done.err
+
+
+def test_the_project_s_constraints_overrides_and_date_hold(project):
+    path = project / "ppm.toml"
+    text = path.read_text()
+    path.write_text(text + 'constraints = ["core<1.1"]\n')
+    ppm("lock")
+    assert locked(project)["core"] == "1.0.0"
+    path.write_text(text + 'overrides = ["core==9"]\n')
+    failed = ppm("lock")
+    assert failed.code == 3
+    assert "ppm.toml puts core==9 in place of what patches need of core." in failed.err
+    assert "hint: take core==9 out of ppm.toml" in failed.err
+    path.write_text(text + 'exclude_newer = "2020-01-01"\n')
+    (project / "ppm.lock").unlink()
+    failed = ppm("lock")
+    assert "nothing after 2020-01-01 is taken" in failed.err
+    path.write_text(text + 'exclude_newer = "soon"\n')
+    assert "'soon' is no date" in ppm("lock").err
+
+
+def test_a_lock_needs_no_model(project, monkeypatch):
+    hub = {"model": "acme/tiny", "revision": "0" * 40}
+    base = replace(patch("app").manifest.base, **hub)
+    package = patch("app", "1.0.0")
+    next((project / "dist").glob("app-1.0.0*")).unlink()
+    write_package(replace(package, manifest=replace(package.manifest, base=base)), project / "dist")
+    (project / "ppm.toml").write_text(f'base = "acme/tiny@{"0" * 40}"\npatches = ["app"]\nsources = ["dist"]\n')
+    done = ppm("lock")
+    assert done.code == 0, done.err
+    lock = Lock.read(project / "ppm.lock")
+    assert (lock.base.model, lock.base.revision, lock.base.fingerprint) == ("acme/tiny", "0" * 40, FINGERPRINT)
+    (project / "ppm.toml").write_text(f'base = "acme/other@{"0" * 40}"\npatches = ["app"]\nsources = ["dist"]\n')
+    (project / "ppm.lock").unlink()
+    assert "is not on this machine" in ppm("lock").err
+
+
+@pytest.fixture
+def synced(project):
+    """A lock with a composition; the source has the files, and this home has nothing."""
+    from ppm.install.run import gates_digest
+    from ppm.lock import Project
+
+    ppm("lock")
+    lock = Lock.read(project / "ppm.lock")
+    parts = [
+        path for path in (project / "dist").iterdir() if sha256(path.read_bytes()) in {p.sha256 for p in lock.packages}
+    ]
+    from ppm.package import read_package
+
+    packages = [read_package(path) for path in sorted(parts)]
+    made, tested = composed(packages), audit({"app/main": 0.1})
+    write_package(made, project / "dist")
+    (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
+    base = open_base("lab")
+
+    class Planned:
+        project = Project.read(Path("ppm.toml"))
+
+    planned = Planned()
+    planned.base = base
+    composition = LockedComposition(
+        sha256(made.data), sha256(tested), made.file_name, gates_digest(planned), weights_digest(base.folder)
+    )
+    (project / "ppm.lock").write_text(replace(lock, composition=composition).render())
+    return project
+
+
+def test_sync_deploys_the_very_composition_and_nothing_else(synced, ppm_home):
+    deployed(["other"], patch("other"))
+    done = ppm("sync", "--json")
+    assert done.code == 0, done.err
+    assert done.json == {"deployment": 2, "changed": True, "patches": ["app==1.0.0", "core==1.1.0"]}
+    assert [p["name"] for p in ppm("list", "--json").json["patches"]] == ["app", "core"]
+    assert ppm("list", "--json").json["verdict"] == "pass"
+    assert ppm("check").code == ppm("verify").code == 0
+    assert "Nothing to do: deployment 2" in ppm("sync").out
+    shutil.rmtree(synced / "dist")  # the store has it all
+    ppm("rollback")
+    (synced / "dist").mkdir()
+    assert ppm("sync", "--json").json["deployment"] == 4
+
+
+def test_sync_to_another_home_from_what_download_wrote(synced, tmp_path, monkeypatch):
+    assert ppm("sync").code == 0
+    shutil.rmtree(synced / "dist")
+    (synced / "dist").mkdir()
+    done = ppm("download", "--locked", "--dest", synced / "dist")
+    assert done.code == 0, done.err
+    assert len(done.out.splitlines()) == 4
+    monkeypatch.setenv("PPM_HOME", str(tmp_path / "another"))
+    assert ppm("sync", "--json").json["changed"] is True
+
+
+@pytest.mark.parametrize("what", ["app-1.0.0*", "composition*.ppm", "composition*.json"])
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_what_is_not_as_locked_is_refused_and_nothing_is_deployed(synced, what, how):
+    [path] = (synced / "dist").glob(what)
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + b" ")
+    done = ppm("sync")
+    assert done.code == 4
+    assert path.name in done.err
+    assert ("another file of that name" in done.err) == (how == "changed")
+    assert ppm("list", "--json").json["deployment"] is None
+
+
+def test_a_lock_that_does_not_answer_the_project_is_refused(synced):
+    text = (synced / "ppm.toml").read_text()
+    for change in (('"app<2"', '"app"'), ('"merged"', '"concat"')):
+        (synced / "ppm.toml").write_text(text.replace(*change))
+        done = ppm("sync")
+        assert (done.code, "is out of date" in done.err, "run `ppm lock`" in done.err) == (1, True, True)
+        assert ppm("lock", "--check").code == 1
+    (synced / "ppm.toml").write_text(text + "[gates]\nalpha = 0.01\n")
+    done = ppm("sync")
+    assert "tested under another policy" in done.err
+    (synced / "ppm.toml").write_text(text)
+    (synced / "ppm.lock").unlink()
+    assert "run `ppm lock` first" in ppm("sync").err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t["packages"][0].update(version="1.0.1"), "locked as app==1.0.1"),
+        (lambda t: t["base"].update(fingerprint="sha256:" + "1" * 64), "is not the base model that was locked"),
+        (lambda t: t["composition"].update(weights_digest="sha256:" + "1" * 64), "other weights"),
+        (lambda t: t.update(schema=2), "schema 2 is not known"),
+        (lambda t: t["packages"].pop(), "depends on 'core', which is not locked"),
+    ],
+)
+def test_a_lock_that_was_changed_by_hand_is_refused(synced, change, message):
+    table = tomlkit.parse((synced / "ppm.lock").read_text()).unwrap()
+    change(table)
+    (synced / "ppm.lock").write_text(tomlkit.dumps(table))
+    done = ppm("sync")
+    assert done.code in (1, 4)
+    assert message in done.err
+
+
+def test_a_composition_of_other_patches_or_one_that_failed_is_refused(synced):
+    table = tomlkit.parse((synced / "ppm.lock").read_text()).unwrap()
+    other = composed([patch("other")])
+    path = write_package(other, synced / "dist")
+    failing = audit({"app/main": 0.1}).replace(b'"pass"', b'"fail"')
+    good = dict(table["composition"])
+    table["composition"] |= {"sha256": other.sha256}
+    (synced / "ppm.lock").write_text(tomlkit.dumps(table))
+    assert "is not made of the locked patches" in ppm("sync").err
+    made = composed([read_package(next((synced / "dist").glob(name))) for name in ("app-1.0.0*", "core-1.1.0*")])
+    write_package(made, synced / "dist")
+    (synced / "dist" / f"{path.name}{AUDIT_SUFFIX}").write_bytes(failing)
+    table["composition"] = good | {"audit": sha256(failing)}
+    (synced / "ppm.lock").write_text(tomlkit.dumps(table))
+    done = ppm("sync")
+    assert (done.code, "did not pass its tests" in done.err) == (4, True)
+
+
+def test_a_hold_is_in_the_way_of_a_sync(synced):
+    deployed(["app"], patch("app", "0.9.0"))
+    ppm("hold", "app")
+    done = ppm("sync")
+    assert (done.code, "app is held at 0.9.0" in done.err) == (1, True)
+    ppm("unhold", "app")
+    assert ppm("sync").code == 0
+
+
+def test_hashes_in_a_file_are_required_and_checked(project):
+    good = {path.name.split("-")[0]: sha256(path.read_bytes()) for path in (project / "dist").glob("*-1.*0*")}
+    lines = [f"core==1.1.0 \\\n    --hash=sha256:{sha256(next((project / 'dist').glob('core-1.1*')).read_bytes())}"]
+    (project / "ppm.toml").unlink()
+
+    def install(*more):
+        path = limits(project, "# pinned", *lines, *more)
+        return ppm("install", "-r", path, "--base", "lab", "-f", "dist", "--dry-run")
+
+    assert install().code == 0
+    missing = install("app==1.0.0")
+    assert missing.code == 1
+    assert f"app==1.0.0 --hash=sha256:{good['app']}" in missing.err
+    wrong = install(f"app==1.0.0 --hash=sha256:{'0' * 64}")
+    assert (wrong.code, "which is not the one that was asked for" in wrong.err) == (4, True)
+    assert install(f"app==1.0.0 --hash=sha256:{good['app']} # fine").code == 0
+    assert "a hash must be --hash=sha256:" in install("app --hash=md5:123").err
+    assert "is an option" in install("-f elsewhere").err
+    bare = ppm("install", "core", "--base", "lab", "-f", "dist", "--dry-run", "--require-hashes")
+    assert (bare.code, "core==1.1.0 --hash=sha256:" in bare.err) == (1, True)
+
+
+def test_freeze_is_what_install_takes_back_with_hashes_too(project, monkeypatch, tmp_path):
+    (project / "ppm.toml").unlink()
+    app, core = patch("app", "1.0.0", {"core": "*"}), patch("core", "1.0.0")
+    deployed(["app"], app, core)
+    frozen = limits(project, ppm("freeze", "--hashes").out)
+    monkeypatch.setenv("PPM_HOME", str(tmp_path / "another"))
+    plan = ppm("install", "-r", frozen, "--base", "lab", "-f", "dist", "--dry-run", "--json")
+    assert plan.code == 0, plan.err
+    assert {p["name"]: p["sha256"] for p in plan.json["patches"]} == {"app": app.sha256, "core": core.sha256}
+
+
+def test_a_file_of_requirements_names_the_line_that_is_wrong(project):
+    path = limits(project, "app", "", "core>>1")
+    done = ppm("install", "-r", path, "--base", "lab", "--dry-run")
+    assert done.code == 1
+    done = ppm("lock", "-c", path)
+    assert (done.code, f"{path}, line 3" in done.err) == (1, True)
+    assert "can't be read" in ppm("lock", "-c", project / "nowhere").err
+    path.write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in ppm("lock", "--override", path).err
+
+
+def test_json_of_the_commands_is_json(project):
+    for arguments in (["lock"], ["add", "core"], ["remove", "core"], ["config"], ["env", "list"], ["cache", "info"]):
+        assert json.loads(ppm(*arguments, "--json").out) is not None, arguments
