@@ -13,6 +13,7 @@ from ppm.cli.options import (
     command_line,
     echo_json,
     env_option,
+    is_quiet,
     json_option,
     read_options,
 )
@@ -74,6 +75,8 @@ def _finish(result: "InstallResult", as_json: bool) -> None:
     if as_json:
         echo_json(result_table(result))
         return
+    if is_quiet():
+        return
     from ppm.cli.render import print_audit
 
     if not result.changed:
@@ -107,7 +110,7 @@ def _run(
         return
     plans: list[Plan] = []
     with shown(quiet=as_json) as events:
-        seen = replace(events, planned=plans.append if as_json else _print_plan)
+        seen = replace(events, planned=plans.append if as_json or is_quiet() else _print_plan)
         try:
             result = install(make_plan, environment, command=command_line(), events=seen, **options)
         except GateError as error:
@@ -314,11 +317,12 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
     Example:
       ppm rollback --base lab
     """
+    from ppm.cli.progress import say
     from ppm.environment.transaction import rollback, writer
     from ppm.install.bases import find_environment
 
     environment = find_environment(base, env)
-    with writer(environment, command=command_line()) as held:
+    with writer(environment, command=command_line(), tell=say) as held:
         deployment = rollback(held, number)
     if as_json:
         echo_json({"deployment": deployment.number, "rolled_back_to": deployment.record.rolled_back_from})

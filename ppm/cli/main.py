@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ppm import __version__
+from ppm.cli.options import output_options
 from ppm.errors import PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
@@ -63,6 +64,9 @@ class _Lazy(click.Group):
             return None
         module = importlib.import_module(f"ppm.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
+        for one in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            if not any(parameter.name == "quiet" for parameter in one.params):
+                one.params += output_options()
         return command
 
     def resolve_command(
@@ -95,8 +99,9 @@ def run(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments or bool(os.environ.get("PPM_DEBUG"))
+    color = False if "--no-color" in arguments or os.environ.get("NO_COLOR") else None
     try:
-        code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False)
+        code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -109,7 +114,7 @@ def run(arguments: list[str] | None = None) -> None:
     except PpmError as error:
         if debug:
             raise
-        _show(error)
+        _show(error, color)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,15 +126,16 @@ def run(arguments: list[str] | None = None) -> None:
         _show(
             PpmError(
                 f"{name}{error.strerror or error}", hint="check the disk's free space and the rights of its folders"
-            )
+            ),
+            color,
         )
         sys.exit(1)
 
 
-def _show(error: PpmError) -> None:
+def _show(error: PpmError, color: bool | None) -> None:
     from ppm.cli.render import plain
 
     text = plain(f"{error.context}: {error.message}" if error.context else error.message)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {plain(error.hint)}", err=True)
+        click.echo(f"{click.style('hint:', fg='cyan')} {plain(error.hint)}", err=True, color=color)

@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +19,59 @@ __all__ = [
     "echo_json",
     "env_option",
     "find_links_option",
+    "is_quiet",
+    "is_verbose",
     "json_option",
+    "output_options",
     "read_options",
+    "use_color",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_VERBOSITY, _COLOR = "ppm.verbosity", "ppm.color"
+
+
+def output_options() -> list[click.Option]:
+    """-q, -v and --no-color, which every command has."""
+
+    def note(key: str, value: Any) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+            if given:
+                ctx.meta[key] = value
+            if given and key == _COLOR:
+                ctx.color = ctx.find_root().color = False
+
+        return callback
+
+    settings: Any = {"is_flag": True, "expose_value": False}
+    return [
+        click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help="Say nothing but errors.", **settings),
+        click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more.", **settings),
+        click.Option(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR.", **settings),
+    ]
+
+
+def _noted(key: str) -> int | None:
+    ctx = click.get_current_context(silent=True)
+    noted: int | None = ctx.meta.get(key) if ctx else None
+    return noted
+
+
+def is_quiet() -> bool:
+    """Whether the user wants to see nothing but errors, and data that was asked for."""
+    return _noted(_VERBOSITY) == -1
+
+
+def is_verbose() -> bool:
+    """Whether the user wants to know more."""
+    return _noted(_VERBOSITY) == 1
+
+
+def use_color() -> bool | None:
+    """False when the user wants no colors; None leaves it to where the text goes."""
+    return False if os.environ.get("NO_COLOR") or _noted(_COLOR) == 0 else None
 
 
 def base_option(function: F) -> F:

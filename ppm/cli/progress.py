@@ -6,23 +6,25 @@ from contextlib import contextmanager
 
 import click
 
+from ppm.cli.options import is_quiet, is_verbose, use_color
+from ppm.cli.render import plain
 from ppm.install.events import Events
 
-__all__ = ["shown"]
+__all__ = ["say", "shown"]
 
 
 @contextmanager
 def shown(*, quiet: bool = False) -> Iterator[Events]:
-    """Events that are shown to the user while the block runs."""
-    if quiet:
+    """Events that are shown to the user while the block runs; none when it is `quiet`, or the user wants that."""
+    if quiet or is_quiet():
         yield Events()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, no_color=None if use_color() is None else True)
     if not console.is_terminal:
-        yield Events(tell=lambda message: click.echo(message, err=True), progress=_Lines())
+        yield Events(say, say if is_verbose() else _nothing, _Lines())
         return
     columns = (
         TextColumn("{task.description}"),
@@ -45,7 +47,17 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
                 current[key] = bars.add_task(label, total=total)
             bars.update(current[key], description=label, completed=done, total=total)
 
-        yield Events(tell=tell, progress=progress)
+        yield Events(tell, tell if is_verbose() else _nothing, progress)
+
+
+def say(message: str) -> None:
+    """A line on standard error, unless the user wants none."""
+    if not is_quiet():
+        click.echo(plain(message), err=True)
+
+
+def _nothing(message: str) -> None:
+    pass
 
 
 class _Lines:

@@ -12,6 +12,7 @@ from ppm.cli.options import (
     echo_json,
     env_option,
     find_links_option,
+    is_quiet,
     json_option,
     read_options,
 )
@@ -29,6 +30,8 @@ def _print_lock(new: "Lock | None", old: "Lock | None", as_json: bool, verb: str
 
     if as_json:
         echo_json(to_table(new) if new else None)
+        return
+    if is_quiet():
         return
     if new is None:
         click.echo("ppm.toml asks for no patch any more; ppm.lock is gone.")
@@ -192,6 +195,8 @@ def sync_command(
     if as_json:
         pins = [package.manifest.pin for package in done.packages]
         echo_json({"deployment": done.deployment.number, "changed": done.changed, "patches": pins})
+        return
+    if is_quiet():
         return
     if done.composed is not None and done.composed.audit is not None:
         from ppm.cli.render import print_audit

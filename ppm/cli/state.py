@@ -35,6 +35,7 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
     Example:
       ppm hold toxicity --base lab --reason "audited by hand"
     """
+    from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.environment.holds import Hold, read_holds, write_holds
     from ppm.environment.transaction import writer
@@ -44,7 +45,7 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
 
     environment = find_environment(base, env)
     if names:
-        with writer(environment, command=command_line()) as held:
+        with writer(environment, command=command_line(), tell=say) as held:
             deployment = environment.current()
             if deployment is None:
                 raise RequestError("nothing is deployed to hold", hint="start with `ppm install PATCH --base MODEL`")
@@ -72,6 +73,7 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None) ->
     Example:
       ppm unhold toxicity --base lab
     """
+    from ppm.cli.progress import say
     from ppm.environment.holds import read_holds, write_holds
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
@@ -79,7 +81,7 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None) ->
     from ppm.resolve import parse_requirement
 
     environment = find_environment(base, env)
-    with writer(environment, command=command_line()) as held:
+    with writer(environment, command=command_line(), tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
         for name in (parse_requirement(text).name for text in names):
             if name not in holds:
@@ -252,6 +254,7 @@ def env_remove(label: str, yes: bool) -> None:
     Example:
       ppm env remove lab-0123456789ab/staging --yes
     """
+    from ppm.cli.progress import say
     from ppm.environment.deployments import Environment
     from ppm.environment.garbage import remove_environment
     from ppm.environment.home import ppm_home
@@ -267,7 +270,7 @@ def env_remove(label: str, yes: bool) -> None:
         raise RequestError(f"removing {label} can't be undone", hint="say --yes")
     if not yes:
         click.confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?", abort=True, err=True)
-    with writer(known[label], command=command_line()) as held:
+    with writer(known[label], command=command_line(), tell=say) as held:
         remove_environment(held)
     click.echo(f"Removed {label}.")
 

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,6 +29,7 @@ from ppm.lock import LOCK_FILE
 __all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
 
 _POLL_SECONDS = 0.05
+_TELL_AFTER = 1.0
 _STAGING = ".staging-"
 _HOLDER = "lock.holder"
 
@@ -43,20 +44,32 @@ class Writer:
 
 
 @contextmanager
-def writer(environment: Environment, *, timeout: float = 10.0, command: str) -> Iterator[Writer]:
+def writer(
+    environment: Environment,
+    *,
+    timeout: float | None = None,
+    command: str,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Iterator[Writer]:
     """Be the only one to change the environment; what killed processes left behind is removed first.
 
-    `command` is what the user ran; it is recorded, and shown to whoever waits. Raises EnvironmentStateError when
-    another process holds the environment for more than `timeout` seconds, or when it can't be written.
+    `command` is what the user ran; it is recorded, and shown to whoever waits, who is told through `tell`. Raises
+    EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
+    PPM_LOCK_TIMEOUT, else 60), or when it can't be written.
     """
+    timeout = _default_timeout() if timeout is None else timeout
     with disk_errors("can't be written to", environment.path):
         make_folder(environment.path)
         # A lock by the mere existence of a file would outlive a killed process, so never fall back to one.
         lock = FileLock(environment.path / "lock", fallback_to_soft=False)
         try:
-            held = lock.acquire(timeout=timeout, poll_interval=_POLL_SECONDS)
+            held = _acquire(lock, environment, timeout, tell)
         except Timeout as error:
-            raise _busy(environment, timeout) from error
+            raise EnvironmentStateError(
+                f"is being changed by {_holder(environment)}; waited {timeout:g} s",
+                context=environment.label,
+                hint="wait until it has ended, then run this again; PPM_LOCK_TIMEOUT is how many seconds to wait",
+            ) from error
     with held:
         try:
             with disk_errors("can't be written to", environment.path):
@@ -215,17 +228,30 @@ def _name_holder(path: Path, command: str) -> None:
     path.write_text(json.dumps({"pid": os.getpid(), "command": command, "since": _now()}), encoding="utf-8")
 
 
-def _busy(environment: Environment, timeout: float) -> EnvironmentStateError:
+def _acquire(lock: FileLock, environment: Environment, timeout: float, tell: Callable[[str], None]) -> Any:
+    try:
+        return lock.acquire(timeout=min(timeout, _TELL_AFTER), poll_interval=_POLL_SECONDS)
+    except Timeout:
+        if timeout <= _TELL_AFTER:
+            raise
+    tell(f"Waiting for {_holder(environment)}, at most {timeout:g} s")
+    return lock.acquire(timeout=timeout - _TELL_AFTER, poll_interval=_POLL_SECONDS)
+
+
+def _holder(environment: Environment) -> str:
     try:
         holder = json.loads((environment.path / _HOLDER).read_text(encoding="utf-8"))
-        who = f"process {holder['pid']} (`{holder['command']}`, since {holder['since']})"
+        return f"process {holder['pid']} (`{holder['command']}`, since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
-        who = "another process"
-    return EnvironmentStateError(
-        f"is being changed by {who}; waited {timeout:g} s",
-        context=environment.label,
-        hint="wait until it has ended, then run this again",
-    )
+        return "another process"
+
+
+def _default_timeout() -> float:
+    text = os.environ.get("PPM_LOCK_TIMEOUT") or "60"
+    try:
+        return max(0.0, float(text))
+    except ValueError as error:
+        raise RequestError(f"must be a number of seconds, not {text!r}", context="PPM_LOCK_TIMEOUT") from error
 
 
 def _now() -> str:

@@ -12,9 +12,13 @@ __all__ = ["Events"]
 
 @dataclass(frozen=True)
 class Events:
-    """`tell` gets a line of text, `progress` a label, how much is done, and of how much; `planned` what is resolved."""
+    """`tell` gets a line of text, `detail` one for those who want to know more, `planned` what is resolved.
+
+    `progress` gets a label, how much is done, and of how much.
+    """
 
     tell: Callable[[str], None] = lambda message: None
+    detail: Callable[[str], None] = lambda message: None
     progress: Callable[[str, int, int], None] = lambda label, done, total: None
     planned: Callable[["Plan"], None] = lambda plan: None
 

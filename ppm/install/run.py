@@ -1,5 +1,6 @@
 """The install itself: fetch, verify, compose, audit, deploy. Nothing changes before the last step."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -65,16 +66,20 @@ def install(
     """
     if accept and not reason.strip():
         raise RequestError("a waiver needs a reason", hint='add --reason "why this is acceptable"')
-    with writer(environment, command=command) as held:
+    with writer(environment, command=command, tell=events.tell) as held:
         plan = make_plan()
         events.planned(plan)
         if not force and not accept and _unchanged(plan, seed):
             assert plan.previous is not None
             return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
         packages = fetch(plan.pins, plan.sources, environment.store)
+        for pin in plan.pins:
+            events.detail(f"{pin.candidate.file_name}: SHA-256 {pin.candidate.sha256}, from {pin.candidate.source}")
         if not packages:
             return InstallResult(plan, (), _deploy_nothing(held, plan), None, changed=True)
+        started = time.monotonic()
         choice = _compose_and_audit(plan, packages, seed or 0, accept, reason, events)
+        events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
         _insist(choice, plan)
         return InstallResult(plan, packages, _deploy(held, plan, packages, choice), choice.audit, changed=True)
 

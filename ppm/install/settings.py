@@ -13,6 +13,7 @@ __all__ = ["VARIABLES", "settings"]
 VARIABLES = (
     "PPM_HOME",
     "PPM_DEBUG",
+    "PPM_LOCK_TIMEOUT",
     "PPM_JUDGE_URL",
     "PPM_JUDGE_REQUESTS_PER_MINUTE",
     "HF_HOME",

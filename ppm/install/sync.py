@@ -76,7 +76,7 @@ def sync(
             folder, lock, packages, base, environment, command, events, seed=seed, accept=accept, reason=reason
         )
     made = lock.composition
-    with writer(environment, command=command) as held:
+    with writer(environment, command=command, tell=events.tell) as held:
         previous = environment.current()
         _refuse_held(environment, lock, previous)
         plan = _plan(folder, lock, packages, base, environment, previous)

@@ -19,7 +19,7 @@ from ppm.package import SUFFIX, file_name, parse_file_name, read_metadata, sha25
 from ppm.sources.cache import Entry, MetadataCache
 from ppm.sources.candidate import Candidate
 
-__all__ = ["DirectorySource"]
+__all__ = ["DirectorySource", "stamp_of"]
 
 T = TypeVar("T")
 YANKED = ".yanked"
@@ -87,7 +87,7 @@ class DirectorySource:
             for entry in self._ask(lambda index: index.entries(name)):
                 path = self.path / entry.file
                 try:
-                    stamp = _stamp(path)
+                    stamp = stamp_of(path)
                 except OSError:
                     continue  # gone since the directory was listed
                 if stamp != entry.stamp:
@@ -138,7 +138,7 @@ class DirectorySource:
 
     def _folder_stamp(self) -> str:
         try:
-            return _stamp(self.path)
+            return stamp_of(self.path)
         except OSError as error:
             raise self._unreadable(error) from error
 
@@ -152,7 +152,7 @@ class DirectorySource:
         found = {}
         for name in names:
             with suppress(OSError):  # gone since
-                found[name] = (self.path / name, _stamp(self.path / name))
+                found[name] = (self.path / name, stamp_of(self.path / name))
         return found
 
     def _unreadable(self, error: OSError) -> SourceError:
@@ -176,7 +176,7 @@ class DirectorySource:
         return Entry(path.name, stamp, candidate.name, candidate)
 
 
-def _stamp(path: Path) -> str:
+def stamp_of(path: Path) -> str:
     """What changes when a file or folder does: size, time of change, time of any change, number. Raises OSError."""
     found = path.stat()
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
