@@ -50,14 +50,19 @@ def _plan_table(plan: "Plan") -> dict[str, Any]:
 
 
 def _print_plan(plan: "Plan") -> None:
+    from ppm.cli.render import plain
+
+    before = {package.name: package.version for package in plan.previous.lock.packages} if plan.previous else {}
     click.echo(f"Resolved for {plan.base.name}:")
     for pin in plan.pins:
-        why = "" if pin.requested else f", needed by {', '.join(pin.required_by)}"
-        click.echo(f"  {pin.candidate.pin}  (from {pin.candidate.source}{why})")
-    for removed in plan.removed:
-        click.echo(f"  removes {removed}")
+        name, version = pin.candidate.name, str(pin.candidate.version)
+        was = f", in place of {before[name]}" if before.get(name, version) != version else ""
+        why = "" if pin.requested else f", needed by {', '.join(pin.required_by) or 'nothing any more'}"
+        click.echo(plain(f"  {pin.candidate.pin}  (from {pin.candidate.source}{was}{why})"))
+    for name in sorted(set(before) - {pin.candidate.name for pin in plan.pins}):
+        click.echo(plain(f"  removes {name}=={before[name]}"))
     for message in plan.passed_over:
-        click.echo(f"  passed over: {message}")
+        click.echo(plain(f"  passed over: {message}"))
 
 
 def result_table(result: "InstallResult") -> dict[str, Any]:

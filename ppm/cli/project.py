@@ -198,7 +198,7 @@ def sync_command(
         return
     if is_quiet():
         return
-    if done.composed is not None and done.composed.audit is not None:
+    if done.changed and done.composed is not None and done.composed.audit is not None:
         from ppm.cli.render import print_audit
 
         print_audit(done.composed.audit)
@@ -207,3 +207,5 @@ def sync_command(
         click.echo(f"Deployed {pinned} as deployment {done.deployment.number} of {environment.label}.")
     else:
         click.echo(f"Nothing to do: deployment {done.deployment.number} is what ppm.lock names.")
+    if done.composed is not None:
+        click.echo("Wrote its composition into ppm.lock: the next sync, here or elsewhere, deploys the very same.")

@@ -38,9 +38,10 @@ def sources_of(base: BaseModel | None, project: Project, find_links: Sequence[Pa
     """The folders that the user names, those of the project, and what comes with the lab."""
     cache = ppm_home() / "cache" / "sources"
     folders = [*find_links, *(Path(folder) for folder in project.sources)]
+    found: list[Source] = [DirectorySource(folder, cache) for folder in folders]
     if base is not None and base.name == "lab":
-        folders.append(lab_data() / "packages")
-    return [DirectorySource(folder, cache) for folder in folders]
+        found.append(DirectorySource(lab_data() / "packages", cache, "lab"))
+    return found
 
 
 def stored_packages(deployment: Deployment | None, environment: Environment) -> tuple[Package, ...]:

@@ -20,7 +20,6 @@ from ppm.install.plan import DEFAULT_STRATEGY, rules_for
 from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedBase, LockedPackage, Project
 from ppm.package import SUFFIX, read_package
 from ppm.resolve import Pin, parse_requirement, resolve
-from ppm.resources import lab_data
 from ppm.sources import Joined, Source
 
 __all__ = ["ProjectFolder", "add_to_project", "changes", "lock_project", "remove_from_project"]
@@ -77,10 +76,8 @@ class ProjectFolder:
         return ""
 
     def shown(self, location: str) -> str:
-        """A path as the lock has it: relative to the project where it is inside, `lab` for what comes with the lab."""
+        """A path as the lock has it: relative to the project where it is inside."""
         path = Path(location)
-        if path == lab_data() / "packages":
-            return "lab"
         if path.is_absolute() and path.is_relative_to(self.path.resolve()):
             return os.path.relpath(path, self.path.resolve())
         return location

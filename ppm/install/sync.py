@@ -72,9 +72,7 @@ def sync(
     packages = _packages(lock, environment.store, sources)
     _check_rules(folder, lock, packages)
     if lock.composition is None or recompose:
-        return _compose(
-            folder, lock, packages, base, environment, command, events, seed=seed, accept=accept, reason=reason
-        )
+        return _compose(folder, lock, packages, base, environment, command, events, recompose, seed, accept, reason)
     made = lock.composition
     with writer(environment, command=command, tell=events.tell) as held:
         previous = environment.current()
@@ -282,12 +280,12 @@ def _compose(
     environment: Environment,
     command: str,
     events: Events,
-    *,
+    recompose: bool,
     seed: int | None,
     accept: Sequence[str],
     reason: str,
 ) -> Synced:
-    """Compose and test the locked patches, deploy them, and write down in the lock what was made."""
+    """Compose, test and deploy the locked patches, unless they are deployed already; the lock notes the composition."""
 
     def make_plan() -> Plan:
         previous = environment.current()
@@ -295,7 +293,14 @@ def _compose(
         return _plan(folder, lock, packages, base, environment, previous)
 
     result = install(
-        make_plan, environment, command=command, seed=seed, accept=accept, reason=reason, force=True, events=events
+        make_plan,
+        environment,
+        command=command,
+        seed=seed,
+        accept=accept,
+        reason=reason,
+        force=recompose,
+        events=events,
     )
     folder.write_lock(replace(lock, composition=result.deployment.lock.composition))
     return Synced(result.deployment, packages, result.changed, result)

@@ -96,8 +96,7 @@ class Source(Offer, Protocol):
     Everything that lists raises SourceError when the source can't be read.
     """
 
-    @property
-    def location(self) -> str: ...
+    location: str
 
     def fetch(self, candidate: Candidate) -> bytes:
         """The package file. Raises IntegrityError when it is not what was listed, SourceError when it is gone."""

@@ -31,19 +31,17 @@ SETTLED_AFTER = 2.0
 class DirectorySource:
     """The package files of one directory; a damaged file hides only itself.
 
-    `cache` is a folder to keep metadata in; without one, or where it can't be used, every file is read.
+    `cache` is a folder to keep metadata in; without one, or where it can't be used, every file is read. `label` is how
+    messages and locks name it, in place of its path.
     """
 
-    def __init__(self, path: Path, cache: Path | None = None) -> None:
+    def __init__(self, path: Path, cache: Path | None = None, label: str = "") -> None:
         self.path = path
+        self.location = label or str(path)
         self._cache_folder = cache
         self._named: dict[str, tuple[list[Candidate], list[str]]] = {}
         self._index: MetadataCache | None = None
         self._listed = False
-
-    @property
-    def location(self) -> str:
-        return str(self.path)
 
     def named(self, name: str) -> Sequence[Candidate]:
         return self._look(name)[0]

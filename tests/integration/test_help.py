@@ -1,0 +1,61 @@
+"""Every command's help has an example, and every example works."""
+
+import re
+import shlex
+
+import click
+import pytest
+from commands import ppm
+from integration.deployed import patch, write
+
+from ppm.base import identify, locate
+from ppm.cli.main import COMMANDS, cli
+from ppm.resources import lab_manifests
+
+LATER = ("sync", "rollback", "diff", "uninstall", "remove", "env remove")
+"""Examples that need what others have done, in this order; they come last."""
+BY_HAND = ("lab build",)
+"""Takes twenty minutes: `make lab` runs it."""
+
+
+def examples():
+    """Each command, subcommands included, with the line of its example."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        found = {name: command}
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": below for sub, below in command.commands.items()}
+        for words, one in found.items():
+            match = re.search(r"Example:\n +(ppm [^\n]+)", one.help or "")
+            yield words, match[1] if match else None
+
+
+def test_every_command_has_an_example_of_itself():
+    for words, line in examples():
+        assert line, words
+        group = isinstance(cli.get_command(click.Context(cli), words), click.Group)
+        assert line.startswith(f"ppm {words} ") or line == f"ppm {words}" or group, words
+
+
+@pytest.mark.slow
+def test_every_example_works(deployed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "dist", patch("app"))
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "lab").symlink_to(lab_manifests())
+    assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
+    known = dict(examples())
+    order = [words for words in known if words not in (*LATER, *BY_HAND)] + list(LATER)
+    assert set(order) | set(BY_HAND) == set(known)
+    for words in order:
+        line = known[words].replace("lab-0123456789ab", identify(locate("lab")).tag)
+        arguments, _, target = line.removeprefix("ppm ").partition(" > ")
+        done = ppm(*shlex.split(arguments))
+        assert done.code == 0, (line, done.err)
+        assert done.out or done.err, line
+        if target:
+            (tmp_path / target).write_text(done.out)
+    assert ppm("install", "-r", "patches.txt", "--base", "lab", "--dry-run").code == 0
+    assert [path.name[:8] for path in (tmp_path / "dist").glob("toxicity*")]
+    assert (tmp_path / "audit.html").stat().st_size > 1000
