@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install quickstart test check bench bench-paper lab clean
+.PHONY: install quickstart test check bench bench-trust bench-paper lab clean
 
 install: .venv/installed
 
@@ -28,6 +28,11 @@ check: install
 # A few minutes; composition.py and fixed_text.py take hours and are run by hand.
 bench: install
 	for script in startup prefix error_rates; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+# What a package manager must not get wrong, about an hour: 20,000 universes against brute force, large indexes, 100,000
+# hostile files, and a kill before every change of the disk.
+bench-trust: install
+	for script in universes resolve fuzz kills; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # The experiments of the paper, from nothing: at most 45 minutes on two cores. Writes docs/paper.md and its plots.
 bench-paper: install
