@@ -69,7 +69,9 @@ class Shell:
 
 def outline(text: str) -> list[str]:
     """What must be the same on every machine: words without figures, digests, times and the widths of columns."""
-    text = re.sub(r"\b[0-9a-f]{12,64}\b(\.\.\.)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?\S*|[+-]?\d+(\.\d+)?", "#", text)
+    text = re.sub(
+        r"[+-]?\b[0-9a-f]{12,64}\b(\.\.\.)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?\S*|[+-]?\d+(\.\d+)?", "#", text
+    )
     lines = [" ".join(line.split()) for line in text.splitlines()]
     # Lines of progress depend on how fast the machine is.
     return [line for line in lines if line and not re.match(r"(completions|base|sft|dpo|distil\S*|#)\b.*: #/#", line)]

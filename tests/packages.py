@@ -28,6 +28,7 @@ def make_package(
     dependencies: Mapping[str, str] | None = None,
     conflicts: Mapping[str, str] | None = None,
     provides: tuple[str, ...] = (),
+    replaces: Mapping[str, str] | None = None,
     value: float = 0.5,
     **manifest: Any,
 ) -> Package:
@@ -41,7 +42,15 @@ def make_package(
     return Package(
         Manifest(
             schema=1,
-            patch=Patch(name, version, risks=(name,), summary="A test.", license="Apache-2.0", provides=provides),
+            patch=Patch(
+                name,
+                version,
+                risks=(name,),
+                summary="A test.",
+                license="Apache-2.0",
+                provides=provides,
+                replaces=dict(replaces or {}),
+            ),
             base=Base(model, fingerprint=fingerprint),
             prefix=PrefixShape(2),
             dependencies=dict(dependencies or {}),

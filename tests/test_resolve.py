@@ -17,7 +17,7 @@ from ppm.resolve.universe import Universe
 from ppm.sources import Listing
 
 
-def run(request, candidates, deployed=None, problems=None, raised=(), **rules) -> Resolution:
+def run(request, candidates, deployed=None, problems=None, raised=(), kept=(), **rules) -> Resolution:
     return resolve(
         [parse_requirement(text) for text in request.split()],
         Listing(candidates, problems),
@@ -25,6 +25,7 @@ def run(request, candidates, deployed=None, problems=None, raised=(), **rules) -
         base_name="acme/tiny",
         rules=Rules({name: Version(version) for name, version in (deployed or {}).items()}, **rules),
         raised=raised,
+        kept=kept,
     )
 
 
@@ -451,6 +452,20 @@ def test_an_upgrade_raises_what_it_names_and_the_rest_only_if_needed():
     assert pins("a b", candidates, deployed, raised=["b"]) == "b==2.0 core==1.0 a==1.0"
     assert pins("a b", candidates, deployed, raised=["a"]) == "b==1.0 core==2.0 a==2.0"
     assert pins("a b", candidates, deployed, raised=["a", "b", "core"]) == "b==2.0 core==2.0 a==2.0"
+
+
+def test_what_nothing_needs_stays_where_it_can_and_is_in_nobody_s_way():
+    candidates = [make_candidate("app", "1"), make_candidate("app", "2", conflicts={"old": "*"})]
+    candidates += [
+        make_candidate("old", "1"),
+        make_candidate("old", "2"),
+        make_candidate("other", "1", provides=("old",)),
+    ]
+    deployed = {"app": "1", "old": "1"}
+    assert pins("app", candidates, deployed, kept=["app", "old"]) == "app==1 old==1"
+    assert pins("app", candidates, deployed, raised=["app"], kept=["app", "old"]) == "app==2"
+    new = [*candidates, make_candidate("new", "1", conflicts={"old": "<2"})]
+    assert pins("app new", new, deployed, kept=["app", "old"]) == "app==1 new==1"
 
 
 def test_an_upgrade_does_not_swap_a_patch_for_another_that_stands_for_it():

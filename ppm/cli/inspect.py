@@ -202,7 +202,7 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
       ppm show toxicity --base lab
     """
     package = _find_package(name, base, env)
-    from ppm.cli.render import plain
+    from ppm.cli.render import one_line
 
     manifest = package.manifest
     if as_json:
@@ -232,7 +232,7 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
         if isinstance(stages, dict):
             rows.append((f"scores, {suite}", ", ".join(f"{stage} {rate}" for stage, rate in stages.items())))
     for key, value in rows:
-        click.echo(plain(f"{key + ':':<22} {value}"))
+        click.echo(f"{key + ':':<22} {one_line(value)}")
 
 
 def _find_package(name: str, base: str | None, env: str | None) -> "Package":

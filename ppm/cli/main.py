@@ -89,6 +89,9 @@ def cli(debug: bool) -> None:
     """
 
 
+cli.params += output_options()
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit.
 

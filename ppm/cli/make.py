@@ -37,7 +37,7 @@ def build_command(
 
     \b
     Example:
-      ppm build manifests/lab/toxicity --output dist
+      ppm build ./my-patch --output dist
     """
     from ppm.cli.progress import shown
     from ppm.environment.home import ppm_home

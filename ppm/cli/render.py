@@ -9,19 +9,30 @@ import click
 if TYPE_CHECKING:
     from ppm.audit.model import Audit, Comparison
 
-__all__ = ["plain", "print_audit", "print_table"]
+__all__ = ["one_line", "plain", "print_audit", "print_table"]
 
 MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 
 
+# Bold and the colors that ppm uses itself may pass; concealing, moving and reversing text may not.
+UNSAFE = re.compile(
+    r"\x1b(?!\[(?:0|1|31|32|33|36)?m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
 def plain(text: str) -> str:
     """Text without control characters that could play tricks on a terminal; our own colours stay."""
-    return re.sub(r"\x1b(?!\[\d*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]", "?", text)
+    return UNSAFE.sub("?", text)
+
+
+def one_line(text: str) -> str:
+    """The same without line breaks and tabs, for text that somebody else wrote."""
+    return plain(" ".join(text.split()))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
     """Columns of text, padded to their widest cell; `right` are the indices of columns of figures."""
-    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
+    cells = [[plain(re.sub(r"[\r\n\t]+", " ", cell)) for cell in row] for row in (header, *rows)]
     widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(header))]
     for number, row in enumerate(cells):
         line = []

@@ -95,9 +95,9 @@ def remove_environment(writer: Writer) -> None:
     environment = writer.environment
     with disk_errors("can't be removed", environment.path):
         replace_file(environment.path / "current", b"000000\n")
+        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
         for number in environment.stored_numbers():
             shutil.rmtree(environment.deployment_path(number))
-        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
 
 
 def _files(folder: Path) -> Iterator[Path]:

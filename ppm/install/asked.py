@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ppm.errors import IntegrityError, RequestError
+from ppm.package import SUFFIX
 from ppm.resolve import Pin, Requirement, parse_requirement
 
 __all__ = ["Asked", "Line", "Options", "check_hashes", "parse_date", "read_lines", "read_requirements"]
@@ -54,8 +55,10 @@ class Asked:
         lines = [line for path in files for line in read_lines(path)]
         hashes: dict[str, frozenset[str]] = {}
         for line in lines:
+            if line.text.endswith(SUFFIX) or "/" in line.text:
+                continue
+            name = parse_requirement(line.text, line.origin).name
             if line.hashes:
-                name = parse_requirement(line.text, line.origin).name
                 hashes[name] = hashes.get(name, frozenset()) | line.hashes
         return Asked((*requirements, *(line.text for line in lines)), hashes)
 

@@ -95,6 +95,11 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
 
 def damaged(environment: Environment) -> Iterator[tuple[str, str | None]]:
     """(what was verified, what is wrong with it or None): every deployment's files and every package it needs."""
+    try:
+        environment.current()
+        yield "what is in force", None
+    except PpmError as error:
+        yield "what is in force", error.message
     for number in environment.numbers():
         label = f"deployment {number}"
         try:
@@ -108,6 +113,7 @@ def damaged(environment: Environment) -> Iterator[tuple[str, str | None]]:
         wanted = {package.sha256: package.pin for package in lock.packages}
         if lock.composition is not None:
             wanted[lock.composition.sha256] = "its composition"
+            wanted[lock.composition.audit] = "its audit"
         for digest, name in wanted.items():
             try:
                 environment.store.get(digest)

@@ -128,7 +128,9 @@ def plan_upgrade(
             raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
     for name in wanted if eager else ():
         wanted += [needed for needed in packages[name].dependencies if needed not in wanted]
-    return _plan(previous.lock.requirements, base, environment, previous, options, raised=wanted or list(packages))
+    first = [parse_requirement(text).name for text in previous.lock.requirements]
+    everything = [name for name in dict.fromkeys((*first, *packages)) if name in packages]
+    return _plan(previous.lock.requirements, base, environment, previous, options, raised=wanted or everything)
 
 
 def plan_uninstall(
@@ -170,7 +172,8 @@ def plan_autoremove(
     previous = environment.current()
     if previous is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-    names = [package.name for package in previous.lock.packages]
+    held = {hold.name for hold in read_holds(environment)}
+    names = [package.name for package in previous.lock.packages if package.name not in held]
     return _plan(previous.lock.requirements, base, environment, previous, options, dropped=names)
 
 
@@ -179,7 +182,7 @@ def rules_for(project: Project, options: Options, deployed: Mapping[str, Version
 
     Raises RequestError.
     """
-    held = [parse_requirement(f"{hold.name}=={deployed[hold.name]}", HELD) for hold in holds if hold.name in deployed]
+    held = held_requirements(deployed, holds)
     limit = options.exclude_newer or (parse_date(project.exclude_newer) if project.exclude_newer else None)
     return Rules(
         deployed,
@@ -187,6 +190,11 @@ def rules_for(project: Project, options: Options, deployed: Mapping[str, Version
         [*_of(project.overrides), *read_requirements(options.overrides)],
         limit,
     )
+
+
+def held_requirements(deployed: Mapping[str, Version], holds: Sequence[Hold]) -> list[Requirement]:
+    """What a hold asks for: that very version, which no local one stands for."""
+    return [parse_requirement(f"{h.name}==={deployed[h.name]}", HELD) for h in holds if h.name in deployed]
 
 
 def _of(lines: Sequence[str]) -> list[Requirement]:
@@ -212,16 +220,22 @@ def _plan(
     offer = Joined(sources)
     _refuse_damaged(requirements, offer)
     deployed = {p.manifest.name: Version(p.manifest.version) for p in stored}
+    holds = read_holds(environment)
     resolution = resolve(
-        [parse_requirement(text) for text in requirements],
+        [*(parse_requirement(text) for text in requirements), *held_requirements(deployed, holds)],
         offer,
         fingerprint=base.fingerprint,
         base_name=base.name,
-        rules=rules_for(project, options, deployed, read_holds(environment)),
+        rules=rules_for(project, options, deployed, holds),
         raised=raised,
         kept=[name for name in deployed if name not in dropped],
     )
-    new = [pin for pin in resolution.pins if deployed.get(pin.candidate.name) != pin.candidate.version]
+    asked_names = {parse_requirement(text).name for text in requirements}
+    found = [
+        replace(pin, requested=bool({pin.candidate.name, *pin.candidate.stands_for} & asked_names) and pin.requested)
+        for pin in resolution.pins
+    ]
+    new = [pin for pin in found if deployed.get(pin.candidate.name) != pin.candidate.version]
     check_hashes(new, options)
     strategy = options.strategy
     last = (previous and previous.lock.strategy) or ""
@@ -233,7 +247,7 @@ def _plan(
         chosen = str(Path(chosen).expanduser().absolute())
     recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
-    pins = sorted(resolution.pins, key=lambda pin: order.get(pin.candidate.name, len(order)))
+    pins = sorted(found, key=lambda pin: order.get(pin.candidate.name, len(order)))
     passed_over = tuple(message for pin in pins for message in offer.problems(pin.candidate.name))
     passed_over += tuple(_yanked(pin.candidate) for pin in pins if pin.candidate.yanked is not None)
     if gone and not asked:

@@ -13,7 +13,7 @@ from ppm import document
 from ppm.base import identify, local_folder, locate
 from ppm.composition.strategy import read_strategy
 from ppm.environment.disk import disk_errors, replace_file
-from ppm.errors import ManifestError, ModelError, RequestError, did_you_mean
+from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.install.asked import Options
 from ppm.install.packages import PackageSource, sources_of
 from ppm.install.plan import DEFAULT_STRATEGY, rules_for
@@ -108,7 +108,8 @@ def lock_project(
     sources = [*given, *sources_of(lab, project, options.find_links)]
     offer = Joined(sources)
     names = [requirement.name for requirement in requirements]
-    locked = _base(named, project, previous, offer, names)
+    here = project.base if base is None and project.base is not None and Path(project.base).is_dir() else None
+    locked = _base(named, here, previous, offer, names)
     kept = {p.name: Version(p.version) for p in previous.packages} if previous else {}
     if previous is None or previous.base.fingerprint != locked.fingerprint:
         kept = {}
@@ -134,9 +135,15 @@ def lock_project(
         strategy_digest=read_strategy(strategy).digest,
         packages=_packages(resolution.pins, folder),
     )
-    if previous is not None and replace(previous, composition=None) == lock:
-        lock = previous
+    if previous is not None and _same_inputs(previous, lock):  # however they are asked for
+        lock = replace(lock, composition=previous.composition)
     return lock, previous
+
+
+def _same_inputs(one: Lock, other: Lock) -> bool:
+    """Whether a composition of the one is a composition of the other."""
+    keys = [(lock.base.fingerprint, lock.strategy_digest, {p.sha256 for p in lock.packages}) for lock in (one, other)]
+    return keys[0] == keys[1]
 
 
 def _packages(pins: Sequence[Pin], folder: ProjectFolder) -> tuple[LockedPackage, ...]:
@@ -158,10 +165,10 @@ def _of_lab(named: str) -> Any:
     return identify(locate(named), name=named) if named == "lab" else None
 
 
-def _base(named: str, project: Project, previous: Lock | None, offer: Joined, names: Sequence[str]) -> LockedBase:
-    """The base model to lock for: of its files where they are here, else as locked before, else as packages say."""
+def _base(named: str, here: str | None, previous: Lock | None, offer: Joined, names: Sequence[str]) -> LockedBase:
+    """The base model to lock for: of its files where they are `here`, else as locked before, else as packages say."""
     model, _, revision = named.partition("@")
-    path = project.base if project.base is not None and Path(project.base).is_dir() else model
+    path = here or model
     try:
         folder = local_folder(path, revision or None) or locate(model, revision or None, fetch=False)
         return LockedBase(model, identify(folder).fingerprint, revision or None)
@@ -243,10 +250,9 @@ def _array(values: Sequence[str]) -> Any:
 
 def _edit(path: Path, change: Callable[[Any], None], options: Options) -> tuple[Lock | None, Lock | None]:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    try:
-        table = tomlkit.parse(path.read_bytes().decode() if path.is_file() else "")
-    except (UnicodeDecodeError, tomlkit.exceptions.TOMLKitError) as error:
-        raise ManifestError(f"is not TOML: {error}", context=str(path)) from error
+    before = path.read_bytes() if path.is_file() else b""
+    ProjectFolder.of(document.parse(before, str(path)), path)  # whatever is wrong with it is said before it is changed
+    table = tomlkit.parse(before.decode())
     change(table)
     text = tomlkit.dumps(table)
     folder = ProjectFolder.of(document.parse(text, str(path)), path)

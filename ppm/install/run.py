@@ -106,7 +106,9 @@ def gates_digest(plan: Plan) -> str:
 
     own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]
     suites = (*base_suites(plan.base.folder), *own)
-    return canonical_digest([to_table(plan.project.gates), [(s.digest, to_table(s.suite)) for s in suites]])
+    # Where the policy's suites lie is no part of it: the same project is in another folder on another machine.
+    policy = to_table(replace(plan.project.gates, suites=()))
+    return canonical_digest([policy, [(s.digest, to_table(s.suite)) for s in suites]])
 
 
 def _compose_and_audit(

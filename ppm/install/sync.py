@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from packaging.version import Version
-
 from ppm.base import BaseModel, weights_digest
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.disk import disk_errors, make_folder, replace_file
@@ -22,9 +20,9 @@ from ppm.install.plan import Plan, rules_for
 from ppm.install.project import ProjectFolder
 from ppm.install.run import InstallResult, gates_digest, install
 from ppm.lock import LOCK_FILE, Lock
-from ppm.package import Package, read_package, sha256
+from ppm.package import SUFFIX, Package, read_package, sha256
 from ppm.resolve import Pin, faults, parse_requirement
-from ppm.sources import DirectorySource, Source
+from ppm.sources import DirectorySource, Joined, Source
 
 __all__ = ["AUDIT_SUFFIX", "Synced", "export", "sync"]
 
@@ -68,7 +66,7 @@ def sync(
             context=base.name,
             hint="get the locked model, or run `ppm lock` for this one",
         )
-    sources = sources_of(base, folder.project, find_links)
+    sources = _sources(folder, base, find_links)
     packages = _packages(lock, environment.store, sources)
     _check_rules(folder, lock, packages)
     if lock.composition is None or recompose:
@@ -78,9 +76,10 @@ def sync(
         previous = environment.current()
         _refuse_held(environment, lock, previous)
         plan = _plan(folder, lock, packages, base, environment, previous)
-        if previous is not None and previous.lock.composition == made and previous.lock.packages == lock.packages:
-            return Synced(previous, packages, changed=False)
         _check_still_tested(lock, plan)
+        same = previous is not None and {p.sha256 for p in previous.lock.packages} == {p.sha256 for p in lock.packages}
+        if previous is not None and same and previous.lock.composition == made:
+            return Synced(previous, packages, changed=False)
         data = _take(made.sha256, made.file, environment.store, sources)
         audit_name = f"{made.file}{AUDIT_SUFFIX}" if made.file else None
         audit_data = _take(made.audit, audit_name, environment.store, sources)
@@ -92,7 +91,7 @@ def sync(
         deployment = deploy(
             held,
             {
-                LOCK_FILE: lock.render().encode(),
+                LOCK_FILE: replace(lock, requirements=_pinned(lock, packages)).render().encode(),
                 MANIFEST_FILE: composition.manifest.render().encode(),
                 PREFIX_FILE: composition.prefix,
                 AUDIT_FILE: audit_data,
@@ -114,7 +113,7 @@ def export(
 ) -> list[Path]:
     """Write every file that a lock names into a folder, from which another machine can sync. Raises PpmError."""
     lock = _current_lock(folder)
-    sources = sources_of(base, folder.project, find_links)
+    sources = _sources(folder, base, find_links)
     contents = {package.file: _take(package.sha256, package.file, store, sources) for package in lock.packages}
     made = lock.composition
     if made is not None and made.file is not None:
@@ -133,9 +132,26 @@ def _current_lock(folder: ProjectFolder) -> Lock:
     if lock is None:
         raise RequestError(f"there is no {LOCK_FILE}", context=str(folder.path), hint="run `ppm lock` first")
     stale = folder.stale(lock)
+    if not lock.packages:
+        raise RequestError(
+            "locks no patch", context=str(folder.lock_path), hint="`ppm uninstall` removes what is deployed"
+        )
     if stale:
         raise RequestError(f"is out of date: {stale}", context=str(folder.lock_path), hint="run `ppm lock`")
     return lock
+
+
+def _sources(folder: ProjectFolder, base: BaseModel, find_links: Sequence[Path]) -> list[Source]:
+    """Those of an install, and the folders of package files that the project names by their paths."""
+    files = [folder.path / Path(text).expanduser() for text in folder.project.patches if text.endswith(SUFFIX)]
+    own = [DirectorySource(path.parent) for path in files if path.parent.is_dir()]
+    return [*sources_of(base, folder.project, find_links), *own]
+
+
+def _pinned(lock: Lock, packages: tuple[Package, ...]) -> tuple[str, ...]:
+    """The requirements as an environment keeps them: a package file that was named by its path as its pin."""
+    pins = {package.file_name: package.manifest.pin for package in packages}
+    return tuple(pins.get(Path(text).name, text) if text.endswith(SUFFIX) else text for text in lock.requirements)
 
 
 def _take(digest: str, name: str | None, store: Store, sources: Sequence[Source]) -> bytes:
@@ -176,7 +192,7 @@ def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Pack
 
 def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> None:
     """Raises IntegrityError for a lock whose patches do not go together: it was not written by ppm."""
-    requirements = [parse_requirement(text) for text in lock.requirements if not text.endswith(".ppm")]
+    requirements = [parse_requirement(text) for text in lock.requirements if not text.endswith(SUFFIX)]
     rules = rules_for(folder.project, Options(), {}, ())
     wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
     if wrong:
@@ -209,24 +225,24 @@ def _plan(
     previous: Deployment | None,
 ) -> Plan:
     """The lock as what an install would do."""
-    source = PackageSource(LOCK_FILE, packages)
-    by_name = {p.name: p for p in lock.packages}
-    order = {name: i for i, name in enumerate(_names(lock))}
+    by_source: dict[str, list[Package]] = {}
+    for locked, package in zip(lock.packages, packages, strict=True):
+        by_source.setdefault(locked.source, []).append(package)
+    sources = [PackageSource(location, found) for location, found in by_source.items()]
+    offer = Joined(sources)
+    requirements = _pinned(lock, packages)
+    order = {parse_requirement(text).name: i for i, text in enumerate(requirements)}
     pins = [
         Pin(
-            replace(source.named(name)[0], version=Version(locked.version)),
+            offer.named(locked.name)[0],
             locked.requested,
-            tuple(sorted(other.name for other in lock.packages if name in other.dependencies)),
+            tuple(sorted(other.name for other in lock.packages if locked.name in other.dependencies)),
         )
-        for name, locked in by_name.items()
+        for locked in lock.packages
     ]
     pins.sort(key=lambda pin: order.get(pin.candidate.name, len(order)))
     strategy = folder.project.strategy or str(lock.strategy)
-    return Plan(base, environment, lock.requirements, tuple(pins), (source,), strategy, previous, folder.project, ())
-
-
-def _names(lock: Lock) -> list[str]:
-    return [parse_requirement(text).name for text in lock.requirements if not text.endswith(".ppm")]
+    return Plan(base, environment, requirements, tuple(pins), tuple(sources), strategy, previous, folder.project)
 
 
 def _check_still_tested(lock: Lock, plan: Plan) -> None:
@@ -234,9 +250,9 @@ def _check_still_tested(lock: Lock, plan: Plan) -> None:
     made = lock.composition
     assert made is not None
     what = None
-    if made.gates is not None and made.gates != gates_digest(plan):
+    if made.gates != gates_digest(plan):
         what = "another policy ([gates] or the base's suites)"
-    elif made.weights_digest is not None and made.weights_digest != weights_digest(plan.base.folder):
+    elif made.weights_digest != weights_digest(plan.base.folder):
         what = "other weights of the base model"
     if what:
         raise RequestError(

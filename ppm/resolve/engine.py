@@ -86,11 +86,11 @@ class _Improvement:
         self.fixed: dict[str, Version] = {}
 
     def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Candidate]:
-        for name in wanted:
-            if name not in self.chosen:
-                self._add(Requirement(name, SpecifierSet(), name))
         for name in raised:
             self._newest(name)
+        for name in wanted:
+            if name not in self.chosen and name in self.universe.rules.deployed:
+                self._stay(name, self.universe.rules.deployed[name])
         deployed = sorted(self.universe.rules.deployed.items())
         kept = {name: version for name, version in deployed if name not in self.raised}
         if not self._try(kept):
@@ -102,15 +102,11 @@ class _Improvement:
         self.universe.fix({})
         return self.chosen
 
-    def _add(self, requirement: Requirement) -> None:
-        """Ask for more, if there is a solution then."""
-        from ppm.resolve.solver import Contradiction, solve
-
-        try:
-            self.chosen = solve([*self.requirements, requirement], self.universe, self.raised)
-        except Contradiction:
-            return
-        self.requirements = [*self.requirements, requirement]
+    def _stay(self, name: str, version: Version) -> None:
+        """Let a patch that nothing needs stay at its version, if there is a solution then."""
+        self.asked.add(name)
+        if not self._try({name: version}):
+            self.asked.remove(name)
 
     def _newest(self, name: str) -> None:
         self.universe.fix(self.fixed)

@@ -89,7 +89,9 @@ class _Story:
         return mask & self.universe.matching(fact.name, SpecifierSet()) or mask
 
     def sentences(self) -> list[str]:
-        lines = [f"You asked for {_join([phrase(r.name, str(r.specifier)) for r in self.asked])}."]
+        asked = [phrase(r.name, str(r.specifier)) for r in self.asked if r.origin != HELD]
+        lines = [f"You asked for {_join(asked)}."] if asked else []
+        lines += [f"{r.name} is held at {r.pinned}." for r in self.asked if r.origin == HELD]
         for name in self.names:
             overrides = [r for r in self.request.rules.overrides if r.name == name]
             lines += [f"{r.origin} puts {r.text} in place of what patches need of {name}." for r in overrides]
@@ -245,7 +247,7 @@ def _ask_exactly(story: _Story) -> str:
 
 def _loosen(story: _Story) -> str:
     for requirement in story.asked:
-        if str(requirement.specifier):
+        if str(requirement.specifier) and requirement.origin != HELD:
             free = replace(requirement, specifier=SpecifierSet(), text=requirement.name)
             changed = [free if r is requirement else r for r in story.request.requirements]
             solution = story.request.attempt(changed, story.request.rules)
@@ -284,7 +286,9 @@ def _free(story: _Story) -> str:
 def _works_without(story: _Story, key: str, limit: Requirement) -> bool:
     rules = story.request.rules
     fewer: Any = {key: [other for other in getattr(rules, key) if other is not limit]}
-    return story.request.attempt(story.request.requirements, replace(rules, **fewer)) is not None
+    held = (limit.name, HELD) if limit.origin == HELD else None
+    requirements = [r for r in story.request.requirements if (r.name, r.origin) != held]
+    return story.request.attempt(requirements, replace(rules, **fewer)) is not None
 
 
 def _find_missing(story: _Story) -> str:
@@ -306,7 +310,7 @@ def _find_missing(story: _Story) -> str:
 def _leave_out(story: _Story) -> str:
     if len(story.request.requirements) < 2:
         return ""
-    for requirement in reversed(story.asked):
+    for requirement in reversed([r for r in story.asked if r.origin != HELD]):
         kept = [r for r in story.request.requirements if r.name != requirement.name]
         if kept and story.request.attempt(kept, story.request.rules):
             alone = [r for r in story.request.requirements if r.name == requirement.name]

@@ -76,9 +76,9 @@ class MetadataCache:
         """Note that the entries are those of the directory as it is now."""
         self._change([("UPDATE state SET listing = ?", [(stamp,)])])
 
-    def files(self) -> set[str]:
-        """The names of the files that something is known of."""
-        return {row[0] for row in self._rows("SELECT file FROM files")}
+    def files(self) -> dict[str, str]:
+        """The names of the files that something is known of, with their stamps."""
+        return dict(self._rows("SELECT file, stamp FROM files"))
 
     def entries(self, name: str) -> Sequence[Entry]:
         """What is known of the files of one patch."""

@@ -102,7 +102,9 @@ class DirectorySource:
 
     def _current(self, candidate: Candidate, path: Path, stamp: str) -> Candidate:
         """The candidate with what is not in its file: where it lies, since when, and whether it was taken back."""
-        published = datetime.fromtimestamp(int(stamp.split()[1]) / 1e9, UTC)
+        published = None
+        with suppress(ValueError, OverflowError, OSError):  # a time before or after all calendars
+            published = datetime.fromtimestamp(int(stamp.split()[1]) / 1e9, UTC)
         return replace(candidate, source=self.location, published=published, yanked=_reason(path))
 
     def _ask(self, question: Callable[[MetadataCache], T]) -> T:
@@ -128,8 +130,9 @@ class DirectorySource:
         if index.listing != before:
             files = self._package_files()
             known = index.files()
-            index.forget(known - files.keys())
-            index.put([self._read(path, stamp) for name, (path, stamp) in files.items() if name not in known])
+            index.forget(known.keys() - files.keys())
+            changed = [(path, stamp) for name, (path, stamp) in files.items() if known.get(name) != stamp]
+            index.put([self._read(path, stamp) for path, stamp in changed])
             settled = time.time() - int(before.split()[2]) / 1e9 > SETTLED_AFTER
             index.listed(before if settled else "")
         self._listed = True
@@ -144,14 +147,16 @@ class DirectorySource:
         try:
             with os.scandir(self.path) as entries:
                 # A file whose name starts with a dot is one that is still being written.
-                names = sorted(e.name for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith("."))
+                # One that is not UTF-8 is no package's.
+                found = [e.name for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith(".")]
+                names = sorted(name for name in found if name.isprintable())
         except OSError as error:
             raise self._unreadable(error) from error
-        found = {}
+        files = {}
         for name in names:
             with suppress(OSError):  # gone since
-                found[name] = (self.path / name, stamp_of(self.path / name))
-        return found
+                files[name] = (self.path / name, stamp_of(self.path / name))
+        return files
 
     def _unreadable(self, error: OSError) -> SourceError:
         reason = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a directory"}.get(

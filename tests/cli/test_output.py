@@ -21,6 +21,11 @@ def source(tmp_path, monkeypatch):
     return write(tmp_path / "dist", patch("app", "2.0.0"))
 
 
+def test_options_of_output_stand_before_a_command_too(source):
+    assert ppm("-q", "upgrade", "--dry-run", "-f", source).err == ""
+    assert ppm("--no-color", "list").code == 0
+
+
 @pytest.mark.parametrize("place", [("-q",), ("--quiet",)])
 def test_quiet_says_nothing_but_errors(source, place):
     assert ppm("upgrade", "--dry-run", "-f", source, *place).err == ""

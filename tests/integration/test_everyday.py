@@ -114,7 +114,14 @@ def test_a_held_patch_is_not_upgraded_uninstalled_or_replaced(world):
         assert (refused.code, "ppm unhold app" in refused.err) == (1, True)
     refused = ppm("install", "app==2.0.0", "--find-links", world, "--dry-run")
     assert refused.code == 3
-    assert "app 2.0.0 is kept out by a hold, which allows only app==1.0.0." in refused.err
+    assert "app is held at 1.0.0." in refused.err
+    write(world, patch("strict", replaces={"tool": "*"}), patch("app", "1.0.0+local"))
+    assert ppm("install", "strict", "--find-links", world, "--dry-run", "--json").json["removed"] == ["tool==2.0.0"]
+    ppm("hold", "tool")
+    replaced = ppm("install", "strict", "--find-links", world, "--dry-run")
+    assert (replaced.code, "ppm unhold tool" in replaced.err) == (3, True)
+    plan = ppm("upgrade", "--dry-run", "--find-links", world, "--json")
+    assert [p["version"] for p in plan.json["patches"] if p["name"] == "app"] == ["1.0.0"]
     assert "hint: let it change: ppm unhold app" in refused.err
     assert ppm("unhold", "app").code == 0
     assert ppm("install", "app==2.0.0", "--find-links", world, "--dry-run").code == 0
@@ -144,6 +151,9 @@ def test_what_only_an_uninstalled_patch_needed_stays_until_autoremove(tmp_path):
     newer = write(tmp_path / "dist", patch("other"))
     plan = ppm("install", "other", "--dry-run", "--find-links", newer, "--json").json
     assert [p["name"] for p in plan["patches"]] == ["tool", "other", "core"]
+    ppm("hold", "core")
+    assert ppm("autoremove", "--dry-run", "--json").json["removed"] == []
+    ppm("unhold", "core")
     plan = ppm("autoremove", "--dry-run", "--json").json
     assert ([p["name"] for p in plan["patches"]], plan["removed"]) == (["tool"], ["core==1.0.0"])
 

@@ -5,12 +5,12 @@ import shlex
 
 import click
 import pytest
+import tiny
 from commands import ppm
 from integration.deployed import patch, write
 
 from ppm.base import identify, locate
 from ppm.cli.main import COMMANDS, cli
-from ppm.resources import lab_manifests
 
 LATER = ("sync", "rollback", "diff", "uninstall", "remove", "env remove")
 """Examples that need what others have done, in this order; they come last."""
@@ -42,8 +42,7 @@ def test_every_command_has_an_example_of_itself():
 def test_every_example_works(deployed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "dist", patch("app"))
-    (tmp_path / "manifests").mkdir()
-    (tmp_path / "manifests" / "lab").symlink_to(lab_manifests())
+    tiny.write_patch(tmp_path / "my-patch", tiny.train_base(tmp_path / "my-gpt2"))
     assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
     known = dict(examples())
     order = [words for words in known if words not in (*LATER, *BY_HAND)] + list(LATER)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tomlkit
@@ -12,8 +13,9 @@ from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, 
 
 from ppm.base import weights_digest
 from ppm.install.bases import open_base
+from ppm.install.run import gates_digest
 from ppm.install.sync import AUDIT_SUFFIX
-from ppm.lock import Lock, LockedComposition
+from ppm.lock import Lock, LockedComposition, Project
 from ppm.package import read_package, sha256, write_package
 
 
@@ -145,32 +147,24 @@ def test_a_lock_needs_no_model(project, monkeypatch):
 @pytest.fixture
 def synced(project):
     """A lock with a composition; the source has the files, and this home has nothing."""
-    from ppm.install.run import gates_digest
-    from ppm.lock import Project
-
     ppm("lock")
-    lock = Lock.read(project / "ppm.lock")
-    parts = [
-        path for path in (project / "dist").iterdir() if sha256(path.read_bytes()) in {p.sha256 for p in lock.packages}
-    ]
-    from ppm.package import read_package
+    names = [package.file for package in Lock.read(project / "ppm.lock").packages]
+    with_composition(project, [read_package(project / "dist" / name) for name in names])
+    return project
 
-    packages = [read_package(path) for path in sorted(parts)]
+
+def with_composition(project, packages):
+    """Write a composition of the locked packages into the lock, and it and its audit into the source."""
+    lock = Lock.read(project / "ppm.lock")
     made, tested = composed(packages), audit({"app/main": 0.1})
     write_package(made, project / "dist")
     (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
     base = open_base("lab")
-
-    class Planned:
-        project = Project.read(Path("ppm.toml"))
-
-    planned = Planned()
-    planned.base = base
+    planned = SimpleNamespace(project=Project.read(project / "ppm.toml"), base=base)
     composition = LockedComposition(
         sha256(made.data), sha256(tested), made.file_name, gates_digest(planned), weights_digest(base.folder)
     )
     (project / "ppm.lock").write_text(replace(lock, composition=composition).render())
-    return project
 
 
 def test_sync_deploys_the_very_composition_and_nothing_else(synced, ppm_home):
@@ -227,6 +221,37 @@ def test_a_lock_that_does_not_answer_the_project_is_refused(synced):
     (synced / "ppm.toml").write_text(text)
     (synced / "ppm.lock").unlink()
     assert "run `ppm lock` first" in ppm("sync").err
+
+
+def test_nothing_to_do_holds_only_for_the_policy_that_it_was_tested_under(synced):
+    assert ppm("sync").code == 0
+    with (synced / "ppm.toml").open("a") as stream:
+        stream.write("[gates]\nmin_effect = 0.9\n")
+    done = ppm("sync")
+    assert (done.code, "tested under another policy" in done.err) == (1, True)
+
+
+def test_a_patch_named_by_its_path_is_deployed_as_its_pin(project):
+    file = next((project / "dist").glob("core-1.0.0*"))
+    elsewhere = project / "files"
+    elsewhere.mkdir()
+    file.rename(elsewhere / file.name)
+    text = (project / "ppm.toml").read_text()
+    (project / "ppm.toml").write_text(text.replace('"app<2"', f'"files/{file.name}"'))
+    assert ppm("lock").code == 0
+    packages = [read_package(elsewhere / file.name)]
+    with_composition(project, packages)
+    done = ppm("sync", "--json")
+    assert done.json["patches"] == ["core==1.0.0"], done.err
+    assert ppm("why", "core").out == "core==1.0.0 is deployed because you asked for core==1.0.0.\n"
+
+
+def test_asking_otherwise_for_the_same_files_keeps_the_composition(synced):
+    before = Lock.read(synced / "ppm.lock").composition
+    assert ppm("add", "app<1.5").code == 0
+    assert Lock.read(synced / "ppm.lock").composition == before
+    assert ppm("add", "app>=2").code == 0
+    assert Lock.read(synced / "ppm.lock").composition is None
 
 
 @pytest.mark.parametrize(
@@ -311,7 +336,7 @@ def test_freeze_is_what_install_takes_back_with_hashes_too(project, monkeypatch,
 def test_a_file_of_requirements_names_the_line_that_is_wrong(project):
     path = limits(project, "app", "", "core>>1")
     done = ppm("install", "-r", path, "--base", "lab", "--dry-run")
-    assert done.code == 1
+    assert (done.code, f"{path}, line 3" in done.err) == (1, True)
     done = ppm("lock", "-c", path)
     assert (done.code, f"{path}, line 3" in done.err) == (1, True)
     assert "can't be read" in ppm("lock", "-c", project / "nowhere").err
