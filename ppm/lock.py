@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 
 from ppm import document
 from ppm.errors import ManifestError
-from ppm.names import check_name
+from ppm.names import check_digest, check_name
 
 __all__ = [
     "LOCK_FILE",
@@ -29,18 +29,12 @@ LOCK_FILE = "ppm.lock"
 PROJECT_FILE = "ppm.toml"
 SCHEMA = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
 
 def _check_sha256(value: str, key: str) -> None:
     if not _SHA256.fullmatch(value):
         raise ValueError(f"{key} must be 64 hexadecimal digits, not {value!r}")
-
-
-def _check_digest(value: str | None, key: str) -> None:
-    if value is not None and not _DIGEST.fullmatch(value):
-        raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class LockedBase:
     revision: str | None = None
 
     def __post_init__(self) -> None:
-        _check_digest(self.fingerprint, "fingerprint")
+        check_digest(self.fingerprint, "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -101,15 +95,18 @@ class LockedComposition:
     def __post_init__(self) -> None:
         _check_sha256(self.sha256, "sha256")
         _check_sha256(self.audit, "audit")
-        _check_digest(self.gates, "gates")
-        _check_digest(self.weights_digest, "weights_digest")
+        check_digest(self.gates, "gates")
+        check_digest(self.weights_digest, "weights_digest")
         if self.file is not None and not _FILE_NAME.fullmatch(self.file):
             raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
 
 
 @dataclass(frozen=True)
 class Lock:
-    """One ppm.lock. Packages are kept in the order of their names: the same inputs give the same file."""
+    """One ppm.lock. Packages are kept in the order of their names: the same inputs give the same file.
+
+    `overrides` took the place of what dependencies ask when the packages were chosen.
+    """
 
     schema: int
     base: LockedBase
@@ -118,9 +115,12 @@ class Lock:
     strategy_digest: str | None = None
     packages: tuple[LockedPackage, ...] = ()
     composition: LockedComposition | None = None
+    overrides: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_digest(self.strategy_digest, "strategy_digest")
+        for text in self.overrides:
+            _check_requirement(text, "overrides")
+        check_digest(self.strategy_digest, "strategy_digest")
         object.__setattr__(self, "packages", tuple(sorted(self.packages, key=lambda package: package.name)))
         names = [package.name for package in self.packages]
         for name in names:

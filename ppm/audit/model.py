@@ -85,13 +85,15 @@ class AuditWaiver:
     reason: str
     by: str
     digest: str = ""
+    at: str = ""
 
 
 @dataclass(frozen=True)
 class Audit:
     """The interference matrix, the comparisons and the verdict.
 
-    `alpha` is what all planned `looks` may spend together; the bounds are at alpha / looks.
+    `alpha` is what all planned `looks` may spend together; the bounds are at alpha / looks. `prefix` is the digest of
+    the composed prefix that was tested.
     """
 
     base: str
@@ -106,6 +108,7 @@ class Audit:
     circular: tuple[str, ...] = ()
     continual: dict[str, float] | None = None
     looks: int = 1
+    prefix: str = ""
     suites: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property

@@ -17,7 +17,7 @@ from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, poli
 from ppm.jsonl import Benign, Pair, check_leakage
 from ppm.lock import Gates
 from ppm.manifest import Placement, check_tested
-from ppm.package import Package
+from ppm.package import Package, sha256
 
 if TYPE_CHECKING:
     from ppm.prefix.loading import LazyModel
@@ -160,6 +160,7 @@ def audit(
         verdict=verdict_of(comparisons),
         alpha=alpha,
         looks=looks,
+        prefix=f"sha256:{sha256(composition)}",
         configurations=tuple(c.name for c in configurations),
         matrix={
             c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent) for suite in suites}

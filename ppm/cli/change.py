@@ -323,12 +323,15 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
       ppm rollback --base lab
     """
     from ppm.cli.progress import say
+    from ppm.environment.holds import refuse_held
     from ppm.environment.transaction import rollback, writer
     from ppm.install.bases import find_environment
 
     environment = find_environment(base, env)
     with writer(environment, command=command_line(), tell=say) as held:
-        deployment = rollback(held, number)
+        deployment = rollback(
+            held, number, check=lambda old: refuse_held(environment, old.lock, f"deployment {old.number}")
+        )
     if as_json:
         echo_json({"deployment": deployment.number, "rolled_back_to": deployment.record.rolled_back_from})
     else:

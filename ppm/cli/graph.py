@@ -158,13 +158,19 @@ def outdated_command(
 
     found, environment = find_target(base, env)
     options = read_options(find_links, None, constraints, overrides, exclude_newer)
-    rows = [row for row in newer(found, environment, options) if everything or row.outdated]
+    known = newer(found, environment, options)
+    rows = [row for row in known if everything or row.outdated]
     if as_json:
         keys = ("name", "version", "wanted", "latest", "note")
         echo_json([{key: getattr(row, key) for key in keys} for row in rows])
         return
+    lacking = [row.name for row in known if row.latest is None]
     if not rows:
-        click.echo("Every deployed patch is the newest that the sources have.", err=True)
+        click.echo("Every other deployed patch" if lacking else "Every deployed patch", nl=False, err=True)
+        click.echo(" is the newest that the sources have.", err=True)
+    if lacking:
+        click.echo(f"No source has {', '.join(lacking)}: say --find-links DIR.", err=True)
+    if not rows:
         return
     cells = [
         [r.name, r.version, r.wanted if r.wanted != r.version else "", r.latest or "no source", r.note] for r in rows

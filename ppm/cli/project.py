@@ -73,16 +73,17 @@ def lock_command(
 
     folder = ProjectFolder.find(Path.cwd())
     options = read_options(find_links, None, constraints, overrides, exclude_newer)
-    new, old = lock_project(folder, options, base=base, upgrade=None if upgrade else raised)
-    if check:
-        if new != old:
-            _print_lock(new, old, as_json, "ppm.lock is out of date: it would lock")
-            raise click.exceptions.Exit(1)
+    with folder.alone():
+        new, old = lock_project(folder, options, base=base, upgrade=None if upgrade else raised)
+        if new != old and not check:
+            folder.write_lock(new)
+    if check and new != old:
+        _print_lock(new, old, as_json, "ppm.lock is out of date: it would lock")
+        raise click.exceptions.Exit(1)
+    if check and not as_json:
         click.echo("ppm.lock is up to date.", err=True)
-        return
-    if new != old:
-        folder.write_lock(new)
-    _print_lock(new, old, as_json)
+    else:
+        _print_lock(new, old, as_json)
 
 
 @click.command("add")
@@ -172,6 +173,11 @@ def sync_command(
     from ppm.install.sync import sync
 
     folder = ProjectFolder.find(Path.cwd())
+    locked = folder.lock()
+    if locked is not None and locked.composition is not None and not recompose:
+        for option in ("accept", "seed"):
+            if gate[option] not in (None, ()):
+                raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
     model = open_base(project_base(base))
     environment = environment_for(model, env)
     with shown(quiet=as_json) as events:

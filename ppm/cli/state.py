@@ -78,12 +78,12 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None) ->
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
     from ppm.install.bases import find_environment
-    from ppm.resolve import parse_requirement
+    from ppm.resolve import parse_name
 
     environment = find_environment(base, env)
     with writer(environment, command=command_line(), tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
-        for name in (parse_requirement(text).name for text in names):
+        for name in map(parse_name, names):
             if name not in holds:
                 otherwise = f"held are {', '.join(holds)}" if holds else "no patch is"
                 raise RequestError(f"{name} is not held", hint=did_you_mean(name, holds, otherwise))

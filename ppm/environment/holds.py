@@ -7,10 +7,11 @@ from ppm import document
 from ppm.environment.deployments import Environment
 from ppm.environment.disk import disk_errors, replace_file
 from ppm.environment.transaction import Writer, user_name
-from ppm.errors import EnvironmentStateError, ManifestError
+from ppm.errors import EnvironmentStateError, ManifestError, RequestError
+from ppm.lock import Lock
 from ppm.names import check_name
 
-__all__ = ["Hold", "read_holds", "write_holds"]
+__all__ = ["HOLDS_FILE", "Hold", "read_holds", "refuse_held", "write_holds"]
 
 HOLDS_FILE = "holds.toml"
 SCHEMA = 1
@@ -57,6 +58,20 @@ def read_holds(environment: Environment) -> tuple[Hold, ...]:
         raise EnvironmentStateError(
             f"is damaged: {error.message}", context=str(path), hint="delete it, and hold the patches again"
         ) from error
+
+
+def refuse_held(environment: Environment, lock: Lock, what: str) -> None:
+    """Raises RequestError when `what`, which has this lock, would change or remove a patch that is held."""
+    current = environment.current()
+    deployed = {p.name: p for p in current.lock.packages} if current else {}
+    locked = {p.name: p for p in lock.packages}
+    for hold in read_holds(environment):
+        now, then = deployed.get(hold.name), locked.get(hold.name)
+        if now is not None and (then is None or then.version != now.version):
+            raise RequestError(
+                f"{hold.name} is held at {now.version}, and {what} has {then.version if then else 'no such patch'}",
+                hint=f"let it change first: ppm unhold {hold.name}",
+            )
 
 
 def write_holds(writer: Writer, holds: tuple[Hold, ...]) -> None:

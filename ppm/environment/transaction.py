@@ -116,8 +116,10 @@ def deploy(
     return _put_in_force(writer, record, files)
 
 
-def rollback(writer: Writer, number: int | None = None) -> Deployment:
-    """Bring back the numbered deployment, by default the one before the current one.
+def rollback(
+    writer: Writer, number: int | None = None, *, check: Callable[[Deployment], None] = lambda deployment: None
+) -> Deployment:
+    """Bring back the numbered deployment, by default the one before the current one, if `check` lets it pass.
 
     That makes a new deployment with the old one's files, so history only ever grows: it shows who rolled back and
     when, and a rollback after a rollback undoes it. To go back further, give the number.
@@ -135,6 +137,7 @@ def rollback(writer: Writer, number: int | None = None) -> Deployment:
             hint="`ppm history` lists the others",
         )
     old = environment.deployment(number)
+    check(old)
     record = replace(old.record, **_stamp(writer), rolled_back_from=number)
     return _put_in_force(writer, record, old.files())
 

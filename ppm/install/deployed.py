@@ -64,7 +64,7 @@ def audit_deployed(
         strategy=deployment.record.strategy or "",
         alpha=policy.alpha,
         suites=suites,
-        waivers=[AuditWaiver(w.suite, w.reason, w.by, w.digest) for w in deployment.record.waivers],
+        waivers=[AuditWaiver(w.suite, w.reason, w.by, w.digest, w.at) for w in deployment.record.waivers],
         progress=events.audit_progress,
     )
     shipped = audit_of(deployment)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppm.errors import RequestError, did_you_mean
 from ppm.lock import Lock, LockedPackage
-from ppm.resolve import parse_requirement
+from ppm.resolve import parse_name, parse_requirement
 
 __all__ = ["Branch", "Graph", "drawn"]
 
@@ -41,19 +41,11 @@ class Graph:
 
     def package(self, text: str) -> LockedPackage:
         """A deployed patch by what the user calls it. Raises RequestError."""
-        name = parse_requirement(text).name
+        name = parse_name(text)
         if name not in self.packages:
             otherwise = f"deployed are {', '.join(self.packages)}" if self.packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, self.packages, otherwise))
         return self.packages[name]
-
-    def unneeded(self) -> list[str]:
-        """The patches that nobody asked for, and that nothing that is asked for needs."""
-        import networkx
-
-        asked = {name for name, package in self.packages.items() if package.requested}
-        needed = set(asked).union(*(networkx.descendants(self._graph, name) for name in asked))
-        return sorted(set(self.packages) - needed)
 
     def tree(self, *, invert: bool = False, root: str | None = None) -> list[Branch]:
         """What needs what, from the patches that nothing needs; inverted, what is needed by what."""

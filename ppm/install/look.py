@@ -17,7 +17,7 @@ from ppm.install.packages import sources_of, stored_packages
 from ppm.install.plan import plan_upgrade, rules_for
 from ppm.lock import Project
 from ppm.package import Package
-from ppm.resolve import faults, parse_requirement
+from ppm.resolve import Rules, faults, parse_requirement
 from ppm.resolve.universe import Universe
 from ppm.sources import Candidate, Joined
 
@@ -58,7 +58,8 @@ def newer(base: BaseModel, environment: Environment, options: Options) -> list[N
     deployed = {p.name: Version(p.version) for p in deployment.lock.packages}
     holds = read_holds(environment)
     offer = Joined(sources_of(base, project, options.find_links))
-    universe = Universe(offer, base.fingerprint, rules_for(project, options, deployed, holds))
+    rules = rules_for(project, options, deployed, holds, deployment.lock.overrides)
+    universe = Universe(offer, base.fingerprint, rules)
     try:
         pins = plan_upgrade((), base, environment, options).pins
         wanted = {pin.candidate.name: str(pin.candidate.version) for pin in pins}
@@ -86,7 +87,8 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
     """What is wrong with what is deployed, by the rules that an install keeps. Raises PpmError for damaged files."""
     packages = stored_packages(deployment, environment)
     requirements = [parse_requirement(text) for text in deployment.lock.requirements]
-    found = faults(candidates_of(packages), requirements, deployment.record.fingerprint)
+    rules = Rules(overrides=[parse_requirement(text) for text in deployment.lock.overrides])
+    found = faults(candidates_of(packages), requirements, deployment.record.fingerprint, rules)
     made = deployment.manifest.composition if deployment.manifest else None
     if made is not None and {c.sha256 for c in made.components} != {p.sha256 for p in packages}:
         found.append("the composition was made of other patches than those that the lock names")

@@ -15,7 +15,7 @@ from ppm.install.asked import Options, check_hashes, parse_date, read_requiremen
 from ppm.install.packages import DEPLOYED_SOURCE, PackageSource, sources_of, stored_packages
 from ppm.lock import PROJECT_FILE, Project
 from ppm.package import SUFFIX, Package, read_package
-from ppm.resolve import HELD, Pin, Requirement, Rules, parse_requirement, resolve
+from ppm.resolve import HELD, Pin, Requirement, Rules, parse_name, parse_requirement, resolve
 from ppm.sources import Candidate, Joined, Offer, Source
 
 __all__ = ["Plan", "plan_autoremove", "plan_install", "plan_uninstall", "plan_upgrade", "rules_for"]
@@ -41,6 +41,7 @@ class Plan:
     previous: Deployment | None
     project: Project
     passed_over: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -118,7 +119,7 @@ def plan_upgrade(
     packages = {package.name: package for package in previous.lock.packages} if previous else {}
     if previous is None or not packages:
         raise RequestError("nothing is deployed to upgrade", hint="start with `ppm install PATCH --base MODEL`")
-    wanted = [parse_requirement(name).name for name in names]
+    wanted = [parse_name(name) for name in names]
     held = {hold.name for hold in read_holds(environment)}
     for name in wanted:
         if name not in packages:
@@ -145,20 +146,27 @@ def plan_uninstall(
     """
     previous = environment.current()
     packages = {p.name: p for p in previous.lock.packages} if previous else {}
-    gone = [parse_requirement(name).name for name in names]
+    gone = [parse_name(name) for name in names]
     held = {hold.name for hold in read_holds(environment)}
+    asked = [parse_requirement(text).name for text in previous.lock.requirements] if previous else []
     for name in gone:
-        if previous is None or name not in packages:
+        if previous is None or name not in (*packages, *asked):
             otherwise = f"deployed are {', '.join(packages)}" if packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, packages, otherwise))
         if name in held:
             raise RequestError(f"{name} is held", hint=f"let it go first: ppm unhold {name}")
     assert previous is not None
     kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
-    plan = _plan(kept, base, environment, previous, options, dropped=gone)
+    standing = {
+        p.manifest.name: Candidate.of(p.manifest, file_name="", sha256="", source="").stands_for
+        for p in stored_packages(previous, environment)
+    }
+    answering = [name for name, names in standing.items() if set(names) & (set(gone) - set(packages))]
+    plan = _plan(kept, base, environment, previous, options, dropped=[*gone, *answering])
     for pin in plan.pins:
         if pin.candidate.name in gone:
-            needing = ", ".join(pin.required_by) or "what stays"
+            wishes = [t for t in kept if parse_requirement(t).name in pin.candidate.stands_for]
+            needing = ", ".join((*pin.required_by, *wishes))
             raise RequestError(f"{needing} needs {pin.candidate.pin}", hint=f"uninstall {needing} too")
     return plan
 
@@ -177,17 +185,25 @@ def plan_autoremove(
     return _plan(previous.lock.requirements, base, environment, previous, options, dropped=names)
 
 
-def rules_for(project: Project, options: Options, deployed: Mapping[str, Version], holds: Sequence[Hold]) -> Rules:
+def rules_for(
+    project: Project,
+    options: Options,
+    deployed: Mapping[str, Version],
+    holds: Sequence[Hold],
+    recorded: Sequence[str] = (),
+) -> Rules:
     """What the project, the options and the holds of an environment keep the choice of versions to.
 
-    Raises RequestError.
+    Overrides that were `recorded` with what is deployed hold on, until there is another on the same name. Raises
+    RequestError.
     """
     held = held_requirements(deployed, holds)
     limit = options.exclude_newer or (parse_date(project.exclude_newer) if project.exclude_newer else None)
+    overrides = [*_of(recorded, "the deployment"), *_of(project.overrides), *read_requirements(options.overrides)]
     return Rules(
         deployed,
         [*_of(project.constraints), *read_requirements(options.constraints), *held],
-        [*_of(project.overrides), *read_requirements(options.overrides)],
+        list({requirement.name: requirement for requirement in overrides}.values()),
         limit,
     )
 
@@ -197,8 +213,8 @@ def held_requirements(deployed: Mapping[str, Version], holds: Sequence[Hold]) ->
     return [parse_requirement(f"{h.name}==={deployed[h.name]}", HELD) for h in holds if h.name in deployed]
 
 
-def _of(lines: Sequence[str]) -> list[Requirement]:
-    return [parse_requirement(line, PROJECT_FILE) for line in lines]
+def _of(lines: Sequence[str], origin: str = PROJECT_FILE) -> list[Requirement]:
+    return [parse_requirement(line, origin) for line in lines]
 
 
 def _plan(
@@ -221,12 +237,13 @@ def _plan(
     _refuse_damaged(requirements, offer)
     deployed = {p.manifest.name: Version(p.manifest.version) for p in stored}
     holds = read_holds(environment)
+    rules = rules_for(project, options, deployed, holds, previous.lock.overrides if previous else ())
     resolution = resolve(
         [*(parse_requirement(text) for text in requirements), *held_requirements(deployed, holds)],
         offer,
         fingerprint=base.fingerprint,
         base_name=base.name,
-        rules=rules_for(project, options, deployed, holds),
+        rules=rules,
         raised=raised,
         kept=[name for name in deployed if name not in dropped],
     )
@@ -252,7 +269,10 @@ def _plan(
     passed_over += tuple(_yanked(pin.candidate) for pin in pins if pin.candidate.yanked is not None)
     if gone and not asked:
         passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
-    plan = Plan(base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over)
+    overrides = tuple(requirement.text for requirement in rules.overrides)
+    plan = Plan(
+        base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over, overrides
+    )
     if len(pins) > 1 and recipe.needs_parent and not plan.parent:
         if asked:
             there = (

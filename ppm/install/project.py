@@ -1,25 +1,29 @@
 """ppm.toml and ppm.lock: what a project asks for, and the exact files that answer it. Needs no model in memory."""
 
+import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
+from filelock import FileLock
 from packaging.version import Version
 
 from ppm import document
 from ppm.base import identify, local_folder, locate
 from ppm.composition.strategy import read_strategy
-from ppm.environment.disk import disk_errors, replace_file
+from ppm.environment.disk import disk_errors, make_folder, replace_file
+from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.install.asked import Options
 from ppm.install.packages import PackageSource, sources_of
 from ppm.install.plan import DEFAULT_STRATEGY, rules_for
 from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedBase, LockedPackage, Project
 from ppm.package import SUFFIX, read_package
-from ppm.resolve import Pin, parse_requirement, resolve
+from ppm.resolve import Pin, parse_name, parse_requirement, resolve
 from ppm.sources import Joined, Source
 
 __all__ = ["ProjectFolder", "add_to_project", "changes", "lock_project", "remove_from_project"]
@@ -54,6 +58,12 @@ class ProjectFolder:
     def lock_path(self) -> Path:
         return self.path / LOCK_FILE
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
+        with _alone(self.path):
+            yield
+
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
         return Lock.read(self.lock_path) if self.lock_path.is_file() else None
@@ -61,13 +71,15 @@ class ProjectFolder:
     def write_lock(self, lock: Lock) -> None:
         """Replace the lock. Raises EnvironmentStateError."""
         with disk_errors("can't be written", self.lock_path):
-            replace_file(self.lock_path, lock.render().encode())
+            replace_file(self.lock_path.resolve(), lock.render().encode())
 
     def stale(self, lock: Lock) -> str:
         """Why a lock does not answer the project any more, or ""."""
         if lock.requirements != self.project.patches:
             asked, locked = (", ".join(texts) or "nothing" for texts in (self.project.patches, lock.requirements))
             return f"{PROJECT_FILE} asks for {asked}, the lock for {locked}"
+        if not set(self.project.overrides) <= set(lock.overrides):
+            return f"{PROJECT_FILE} has overrides that the lock was made without"
         strategy = self.project.strategy or DEFAULT_STRATEGY
         if (lock.strategy, lock.strategy_digest) != (self.shown(strategy), read_strategy(strategy).digest):
             return f"the strategy {strategy} is another than the locked one"
@@ -81,6 +93,18 @@ class ProjectFolder:
         if path.is_absolute() and path.is_relative_to(self.path.resolve()):
             return os.path.relpath(path, self.path.resolve())
         return location
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The lock lies in PPM_HOME, so that nothing is left in the project."""
+    digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    path = ppm_home() / "projects" / f"{digest}.lock"
+    with disk_errors("can't be written", path):
+        make_folder(path.parent)
+        held = FileLock(path, fallback_to_soft=False).acquire()
+    with held:
+        yield
 
 
 def lock_project(
@@ -113,17 +137,18 @@ def lock_project(
     kept = {p.name: Version(p.version) for p in previous.packages} if previous else {}
     if previous is None or previous.base.fingerprint != locked.fingerprint:
         kept = {}
-    raised = list(kept) if upgrade is None else [parse_requirement(name).name for name in upgrade]
+    raised = list(kept) if upgrade is None else [parse_name(name) for name in upgrade]
     for name in raised:
         if name not in kept:
             hint = did_you_mean(name, kept, f"locked are {', '.join(kept)}" if kept else "nothing is locked yet")
             raise RequestError(f"{name} is not locked", hint=hint)
+    rules = rules_for(project, options, kept, ())
     resolution = resolve(
         requirements,
         offer,
         fingerprint=locked.fingerprint,
         base_name=named,
-        rules=rules_for(project, options, kept, ()),
+        rules=rules,
         raised=raised,
     )
     strategy = options.strategy or project.strategy or DEFAULT_STRATEGY
@@ -134,6 +159,7 @@ def lock_project(
         strategy=folder.shown(strategy),
         strategy_digest=read_strategy(strategy).digest,
         packages=_packages(resolution.pins, folder),
+        overrides=tuple(requirement.text for requirement in rules.overrides),
     )
     if previous is not None and _same_inputs(previous, lock):  # however they are asked for
         lock = replace(lock, composition=previous.composition)
@@ -210,22 +236,22 @@ def add_to_project(
     path = Project.locate(start)
     if path is None and base is None:
         raise RequestError("which base model?", hint="say --base MODEL: there is no ppm.toml yet")
-    wanted = {parse_requirement(text).name: text for text in requirements}
+    target = path or start / PROJECT_FILE
+    wanted = {parse_requirement(text).name for text in requirements}
 
     def change(table: Any) -> None:
-        if base is not None:
-            table["base"] = base
-        patches = [text for text in table.get("patches", []) if _name(text) not in wanted]
-        table["patches"] = _array([*patches, *wanted.values()])
+        if base is not None:  # as seen from the file
+            table["base"] = os.path.relpath(base, target.parent) if Path(base).is_dir() and base != "lab" else base
+        _exchange(table, wanted, requirements)
 
-    return _edit(path or start / PROJECT_FILE, change, options)
+    return _edit(target, change, options)
 
 
 def remove_from_project(start: Path, names: Sequence[str], options: Options) -> tuple[Lock | None, Lock | None]:
     """Take patches out of ppm.toml, and lock anew; both files or neither. Raises PpmError."""
     folder = ProjectFolder.find(start)
     asked = [_name(text) for text in folder.project.patches]
-    gone = [parse_requirement(name).name for name in names]
+    gone = [parse_name(name) for name in names]
     for name in gone:
         if name not in asked:
             otherwise = f"it asks for {', '.join(folder.project.patches) or 'nothing'}"
@@ -233,7 +259,7 @@ def remove_from_project(start: Path, names: Sequence[str], options: Options) -> 
             raise RequestError(f"{PROJECT_FILE} does not ask for {name}", hint=near)
 
     def change(table: Any) -> None:
-        table["patches"] = _array([text for text in table["patches"] if _name(text) not in gone])
+        _exchange(table, set(gone), ())
 
     return _edit(folder.path / PROJECT_FILE, change, options)
 
@@ -242,14 +268,25 @@ def _name(text: str) -> str | None:
     return None if text.endswith(SUFFIX) else parse_requirement(text).name
 
 
-def _array(values: Sequence[str]) -> Any:
-    array = tomlkit.array()
-    array.extend(str(value) for value in values)
-    return array.multiline(len(values) > 1)
+def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
+    """In the file's own list, with its comments: new requirements in place of those on some names."""
+    if "patches" not in table:
+        table["patches"] = tomlkit.array()
+    patches = table["patches"]
+    for index in reversed(range(len(patches))):
+        if _name(str(patches[index])) in names:
+            del patches[index]
+    for text in requirements:
+        patches.append(text)
 
 
 def _edit(path: Path, change: Callable[[Any], None], options: Options) -> tuple[Lock | None, Lock | None]:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
+    with _alone(path.parent):
+        return _edit_alone(path, change, options)
+
+
+def _edit_alone(path: Path, change: Callable[[Any], None], options: Options) -> tuple[Lock | None, Lock | None]:
     before = path.read_bytes() if path.is_file() else b""
     ProjectFolder.of(document.parse(before, str(path)), path)  # whatever is wrong with it is said before it is changed
     table = tomlkit.parse(before.decode())
@@ -258,10 +295,17 @@ def _edit(path: Path, change: Callable[[Any], None], options: Options) -> tuple[
     folder = ProjectFolder.of(document.parse(text, str(path)), path)
     previous = folder.lock()
     lock = lock_project(folder, options)[0] if folder.project.patches else None
-    with disk_errors("can't be written", path):
-        replace_file(path, text.encode())
     if lock is not None:
         folder.write_lock(lock)
-    else:
+    try:
+        with disk_errors("can't be written", path):
+            replace_file(path.resolve(), text.encode())
+    except BaseException:
+        if previous is not None:
+            folder.write_lock(previous)
+        else:
+            folder.lock_path.unlink(missing_ok=True)
+        raise
+    if lock is None:
         folder.lock_path.unlink(missing_ok=True)
     return lock, previous

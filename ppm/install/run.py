@@ -124,7 +124,8 @@ def _compose_and_audit(
 
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
-    waivers = [AuditWaiver(suite, reason, user_name()) for suite in dict.fromkeys(accept)]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    waivers = [AuditWaiver(suite, reason, user_name(), at=now) for suite in dict.fromkeys(accept)]
     ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
     choice = choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, ledger=ledger, events=events)
     return replace(choice, audit=replace(choice.audit, continual=_continual(plan, choice.audit)))
@@ -226,7 +227,6 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
             weights_digest(plan.base.folder),
         ),
     )
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     return deploy(
         held,
         {
@@ -242,7 +242,7 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
         weights_digest=weights_digest(plan.base.folder),
         strategy=record.strategy,
         verdict="waived" if any(c.waived and c.verdict != "pass" for c in choice.audit.comparisons) else "pass",
-        waivers=tuple(Waiver(w.suite, w.reason, w.by, now, w.digest) for w in choice.audit.waivers),
+        waivers=tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in choice.audit.waivers),
     )
 
 
@@ -273,4 +273,5 @@ def _lock(plan: Plan, packages: tuple[Package, ...], *, composition: LockedCompo
         for pin in plan.pins
     )
     base = LockedBase(plan.base.name, plan.base.fingerprint, plan.base.revision)
-    return Lock(1, base, plan.requirements, plan.strategy, read_strategy(plan.strategy).digest, locked, composition)
+    digest = read_strategy(plan.strategy).digest
+    return Lock(1, base, plan.requirements, plan.strategy, digest, locked, composition, plan.overrides)

@@ -1,9 +1,9 @@
 """The settings in force in a folder, and where each comes from: the environment's variables, ppm.toml, or ppm."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
-from ppm.document import to_table
 from ppm.environment.home import ppm_home
 from ppm.install.plan import DEFAULT_STRATEGY
 from ppm.lock import Gates, Project
@@ -41,7 +41,7 @@ def settings(folder: Path) -> list[tuple[str, str, str]]:
     for key in ("sources", "constraints", "overrides"):
         add(key, getattr(project, key), ())
     add("exclude_newer", project.exclude_newer, "none")
-    for key in to_table(Gates()) | {"max_margin": 0, "min_effect": 0, "min_prompts": 0, "suites": 0, "looks": 0}:
+    for key in (found.name for found in fields(Gates)):
         default = getattr(Gates(), key)
         add(f"gates.{key}", getattr(project.gates, key), "none" if default is None else default)
     rows += [(name, os.environ[name], "environment") for name in VARIABLES[1:] if name in os.environ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from ppm.base import BaseModel, weights_digest
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.disk import disk_errors, make_folder, replace_file
-from ppm.environment.holds import read_holds
+from ppm.environment.holds import refuse_held
 from ppm.environment.store import Store
 from ppm.environment.transaction import deploy, writer
 from ppm.errors import IntegrityError, ModelError, RequestError
@@ -74,7 +74,7 @@ def sync(
     made = lock.composition
     with writer(environment, command=command, tell=events.tell) as held:
         previous = environment.current()
-        _refuse_held(environment, lock, previous)
+        refuse_held(environment, lock, LOCK_FILE)
         plan = _plan(folder, lock, packages, base, environment, previous)
         _check_still_tested(lock, plan)
         same = previous is not None and {p.sha256 for p in previous.lock.packages} == {p.sha256 for p in lock.packages}
@@ -84,7 +84,7 @@ def sync(
         audit_name = f"{made.file}{AUDIT_SUFFIX}" if made.file else None
         audit_data = _take(made.audit, audit_name, environment.store, sources)
         composition = read_package(data, origin=made.file or "the composition", expected_sha256=made.sha256)
-        verdict, waivers = _check_composition(composition, audit_data, packages, base)
+        verdict, waivers = _check_composition(composition, audit_data, packages, plan)
         for content in (*(package.data for package in packages), data, audit_data):
             environment.store.put(content)
         record = composition.manifest.composition
@@ -193,7 +193,7 @@ def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Pack
 def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> None:
     """Raises IntegrityError for a lock whose patches do not go together: it was not written by ppm."""
     requirements = [parse_requirement(text) for text in lock.requirements if not text.endswith(SUFFIX)]
-    rules = rules_for(folder.project, Options(), {}, ())
+    rules = rules_for(replace(folder.project, overrides=lock.overrides), Options(), {}, ())
     wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
     if wrong:
         raise IntegrityError(
@@ -201,19 +201,6 @@ def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...
             context=LOCK_FILE,
             hint="it was changed by hand, or with other constraints or overrides: run `ppm lock`",
         )
-
-
-def _refuse_held(environment: Environment, lock: Lock, previous: Deployment | None) -> None:
-    deployed = {p.name: p for p in previous.lock.packages} if previous else {}
-    locked = {p.name: p for p in lock.packages}
-    for hold in read_holds(environment):
-        now, then = deployed.get(hold.name), locked.get(hold.name)
-        if now is not None and (then is None or then.version != now.version):
-            wish = f"locks {then.version}" if then else "does not hold it"
-            raise RequestError(
-                f"{hold.name} is held at {now.version}, and {LOCK_FILE} {wish}",
-                hint=f"let it change first: ppm unhold {hold.name}",
-            )
 
 
 def _plan(
@@ -242,7 +229,17 @@ def _plan(
     ]
     pins.sort(key=lambda pin: order.get(pin.candidate.name, len(order)))
     strategy = folder.project.strategy or str(lock.strategy)
-    return Plan(base, environment, requirements, tuple(pins), tuple(sources), strategy, previous, folder.project)
+    return Plan(
+        base,
+        environment,
+        requirements,
+        tuple(pins),
+        tuple(sources),
+        strategy,
+        previous,
+        folder.project,
+        overrides=lock.overrides,
+    )
 
 
 def _check_still_tested(lock: Lock, plan: Plan) -> None:
@@ -263,17 +260,21 @@ def _check_still_tested(lock: Lock, plan: Plan) -> None:
 
 
 def _check_composition(
-    composition: Package, audit_data: bytes, packages: tuple[Package, ...], base: BaseModel
+    composition: Package, audit_data: bytes, packages: tuple[Package, ...], plan: Plan
 ) -> tuple[str, tuple[Waiver, ...]]:
-    """Its verdict and waivers. Raises IntegrityError when it is not made of the locked patches, or did not pass."""
+    """Its verdict and waivers. Raises IntegrityError when it is not made of the locked patches, or did not pass.
+
+    The audit must be of this very prefix, and of every suite that an install would run.
+    """
     from ppm.audit.model import Audit
+    from ppm.evaluation.suites import base_suites, package_suites, policy_suites
 
     made = composition.manifest.composition
     origin = composition.file_name
     if (
         made is None
         or {c.sha256 for c in made.components} != {p.sha256 for p in packages}
-        or composition.manifest.base.fingerprint != base.fingerprint
+        or composition.manifest.base.fingerprint != plan.base.fingerprint
     ):
         raise IntegrityError("is not made of the locked patches", context=origin, hint="run `ppm sync --recompose`")
     try:
@@ -283,7 +284,15 @@ def _check_composition(
     audit = Audit.from_table(table, f"{origin}{AUDIT_SUFFIX}")
     if audit.verdict != "pass":
         raise IntegrityError(f"did not pass its tests: {audit.verdict}", context=origin)
-    waivers = tuple(Waiver(w.suite, w.reason, w.by, "", w.digest) for w in audit.waivers)
+    own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]
+    tested = {suite.get("digest") for suite in audit.suites.values()}
+    untested = [
+        s.label for s in (*package_suites(packages), *base_suites(plan.base.folder), *own) if s.digest not in tested
+    ]
+    if audit.prefix != f"sha256:{sha256(composition.prefix)}" or untested:
+        what = f"says nothing of {', '.join(untested)}" if untested else "is of another composition"
+        raise IntegrityError(f"{what}", context=f"{origin}{AUDIT_SUFFIX}", hint="run `ppm sync --recompose`")
+    waivers = tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in audit.waivers)
     waived = any(c.waived and c.verdict != "pass" for c in audit.comparisons)
     return "waived" if waived else "pass", waivers
 
@@ -305,7 +314,7 @@ def _compose(
 
     def make_plan() -> Plan:
         previous = environment.current()
-        _refuse_held(environment, lock, previous)
+        refuse_held(environment, lock, LOCK_FILE)
         return _plan(folder, lock, packages, base, environment, previous)
 
     result = install(
@@ -318,5 +327,12 @@ def _compose(
         force=recompose,
         events=events,
     )
-    folder.write_lock(replace(lock, composition=result.deployment.lock.composition))
+    with folder.alone():
+        if folder.lock() != lock:
+            raise RequestError(
+                f"changed while its patches were composed; deployment {result.deployment.number} is in force",
+                context=str(folder.lock_path),
+                hint="run `ppm sync` again for what it names now",
+            )
+        folder.write_lock(replace(lock, composition=result.deployment.lock.composition))
     return Synced(result.deployment, packages, result.changed, result)

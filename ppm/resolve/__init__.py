@@ -4,7 +4,7 @@ Knows nothing of where candidates come from or what is done with the pins.
 """
 
 from ppm.resolve.engine import Pin, Resolution, faults, resolve
-from ppm.resolve.requirement import Requirement, parse_requirement
+from ppm.resolve.requirement import Requirement, parse_name, parse_requirement
 from ppm.resolve.universe import HELD, Rules
 
-__all__ = ["HELD", "Pin", "Requirement", "Resolution", "Rules", "faults", "parse_requirement", "resolve"]
+__all__ = ["HELD", "Pin", "Requirement", "Resolution", "Rules", "faults", "parse_name", "parse_requirement", "resolve"]

@@ -9,7 +9,7 @@ from packaging.version import InvalidVersion, Version
 from ppm.errors import RequestError
 from ppm.names import check_name
 
-__all__ = ["Requirement", "parse_requirement", "parse_specifier", "phrase"]
+__all__ = ["Requirement", "parse_name", "parse_requirement", "parse_specifier", "phrase"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +67,11 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
         if found:
             raise RequestError(f"{text!r} has {part}, which a patch does not have", context=origin, hint=hint)
     return Requirement(name, parsed.specifier, text.strip(), origin)
+
+
+def parse_name(text: str) -> str:
+    """A name alone, normalised. Raises RequestError, for versions too."""
+    wish = parse_requirement(text)
+    if str(wish.specifier):
+        raise RequestError(f"{text!r} has versions, and only a name is meant", hint=f"say {wish.name}")
+    return wish.name

@@ -10,6 +10,7 @@ from packages import make_package, prefix_bytes
 from ppm.base import identify, locate, weights_digest
 from ppm.environment.deployments import Deployment
 from ppm.environment.transaction import deploy, writer
+from ppm.evaluation.suites import base_suites, package_suites
 from ppm.install.bases import environment_for, open_base
 from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
@@ -40,8 +41,9 @@ def composed(packages: Sequence[Package], value: float = 0.25) -> Package:
     return Package(replace(made.manifest, composition=record), prefix_bytes(value=value), made.files)
 
 
-def audit(suites: dict[str, float]) -> bytes:
-    """A small audit that passed."""
+def audit(suites: dict[str, float], prefix: bytes = b"", packages: Sequence[Package] = ()) -> bytes:
+    """A small audit that passed: of a prefix, with the suites of some packages and of the lab's base."""
+    loaded = [*package_suites(packages), *base_suites(locate("lab"))] if packages else []
     cells = {suite: {"value": v, "low": v, "high": v, "prompts": 500} for suite, v in suites.items()}
     table = {
         "schema": 1,
@@ -50,7 +52,11 @@ def audit(suites: dict[str, float]) -> bytes:
         "verdict": "pass",
         "alpha": 0.05,
         "configurations": ["composition"],
-        "suites": {suite: {"metric": "rate", "goal": "lower", "prompts": 500} for suite in suites},
+        "prefix": f"sha256:{sha256(prefix)}",
+        "suites": {
+            **{suite: {"metric": "rate", "goal": "lower", "prompts": 500} for suite in suites},
+            **{suite.label: {"digest": suite.digest, "metric": "rate", "prompts": 3} for suite in loaded},
+        },
         "matrix": {"composition": cells},
         "comparisons": [],
         "attempts": [],

@@ -91,8 +91,7 @@ def test_outdated_tells_what_an_upgrade_takes_and_what_is_newest(world):
     assert "tool" in ppm("outdated", "--find-links", world, "--all").out
     table = ppm("outdated", "--find-links", world).out.splitlines()
     assert table[0].split() == ["Patch", "Deployed", "Upgrade", "Newest"]
-    (world / "app-1.0.0-lab_f.ppm.yanked").write_text("")
-    assert ppm("outdated").err == "Every deployed patch is the newest that the sources have.\n"
+    assert "No source has app, core, tool: say --find-links DIR." in ppm("outdated").err
 
 
 def test_outdated_names_yanked_and_held_versions(world):
@@ -129,6 +128,21 @@ def test_a_held_patch_is_not_upgraded_uninstalled_or_replaced(world):
     assert ppm("hold", "ap").code == 1
 
 
+def test_a_rollback_changes_no_held_patch(world, core):
+    deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
+    ppm("hold", "app")
+    refused = ppm("rollback")
+    assert (refused.code, "app is held at 2.0.0, and deployment 1 has 1.0.0" in refused.err) == (1, True)
+    ppm("unhold", "app")
+    assert ppm("rollback").code == 0
+
+
+@pytest.mark.parametrize("command", ["hold", "unhold", "why", "tree", "upgrade", "uninstall"])
+def test_where_a_name_is_meant_versions_are_refused(world, command):
+    done = ppm(command, "app==9")
+    assert (done.code, "only a name is meant" in done.err) == (1, True)
+
+
 def test_an_upgrade_takes_along_what_it_must_or_all_that_it_needs(world):
     def versions(*arguments):
         plan = ppm("upgrade", *arguments, "--dry-run", "--find-links", world, "--json").json
@@ -156,6 +170,14 @@ def test_what_only_an_uninstalled_patch_needed_stays_until_autoremove(tmp_path):
     ppm("unhold", "core")
     plan = ppm("autoremove", "--dry-run", "--json").json
     assert ([p["name"] for p in plan["patches"]], plan["removed"]) == (["tool"], ["core==1.0.0"])
+
+
+def test_what_stands_for_a_name_goes_when_the_name_does():
+    deployed(["refusal", "tool"], patch("strict", provides=("refusal",)), patch("tool"))
+    done = ppm("uninstall", "strict", "--dry-run")
+    assert (done.code, "hint: uninstall refusal too" in done.err) == (1, True)
+    assert ppm("uninstall", "refusal", "--dry-run", "--json").json["removed"] == ["strict==1.0.0"]
+    assert ppm("uninstall", "strict", "refusal", "--dry-run", "--json").json["removed"] == ["strict==1.0.0"]
 
 
 def test_diff_shows_patches_verdict_and_figures(world, core):

@@ -1,6 +1,7 @@
 """ppm.toml and ppm.lock: add, remove, lock, sync, and what install takes from files."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 import tomlkit
-from commands import ppm
+from commands import ppm, start
 from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, write
 
-from ppm.base import weights_digest
+from ppm.base import locate, weights_digest
 from ppm.install.bases import open_base
 from ppm.install.run import gates_digest
 from ppm.install.sync import AUDIT_SUFFIX
@@ -90,6 +91,36 @@ def test_add_and_remove_edit_the_file_and_keep_its_comments(project):
     assert not (project / "ppm.lock").exists()
 
 
+def test_add_keeps_comments_inside_the_list_and_several_limits_on_one_name(project):
+    path = project / "ppm.toml"
+    path.write_text('base = "lab"\nsources = ["dist"]\npatches = [\n  "app<2", # see ticket 7\n  "core",\n]\n')
+    assert ppm("add", "core>=1", "core<1.1").code == 0
+    text = path.read_text()
+    assert "# see ticket 7" in text
+    assert tomlkit.parse(text)["patches"] == ["app<2", "core>=1", "core<1.1"]
+    assert locked(project) == {"app": "1.0.0", "core": "1.0.0"}
+
+
+def test_add_writes_through_a_link_and_names_a_base_as_seen_from_the_file(project, tmp_path):
+    (project / "ppm.toml").rename(tmp_path / "real.toml")
+    (project / "ppm.toml").symlink_to(tmp_path / "real.toml")
+    shutil.copytree(locate("lab"), project / "sub" / "model")
+    os.chdir(project / "sub")
+    done = ppm("add", "core", "--base", "./model")
+    assert done.code == 0, done.err
+    assert (project / "ppm.toml").is_symlink()
+    assert tomlkit.parse((tmp_path / "real.toml").read_text())["base"] == "sub/model"
+    os.chdir(project)
+    assert ppm("lock", "--check").code == 0
+
+
+@pytest.mark.parametrize("patches", ["[1]", "3", '["app<<2"]'])
+def test_add_to_a_malformed_list_is_one_clear_error(project, patches):
+    (project / "ppm.toml").write_text(f'base = "lab"\npatches = {patches}\n')
+    done = ppm("add", "core")
+    assert (done.code, "ppm.toml" in done.err) == (1, True)
+
+
 def test_add_makes_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert ppm("add", "toxicity").code == 1
@@ -156,7 +187,8 @@ def synced(project):
 def with_composition(project, packages):
     """Write a composition of the locked packages into the lock, and it and its audit into the source."""
     lock = Lock.read(project / "ppm.lock")
-    made, tested = composed(packages), audit({"app/main": 0.1})
+    made = composed(packages)
+    tested = audit({"app/main": 0.1}, made.prefix, packages)
     write_package(made, project / "dist")
     (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
     base = open_base("lab")
@@ -282,7 +314,8 @@ def test_a_composition_of_other_patches_or_one_that_failed_is_refused(synced):
     table["composition"] |= {"sha256": other.sha256}
     (synced / "ppm.lock").write_text(tomlkit.dumps(table))
     assert "is not made of the locked patches" in ppm("sync").err
-    made = composed([read_package(next((synced / "dist").glob(name))) for name in ("app-1.0.0*", "core-1.1.0*")])
+    parts = [read_package(next((synced / "dist").glob(name))) for name in ("app-1.0.0*", "core-1.1.0*")]
+    made = composed(parts)
     write_package(made, synced / "dist")
     (synced / "dist" / f"{path.name}{AUDIT_SUFFIX}").write_bytes(failing)
     table["composition"] = good | {"audit": sha256(failing)}
@@ -347,3 +380,50 @@ def test_a_file_of_requirements_names_the_line_that_is_wrong(project):
 def test_json_of_the_commands_is_json(project):
     for arguments in (["lock"], ["add", "core"], ["remove", "core"], ["config"], ["env", "list"], ["cache", "info"]):
         assert json.loads(ppm(*arguments, "--json").out) is not None, arguments
+
+
+@pytest.mark.parametrize("wrong", ["of another prefix", "without suites"])
+def test_an_audit_of_something_else_lets_nothing_pass(synced, wrong):
+    lock = Lock.read(synced / "ppm.lock")
+    packages = [read_package(synced / "dist" / package.file) for package in lock.packages]
+    made = composed(packages)
+    other = audit({}, b"another", packages) if wrong == "of another prefix" else audit({}, made.prefix)
+    (synced / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(other)
+    changed = replace(lock, composition=replace(lock.composition, audit=sha256(other)))
+    (synced / "ppm.lock").write_text(changed.render())
+    done = ppm("sync")
+    assert (done.code, "ppm sync --recompose" in done.err) == (4, True)
+    assert ppm("list", "--json").json["deployment"] is None
+
+
+def test_an_override_stays_with_what_was_chosen_by_it(project):
+    over = project / "over.txt"
+    over.write_text("core<1.1\n")
+    write(project / "dist", patch("app", "1.4.0", {"core": ">=1.1"}))
+    (project / "ppm.toml").write_text(
+        'base = "lab"\npatches = ["app==1.4.0"]\nstrategy = "merged"\nsources = ["dist"]\n'
+    )
+    assert ppm("lock", "--override", over).code == 0
+    lock = Lock.read(project / "ppm.lock")
+    assert (locked(project), lock.overrides) == ({"app": "1.4.0", "core": "1.0.0"}, ("core<1.1",))
+    with_composition(project, [read_package(project / "dist" / package.file) for package in lock.packages])
+    assert ppm("sync").code == 0
+    assert ppm("check").code == 0
+    plan = ppm("install", "core", "--dry-run", "--json")
+    assert plan.code == 0, plan.err
+    assert {p["name"]: p["version"] for p in plan.json["patches"]} == {"app": "1.4.0", "core": "1.0.0"}
+
+
+def test_commands_at_once_lose_nothing_of_the_project(project):
+    write(project / "dist", *(patch(f"extra{i}") for i in range(4)))
+    processes = [start("add", f"extra{i}", home=Path(os.environ["PPM_HOME"])) for i in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    asked = set(tomlkit.parse((project / "ppm.toml").read_text())["patches"])
+    assert asked == {"app<2", "extra0", "extra1", "extra2", "extra3"}
+    assert ppm("lock", "--check").code == 0
+
+
+def test_options_without_effect_are_refused(synced):
+    for option in (["--seed", "5"], ["--accept", "app", "--reason", "x"]):
+        done = ppm("sync", *option)
+        assert (done.code, "--recompose" in done.err) == (2, True)
