@@ -40,12 +40,13 @@ Choice = tuple[Candidate, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked of which candidates; `raised` are the names that an upgrade is for."""
+    """What is asked of which candidates; `raised` are the names that an upgrade is for, `kept` what is to stay."""
 
     candidates: tuple[Candidate, ...]
     requirements: tuple[Requirement, ...]
     rules: Rules
     raised: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     def solved(self) -> Resolution:
         """What ppm makes of it. Raises ResolutionError."""
@@ -56,6 +57,7 @@ class Case:
             base_name="tiny",
             rules=self.rules,
             raised=self.raised,
+            kept=self.kept,
         )
 
 
@@ -84,7 +86,8 @@ def random_case(seed: int) -> Case:
     overrides = [wish("overrides.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
     rules = Rules(deployed, constraints, overrides, LIMIT if not plain and rng.random() < 0.3 else None)
     raised = tuple(name for name in deployed if rng.random() < 0.3)
-    return Case(tuple(candidates), requirements, rules, raised)
+    kept = tuple(name for name in deployed if rng.random() < 0.5)
+    return Case(tuple(candidates), requirements, rules, raised, kept)
 
 
 def _random_specifier(rng: random.Random, plain: bool) -> str:
@@ -204,6 +207,12 @@ def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
 
     for name in case.raised:
         reach(name, newest[name])
+    for name in case.kept:
+        if name not in asked and name not in fixed:
+            asked.add(name)
+            reach(name, [case.rules.deployed[name]])
+            if name not in fixed:
+                asked.remove(name)
     for name, version in sorted(case.rules.deployed.items()):
         if name not in case.raised:
             reach(name, [version])
@@ -234,7 +243,9 @@ def check(seed: int) -> str:
     if not any(chosen == set(s) for s in best(case, solutions)):
         better = sorted(c.pin for c in best(case, solutions)[0])
         return f"wrong: universe {seed} has something better than {sorted(c.pin for c in chosen)}: {better}"
-    if any(not pin.requested and not pin.required_by for pin in resolution.pins):
+    if any(
+        not pin.requested and not pin.required_by and pin.candidate.name not in case.kept for pin in resolution.pins
+    ):
         return f"wrong: universe {seed} holds what nothing needs"
     return "found"
 

@@ -88,11 +88,11 @@ class _Improvement:
     def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Candidate]:
         for name in raised:
             self._newest(name)
+        deployed = dict(sorted(self.universe.rules.deployed.items()))
         for name in wanted:
-            if name not in self.chosen and name in self.universe.rules.deployed:
-                self._stay(name, self.universe.rules.deployed[name])
-        deployed = sorted(self.universe.rules.deployed.items())
-        kept = {name: version for name, version in deployed if name not in self.raised}
+            if name in deployed and name not in self.asked and name not in self.fixed:
+                self._stay(name, deployed[name])
+        kept = {name: version for name, version in deployed.items() if name not in self.raised}
         if not self._try(kept):
             for name, version in kept.items():
                 self._try({name: version})
