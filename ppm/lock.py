@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from ppm import document
@@ -259,6 +258,9 @@ class Project:
 def _check_requirement(text: str, key: str) -> None:
     if text.endswith(".ppm") and key == "patches":
         return
+    # Imported here: it takes longer than reading a lock.
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         Requirement(text)
     except InvalidRequirement as error:

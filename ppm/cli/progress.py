@@ -39,7 +39,7 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
             for task in current.values():
                 bars.remove_task(task)
             current.clear()
-            console.print(message, highlight=False, markup=False)
+            console.print(plain(message), highlight=False, markup=False)
 
         def progress(label: str, done: int, total: int) -> None:
             key = label.split(" (")[0]

@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from ppm.environment.disk import PARTIAL, disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, IntegrityError
 
@@ -54,6 +52,8 @@ class Store:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else stores or throws away anything meanwhile. Raises EnvironmentStateError."""
+        from filelock import FileLock  # which reading what is deployed has no need of
+
         folder = self.home / "store"
         with disk_errors("can't be written to", folder):
             make_folder(folder)
