@@ -15,11 +15,11 @@ from ppm.cli.options import (
     env_option,
     is_quiet,
     json_option,
-    read_options,
 )
 
 if TYPE_CHECKING:
     from ppm.environment.deployments import Environment
+    from ppm.install.asked import Options
     from ppm.install.plan import Plan
     from ppm.install.run import InstallResult
 
@@ -166,10 +166,7 @@ def install_command(
     dry_run: bool,
     as_json: bool,
     strategy: str | None,
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     **gate: Any,
 ) -> None:
     """Install patches: resolve, compose, test, deploy.
@@ -188,11 +185,10 @@ def install_command(
 
     found, environment = find_target(base, env)
     asked = Asked.read(requirements, files)
-    options = read_options(find_links, strategy, constraints, overrides, exclude_newer)
-    options = replace(options, hashes=asked.hashes, require_hashes=require_hashes)
+    wanted = replace(options, strategy=strategy, hashes=asked.hashes, require_hashes=require_hashes)
 
     def make_plan() -> "Plan":
-        return plan_install(asked.requirements, found, environment, options)
+        return plan_install(asked.requirements, found, environment, wanted)
 
     _run(make_plan, environment, as_json, dry_run, **gate)
 
@@ -219,10 +215,7 @@ def upgrade_command(
     dry_run: bool,
     as_json: bool,
     strategy: str | None,
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     **gate: Any,
 ) -> None:
     """Upgrade deployed patches to the newest versions that their requirements allow; all of them when none is named.
@@ -238,10 +231,10 @@ def upgrade_command(
     from ppm.install.plan import plan_upgrade
 
     found, environment = find_target(base, env)
-    options = read_options(find_links, strategy, constraints, overrides, exclude_newer)
+    wanted = replace(options, strategy=strategy)
 
     def make_plan() -> "Plan":
-        return plan_upgrade(names, found, environment, options, eager=upgrade_strategy == "eager")
+        return plan_upgrade(names, found, environment, wanted, eager=upgrade_strategy == "eager")
 
     _run(make_plan, environment, as_json, dry_run, **gate)
 

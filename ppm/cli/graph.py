@@ -1,15 +1,15 @@
 """Commands about what needs what, and what is newer: tree, why, check, outdated."""
 
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, choice_options, echo_json, env_option, json_option, read_options
+from ppm.cli.options import base_option, choice_options, echo_json, env_option, json_option
 
 if TYPE_CHECKING:
     from ppm.environment.deployments import Deployment, Environment
+    from ppm.install.asked import Options
 
 __all__ = ["check_command", "outdated_command", "tree_command", "why_command"]
 
@@ -138,10 +138,7 @@ def outdated_command(
     base: str | None,
     env: str | None,
     everything: bool,
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     as_json: bool,
 ) -> None:
     """List deployed patches of which there is a newer version.
@@ -157,7 +154,6 @@ def outdated_command(
     from ppm.install.look import newer
 
     found, environment = find_target(base, env)
-    options = read_options(find_links, None, constraints, overrides, exclude_newer)
     known = newer(found, environment, options)
     rows = [row for row in known if everything or row.outdated]
     if as_json:

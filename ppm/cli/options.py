@@ -4,13 +4,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from ppm.install.asked import Options
 
 __all__ = [
     "base_option",
@@ -23,7 +21,6 @@ __all__ = [
     "is_verbose",
     "json_option",
     "output_options",
-    "read_options",
     "use_color",
 ]
 
@@ -99,8 +96,22 @@ def find_links_option(function: F) -> F:
     )(function)
 
 
-def choice_options(function: F) -> F:
-    """Options of every command that chooses versions; `read_options` takes their values."""
+def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every command that chooses versions; the command gets them together, as `options`."""
+
+    @wraps(function)
+    def command(
+        find_links: Sequence[Path],
+        constraints: Sequence[Path],
+        overrides: Sequence[Path],
+        exclude_newer: str | None,
+        **others: Any,
+    ) -> Any:
+        from ppm.install.asked import Options, parse_date
+
+        date = parse_date(exclude_newer) if exclude_newer else None
+        return function(options=Options(find_links, None, constraints, overrides, date), **others)
+
     path = click.Path(path_type=Path)
     for option in reversed(
         (
@@ -129,22 +140,8 @@ def choice_options(function: F) -> F:
             ),
         )
     ):
-        function = option(function)
-    return function
-
-
-def read_options(
-    find_links: Sequence[Path],
-    strategy: str | None,
-    constraints: Sequence[Path],
-    overrides: Sequence[Path],
-    exclude_newer: str | None,
-) -> "Options":
-    """What the options of a command ask for. Raises RequestError for a date that is none."""
-    from ppm.install.asked import Options, parse_date
-
-    date = parse_date(exclude_newer) if exclude_newer else None
-    return Options(find_links, strategy, constraints, overrides, date)
+        option(command)
+    return command
 
 
 def json_option(function: F) -> F:

@@ -14,10 +14,10 @@ from ppm.cli.options import (
     find_links_option,
     is_quiet,
     json_option,
-    read_options,
 )
 
 if TYPE_CHECKING:
+    from ppm.install.asked import Options
     from ppm.lock import Lock
 
 __all__ = ["add_command", "lock_command", "remove_command", "sync_command"]
@@ -54,10 +54,7 @@ def lock_command(
     upgrade: bool,
     raised: tuple[str, ...],
     check: bool,
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     as_json: bool,
 ) -> None:
     """Write into ppm.lock the exact files that answer ppm.toml.
@@ -72,7 +69,6 @@ def lock_command(
     from ppm.install.project import ProjectFolder, lock_project
 
     folder = ProjectFolder.find(Path.cwd())
-    options = read_options(find_links, None, constraints, overrides, exclude_newer)
     with folder.alone():
         new, old = lock_project(folder, options, base=base, upgrade=None if upgrade else raised)
         if new != old and not check:
@@ -94,10 +90,7 @@ def lock_command(
 def add_command(
     requirements: tuple[str, ...],
     base: str | None,
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     as_json: bool,
 ) -> None:
     """Add patches to ppm.toml, in place of what it asks of the same names, and lock.
@@ -110,7 +103,6 @@ def add_command(
     """
     from ppm.install.project import add_to_project
 
-    options = read_options(find_links, None, constraints, overrides, exclude_newer)
     new, old = add_to_project(Path.cwd(), requirements, options, base)
     _print_lock(new, old, as_json)
 
@@ -121,10 +113,7 @@ def add_command(
 @json_option
 def remove_command(
     names: tuple[str, ...],
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     as_json: bool,
 ) -> None:
     """Take patches out of ppm.toml, and lock. Nothing is deployed: `ppm sync` does that.
@@ -135,7 +124,6 @@ def remove_command(
     """
     from ppm.install.project import remove_from_project
 
-    options = read_options(find_links, None, constraints, overrides, exclude_newer)
     new, old = remove_from_project(Path.cwd(), names, options)
     _print_lock(new, old, as_json)
 

@@ -1,10 +1,14 @@
 """Commands about what sources have: search, download."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option, read_options
+from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option
+
+if TYPE_CHECKING:
+    from ppm.install.asked import Options
 
 __all__ = ["download_command", "search_command"]
 
@@ -67,10 +71,7 @@ def download_command(
     locked: bool,
     dest: Path,
     no_deps: bool,
-    find_links: tuple[Path, ...],
-    constraints: tuple[Path, ...],
-    overrides: tuple[Path, ...],
-    exclude_newer: str | None,
+    options: "Options",
     as_json: bool,
 ) -> None:
     """Copy package files of patches, and of what they depend on, into a folder that can serve as a source.
@@ -89,13 +90,12 @@ def download_command(
     model = open_base(project_base(base))
     environment = environment_for(model)
     if locked:
-        paths = export(ProjectFolder.find(Path.cwd()), model, environment.store, dest, find_links)
+        paths = export(ProjectFolder.find(Path.cwd()), model, environment.store, dest, options.find_links)
         if as_json:
             echo_json([str(path) for path in paths])
         for path in () if as_json else paths:
             click.echo(str(path))
         return
-    options = read_options(find_links, None, constraints, overrides, exclude_newer)
     written = download(requirements, model, environment, dest, options, dependencies=not no_deps)
     if as_json:
         echo_json([str(path) for _, path in written])
