@@ -1,6 +1,6 @@
 """Kills ppm before every change that it makes on disk, and checks what is left.
 
-    python benchmarks/kills.py [--commands install upgrade rollback prune sync] [--every 1]
+    python benchmarks/kills.py [--commands install upgrade rollback prune sync hold remove] [--every 1]
 
 Each command is run with real patches on the lab's base, again and again, and gets SIGKILL before its first, second,
 third... change of the disk: a file opened for writing, a flush, a rename, a new or removed file or folder. Then what is
@@ -23,8 +23,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ppm.base import identify, locate
 from ppm.environment.deployments import Environment
 from ppm.environment.garbage import UNTOUCHED_FOR
+from ppm.environment.holds import read_holds
 from ppm.environment.store import Store
 from ppm.package import read_package, write_package
 from ppm.resources import lab_data
@@ -99,6 +101,7 @@ class World:
         deployment = found[0].current()
         assert deployment is not None
         deployment.files()
+        read_holds(found[0])
         for package in deployment.lock.packages:
             read_package(found[0].store.get(package.sha256), expected_sha256=package.sha256)
         return tuple(package.pin for package in deployment.lock.packages)
@@ -114,8 +117,8 @@ class World:
         return made
 
 
-def kill_before_change(step: int) -> None:
-    """From now on this process is killed before its step-th change of the disk."""
+def kill_before_change(step: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """From now on this process gets a signal before its step-th change of the disk."""
     left = step
     flush = os.fsync
 
@@ -123,7 +126,7 @@ def kill_before_change(step: int) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), by)
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES):
@@ -172,6 +175,11 @@ def locked(world: World) -> None:
     expect(world, "rollback", "1", "--base", "lab")
 
 
+def held(world: World) -> None:
+    installed(world)
+    expect(world, "hold", "toxicity", "--base", "lab", "--reason", "audited by hand")
+
+
 def expect(world: World, *arguments: str) -> None:
     code = world.run(*arguments)
     if code != 0:
@@ -185,6 +193,8 @@ SCENARIOS = {
     "rollback": Scenario(("rollback", "1", "--base", "lab"), upgraded, NEW, OLD),
     "prune": Scenario(("cache", "prune", "sources"), littered, NEW, NEW),
     "sync": Scenario(("sync",), locked, OLD, NEW),
+    "hold": Scenario(("hold", "toxicity", "--base", "lab"), held, OLD, OLD),
+    "remove": Scenario(("env", "remove", identify(locate("lab"), name="lab").tag, "--yes"), held, OLD, None),
 }
 
 
@@ -224,8 +234,8 @@ def fault(scenario: Scenario, world: World) -> str:
     if found not in (scenario.old, scenario.new):
         return f"{found} is deployed"
     code = world.run(*scenario.arguments)
-    # Going back to where one already is, is refused, and rightly.
-    refused = scenario.arguments[0] == "rollback" and found == scenario.new and code == 1
+    # Going back to where one already is, is refused, and rightly; so is removing what is gone.
+    refused = scenario.arguments[0] in ("rollback", "env") and found == scenario.new and code == 1
     if code != 0 and not refused:
         return f"the next command exits {code}: {(world.folder / 'output').read_text()[-500:]}"
     if world.deployed() != scenario.new:

@@ -497,6 +497,34 @@ def test_a_wrong_solution_would_be_noticed():
     assert "fault of ppm" in caught.value.hint
 
 
+def test_a_version_that_may_not_be_taken_would_be_noticed():
+    late, early = datetime(2026, 3, 1, tzinfo=UTC), make_candidate("d", "2.0rc1")
+    chosen = {
+        "a": make_candidate("a", "1.0", yanked=""),
+        "b": make_candidate("b", "1.0", published=late),
+        "c": make_candidate("c", "1.0", published=late),
+        "d": early,
+    }
+    offer = Listing([early, make_candidate("d", "1.0", published=datetime(2026, 1, 1, tzinfo=UTC))])
+    rules = Rules(
+        {"c": Version("1.0")},
+        [parse_requirement("b>1", "limits.txt")],
+        exclude_newer=datetime(2026, 2, 1, tzinfo=UTC),
+    )
+    with pytest.raises(PpmError) as caught:
+        _check(chosen, [parse_requirement("a>=1")], Universe(offer, FINGERPRINT, rules))
+    assert caught.value.message.partition(": ")[2].split("; ") == [
+        "a==1.0 was yanked",
+        "a==1.0 is not known to be of 2026-02-01 or before",
+        "b==1.0 is not what limits.txt allows",
+        "b==1.0 is not known to be of 2026-02-01 or before",
+        "d==2.0rc1 is not known to be of 2026-02-01 or before",
+        "d==2.0rc1 is a pre-release",
+    ]
+    pinned = [parse_requirement(text) for text in ("a==1.0", "d>=2.0rc1")]
+    _check({"a": chosen["a"], "d": early}, pinned, Universe(offer, FINGERPRINT, Rules()))
+
+
 def test_importing_it_loads_nothing_heavy():
     heavy = "torch", "transformers", "networkx", "nab_resolver", "numpy"
     program = f"import sys, ppm.resolve; print([m for m in {heavy} if m in sys.modules])"

@@ -45,7 +45,7 @@ def audit_command(
     Example:
       ppm audit --base lab --html audit.html
     """
-    from ppm.cli.progress import shown
+    from ppm.cli.progress import report, shown
     from ppm.cli.render import print_audit
     from ppm.install.bases import find_environment
     from ppm.install.deployed import audit_deployed
@@ -68,5 +68,5 @@ def audit_command(
     else:
         print_audit(result)
         for path in filter(None, (junit, samples, html)):
-            click.echo(f"Wrote {path}")
+            report(f"Wrote {path}")
     raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[result.verdict])

@@ -315,7 +315,7 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
     Example:
       ppm rollback --base lab
     """
-    from ppm.cli.progress import say
+    from ppm.cli.progress import report, say
     from ppm.environment.holds import refuse_held
     from ppm.environment.transaction import rollback, writer
     from ppm.install.bases import find_environment
@@ -330,4 +330,4 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
     else:
         pins = ", ".join(package.pin for package in deployment.lock.packages) or "no patches"
         back_to = deployment.record.rolled_back_from
-        click.echo(f"Deployment {deployment.number} is current: {pins}, as in deployment {back_to}.")
+        report(f"Deployment {deployment.number} is current: {pins}, as in deployment {back_to}.")

@@ -112,6 +112,7 @@ def check_command(base: str | None, env: str | None, as_json: bool) -> None:
     Example:
       ppm check --base lab
     """
+    from ppm.cli.progress import report
     from ppm.cli.render import plain
     from ppm.install.look import broken
 
@@ -125,7 +126,7 @@ def check_command(base: str | None, env: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
     if not as_json:
         count = len(deployment.lock.packages)
-        click.echo(f"Deployment {deployment.number}: {count} patch{'es' if count != 1 else ''}, which go together.")
+        report(f"Deployment {deployment.number}: {count} patch{'es' if count != 1 else ''}, which go together.")
 
 
 @click.command("outdated")
@@ -149,6 +150,7 @@ def outdated_command(
     Example:
       ppm outdated --base lab --find-links dist
     """
+    from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.install.bases import find_target
     from ppm.install.look import newer
@@ -162,10 +164,9 @@ def outdated_command(
         return
     lacking = [row.name for row in known if row.latest is None]
     if not rows:
-        click.echo("Every other deployed patch" if lacking else "Every deployed patch", nl=False, err=True)
-        click.echo(" is the newest that the sources have.", err=True)
+        say(f"Every {'other ' if lacking else ''}deployed patch is the newest that the sources have.")
     if lacking:
-        click.echo(f"No source has {', '.join(lacking)}: say --find-links DIR.", err=True)
+        say(f"No source has {', '.join(lacking)}: say --find-links DIR.")
     if not rows:
         return
     cells = [

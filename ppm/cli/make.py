@@ -39,7 +39,7 @@ def build_command(
     Example:
       ppm build ./my-patch --output dist
     """
-    from ppm.cli.progress import shown
+    from ppm.cli.progress import report, shown
     from ppm.environment.home import ppm_home
 
     if check:
@@ -78,7 +78,7 @@ def build_command(
     print_table(
         ["Suite", *stages], [[s, *(f"{r[x]:.3f}" for x in stages)] for s, r in scores.items()], right=range(1, 9)
     )
-    click.echo(f"Wrote {path}")
+    report(f"Wrote {path}")
 
 
 @click.command("compose")
@@ -115,7 +115,7 @@ def compose_command(
     Example:
       ppm compose toxicity gender-bias --base lab --strategy merged --output dist
     """
-    from ppm.cli.progress import shown
+    from ppm.cli.progress import report, shown
     from ppm.install.bases import find_target
     from ppm.install.compose import compose_to
 
@@ -140,4 +140,4 @@ def compose_command(
             }
         )
     else:
-        click.echo(f"Wrote {path} ({package.manifest.prefix.virtual_tokens} virtual tokens)")
+        report(f"Wrote {path} ({package.manifest.prefix.virtual_tokens} virtual tokens)")

@@ -43,8 +43,9 @@ def output_options() -> list[click.Option]:
         return callback
 
     settings: Any = {"is_flag": True, "expose_value": False}
+    quiet = "Say nothing but errors and what was asked for."
     return [
-        click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help="Say nothing but errors.", **settings),
+        click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet, **settings),
         click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more.", **settings),
         click.Option(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR.", **settings),
     ]

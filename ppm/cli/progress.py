@@ -1,4 +1,4 @@
-"""Messages and bars for long work, on standard error: bars on a terminal, else a line now and then."""
+"""What is said of work: its outcome, and on standard error bars on a terminal, else a line now and then."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from ppm.cli.options import is_quiet, is_verbose, use_color
 from ppm.cli.render import plain
 from ppm.install.events import Events
 
-__all__ = ["say", "shown"]
+__all__ = ["report", "say", "shown"]
 
 
 @contextmanager
@@ -54,6 +54,12 @@ def say(message: str) -> None:
     """A line on standard error, unless the user wants none."""
     if not is_quiet():
         click.echo(plain(message), err=True)
+
+
+def report(message: str) -> None:
+    """A line on standard output about what was done, unless the user wants none."""
+    if not is_quiet():
+        click.echo(plain(message))
 
 
 def _nothing(message: str) -> None:

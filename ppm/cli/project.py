@@ -34,7 +34,7 @@ def _print_lock(new: "Lock | None", old: "Lock | None", as_json: bool, verb: str
     if is_quiet():
         return
     if new is None:
-        click.echo("ppm.toml asks for no patch any more; ppm.lock is gone.")
+        click.echo("ppm.toml asks for no patch any more; ppm.lock is gone. `ppm uninstall` removes what is deployed.")
         return
     for line in changes(old, new):
         click.echo(plain(f"  {line}"))

@@ -25,7 +25,8 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     Example:
       ppm search toxicity --base lab
     """
-    from ppm.cli.render import plain, print_table
+    from ppm.cli.progress import say
+    from ppm.cli.render import print_table
     from ppm.errors import RequestError
     from ppm.install.bases import open_base
     from ppm.install.look import search
@@ -46,8 +47,10 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         lists = [{"version": str(row.version), "risks": list(row.risks)} for row in rows]
         echo_json([{**one, **more} for one, more in zip(table, lists, strict=True)])
         return
+    for message in (message for source in sources for message in source.damaged()):
+        say(f"passed over: {message}")
     if not rows:
-        click.echo(plain(f"No patch matches {' '.join(text)!r}."), err=True)
+        say(f"No patch matches {' '.join(text)!r}.")
         return
     print_table(
         ["Patch", "Version", "For", "Against", "Summary"],

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, command_line, echo_json, env_option, json_option
+from ppm.cli.options import base_option, command_line, echo_json, env_option, is_quiet, json_option
 
 if TYPE_CHECKING:
     from ppm.environment.garbage import Usage
+    from ppm.environment.holds import Hold
 
 __all__ = [
     "cache_command",
@@ -36,7 +37,6 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
       ppm hold toxicity --base lab --reason "audited by hand"
     """
     from ppm.cli.progress import say
-    from ppm.cli.render import print_table
     from ppm.environment.holds import Hold, read_holds, write_holds
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError
@@ -53,27 +53,35 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
             wanted = [graph.package(name).name for name in names]
             kept = [hold for hold in read_holds(environment) if hold.name not in wanted]
             write_holds(held, (*kept, *(Hold.now(name, reason) for name in wanted)))
-    holds = read_holds(environment)
+    if as_json or not (names and is_quiet()):
+        _print_holds(read_holds(environment), as_json)
+
+
+def _print_holds(holds: "tuple[Hold, ...]", as_json: bool) -> None:
+    from ppm.cli.progress import say
+    from ppm.cli.render import print_table
+
     if as_json:
         echo_json([{"name": h.name, "by": h.by, "at": h.at, "reason": h.reason} for h in holds])
     elif holds:
         print_table(["Held", "By", "Since", "Reason"], [[h.name, h.by, h.at, h.reason] for h in holds])
     else:
-        click.echo("No patch is held.", err=True)
+        say("No patch is held.")
 
 
 @click.command("unhold")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @base_option
 @env_option
-def unhold_command(names: tuple[str, ...], base: str | None, env: str | None) -> None:
+@json_option
+def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as_json: bool) -> None:
     """Let held patches change again.
 
     \b
     Example:
       ppm unhold toxicity --base lab
     """
-    from ppm.cli.progress import say
+    from ppm.cli.progress import report, say
     from ppm.environment.holds import read_holds, write_holds
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
@@ -89,7 +97,10 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None) ->
                 raise RequestError(f"{name} is not held", hint=did_you_mean(name, holds, otherwise))
             del holds[name]
         write_holds(held, tuple(holds.values()))
-    click.echo(f"{', '.join(names)} may change again.")
+    if as_json:
+        _print_holds(tuple(holds.values()), as_json)
+    else:
+        report(f"{', '.join(names)} may change again.")
 
 
 @click.command("diff")
@@ -165,6 +176,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
     Example:
       ppm verify --base lab
     """
+    from ppm.cli.progress import report
     from ppm.cli.render import plain
     from ppm.errors import IntegrityError, PpmError
     from ppm.install.bases import find_environment
@@ -187,7 +199,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
         for what, fault in wrong or (found if files else ()):
             click.echo(plain(f"{what}: {fault}" if fault else f"{what}: sound"))
         if not wrong and not files:
-            click.echo(f"Sound: {len(found)} deployments and stored files.")
+            report(f"Sound: {len(found)} deployments and stored files.")
     if wrong:
         raise click.exceptions.Exit(IntegrityError.exit_code)
 
@@ -211,6 +223,7 @@ def env_list(as_json: bool) -> None:
     Example:
       ppm env list
     """
+    from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.environment.deployments import Environment
     from ppm.environment.home import ppm_home
@@ -232,7 +245,7 @@ def env_list(as_json: bool) -> None:
         echo_json(rows)
         return
     if not rows:
-        click.echo("There is no environment yet; `ppm install` makes one.", err=True)
+        say("There is no environment yet; `ppm install` makes one.")
         return
     cells = []
     for row in rows:
@@ -247,14 +260,15 @@ def env_list(as_json: bool) -> None:
 @env_command.command("remove")
 @click.argument("label", metavar="ENVIRONMENT")
 @click.option("-y", "--yes", is_flag=True, help="Don't ask.")
-def env_remove(label: str, yes: bool) -> None:
+@json_option
+def env_remove(label: str, yes: bool, as_json: bool) -> None:
     """Remove an environment with its history. Package files stay in the store until `ppm cache prune`.
 
     \b
     Example:
       ppm env remove lab-0123456789ab/staging --yes
     """
-    from ppm.cli.progress import say
+    from ppm.cli.progress import report, say
     from ppm.environment.deployments import Environment
     from ppm.environment.garbage import remove_environment
     from ppm.environment.home import ppm_home
@@ -272,7 +286,10 @@ def env_remove(label: str, yes: bool) -> None:
         click.confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?", abort=True, err=True)
     with writer(known[label], command=command_line(), tell=say) as held:
         remove_environment(held)
-    click.echo(f"Removed {label}.")
+    if as_json:
+        echo_json({"removed": label})
+    else:
+        report(f"Removed {label}.")
 
 
 @click.group("cache")
@@ -294,13 +311,14 @@ def cache_info(as_json: bool) -> None:
     Example:
       ppm cache info
     """
+    from ppm.cli.progress import say
     from ppm.environment.garbage import usage
     from ppm.environment.home import ppm_home
 
     home = ppm_home()
     _print_usage(usage(home), as_json)
     if not as_json:
-        click.echo(f"in {home}", err=True)
+        say(f"in {home}")
 
 
 @cache_command.command("prune")
@@ -321,7 +339,8 @@ def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
     from ppm.environment.home import ppm_home
 
     removed, unknown = prune(ppm_home(), names or tuple(CACHES), older_than=days * 24 * 3600)
-    _print_usage(removed, as_json)
+    if as_json or not is_quiet():
+        _print_usage(removed, as_json)
     for fault in unknown:
         click.echo(plain(f"The store was left alone, for a deployment can't be read: {fault}"), err=True)
 

@@ -34,11 +34,11 @@ class PackageSource(Listing):
         return self._data[candidate.sha256]
 
 
-def sources_of(base: BaseModel | None, project: Project, find_links: Sequence[Path]) -> list[Source]:
+def sources_of(base: BaseModel | None, project: Project, find_links: Sequence[Path]) -> list[DirectorySource]:
     """The folders that the user names, those of the project, and what comes with the lab."""
     cache = ppm_home() / "cache" / "sources"
     folders = [*find_links, *(Path(folder) for folder in project.sources)]
-    found: list[Source] = [DirectorySource(folder, cache) for folder in folders]
+    found = [DirectorySource(folder, cache) for folder in folders]
     if base is not None and base.name == "lab":
         found.append(DirectorySource(lab_data() / "packages", cache, "lab"))
     return found

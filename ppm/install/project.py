@@ -17,7 +17,7 @@ from ppm.base import identify, local_folder, locate
 from ppm.composition.strategy import read_strategy
 from ppm.environment.disk import disk_errors, make_folder, replace_file
 from ppm.environment.home import ppm_home
-from ppm.errors import ModelError, RequestError, did_you_mean
+from ppm.errors import ManifestError, ModelError, RequestError, did_you_mean
 from ppm.install.asked import Options
 from ppm.install.packages import PackageSource, sources_of
 from ppm.install.plan import DEFAULT_STRATEGY, rules_for
@@ -26,7 +26,7 @@ from ppm.package import SUFFIX, read_package
 from ppm.resolve import Pin, parse_name, parse_requirement, resolve
 from ppm.sources import Joined, Source
 
-__all__ = ["ProjectFolder", "add_to_project", "changes", "lock_project", "remove_from_project"]
+__all__ = ["ProjectFolder", "add_to_project", "asks_nothing", "changes", "lock_project", "remove_from_project"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,13 @@ class ProjectFolder:
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
-        return Lock.read(self.lock_path) if self.lock_path.is_file() else None
+        if not self.lock_path.is_file():
+            return None
+        try:
+            return Lock.read(self.lock_path)
+        except ManifestError as error:
+            mend = "restore it, or delete it and run `ppm lock`, which then keeps nothing of it"
+            raise ManifestError(error.message, context=error.context, hint=mend) from error
 
     def write_lock(self, lock: Lock) -> None:
         """Replace the lock. Raises EnvironmentStateError."""
@@ -116,7 +122,12 @@ def lock_project(
     """
     project, previous = folder.project, folder.lock()
     if not project.patches:
-        raise RequestError(f"{PROJECT_FILE} asks for no patch", hint="for example: ppm add toxicity")
+        raise asks_nothing()
+    if base is not None and folder.base not in (None, base):
+        raise RequestError(
+            f"{PROJECT_FILE} names the base model {folder.base}, not {base}",
+            hint=f"leave --base out, or change base in {folder.path / PROJECT_FILE}",
+        )
     named = base or folder.base
     if named is None:
         raise RequestError("which base model?", hint=f'write base = "..." into {PROJECT_FILE}, or say --base MODEL')
@@ -164,6 +175,14 @@ def lock_project(
     if previous is not None and _same_inputs(previous, lock):  # however they are asked for
         lock = replace(lock, composition=previous.composition)
     return lock, previous
+
+
+def asks_nothing() -> RequestError:
+    """What to say of a project without patches."""
+    return RequestError(
+        f"{PROJECT_FILE} asks for no patch",
+        hint="for example: ppm add toxicity; `ppm uninstall` removes what is deployed",
+    )
 
 
 def _same_inputs(one: Lock, other: Lock) -> bool:

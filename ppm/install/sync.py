@@ -17,7 +17,7 @@ from ppm.install.events import Events
 from ppm.install.look import candidates_of
 from ppm.install.packages import PackageSource, sources_of
 from ppm.install.plan import Plan, rules_for
-from ppm.install.project import ProjectFolder
+from ppm.install.project import ProjectFolder, asks_nothing
 from ppm.install.run import InstallResult, gates_digest, install
 from ppm.lock import LOCK_FILE, Lock
 from ppm.package import SUFFIX, Package, read_package, sha256
@@ -128,14 +128,12 @@ def export(
 
 
 def _current_lock(folder: ProjectFolder) -> Lock:
+    if not folder.project.patches:
+        raise asks_nothing()
     lock = folder.lock()
     if lock is None:
         raise RequestError(f"there is no {LOCK_FILE}", context=str(folder.path), hint="run `ppm lock` first")
     stale = folder.stale(lock)
-    if not lock.packages:
-        raise RequestError(
-            "locks no patch", context=str(folder.lock_path), hint="`ppm uninstall` removes what is deployed"
-        )
     if stale:
         raise RequestError(f"is out of date: {stale}", context=str(folder.lock_path), hint="run `ppm lock`")
     return lock
@@ -193,7 +191,9 @@ def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Pack
 def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> None:
     """Raises IntegrityError for a lock whose patches do not go together: it was not written by ppm."""
     requirements = [parse_requirement(text) for text in lock.requirements if not text.endswith(SUFFIX)]
-    rules = rules_for(replace(folder.project, overrides=lock.overrides), Options(), {}, ())
+    # When a file came into its source was settled when it was locked.
+    project = replace(folder.project, overrides=lock.overrides, exclude_newer=None)
+    rules = rules_for(project, Options(), {}, ())
     wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
     if wrong:
         raise IntegrityError(

@@ -173,14 +173,11 @@ def faults(
 ) -> list[str]:
     """What is wrong with a set of patches by the plain rules, without anything that the search knows."""
     found = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
-    for constraint in rules.constraints:
-        kept = chosen.get(constraint.name)
-        if kept is not None and not constraint.specifier.contains(kept.version, prereleases=True):
-            found.append(f"{kept.pin} is not what {constraint.origin} allows")
     overridden = {r.name: str(r.specifier) for r in rules.overrides}
     for name, candidate in chosen.items():
         if candidate.name != name or candidate.fingerprint != fingerprint:
             found.append(f"{candidate.pin} does not belong here")
+        found += [f"{candidate.pin} {reason}" for reason in _unusable(candidate, requirements, rules)]
         for needed, declared in candidate.dependencies.items():
             specifier = overridden.get(needed, declared)
             if not _answering(chosen, needed, parse_specifier(specifier)):
@@ -192,9 +189,44 @@ def faults(
     return found
 
 
+def _unusable(candidate: Candidate, requirements: Sequence[Requirement], rules: Rules) -> list[str]:
+    """Why a candidate may not be taken whatever goes with it; pre-releases are another matter."""
+
+    def lets_in(requirement: Requirement) -> bool:
+        return requirement.specifier.contains(candidate.version, prereleases=True)
+
+    own = [constraint for constraint in rules.constraints if constraint.name == candidate.name]
+    found = [f"is not what {constraint.origin} allows" for constraint in own if not lets_in(constraint)]
+    if rules.deployed.get(candidate.name) == candidate.version:
+        return found
+    if candidate.yanked is not None and not any(
+        r.name == candidate.name and r.pinned is not None and lets_in(r) for r in requirements
+    ):
+        found.append("was yanked")
+    limit = rules.exclude_newer
+    if limit is not None and (candidate.published is None or candidate.published > limit):
+        found.append(f"is not known to be of {limit:%Y-%m-%d} or before")
+    return found
+
+
+def _early(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> list[str]:
+    """Pre-releases that nobody asked for, and that a final version could have been taken in place of."""
+    rules = universe.rules
+    wished = {r.name for r in requirements if r.specifier.prereleases}
+    return [
+        f"{candidate.pin} is a pre-release"
+        for name, candidate in chosen.items()
+        if candidate.version.is_prerelease and name not in wished and rules.deployed.get(name) != candidate.version
+        for other in universe.offer.named(name)
+        if other.fingerprint == universe.fingerprint and not other.version.is_prerelease
+        if not _unusable(other, requirements, rules)
+    ]
+
+
 def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> None:
     """The rules once more. Raises PpmError when the search was wrong."""
     found = faults(chosen, requirements, universe.fingerprint, universe.rules)
+    found += _early(chosen, requirements, universe)
     if found:
         raise PpmError(
             f"the resolver chose a set of patches that breaks its own rules: {'; '.join(found)}",

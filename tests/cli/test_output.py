@@ -33,6 +33,9 @@ def test_quiet_says_nothing_but_errors(source, place):
     assert (failed.code, failed.out) == (3, "")
     assert failed.err.startswith("error: ")
     assert "app" in ppm("list", *place).out
+    for arguments in (["hold", "app"], ["unhold", "app"], ["check"], ["verify"], ["cache", "prune"], ["search", "no"]):
+        done = ppm(*arguments, *place, *(("-f", source) if arguments[0] == "search" else ()))
+        assert (done.code, done.out, done.err) == (0, "", ""), arguments
 
 
 def test_help_of_every_command_has_the_options_of_output():

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 from packages import FINGERPRINT, make_package
 
+from benchmarks.kills import kill_before_change
 from ppm.environment.deployments import Deployment, Environment
 from ppm.environment.transaction import deploy, writer
 from ppm.lock import Lock, LockedBase, LockedPackage
@@ -21,7 +21,6 @@ from ppm.package import Package
 
 TAG = "tiny-0123456789ab"
 _INTERRUPTED = 130
-_CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 
 
 def lock_of(*packages: Package) -> Lock:
@@ -77,26 +76,7 @@ def run_killed_at(step: int, change: Callable[[], object], by: signal.Signals = 
 
 
 def _change_until(step: int, change: Callable[[], object], by: signal.Signals) -> None:
-    left = step
-    flush = os.fsync
-
-    def count_down() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), by)
-
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _CHANGES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
-            count_down()
-
-    def flush_or_die(descriptor: int) -> None:
-        count_down()
-        flush(descriptor)
-
-    # Python announces every change of the disk to audit hooks except a flush.
-    os.fsync = flush_or_die
-    sys.addaudithook(watch)
+    kill_before_change(step, by)
     try:
         change()
     except KeyboardInterrupt:

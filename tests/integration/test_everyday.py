@@ -278,6 +278,10 @@ def test_search_finds_names_risks_and_summaries(world):
     assert len(ppm("search", "toxicity", "--base", "lab", "--json").json) >= 1
     assert ppm("search", "nothing-like-it", "--find-links", world).err.startswith("No patch matches")
     assert ppm("search", "x").code == 1
+    (world / "broken-1.0.0.ppm").write_bytes(b"no package")
+    found = ppm("search", "app", "--find-links", world)
+    assert "app" in found.out
+    assert "broken-1.0.0.ppm: is not a whole package file" in found.err
 
 
 def test_download_copies_a_patch_with_what_it_needs(world, tmp_path):

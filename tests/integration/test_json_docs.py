@@ -71,6 +71,8 @@ def world(tmp_path, monkeypatch):
         ["diff"],
         ["env", "list"],
         ["hold", "tool"],
+        ["unhold", "tool"],
+        ["env", "remove"],
         ["rollback"],
         ["lock"],
         ["add", "core"],
@@ -86,9 +88,13 @@ def world(tmp_path, monkeypatch):
     ids=" ".join,
 )
 def test_what_is_printed_is_as_documented(world, arguments):
+    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool"))
     if arguments == ["remove", "app"]:
         ppm("add", "core")
-    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool"))
+    if arguments == ["unhold", "tool"]:
+        ppm("hold", "app", "tool")
+    if arguments == ["env", "remove"]:
+        arguments = [*arguments, ppm("env", "list", "--json").json[0]["environment"], "--yes"]
     done = ppm(*arguments, "--json")
     assert done.code == 0, done.err
     assert done.json

@@ -68,6 +68,26 @@ def test_what_is_locked_stays_until_it_is_upgraded(project):
     assert (wrong.code, "did you mean 'core'?" in wrong.err) == (1, True)
 
 
+def test_lock_takes_no_other_base_than_the_file_names(project):
+    refused = ppm("lock", "--base", "acme/other")
+    assert (refused.code, "names the base model lab, not acme/other" in refused.err) == (1, True)
+    assert ppm("lock", "--base", "lab").code == 0
+
+
+def test_a_lock_with_merge_conflicts_says_what_to_do(project):
+    assert ppm("lock").code == 0
+    path = project / "ppm.lock"
+    text = path.read_text()
+    path.write_text(f"<<<<<<< ours\n{text}=======\n{text}>>>>>>> theirs\n")
+    for command in ("lock", "sync"):
+        failed = ppm(command)
+        assert (failed.code, "is not valid TOML" in failed.err) == (1, True)
+        assert "delete it and run `ppm lock`" in failed.err
+    path.unlink()
+    assert ppm("lock").code == 0
+    assert path.read_text() == text
+
+
 def limits(folder: Path, *lines: str) -> Path:
     path = folder / "limits.txt"
     path.write_text("\n".join(lines))
@@ -87,8 +107,11 @@ def test_add_and_remove_edit_the_file_and_keep_its_comments(project):
     assert ppm("remove", "cor").code == 1
     assert ppm("remove", "core").code == 0
     assert tomlkit.parse((project / "ppm.toml").read_text())["patches"] == ["app>=2"]
-    assert ppm("remove", "app").out == "ppm.toml asks for no patch any more; ppm.lock is gone.\n"
+    assert ppm("remove", "app").out == (
+        "ppm.toml asks for no patch any more; ppm.lock is gone. `ppm uninstall` removes what is deployed.\n"
+    )
     assert not (project / "ppm.lock").exists()
+    assert "`ppm uninstall` removes" in ppm("sync").err
 
 
 def test_add_keeps_comments_inside_the_list_and_several_limits_on_one_name(project):
