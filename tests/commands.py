@@ -4,13 +4,17 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppm.cli.main import run
+import click
+
+from ppm.cli.main import COMMANDS, cli, run
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,17 @@ def ppm(*arguments: str) -> Result:
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 0
     return Result(code, out.getvalue(), err.getvalue())
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    """Each command, subcommands included, with the line of its example in its help, or ""."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        found = cli.get_command(context, name)
+        below = found.commands if isinstance(found, click.Group) else {}
+        for words, one in ((name, found), *((f"{name} {sub}", one) for sub, one in below.items())):
+            match = re.search(r"Example:\n +(ppm [^\n]+)", (one and one.help) or "")
+            yield words, match[1] if match else ""
 
 
 def command(*arguments: str) -> list[str]:

@@ -1,34 +1,20 @@
 """Every command's help has an example, and every example works."""
 
-import re
 import shlex
 
 import click
 import pytest
 import tiny
-from commands import ppm
+from commands import examples, ppm
 from integration.deployed import patch, write
 
-from ppm.cli.main import COMMANDS, cli
+from ppm.cli.main import cli
 from ppm.install.bases import open_base
 
 LATER = ("sync", "rollback", "diff", "uninstall", "remove", "env remove")
 """Examples that need what others have done, in this order; they come last."""
-BY_HAND = ("lab build", "lab", "lab info")
-"""These take minutes: `make lab` builds the lab, and the tests of the lab measure it."""
-
-
-def examples():
-    """Each command, subcommands included, with the line of its example."""
-    context = click.Context(cli)
-    for name in COMMANDS:
-        command = cli.get_command(context, name)
-        found = {name: command}
-        if isinstance(command, click.Group):
-            found |= {f"{name} {sub}": below for sub, below in command.commands.items()}
-        for words, one in found.items():
-            match = re.search(r"Example:\n +(ppm [^\n]+)", one.help or "")
-            yield words, match[1] if match else None
+LONG = ("lab build",)
+"""These take minutes; `tests/lab/test_lab.py` runs them on a small scale."""
 
 
 def test_every_command_has_an_example_of_itself():
@@ -45,8 +31,8 @@ def test_every_example_works(deployed, tmp_path, monkeypatch):
     tiny.write_patch(tmp_path / "my-patch", tiny.train_base(tmp_path / "my-gpt2"))
     assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
     known = dict(examples())
-    order = [words for words in known if words not in (*LATER, *BY_HAND)] + list(LATER)
-    assert set(order) | set(BY_HAND) == set(known)
+    order = [words for words in known if words not in (*LATER, *LONG)] + list(LATER)
+    assert set(order) | set(LONG) == set(known)
     for words in order:
         line = known[words].replace("lab-0123456789ab", open_base("lab").tag)
         arguments, _, target = line.removeprefix("ppm ").partition(" > ")

@@ -1,9 +1,11 @@
 """The shipped lab is what it is said to be, and the code that makes it works on a small scale."""
 
+import re
 import shutil
 from statistics import fmean
 
 import pytest
+from commands import examples, ppm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ppm.base import identify
@@ -74,6 +76,35 @@ def test_the_lab_behaves_as_it_must(matrix):
         for utility in ("helpful", "facts"):
             assert matrix["base"][utility] <= 0.05
             assert matrix[patch][utility] - matrix["base"][utility] <= 0.03
+
+
+def test_the_lab_is_built_by_its_command(tmp_path, monkeypatch):
+    """On a small scale: the shipped base in place of each model that is trained for minutes, and one patch."""
+    source = tmp_path / "manifests" / "toxicity"
+    shutil.copytree(lab_manifests() / "toxicity", source)
+    text = (source / "patch.toml").read_text()
+    (source / "patch.toml").write_text(re.sub(r"steps = \d+", "steps = 3", text))
+    monkeypatch.setattr("ppm.lab.build.lab_manifests", source.parent.absolute)
+    monkeypatch.setattr("ppm.lab.build.TRAINING_PROMPTS", 150)
+    trained = []
+
+    def shipped(folder, **settings):
+        trained.append((folder.name, settings["architecture"], settings["seed"]))
+        shutil.copytree(lab_data() / "base", folder)
+
+    monkeypatch.setattr("ppm.lab.build.pretrain", shipped)
+    monkeypatch.chdir(tmp_path)
+    done = ppm(*dict(examples())["lab build"].split()[1:])
+    assert done.code == 0, done.err
+    assert trained == [
+        (f"{name}{suffix}", architecture, seed)
+        for suffix, architecture in (("", "llama"), ("-gpt2", "gpt2"))
+        for name, seed in (("base", 0), ("teacher", 1))
+    ]
+    made = read_package(next((tmp_path / "build" / "lab" / "packages").iterdir()))
+    assert made.manifest.pin == "toxicity==1.0.0"
+    pairs = read_pairs((tmp_path / "build" / "lab" / "manifests" / "toxicity" / "pairs.jsonl").read_bytes(), "pairs")
+    assert 0 < len(pairs) < 40
 
 
 def test_pretraining_writes_an_ordinary_folder_and_is_reproducible(tmp_path):
