@@ -24,7 +24,9 @@ from itertools import product
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from ppm.environment.holds import Hold
 from ppm.errors import ResolutionError
+from ppm.install.plan import held_requirements
 from ppm.resolve import HELD, Requirement, Resolution, Rules, parse_requirement, resolve
 from ppm.resolve.solver import Asked, Clashes, Contradiction, Needs, solve
 from ppm.resolve.universe import Universe
@@ -62,7 +64,7 @@ class Case:
 
 
 def random_case(seed: int) -> Case:
-    """A universe and a request; about half of them have a solution."""
+    """A universe and a request; about a third of them have a solution."""
     rng = random.Random(seed)
     names = NAMES[: rng.choice((3, 4, 5, 5))]
     plain = rng.random() < 0.4  # without pre-releases, dates and the like, so that structure decides
@@ -80,14 +82,15 @@ def random_case(seed: int) -> Case:
     own = [c for c in candidates if c.fingerprint == BASE]
     deployed = {c.name: c.version for c in rng.sample(own, min(len(own), rng.choice((0, 0, 1, 3))))}
     constraints = [wish("constraints.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
-    constraints += [
-        parse_requirement(f"{name}=={version}", HELD) for name, version in deployed.items() if rng.random() < 0.2
-    ]
+    holds = [Hold(name, "somebody", "") for name in deployed if rng.random() < 0.2]
+    held = held_requirements(deployed, holds)
     overrides = [wish("overrides.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
-    rules = Rules(deployed, constraints, overrides, LIMIT if not plain and rng.random() < 0.3 else None)
+    recorded = [wish("what is deployed") for _ in range(rng.choice((0, 0, 0, 1)))]
+    limit = LIMIT if not plain and rng.random() < 0.3 else None
+    rules = Rules(deployed, [*constraints, *held], overrides, limit, recorded)
     raised = tuple(name for name in deployed if rng.random() < 0.3)
     kept = tuple(name for name in deployed if rng.random() < 0.5)
-    return Case(tuple(candidates), requirements, rules, raised, kept)
+    return Case(tuple(candidates), (*requirements, *held), rules, raised, kept)
 
 
 def _random_specifier(rng: random.Random, plain: bool) -> str:
@@ -128,7 +131,7 @@ def usable(case: Case) -> list[Candidate]:
         limits = [c.specifier for c in rules.constraints if c.name == name]
         if candidate.fingerprint != BASE or not all(limit.contains(version, prereleases=True) for limit in limits):
             continue
-        pins = [s for r in case.requirements if r.name == name for s in r.specifier if s.operator == "=="]
+        pins = [s for r in case.requirements if r.name == name for s in r.specifier if s.operator in ("==", "===")]
         asked = any(not s.version.endswith(".*") and s.contains(version, prereleases=True) for s in pins)
         late = rules.exclude_newer is not None and (
             candidate.published is None or candidate.published > rules.exclude_newer
@@ -145,19 +148,26 @@ def all_solutions(case: Case) -> list[Choice]:
     """Every sound choice of at most one version a name."""
     may = usable(case)
     versions = {name: [None, *(c for c in may if c.name == name)] for name in NAMES}
-    overrides = {r.name: str(r.specifier) for r in case.rules.overrides}
     found = []
     for choice in product(*versions.values()):
         chosen = tuple(c for c in choice if c is not None)
-        if sound(case.requirements, chosen, overrides):
+        if sound(case.requirements, chosen, case.rules):
             found.append(chosen)
     return found
 
 
-def sound(requirements: Iterable[Requirement], chosen: Choice, overrides: Mapping[str, str]) -> bool:
+def asks(candidate: Candidate, rules: Rules) -> dict[str, str]:
+    """What a candidate needs, after the overrides that are for it."""
+    overrides = {r.name: str(r.specifier) for r in rules.overrides}
+    if rules.deployed.get(candidate.name) == candidate.version:
+        overrides = {**{r.name: str(r.specifier) for r in rules.recorded}, **overrides}
+    return {name: overrides.get(name, text) for name, text in candidate.dependencies.items()}
+
+
+def sound(requirements: Iterable[Requirement], chosen: Choice, rules: Rules) -> bool:
     """Whether a choice meets all wishes and nothing in it excludes anything else."""
     wanted = [(r.name, str(r.specifier)) for r in requirements]
-    wanted += [(name, overrides.get(name, text)) for c in chosen for name, text in c.dependencies.items()]
+    wanted += [wish for c in chosen for wish in asks(c, rules).items()]
     if not all(any(_fits(c, *wish) or (_open(wish[1]) and _stands_for(c, wish[0])) for c in chosen) for wish in wanted):
         return False
     return not any(excludes(one, other) for one in chosen for other in chosen)
@@ -197,6 +207,7 @@ def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
     fixed = set()
 
     def reach(name: str, versions: Iterable[Version]) -> None:
+        """One of these versions, the first that can be had; if nothing asks for the name, it may also be absent."""
         nonlocal solutions
         for version in versions:
             left = [s for s in solutions if _version(s, name) in ((version,) if name in asked else (version, None))]
@@ -205,14 +216,20 @@ def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
                 fixed.add(name)
                 return
 
-    for name in case.raised:
-        reach(name, newest[name])
-    for name in case.kept:
-        if name not in asked and name not in fixed:
+    def stay(name: str, versions: Iterable[Version]) -> None:
+        """It does not vanish if it can be there."""
+        if any(_version(s, name) in set(versions) for s in solutions):
             asked.add(name)
-            reach(name, [case.rules.deployed[name]])
-            if name not in fixed:
-                asked.remove(name)
+            reach(name, versions)
+
+    for name in case.raised:
+        if name in case.kept:
+            stay(name, newest[name])
+        else:
+            reach(name, newest[name])
+    for name in case.kept:
+        if name not in case.raised:
+            stay(name, [case.rules.deployed[name]])
     for name, version in sorted(case.rules.deployed.items()):
         if name not in case.raised:
             reach(name, [version])
@@ -284,7 +301,7 @@ def _false_facts(case: Case) -> Iterable[str]:
         if any((one, other) in clashes for one in chosen for other in chosen):
             continue
         stripped = tuple(replace(bare[c], provides=c.stands_for) for c in chosen)
-        if sound(asked, stripped, {}):
+        if sound(asked, stripped, Rules()):
             yield f"the facts don't exclude {[c.pin for c in chosen]}"
             return
 
@@ -307,24 +324,95 @@ SENTENCES: tuple[tuple[str, Callable[[Candidate, str, Rules], bool]], ...] = (
 
 
 def _false_sentences(case: Case, error: ResolutionError) -> Iterable[str]:
-    """Sentences about versions that are not so."""
-    lines = error.message.splitlines()
-    if len(lines) < 3 or not error.hint or any(not line.endswith(".") for line in lines):
+    """Sentences that are not so, or that this does not understand."""
+    first, *lines = error.message.splitlines()
+    if first != "no set of patches satisfies the request." or len(lines) < 2 or not error.hint:
         yield "the explanation is not whole"
     for line in lines:
-        subject = SUBJECT.match(line)
-        if subject is None:
-            continue
-        name, versions, rest = subject.groups()
-        own = [c for c in case.candidates if c.name == name]
-        for version in re.split(r", | and ", versions):
-            pattern, holds = next(
-                ((m, test) for form, test in SENTENCES if (m := re.fullmatch(form, rest))), (None, None)
-            )
-            if pattern is None or holds is None:
-                yield f"not understood: {line}"
-            elif not any(holds(c, pattern[1], case.rules) for c in own if str(c.version) == version):
+        other = next(((m, test) for form, test in OTHER_SENTENCES if (m := re.fullmatch(form, line))), None)
+        if other is not None:
+            if not other[1](case, other[0]):
                 yield f"not so: {line}"
+            continue
+        subject = SUBJECT.fullmatch(line)
+        name, versions, rest = subject.groups() if subject else ("", "", "")
+        if not any(re.fullmatch(form, rest) for form, _ in SENTENCES):
+            yield f"not understood: {line}"
+        for version in re.split(r", | and ", versions):
+            own = [c for c in case.candidates if c.name == name and str(c.version) == version]
+            if not any(_is_so(c, rest, case.rules) for c in own):
+                yield f"not so: {line}"
+
+
+def _is_so(candidate: Candidate, text: str, rules: Rules) -> bool:
+    """Whether a candidate is what the rest of a sentence says."""
+    return any(test(candidate, m[1], rules) for form, test in SENTENCES if (m := re.fullmatch(form, text)))
+
+
+def _there(case: Case, name: str, versions: str) -> bool:
+    """Whether all of these versions are there for the base model."""
+    there = {str(c.version) for c in case.candidates if c.name == name and c.fingerprint == BASE}
+    return set(re.split(r", | and ", versions)) <= there
+
+
+def _asked(case: Case, phrases: str) -> bool:
+    wishes = {(r.name, r.specifier) for r in case.requirements if r.origin != HELD}
+    return all((wish.name, wish.specifier) in wishes for wish in map(parse_requirement, _parts(phrases)))
+
+
+def _none_fits(case: Case, phrase: str) -> bool:
+    return not any(_fits_phrase(c, phrase) for c in usable(case))
+
+
+def _provided(case: Case, name: str, text: str) -> bool:
+    """Whether each of `a 1 and 2, b 1` stands for a name."""
+    provider, found = "", False
+    for word in re.split(r",? and |, | ", text):
+        if not word[0].isdigit():
+            provider = word
+            continue
+        own = [c for c in case.candidates if (c.name, str(c.version), c.fingerprint) == (provider, word, BASE)]
+        found = any(_stands_for(c, name) for c in own)
+        if not found:
+            return False
+    return found
+
+
+def _nobody_has(case: Case, name: str) -> bool:
+    return not any(c.name == name or (_stands_for(c, name) and c.fingerprint == BASE) for c in case.candidates)
+
+
+OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] = (
+    (r"You asked for (.+)\.", lambda case, m: _asked(case, m[1])),
+    (
+        r"(\w+) is held at (\S+)\.",
+        lambda case, m: any((r.name, r.pinned, r.origin) == (m[1], m[2], HELD) for r in case.requirements),
+    ),
+    (
+        r"(\S+) puts (\S+) in place of what patches need of (\w+)\.",
+        lambda case, m: any((r.origin, r.text, r.name) == m.groups() for r in case.rules.overrides),
+    ),
+    (
+        r"What is deployed has (\S+) in place of what it needs of (\w+)\.",
+        lambda case, m: any((r.text, r.name) == m.groups() for r in case.rules.recorded),
+    ),
+    (r"No version of \w+ for tiny fits (\S+)\.", lambda case, m: _none_fits(case, m[1])),
+    (r"(\w+) exists in versions? (\d.*)\.", lambda case, m: _there(case, m[1], m[2])),
+    (
+        r"(\w+) would be provided by (\w+) (\S+), which (.+)\.",
+        lambda case, m: any(
+            _stands_for(c, m[1]) and str(c.version) == m[3] and _is_so(c, m[4], case.rules)
+            for c in case.candidates
+            if c.name == m[2]
+        ),
+    ),
+    (r"(\w+) is provided by (.+)\.", lambda case, m: _provided(case, m[1], m[2])),
+    (
+        r"A version of (\w+) can only be met by a patch of that name\.",
+        lambda case, m: not any(c.name == m[1] and c.fingerprint == BASE for c in case.candidates),
+    ),
+    (r"No source has a patch called (\w+)\.", lambda case, m: _nobody_has(case, m[1])),
+)
 
 
 def _parts(text: str) -> list[str]:
@@ -332,8 +420,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _is_needed(candidate: Candidate, phrase: str, rules: Rules) -> bool:
-    overrides = {r.name: str(r.specifier) for r in rules.overrides}
-    return _is_in({name: overrides.get(name, text) for name, text in candidate.dependencies.items()}, phrase)
+    return _is_in(asks(candidate, rules), phrase)
 
 
 def _is_in(table: Mapping[str, str], phrase: str) -> bool:
@@ -347,14 +434,36 @@ def _fits_phrase(candidate: Candidate, phrase: str) -> bool:
 
 
 def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
-    """A hint that says what to do and does not work when it is followed."""
+    """A hint that says what to do and does not work when it is followed; one that is not so, or not understood."""
     changed = _follow(case, error.hint)
-    if changed is None:
-        return
-    try:
-        changed.solved()
-    except ResolutionError:
-        yield f"the hint does not help: {error.hint}"
+    if changed is not None:
+        if not all_solutions(changed):
+            yield f"the hint does not help: {error.hint}"
+    elif found := re.fullmatch(r"add the source that has (\w+) with --find-links DIR", error.hint):
+        if not _nobody_has(case, found[1]):
+            yield f"not so: {error.hint}"
+    elif found := re.match(r"choose the base model with --base acme/tiny, or ask the vendor of (\w+) ", error.hint):
+        if {c.fingerprint for c in case.candidates if c.name == found[1]} != {OTHER_BASE}:
+            yield f"not so: {error.hint}"
+    elif error.hint.startswith("no one change to the request is enough"):
+        yield from _easy_ways(case)
+    elif not re.match(r"did you mean |check the name, or add the source", error.hint):
+        yield f"not understood: {error.hint}"
+
+
+def _easy_ways(case: Case) -> Iterable[str]:
+    """Single changes after which there is a solution, though none was said to be enough."""
+    rules = case.rules
+    wishes = [r for r in case.requirements if r.origin != HELD]
+    for name in {r.name for r in wishes}:
+        changed = replace(case, requirements=tuple(r for r in case.requirements if r.name != name or r.origin == HELD))
+        if any(r.name != name for r in wishes) and all_solutions(changed):
+            yield f"it is enough to leave out {name}"
+    for key in ("constraints", "overrides"):
+        for limit in getattr(rules, key):
+            fewer = {key: [other for other in getattr(rules, key) if other is not limit]}
+            if limit.origin != HELD and all_solutions(replace(case, rules=replace(rules, **fewer))):
+                yield f"it is enough to do without {limit.text}"
 
 
 def _follow(case: Case, hint: str) -> Case | None:
@@ -364,13 +473,14 @@ def _follow(case: Case, hint: str) -> Case | None:
         place = next(i for i, r in enumerate(requirements) if (r.name, r.specifier) == (old.name, old.specifier))
         return replace(case, requirements=(*requirements[:place], new, *requirements[place + 1 :]))
     if found := re.match(r"leave out (\S+?)(?:,|$)", hint):
-        return replace(case, requirements=tuple(r for r in requirements if r.name != found[1]))
+        return replace(case, requirements=tuple(r for r in requirements if r.name != found[1] or r.origin == HELD))
     if found := re.match(r"to accept the (?:pre-release|yanked version), ask for (\S+)", hint):
         wish = parse_requirement(found[1])
         return replace(case, requirements=(*(r for r in requirements if r.name != wish.name), wish))
     if found := re.match(r"let it change: ppm unhold (\S+)", hint):
         kept = [c for c in rules.constraints if (c.name, c.origin) != (found[1], HELD)]
-        return replace(case, rules=replace(rules, constraints=kept))
+        wishes = tuple(r for r in requirements if (r.name, r.origin) != (found[1], HELD))
+        return replace(case, requirements=wishes, rules=replace(rules, constraints=kept))
     if found := re.match(r"take (\S+) out of (\S+)", hint):
         kept = [c for c in rules.constraints if (c.text, c.origin) != found.groups()]
         overrides = [c for c in rules.overrides if (c.text, c.origin) != found.groups()]

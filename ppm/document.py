@@ -147,6 +147,8 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
         return value
     origin_type, arguments = get_origin(hint), get_args(hint)
     if origin_type in (Union, types.UnionType):
+        if value is None and type(None) in arguments:  # which JSON has and TOML does not
+            return None
         return _convert(next(a for a in arguments if a is not type(None)), value, origin, path)
     if origin_type is Literal:
         if value not in arguments:

@@ -10,6 +10,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from ppm import document
+from ppm.base import LAB_BASES
 from ppm.errors import ManifestError
 from ppm.names import check_digest, check_name
 
@@ -27,6 +28,7 @@ __all__ = [
 LOCK_FILE = "ppm.lock"
 PROJECT_FILE = "ppm.toml"
 SCHEMA = 1
+_NAME = re.compile(r"[^A-Za-z0-9._-]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
@@ -104,7 +106,7 @@ class LockedComposition:
 class Lock:
     """One ppm.lock. Packages are kept in the order of their names: the same inputs give the same file.
 
-    `overrides` took the place of what dependencies ask when the packages were chosen.
+    `overrides` are those that the packages need: they take the place of what some manifest asks in vain.
     """
 
     schema: int
@@ -207,6 +209,10 @@ class Project:
         for key in ("patches", "constraints", "overrides"):
             for requirement in getattr(self, key):
                 _check_requirement(requirement, key)
+        overridden = [check_name(_NAME.split(text, maxsplit=1)[0]) for text in map(str.strip, self.overrides)]
+        for name in overridden:
+            if overridden.count(name) > 1:
+                raise ValueError(f"overrides: several are on {name!r}; write them as one, such as 'core>=1,<2'")
         for key in ("base", "strategy"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} must not be empty")
@@ -235,7 +241,7 @@ class Project:
         folder = path.absolute().parent
         base = project.base
         # A base may be a hub name as well as a folder, and the two look alike.
-        if base is not None and (folder / Path(base).expanduser()).is_dir():
+        if base is not None and base not in LAB_BASES and (folder / Path(base).expanduser()).is_dir():
             base = str(folder / Path(base).expanduser())
         sources = tuple(
             source if "://" in source else str(folder / Path(source).expanduser()) for source in project.sources

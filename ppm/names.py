@@ -19,6 +19,7 @@ __all__ = [
     "check_path",
     "check_specifiers",
     "check_version",
+    "exact_pin",
 ]
 
 LONGEST_NAME = 100
@@ -37,6 +38,11 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name: letters, digits, '-', '_' and '.', at most {LONGEST_NAME} of them")
     return str(canonicalize_name(name))
+
+
+def exact_pin(name: str, version: object) -> str:
+    """The requirement that this very version meets and no local one of it: == lets in 1.0+site for 1.0."""
+    return f"{name}==={version}"
 
 
 def canonical_digest(value: Any) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "Package",
     "file_name",
     "parse_file_name",
+    "read_bounded",
     "read_metadata",
     "read_package",
     "sha256",
@@ -161,7 +162,7 @@ def read_package(source: Path | bytes, *, origin: str = "", expected_sha256: str
     manifest or a data file is malformed; PackageError when the file can't be read.
     """
     origin = origin or (str(source) if isinstance(source, Path) else "the package file")
-    data = _read_bounded(source, origin) if isinstance(source, Path) else source
+    data = read_bounded(source, origin) if isinstance(source, Path) else source
     if expected_sha256 is not None and sha256(data) != expected_sha256:
         raise IntegrityError(
             f"has SHA-256 {sha256(data)[:12]}..., not {expected_sha256[:12]}... as pinned",
@@ -185,12 +186,13 @@ def read_metadata(path: Path) -> tuple[Manifest, str]:
     is malformed, PackageError when the file can't be read.
     """
     origin = str(path)
-    data = _read_bounded(path, origin)
+    data = read_bounded(path, origin)
     content = _unpack(data, origin, only=_MANIFEST)[_MANIFEST]
     return Manifest.parse(content, f"{origin}, {_MANIFEST}"), sha256(data)
 
 
-def _read_bounded(path: Path, origin: str) -> bytes:
+def read_bounded(path: Path, origin: str) -> bytes:
+    """The bytes of a file that is no larger than a package file may be. Raises PackageError or IntegrityError."""
     try:
         if not path.is_file():
             reason = "is not a file" if path.exists() else "does not exist"

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ppm.errors import IntegrityError
+from ppm.document import read_table
+from ppm.errors import IntegrityError, ManifestError
 
 __all__ = ["COMPOSITION", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
 
@@ -150,17 +151,9 @@ class Audit:
     def from_table(table: Any, origin: str) -> "Audit":
         """Raises IntegrityError when the table is not an audit's."""
         try:
-            if table["schema"] != SCHEMA:
-                raise KeyError(f"schema {table['schema']!r} is not known")
+            if not isinstance(table, dict) or table.get("schema") != SCHEMA:
+                raise ManifestError(f"its schema is not {SCHEMA}")
             values = {key: value for key, value in table.items() if key not in ("schema", "guarantee")}
-            values["matrix"] = {
-                configuration: {suite: Cell(**cell) for suite, cell in row.items()}
-                for configuration, row in values["matrix"].items()
-            }
-            for key, cls in (("comparisons", Comparison), ("attempts", Attempt), ("waivers", AuditWaiver)):
-                values[key] = tuple(cls(**item) for item in values[key])
-            values["configurations"] = tuple(values["configurations"])
-            values["circular"] = tuple(values["circular"])
-            return Audit(**values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"is not an audit that this ppm can read ({error})", context=origin) from error
+            return read_table(Audit, values, origin)
+        except ManifestError as error:
+            raise IntegrityError(f"is not an audit that this ppm can read ({error.message})", context=origin) from error

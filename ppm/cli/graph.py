@@ -73,6 +73,7 @@ def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> 
     from ppm.cli.render import plain
     from ppm.install.graph import Graph
     from ppm.install.packages import stored_packages
+    from ppm.resolve import parse_requirement
     from ppm.resolve.requirement import phrase
 
     environment, deployment = _deployed(base, env)
@@ -80,13 +81,15 @@ def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> 
     package = graph.package(name)
     manifests = {p.manifest.name: p.manifest for p in stored_packages(deployment, environment)}
     provided = {key: (*m.patch.provides, *m.patch.replaces) for key, m in manifests.items()}
+    overrides = {parse_requirement(text).name: text for text in deployment.lock.overrides}
     chains: list[dict[str, Any]] = []
     for chain in graph.why(package.name):
         steps = []
         for user, needed in pairwise(chain):
             names = (needed, *provided[needed])
             wish = next(key for key in names if key in manifests[user].dependencies)
-            steps.append({"patch": manifests[user].pin, "needs": phrase(wish, manifests[user].dependencies[wish])})
+            step = {"patch": manifests[user].pin, "needs": phrase(wish, manifests[user].dependencies[wish])}
+            steps.append(step | ({"overridden": overrides[wish]} if wish in overrides else {}))
         chains.append({"asked": graph.asked_as(graph.packages[chain[0]], provided), "steps": steps})
     if as_json:
         echo_json({"name": package.name, "version": package.version, "because": chains})
@@ -95,7 +98,9 @@ def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> 
         click.echo(f"{package.pin} is not needed any more; `ppm autoremove` removes it.")
     for found in chains:
         text = f"{package.pin} is deployed because you asked for {found['asked']}"
-        text += "".join(f"; {step['patch']} needs {step['needs']}" for step in found["steps"])
+        for step in found["steps"]:
+            text += f"; {step['patch']} needs {step['needs']}"
+            text += f", overridden by {step['overridden']}" if "overridden" in step else ""
         click.echo(plain(f"{text}."))
 
 

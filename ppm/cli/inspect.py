@@ -80,12 +80,18 @@ def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: boo
     Example:
       ppm freeze --base lab > patches.txt
     """
+    from ppm.names import exact_pin
+
     deployment = _current(base, env)
     packages = deployment.lock.packages if deployment else ()
-    pins = [f"{p.pin} --hash=sha256:{p.sha256}" if hashes else p.pin for p in packages]
+    pins = [exact_pin(p.name, p.version) + (f" --hash=sha256:{p.sha256}" if hashes else "") for p in packages]
     if as_json:
         echo_json(pins)
         return
+    if deployment is not None and deployment.lock.overrides:
+        click.echo("# These need a file of overrides (--override FILE) that holds:")
+        for text in deployment.lock.overrides:
+            click.echo(f"#   {text}")
     for pin in pins:
         click.echo(pin)
 
@@ -102,6 +108,7 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     Example:
       ppm history --base lab --metrics
     """
+    from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.errors import PpmError
     from ppm.install.bases import find_environment
@@ -110,7 +117,11 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     if metrics:
         _show_metrics(environment, as_json)
         return
-    current = environment.current_number()
+    try:
+        current = environment.current_number()
+    except PpmError as error:
+        say(f"Which deployment is in force can't be read ({error.message}); `ppm rollback NUMBER` goes back to one.")
+        current = 0
     rows: list[dict[str, Any]] = []
     for number in reversed(environment.numbers()):
         try:
@@ -239,14 +250,14 @@ def _find_package(name: str, base: str | None, env: str | None) -> "Package":
     from ppm.errors import RequestError, did_you_mean
     from ppm.install.bases import find_environment
     from ppm.package import read_package
-    from ppm.resolve import parse_requirement
+    from ppm.resolve import parse_name
 
     if name.endswith(".ppm") or "/" in name:
         return read_package(Path(name).expanduser())
     environment = find_environment(base, env)
     deployment = environment.current()
     locked = {p.name: p for p in deployment.lock.packages} if deployment else {}
-    wanted = parse_requirement(name).name
+    wanted = parse_name(name)
     if wanted not in locked:
         otherwise = f"deployed are {', '.join(locked) or 'no patches'}; a package file is shown by its path"
         raise RequestError(f"{name} is not deployed", hint=did_you_mean(wanted, locked, otherwise))

@@ -20,6 +20,7 @@ __all__ = [
     "is_quiet",
     "is_verbose",
     "json_option",
+    "lock_options",
     "output_options",
     "use_color",
 ]
@@ -99,13 +100,26 @@ def find_links_option(function: F) -> F:
 
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
+    override = click.option(
+        "--override",
+        "overrides",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Requirements that take the place of what patches ask of their dependencies.",
+    )
+    return override(lock_options(function))
+
+
+def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without overrides, which a lock takes from ppm.toml alone: it must go with them wherever it goes."""
 
     @wraps(function)
     def command(
         find_links: Sequence[Path],
         constraints: Sequence[Path],
-        overrides: Sequence[Path],
         exclude_newer: str | None,
+        overrides: Sequence[Path] = (),
         **others: Any,
     ) -> Any:
         from ppm.install.asked import Options, parse_date
@@ -113,7 +127,6 @@ def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
         date = parse_date(exclude_newer) if exclude_newer else None
         return function(options=Options(find_links, None, constraints, overrides, date), **others)
 
-    path = click.Path(path_type=Path)
     for option in reversed(
         (
             find_links_option,
@@ -122,17 +135,9 @@ def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--constraint",
                 "constraints",
                 multiple=True,
-                type=path,
+                type=click.Path(path_type=Path),
                 metavar="FILE",
                 help="Limits on versions, one a line, of patches that are needed anyway.",
-            ),
-            click.option(
-                "--override",
-                "overrides",
-                multiple=True,
-                type=path,
-                metavar="FILE",
-                help="Requirements that take the place of what patches ask of their dependencies.",
             ),
             click.option(
                 "--exclude-newer",

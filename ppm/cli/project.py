@@ -7,13 +7,13 @@ import click
 
 from ppm.cli.options import (
     base_option,
-    choice_options,
     command_line,
     echo_json,
     env_option,
     find_links_option,
     is_quiet,
     json_option,
+    lock_options,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _print_lock(new: "Lock | None", old: "Lock | None", as_json: bool, verb: str
 @click.option("--upgrade", is_flag=True, help="Raise every patch to the newest version that fits.")
 @click.option("--upgrade-package", "raised", multiple=True, metavar="NAME", help="Raise this patch, and no other.")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when ppm.lock is not up to date.")
-@choice_options
+@lock_options
 @json_option
 def lock_command(
     base: str | None,
@@ -66,13 +66,13 @@ def lock_command(
     Example:
       ppm lock --upgrade-package toxicity
     """
-    from ppm.install.project import ProjectFolder, lock_project
+    from ppm.install.project import ProjectFolder, lock_project, update_lock
 
-    folder = ProjectFolder.find(Path.cwd())
-    with folder.alone():
-        new, old = lock_project(folder, options, base=base, upgrade=None if upgrade else raised)
-        if new != old and not check:
-            folder.write_lock(new)
+    names = None if upgrade else raised
+    if check:
+        new, old = lock_project(ProjectFolder.find(Path.cwd()), options, base=base, upgrade=names)
+    else:
+        new, old = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line())
     if check and new != old:
         _print_lock(new, old, as_json, "ppm.lock is out of date: it would lock")
         raise click.exceptions.Exit(1)
@@ -85,7 +85,7 @@ def lock_command(
 @click.command("add")
 @click.argument("requirements", nargs=-1, required=True, metavar="REQUIREMENT...")
 @click.option("--base", metavar="MODEL", help="The base model to write into ppm.toml; needed when there is none yet.")
-@choice_options
+@lock_options
 @json_option
 def add_command(
     requirements: tuple[str, ...],
@@ -103,13 +103,13 @@ def add_command(
     """
     from ppm.install.project import add_to_project
 
-    new, old = add_to_project(Path.cwd(), requirements, options, base)
+    new, old = add_to_project(Path.cwd(), requirements, options, base, command_line())
     _print_lock(new, old, as_json)
 
 
 @click.command("remove")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@choice_options
+@lock_options
 @json_option
 def remove_command(
     names: tuple[str, ...],
@@ -124,7 +124,7 @@ def remove_command(
     """
     from ppm.install.project import remove_from_project
 
-    new, old = remove_from_project(Path.cwd(), names, options)
+    new, old = remove_from_project(Path.cwd(), names, options, command_line())
     _print_lock(new, old, as_json)
 
 

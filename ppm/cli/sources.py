@@ -28,7 +28,7 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.errors import RequestError
-    from ppm.install.bases import open_base
+    from ppm.install.bases import look_up_base
     from ppm.install.look import search
     from ppm.install.packages import sources_of
     from ppm.lock import Project
@@ -36,11 +36,12 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
 
     project = Project.find(Path.cwd()) or Project()
     named = base or project.base
-    model = open_base(named) if named else None
-    sources = sources_of(model, project, find_links)
+    sources = sources_of(named, project, find_links)
     if not sources:
         raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
-    rows = search(" ".join(text), Joined(sources), model.fingerprint if model else None)
+    offer = Joined(sources)
+    base_model = look_up_base(named, offer, offer.names(None)) if named else None
+    rows = search(" ".join(text), offer, base_model.fingerprint if base_model else None)
     if as_json:
         keys = ("name", "base_model", "base_tag", "source", "file_name", "sha256", "summary")
         table = [{key: getattr(row, key) for key in keys} for row in rows]
@@ -83,23 +84,23 @@ def download_command(
     Example:
       ppm download toxicity --base lab --dest dist
     """
-    from ppm.install.bases import environment_for, open_base, project_base
+    from ppm.environment.home import ppm_home
+    from ppm.environment.store import Store
+    from ppm.install.bases import project_base
     from ppm.install.download import download
     from ppm.install.project import ProjectFolder
     from ppm.install.sync import export
 
     if locked == bool(requirements):
         raise click.UsageError("name patches, or say --locked")
-    model = open_base(project_base(base))
-    environment = environment_for(model)
     if locked:
-        paths = export(ProjectFolder.find(Path.cwd()), model, environment.store, dest, options.find_links)
+        paths = export(ProjectFolder.find(Path.cwd()), Store(ppm_home()), dest, options.find_links)
         if as_json:
             echo_json([str(path) for path in paths])
         for path in () if as_json else paths:
             click.echo(str(path))
         return
-    written = download(requirements, model, environment, dest, options, dependencies=not no_deps)
+    written = download(requirements, project_base(base), dest, options, dependencies=not no_deps)
     if as_json:
         echo_json([str(path) for _, path in written])
         return

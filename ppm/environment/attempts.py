@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock
-
+from ppm.environment.alone import alone
 from ppm.environment.deployments import Environment
-from ppm.environment.disk import disk_errors, make_folder, replace_file
+from ppm.environment.disk import disk_errors, replace_file
 from ppm.names import canonical_digest
 
 __all__ = ["GatedAttempt", "Ledger", "open_ledger"]
@@ -69,11 +68,9 @@ class Ledger:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Nobody else changes the ledger meanwhile, and what others added is known."""
-        with disk_errors("can't be written", self.path):
-            make_folder(self.path.parent)
-            with FileLock(self.path.with_suffix(".lock"), fallback_to_soft=False):
-                self.attempts = _read(self.path)
-                yield
+        with alone(self.path.with_suffix(".lock"), str(self.path)), disk_errors("can't be written", self.path):
+            self.attempts = _read(self.path)
+            yield
 
     def _write(self) -> None:
         rows = [json.dumps(asdict(attempt), ensure_ascii=False) for attempt in self.attempts]

@@ -18,6 +18,7 @@ from ppm.names import check_name
 
 __all__ = [
     "AUDIT_FILE",
+    "HOLDS_FILE",
     "MANIFEST_FILE",
     "PREFIX_FILE",
     "RECORD_FILE",
@@ -31,6 +32,7 @@ __all__ = [
 
 MANIFEST_FILE, PREFIX_FILE, AUDIT_FILE = "patch.toml", "prefix.safetensors", "audit.json"
 RECORD_FILE = "deployment.toml"
+HOLDS_FILE = "holds.toml"
 RECORD_SCHEMA = 1
 Verdict = Literal["pass", "waived", "none"]
 _TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")

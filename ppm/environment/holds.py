@@ -1,19 +1,18 @@
-"""Patches that are held: no install, upgrade or sync may change their versions until they are let go."""
+"""Patches that are held: no install, upgrade, uninstall, sync or rollback changes them until they are let go."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ppm import document
-from ppm.environment.deployments import Environment
+from ppm.environment.deployments import HOLDS_FILE, Environment
 from ppm.environment.disk import disk_errors, replace_file
 from ppm.environment.transaction import Writer, user_name
-from ppm.errors import EnvironmentStateError, ManifestError, RequestError
+from ppm.errors import EnvironmentStateError, ManifestError, PpmError, RequestError
 from ppm.lock import Lock
 from ppm.names import check_name
 
-__all__ = ["HOLDS_FILE", "Hold", "read_holds", "refuse_held", "write_holds"]
+__all__ = ["Hold", "read_holds", "refuse_held", "write_holds"]
 
-HOLDS_FILE = "holds.toml"
 SCHEMA = 1
 
 
@@ -61,9 +60,15 @@ def read_holds(environment: Environment) -> tuple[Hold, ...]:
 
 
 def refuse_held(environment: Environment, lock: Lock, what: str) -> None:
-    """Raises RequestError when `what`, which has this lock, would change or remove a patch that is held."""
-    current = environment.current()
-    deployed = {p.name: p for p in current.lock.packages} if current else {}
+    """Raises RequestError when `what`, which has this lock, would change or remove a patch that is held.
+
+    Where what is in force can't be read, no version is known that a hold could keep, and nothing is refused.
+    """
+    try:
+        current = environment.current()
+        deployed = {p.name: p for p in current.lock.packages} if current else {}
+    except PpmError:
+        return
     locked = {p.name: p for p in lock.packages}
     for hold in read_holds(environment):
         now, then = deployed.get(hold.name), locked.get(hold.name)

@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,17 +49,11 @@ class Store:
     def _holds(self, path: Path, data: bytes) -> bool:
         return path.is_file() and path.read_bytes() == data
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[object]:
         """Nobody else stores or throws away anything meanwhile. Raises EnvironmentStateError."""
-        from filelock import FileLock  # which reading what is deployed has no need of
+        from ppm.environment.alone import alone  # which reading what is deployed has no need of
 
-        folder = self.home / "store"
-        with disk_errors("can't be written to", folder):
-            make_folder(folder)
-            held = FileLock(folder / "lock", fallback_to_soft=False).acquire()
-        with held:
-            yield
+        return alone(self.home / "store" / "lock", str(self.home / "store"))
 
     def contents(self) -> Iterator[tuple[str, Path]]:
         """Every digest with the file that holds it."""
@@ -83,13 +77,13 @@ class Store:
                 raise EnvironmentStateError(
                     f"the store lacks {digest[:12]}...",
                     context=str(self.home),
-                    hint="install the patch again from its source",
+                    hint="`ppm install` puts it back from a source that has it: name its folder with --find-links DIR",
                 ) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise IntegrityError(
                 "was changed or damaged after it was stored",
                 context=str(path),
-                hint="delete this file and install the patch again from its source",
+                hint="`ppm install` puts it back from a source that has it: name its folder with --find-links DIR",
             )
         return data
 
@@ -109,7 +103,7 @@ class Store:
         return self.home / "store" / "sha256" / digest[:2] / digest[2:]
 
     def _remove_abandoned(self) -> None:
-        """Only by age: the store has no lock, so a young file may belong to a process that is writing it now."""
+        """Only by age: on a network file system a lock may fail, and a young file be one that is being written."""
         oldest = time.time() - _ABANDONED_AFTER_SECONDS
         for path in self._staging.glob(f"{PARTIAL}*"):
             with suppress(FileNotFoundError):

@@ -7,31 +7,36 @@ leftovers that the next writer removes.
 
 import getpass
 import hashlib
-import json
 import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from ppm.environment.deployments import RECORD_FILE, RECORD_SCHEMA, Deployment, Environment, Record, Verdict, Waiver
+from ppm.environment.alone import alone
+from ppm.environment.deployments import (
+    HOLDS_FILE,
+    RECORD_FILE,
+    RECORD_SCHEMA,
+    Deployment,
+    Environment,
+    Record,
+    Verdict,
+    Waiver,
+)
 from ppm.environment.disk import PARTIAL, disk_errors, flush_folder, make_folder, replace_file, write_file
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
 
 __all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
 
-_POLL_SECONDS = 0.05
-_TELL_AFTER = 1.0
 _STAGING = ".staging-"
-_HOLDER = "lock.holder"
 
 
 @dataclass(frozen=True)
@@ -57,28 +62,11 @@ def writer(
     EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
     PPM_LOCK_TIMEOUT, else 60), or when it can't be written.
     """
-    timeout = _default_timeout() if timeout is None else timeout
-    with disk_errors("can't be written to", environment.path):
-        make_folder(environment.path)
-        # A lock by the mere existence of a file would outlive a killed process, so never fall back to one.
-        lock = FileLock(environment.path / "lock", fallback_to_soft=False)
-        try:
-            held = _acquire(lock, environment, timeout, tell)
-        except Timeout as error:
-            raise EnvironmentStateError(
-                f"is being changed by {_holder(environment)}; waited {timeout:g} s",
-                context=environment.label,
-                hint="wait until it has ended, then run this again; PPM_LOCK_TIMEOUT is how many seconds to wait",
-            ) from error
-    with held:
-        try:
-            with disk_errors("can't be written to", environment.path):
-                _name_holder(environment.path / _HOLDER, command)
-                _remove_leftovers(environment)
-            yield Writer(environment, command, lock)
-        finally:
-            with suppress(OSError):
-                (environment.path / _HOLDER).unlink()
+    path = environment.path / "lock"
+    with alone(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
+        with disk_errors("can't be written to", environment.path):
+            _remove_leftovers(environment)
+        yield Writer(environment, command, lock)
 
 
 def deploy(
@@ -222,39 +210,11 @@ def _remove_leftovers(environment: Environment) -> None:
     if current == 0:
         # From now on a missing `current` means that it was lost, not that nothing was deployed yet.
         _switch(environment, 0)
+        # The environment was removed by a process that was killed before it removed what was held in it.
+        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
     for number in environment.stored_numbers():
         if number > current:
             shutil.rmtree(environment.deployment_path(number))
-
-
-def _name_holder(path: Path, command: str) -> None:
-    path.write_text(json.dumps({"pid": os.getpid(), "command": command, "since": _now()}), encoding="utf-8")
-
-
-def _acquire(lock: FileLock, environment: Environment, timeout: float, tell: Callable[[str], None]) -> Any:
-    try:
-        return lock.acquire(timeout=min(timeout, _TELL_AFTER), poll_interval=_POLL_SECONDS)
-    except Timeout:
-        if timeout <= _TELL_AFTER:
-            raise
-    tell(f"Waiting for {_holder(environment)}, at most {timeout:g} s")
-    return lock.acquire(timeout=timeout - _TELL_AFTER, poll_interval=_POLL_SECONDS)
-
-
-def _holder(environment: Environment) -> str:
-    try:
-        holder = json.loads((environment.path / _HOLDER).read_text(encoding="utf-8"))
-        return f"process {holder['pid']} (`{holder['command']}`, since {holder['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
-
-
-def _default_timeout() -> float:
-    text = os.environ.get("PPM_LOCK_TIMEOUT") or "60"
-    try:
-        return max(0.0, float(text))
-    except ValueError as error:
-        raise RequestError(f"must be a number of seconds, not {text!r}", context="PPM_LOCK_TIMEOUT") from error
 
 
 def _now() -> str:

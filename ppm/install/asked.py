@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ppm.errors import IntegrityError, RequestError
-from ppm.package import SUFFIX
+from ppm.install.packages import is_path
+from ppm.package import read_package
 from ppm.resolve import Pin, Requirement, parse_requirement
 
 __all__ = ["Asked", "Line", "Options", "check_hashes", "parse_date", "read_lines", "read_requirements"]
@@ -55,9 +56,10 @@ class Asked:
         lines = [line for path in files for line in read_lines(path)]
         hashes: dict[str, frozenset[str]] = {}
         for line in lines:
-            if line.text.endswith(SUFFIX) or "/" in line.text:
-                continue
-            name = parse_requirement(line.text, line.origin).name
+            if is_path(line.text):
+                name = read_package(Path(line.text).expanduser()).manifest.name if line.hashes else ""
+            else:
+                name = parse_requirement(line.text, line.origin).name
             if line.hashes:
                 hashes[name] = hashes.get(name, frozenset()) | line.hashes
         return Asked((*requirements, *(line.text for line in lines)), hashes)
@@ -113,7 +115,11 @@ def _line(text: str, origin: str) -> Line:
 
 def read_requirements(files: Iterable[Path]) -> list[Requirement]:
     """The requirements of files of constraints or overrides. Raises RequestError."""
-    return [parse_requirement(line.text, line.origin) for path in files for line in read_lines(path)]
+    lines = [line for path in files for line in read_lines(path)]
+    for line in lines:
+        if line.hashes:
+            raise RequestError("a hash has no effect here", context=line.origin, hint="give the file with -r instead")
+    return [parse_requirement(line.text, line.origin) for line in lines]
 
 
 def parse_date(text: str) -> datetime:
@@ -126,8 +132,11 @@ def parse_date(text: str) -> datetime:
     return moment + timedelta(days=1, microseconds=-1) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) else moment
 
 
-def check_hashes(pins: Sequence[Pin], options: Options) -> None:
-    """Raises IntegrityError for a package file with another digest than asked for, RequestError for one without any."""
+def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], options: Options) -> None:
+    """Whether all files are those that were asked for, and the `new` ones were asked for by their digests.
+
+    Raises IntegrityError for a package file with another digest, RequestError for a new one without any.
+    """
     for pin in pins:
         allowed = options.hashes.get(pin.candidate.name)
         if allowed is not None and pin.candidate.sha256 not in allowed:
@@ -136,7 +145,7 @@ def check_hashes(pins: Sequence[Pin], options: Options) -> None:
                 context=f"{pin.candidate.pin} in {pin.candidate.source}",
                 hint="find out who changed the file; only if the change was meant, write the new hash down",
             )
-    lacking = [pin.candidate for pin in pins if pin.candidate.name not in options.hashes]
+    lacking = [pin.candidate for pin in new if pin.candidate.name not in options.hashes]
     if lacking and (options.require_hashes or options.hashes):
         lines = "\n".join(f"  {c.pin} --hash=sha256:{c.sha256}" for c in lacking)
         raise RequestError(

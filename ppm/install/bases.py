@@ -1,14 +1,24 @@
 """Which base model and which environment a command means. Needs no torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from ppm.base import LAB_BASES, BaseModel, identify, locate
+from ppm.base import LAB_BASES, BaseModel, identify, local_folder, locate
 from ppm.environment.deployments import Environment
 from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
-from ppm.lock import Project
+from ppm.lock import LockedBase, Project
+from ppm.sources import Offer
 
-__all__ = ["base_of_environment", "environment_for", "find_environment", "find_target", "open_base", "project_base"]
+__all__ = [
+    "base_of_environment",
+    "environment_for",
+    "find_environment",
+    "find_target",
+    "look_up_base",
+    "open_base",
+    "project_base",
+]
 
 
 def open_base(name: str) -> BaseModel:
@@ -96,6 +106,34 @@ def base_of_environment(environment: Environment) -> BaseModel:
             hint="restore the model, or install the patches again for the new one",
         )
     return base
+
+
+def look_up_base(
+    named: str, offer: Offer, names: Iterable[str], *, folder: str | None = None, known: LockedBase | None = None
+) -> LockedBase:
+    """Which model a name means, without fetching it.
+
+    By its files where they are (in `folder`, or here), else as it is `known`, else by what the packages of some names
+    say. Raises ModelError.
+    """
+    model, _, revision = named.partition("@")
+    path = folder or model
+    try:
+        found = local_folder(path, revision or None) or locate(model, revision or None, fetch=False)
+        return LockedBase(model, identify(found).fingerprint, revision or None)
+    except ModelError:
+        if Path(path).expanduser().is_dir():
+            raise
+    if known is not None and (known.model, known.revision) == (model, revision or None):
+        return known
+    fingerprints = {c.fingerprint for name in names for c in offer.named(name) if c.base_model == model}
+    if len(fingerprints) != 1:
+        raise ModelError(
+            "is not on this machine, and the sources do not say which model it is",
+            context=named,
+            hint="fetch the model, or give its folder",
+        )
+    return LockedBase(model, fingerprints.pop(), revision or None)
 
 
 def _project_base() -> str | None:

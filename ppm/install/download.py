@@ -1,32 +1,40 @@
-"""Taking package files from sources to a folder, without deploying anything."""
+"""Taking package files from sources to a folder, without deploying anything. Needs no model on this machine."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppm.base import BaseModel
-from ppm.environment.deployments import Environment
 from ppm.environment.disk import disk_errors, make_folder, replace_file
 from ppm.install.asked import Options
-from ppm.install.packages import fetch
-from ppm.install.plan import plan_install
+from ppm.install.bases import look_up_base
+from ppm.install.packages import fetch, refuse_damaged, sources_of, take_given
+from ppm.install.plan import rules_for
+from ppm.lock import Project
 from ppm.package import Package
+from ppm.resolve import parse_requirement, resolve
+from ppm.sources import Joined
 
 __all__ = ["download"]
 
 
 def download(
-    requirements: Sequence[str],
-    base: BaseModel,
-    environment: Environment,
-    folder: Path,
-    options: Options,
-    *,
-    dependencies: bool = True,
+    requirements: Sequence[str], base_name: str, folder: Path, options: Options, *, dependencies: bool = True
 ) -> list[tuple[Package, Path]]:
     """Resolve without regard to what is deployed, and write each package file whole or not at all. Raises PpmError."""
-    plan = plan_install(requirements, base, environment, options, deployed=False)
-    pins = [pin for pin in plan.pins if dependencies or pin.requested]
-    packages = fetch(pins, plan.sources)
+    project = Project.find(Path.cwd()) or Project()
+    given, texts = take_given(requirements, Path())
+    sources = [*given, *sources_of(base_name, project, options.find_links)]
+    offer = Joined(sources)
+    refuse_damaged(texts, offer)
+    wishes = [parse_requirement(text) for text in texts]
+    base = look_up_base(base_name, offer, [wish.name for wish in wishes])
+    resolution = resolve(
+        wishes,
+        offer,
+        fingerprint=base.fingerprint,
+        base_name=base_name,
+        rules=rules_for(project, options, {}, ()),
+    )
+    packages = fetch([pin for pin in resolution.pins if dependencies or pin.requested], sources)
     written = []
     with disk_errors("can't be written to", folder):
         make_folder(folder)

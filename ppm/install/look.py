@@ -57,7 +57,7 @@ def newer(base: BaseModel, environment: Environment, options: Options) -> list[N
     project = Project.find(Path.cwd()) or Project()
     deployed = {p.name: Version(p.version) for p in deployment.lock.packages}
     holds = read_holds(environment)
-    offer = Joined(sources_of(base, project, options.find_links))
+    offer = Joined(sources_of(base.name, project, options.find_links))
     rules = rules_for(project, options, deployed, holds, deployment.lock.overrides)
     universe = Universe(offer, base.fingerprint, rules)
     try:
@@ -87,7 +87,10 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
     """What is wrong with what is deployed, by the rules that an install keeps. Raises PpmError for damaged files."""
     packages = stored_packages(deployment, environment)
     requirements = [parse_requirement(text) for text in deployment.lock.requirements]
-    rules = Rules(overrides=[parse_requirement(text) for text in deployment.lock.overrides])
+    rules = Rules(
+        {p.manifest.name: Version(p.manifest.version) for p in packages},
+        recorded=[parse_requirement(text) for text in deployment.lock.overrides],
+    )
     found = faults(candidates_of(packages), requirements, deployment.record.fingerprint, rules)
     made = deployment.manifest.composition if deployment.manifest else None
     if made is not None and {c.sha256 for c in made.components} != {p.sha256 for p in packages}:

@@ -1,6 +1,6 @@
 """What an install or uninstall will do: the pinned patches, before anything is fetched or trained. Needs no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,15 +10,22 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.environment.deployments import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
-from ppm.errors import IntegrityError, RequestError, did_you_mean
+from ppm.errors import RequestError, ResolutionError, did_you_mean
 from ppm.install.asked import Options, check_hashes, parse_date, read_requirements
-from ppm.install.packages import DEPLOYED_SOURCE, PackageSource, sources_of, stored_packages
+from ppm.install.packages import (
+    DEPLOYED_SOURCE,
+    PackageSource,
+    readable_packages,
+    refuse_damaged,
+    sources_of,
+    take_given,
+)
 from ppm.lock import PROJECT_FILE, Project
-from ppm.package import SUFFIX, Package, read_package
-from ppm.resolve import HELD, Pin, Requirement, Rules, parse_name, parse_requirement, resolve
-from ppm.sources import Candidate, Joined, Offer, Source
+from ppm.names import exact_pin
+from ppm.resolve import HELD, Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
+from ppm.sources import Candidate, Joined, Source
 
-__all__ = ["Plan", "plan_autoremove", "plan_install", "plan_uninstall", "plan_upgrade", "rules_for"]
+__all__ = ["Plan", "plan_autoremove", "plan_install", "plan_uninstall", "plan_upgrade", "rules_for", "upgrade_order"]
 
 DEFAULT_STRATEGY = "auto"
 
@@ -30,6 +37,7 @@ class Plan:
     `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
     they depend on last. The order is that of the specialists in the composition. `passed_over` says what is
     wrong with each damaged package file of a pinned patch, which strategy file is gone, and which pins were yanked.
+    `lost` are the deployed patches whose package files the store has no more.
     """
 
     base: BaseModel
@@ -42,6 +50,7 @@ class Plan:
     project: Project
     passed_over: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -84,14 +93,9 @@ def plan_install(
     A requirement may also be the path of a package file. Raises RequestError, SourceError or ResolutionError.
     """
     previous = environment.current() if deployed else None
-    given: list[Source] = []
+    given, texts = take_given(requirements, Path())
     asked: dict[str, list[str]] = {}
-    for text in requirements:
-        if text.endswith(SUFFIX) or "/" in text:
-            package = read_package(Path(text).expanduser())
-            _refuse_composition(package)
-            given.append(PackageSource(str(Path(text).expanduser().resolve()), (package,)))
-            text = package.manifest.pin
+    for text in texts:
         asked.setdefault(parse_requirement(text).name, []).append(text)
     if not asked and not (previous and previous.lock.requirements):
         raise RequestError("no patch was named", hint="for example: ppm install toxicity --base lab")
@@ -129,9 +133,15 @@ def plan_upgrade(
             raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
     for name in wanted if eager else ():
         wanted += [needed for needed in packages[name].dependencies if needed not in wanted]
-    first = [parse_requirement(text).name for text in previous.lock.requirements]
-    everything = [name for name in dict.fromkeys((*first, *packages)) if name in packages]
-    return _plan(previous.lock.requirements, base, environment, previous, options, raised=wanted or everything)
+    raised = wanted or upgrade_order(previous.lock.requirements, packages)
+    return _plan(previous.lock.requirements, base, environment, previous, options, raised=raised)
+
+
+def upgrade_order(requirements: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The order in which an upgrade of everything raises some patches: what is asked for before what that needs."""
+    asked = [parse_requirement(text).name for text in requirements]
+    known = list(names)
+    return [name for name in dict.fromkeys((*asked, *known)) if name in known]
 
 
 def plan_uninstall(
@@ -159,7 +169,7 @@ def plan_uninstall(
     kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
     standing = {
         p.manifest.name: Candidate.of(p.manifest, file_name="", sha256="", source="").stands_for
-        for p in stored_packages(previous, environment)
+        for p in readable_packages(previous, environment)[0]
     }
     answering = [name for name, names in standing.items() if set(names) & (set(gone) - set(packages))]
     plan = _plan(kept, base, environment, previous, options, dropped=[*gone, *answering])
@@ -167,8 +177,19 @@ def plan_uninstall(
         if pin.candidate.name in gone:
             wishes = [t for t in kept if parse_requirement(t).name in pin.candidate.stands_for]
             needing = ", ".join((*pin.required_by, *wishes))
-            raise RequestError(f"{needing} needs {pin.candidate.pin}", hint=f"uninstall {needing} too")
+            further = " ".join(_still_needing(plan.pins, gone) or wishes)
+            raise RequestError(f"{needing} needs {pin.candidate.pin}", hint=f"uninstall {further} too")
     return plan
+
+
+def _still_needing(pins: Sequence[Pin], gone: Sequence[str]) -> list[str]:
+    """The patches that are to stay and that need some of those that are to go, be it through others."""
+    users = {pin.candidate.name: pin.required_by for pin in pins}
+    found = dict.fromkeys(name for name in gone if name in users)
+    for name in (queue := list(found)):
+        queue += [user for user in users[name] if user not in found]
+        found.update(dict.fromkeys(users[name]))
+    return sorted(set(found) - set(gone))
 
 
 def plan_autoremove(
@@ -194,23 +215,32 @@ def rules_for(
 ) -> Rules:
     """What the project, the options and the holds of an environment keep the choice of versions to.
 
-    Overrides that were `recorded` with what is deployed hold on, until there is another on the same name. Raises
-    RequestError.
+    `recorded` are the overrides that were recorded with what is deployed; an option's comes before the project's.
+    Raises RequestError.
     """
     held = held_requirements(deployed, holds)
     limit = options.exclude_newer or (parse_date(project.exclude_newer) if project.exclude_newer else None)
-    overrides = [*_of(recorded, "the deployment"), *_of(project.overrides), *read_requirements(options.overrides)]
+    given = read_requirements(options.overrides)
+    for requirement in given:
+        if sum(requirement.name == other.name for other in given) > 1:
+            raise RequestError(
+                f"there are several overrides on {requirement.name}",
+                context=requirement.origin,
+                hint="write them as one, such as 'core>=1,<2'",
+            )
+    overrides = {requirement.name: requirement for requirement in (*_of(project.overrides), *given)}
     return Rules(
         deployed,
         [*_of(project.constraints), *read_requirements(options.constraints), *held],
-        list({requirement.name: requirement for requirement in overrides}.values()),
+        list(overrides.values()),
         limit,
+        _of(recorded, "what is deployed"),
     )
 
 
 def held_requirements(deployed: Mapping[str, Version], holds: Sequence[Hold]) -> list[Requirement]:
     """What a hold asks for: that very version, which no local one stands for."""
-    return [parse_requirement(f"{h.name}==={deployed[h.name]}", HELD) for h in holds if h.name in deployed]
+    return [parse_requirement(exact_pin(h.name, deployed[h.name]), HELD) for h in holds if h.name in deployed]
 
 
 def _of(lines: Sequence[str], origin: str = PROJECT_FILE) -> list[Requirement]:
@@ -229,31 +259,35 @@ def _plan(
     dropped: Sequence[str] = (),
 ) -> Plan:
     project = Project.find(Path.cwd()) or Project()
-    sources: list[Source] = [*given, *sources_of(base, project, options.find_links)]
-    stored = stored_packages(previous, environment)
-    if stored:
-        sources.append(PackageSource(DEPLOYED_SOURCE, stored))
+    sources: list[Source] = [*given, *sources_of(base.name, project, options.find_links)]
+    stored, lost = readable_packages(previous, environment)
+    if previous is not None:
+        sources.append(PackageSource(DEPLOYED_SOURCE, stored, lost))
     offer = Joined(sources)
-    _refuse_damaged(requirements, offer)
-    deployed = {p.manifest.name: Version(p.manifest.version) for p in stored}
+    refuse_damaged(requirements, offer)
+    deployed = {p.name: Version(p.version) for p in previous.lock.packages} if previous else {}
     holds = read_holds(environment)
     rules = rules_for(project, options, deployed, holds, previous.lock.overrides if previous else ())
-    resolution = resolve(
-        [*(parse_requirement(text) for text in requirements), *held_requirements(deployed, holds)],
-        offer,
-        fingerprint=base.fingerprint,
-        base_name=base.name,
-        rules=rules,
-        raised=raised,
-        kept=[name for name in deployed if name not in dropped],
-    )
+
+    def resolved(recorded: Sequence[Requirement]) -> Resolution:
+        return resolve(
+            [*(parse_requirement(text) for text in requirements), *held_requirements(deployed, holds)],
+            offer,
+            fingerprint=base.fingerprint,
+            base_name=base.name,
+            rules=replace(rules, recorded=recorded),
+            raised=raised,
+            kept=[name for name in deployed if name not in dropped],
+        )
+
+    resolution = _with_what_was_recorded(resolved, rules.recorded, raised)
     asked_names = {parse_requirement(text).name for text in requirements}
     found = [
         replace(pin, requested=bool({pin.candidate.name, *pin.candidate.stands_for} & asked_names) and pin.requested)
         for pin in resolution.pins
     ]
     new = [pin for pin in found if deployed.get(pin.candidate.name) != pin.candidate.version]
-    check_hashes(new, options)
+    check_hashes(found, new, options)
     strategy = options.strategy
     last = (previous and previous.lock.strategy) or ""
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
@@ -269,9 +303,19 @@ def _plan(
     passed_over += tuple(_yanked(pin.candidate) for pin in pins if pin.candidate.yanked is not None)
     if gone and not asked:
         passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
-    overrides = tuple(requirement.text for requirement in rules.overrides)
+    overrides = tuple(requirement.text for requirement in resolution.overrides)
     plan = Plan(
-        base, environment, requirements, tuple(pins), tuple(sources), chosen, previous, project, passed_over, overrides
+        base,
+        environment,
+        requirements,
+        tuple(pins),
+        tuple(sources),
+        chosen,
+        previous,
+        project,
+        passed_over,
+        overrides,
+        tuple(lost),
     )
     if len(pins) > 1 and recipe.needs_parent and not plan.parent:
         if asked:
@@ -283,25 +327,23 @@ def _plan(
     return plan
 
 
+def _with_what_was_recorded(
+    resolved: Callable[[Sequence[Requirement]], Resolution], recorded: Sequence[Requirement], raised: Sequence[str]
+) -> Resolution:
+    """Recorded overrides hold on; not those on what is raised, nor any that leaves no solution, if there is one so.
+
+    Raises ResolutionError, of the first way that was tried.
+    """
+    ways = [tuple(r for r in recorded if r.name not in raised), tuple(recorded), ()]
+    first: ResolutionError | None = None
+    for way in dict.fromkeys(ways):
+        try:
+            return resolved(way)
+        except ResolutionError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
 def _yanked(candidate: Candidate) -> str:
     return f"{candidate.pin} was yanked" + (f": {candidate.yanked}" if candidate.yanked else "")
-
-
-def _refuse_composition(package: Package) -> None:
-    """Raises RequestError: as a patch of its own a composition would be tested against nothing but itself."""
-    made = package.manifest.composition
-    if made is not None:
-        pins = " ".join(f"{component.name}=={component.version}" for component in made.components)
-        raise RequestError(
-            f"{package.manifest.pin} is a composition, which has to be tested against its patches",
-            hint=f"install these: ppm install {pins} --strategy {made.strategy}",
-        )
-
-
-def _refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
-    """Raises IntegrityError when all that is on offer of a requested patch is damaged."""
-    for text in requirements:
-        name = parse_requirement(text).name
-        damaged = offer.problems(name)
-        if damaged and not offer.named(name):
-            raise IntegrityError(damaged[0], context=name, hint="get the package file again from where it came")

@@ -2,31 +2,40 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import tomlkit
-from filelock import FileLock
 from packaging.version import Version
 
 from ppm import document
-from ppm.base import identify, local_folder, locate
+from ppm.base import LAB_BASES
 from ppm.composition.strategy import read_strategy
-from ppm.environment.disk import disk_errors, make_folder, replace_file
+from ppm.environment.alone import alone
+from ppm.environment.disk import disk_errors, replace_file
 from ppm.environment.home import ppm_home
-from ppm.errors import ManifestError, ModelError, RequestError, did_you_mean
+from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.install.asked import Options
-from ppm.install.packages import PackageSource, sources_of
-from ppm.install.plan import DEFAULT_STRATEGY, rules_for
-from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedBase, LockedPackage, Project
-from ppm.package import SUFFIX, read_package
+from ppm.install.bases import look_up_base
+from ppm.install.packages import is_path, sources_of, take_given
+from ppm.install.plan import DEFAULT_STRATEGY, rules_for, upgrade_order
+from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedPackage, Project
+from ppm.package import parse_file_name
 from ppm.resolve import Pin, parse_name, parse_requirement, resolve
 from ppm.sources import Joined, Source
 
-__all__ = ["ProjectFolder", "add_to_project", "asks_nothing", "changes", "lock_project", "remove_from_project"]
+__all__ = [
+    "ProjectFolder",
+    "add_to_project",
+    "asks_nothing",
+    "changes",
+    "lock_project",
+    "remove_from_project",
+    "update_lock",
+]
 
 
 @dataclass(frozen=True)
@@ -58,11 +67,9 @@ class ProjectFolder:
     def lock_path(self) -> Path:
         return self.path / LOCK_FILE
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self, command: str) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
-        with _alone(self.path):
-            yield
+        return _alone(self.path, command)
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
@@ -84,8 +91,11 @@ class ProjectFolder:
         if lock.requirements != self.project.patches:
             asked, locked = (", ".join(texts) or "nothing" for texts in (self.project.patches, lock.requirements))
             return f"{PROJECT_FILE} asks for {asked}, the lock for {locked}"
-        if not set(self.project.overrides) <= set(lock.overrides):
-            return f"{PROJECT_FILE} has overrides that the lock was made without"
+        overrides = {(r.name, r.specifier) for r in map(parse_requirement, self.project.overrides)}
+        for text in lock.overrides:
+            override = parse_requirement(text)
+            if (override.name, override.specifier) not in overrides:
+                return f"{PROJECT_FILE} has no override {text}, which the locked patches need"
         strategy = self.project.strategy or DEFAULT_STRATEGY
         if (lock.strategy, lock.strategy_digest) != (self.shown(strategy), read_strategy(strategy).digest):
             return f"the strategy {strategy} is another than the locked one"
@@ -100,17 +110,30 @@ class ProjectFolder:
             return os.path.relpath(path, self.path.resolve())
         return location
 
+    def meant(self, shown: str) -> str:
+        """The path that the lock has as `shown`."""
+        project = self.project
+        own = [str((self.path / Path(t).expanduser()).resolve()) for t in project.patches if is_path(t)]
+        known = [project.strategy or "", *project.sources, *own]
+        return next((location for location in known if location and self.shown(location) == shown), shown)
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+
+def _alone(folder: Path, command: str) -> AbstractContextManager[object]:
     """The lock lies in PPM_HOME, so that nothing is left in the project."""
     digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    path = ppm_home() / "projects" / f"{digest}.lock"
-    with disk_errors("can't be written", path):
-        make_folder(path.parent)
-        held = FileLock(path, fallback_to_soft=False).acquire()
-    with held:
-        yield
+    return alone(ppm_home() / "projects" / f"{digest}.lock", str(folder), command=command)
+
+
+def update_lock(
+    start: Path, options: Options, *, base: str | None, upgrade: Sequence[str] | None, command: str
+) -> tuple[Lock, Lock | None]:
+    """Lock the project that `start` belongs to: the lock, and the one before. See `lock_project`."""
+    with ProjectFolder.find(start).alone(command):
+        folder = ProjectFolder.find(start)  # as whoever had it before left it
+        new, old = lock_project(folder, options, base=base, upgrade=upgrade)
+        if new != old:
+            folder.write_lock(new)
+    return new, old
 
 
 def lock_project(
@@ -131,24 +154,18 @@ def lock_project(
     named = base or folder.base
     if named is None:
         raise RequestError("which base model?", hint=f'write base = "..." into {PROJECT_FILE}, or say --base MODEL')
-    given: list[Source] = []
-    requirements = []
-    for text in project.patches:
-        if text.endswith(SUFFIX):
-            package = read_package(folder.path / Path(text).expanduser())
-            given.append(PackageSource(text, (package,)))
-            text = package.manifest.pin
-        requirements.append(parse_requirement(text))
-    lab = _of_lab(named)
-    sources = [*given, *sources_of(lab, project, options.find_links)]
-    offer = Joined(sources)
+    given, texts = take_given(project.patches, folder.path)
+    for source, text in zip(given, filter(is_path, project.patches), strict=True):
+        _refuse_other_name(source, text)
+    requirements = [parse_requirement(text) for text in texts]
+    offer = Joined([*given, *sources_of(named, project, options.find_links)])
     names = [requirement.name for requirement in requirements]
-    here = project.base if base is None and project.base is not None and Path(project.base).is_dir() else None
-    locked = _base(named, here, previous, offer, names)
+    here = project.base if project.base is not None and Path(project.base).is_dir() else None
+    locked = look_up_base(named, offer, names, folder=here, known=previous.base if previous else None)
     kept = {p.name: Version(p.version) for p in previous.packages} if previous else {}
     if previous is None or previous.base.fingerprint != locked.fingerprint:
         kept = {}
-    raised = list(kept) if upgrade is None else [parse_name(name) for name in upgrade]
+    raised = upgrade_order(texts, kept) if upgrade is None else [parse_name(name) for name in upgrade]
     for name in raised:
         if name not in kept:
             hint = did_you_mean(name, kept, f"locked are {', '.join(kept)}" if kept else "nothing is locked yet")
@@ -170,11 +187,20 @@ def lock_project(
         strategy=folder.shown(strategy),
         strategy_digest=read_strategy(strategy).digest,
         packages=_packages(resolution.pins, folder),
-        overrides=tuple(requirement.text for requirement in rules.overrides),
+        overrides=tuple(requirement.text for requirement in resolution.overrides),
     )
     if previous is not None and _same_inputs(previous, lock):  # however they are asked for
         lock = replace(lock, composition=previous.composition)
     return lock, previous
+
+
+def _refuse_other_name(source: Source, text: str) -> None:
+    """Raises RequestError for a package file under a name that is not its own: a lock could not lead to it."""
+    [candidate] = (c for name in source.names(None) for c in source.named(name) if c.name == name)
+    if Path(text).name != candidate.file_name:
+        raise RequestError(
+            f"is {candidate.pin}, and has another file name", context=text, hint=f"call it {candidate.file_name}"
+        )
 
 
 def asks_nothing() -> RequestError:
@@ -206,32 +232,6 @@ def _packages(pins: Sequence[Pin], folder: ProjectFolder) -> tuple[LockedPackage
     )
 
 
-def _of_lab(named: str) -> Any:
-    return identify(locate(named), name=named) if named == "lab" else None
-
-
-def _base(named: str, here: str | None, previous: Lock | None, offer: Joined, names: Sequence[str]) -> LockedBase:
-    """The base model to lock for: of its files where they are `here`, else as locked before, else as packages say."""
-    model, _, revision = named.partition("@")
-    path = here or model
-    try:
-        folder = local_folder(path, revision or None) or locate(model, revision or None, fetch=False)
-        return LockedBase(model, identify(folder).fingerprint, revision or None)
-    except ModelError:
-        if Path(path).expanduser().is_dir():
-            raise
-    if previous is not None and (previous.base.model, previous.base.revision) == (model, revision or None):
-        return previous.base
-    found = {c.fingerprint for name in names for c in offer.named(name) if c.base_model == model}
-    if len(found) != 1:
-        raise ModelError(
-            "is not on this machine, and the sources do not say which model it is",
-            context=named,
-            hint="fetch the model, or give its folder",
-        )
-    return LockedBase(model, found.pop(), revision or None)
-
-
 def changes(old: Lock | None, new: Lock) -> list[str]:
     """What differs between two locks, one change a line."""
     before, after = ({p.name: p for p in lock.packages} if lock else {} for lock in (old, new))
@@ -246,7 +246,7 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
 
 
 def add_to_project(
-    start: Path, requirements: Sequence[str], options: Options, base: str | None
+    start: Path, requirements: Sequence[str], options: Options, base: str | None, command: str
 ) -> tuple[Lock | None, Lock | None]:
     """Write requirements into ppm.toml, in place of those on the same names, and lock anew; both files or neither.
 
@@ -256,17 +256,21 @@ def add_to_project(
     if path is None and base is None:
         raise RequestError("which base model?", hint="say --base MODEL: there is no ppm.toml yet")
     target = path or start / PROJECT_FILE
-    wanted = {parse_requirement(text).name for text in requirements}
+    texts = [os.path.relpath(text, target.parent) if is_path(text) else text for text in requirements]
+    wanted = {_name(text) for text in texts}
 
     def change(table: Any) -> None:
         if base is not None:  # as seen from the file
-            table["base"] = os.path.relpath(base, target.parent) if Path(base).is_dir() and base != "lab" else base
-        _exchange(table, wanted, requirements)
+            near = Path(base).is_dir() and base not in LAB_BASES
+            table["base"] = os.path.relpath(base, target.parent) if near else base
+        _exchange(table, wanted, texts)
 
-    return _edit(target, change, options)
+    return _edit(target, change, options, command)
 
 
-def remove_from_project(start: Path, names: Sequence[str], options: Options) -> tuple[Lock | None, Lock | None]:
+def remove_from_project(
+    start: Path, names: Sequence[str], options: Options, command: str
+) -> tuple[Lock | None, Lock | None]:
     """Take patches out of ppm.toml, and lock anew; both files or neither. Raises PpmError."""
     folder = ProjectFolder.find(start)
     asked = [_name(text) for text in folder.project.patches]
@@ -278,16 +282,20 @@ def remove_from_project(start: Path, names: Sequence[str], options: Options) -> 
             raise RequestError(f"{PROJECT_FILE} does not ask for {name}", hint=near)
 
     def change(table: Any) -> None:
-        _exchange(table, set(gone), ())
+        _exchange(table, {*gone}, ())
 
-    return _edit(folder.path / PROJECT_FILE, change, options)
+    return _edit(folder.path / PROJECT_FILE, change, options, command)
 
 
 def _name(text: str) -> str | None:
-    return None if text.endswith(SUFFIX) else parse_requirement(text).name
+    """The name that a requirement is on; of a package file's path as its file name says, None when that says none."""
+    if not is_path(text):
+        return parse_requirement(text).name
+    parts = parse_file_name(Path(text).name)
+    return parts[0] if parts else None
 
 
-def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
+def _exchange(table: Any, names: set[str | None], requirements: Sequence[str]) -> None:
     """In the file's own list, with its comments: new requirements in place of those on some names."""
     if "patches" not in table:
         table["patches"] = tomlkit.array()
@@ -299,9 +307,9 @@ def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
         patches.append(text)
 
 
-def _edit(path: Path, change: Callable[[Any], None], options: Options) -> tuple[Lock | None, Lock | None]:
+def _edit(path: Path, change: Callable[[Any], None], options: Options, command: str) -> tuple[Lock | None, Lock | None]:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with _alone(path.parent):
+    with _alone(path.parent, command):
         return _edit_alone(path, change, options)
 
 

@@ -14,10 +14,10 @@ from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
-from ppm.errors import GateError, GateFailed, GateInconclusive, PpmError, RequestError
+from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
 from ppm.install.deployed import audit_of
 from ppm.install.events import Events
-from ppm.install.packages import DEPLOYED_SOURCE, fetch, stored_packages
+from ppm.install.packages import DEPLOYED_SOURCE, fetch, put_back, readable_packages
 from ppm.install.plan import Plan
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.names import canonical_digest
@@ -69,6 +69,9 @@ def install(
     with writer(environment, command=command, tell=events.tell) as held:
         plan = make_plan()
         events.planned(plan)
+        if plan.lost and plan.previous is not None:
+            back = put_back(plan.previous, environment, plan.sources)
+            events.tell(f"Put back into the store: {', '.join(back) or 'nothing, for no source has it'}")
         if not force and not accept and _unchanged(plan, seed):
             assert plan.previous is not None
             return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
@@ -161,7 +164,14 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
                 f"what is deployed stands {before.base.placement}, and the new patches {placement}",
                 hint="uninstall the old patches first: the two can't be compared",
             )
-        old = tuple(p for p in stored_packages(plan.previous, plan.environment) if p.manifest.name in planned)
+        stored, lost = readable_packages(plan.previous, plan.environment)
+        for name in sorted(planned & set(lost)):
+            raise IntegrityError(
+                f"{lost[name][0]}, and without it nothing can be compared with what is deployed",
+                context=name,
+                hint="name the folder that has the deployed version with --find-links DIR, or uninstall the patch first",
+            )
+        old = tuple(p for p in stored if p.manifest.name in planned)
         deployed = Deployed(plan.previous.prefix, old, plan.parent)
     return Subject(
         plan.base,

@@ -15,14 +15,15 @@ from ppm.errors import IntegrityError, ModelError, RequestError
 from ppm.install.asked import Options
 from ppm.install.events import Events
 from ppm.install.look import candidates_of
-from ppm.install.packages import PackageSource, sources_of
+from ppm.install.packages import PackageSource, is_path, sources_of
 from ppm.install.plan import Plan, rules_for
 from ppm.install.project import ProjectFolder, asks_nothing
 from ppm.install.run import InstallResult, gates_digest, install
 from ppm.lock import LOCK_FILE, Lock
-from ppm.package import SUFFIX, Package, read_package, sha256
+from ppm.names import exact_pin
+from ppm.package import Package, read_bounded, read_package, sha256
 from ppm.resolve import Pin, faults, parse_requirement
-from ppm.sources import DirectorySource, Joined, Source
+from ppm.sources import DirectorySource, Joined
 
 __all__ = ["AUDIT_SUFFIX", "Synced", "export", "sync"]
 
@@ -66,7 +67,7 @@ def sync(
             context=base.name,
             hint="get the locked model, or run `ppm lock` for this one",
         )
-    sources = _sources(folder, base, find_links)
+    sources = _sources(folder, lock, find_links)
     packages = _packages(lock, environment.store, sources)
     _check_rules(folder, lock, packages)
     if lock.composition is None or recompose:
@@ -77,8 +78,8 @@ def sync(
         refuse_held(environment, lock, LOCK_FILE)
         plan = _plan(folder, lock, packages, base, environment, previous)
         _check_still_tested(lock, plan)
-        same = previous is not None and {p.sha256 for p in previous.lock.packages} == {p.sha256 for p in lock.packages}
-        if previous is not None and same and previous.lock.composition == made:
+        target = _as_deployed(folder, lock, packages)
+        if previous is not None and previous.lock == target:
             return Synced(previous, packages, changed=False)
         data = _take(made.sha256, made.file, environment.store, sources)
         audit_name = f"{made.file}{AUDIT_SUFFIX}" if made.file else None
@@ -91,7 +92,7 @@ def sync(
         deployment = deploy(
             held,
             {
-                LOCK_FILE: replace(lock, requirements=_pinned(lock, packages)).render().encode(),
+                LOCK_FILE: target.render().encode(),
                 MANIFEST_FILE: composition.manifest.render().encode(),
                 PREFIX_FILE: composition.prefix,
                 AUDIT_FILE: audit_data,
@@ -108,12 +109,10 @@ def sync(
     return Synced(deployment, packages, changed=True)
 
 
-def export(
-    folder: ProjectFolder, base: BaseModel, store: Store, target: Path, find_links: Sequence[Path] = ()
-) -> list[Path]:
+def export(folder: ProjectFolder, store: Store, target: Path, find_links: Sequence[Path] = ()) -> list[Path]:
     """Write every file that a lock names into a folder, from which another machine can sync. Raises PpmError."""
     lock = _current_lock(folder)
-    sources = _sources(folder, base, find_links)
+    sources = _sources(folder, lock, find_links)
     contents = {package.file: _take(package.sha256, package.file, store, sources) for package in lock.packages}
     made = lock.composition
     if made is not None and made.file is not None:
@@ -139,32 +138,45 @@ def _current_lock(folder: ProjectFolder) -> Lock:
     return lock
 
 
-def _sources(folder: ProjectFolder, base: BaseModel, find_links: Sequence[Path]) -> list[Source]:
+def _sources(folder: ProjectFolder, lock: Lock, find_links: Sequence[Path]) -> list[DirectorySource]:
     """Those of an install, and the folders of package files that the project names by their paths."""
-    files = [folder.path / Path(text).expanduser() for text in folder.project.patches if text.endswith(SUFFIX)]
+    files = [folder.path / Path(text).expanduser() for text in folder.project.patches if is_path(text)]
     own = [DirectorySource(path.parent) for path in files if path.parent.is_dir()]
-    return [*sources_of(base, folder.project, find_links), *own]
+    return [*sources_of(lock.base.model, folder.project, find_links), *own]
+
+
+def _as_deployed(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> Lock:
+    """The lock as an environment keeps it, which knows nothing of the project's folder."""
+    locked = tuple(replace(package, source=folder.meant(package.source)) for package in lock.packages)
+    strategy = folder.meant(lock.strategy) if lock.strategy else None
+    return replace(lock, requirements=_pinned(lock, packages), packages=locked, strategy=strategy)
 
 
 def _pinned(lock: Lock, packages: tuple[Package, ...]) -> tuple[str, ...]:
     """The requirements as an environment keeps them: a package file that was named by its path as its pin."""
-    pins = {package.file_name: package.manifest.pin for package in packages}
-    return tuple(pins.get(Path(text).name, text) if text.endswith(SUFFIX) else text for text in lock.requirements)
+    pins = {package.file_name: exact_pin(package.manifest.name, package.manifest.version) for package in packages}
+    return tuple(pins.get(Path(text).name, text) if is_path(text) else text for text in lock.requirements)
 
 
-def _take(digest: str, name: str | None, store: Store, sources: Sequence[Source]) -> bytes:
+def _take(digest: str, name: str | None, store: Store, sources: Sequence[DirectorySource]) -> bytes:
     """The content with a digest, from the store or from a file of a source. Raises IntegrityError: nobody has it."""
+    damaged = False
     if store.has(digest):
-        return store.get(digest)
+        try:
+            return store.get(digest)
+        except IntegrityError:
+            damaged = True
     other = []
     for source in sources if name else ():
-        if isinstance(source, DirectorySource) and (source.path / str(name)).is_file():
-            with disk_errors("can't be read", source.path / str(name)):
-                data = (source.path / str(name)).read_bytes()
+        path = source.path / str(name)
+        if path.is_file():
+            data = read_bounded(path, str(path))
             if sha256(data) == digest:
                 return data
             other.append(source.location)
     where = f"{' and '.join(other)} has another file of that name" if other else "neither the store nor a source has it"
+    if damaged:
+        where = "what the store has is damaged" + (f", and {where}" if other else "")
     raise IntegrityError(
         f"is locked with the SHA-256 {digest[:12]}..., and {where}",
         context=name or digest,
@@ -173,7 +185,7 @@ def _take(digest: str, name: str | None, store: Store, sources: Sequence[Source]
     )
 
 
-def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Package, ...]:
+def _packages(lock: Lock, store: Store, sources: Sequence[DirectorySource]) -> tuple[Package, ...]:
     found = []
     for locked in lock.packages:
         data = _take(locked.sha256, locked.file, store, sources)
@@ -190,10 +202,9 @@ def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Pack
 
 def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> None:
     """Raises IntegrityError for a lock whose patches do not go together: it was not written by ppm."""
-    requirements = [parse_requirement(text) for text in lock.requirements if not text.endswith(SUFFIX)]
+    requirements = [parse_requirement(text) for text in lock.requirements if not is_path(text)]
     # When a file came into its source was settled when it was locked.
-    project = replace(folder.project, overrides=lock.overrides, exclude_newer=None)
-    rules = rules_for(project, Options(), {}, ())
+    rules = rules_for(replace(folder.project, exclude_newer=None), Options(), {}, ())
     wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
     if wrong:
         raise IntegrityError(
@@ -212,13 +223,13 @@ def _plan(
     previous: Deployment | None,
 ) -> Plan:
     """The lock as what an install would do."""
+    target = _as_deployed(folder, lock, packages)
     by_source: dict[str, list[Package]] = {}
-    for locked, package in zip(lock.packages, packages, strict=True):
+    for locked, package in zip(target.packages, packages, strict=True):
         by_source.setdefault(locked.source, []).append(package)
     sources = [PackageSource(location, found) for location, found in by_source.items()]
     offer = Joined(sources)
-    requirements = _pinned(lock, packages)
-    order = {parse_requirement(text).name: i for i, text in enumerate(requirements)}
+    order = {parse_requirement(text).name: i for i, text in enumerate(target.requirements)}
     pins = [
         Pin(
             offer.named(locked.name)[0],
@@ -228,14 +239,13 @@ def _plan(
         for locked in lock.packages
     ]
     pins.sort(key=lambda pin: order.get(pin.candidate.name, len(order)))
-    strategy = folder.project.strategy or str(lock.strategy)
     return Plan(
         base,
         environment,
-        requirements,
+        target.requirements,
         tuple(pins),
         tuple(sources),
-        strategy,
+        str(target.strategy),
         previous,
         folder.project,
         overrides=lock.overrides,
@@ -327,7 +337,7 @@ def _compose(
         force=recompose,
         events=events,
     )
-    with folder.alone():
+    with folder.alone(command):
         if folder.lock() != lock:
             raise RequestError(
                 f"changed while its patches were composed; deployment {result.deployment.number} is in force",

@@ -29,9 +29,13 @@ class Pin:
 
 @dataclass(frozen=True)
 class Resolution:
-    """Pins in dependency order: what a patch depends on comes before it; inside a cycle, by name."""
+    """Pins in dependency order: what a patch depends on comes before it; inside a cycle, by name.
+
+    `overrides` are those without which the manifests of the pins would be broken.
+    """
 
     pins: tuple[Pin, ...]
+    overrides: tuple[Requirement, ...] = ()
 
 
 def resolve(
@@ -48,7 +52,8 @@ def resolve(
 
     Of the sets that do, one with the newest versions of the `raised` names, the first before the others; then one in
     which the other deployed patches stay, in the order of their names, where they can; then one with the newest
-    versions of what else is asked for. Patches that are `kept` stay where they can, though nothing needs them.
+    versions of what else is asked for. Patches that are `kept` stay where they can, though nothing needs them: those
+    that are raised, at the newest version that lets them.
 
     Raises ResolutionError when no set fits, and IntegrityError when two sources hold different files for one version
     that is looked at.
@@ -65,7 +70,7 @@ def resolve(
         raise ResolutionError(message, hint=hint) from None
     chosen = _Improvement(requirements, universe, frozenset(raised), chosen).best(raised, kept)
     _check(chosen, requirements, universe)
-    return Resolution(_pins(chosen, requirements, universe))
+    return Resolution(_pins(chosen, requirements, universe), _in_use(chosen, rules))
 
 
 class _Improvement:
@@ -87,10 +92,10 @@ class _Improvement:
 
     def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Candidate]:
         for name in raised:
-            self._newest(name)
+            self._raise(name, stays=name in wanted)
         deployed = dict(sorted(self.universe.rules.deployed.items()))
         for name in wanted:
-            if name in deployed and name not in self.asked and name not in self.fixed:
+            if name in deployed and name not in self.asked and name not in self.raised:
                 self._stay(name, deployed[name])
         kept = {name: version for name, version in deployed.items() if name not in self.raised}
         if not self._try(kept):
@@ -102,18 +107,24 @@ class _Improvement:
         self.universe.fix({})
         return self.chosen
 
+    def _raise(self, name: str, *, stays: bool) -> None:
+        if name not in self.asked and stays:
+            self.asked.add(name)
+            if not self._newest(name):
+                self.asked.remove(name)
+        else:
+            self._newest(name)
+
     def _stay(self, name: str, version: Version) -> None:
         """Let a patch that nothing needs stay at its version, if there is a solution then."""
         self.asked.add(name)
         if not self._try({name: version}):
             self.asked.remove(name)
 
-    def _newest(self, name: str) -> None:
+    def _newest(self, name: str) -> bool:
         self.universe.fix(self.fixed)
         usable = self.universe.select(name, self.universe.matching(name, SpecifierSet()))
-        for candidate in reversed(usable):
-            if self._try({name: candidate.version}):
-                return
+        return any(self._try({name: candidate.version}) for candidate in reversed(usable))
 
     def _try(self, more: Mapping[str, Version]) -> bool:
         """Fix these versions too, if there is a solution then."""
@@ -173,13 +184,13 @@ def faults(
 ) -> list[str]:
     """What is wrong with a set of patches by the plain rules, without anything that the search knows."""
     found = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
-    overridden = {r.name: str(r.specifier) for r in rules.overrides}
     for name, candidate in chosen.items():
         if candidate.name != name or candidate.fingerprint != fingerprint:
             found.append(f"{candidate.pin} does not belong here")
         found += [f"{candidate.pin} {reason}" for reason in _unusable(candidate, requirements, rules)]
+        overrides = rules.overrides_of(candidate)
         for needed, declared in candidate.dependencies.items():
-            specifier = overridden.get(needed, declared)
+            specifier = str(overrides[needed].specifier) if needed in overrides else declared
             if not _answering(chosen, needed, parse_specifier(specifier)):
                 found.append(f"nothing satisfies {phrase(needed, specifier)}, which {candidate.pin} needs")
         for other in chosen.values():
@@ -187,6 +198,17 @@ def faults(
             if reason:
                 found.append(f"{candidate.pin} {reason}")
     return found
+
+
+def _in_use(chosen: Mapping[str, Candidate], rules: Rules) -> tuple[Requirement, ...]:
+    """The overrides of what some chosen patch asks in vain."""
+    found = {
+        needed: rules.overrides_of(candidate)[needed]
+        for candidate in chosen.values()
+        for needed, declared in candidate.dependencies.items()
+        if not _answering(chosen, needed, parse_specifier(declared))
+    }
+    return tuple(found[name] for name in sorted(found))
 
 
 def _unusable(candidate: Candidate, requirements: Sequence[Requirement], rules: Rules) -> list[str]:

@@ -95,6 +95,8 @@ class _Story:
         for name in self.names:
             overrides = [r for r in self.request.rules.overrides if r.name == name]
             lines += [f"{r.origin} puts {r.text} in place of what patches need of {name}." for r in overrides]
+            recorded = [r for r in self.request.rules.recorded if r.name == name]
+            lines += [f"What is deployed has {r.text} in place of what it needs of {name}." for r in recorded]
             lines += _existence(self, name)
             lines += self._dependencies(name)
             lines += self._clashes(name)
@@ -161,8 +163,8 @@ def _existence(story: _Story, name: str) -> list[str]:
         lines.append(f"{name} exists in version{'s' if len(shown) > 1 else ''} {_versions(shown)}.")
     if stand_ins:
         lines.append(f"{name} is provided by {_join(_provided_by(universe, name, stand_ins))}.")
-        if any(story.demands[name]) and not versions:
-            lines.append(f"A version of {name} can only be met by a patch of that name.")
+    if any(story.demands[name]) and not versions and set(universe.offer.providers(name, universe.fingerprint)):
+        lines.append(f"A version of {name} can only be met by a patch of that name.")
     lines += _unusable(story, name)
     lines += [f"A file of {name} can't be used: {text}." for text in universe.offer.problems(name)]
     if not versions and not stand_ins and not lines:
@@ -178,11 +180,15 @@ def _provided_by(universe: Universe, name: str, stand_ins: Iterable[str]) -> lis
 def _unusable(story: _Story, name: str) -> list[str]:
     """Versions that exist and would be wanted, and what keeps them out."""
     lines = []
-    lines += [f"{name} {candidate.version} {reason}." for candidate, reason in _shut_out(story, name)]
+    for candidate, reason in _shut_out(story, name):
+        own = candidate.name == name
+        subject = name if own else f"{name} would be provided by {candidate.name}"
+        lines.append(f"{subject} {candidate.version}{' ' if own else ', which '}{reason}.")
     unmet = _unmet(story, name)
     by_base: dict[str, list[Candidate]] = {}
     for candidate in story.universe.for_another_base(name):
-        if any(specifier.contains(candidate.version, prereleases=True) for specifier in unmet):
+        fits = any(specifier.contains(candidate.version, prereleases=True) for specifier in unmet)
+        if fits or (unmet and not story.universe.versions(name)):
             by_base.setdefault(candidate.base_tag, []).append(candidate)
     for base_tag, candidates in by_base.items():
         exist = "exist" if len({candidate.version for candidate in candidates}) > 1 else "exists"
@@ -198,14 +204,28 @@ def _unmet(story: _Story, name: str) -> list[SpecifierSet]:
 
 
 def _shut_out(story: _Story, name: str) -> list[tuple[Candidate, str]]:
-    """The newest version that fits the demands on a name and is not to be had, for each kind of reason."""
+    """The newest version that fits the demands on a name and is not to be had, for each kind of reason.
+
+    Where there is no patch of that name and none that may stand for it: the same of those that would.
+    """
     universe = story.universe
     wanted = [parse_specifier(demand) for demand in story.demands[name]]
-    versions, found = universe.versions(name), {}
-    for index, reason in universe.left_out(name).items():
-        if all(specifier.contains(versions[index].version, prereleases=True) for specifier in wanted):
-            found[reason.split(",")[0].split(" (")[0]] = (versions[index], reason)
-    return list(found.values())
+    own = [
+        (candidate, reason)
+        for candidate, reason in _left_out(universe, name)
+        if all(specifier.contains(candidate.version, prereleases=True) for specifier in wanted)
+    ]
+    others = []
+    if not universe.versions(name) and not universe.answers(name) and not any(story.demands[name]):
+        providers = sorted(universe.offer.providers(name, universe.fingerprint))
+        others = [found for p in providers for found in _left_out(universe, p) if name in found[0].stands_for]
+    kinds = {(c.name, reason.split(",")[0].split(" (")[0]): (c, reason) for c, reason in (*own, *others)}
+    return list(kinds.values())
+
+
+def _left_out(universe: Universe, name: str) -> list[tuple[Candidate, str]]:
+    versions = universe.versions(name)
+    return [(versions[index], reason) for index, reason in universe.left_out(name).items()]
 
 
 def _hint(story: _Story) -> str:
@@ -238,7 +258,7 @@ def _ask_exactly(story: _Story) -> str:
     for name in story.names:
         for candidate, reason in _shut_out(story, name):
             wish = parse_requirement(candidate.pin)
-            kept = [r for r in story.request.requirements if r.name != name]
+            kept = [r for r in story.request.requirements if r.name != candidate.name]
             if "only when asked for" in reason and story.request.attempt([*kept, wish], story.request.rules):
                 kind = "pre-release" if "pre-release" in reason else "yanked version"
                 return f"to accept the {kind}, ask for {candidate.pin}"
@@ -311,8 +331,8 @@ def _leave_out(story: _Story) -> str:
     if len(story.request.requirements) < 2:
         return ""
     for requirement in reversed([r for r in story.asked if r.origin != HELD]):
-        kept = [r for r in story.request.requirements if r.name != requirement.name]
-        if kept and story.request.attempt(kept, story.request.rules):
+        kept = [r for r in story.request.requirements if r.name != requirement.name or r.origin == HELD]
+        if any(r.origin != HELD for r in kept) and story.request.attempt(kept, story.request.rules):
             alone = [r for r in story.request.requirements if r.name == requirement.name]
             apart = ", or install it into an environment of its own with --env NAME"
             works = story.request.attempt(alone, story.request.rules)

@@ -234,8 +234,8 @@ class _Provider(BaseProvider[_Node, int]):
         if package.virtual:
             return None
         versions = self.universe.versions(package.name)
-        same = versions[version].dependencies
-        return _Versions(sum(1 << i for i, c in enumerate(versions) if c.dependencies == same))
+        same = self.universe.needs(versions[version])
+        return _Versions(sum(1 << i for i, c in enumerate(versions) if self.universe.needs(c) == same))
 
     def consume_pending_clauses(self) -> list[Incompatibility[_Node, int]]:
         clauses, self._clauses = self._clauses, []

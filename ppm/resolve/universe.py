@@ -26,13 +26,20 @@ class Rules:
 
     `deployed` are the versions in force, which may stay whatever else shuts them out but a constraint. `constraints`
     limit the versions of a name without asking for it; `overrides` take the place of what any dependency asks of a
-    name. What was published after `exclude_newer`, or nobody knows when, is left out.
+    name, those that were `recorded` with what is deployed only of what the versions in force ask. What was published
+    after `exclude_newer`, or nobody knows when, is left out.
     """
 
     deployed: Mapping[str, Version] = field(default_factory=dict)
     constraints: Sequence[Requirement] = ()
     overrides: Sequence[Requirement] = ()
     exclude_newer: datetime | None = None
+    recorded: Sequence[Requirement] = ()
+
+    def overrides_of(self, candidate: Candidate) -> dict[str, Requirement]:
+        """What takes the place of what a candidate asks of a name, by that name."""
+        recorded = self.recorded if self.deployed.get(candidate.name) == candidate.version else ()
+        return {requirement.name: requirement for requirement in (*recorded, *self.overrides)}
 
 
 def conflict(one: Candidate, other: Candidate) -> str | None:
@@ -60,7 +67,6 @@ class Universe:
         self.offer = offer
         self.fingerprint = fingerprint
         self.rules = rules
-        self._overrides = {r.name: str(r.specifier) for r in rules.overrides}
         self._constraints: dict[str, list[Requirement]] = {}
         for requirement in rules.constraints:
             self._constraints.setdefault(requirement.name, []).append(requirement)
@@ -98,9 +104,10 @@ class Universe:
 
     def needs(self, candidate: Candidate) -> Mapping[str, str]:
         """What a candidate depends on: names with the specifiers that hold after overrides."""
-        if not self._overrides or not candidate.dependencies:
+        if not candidate.dependencies or not (self.rules.overrides or self.rules.recorded):
             return candidate.dependencies
-        return {name: self._overrides.get(name, specifier) for name, specifier in candidate.dependencies.items()}
+        overrides = {name: str(override.specifier) for name, override in self.rules.overrides_of(candidate).items()}
+        return {name: overrides.get(name, specifier) for name, specifier in candidate.dependencies.items()}
 
     def for_another_base(self, name: str) -> list[Candidate]:
         """The candidates of a name that are for another base model, oldest first."""
@@ -177,8 +184,8 @@ class Universe:
         return options
 
     def known(self, name: str) -> bool:
-        """Whether anything answers to a name, be it for another base model."""
-        return bool(self.offer.named(name)) or bool(self.answers(name))
+        """Whether anything answers to a name, be it for another base model, or not to be had."""
+        return bool(self.offer.named(name)) or bool(set(self.offer.providers(name, self.fingerprint)))
 
     def names(self) -> list[str]:
         """Every name, real or virtual, that something fit for the base model answers to."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ppm.errors import IntegrityError, PackageError, PpmError, SourceError
-from ppm.package import SUFFIX, file_name, parse_file_name, read_metadata, sha256
+from ppm.package import MAX_PACKAGE_BYTES, SUFFIX, file_name, parse_file_name, read_metadata, sha256
 from ppm.sources.cache import Entry, MetadataCache
 from ppm.sources.candidate import Candidate
 
@@ -62,7 +62,8 @@ class DirectorySource:
     def fetch(self, candidate: Candidate) -> bytes:
         path = self.path / candidate.file_name
         try:
-            data = path.read_bytes()
+            with path.open("rb") as stream:
+                data = stream.read(MAX_PACKAGE_BYTES + 1)
         except OSError as error:
             raise SourceError(
                 f"can't be read: {error.strerror}",

@@ -295,3 +295,54 @@ def test_download_copies_a_patch_with_what_it_needs(world, tmp_path):
 @pytest.mark.parametrize(("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")])
 def test_completion_is_printed_for_each_shell(shell, word):
     assert word in ppm("completion", shell).out
+
+
+def test_a_lost_or_damaged_current_deployment_can_be_left(world, core, ppm_home):
+    deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
+    ppm("hold", "core")
+    for damage in (
+        lambda folder: (folder / "current").unlink(),
+        lambda folder: next((folder / "deployments").glob("*2/ppm.lock")).write_text("damaged"),
+    ):
+        damage(next((ppm_home / "environments").iterdir()))
+        shown = ppm("history")
+        assert (shown.code, "app==1.0.0" in shown.out) == (0, True), shown.err
+        assert ppm("history", "--json").code == 0
+        back = ppm("rollback", "1")
+        assert back.code == 0, back.err
+        assert {p["name"]: p["version"] for p in ppm("list", "--json").json["patches"]}["app"] == "1.0.0"
+        deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
+
+
+def test_an_upgrade_removes_nothing_that_can_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deployed(["app"], patch("app"), patch("core"), patch("left"))
+    source = write(tmp_path / "dist", patch("app", "2.0.0"), patch("core", "1.1.0"), patch("left", "1.5.0"))
+    for arguments, expected in (
+        (["core"], {"app": "1.0.0", "core": "1.1.0", "left": "1.0.0"}),
+        ([], {"app": "2.0.0", "core": "1.1.0", "left": "1.5.0"}),
+    ):
+        plan = ppm("upgrade", *arguments, "-f", source, "--dry-run", "--json").json
+        assert {p["name"]: p["version"] for p in plan["patches"]} == expected
+        assert [name for name in plan["removed"] if name.split("==")[0] not in expected] == []
+
+
+def test_an_uninstall_names_all_that_has_to_go(tmp_path):
+    deployed(["c"], patch("c", needs={"a": "*"}), patch("a", needs={"b": "*"}), patch("b"))
+    refused = ppm("uninstall", "a", "b")
+    assert (refused.code, "hint: uninstall c too" in refused.err) == (1, True)
+    assert ppm("uninstall", "a", "b", "c", "--dry-run").code == 0
+
+
+def test_show_takes_a_name_alone(world):
+    refused = ppm("show", "tool==9")
+    assert (refused.code, "only a name is meant" in refused.err) == (1, True)
+
+
+def test_a_removed_environment_leaves_no_hold_behind(world, core, ppm_home):
+    ppm("hold", "core")
+    folder = next((ppm_home / "environments").iterdir())
+    (folder / "current").write_text("000000\n")  # as a removal that was killed leaves it
+    assert (folder / "holds.toml").is_file()
+    deployed(["core"], core)
+    assert ppm("hold", "--json").json == []

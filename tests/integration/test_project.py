@@ -14,6 +14,7 @@ from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, 
 
 from ppm.base import locate, weights_digest
 from ppm.install.bases import open_base
+from ppm.install.project import ProjectFolder
 from ppm.install.run import gates_digest
 from ppm.install.sync import AUDIT_SUFFIX
 from ppm.lock import Lock, LockedComposition, Project
@@ -298,7 +299,7 @@ def test_a_patch_named_by_its_path_is_deployed_as_its_pin(project):
     with_composition(project, packages)
     done = ppm("sync", "--json")
     assert done.json["patches"] == ["core==1.0.0"], done.err
-    assert ppm("why", "core").out == "core==1.0.0 is deployed because you asked for core==1.0.0.\n"
+    assert ppm("why", "core").out == "core==1.0.0 is deployed because you asked for core===1.0.0.\n"
 
 
 def test_asking_otherwise_for_the_same_files_keeps_the_composition(synced):
@@ -397,7 +398,7 @@ def test_a_file_of_requirements_names_the_line_that_is_wrong(project):
     assert (done.code, f"{path}, line 3" in done.err) == (1, True)
     assert "can't be read" in ppm("lock", "-c", project / "nowhere").err
     path.write_bytes(b"\xff\xfe")
-    assert "not UTF-8" in ppm("lock", "--override", path).err
+    assert "not UTF-8" in ppm("lock", "-c", path).err
 
 
 def test_json_of_the_commands_is_json(project):
@@ -420,13 +421,11 @@ def test_an_audit_of_something_else_lets_nothing_pass(synced, wrong):
 
 
 def test_an_override_stays_with_what_was_chosen_by_it(project):
-    over = project / "over.txt"
-    over.write_text("core<1.1\n")
-    write(project / "dist", patch("app", "1.4.0", {"core": ">=1.1"}))
-    (project / "ppm.toml").write_text(
-        'base = "lab"\npatches = ["app==1.4.0"]\nstrategy = "merged"\nsources = ["dist"]\n'
-    )
-    assert ppm("lock", "--override", over).code == 0
+    newer = [patch("new", needs={"core": ">=2"}), patch("core", "2.0.0"), patch("other", needs={"core": ">=2"})]
+    write(project / "dist", patch("app", "1.4.0", {"core": ">=1.1"}), *newer)
+    text = 'base = "lab"\npatches = ["app==1.4.0"]\nstrategy = "merged"\nsources = ["dist"]\n'
+    (project / "ppm.toml").write_text(text + 'overrides = ["core<1.1", "unused==5"]\n')
+    assert ppm("lock").code == 0
     lock = Lock.read(project / "ppm.lock")
     assert (locked(project), lock.overrides) == ({"app": "1.4.0", "core": "1.0.0"}, ("core<1.1",))
     with_composition(project, [read_package(project / "dist" / package.file) for package in lock.packages])
@@ -435,6 +434,33 @@ def test_an_override_stays_with_what_was_chosen_by_it(project):
     plan = ppm("install", "core", "--dry-run", "--json")
     assert plan.code == 0, plan.err
     assert {p["name"]: p["version"] for p in plan.json["patches"]} == {"app": "1.4.0", "core": "1.0.0"}
+    assert ppm("why", "core").out == (
+        "core==1.0.0 is deployed because you asked for app==1.4.0; app==1.4.0 needs core>=1.1, overridden by core<1.1.\n"
+    )
+    frozen = project / "frozen.txt"
+    frozen.write_text(ppm("freeze").out)
+    assert "#   core<1.1" in frozen.read_text()
+    over = project / "over.txt"
+    over.write_text("core<1.1\n")
+    (project / "ppm.toml").unlink()
+    again = ["install", "-r", frozen, "--env", "again", "--base", "lab", "-f", "dist", "--dry-run"]
+    assert ppm(*again, "--override", over).code == 0
+    assert ppm(*again).code == 3
+
+    def versions(*arguments):
+        done = ppm(*arguments, "-f", "dist", "--dry-run", "--json")
+        assert done.code == 0, done.err
+        return {p["name"]: p["version"] for p in done.json["patches"]}
+
+    # It is for what was chosen by it: another patch that needs more gets more, and an upgrade lets it go.
+    assert versions("install", "new") == {"app": "1.4.0", "core": "2.0.0", "new": "1.0.0"}
+    assert versions("upgrade", "app")["core"] == "1.0.0"
+    assert versions("upgrade", "core") == {"app": "1.4.0", "core": "2.0.0"}
+    (project / "ppm.toml").write_text(text)
+    stale = ppm("sync")
+    assert (stale.code, "has no override core<1.1, which the locked patches need" in stale.err) == (1, True)
+    (project / "ppm.toml").write_text(text + 'overrides = ["core<1.1", "core>1"]\n')
+    assert "several are on 'core'" in ppm("lock").err
 
 
 def test_commands_at_once_lose_nothing_of_the_project(project):
@@ -450,3 +476,161 @@ def test_options_without_effect_are_refused(synced):
     for option in (["--seed", "5"], ["--accept", "app", "--reason", "x"]):
         done = ppm("sync", *option)
         assert (done.code, "--recompose" in done.err) == (2, True)
+
+
+def test_a_sync_brings_what_is_asked_for_and_not_only_the_files(synced):
+    assert ppm("sync").code == 0
+    first = ppm("list", "--json").json
+    assert {p["name"]: p["requested"] for p in first["patches"]} == {"app": True, "core": False}
+    assert ppm("sync", "--json").json["changed"] is False
+    assert ppm("add", "core").code == 0
+    assert ppm("sync", "--json").json["changed"] is True
+    assert {p["name"]: p["requested"] for p in ppm("list", "--json").json["patches"]} == {"app": True, "core": True}
+    assert ppm("sync", "--json").json["changed"] is False
+
+
+def test_a_synced_environment_knows_nothing_of_the_project_s_folder(project, tmp_path, monkeypatch):
+    strategies = Path(__file__).parent.parent.parent / "strategies"
+    shutil.copy(next(strategies.glob("concat*.toml")), project / "own.toml")
+    text = (project / "ppm.toml").read_text()
+    (project / "ppm.toml").write_text(text.replace('"merged"', '"own.toml"'))
+    assert ppm("lock").code == 0
+    assert Lock.read(project / "ppm.lock").strategy == "own.toml"
+    with_composition(
+        project, [read_package(project / "dist" / p.file) for p in Lock.read(project / "ppm.lock").packages]
+    )
+    assert ppm("sync").code == 0
+    assert ppm("sync", "--json").json["changed"] is False
+    monkeypatch.chdir(tmp_path)
+    plan = ppm("upgrade", "--dry-run", "--json").json
+    assert (plan["strategy"], plan["passed_over"]) == (str(project / "own.toml"), [])
+
+
+def test_a_damaged_copy_in_the_store_is_replaced_from_a_source(synced, ppm_home):
+    assert ppm("sync").code == 0
+    digest = next(p.sha256 for p in Lock.read(synced / "ppm.lock").packages if p.name == "core")
+    stored = ppm_home / "store" / "sha256" / digest[:2] / digest[2:]
+    whole = stored.read_bytes()
+    for damage in (lambda: stored.write_bytes(b"damaged"), stored.unlink):
+        damage()
+        assert ppm("verify").code == 4
+        plan = ppm("install", "app", "--dry-run", "--json")
+        assert plan.code == 0, plan.err
+        assert plan.json["removed"] == []
+        assert len(plan.json["passed_over"]) == 1
+        deployed(["tool"], patch("tool"))  # so that there is something to sync
+        assert ppm("sync").code == 0
+        assert stored.read_bytes() == whole
+    stored.write_bytes(b"damaged")
+    shutil.rmtree(synced / "dist")
+    (synced / "dist").mkdir()
+    assert "what the store has is damaged" in ppm("sync", "--env", "other").err
+
+
+def test_lock_upgrade_raises_what_is_asked_for_first(project):
+    write(project / "dist", patch("zapp", needs={"core": "*"}), patch("zapp", "2.0.0", {"core": "<1.1"}))
+    text = (project / "ppm.toml").read_text()
+    (project / "ppm.toml").write_text(text.replace('"app<2"', '"zapp"'))
+    assert ppm("lock", "-c", limits(project, "zapp<2")).code == 0
+    assert locked(project) == {"core": "1.1.0", "zapp": "1.0.0"}
+    assert ppm("lock", "--upgrade").code == 0
+    assert locked(project) == {"core": "1.0.0", "zapp": "2.0.0"}
+
+
+def test_lock_check_writes_nothing_anywhere(project, monkeypatch):
+    assert ppm("lock").code == 0
+    (project / "file").write_text("no folder")
+    monkeypatch.setenv("PPM_HOME", str(project / "file" / "home"))
+    assert ppm("lock", "--check").code == 0
+    assert ppm("lock").code == 1
+
+
+def test_a_project_that_somebody_changes_is_waited_for_and_the_holder_named(project, monkeypatch):
+    monkeypatch.setenv("PPM_LOCK_TIMEOUT", "0.2")
+    with ProjectFolder.find(project).alone("ppm add something"):
+        done = ppm("lock")
+    assert done.code == 1
+    assert "(`ppm add something`, since" in done.err
+    assert ppm("lock").code == 0
+
+
+def test_a_package_file_named_by_its_path_must_have_its_own_name(project):
+    file = next((project / "dist").glob("core-1.0.0*"))
+    shutil.copy(file, project / "my.ppm")
+    refused = ppm("add", "my.ppm")
+    assert (refused.code, f"call it {file.name}" in refused.err) == (1, True)
+    assert ppm("add", f"dist/{file.name}").code == 0
+    assert tomlkit.parse((project / "ppm.toml").read_text())["patches"] == ["app<2", f"dist/{file.name}"]
+    assert locked(project)["core"] == "1.0.0"
+    assert ppm("remove", "core").code == 0
+    assert tomlkit.parse((project / "ppm.toml").read_text())["patches"] == ["app<2"]
+
+
+def test_a_pin_is_of_one_version_and_not_of_a_local_one(project):
+    file = next((project / "dist").glob("core-1.0.0*"))
+    write(project / "dist", patch("core", "1.0.0+site"))
+    plan = ppm("install", file, "--base", "lab", "-f", "dist", "--dry-run", "--json").json
+    assert [p["version"] for p in plan["patches"]] == ["1.0.0"]
+    deployed(["core"], patch("core"))
+    frozen = limits(project, ppm("freeze").out)
+    plan = ppm("install", "-r", frozen, "--env", "other", "--base", "lab", "-f", "dist", "--dry-run", "--json").json
+    assert [p["version"] for p in plan["patches"]] == ["1.0.0"]
+
+
+def test_hashes_hold_for_paths_and_for_what_is_deployed_too(project):
+    file = next((project / "dist").glob("core-1.0.0*"))
+    zeros = "0" * 64
+    wrong = limits(project, f"dist/{file.name} --hash=sha256:{zeros}")
+    assert ppm("install", "-r", wrong, "--base", "lab", "--dry-run").code == 4
+    right = limits(project, f"dist/{file.name} --hash=sha256:{sha256(file.read_bytes())}")
+    assert ppm("install", "-r", right, "--base", "lab", "--dry-run", "--require-hashes").code == 0
+    deployed(["core"], patch("core"))
+    again = ppm("install", "-r", limits(project, f"core --hash=sha256:{zeros}"), "--base", "lab", "--dry-run")
+    assert (again.code, "which is not the one that was asked for" in again.err) == (4, True)
+    for option in ("-c", "--override"):
+        path = limits(project, f"core==1.0.0 --hash=sha256:{zeros}")
+        refused = ppm("install", "core", "--base", "lab", "--dry-run", option, path)
+        assert (refused.code, "a hash has no effect here" in refused.err) == (1, True)
+
+
+def test_a_folder_called_lab_is_not_the_lab(project):
+    (project / "lab").mkdir()
+    assert ppm("lock").code == 0
+    assert Lock.read(project / "ppm.lock").base.model == "lab"
+    (project / "ppm.toml").unlink()
+    assert ppm("add", "core", "--base", "lab", "-f", "dist").code == 0
+    assert tomlkit.parse((project / "ppm.toml").read_text())["base"] == "lab"
+
+
+def test_search_and_download_need_no_model(project):
+    hub = {"model": "acme/tiny", "revision": "0" * 40}
+    base = replace(patch("app").manifest.base, **hub)
+    package = patch("alone", "1.0.0")
+    write_package(replace(package, manifest=replace(package.manifest, base=base)), project / "hub")
+    (project / "ppm.toml").write_text(f'base = "acme/tiny@{"0" * 40}"\npatches = ["alone"]\nsources = ["hub"]\n')
+    assert [row["name"] for row in ppm("search", "alone", "--json").json] == ["alone"]
+    done = ppm("download", "alone", "--dest", "out", "--json")
+    assert done.code == 0, done.err
+    assert [Path(path).name.split("-")[0] for path in done.json] == ["alone"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.update(suites=[]),
+        lambda t: t.update(suites={"x": 1}),
+        lambda t: t["matrix"]["composition"]["app/main"].update(value="0.1"),
+        lambda t: t.update(waivers=[{"suite": 1, "reason": "", "by": ""}]),
+        lambda t: t.update(verdict="perhaps"),
+    ],
+)
+def test_an_audit_with_values_of_another_kind_is_refused(synced, change):
+    path = next((synced / "dist").glob(f"*{AUDIT_SUFFIX}"))
+    table = json.loads(path.read_bytes())
+    change(table)
+    path.write_bytes(json.dumps(table).encode())
+    lock = Lock.read(synced / "ppm.lock")
+    made = replace(lock.composition, audit=sha256(path.read_bytes()))
+    (synced / "ppm.lock").write_text(replace(lock, composition=made).render())
+    done = ppm("sync")
+    assert (done.code, "is not an audit" in done.err) == (4, True)
