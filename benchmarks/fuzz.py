@@ -30,6 +30,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from ppm.audit.model import Attempt, Audit, AuditWaiver, Cell, Comparison
 from ppm.composition.strategy import read_strategy
 from ppm.environment.deployments import Environment
 from ppm.environment.holds import read_holds
@@ -339,6 +340,20 @@ verdict = "pass"
 [files]
 "ppm.lock" = "sha256:%s"
 """ % (b"0" * 64, sha256(LOCK).encode())
+AUDIT = Audit(
+    base="lab",
+    strategy="distilled",
+    verdict="pass",
+    alpha=0.05,
+    configurations=("base", "composition"),
+    matrix={"composition": {"a/main": Cell(0.1, 0.05, 0.2, 500)}},
+    comparisons=(Comparison("a/main", "effect", "base", 0.8, 0.7, 0.9, 0.3, "pass"),),
+    attempts=(Attempt("distilled", 0.025, "pass", "", 1),),
+    waivers=(AuditWaiver("helpful", "accepted", "somebody"),),
+    continual={"forgetting": 0.0},
+    prefix="sha256:" + "0" * 64,
+    suites={"a/main": {"digest": "sha256:" + "1" * 64, "prompts": 500}},
+).to_json()
 HOLDS = (
     b'schema = 1\n\n[[holds]]\nname = "toxicity"\nby = "somebody"\nat = "2026-01-01T00:00:00+00:00"\nreason = "why"\n'
 )
@@ -393,6 +408,7 @@ def kinds() -> dict[str, Kind]:
         "record": Kind(mutated(RECORD), _environment("deployment.toml")),
         "current": Kind(mutated(b"000001\n"), _environment("current")),
         "holds": Kind(mutated(HOLDS), _environment("holds.toml")),
+        "audit": Kind(mutated(AUDIT), lambda data, _: Audit.parse(data, "case")),
         **{
             name: Kind(mutated(lines[name]), lambda data, _, read=read: read(data, "case"))
             for name, read in texts.items()

@@ -1,6 +1,6 @@
 """Kills ppm before every change that it makes on disk, and checks what is left.
 
-    python benchmarks/kills.py [--commands install upgrade rollback prune sync hold remove] [--every 1]
+    python benchmarks/kills.py [--commands install upgrade rollback prune sync hold unhold remove] [--every 1]
 
 Each command is run with real patches on the lab's base, again and again, and gets SIGKILL before its first, second,
 third... change of the disk: a file opened for writing, a flush, a rename, a new or removed file or folder. Then what is
@@ -23,6 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ppm.audit.model import Audit
 from ppm.base import identify, locate
 from ppm.environment.deployments import Environment
 from ppm.environment.garbage import UNTOUCHED_FOR
@@ -43,17 +44,23 @@ CHANGES = (
     "os.chmod",
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-Deployed = tuple[str, ...] | None
+State = tuple[tuple[str, ...], tuple[str, ...]] | None
+"""The patches in force and those that are held; None where nothing is deployed."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A command, what is there before it, and what must be deployed after it (the patches with their versions)."""
+    """A command, what is there before it, and what must be there after it.
+
+    `again` is the command after it was killed, where it is another one, when the new state was reached already.
+    """
 
     arguments: tuple[str, ...]
     prepare: Callable[["World"], None]
-    old: Deployed
-    new: Deployed
+    old: State
+    new: State
+    again: tuple[str, ...] = ()
+    after: State = None
 
 
 @dataclass(frozen=True)
@@ -93,18 +100,23 @@ class World:
             sys.stdout.flush()
             os._exit(error.code if isinstance(error.code, int) else 1)
 
-    def deployed(self) -> Deployed:
-        """The patches in force, after every file of the deployment and of its packages was read and verified."""
+    def state(self) -> State:
+        """What is there, after every file of every deployment was read and verified, with all that it needs."""
         found = Environment.all(self.home)
         if not found:
             return None
-        deployment = found[0].current()
-        assert deployment is not None
-        deployment.files()
-        read_holds(found[0])
-        for package in deployment.lock.packages:
-            read_package(found[0].store.get(package.sha256), expected_sha256=package.sha256)
-        return tuple(package.pin for package in deployment.lock.packages)
+        for deployment in found[0].deployments():
+            deployment.files()
+            for package in deployment.lock.packages:
+                read_package(found[0].store.get(package.sha256), expected_sha256=package.sha256)
+            made = deployment.lock.composition
+            if made is not None:
+                read_package(found[0].store.get(made.sha256), expected_sha256=made.sha256)
+                Audit.parse(found[0].store.get(made.audit), "the audit")
+        current = found[0].current()
+        assert current is not None
+        holds = tuple(hold.name for hold in read_holds(found[0]))
+        return tuple(package.pin for package in current.lock.packages), holds
 
     def leftovers(self) -> list[str]:
         """What does not belong into the home when nobody is at work."""
@@ -177,7 +189,7 @@ def locked(world: World) -> None:
 
 def held(world: World) -> None:
     installed(world)
-    expect(world, "hold", "toxicity", "--base", "lab", "--reason", "audited by hand")
+    expect(world, *HOLD)
 
 
 def expect(world: World, *arguments: str) -> None:
@@ -186,15 +198,20 @@ def expect(world: World, *arguments: str) -> None:
         sys.exit(f"{' '.join(arguments)} exits {code}:\n{(world.folder / 'output').read_text()[-2000:]}")
 
 
-OLD, NEW = ("toxicity==1.0.0",), ("toxicity==1.0.1",)
+OLD, NEW = (("toxicity==1.0.0",), ()), (("toxicity==1.0.1",), ())
+HELD = (("toxicity==1.0.0",), ("toxicity",))
+REMOVE = ("env", "remove", identify(locate("lab"), name="lab").tag, "--yes")
+HOLD = ("hold", "toxicity", "--base", "lab")
+INSTALL = ("install", "toxicity", "--base", "lab")
 SCENARIOS = {
-    "install": Scenario(("install", "toxicity", "--base", "lab"), nothing, None, OLD),
+    "install": Scenario(INSTALL, nothing, None, OLD),
     "upgrade": Scenario(("upgrade", "--base", "lab", "-f", "../source"), installed, OLD, NEW),
     "rollback": Scenario(("rollback", "1", "--base", "lab"), upgraded, NEW, OLD),
     "prune": Scenario(("cache", "prune", "sources"), littered, NEW, NEW),
     "sync": Scenario(("sync",), locked, OLD, NEW),
-    "hold": Scenario(("hold", "toxicity", "--base", "lab"), held, OLD, OLD),
-    "remove": Scenario(("env", "remove", identify(locate("lab"), name="lab").tag, "--yes"), held, OLD, None),
+    "hold": Scenario(HOLD, installed, OLD, HELD),
+    "unhold": Scenario(("unhold", "toxicity", "--base", "lab"), held, HELD, OLD, HOLD, HELD),
+    "remove": Scenario(REMOVE, held, HELD, None, INSTALL, OLD),
 }
 
 
@@ -230,17 +247,16 @@ def attempts(scenario: Scenario, before: World, scratch: Path, every: int) -> It
 
 def fault(scenario: Scenario, world: World) -> str:
     """What is wrong with a world in which the command was killed, or ""."""
-    found = world.deployed()
+    found = world.state()
     if found not in (scenario.old, scenario.new):
-        return f"{found} is deployed"
-    code = world.run(*scenario.arguments)
-    # Going back to where one already is, is refused, and rightly; so is removing what is gone.
-    refused = scenario.arguments[0] in ("rollback", "env") and found == scenario.new and code == 1
-    if code != 0 and not refused:
+        return f"{found} is there"
+    done = bool(scenario.again) and found == scenario.new
+    code = world.run(*(scenario.again if done else scenario.arguments))
+    if code != 0:
         return f"the next command exits {code}: {(world.folder / 'output').read_text()[-500:]}"
-    if world.deployed() != scenario.new:
-        return f"after the next command {world.deployed()} is deployed"
-    left = [] if refused else world.leftovers()
+    if world.state() != (scenario.after if done else scenario.new):
+        return f"after the next command {world.state()} is there"
+    left = world.leftovers()
     return f"left behind: {left}" if left else ""
 
 

@@ -148,6 +148,15 @@ class Audit:
         return (json.dumps(self.to_table(), indent=1, ensure_ascii=False) + "\n").encode()
 
     @staticmethod
+    def parse(data: bytes, origin: str) -> "Audit":
+        """An audit from its JSON. Raises IntegrityError when it is none."""
+        try:
+            table = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise IntegrityError("is no audit", context=origin) from error
+        return Audit.from_table(table, origin)
+
+    @staticmethod
     def from_table(table: Any, origin: str) -> "Audit":
         """Raises IntegrityError when the table is not an audit's."""
         try:

@@ -199,7 +199,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
         for what, fault in wrong or (found if files else ()):
             click.echo(plain(f"{what}: {fault}" if fault else f"{what}: sound"))
         if not wrong and not files:
-            report(f"Sound: {len(found)} deployments and stored files.")
+            report(f"Sound: what is in force, and {len(found) - 1} deployments and stored files.")
     if wrong:
         raise click.exceptions.Exit(IntegrityError.exit_code)
 

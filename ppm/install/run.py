@@ -169,7 +169,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
             raise IntegrityError(
                 f"{lost[name][0]}, and without it nothing can be compared with what is deployed",
                 context=name,
-                hint="name the folder that has the deployed version with --find-links DIR, or uninstall the patch first",
+                hint="name the folder that has the deployed file with --find-links DIR, or uninstall the patch first",
             )
         old = tuple(p for p in stored if p.manifest.name in planned)
         deployed = Deployed(plan.previous.prefix, old, plan.parent)

@@ -1,6 +1,5 @@
 """Bringing an environment to the exact state of a ppm.lock: the same files, and the very same composition."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -287,11 +286,7 @@ def _check_composition(
         or composition.manifest.base.fingerprint != plan.base.fingerprint
     ):
         raise IntegrityError("is not made of the locked patches", context=origin, hint="run `ppm sync --recompose`")
-    try:
-        table = json.loads(audit_data)
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError("is no audit", context=f"{origin}{AUDIT_SUFFIX}") from error
-    audit = Audit.from_table(table, f"{origin}{AUDIT_SUFFIX}")
+    audit = Audit.parse(audit_data, f"{origin}{AUDIT_SUFFIX}")
     if audit.verdict != "pass":
         raise IntegrityError(f"did not pass its tests: {audit.verdict}", context=origin)
     own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]

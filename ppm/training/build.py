@@ -31,7 +31,7 @@ from ppm.package import Package, sha256
 from ppm.prefix.loading import load_base
 from ppm.prefix.tensors import initial_prefix, to_bytes
 from ppm.training.collect import collect
-from ppm.training.processes import first_alone, is_first, use_own_device
+from ppm.training.processes import first_alone, is_first, part, use_own_device
 from ppm.training.progress import Progress
 from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.stages import Stages
@@ -91,6 +91,7 @@ def build(
         keep_pairs.parent.mkdir(parents=True, exist_ok=True)
         keep_pairs.write_bytes(dump(source.pairs))
     prefixes = _train(work)
+    part()
     if not is_first():
         return None
     tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")

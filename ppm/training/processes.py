@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["first_alone", "is_first", "use_own_device"]
+__all__ = ["first_alone", "is_first", "part", "use_own_device"]
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which may ask a teacher for days."""
@@ -25,6 +25,15 @@ def first_alone() -> Iterator[None]:
         return
     with _state().main_process_first():
         yield
+
+
+def part() -> None:
+    """The processes go their own ways from here on. One that ends with its connections open may abort as it does."""
+    import torch.distributed
+
+    if os.environ.get("WORLD_SIZE", "1") != "1" and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def use_own_device() -> None:

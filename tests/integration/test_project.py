@@ -435,7 +435,8 @@ def test_an_override_stays_with_what_was_chosen_by_it(project):
     assert plan.code == 0, plan.err
     assert {p["name"]: p["version"] for p in plan.json["patches"]} == {"app": "1.4.0", "core": "1.0.0"}
     assert ppm("why", "core").out == (
-        "core==1.0.0 is deployed because you asked for app==1.4.0; app==1.4.0 needs core>=1.1, overridden by core<1.1.\n"
+        "core==1.0.0 is deployed because you asked for app==1.4.0; "
+        "app==1.4.0 needs core>=1.1, overridden by core<1.1.\n"
     )
     frozen = project / "frozen.txt"
     frozen.write_text(ppm("freeze").out)
@@ -537,12 +538,13 @@ def test_lock_upgrade_raises_what_is_asked_for_first(project):
     assert locked(project) == {"core": "1.0.0", "zapp": "2.0.0"}
 
 
-def test_lock_check_writes_nothing_anywhere(project, monkeypatch):
+def test_lock_check_locks_nothing(project, monkeypatch, tmp_path):
     assert ppm("lock").code == 0
-    (project / "file").write_text("no folder")
-    monkeypatch.setenv("PPM_HOME", str(project / "file" / "home"))
+    monkeypatch.setenv("PPM_HOME", str(tmp_path / "other"))
     assert ppm("lock", "--check").code == 0
-    assert ppm("lock").code == 1
+    assert not (tmp_path / "other" / "projects").exists()
+    assert ppm("lock").code == 0
+    assert (tmp_path / "other" / "projects").is_dir()
 
 
 def test_a_project_that_somebody_changes_is_waited_for_and_the_holder_named(project, monkeypatch):
