@@ -8,11 +8,20 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+# What a model learns depends on the number of threads, and two processes of tests share the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
 # A job that a script starts in the background ignores SIGINT, and would hand that on to the processes of the tests.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Fixtures of a wider scope than one test must not see the home of whoever runs the tests either.
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
+
+
+def pytest_collection_modifyitems(items):
+    """One process for the tests of a file, and one for all that need the quickstart; the slow ones begin."""
+    for item in items:
+        shared = "quickstart" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("quickstart" if shared else str(item.path)))
+    items.sort(key=lambda item: ("quickstart" not in item.fixturenames, "integration" not in item.path.parts))
 
 
 @pytest.fixture(autouse=True)
