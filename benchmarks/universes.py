@@ -160,7 +160,10 @@ def asks(candidate: Candidate, rules: Rules) -> dict[str, str]:
     """What a candidate needs, after the overrides that are for it."""
     overrides = {r.name: str(r.specifier) for r in rules.overrides}
     if rules.deployed.get(candidate.name) == candidate.version:
-        overrides = {**{r.name: str(r.specifier) for r in rules.recorded}, **overrides}
+        for wish in rules.recorded:
+            there, declared = rules.deployed.get(wish.name), candidate.dependencies.get(wish.name)
+            if declared is not None and (there is None or not _specifier(declared).contains(there, prereleases=True)):
+                overrides.setdefault(wish.name, str(wish.specifier))
     return {name: overrides.get(name, text) for name, text in candidate.dependencies.items()}
 
 
@@ -229,7 +232,7 @@ def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
             reach(name, newest[name])
     for name in case.kept:
         if name not in case.raised:
-            stay(name, [case.rules.deployed[name]])
+            stay(name, [case.rules.deployed[name], *newest[name]])
     for name, version in sorted(case.rules.deployed.items()):
         if name not in case.raised:
             reach(name, [version])
@@ -338,6 +341,9 @@ def _false_sentences(case: Case, error: ResolutionError) -> Iterable[str]:
         name, versions, rest = subject.groups() if subject else ("", "", "")
         if not any(re.fullmatch(form, rest) for form, _ in SENTENCES):
             yield f"not understood: {line}"
+        every = {str(c.version) for c in _available(case) if c.name == name}
+        if re.match("Every version of|.*, the only version,", line) and every != set(re.split(r", | and ", versions)):
+            yield f"not so: {line}"
         for version in re.split(r", | and ", versions):
             own = [c for c in case.candidates if c.name == name and str(c.version) == version]
             if not any(_is_so(c, rest, case.rules) for c in own):
@@ -360,8 +366,14 @@ def _asked(case: Case, phrases: str) -> bool:
     return all((wish.name, wish.specifier) in wishes for wish in map(parse_requirement, _parts(phrases)))
 
 
+def _available(case: Case) -> list[Candidate]:
+    """What may be taken but for holds."""
+    constraints = [c for c in case.rules.constraints if c.origin != HELD]
+    return usable(replace(case, rules=replace(case.rules, constraints=constraints)))
+
+
 def _none_fits(case: Case, phrase: str) -> bool:
-    return not any(_fits_phrase(c, phrase) for c in usable(case))
+    return not any(_fits_phrase(c, phrase) for c in _available(case))
 
 
 def _provided(case: Case, name: str, text: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from ppm import document
 from ppm.errors import ManifestError, ModelError
 from ppm.manifest import Manifest
-from ppm.names import base_tag, canonical_digest
+from ppm.names import base_tag, canonical_digest, expand
 from ppm.resources import lab_data
 from ppm.suite import Suite
 
@@ -96,10 +96,7 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
     """
     if model in LAB_BASES:
         return lab_data() / LAB_BASES[model]
-    try:
-        folder = Path(model).expanduser()
-    except RuntimeError as error:  # ~NAME of a user there is not
-        raise ModelError("is not a folder", context=model, hint="give the whole path of the folder") from error
+    folder = expand(model)
     if folder.is_dir():
         return folder
     looks_like_path = model.startswith((".", "/", "~")) or folder.exists()

@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from ppm import document
 from ppm.base import LAB_BASES
 from ppm.errors import ManifestError
-from ppm.names import check_digest, check_name
+from ppm.names import check_digest, check_name, expand
 
 __all__ = [
     "LOCK_FILE",
@@ -241,15 +241,13 @@ class Project:
         folder = path.absolute().parent
         base = project.base
         # A base may be a hub name as well as a folder, and the two look alike.
-        if base is not None and base not in LAB_BASES and (folder / Path(base).expanduser()).is_dir():
-            base = str(folder / Path(base).expanduser())
-        sources = tuple(
-            source if "://" in source else str(folder / Path(source).expanduser()) for source in project.sources
-        )
-        suites = tuple(str(folder / Path(suite).expanduser()) for suite in project.gates.suites)
+        if base is not None and base not in LAB_BASES and (folder / expand(base)).is_dir():
+            base = str(folder / expand(base))
+        sources = tuple(source if "://" in source else str(folder / expand(source)) for source in project.sources)
+        suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
         strategy = project.strategy
         if strategy is not None and strategy.endswith(".toml"):
-            strategy = str(folder / Path(strategy).expanduser())
+            strategy = str(folder / expand(strategy))
         return replace(
             project, base=base, strategy=strategy, sources=sources, gates=replace(project.gates, suites=suites)
         )

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+
+from ppm.errors import RequestError
 
 __all__ = [
     "LONGEST_NAME",
@@ -20,6 +22,7 @@ __all__ = [
     "check_specifiers",
     "check_version",
     "exact_pin",
+    "expand",
 ]
 
 LONGEST_NAME = 100
@@ -38,6 +41,14 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name: letters, digits, '-', '_' and '.', at most {LONGEST_NAME} of them")
     return str(canonicalize_name(name))
+
+
+def expand(text: str) -> Path:
+    """A path in which `~` is the user's home. Raises RequestError for the home of a user there is not."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise RequestError("there is no such user", context=text, hint="give the whole path") from error
 
 
 def exact_pin(name: str, version: object) -> str:

@@ -405,6 +405,22 @@ def test_a_held_patch_stays_and_says_so():
     explanation = failure("a b", candidates, **rules).splitlines()
     assert "a 2.0 is kept out by a hold, which allows only a==1.0." in explanation
     assert explanation[-1] == "hint: let it change: ppm unhold a"
+    held = [parse_requirement("a===1.0", HELD)]
+    with pytest.raises(ResolutionError) as caught:
+        resolve(
+            [parse_requirement("b"), *held],
+            Listing([*candidates, make_candidate("a", "1.5")]),
+            fingerprint=FINGERPRINT,
+            base_name="acme/tiny",
+            rules=Rules({"a": Version("1.0")}, held),
+        )
+    assert caught.value.message.splitlines()[1:] == [
+        "You asked for b.",
+        "a is held at 1.0.",
+        "b 1.0, the only version, needs a>=2.",
+        "a exists in versions 1.0, 1.5 and 2.0.",
+        "a 2.0 is kept out by a hold, which allows only a===1.0.",
+    ]
 
 
 def test_overrides_take_the_place_of_what_dependencies_ask():
@@ -412,6 +428,23 @@ def test_overrides_take_the_place_of_what_dependencies_ask():
     assert pins("a", candidates, overrides=[parse_requirement("core", "over.txt")]) == "core==2.0 a==1.0"
     explanation = failure("a", candidates, overrides=[parse_requirement("core>=3", "over.txt")])
     assert "over.txt puts core>=3 in place of what patches need of core." in explanation
+
+
+def test_a_recorded_override_is_for_what_was_chosen_by_it():
+    candidates = [make_candidate("core", version) for version in ("1.0", "2.3", "2.5")]
+    candidates += [make_candidate("a", "1.0", {"core": "<2"}), make_candidate("b", "1.0", {"core": ">=2.5"})]
+    candidates += [make_candidate("a", "1.1", {"core": "<2"}), make_candidate("y", "1.0", {"core": "<2.4"})]
+    recorded = [parse_requirement("core>=2", "what is deployed")]
+    there = {"a": "1.0", "b": "1.0", "core": "2.5"}
+    assert pins("a b", candidates, there, recorded=recorded) == "core==2.5 a==1.0 b==1.0"
+    assert "b 1.0, the only version, needs core>=2.5." in failure(
+        "a b y", candidates, deployed=there, recorded=recorded
+    )
+    assert pins("a", candidates, {"a": "1.0", "core": "2.5"}, recorded=recorded) == "core==2.5 a==1.0"
+    failed = failure("a==1.1 core==2.5", candidates, deployed={"a": "1.0", "core": "2.5"}, recorded=recorded)
+    assert "What is deployed has core>=2 in place of what it needs of core." in failed
+    both = run("a", candidates, {"a": "1.0", "core": "2.5"}, recorded=[*recorded, parse_requirement("other==1")])
+    assert [requirement.text for requirement in both.overrides] == ["core>=2"]
 
 
 def test_nothing_newer_than_a_date_is_taken():
@@ -465,7 +498,15 @@ def test_what_nothing_needs_stays_where_it_can_and_is_in_nobody_s_way():
     assert pins("app", candidates, deployed, kept=["app", "old"]) == "app==1 old==1"
     assert pins("app", candidates, deployed, raised=["app"], kept=["app", "old"]) == "app==2"
     new = [*candidates, make_candidate("new", "1", conflicts={"old": "<2"})]
-    assert pins("app new", new, deployed, kept=["app", "old"]) == "app==1 new==1"
+    assert pins("app new", new, deployed, kept=["app", "old"]) == "app==1 new==1 old==2"
+
+
+def test_what_nothing_needs_changes_before_it_vanishes():
+    candidates = [make_candidate("left", "1.0"), make_candidate("left", "1.1")]
+    candidates += [make_candidate("new", "1.0", {}, {"left": "<1.1"}), make_candidate("bad", "1.0", {}, {"left": "*"})]
+    assert pins("new", candidates, {"left": "1.0"}, kept=["left"]) == "left==1.1 new==1.0"
+    assert pins("bad", candidates, {"left": "1.0"}, kept=["left"]) == "bad==1.0"
+    assert pins("new", candidates, {"left": "1.0"}, kept=["left"], raised=["left"]) == "left==1.1 new==1.0"
 
 
 def test_an_upgrade_does_not_swap_a_patch_for_another_that_stands_for_it():
@@ -476,6 +517,19 @@ def test_an_upgrade_does_not_swap_a_patch_for_another_that_stands_for_it():
     ]
     candidates += [make_candidate("c", "1.0", provides=("a",))]
     assert pins("a b", candidates, {"a": "1.0", "b": "1.0"}, raised=["a"]) == "a==1.0 b==1.0"
+
+
+def test_the_same_file_in_two_sources_is_as_old_as_the_older_and_yanked_where_it_is_in_either():
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC)
+    limit = datetime(2026, 2, 1, tzinfo=UTC)
+    newest = make_candidate("a", "2.0rc1", published=early)
+    copies = [make_candidate("a", "1.0", source=s, published=p) for s, p in (("x", late), ("y", early))]
+    for twins in (copies, copies[::-1]):
+        assert pins("a", [*twins, newest], exclude_newer=limit) == "a==1.0"
+    copies = [make_candidate("a", "1.0", source=s, yanked=y) for s, y in (("x", "broken"), ("y", None))]
+    for twins in (copies, copies[::-1]):
+        assert pins("a", [*twins, newest]) == "a==2.0rc1"
+        assert "a 1.0 was yanked (broken)" in failure("a<2", twins)
 
 
 def test_the_same_file_in_two_sources_is_one_and_unequal_files_are_refused():

@@ -44,12 +44,13 @@ def show(name: str) -> None:
     Example:
       ppm strategies show distilled
     """
-    from pathlib import Path
 
     from ppm.composition.strategy import builtin_strategies, read_strategy
 
     read_strategy(name)
-    click.echo(builtin_strategies().get(name, Path(name).expanduser()).read_text(encoding="utf-8").rstrip())
+    from ppm.names import expand
+
+    click.echo(builtin_strategies().get(name, expand(name)).read_text(encoding="utf-8").rstrip())
 
 
 @click.command("judges")

@@ -1,6 +1,5 @@
 """Commands that look at what is deployed, without loading a model: list, show, freeze, history."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,6 +45,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         table["base"] = deployment.record.base_model if deployment else None
         table["strategy"] = deployment.record.strategy if deployment else None
         table["verdict"] = deployment.record.verdict if deployment else None
+        table["overrides"] = list(deployment.lock.overrides) if deployment else []
         table["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in waivers]
         echo_json(table)
         return
@@ -249,11 +249,12 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
 def _find_package(name: str, base: str | None, env: str | None) -> "Package":
     from ppm.errors import RequestError, did_you_mean
     from ppm.install.bases import find_environment
+    from ppm.names import expand
     from ppm.package import read_package
     from ppm.resolve import parse_name
 
     if name.endswith(".ppm") or "/" in name:
-        return read_package(Path(name).expanduser())
+        return read_package(expand(name))
     environment = find_environment(base, env)
     deployment = environment.current()
     locked = {p.name: p for p in deployment.lock.packages} if deployment else {}

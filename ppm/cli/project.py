@@ -66,18 +66,19 @@ def lock_command(
     Example:
       ppm lock --upgrade-package toxicity
     """
+    from ppm.cli.progress import say
     from ppm.install.project import ProjectFolder, lock_project, update_lock
 
     names = None if upgrade else raised
     if check:
         new, old = lock_project(ProjectFolder.find(Path.cwd()), options, base=base, upgrade=names)
     else:
-        new, old = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line())
+        new, old = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line(), tell=say)
     if check and new != old:
         _print_lock(new, old, as_json, "ppm.lock is out of date: it would lock")
         raise click.exceptions.Exit(1)
     if check and not as_json:
-        click.echo("ppm.lock is up to date.", err=True)
+        say("ppm.lock is up to date.")
     else:
         _print_lock(new, old, as_json)
 
@@ -101,9 +102,10 @@ def add_command(
     Example:
       ppm add "toxicity>=1,<2" --base lab
     """
+    from ppm.cli.progress import say
     from ppm.install.project import add_to_project
 
-    new, old = add_to_project(Path.cwd(), requirements, options, base, command_line())
+    new, old = add_to_project(Path.cwd(), requirements, options, base, command_line(), say)
     _print_lock(new, old, as_json)
 
 
@@ -122,9 +124,10 @@ def remove_command(
     Example:
       ppm remove toxicity
     """
+    from ppm.cli.progress import say
     from ppm.install.project import remove_from_project
 
-    new, old = remove_from_project(Path.cwd(), names, options, command_line())
+    new, old = remove_from_project(Path.cwd(), names, options, command_line(), say)
     _print_lock(new, old, as_json)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ppm import document
 from ppm.errors import ManifestError, RequestError, did_you_mean
-from ppm.names import canonical_digest, check_name
+from ppm.names import canonical_digest, check_name, expand
 from ppm.resources import strategies_folder
 
 __all__ = ["StepCall", "Strategy", "builtin_strategies", "read_strategy"]
@@ -93,7 +93,7 @@ def read_strategy(name: str) -> Strategy:
     Raises RequestError when there is none, ManifestError when the file is malformed.
     """
     known = builtin_strategies()
-    path = Path(name).expanduser()
+    path = expand(name)
     if name not in known and not path.is_file():
         otherwise = f"strategies are {', '.join(known)}, or the path of a TOML file"
         raise RequestError(f"there is no strategy {name!r}", hint=did_you_mean(name, known, otherwise))

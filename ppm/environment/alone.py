@@ -17,6 +17,7 @@ __all__ = ["alone"]
 
 _POLL_SECONDS = 0.05
 _TELL_AFTER = 1.0
+_SHORT_SECONDS = 60.0
 
 
 @contextmanager
@@ -32,9 +33,10 @@ def alone(
 
     `command` is what the user ran: it is shown to whoever waits, who is told through `tell`; nothing is shown of work
     that has none, because it is short. Raises EnvironmentStateError when another process holds the lock for more than
-    `timeout` seconds (by default PPM_LOCK_TIMEOUT, else 60), or when it can't be written.
+    `timeout` seconds (by default PPM_LOCK_TIMEOUT, else 60; 60 for short work), or when it can't be written.
     """
-    timeout = _default_timeout() if timeout is None else timeout
+    if timeout is None:
+        timeout = _default_timeout() if command else _SHORT_SECONDS
     note = path.with_name(f"{path.name}.holder")
     with disk_errors("can't be written to", path.parent):
         make_folder(path.parent)
@@ -80,7 +82,7 @@ def _holder(note: Path) -> str:
 
 
 def _default_timeout() -> float:
-    text = os.environ.get("PPM_LOCK_TIMEOUT") or "60"
+    text = os.environ.get("PPM_LOCK_TIMEOUT") or str(_SHORT_SECONDS)
     try:
         return max(0.0, float(text))
     except ValueError as error:

@@ -7,6 +7,7 @@ import platformdirs
 
 from ppm.environment.disk import disk_errors
 from ppm.errors import EnvironmentStateError
+from ppm.names import expand
 
 __all__ = ["ppm_home"]
 
@@ -20,7 +21,7 @@ def ppm_home() -> Path:
     Raises EnvironmentStateError when it is not a folder or can't be read.
     """
     named = os.environ.get("PPM_HOME")
-    home = Path(named).expanduser().absolute() if named else platformdirs.user_data_path("ppm")
+    home = expand(named).absolute() if named else platformdirs.user_data_path("ppm")
     with disk_errors("PPM_HOME can't be read", home):
         nearest = next(path for path in (home, *home.parents) if path.exists())
         is_folder = nearest.is_dir()

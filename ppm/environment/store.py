@@ -16,6 +16,7 @@ __all__ = ["Store"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ABANDONED_AFTER_SECONDS = 3600.0
+_COMES_BACK = "`ppm install` puts a package file back from a source (--find-links DIR); --force makes the rest anew"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class Store:
         path = self._path(digest)
         with disk_errors("can't be written to", self.home):
             if self._holds(path, data):
-                with suppress(EnvironmentStateError, OSError):  # of another user, who shares it to be read alone
+                try:
                     with self.alone():
                         os.utime(path)  # in use: not to be thrown away now
-                    return digest
+                except (EnvironmentStateError, OSError) as error:
+                    if isinstance(error.__cause__, TimeoutError):
+                        raise
+                    return digest  # of another user, who shares it to be read alone
                 if self._holds(path, data):
                     return digest
             with self.alone():
@@ -77,13 +81,13 @@ class Store:
                 raise EnvironmentStateError(
                     f"the store lacks {digest[:12]}...",
                     context=str(self.home),
-                    hint="`ppm install` puts it back from a source that has it: name its folder with --find-links DIR",
+                    hint=_COMES_BACK,
                 ) from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise IntegrityError(
                 "was changed or damaged after it was stored",
                 context=str(path),
-                hint="`ppm install` puts it back from a source that has it: name its folder with --find-links DIR",
+                hint=_COMES_BACK,
             )
         return data
 

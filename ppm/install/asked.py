@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ppm.errors import IntegrityError, RequestError
 from ppm.install.packages import is_path
+from ppm.names import expand
 from ppm.package import read_package
 from ppm.resolve import Pin, Requirement, parse_requirement
 
@@ -57,7 +58,7 @@ class Asked:
         hashes: dict[str, frozenset[str]] = {}
         for line in lines:
             if is_path(line.text):
-                name = read_package(Path(line.text).expanduser()).manifest.name if line.hashes else ""
+                name = read_package(expand(line.text)).manifest.name if line.hashes else ""
             else:
                 name = parse_requirement(line.text, line.origin).name
             if line.hashes:

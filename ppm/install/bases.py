@@ -8,6 +8,7 @@ from ppm.environment.deployments import Environment
 from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.lock import LockedBase, Project
+from ppm.names import expand
 from ppm.sources import Offer
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 def open_base(name: str) -> BaseModel:
     """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError."""
     model, _, revision = name.partition("@")
-    folder = Path(model).expanduser()
+    folder = expand(model)
     shown = str(folder.resolve()) if folder.is_dir() and model not in LAB_BASES else model
     return identify(locate(model, revision or None), name=shown, revision=revision or None)
 
@@ -116,24 +117,22 @@ def look_up_base(
     By its files where they are (in `folder`, or here), else as it is `known`, else by what the packages of some names
     say. Raises ModelError.
     """
-    model, _, revision = named.partition("@")
-    path = folder or model
+    model, _, text = named.partition("@")
+    path, revision = folder or model, text or None
     try:
-        found = local_folder(path, revision or None) or locate(model, revision or None, fetch=False)
-        return LockedBase(model, identify(found).fingerprint, revision or None)
-    except ModelError:
-        if Path(path).expanduser().is_dir():
+        found = local_folder(path, revision) or locate(model, revision, fetch=False)
+        return LockedBase(model, identify(found).fingerprint, revision)
+    except ModelError as error:
+        if expand(path).is_dir():
             raise
-    if known is not None and (known.model, known.revision) == (model, revision or None):
+        problem = error
+    if known is not None and (known.model, known.revision) == (model, revision):
         return known
-    fingerprints = {c.fingerprint for name in names for c in offer.named(name) if c.base_model == model}
+    candidates = [c for name in names for c in offer.named(name) if c.base_model == model]
+    fingerprints = {c.fingerprint for c in candidates if c.base_revision in (None, revision)}
     if len(fingerprints) != 1:
-        raise ModelError(
-            "is not on this machine, and the sources do not say which model it is",
-            context=named,
-            hint="fetch the model, or give its folder",
-        )
-    return LockedBase(model, fingerprints.pop(), revision or None)
+        raise problem
+    return LockedBase(model, fingerprints.pop(), revision)
 
 
 def _project_base() -> str | None:

@@ -9,7 +9,7 @@ from ppm.environment.home import ppm_home
 from ppm.environment.store import Store
 from ppm.errors import IntegrityError, PackageError, PpmError, RequestError
 from ppm.lock import Project
-from ppm.names import exact_pin
+from ppm.names import exact_pin, expand
 from ppm.package import SUFFIX, Package, read_package
 from ppm.resolve import Pin, parse_requirement
 from ppm.resources import lab_data
@@ -65,7 +65,7 @@ def take_given(texts: Sequence[str], folder: Path) -> tuple[list[Source], list[s
     requirements = []
     for text in texts:
         if is_path(text):
-            path = folder / Path(text).expanduser()
+            path = folder / expand(text)
             package = read_package(path)
             _refuse_composition(package)
             sources.append(PackageSource(str(path.resolve()), (package,)))

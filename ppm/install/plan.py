@@ -10,7 +10,7 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.environment.deployments import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
-from ppm.errors import RequestError, ResolutionError, did_you_mean
+from ppm.errors import IntegrityError, RequestError, ResolutionError, did_you_mean
 from ppm.install.asked import Options, check_hashes, parse_date, read_requirements
 from ppm.install.packages import (
     DEPLOYED_SOURCE,
@@ -21,7 +21,7 @@ from ppm.install.packages import (
     take_given,
 )
 from ppm.lock import PROJECT_FILE, Project
-from ppm.names import exact_pin
+from ppm.names import exact_pin, expand
 from ppm.resolve import HELD, Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
 from ppm.sources import Candidate, Joined, Source
 
@@ -175,10 +175,11 @@ def plan_uninstall(
     plan = _plan(kept, base, environment, previous, options, dropped=[*gone, *answering])
     for pin in plan.pins:
         if pin.candidate.name in gone:
-            wishes = [t for t in kept if parse_requirement(t).name in pin.candidate.stands_for]
-            needing = ", ".join((*pin.required_by, *wishes))
-            further = " ".join(_still_needing(plan.pins, gone) or wishes)
-            raise RequestError(f"{needing} needs {pin.candidate.pin}", hint=f"uninstall {further} too")
+            wishes = [parse_requirement(t).name for t in kept if parse_requirement(t).name in pin.candidate.stands_for]
+            needing = [*pin.required_by, *wishes]
+            further = " ".join(dict.fromkeys((*_still_needing(plan.pins, gone), *wishes)))
+            verb = "needs" if len(needing) == 1 else "need"
+            raise RequestError(f"{', '.join(needing)} {verb} {pin.candidate.pin}", hint=f"uninstall {further} too")
     return plan
 
 
@@ -280,12 +281,13 @@ def _plan(
             kept=[name for name in deployed if name not in dropped],
         )
 
-    resolution = _with_what_was_recorded(resolved, rules.recorded, raised)
+    resolution = _with_what_was_recorded(resolved, rules.recorded, raised, deployed)
     asked_names = {parse_requirement(text).name for text in requirements}
     found = [
         replace(pin, requested=bool({pin.candidate.name, *pin.candidate.stands_for} & asked_names) and pin.requested)
         for pin in resolution.pins
     ]
+    _refuse_lost(found, lost, sources, previous)
     new = [pin for pin in found if deployed.get(pin.candidate.name) != pin.candidate.version]
     check_hashes(found, new, options)
     strategy = options.strategy
@@ -293,9 +295,9 @@ def _plan(
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
     asked = strategy or project.strategy
     chosen = asked or (not gone and last) or DEFAULT_STRATEGY
-    own_file = chosen not in builtin_strategies() and Path(chosen).expanduser().is_file()
+    own_file = chosen not in builtin_strategies() and expand(chosen).is_file()
     if own_file:  # another command may be given in another folder
-        chosen = str(Path(chosen).expanduser().absolute())
+        chosen = str(expand(chosen).absolute())
     recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(found, key=lambda pin: order.get(pin.candidate.name, len(order)))
@@ -328,21 +330,47 @@ def _plan(
 
 
 def _with_what_was_recorded(
-    resolved: Callable[[Sequence[Requirement]], Resolution], recorded: Sequence[Requirement], raised: Sequence[str]
+    resolved: Callable[[Sequence[Requirement]], Resolution],
+    recorded: Sequence[Requirement],
+    raised: Sequence[str],
+    deployed: Mapping[str, Version],
 ) -> Resolution:
-    """Recorded overrides hold on; not those on what is raised, nor any that leaves no solution, if there is one so.
+    """Recorded overrides hold on, with two exceptions, where there is a solution so.
 
-    Raises ResolutionError, of the first way that was tried.
+    One on a name that is raised is let go, if nothing raised ends up older than it is; then one by one those that leave
+    no solution. Raises ResolutionError, of the first way that was tried.
     """
-    ways = [tuple(r for r in recorded if r.name not in raised), tuple(recorded), ()]
+    free = tuple(r for r in recorded if r.name not in raised)
+    ways = [free, tuple(recorded), *(tuple(r for r in recorded if r is not one) for one in recorded), ()]
     first: ResolutionError | None = None
     for way in dict.fromkeys(ways):
         try:
-            return resolved(way)
+            found = resolved(way)
         except ResolutionError as error:
             first = first or error
+            continue
+        versions = {pin.candidate.name: pin.candidate.version for pin in found.pins}
+        older = any(name in raised and versions.get(name, was) < was for name, was in deployed.items())
+        if way == tuple(recorded) or way != free or not older:
+            return found
     assert first is not None
     raise first
+
+
+def _refuse_lost(
+    pins: Sequence[Pin], lost: Mapping[str, Sequence[str]], sources: Sequence[Source], previous: Deployment | None
+) -> None:
+    """Raises IntegrityError when the new patches would have to be compared with one whose file is nowhere any more."""
+    compared = {name for pin in pins for name in (pin.candidate.name, *pin.candidate.stands_for)}
+    for locked in previous.lock.packages if previous else ():
+        if locked.name in compared & set(lost) and not any(
+            c.sha256 == locked.sha256 for source in sources for c in source.named(locked.name)
+        ):
+            raise IntegrityError(
+                lost[locked.name][0],
+                context=locked.pin,
+                hint="name the folder that has this very file with --find-links DIR, or uninstall the patch first",
+            )
 
 
 def _yanked(candidate: Candidate) -> str:

@@ -23,6 +23,7 @@ from ppm.install.bases import look_up_base
 from ppm.install.packages import is_path, sources_of, take_given
 from ppm.install.plan import DEFAULT_STRATEGY, rules_for, upgrade_order
 from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedPackage, Project
+from ppm.names import expand
 from ppm.package import parse_file_name
 from ppm.resolve import Pin, parse_name, parse_requirement, resolve
 from ppm.sources import Joined, Source
@@ -67,9 +68,9 @@ class ProjectFolder:
     def lock_path(self) -> Path:
         return self.path / LOCK_FILE
 
-    def alone(self, command: str) -> AbstractContextManager[object]:
+    def alone(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
-        return _alone(self.path, command)
+        return _alone(self.path, command, tell)
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
@@ -113,22 +114,28 @@ class ProjectFolder:
     def meant(self, shown: str) -> str:
         """The path that the lock has as `shown`."""
         project = self.project
-        own = [str((self.path / Path(t).expanduser()).resolve()) for t in project.patches if is_path(t)]
+        own = [str((self.path / expand(t)).resolve()) for t in project.patches if is_path(t)]
         known = [project.strategy or "", *project.sources, *own]
         return next((location for location in known if location and self.shown(location) == shown), shown)
 
 
-def _alone(folder: Path, command: str) -> AbstractContextManager[object]:
+def _alone(folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
     """The lock lies in PPM_HOME, so that nothing is left in the project."""
     digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return alone(ppm_home() / "projects" / f"{digest}.lock", str(folder), command=command)
+    return alone(ppm_home() / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
 
 
 def update_lock(
-    start: Path, options: Options, *, base: str | None, upgrade: Sequence[str] | None, command: str
+    start: Path,
+    options: Options,
+    *,
+    base: str | None,
+    upgrade: Sequence[str] | None,
+    command: str,
+    tell: Callable[[str], None],
 ) -> tuple[Lock, Lock | None]:
     """Lock the project that `start` belongs to: the lock, and the one before. See `lock_project`."""
-    with ProjectFolder.find(start).alone(command):
+    with ProjectFolder.find(start).alone(command, tell):
         folder = ProjectFolder.find(start)  # as whoever had it before left it
         new, old = lock_project(folder, options, base=base, upgrade=upgrade)
         if new != old:
@@ -246,7 +253,12 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
 
 
 def add_to_project(
-    start: Path, requirements: Sequence[str], options: Options, base: str | None, command: str
+    start: Path,
+    requirements: Sequence[str],
+    options: Options,
+    base: str | None,
+    command: str,
+    tell: Callable[[str], None],
 ) -> tuple[Lock | None, Lock | None]:
     """Write requirements into ppm.toml, in place of those on the same names, and lock anew; both files or neither.
 
@@ -265,11 +277,11 @@ def add_to_project(
             table["base"] = os.path.relpath(base, target.parent) if near else base
         _exchange(table, wanted, texts)
 
-    return _edit(target, change, options, command)
+    return _edit(target, change, options, command, tell)
 
 
 def remove_from_project(
-    start: Path, names: Sequence[str], options: Options, command: str
+    start: Path, names: Sequence[str], options: Options, command: str, tell: Callable[[str], None]
 ) -> tuple[Lock | None, Lock | None]:
     """Take patches out of ppm.toml, and lock anew; both files or neither. Raises PpmError."""
     folder = ProjectFolder.find(start)
@@ -284,7 +296,7 @@ def remove_from_project(
     def change(table: Any) -> None:
         _exchange(table, {*gone}, ())
 
-    return _edit(folder.path / PROJECT_FILE, change, options, command)
+    return _edit(folder.path / PROJECT_FILE, change, options, command, tell)
 
 
 def _name(text: str) -> str | None:
@@ -307,9 +319,11 @@ def _exchange(table: Any, names: set[str | None], requirements: Sequence[str]) -
         patches.append(text)
 
 
-def _edit(path: Path, change: Callable[[Any], None], options: Options, command: str) -> tuple[Lock | None, Lock | None]:
+def _edit(
+    path: Path, change: Callable[[Any], None], options: Options, command: str, tell: Callable[[str], None]
+) -> tuple[Lock | None, Lock | None]:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with _alone(path.parent, command):
+    with _alone(path.parent, command, tell):
         return _edit_alone(path, change, options)
 
 

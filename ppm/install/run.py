@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.base import weights_digest
+from ppm.base import BaseModel, weights_digest
 from ppm.composition.strategy import read_strategy
 from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
-from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
+from ppm.errors import GateError, GateFailed, GateInconclusive, PpmError, RequestError
 from ppm.install.deployed import audit_of
 from ppm.install.events import Events
 from ppm.install.packages import DEPLOYED_SOURCE, fetch, put_back, readable_packages
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ppm.audit.run import Subject
     from ppm.install.choice import Choice
 
-__all__ = ["InstallResult", "gates_digest", "install"]
+__all__ = ["InstallResult", "deploy_composition", "gates_digest", "install"]
 
 NAMED_REASONS = 3
 """How many of the comparisons that did not pass an error's message names; the audit has them all."""
@@ -164,13 +164,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
                 f"what is deployed stands {before.base.placement}, and the new patches {placement}",
                 hint="uninstall the old patches first: the two can't be compared",
             )
-        stored, lost = readable_packages(plan.previous, plan.environment)
-        for name in sorted(planned & set(lost)):
-            raise IntegrityError(
-                f"{lost[name][0]}, and without it nothing can be compared with what is deployed",
-                context=name,
-                hint="name the folder that has the deployed file with --find-links DIR, or uninstall the patch first",
-            )
+        stored, _ = readable_packages(plan.previous, plan.environment)
         old = tuple(p for p in stored if p.manifest.name in planned)
         deployed = Deployed(plan.previous.prefix, old, plan.parent)
     return Subject(
@@ -224,8 +218,6 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
     # The patches are there since they were fetched, which may be days ago: see `garbage`.
     for data in (*(package.data for package in packages), composition, audit_data):
         plan.environment.store.put(data)
-    record = choice.composition.manifest.composition
-    assert record is not None
     lock = _lock(
         plan,
         packages,
@@ -237,22 +229,30 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
             weights_digest(plan.base.folder),
         ),
     )
+    return deploy_composition(held, plan.base, lock, choice.composition, choice.audit)
+
+
+def deploy_composition(held: Writer, base: BaseModel, lock: Lock, composition: Package, audit: "Audit") -> Deployment:
+    """Put a composition that was tested in force, with the lock that names it and its audit."""
+    made, record = lock.composition, composition.manifest.composition
+    assert made is not None
+    assert record is not None
     return deploy(
         held,
         {
             LOCK_FILE: lock.render().encode(),
-            MANIFEST_FILE: choice.composition.manifest.render().encode(),
-            PREFIX_FILE: choice.composition.prefix,
-            AUDIT_FILE: audit_data,
+            MANIFEST_FILE: composition.manifest.render().encode(),
+            PREFIX_FILE: composition.prefix,
+            AUDIT_FILE: held.environment.store.get(made.audit),
         },
-        base_model=plan.base.name,
-        base_revision=plan.base.revision,
-        fingerprint=plan.base.fingerprint,
-        gates=gates_digest(plan),
-        weights_digest=weights_digest(plan.base.folder),
+        base_model=base.name,
+        base_revision=base.revision,
+        fingerprint=base.fingerprint,
+        gates=made.gates,
+        weights_digest=made.weights_digest,
         strategy=record.strategy,
-        verdict="waived" if any(c.waived and c.verdict != "pass" for c in choice.audit.comparisons) else "pass",
-        waivers=tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in choice.audit.waivers),
+        verdict="waived" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else "pass",
+        waivers=tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in audit.waivers),
     )
 
 

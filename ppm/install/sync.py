@@ -1,28 +1,33 @@
 """Bringing an environment to the exact state of a ppm.lock: the same files, and the very same composition."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppm.base import BaseModel, weights_digest
-from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
+from ppm.environment.deployments import Deployment, Environment
 from ppm.environment.disk import disk_errors, make_folder, replace_file
 from ppm.environment.holds import refuse_held
 from ppm.environment.store import Store
-from ppm.environment.transaction import deploy, writer
-from ppm.errors import IntegrityError, ModelError, RequestError
+from ppm.environment.transaction import writer
+from ppm.errors import IntegrityError, ModelError, PackageError, RequestError
 from ppm.install.asked import Options
 from ppm.install.events import Events
 from ppm.install.look import candidates_of
 from ppm.install.packages import PackageSource, is_path, sources_of
 from ppm.install.plan import Plan, rules_for
 from ppm.install.project import ProjectFolder, asks_nothing
-from ppm.install.run import InstallResult, gates_digest, install
-from ppm.lock import LOCK_FILE, Lock
-from ppm.names import exact_pin
+from ppm.install.run import InstallResult, deploy_composition, gates_digest, install
+from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedBase
+from ppm.names import exact_pin, expand
 from ppm.package import Package, read_bounded, read_package, sha256
-from ppm.resolve import Pin, faults, parse_requirement
+from ppm.resolve import Pin, Rules, faults, parse_requirement
 from ppm.sources import DirectorySource, Joined
+
+if TYPE_CHECKING:
+    from ppm.audit.model import Audit
 
 __all__ = ["AUDIT_SUFFIX", "Synced", "export", "sync"]
 
@@ -77,34 +82,19 @@ def sync(
         refuse_held(environment, lock, LOCK_FILE)
         plan = _plan(folder, lock, packages, base, environment, previous)
         _check_still_tested(lock, plan)
-        target = _as_deployed(folder, lock, packages)
+        for package in packages:
+            environment.store.put(package.data)
+        target = _as_deployed(folder, lock, packages, base)
         if previous is not None and previous.lock == target:
             return Synced(previous, packages, changed=False)
         data = _take(made.sha256, made.file, environment.store, sources)
         audit_name = f"{made.file}{AUDIT_SUFFIX}" if made.file else None
         audit_data = _take(made.audit, audit_name, environment.store, sources)
         composition = read_package(data, origin=made.file or "the composition", expected_sha256=made.sha256)
-        verdict, waivers = _check_composition(composition, audit_data, packages, plan)
-        for content in (*(package.data for package in packages), data, audit_data):
+        audit = _check_composition(composition, audit_data, packages, plan)
+        for content in (data, audit_data):
             environment.store.put(content)
-        record = composition.manifest.composition
-        deployment = deploy(
-            held,
-            {
-                LOCK_FILE: target.render().encode(),
-                MANIFEST_FILE: composition.manifest.render().encode(),
-                PREFIX_FILE: composition.prefix,
-                AUDIT_FILE: audit_data,
-            },
-            base_model=base.name,
-            base_revision=base.revision,
-            fingerprint=base.fingerprint,
-            gates=made.gates,
-            weights_digest=made.weights_digest,
-            strategy=record.strategy if record else None,
-            verdict="waived" if verdict == "waived" else "pass",
-            waivers=waivers,
-        )
+        deployment = deploy_composition(held, base, target, composition, audit)
     return Synced(deployment, packages, changed=True)
 
 
@@ -112,7 +102,9 @@ def export(folder: ProjectFolder, store: Store, target: Path, find_links: Sequen
     """Write every file that a lock names into a folder, from which another machine can sync. Raises PpmError."""
     lock = _current_lock(folder)
     sources = _sources(folder, lock, find_links)
-    contents = {package.file: _take(package.sha256, package.file, store, sources) for package in lock.packages}
+    packages = _packages(lock, store, sources)
+    _check_rules(folder, lock, packages)
+    contents = {package.file_name: package.data for package in packages}
     made = lock.composition
     if made is not None and made.file is not None:
         contents[made.file] = _take(made.sha256, made.file, store, sources)
@@ -139,16 +131,22 @@ def _current_lock(folder: ProjectFolder) -> Lock:
 
 def _sources(folder: ProjectFolder, lock: Lock, find_links: Sequence[Path]) -> list[DirectorySource]:
     """Those of an install, and the folders of package files that the project names by their paths."""
-    files = [folder.path / Path(text).expanduser() for text in folder.project.patches if is_path(text)]
+    files = [folder.path / expand(text) for text in folder.project.patches if is_path(text)]
     own = [DirectorySource(path.parent) for path in files if path.parent.is_dir()]
     return [*sources_of(lock.base.model, folder.project, find_links), *own]
 
 
-def _as_deployed(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> Lock:
+def _as_deployed(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...], base: BaseModel) -> Lock:
     """The lock as an environment keeps it, which knows nothing of the project's folder."""
     locked = tuple(replace(package, source=folder.meant(package.source)) for package in lock.packages)
     strategy = folder.meant(lock.strategy) if lock.strategy else None
-    return replace(lock, requirements=_pinned(lock, packages), packages=locked, strategy=strategy)
+    return replace(
+        lock,
+        base=LockedBase(base.name, base.fingerprint, base.revision),
+        requirements=_pinned(lock, packages),
+        packages=locked,
+        strategy=strategy,
+    )
 
 
 def _pinned(lock: Lock, packages: tuple[Package, ...]) -> tuple[str, ...]:
@@ -169,9 +167,10 @@ def _take(digest: str, name: str | None, store: Store, sources: Sequence[Directo
     for source in sources if name else ():
         path = source.path / str(name)
         if path.is_file():
-            data = read_bounded(path, str(path))
-            if sha256(data) == digest:
-                return data
+            with suppress(PackageError, IntegrityError):  # it can't be read, or is too large to be it
+                data = read_bounded(path, str(path))
+                if sha256(data) == digest:
+                    return data
             other.append(source.location)
     where = f"{' and '.join(other)} has another file of that name" if other else "neither the store nor a source has it"
     if damaged:
@@ -200,16 +199,26 @@ def _packages(lock: Lock, store: Store, sources: Sequence[DirectorySource]) -> t
 
 
 def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...]) -> None:
-    """Raises IntegrityError for a lock whose patches do not go together: it was not written by ppm."""
+    """Whether the locked patches go together.
+
+    Raises RequestError when ppm.toml limits them otherwise by now, IntegrityError for a lock that ppm did not write.
+    """
     requirements = [parse_requirement(text) for text in lock.requirements if not is_path(text)]
     # When a file came into its source was settled when it was locked.
     rules = rules_for(replace(folder.project, exclude_newer=None), Options(), {}, ())
     wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
+    bare = Rules(overrides=[parse_requirement(text) for text in lock.overrides])
+    if wrong and not faults(candidates_of(packages), requirements, lock.base.fingerprint, bare):
+        raise RequestError(
+            f"is out of date: by {PROJECT_FILE}, {'; '.join(wrong)}",
+            context=str(folder.lock_path),
+            hint="run `ppm lock`",
+        )
     if wrong:
         raise IntegrityError(
             f"locks patches that do not go together: {'; '.join(wrong)}",
             context=LOCK_FILE,
-            hint="it was changed by hand, or with other constraints or overrides: run `ppm lock`",
+            hint="it was changed by hand: run `ppm lock`",
         )
 
 
@@ -222,7 +231,7 @@ def _plan(
     previous: Deployment | None,
 ) -> Plan:
     """The lock as what an install would do."""
-    target = _as_deployed(folder, lock, packages)
+    target = _as_deployed(folder, lock, packages, base)
     by_source: dict[str, list[Package]] = {}
     for locked, package in zip(target.packages, packages, strict=True):
         by_source.setdefault(locked.source, []).append(package)
@@ -268,10 +277,8 @@ def _check_still_tested(lock: Lock, plan: Plan) -> None:
         )
 
 
-def _check_composition(
-    composition: Package, audit_data: bytes, packages: tuple[Package, ...], plan: Plan
-) -> tuple[str, tuple[Waiver, ...]]:
-    """Its verdict and waivers. Raises IntegrityError when it is not made of the locked patches, or did not pass.
+def _check_composition(composition: Package, audit_data: bytes, packages: tuple[Package, ...], plan: Plan) -> "Audit":
+    """Its audit. Raises IntegrityError when it is not made of the locked patches, or did not pass.
 
     The audit must be of this very prefix, and of every suite that an install would run.
     """
@@ -297,9 +304,7 @@ def _check_composition(
     if audit.prefix != f"sha256:{sha256(composition.prefix)}" or untested:
         what = f"says nothing of {', '.join(untested)}" if untested else "is of another composition"
         raise IntegrityError(f"{what}", context=f"{origin}{AUDIT_SUFFIX}", hint="run `ppm sync --recompose`")
-    waivers = tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in audit.waivers)
-    waived = any(c.waived and c.verdict != "pass" for c in audit.comparisons)
-    return "waived" if waived else "pass", waivers
+    return audit
 
 
 def _compose(
@@ -332,7 +337,7 @@ def _compose(
         force=recompose,
         events=events,
     )
-    with folder.alone(command):
+    with folder.alone(command, events.tell):
         if folder.lock() != lock:
             raise RequestError(
                 f"changed while its patches were composed; deployment {result.deployment.number} is in force",

@@ -116,9 +116,9 @@ class _Improvement:
             self._newest(name)
 
     def _stay(self, name: str, version: Version) -> None:
-        """Let a patch that nothing needs stay at its version, if there is a solution then."""
+        """Let a patch that nothing needs stay, at its version or else the newest, if there is a solution then."""
         self.asked.add(name)
-        if not self._try({name: version}):
+        if not (self._try({name: version}) or self._newest(name)):
             self.asked.remove(name)
 
     def _newest(self, name: str) -> bool:
@@ -239,8 +239,8 @@ def _early(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement],
         f"{candidate.pin} is a pre-release"
         for name, candidate in chosen.items()
         if candidate.version.is_prerelease and name not in wished and rules.deployed.get(name) != candidate.version
-        for other in universe.offer.named(name)
-        if other.fingerprint == universe.fingerprint and not other.version.is_prerelease
+        for other in universe.versions(name)
+        if not other.version.is_prerelease
         if not _unusable(other, requirements, rules)
     ]
 

@@ -67,12 +67,18 @@ class _Story:
 
     def _demands(self, name: str) -> list[str]:
         """The specifiers that the request and the dependencies of what it reaches put on a name."""
-        demands = [str(requirement.specifier) for requirement in self.asked if requirement.name == name]
+        demands = [str(r.specifier) for r in self.asked if r.name == name and r.origin != HELD]
         for fact in self.needs:
             if fact.needed == name and fact.name in self.names:
                 subjects = self.universe.select(fact.name, self.in_play(fact))
                 demands += [self.universe.needs(candidate)[name] for candidate in subjects]
         return list(dict.fromkeys("" if demand == "*" else demand for demand in demands))
+
+    def available(self, name: str) -> list[Candidate]:
+        """The versions that are to be had, but for a hold; oldest first."""
+        left_out = self.universe.left_out(name)
+        versions = enumerate(self.universe.versions(name))
+        return [c for index, c in versions if f"kept out by {HELD}" in left_out.get(index, f"kept out by {HELD}")]
 
     def clashed(self, name: str) -> bool:
         """Whether some versions of a name, and not simply all, are ruled out by another patch."""
@@ -139,7 +145,7 @@ class _Story:
     def _subject(self, name: str, subjects: list[Candidate]) -> tuple[str, bool]:
         """Versions of a patch as the subject of a sentence, and whether it is singular."""
         subjects = sorted(subjects, key=lambda candidate: candidate.version)
-        everything = self.universe.select(name, self.universe.matching(name, SpecifierSet()))
+        everything = self.available(name)
         if subjects == everything and len(subjects) > 1:
             return f"Every version of {name} ({_versions(subjects)})", True
         listed = any(self.demands[name]) or self.clashed(name)
@@ -156,9 +162,10 @@ def _existence(story: _Story, name: str) -> list[str]:
     if versions and all(story.demands[name]):
         stand_ins = []
     if versions and (stand_ins or any(story.demands[name]) or story.clashed(name)):
-        shown = universe.select(name, universe.matching(name, SpecifierSet())) or list(versions)
+        available = story.available(name)
+        shown = available or list(versions)
         for specifier in filter(None, story.demands[name]):
-            if not universe.matching(name, parse_specifier(specifier)):
+            if not any(parse_specifier(specifier).contains(c.version, prereleases=True) for c in available):
                 lines.append(f"No version of {name} for {base} fits {phrase(name, specifier)}.")
         lines.append(f"{name} exists in version{'s' if len(shown) > 1 else ''} {_versions(shown)}.")
     if stand_ins:

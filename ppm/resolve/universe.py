@@ -4,7 +4,7 @@ A set of versions of one name is a bit mask over `versions(name)`, which runs fr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from packaging.specifiers import SpecifierSet
@@ -26,8 +26,8 @@ class Rules:
 
     `deployed` are the versions in force, which may stay whatever else shuts them out but a constraint. `constraints`
     limit the versions of a name without asking for it; `overrides` take the place of what any dependency asks of a
-    name, those that were `recorded` with what is deployed only of what the versions in force ask. What was published
-    after `exclude_newer`, or nobody knows when, is left out.
+    name, those that were `recorded` with what is deployed only of what the versions in force ask of it in vain. What
+    was published after `exclude_newer`, or nobody knows when, is left out.
     """
 
     deployed: Mapping[str, Version] = field(default_factory=dict)
@@ -39,7 +39,15 @@ class Rules:
     def overrides_of(self, candidate: Candidate) -> dict[str, Requirement]:
         """What takes the place of what a candidate asks of a name, by that name."""
         recorded = self.recorded if self.deployed.get(candidate.name) == candidate.version else ()
-        return {requirement.name: requirement for requirement in (*recorded, *self.overrides)}
+        needed = (r for r in recorded if not self._is_met(candidate.dependencies.get(r.name), r.name))
+        return {requirement.name: requirement for requirement in (*needed, *self.overrides)}
+
+    def _is_met(self, declared: str | None, name: str) -> bool:
+        """Whether what is deployed of a name is what a manifest asks for, without any override."""
+        version = self.deployed.get(name)
+        if declared is None or version is None:
+            return declared is None
+        return parse_specifier(declared).contains(version, prereleases=True)
 
 
 def conflict(one: Candidate, other: Candidate) -> str | None:
@@ -91,14 +99,18 @@ class Universe:
         self._matching = {}
 
     def versions(self, name: str) -> tuple[Candidate, ...]:
-        """The candidates of a name that fit the base model, oldest first. Raises IntegrityError for unequal twins."""
+        """The candidates of a name that fit the base model, oldest first; the same file in several sources is one.
+
+        Raises IntegrityError for different files of one version.
+        """
         if name not in self._versions:
             kept: dict[Version, Candidate] = {}
             for candidate in self.offer.named(name):
                 if candidate.fingerprint == self.fingerprint:
-                    twin = kept.setdefault(candidate.version, candidate)
+                    twin = kept.get(candidate.version, candidate)
                     if twin.sha256 != candidate.sha256:
                         raise _unequal(twin, candidate)
+                    kept[candidate.version] = _one(twin, candidate)
             self._versions[name] = tuple(kept[version] for version in sorted(kept))
         return self._versions[name]
 
@@ -190,6 +202,15 @@ class Universe:
     def names(self) -> list[str]:
         """Every name, real or virtual, that something fit for the base model answers to."""
         return sorted(self.offer.names(self.fingerprint))
+
+
+def _one(first: Candidate, twin: Candidate) -> Candidate:
+    """The same file in two sources: yanked when it is in either, and as old as the older."""
+    if first is twin:
+        return first
+    dates = [c.published for c in (first, twin) if c.published is not None]
+    yanked = first.yanked if first.yanked is not None else twin.yanked
+    return replace(first, yanked=yanked, published=min(dates, default=None))
 
 
 def _unequal(one: Candidate, other: Candidate) -> IntegrityError:

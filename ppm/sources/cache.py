@@ -18,7 +18,7 @@ from ppm.sources.candidate import Candidate
 
 __all__ = ["Entry", "MetadataCache"]
 
-SCHEMA = 1
+SCHEMA = 2
 TABLES = """
 CREATE TABLE files (file TEXT PRIMARY KEY, stamp TEXT, name TEXT, fingerprint TEXT, metadata TEXT, problem TEXT);
 CREATE INDEX by_name ON files (name);

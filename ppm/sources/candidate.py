@@ -35,6 +35,7 @@ class Candidate:
     risks: tuple[str, ...] = field(default=(), compare=False)
     summary: str = field(default="", compare=False)
     composed: bool = field(default=False, compare=False)
+    base_revision: str | None = field(default=None, compare=False)
     yanked: str | None = field(default=None, compare=False)
     published: datetime | None = field(default=None, compare=False)
 
@@ -58,6 +59,7 @@ class Candidate:
             risks=patch.risks,
             summary=patch.summary,
             composed=manifest.composition is not None,
+            base_revision=manifest.base.revision,
             **known,
         )
 

@@ -37,7 +37,7 @@ def test_absent_bytes_are_named_with_what_to_do(tmp_path):
     assert not Store(tmp_path).has(digest)
     with pytest.raises(EnvironmentStateError, match=digest[:12]) as caught:
         Store(tmp_path).get(digest)
-    assert "`ppm install` puts it back" in caught.value.hint
+    assert "`ppm install` puts a package file back" in caught.value.hint
 
 
 def test_changed_bytes_are_refused_and_healed_by_putting_them_again(tmp_path):

@@ -67,7 +67,13 @@ def audit(suites: dict[str, float], prefix: bytes = b"", packages: Sequence[Pack
     return json.dumps(table).encode()
 
 
-def deployed(requirements: Sequence[str], *packages: Package, env: str | None = None, rates: float = 0.1) -> Deployment:
+def deployed(
+    requirements: Sequence[str],
+    *packages: Package,
+    env: str | None = None,
+    rates: float = 0.1,
+    overrides: tuple[str, ...] = (),
+) -> Deployment:
     """Put some packages in force as if they had been installed with these requirements."""
     base = open_base("lab")
     environment = environment_for(base, env)
@@ -92,7 +98,14 @@ def deployed(requirements: Sequence[str], *packages: Package, env: str | None = 
         environment.store.put(data)
     composition = LockedComposition(sha256(made.data), sha256(tested), made.file_name)
     lock = Lock(
-        1, LockedBase("lab", FINGERPRINT), tuple(requirements), "auto", None, locked, composition if packages else None
+        1,
+        LockedBase("lab", FINGERPRINT),
+        tuple(requirements),
+        "auto",
+        None,
+        locked,
+        composition if packages else None,
+        overrides,
     )
     with writer(environment, command="ppm install") as held:
         return deploy(

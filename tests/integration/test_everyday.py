@@ -324,7 +324,7 @@ def test_an_upgrade_removes_nothing_that_can_stay(tmp_path, monkeypatch):
     ):
         plan = ppm("upgrade", *arguments, "-f", source, "--dry-run", "--json").json
         assert {p["name"]: p["version"] for p in plan["patches"]} == expected
-        assert [name for name in plan["removed"] if name.split("==")[0] not in expected] == []
+        assert {name.split("==")[0] for name in plan["removed"]} <= {name.split("==")[0] for name in plan["added"]}
 
 
 def test_an_uninstall_names_all_that_has_to_go(tmp_path):
@@ -346,3 +346,55 @@ def test_a_removed_environment_leaves_no_hold_behind(world, core, ppm_home):
     assert (folder / "holds.toml").is_file()
     deployed(["core"], core)
     assert ppm("hold", "--json").json == []
+
+
+def test_upgrades_let_overrides_go_only_upwards_and_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a, b = patch("a", needs={"core": "<2"}), patch("b", needs={"util": "<2"})
+    source = write(tmp_path / "dist", a, b, *(patch(n, v) for n in ("core", "util") for v in ("1.9.0", "2.0.0")))
+    write(source, patch("x", needs={"core": "<2"}))
+    deployed(["a", "b"], a, b, patch("core", "2.0.0"), patch("util", "2.0.0"), overrides=("core>=2", "util>=2"))
+
+    def versions(*arguments):
+        done = ppm(*arguments, "-f", source, "--dry-run", "--json")
+        assert done.code == 0, done.err
+        return {p["name"]: p["version"] for p in done.json["patches"]}
+
+    assert (versions("upgrade")["core"], versions("upgrade")["util"]) == ("2.0.0", "2.0.0")
+    assert ppm("outdated", "-f", source, "--json").json == []
+    found = versions("install", "x")
+    assert (found["core"], found["util"]) == ("1.9.0", "2.0.0")
+    assert ppm("list", "--json").json["overrides"] == ["core>=2", "util>=2"]
+
+
+def test_what_is_nowhere_any_more_is_told_before_anything_is_planned(world, core, ppm_home, tmp_path):
+    next(ppm_home.glob(f"store/sha256/{core.sha256[:2]}/*")).unlink()
+    only_newer = write(tmp_path / "newer", patch("core", "1.5.0"), patch("other"))
+    refused = ppm("install", "other", "-f", only_newer, "--dry-run")
+    assert (refused.code, "core==1.0.0: " in refused.err, "--find-links" in refused.err) == (4, True, True)
+    assert ppm("install", "core", "-f", world, "--dry-run").code == 0
+
+
+def test_an_uninstall_names_a_wish_that_only_the_patch_meets_too():
+    deployed(["safety", "c"], patch("a", provides=("safety",)), patch("c", needs={"a": "*"}))
+    refused = ppm("uninstall", "a")
+    assert (refused.code, "c, safety need a==1.0.0" in refused.err) == (1, True)
+    assert "hint: uninstall c safety too" in refused.err
+    assert ppm("uninstall", "a", "c", "safety", "--dry-run").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "app", "--base", "~nobody-here/x", "-f", "dist"],
+        ["download", "app", "--base", "~nobody-here/x", "-f", "dist"],
+        ["install", "~nobody-here/x.ppm", "--base", "lab"],
+        ["add", "~nobody-here/x.ppm", "--base", "lab"],
+        ["show", "~nobody-here/x.ppm"],
+        ["install", "app", "--strategy", "~nobody-here/own.toml"],
+    ],
+    ids=" ".join,
+)
+def test_the_home_of_nobody_is_one_clear_error(world, arguments):
+    done = ppm(*arguments)
+    assert (done.code, "there is no such user" in done.err) == (1, True)

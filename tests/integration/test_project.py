@@ -13,7 +13,7 @@ from commands import ppm, start
 from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, write
 
 from ppm.base import locate, weights_digest
-from ppm.install.bases import open_base
+from ppm.install.bases import environment_for, open_base
 from ppm.install.project import ProjectFolder
 from ppm.install.run import gates_digest
 from ppm.install.sync import AUDIT_SUFFIX
@@ -519,8 +519,7 @@ def test_a_damaged_copy_in_the_store_is_replaced_from_a_source(synced, ppm_home)
         assert plan.code == 0, plan.err
         assert plan.json["removed"] == []
         assert len(plan.json["passed_over"]) == 1
-        deployed(["tool"], patch("tool"))  # so that there is something to sync
-        assert ppm("sync").code == 0
+        assert ppm("sync", "--json").json["changed"] is False
         assert stored.read_bytes() == whole
     stored.write_bytes(b"damaged")
     shutil.rmtree(synced / "dist")
@@ -549,7 +548,7 @@ def test_lock_check_locks_nothing(project, monkeypatch, tmp_path):
 
 def test_a_project_that_somebody_changes_is_waited_for_and_the_holder_named(project, monkeypatch):
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "0.2")
-    with ProjectFolder.find(project).alone("ppm add something"):
+    with ProjectFolder.find(project).alone("ppm add something", print):
         done = ppm("lock")
     assert done.code == 1
     assert "(`ppm add something`, since" in done.err
@@ -611,6 +610,10 @@ def test_search_and_download_need_no_model(project):
     write_package(replace(package, manifest=replace(package.manifest, base=base)), project / "hub")
     (project / "ppm.toml").write_text(f'base = "acme/tiny@{"0" * 40}"\npatches = ["alone"]\nsources = ["hub"]\n')
     assert [row["name"] for row in ppm("search", "alone", "--json").json] == ["alone"]
+    other = ppm("download", "alone", "--base", f"acme/tiny@{'1' * 40}")
+    assert (other.code, "is not on this machine" in other.err) == (1, True)
+    assert "a hub model needs a commit" in ppm("download", "alone", "--base", "acme/tiny").err
+    assert "`lab`" in ppm("download", "alone", "--base", "labb").err
     done = ppm("download", "alone", "--dest", "out", "--json")
     assert done.code == 0, done.err
     assert [Path(path).name.split("-")[0] for path in done.json] == ["alone"]
@@ -636,3 +639,29 @@ def test_an_audit_with_values_of_another_kind_is_refused(synced, change):
     (synced / "ppm.lock").write_text(replace(lock, composition=made).render())
     done = ppm("sync")
     assert (done.code, "is not an audit" in done.err) == (4, True)
+
+
+def test_a_limit_that_came_after_the_lock_makes_it_out_of_date(synced):
+    text = (synced / "ppm.toml").read_text()
+    for line in ('overrides = ["core<1.1"]', 'constraints = ["core<1.1"]'):
+        (synced / "ppm.toml").write_text(f"{text}{line}\n")
+        for command in (["sync"], ["download", "--locked", "--dest", "out"]):
+            done = ppm(*command)
+            assert (done.code, "is out of date" in done.err, "run `ppm lock`" in done.err) == (1, True, True), command
+    assert not (synced / "out").exists()
+
+
+def test_a_project_with_a_folder_as_base_is_synced_once(project, tmp_path):
+    shutil.copytree(locate("lab"), tmp_path / "model")
+    text = (project / "ppm.toml").read_text()
+    (project / "ppm.toml").write_text(text.replace('"lab"', '"../model"'))
+    assert ppm("lock").code == 0
+    with_composition(project, [read_package(project / "dist" / p.file) for p in locked_packages(project)])
+    assert ppm("sync", "--json").json["changed"] is True
+    assert ppm("sync", "--json").json["changed"] is False
+    lock = environment_for(open_base(str(tmp_path / "model"))).current().lock
+    assert lock.base.model == str(tmp_path / "model")
+
+
+def locked_packages(project):
+    return Lock.read(project / "ppm.lock").packages
