@@ -231,7 +231,7 @@ def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
         else:
             reach(name, newest[name])
     for name in case.kept:
-        if name not in case.raised:
+        if name not in asked and name not in case.raised:
             stay(name, [case.rules.deployed[name], *newest[name]])
     for name, version in sorted(case.rules.deployed.items()):
         if name not in case.raised:

@@ -16,6 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """One process for the tests of a file, and one for all that need the quickstart; the slow ones begin."""
     for item in items:

@@ -81,7 +81,7 @@ def test_uninstall_tests_what_remains_and_rollback_brings_it_back(deployed):
     assert result.code == 0, result.err
     assert [p["name"] for p in result.json["patches"]] == ["toxicity"]
     assert result.json["deployment"] == 2
-    assert ppm("freeze").out == "toxicity==1.0.0\n"
+    assert ppm("freeze").out == "toxicity===1.0.0\n"
     back = ppm("rollback", "--json")
     assert back.json == {"deployment": 3, "rolled_back_to": 1}
     assert len(ppm("list", "--json").json["patches"]) == 3
