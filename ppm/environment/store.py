@@ -3,9 +3,8 @@
 import hashlib
 import os
 import re
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from ppm.errors import EnvironmentStateError, IntegrityError
 __all__ = ["Store"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_ABANDONED_AFTER_SECONDS = 3600.0
 _COMES_BACK = "`ppm install` puts a package file back from a source (--find-links DIR); --force makes the rest anew"
 
 
@@ -46,7 +44,7 @@ class Store:
             with self.alone():
                 make_folder(self._staging)
                 make_folder(path.parent)
-                self._remove_abandoned()
+                self._remove_leftovers()
                 replace_file(path, data, staging=self._staging)
         return digest
 
@@ -106,10 +104,7 @@ class Store:
             raise ValueError(f"{digest!r} is not a hexadecimal SHA-256")
         return self.home / "store" / "sha256" / digest[:2] / digest[2:]
 
-    def _remove_abandoned(self) -> None:
-        """Only by age: on a network file system a lock may fail, and a young file be one that is being written."""
-        oldest = time.time() - _ABANDONED_AFTER_SECONDS
+    def _remove_leftovers(self) -> None:
+        """What killed processes began to write; nobody else writes now."""
         for path in self._staging.glob(f"{PARTIAL}*"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+            path.unlink(missing_ok=True)
