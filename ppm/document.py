@@ -20,7 +20,8 @@ from ppm.errors import ManifestError, did_you_mean
 
 __all__ = ["MAX_DOCUMENT_BYTES", "parse", "read_file", "read_table", "render", "to_table"]
 
-MAX_DOCUMENT_BYTES = 4 * 2**20
+MAX_DOCUMENT_BYTES = 128 * 2**10
+"""The worst of such texts take seconds and 100 MB to parse; a lock of a hundred patches has 40 kB."""
 T = TypeVar("T")
 
 

@@ -3,10 +3,11 @@
 Errors name the file and the line. Fields that are not known are kept in `extra`.
 """
 
+import io
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = [
     "read_prompts",
 ]
 
+MAX_LINES, MAX_LINE_BYTES, MAX_EXTRA_BYTES = 100_000, 2**20, 2**21
+"""More than any suite has: lines of a file, bytes of a line, and of all fields in a file that are not known."""
 Message = dict[str, str]
 Text = str | tuple[tuple[str, str], ...]
 """A plain prompt, or the (role, content) messages of a chat."""
@@ -64,11 +67,20 @@ class Benign:
 
 
 class _Line:
-    """One JSON object with the place it came from."""
+    """One JSON object and where it is from; `spare` is how many bytes of unknown fields its file may have yet."""
 
-    def __init__(self, values: dict[str, Any], where: str) -> None:
+    def __init__(self, values: dict[str, Any], where: str, spare: list[int]) -> None:
         self.values = dict(values)
         self.where = where
+        self._spare = spare
+
+    def rest(self) -> dict[str, Any]:
+        """The fields that were not taken."""
+        if self.values:
+            self._spare[0] -= len(json.dumps(self.values))
+        if self._spare[0] < 0:
+            raise self.wrong(f"brings the fields that are not known to over {MAX_EXTRA_BYTES:,} bytes")
+        return self.values
 
     def wrong(self, message: str, hint: str = "") -> ManifestError:
         return ManifestError(message, context=self.where, hint=hint)
@@ -116,17 +128,21 @@ class _Line:
         return tuple(result)
 
 
-def _lines(data: bytes, origin: str) -> list[_Line]:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        lines_before = data.count(b"\n", 0, error.start)
-        raise ManifestError("is not UTF-8", context=f"{origin}, line {lines_before + 1}") from error
-    result = []
-    for number, line in enumerate(text.split("\n"), 1):
+def _lines(data: bytes, origin: str) -> Iterator[_Line]:
+    found, spare = 0, [MAX_EXTRA_BYTES]
+    for number, raw in enumerate(io.BytesIO(data), 1):
+        where = f"{origin}, line {number}"
+        if len(raw) > MAX_LINE_BYTES:
+            raise ManifestError(f"is longer than {MAX_LINE_BYTES:,} bytes", context=where)
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ManifestError("is not UTF-8", context=where) from error
         if not line.strip():
             continue
-        where = f"{origin}, line {number}"
+        found += 1
+        if found > MAX_LINES:
+            raise ManifestError(f"holds more than {MAX_LINES:,} lines", context=origin, hint="split the file")
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -139,10 +155,9 @@ def _lines(data: bytes, origin: str) -> list[_Line]:
         # JSON can spell half a character, which no encoder or tokenizer takes later.
         if "\\ud" in line.lower() and not _is_text(values):
             raise ManifestError("has half of a surrogate pair, which is no text", context=where)
-        result.append(_Line(values, where))
-    if not result:
+        yield _Line(values, where, spare)
+    if not found:
         raise ManifestError("holds no lines", context=origin)
-    return result
 
 
 def _is_text(values: dict[str, Any]) -> bool:
@@ -164,7 +179,7 @@ def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:
         seen.add(identity)
         text = line.text()
         expected, group = line.string("expected", required=False), line.string("group", required=False)
-        result.append(Prompt(identity, text, expected, group, line.values))
+        result.append(Prompt(identity, text, expected, group, line.rest()))
     return tuple(result)
 
 
@@ -176,7 +191,7 @@ def read_pairs(data: bytes, origin: str) -> tuple[Pair, ...]:
         if chosen.strip() == rejected.strip():
             raise line.wrong("chosen and rejected are the same text", "drop the pair: it teaches nothing")
         scores = line.number("chosen_score"), line.number("rejected_score")
-        result.append(Pair(text, chosen, rejected, *scores, line.values))
+        result.append(Pair(text, chosen, rejected, *scores, line.rest()))
     return tuple(result)
 
 
@@ -185,7 +200,7 @@ def read_benign(data: bytes, origin: str) -> tuple[Benign, ...]:
     result = []
     for line in _lines(data, origin):
         text, completion = line.text(), line.string("completion", required=False)
-        result.append(Benign(text, completion, line.values))
+        result.append(Benign(text, completion, line.rest()))
     return tuple(result)
 
 

@@ -12,14 +12,16 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import safetensors
 
+from ppm.document import MAX_DOCUMENT_BYTES
 from ppm.errors import IntegrityError, PackageError
 from ppm.jsonl import Benign, Pair, Prompt, check_leakage, read_benign, read_pairs, read_prompts
 from ppm.manifest import Manifest
@@ -39,7 +41,12 @@ __all__ = [
     "write_package",
 ]
 
-MAX_PACKAGE_BYTES = 64 * 2**20
+MAX_PACKAGE_BYTES = 32 * 2**20
+MAX_HEADER_BYTES = 64 * 2**10
+"""Of the header of the prefix, which names one tensor."""
+MAX_DATA_BYTES = 8 * 2**20
+"""Of one file of prompts or pairs."""
+_PIECE = 2**20
 MAX_MEMBERS = 2_000
 SUFFIX = ".ppm"
 _MANIFEST, _PREFIX, _RECORD = "patch.toml", "prefix.safetensors", "RECORD"
@@ -244,8 +251,11 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
                     raise hostile(f"has a member packed in an unknown way: {name!r}")
                 if only is not None and name != only:
                     continue
+                most = MAX_DOCUMENT_BYTES if name in (_MANIFEST, _RECORD) else MAX_DATA_BYTES
+                if entry.file_size > most and name != _PREFIX:
+                    raise hostile(f"has a {name} of more than {most:,} bytes")
                 with archive.open(entry) as stream:
-                    content = stream.read(entry.file_size + 1)
+                    content = b"".join(_pieces(stream, entry.file_size + 1))
                 if len(content) != entry.file_size:
                     raise hostile(f"declares a wrong size for {name!r}")
                 members[name] = content
@@ -262,6 +272,13 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
 
 
 _KNOWN = (_MANIFEST, _PREFIX, _RECORD)
+
+
+def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
+    """So many bytes at most, a piece at a time: unpacking all at once takes twice the memory."""
+    while size > 0 and (piece := stream.read(min(size, _PIECE))):
+        size -= len(piece)
+        yield piece
 
 
 def _check_record(members: Mapping[str, bytes], origin: str) -> None:
@@ -298,6 +315,8 @@ def _check(package: Package, origin: str) -> None:
 
 
 def _check_prefix(data: bytes, virtual_tokens: int, origin: str) -> None:
+    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
+        raise IntegrityError(f"has a damaged {_PREFIX} (a header of over {MAX_HEADER_BYTES:,} bytes)", context=origin)
     try:
         tensors = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except (safetensors.SafetensorError, ValueError, OverflowError) as error:

@@ -146,7 +146,7 @@ def test_what_is_not_utf_8_is_refused():
 
 
 def test_a_long_document_is_not_even_parsed():
-    assert refused(b"#" * (MAX_DOCUMENT_BYTES + 1)).message == "is 4,194,305 bytes long; at most 4,194,304 are read"
+    assert refused(b"#" * (MAX_DOCUMENT_BYTES + 1)).message == "is 131,073 bytes long; at most 131,072 are read"
 
 
 def test_a_file_that_can_not_be_read(tmp_path):

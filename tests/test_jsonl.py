@@ -117,3 +117,17 @@ def test_prompts_are_compared_normalised():
     check_leakage("s", suite, {"a file": [Benign("Hello")], "none": []})
     with pytest.raises(ManifestError, match="a file: trains on a prompt of the suite 's': '  HELLO"):
         check_leakage("s", suite, {"none": [], "a file": [Benign("Hello"), Pair("  HELLO?", "a", "b")]})
+
+
+def test_more_than_any_suite_has_is_refused():
+    for data, message in (
+        (b'{"prompt": "p"}\n' * 100_001, "more than 100,000 lines"),
+        (b'{"prompt": "' + b"p" * 2**20 + b'"}', "longer than 1,048,576 bytes"),
+        (b'{"prompt": "p", "x": [' + b"{}," * 100_000 + b"{}]}\n", None),
+        ((b'{"prompt": "p", "x": [' + b"{}," * 200_000 + b"{}]}\n") * 4, "fields that are not known"),
+    ):
+        if message is None:
+            assert len(read_benign(data, "b")) == 1
+            continue
+        with pytest.raises(ManifestError, match=message):
+            read_benign(data, "b")

@@ -141,7 +141,7 @@ def test_a_file_over_the_limit_is_refused_without_reading_it(tmp_path):
     path = tmp_path / "large.ppm"
     with path.open("wb") as stream:
         stream.truncate(MAX_PACKAGE_BYTES + 1)
-    with pytest.raises(IntegrityError, match=r"larger than 67,108,864 bytes"):
+    with pytest.raises(IntegrityError, match=r"larger than 33,554,432 bytes"):
         read_package(path)
 
 
@@ -242,7 +242,7 @@ def test_other_ways_of_packing_are_refused():
 def test_a_bomb_is_refused_before_it_unpacks():
     bomb = pack([("suites/bomb.jsonl", b"0" * (MAX_PACKAGE_BYTES + 1))], zipfile.ZIP_DEFLATED)
     assert len(bomb) < 2**17
-    assert refused(bomb) == "unpacks to more than 67,108,864 bytes"
+    assert refused(bomb) == "unpacks to more than 33,554,432 bytes"
 
 
 def test_a_bomb_that_declares_a_small_size_is_refused():
@@ -363,3 +363,18 @@ def test_flipped_bytes_under_a_record_that_fits_are_met_as_well(name):
         except PpmError:
             continue
         assert read_package(package.to_bytes()).manifest == package.manifest
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("RECORD", b"\n" * (2**17 + 1)), ("patch.toml", b"#" * (2**17 + 1)), ("suites/main.jsonl", b"\n" * (2**23 + 1))],
+)
+def test_a_member_larger_than_any_needs_to_be_is_refused(name, content):
+    assert f"has a {name} of more than" in refused(pack([(name, content)], zipfile.ZIP_DEFLATED))
+
+
+def test_a_header_of_the_prefix_that_says_it_is_long_is_refused():
+    package = make_package()
+    longer = (2**20).to_bytes(8, "little") + b" " * 2**20 + package.prefix[8:]
+    with pytest.raises(IntegrityError, match="a header of over 65,536 bytes"):
+        read_package(replace(package, prefix=longer).to_bytes())

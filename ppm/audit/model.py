@@ -13,6 +13,7 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
 COMPOSITION = "composition"
 SCHEMA = 1
+MAX_AUDIT_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,8 @@ class Audit:
     @staticmethod
     def parse(data: bytes, origin: str) -> "Audit":
         """An audit from its JSON. Raises IntegrityError when it is none."""
+        if len(data) > MAX_AUDIT_BYTES:
+            raise IntegrityError(f"is larger than {MAX_AUDIT_BYTES:,} bytes", context=origin)
         try:
             table = json.loads(data)
         except (ValueError, RecursionError) as error:
