@@ -429,7 +429,8 @@ class Watch:
             inside[0] = name
             signal.setitimer(signal.ITIMER_REAL, SECONDS)
             try:
-                self.kind.read(data, Path(name))
+                with limited_memory():
+                    self.kind.read(data, Path(name))
                 self.outcomes["read"] += 1
             except PpmError as error:
                 if not error.message.strip() or "Traceback" in str(error):
@@ -459,11 +460,16 @@ def forbid_writing_elsewhere() -> None:
     sys.addaudithook(watch)
 
 
-def limit_memory() -> None:
-    """From now on, this process may take so much memory more, and no more."""
+@contextlib.contextmanager
+def limited_memory() -> Iterator[None]:
+    """Inside, this process may take so much memory more, and no more."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MORE_MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MORE_MEMORY, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def fuzz(kind: Kind, cases: int, number: int, folder: Path) -> Counter[str]:
@@ -506,7 +512,6 @@ def main() -> None:
             child = os.fork()  # each kind with memory of its own
             if child == 0:
                 forbid_writing_elsewhere()
-                limit_memory()
                 started = time.perf_counter()
                 folder = Path(name) / kind
                 folder.mkdir()

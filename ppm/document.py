@@ -35,6 +35,11 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ManifestError(f"is not UTF-8 (byte {error.start})", context=origin) from error
     except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
+        marked = next((n for n, line in enumerate(text.splitlines(), 1) if line.startswith("<<<<<<< ")), None)
+        if marked is not None:
+            raise ManifestError(
+                f"has merge conflicts, from line {marked} on", context=origin, hint="resolve them"
+            ) from error
         # tomlkit lets a few of Python's own errors through on inputs that no person would write.
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ManifestError(

@@ -34,6 +34,8 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
     Example:
       ppm list --base lab
     """
+    from ppm.cli.progress import say
+
     deployment = _current(base, env)
     packages = deployment.lock.packages if deployment else ()
     waivers = deployment.record.waivers if deployment else ()
@@ -50,10 +52,13 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         echo_json(table)
         return
     if deployment is None:
-        click.echo("Nothing is deployed. Start with `ppm quickstart`.", err=True)
+        say("Nothing is deployed. Start with `ppm quickstart`.")
         return
     from ppm.cli.render import plain, print_table
 
+    if not packages:
+        say(f"Deployment {deployment.number} has no patches.")
+        return
     rows = [[p.name, p.version, "" if p.requested else "dependency"] for p in packages]
     print_table(["Patch", "Version", ""], rows)
     record = deployment.record

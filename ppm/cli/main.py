@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
@@ -80,8 +81,7 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="ppm")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+def cli() -> None:
     """A package manager for safety patches of language models.
 
     Resolves patches, composes them into one prefix, tests the result for interference, and deploys it only if it
@@ -116,7 +116,7 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except PpmError as error:
         if debug:
-            raise
+            traceback.print_exc()
         _show(error, color)
         sys.exit(error.exit_code)
     except BrokenPipeError:
@@ -124,11 +124,14 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         if debug:
-            raise
+            traceback.print_exc()
         name = f"{error.filename}: " if error.filename else ""
         _show(
             PpmError(
-                f"{name}{error.strerror or error}", hint="check the disk's free space and the rights of its folders"
+                f"{name}{error.strerror or error}",
+                hint="make its folder first"
+                if isinstance(error, FileNotFoundError)
+                else "check the disk's free space and the rights of its folders",
             ),
             color,
         )

@@ -48,6 +48,7 @@ def output_options() -> list[click.Option]:
     return [
         click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet, **settings),
         click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more.", **settings),
+        click.Option(["--debug"], help="Show the traceback of an error.", **settings),
         click.Option(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR.", **settings),
     ]
 

@@ -71,7 +71,10 @@ def lock_command(
 
     names = None if upgrade else raised
     if check:
-        new, old = lock_project(ProjectFolder.find(Path.cwd()), options, base=base, upgrade=names)
+        folder = ProjectFolder.find(Path.cwd())
+        new, old = lock_project(folder, options, base=base, upgrade=names)
+        if old is not None and folder.stale(old):
+            say(f"{folder.stale(old)}.")
     else:
         new, old = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line(), tell=say)
     if check and new != old:

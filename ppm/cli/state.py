@@ -126,6 +126,8 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
     current = environment.current_number()
     if old is None:
         earlier = [number for number in environment.numbers() if number < current]
+        if not environment.numbers():
+            raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
         if not earlier:
             raise RequestError("there is only one deployment", hint="`ppm history` lists the deployments")
         old = earlier[-1]
@@ -176,7 +178,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
     Example:
       ppm verify --base lab
     """
-    from ppm.cli.progress import report
+    from ppm.cli.progress import report, say
     from ppm.cli.render import plain
     from ppm.errors import IntegrityError, PpmError
     from ppm.install.bases import find_environment
@@ -200,6 +202,11 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
             click.echo(plain(f"{what}: {fault}" if fault else f"{what}: sound"))
         if not wrong and not files:
             report(f"Sound: what is in force, and {len(found) - 1} deployments and stored files.")
+    if wrong and not files and not as_json:
+        say(
+            "hint: `ppm install` puts a package file back from a source (--find-links DIR), --force makes a composition"
+        )
+        say("anew, and `ppm rollback NUMBER` goes back to a deployment that is sound")
     if wrong:
         raise click.exceptions.Exit(IntegrityError.exit_code)
 
@@ -340,19 +347,19 @@ def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
 
     removed, unknown = prune(ppm_home(), names or tuple(CACHES), older_than=days * 24 * 3600)
     if as_json or not is_quiet():
-        _print_usage(removed, as_json)
+        _print_usage(removed, as_json, "Removed")
     for fault in unknown:
         click.echo(plain(f"The store was left alone, for a deployment can't be read: {fault}"), err=True)
 
 
-def _print_usage(rows: "list[Usage]", as_json: bool) -> None:
+def _print_usage(rows: "list[Usage]", as_json: bool, title: str = "") -> None:
     from ppm.cli.render import print_table
 
     if as_json:
         echo_json([{"name": row.name, "files": row.files, "bytes": row.size} for row in rows])
         return
     cells = [[row.name, f"{row.files:,}", f"{row.size / 1e6:,.1f} MB", row.what] for row in rows]
-    print_table(["", "Files", "Size", ""], cells, right=(1, 2))
+    print_table([title, "Files", "Size", ""], cells, right=(1, 2))
 
 
 @click.command("config")

@@ -258,7 +258,7 @@ class Environment:
         """The numbered one. Raises RequestError when there is none, IntegrityError when its record is damaged."""
         numbers = self.numbers()
         if number not in numbers:
-            known = f"there are {', '.join(map(str, numbers))}" if numbers else "nothing was deployed yet"
+            known = f"deployments are {', '.join(map(str, numbers))}" if numbers else "nothing was deployed yet"
             raise RequestError(f"has no deployment {number}", context=self.label, hint=known)
         return _read_deployment(self.deployment_path(number), number)
 
@@ -309,7 +309,9 @@ def _read_deployment(path: Path, number: int) -> Deployment:
     with disk_errors("can't be read", origin):
         try:
             table = document.parse(origin.read_bytes(), str(origin))
-            if table.get("schema") != RECORD_SCHEMA:
+            if "schema" not in table:
+                raise ManifestError("schema is missing")
+            if table["schema"] != RECORD_SCHEMA:
                 raise EnvironmentStateError(
                     f"was written by another ppm (schema {table.get('schema')!r})",
                     context=str(origin),

@@ -133,6 +133,8 @@ def rollback(
 def _number_before_current(environment: Environment) -> int:
     current = environment.current_number()
     earlier = [number for number in environment.numbers() if number < current]
+    if current == 0:
+        raise RequestError("nothing is deployed", context=environment.label, hint="start with `ppm install PATCH`")
     if not earlier:
         raise RequestError(
             "has no earlier deployment to roll back to",

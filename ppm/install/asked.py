@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ppm.errors import IntegrityError, RequestError
 from ppm.install.packages import is_path
-from ppm.names import expand
+from ppm.names import exact_pin, expand
 from ppm.package import read_package
 from ppm.resolve import Pin, Requirement, parse_requirement
 
@@ -123,12 +123,13 @@ def read_requirements(files: Iterable[Path]) -> list[Requirement]:
     return [parse_requirement(line.text, line.origin) for line in lines]
 
 
-def parse_date(text: str) -> datetime:
+def parse_date(text: str, origin: str = "") -> datetime:
     """A moment in ISO 8601, in UTC unless it says otherwise; a day means all of it. Raises RequestError."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise RequestError(f"{text!r} is no date", hint="write it as 2026-06-01, or as 2026-06-01T12:00:00Z") from error
+        hint = "write it as 2026-06-01, or as 2026-06-01T12:00:00Z"
+        raise RequestError(f"{text!r} is no date", context=origin, hint=hint) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment + timedelta(days=1, microseconds=-1) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) else moment
 
@@ -148,7 +149,7 @@ def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], options: Options) -> N
             )
     lacking = [pin.candidate for pin in new if pin.candidate.name not in options.hashes]
     if lacking and (options.require_hashes or options.hashes):
-        lines = "\n".join(f"  {c.pin} --hash=sha256:{c.sha256}" for c in lacking)
+        lines = "\n".join(f"  {exact_pin(c.name, c.version)} --hash=sha256:{c.sha256}" for c in lacking)
         raise RequestError(
             "a package file would come in whose hash was not asked for",
             hint=f"if it is the right one, add to the file of requirements:\n{lines}",

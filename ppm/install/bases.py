@@ -130,6 +130,11 @@ def look_up_base(
         return known
     candidates = [c for name in names for c in offer.named(name) if c.base_model == model]
     fingerprints = {c.fingerprint for c in candidates if c.base_revision in (None, revision)}
+    if len(fingerprints) != 1 and revision is not None:
+        which = (
+            "no package of these sources is for it" if not candidates else "the packages do not agree on which it is"
+        )
+        raise ModelError(f"is not on this machine, and {which}", context=named, hint=problem.hint)
     if len(fingerprints) != 1:
         raise problem
     return LockedBase(model, fingerprints.pop(), revision)

@@ -220,7 +220,9 @@ def rules_for(
     Raises RequestError.
     """
     held = held_requirements(deployed, holds)
-    limit = options.exclude_newer or (parse_date(project.exclude_newer) if project.exclude_newer else None)
+    limit = options.exclude_newer or (
+        parse_date(project.exclude_newer, PROJECT_FILE) if project.exclude_newer else None
+    )
     given = read_requirements(options.overrides)
     for requirement in given:
         if sum(requirement.name == other.name for other in given) > 1:
@@ -268,6 +270,7 @@ def _plan(
     refuse_damaged(requirements, offer)
     deployed = {p.name: Version(p.version) for p in previous.lock.packages} if previous else {}
     holds = read_holds(environment)
+    _refuse_lost((hold.name for hold in holds), lost, sources, previous)
     rules = rules_for(project, options, deployed, holds, previous.lock.overrides if previous else ())
 
     def resolved(recorded: Sequence[Requirement]) -> Resolution:
@@ -287,7 +290,9 @@ def _plan(
         replace(pin, requested=bool({pin.candidate.name, *pin.candidate.stands_for} & asked_names) and pin.requested)
         for pin in resolution.pins
     ]
-    _refuse_lost(found, lost, sources, previous)
+    # What is new is compared with what it takes the place of.
+    compared = (name for pin in found for name in (pin.candidate.name, *pin.candidate.stands_for))
+    _refuse_lost(compared, lost, sources, previous)
     new = [pin for pin in found if deployed.get(pin.candidate.name) != pin.candidate.version]
     check_hashes(found, new, options)
     strategy = options.strategy
@@ -306,6 +311,7 @@ def _plan(
     if gone and not asked:
         passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
     overrides = tuple(requirement.text for requirement in resolution.overrides)
+    passed_over += tuple(f"what a manifest needs of it, for {text} is in its place" for text in overrides)
     plan = Plan(
         base,
         environment,
@@ -358,12 +364,12 @@ def _with_what_was_recorded(
 
 
 def _refuse_lost(
-    pins: Sequence[Pin], lost: Mapping[str, Sequence[str]], sources: Sequence[Source], previous: Deployment | None
+    names: Iterable[str], lost: Mapping[str, Sequence[str]], sources: Sequence[Source], previous: Deployment | None
 ) -> None:
-    """Raises IntegrityError when the new patches would have to be compared with one whose file is nowhere any more."""
-    compared = {name for pin in pins for name in (pin.candidate.name, *pin.candidate.stands_for)}
+    """Raises IntegrityError when one of these patches is deployed, and its file is nowhere any more."""
+    wanted = set(names) & set(lost)
     for locked in previous.lock.packages if previous else ():
-        if locked.name in compared & set(lost) and not any(
+        if locked.name in wanted and not any(
             c.sha256 == locked.sha256 for source in sources for c in source.named(locked.name)
         ):
             raise IntegrityError(

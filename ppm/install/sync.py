@@ -87,9 +87,9 @@ def sync(
         target = _as_deployed(folder, lock, packages, base)
         if previous is not None and previous.lock == target:
             return Synced(previous, packages, changed=False)
-        data = _take(made.sha256, made.file, environment.store, sources)
+        data = _take(made.sha256, made.file, environment.store, sources, made=True)
         audit_name = f"{made.file}{AUDIT_SUFFIX}" if made.file else None
-        audit_data = _take(made.audit, audit_name, environment.store, sources)
+        audit_data = _take(made.audit, audit_name, environment.store, sources, made=True)
         composition = read_package(data, origin=made.file or "the composition", expected_sha256=made.sha256)
         audit = _check_composition(composition, audit_data, packages, plan)
         for content in (data, audit_data):
@@ -107,9 +107,9 @@ def export(folder: ProjectFolder, store: Store, target: Path, find_links: Sequen
     contents = {package.file_name: package.data for package in packages}
     made = lock.composition
     if made is not None and made.file is not None:
-        contents[made.file] = _take(made.sha256, made.file, store, sources)
+        contents[made.file] = _take(made.sha256, made.file, store, sources, made=True)
         audit_name = f"{made.file}{AUDIT_SUFFIX}"
-        contents[audit_name] = _take(made.audit, audit_name, store, sources)
+        contents[audit_name] = _take(made.audit, audit_name, store, sources, made=True)
     with disk_errors("can't be written to", target):
         make_folder(target)
         for name, data in contents.items():
@@ -133,6 +133,8 @@ def _sources(folder: ProjectFolder, lock: Lock, find_links: Sequence[Path]) -> l
     """Those of an install, and the folders of package files that the project names by their paths."""
     files = [folder.path / expand(text) for text in folder.project.patches if is_path(text)]
     own = [DirectorySource(path.parent) for path in files if path.parent.is_dir()]
+    for path in find_links:
+        DirectorySource(path).names(None)  # which says so when it can't be read
     return [*sources_of(lock.base.model, folder.project, find_links), *own]
 
 
@@ -155,8 +157,13 @@ def _pinned(lock: Lock, packages: tuple[Package, ...]) -> tuple[str, ...]:
     return tuple(pins.get(Path(text).name, text) if is_path(text) else text for text in lock.requirements)
 
 
-def _take(digest: str, name: str | None, store: Store, sources: Sequence[DirectorySource]) -> bytes:
-    """The content with a digest, from the store or from a file of a source. Raises IntegrityError: nobody has it."""
+def _take(
+    digest: str, name: str | None, store: Store, sources: Sequence[DirectorySource], *, made: bool = False
+) -> bytes:
+    """The content with a digest, from the store or from a file of a source; `made` is one that can be made anew.
+
+    Raises IntegrityError when nobody has it.
+    """
     damaged = False
     if store.has(digest):
         try:
@@ -175,11 +182,13 @@ def _take(digest: str, name: str | None, store: Store, sources: Sequence[Directo
     where = f"{' and '.join(other)} has another file of that name" if other else "neither the store nor a source has it"
     if damaged:
         where = "what the store has is damaged" + (f", and {where}" if other else "")
+    hint = "name the folder that has it with --find-links DIR: `ppm download --locked` fills one where the files are"
+    if other:
+        hint = "restore ppm.lock, or run `ppm lock` if the file that is there is the right one; else " + hint
     raise IntegrityError(
         f"is locked with the SHA-256 {digest[:12]}..., and {where}",
         context=name or digest,
-        hint="add the folder that has it with --find-links DIR (`ppm download --locked` fills one), "
-        "or make it anew with --recompose",
+        hint=f"{hint}; `ppm sync --recompose` makes it anew" if made else hint,
     )
 
 

@@ -166,15 +166,16 @@ class DirectorySource:
         return SourceError(reason, context=self.location, hint="give a directory that holds .ppm files")
 
     def _read(self, path: Path, stamp: str) -> Entry:
+        parts = parse_file_name(path.name)
+        name = parts[0] if parts else path.name.removesuffix(SUFFIX)
         try:
             manifest, digest = read_metadata(path)
+            name = name if parts else manifest.name
             if file_name(manifest) != path.name:
                 raise PackageError(
                     f"holds {manifest.pin} for {manifest.base.tag}, other than its file name says", context=str(path)
                 )
         except PpmError as error:
-            parts = parse_file_name(path.name)
-            name = parts[0] if parts else path.name.removesuffix(SUFFIX)
             return Entry(path.name, stamp, name, None, error.message)
         candidate = Candidate.of(manifest, file_name=path.name, sha256=digest, source=self.location)
         return Entry(path.name, stamp, candidate.name, candidate)

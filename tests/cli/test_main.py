@@ -25,12 +25,13 @@ def test_every_command_has_help_with_an_example(name):
     assert "ppm " + name in result.out
 
 
-def test_debug_shows_the_traceback():
-    from ppm.cli.main import run
-    from ppm.errors import RequestError
-
-    with pytest.raises(RequestError):
-        run(["--debug", "strategies", "show", "nothing"])
+def test_debug_shows_the_traceback_and_changes_nothing_else():
+    for arguments in (["--debug", "strategies", "show", "nothing"], ["strategies", "show", "nothing", "--debug"]):
+        done = ppm(*arguments)
+        assert done.code == 1
+        assert "Traceback" in done.err
+        assert "error: there is no strategy 'nothing'" in done.err
+    assert "Traceback" not in ppm("strategies", "show", "nothing").err
 
 
 def test_a_broken_file_is_named(tmp_path):

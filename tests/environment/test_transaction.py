@@ -135,7 +135,7 @@ def test_rollback_undoes_the_last_change_and_a_rollback_of_it_redoes_it(tmp_path
 
 def test_rollback_without_an_earlier_deployment(tmp_path):
     environment = environment_at(tmp_path)
-    with pytest.raises(RequestError, match="no earlier deployment"):
+    with pytest.raises(RequestError, match="nothing is deployed"):
         roll_back(environment)
     install(environment)
     with pytest.raises(RequestError, match="no earlier deployment") as caught:

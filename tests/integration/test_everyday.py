@@ -398,3 +398,37 @@ def test_an_uninstall_names_a_wish_that_only_the_patch_meets_too():
 def test_the_home_of_nobody_is_one_clear_error(world, arguments):
     done = ppm(*arguments)
     assert (done.code, "there is no such user" in done.err) == (1, True)
+
+
+def test_a_held_patch_whose_file_is_lost_is_told_of_and_not_let_go(world, core, ppm_home, tmp_path):
+    ppm("hold", "core")
+    next(ppm_home.glob(f"store/sha256/{core.sha256[:2]}/*")).unlink()
+    refused = ppm("install", "other", "-f", write(tmp_path / "newer", patch("other")), "--dry-run")
+    assert (refused.code, "the store lacks" in refused.err, "unhold" in refused.err) == (4, True, False)
+    shown = ppm("verify")
+    assert (shown.code, "`ppm install` puts a package file back" in shown.err) == (4, True)
+
+
+def test_a_renamed_package_file_is_spoken_of_where_it_matters(world):
+    file = next(world.glob("app-3.0.0*"))
+    file.rename(world / "foo.ppm")
+    failed = ppm("install", "app==3.0.0", "--base", "lab", "-f", world, "--dry-run")
+    assert (failed.code, "foo.ppm: holds app==3.0.0" in failed.err) == (3, True)
+
+
+def test_a_record_without_a_schema_is_damaged_and_not_of_another_ppm(world, core, ppm_home):
+    deployed(["core"], core)
+    next(ppm_home.glob("environments/*/deployments/000002/deployment.toml")).write_text("")
+    done = ppm("list")
+    assert (done.code, "is damaged: schema is missing" in done.err, "`ppm rollback NUMBER`" in done.err) == (
+        4,
+        True,
+        True,
+    )
+    assert ppm("rollback", "1").code == 0
+
+
+def test_where_nothing_is_deployed_it_is_said(ppm_home):
+    for command in (["diff"], ["rollback"]):
+        done = ppm(*command, "--base", "lab")
+        assert (done.code, "nothing is deployed" in done.err) == (1, True)

@@ -82,7 +82,7 @@ def test_a_lock_with_merge_conflicts_says_what_to_do(project):
     path.write_text(f"<<<<<<< ours\n{text}=======\n{text}>>>>>>> theirs\n")
     for command in ("lock", "sync"):
         failed = ppm(command)
-        assert (failed.code, "is not valid TOML" in failed.err) == (1, True)
+        assert (failed.code, "has merge conflicts, from line 1 on" in failed.err) == (1, True)
         assert "delete it and run `ppm lock`" in failed.err
     path.unlink()
     assert ppm("lock").code == 0
@@ -369,14 +369,14 @@ def test_hashes_in_a_file_are_required_and_checked(project):
     assert install().code == 0
     missing = install("app==1.0.0")
     assert missing.code == 1
-    assert f"app==1.0.0 --hash=sha256:{good['app']}" in missing.err
+    assert f"app===1.0.0 --hash=sha256:{good['app']}" in missing.err
     wrong = install(f"app==1.0.0 --hash=sha256:{'0' * 64}")
     assert (wrong.code, "which is not the one that was asked for" in wrong.err) == (4, True)
     assert install(f"app==1.0.0 --hash=sha256:{good['app']} # fine").code == 0
     assert "a hash must be --hash=sha256:" in install("app --hash=md5:123").err
     assert "is an option" in install("-f elsewhere").err
     bare = ppm("install", "core", "--base", "lab", "-f", "dist", "--dry-run", "--require-hashes")
-    assert (bare.code, "core==1.1.0 --hash=sha256:" in bare.err) == (1, True)
+    assert (bare.code, "core===1.1.0 --hash=sha256:" in bare.err) == (1, True)
 
 
 def test_freeze_is_what_install_takes_back_with_hashes_too(project, monkeypatch, tmp_path):
@@ -535,6 +535,20 @@ def test_lock_upgrade_raises_what_is_asked_for_first(project):
     assert locked(project) == {"core": "1.1.0", "zapp": "1.0.0"}
     assert ppm("lock", "--upgrade").code == 0
     assert locked(project) == {"core": "1.0.0", "zapp": "2.0.0"}
+
+
+def test_sync_names_a_folder_that_is_not_there(synced):
+    done = ppm("sync", "--find-links", "nowhere")
+    assert (done.code, "nowhere: does not exist" in done.err) == (1, True)
+    assert ppm("list", "--json").json["deployment"] is None
+
+
+def test_lock_check_says_why(project):
+    assert ppm("lock").code == 0
+    text = (project / "ppm.toml").read_text()
+    (project / "ppm.toml").write_text(text.replace('"merged"', '"concat"'))
+    done = ppm("lock", "--check")
+    assert (done.code, "the strategy concat is another than the locked one." in done.err) == (1, True)
 
 
 def test_lock_check_locks_nothing(project, monkeypatch, tmp_path):
