@@ -18,7 +18,7 @@ quickstart: install
 	$(BIN)/ppm quickstart
 
 test: install
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 check: install
 	$(BIN)/ruff format --check .

@@ -16,13 +16,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """One process for the tests of a file, and one for all that need the quickstart; the slow ones begin."""
-    for item in items:
-        shared = "quickstart" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("quickstart" if shared else str(item.path)))
-    items.sort(key=lambda item: ("quickstart" not in item.fixturenames, "integration" not in item.path.parts))
+    """The slow ones begin, so that no process is left with them at the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
 
 
 @pytest.fixture(autouse=True)
