@@ -241,7 +241,7 @@ class Project:
         folder = path.absolute().parent
         base = project.base
         # A base may be a hub name as well as a folder, and the two look alike.
-        if base is not None and base not in LAB_BASES and (folder / expand(base)).is_dir():
+        if base is not None and base not in LAB_BASES and _is_folder(folder / expand(base)):
             base = str(folder / expand(base))
         sources = tuple(source if "://" in source else str(folder / expand(source)) for source in project.sources)
         suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
@@ -257,6 +257,13 @@ class Project:
         """The project that the folder `start` belongs to. Raises ManifestError when its file is malformed."""
         path = Project.locate(start)
         return Project.read(path) if path else None
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # too long a name, for example
+        return False
 
 
 def _check_requirement(text: str, key: str) -> None:

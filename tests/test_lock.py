@@ -134,3 +134,8 @@ def test_a_malformed_project_is_explained(tmp_path, text, message):
     with pytest.raises(ManifestError, match=message) as caught:
         Project.find(tmp_path)
     assert caught.value.context == str(tmp_path / "ppm.toml")
+
+
+def test_a_base_with_a_name_too_long_for_a_file_is_no_folder(tmp_path):
+    (tmp_path / "ppm.toml").write_text(f'base = "{"b" * 5000}"\n')
+    assert Project.read(tmp_path / "ppm.toml").base == "b" * 5000
