@@ -29,7 +29,7 @@ check: install
 bench: install
 	for script in startup prefix error_rates; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
-# What a package manager must not get wrong, an hour and a half: 20,000 universes against brute force, large indexes, 100,000
+# What a package manager must not get wrong, more than an hour: 20,000 universes against brute force, large indexes, 100,000
 # hostile files, and a kill before every change of the disk.
 bench-trust: install
 	for script in universes resolve fuzz kills; do $(BIN)/python benchmarks/$$script.py || exit 1; done

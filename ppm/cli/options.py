@@ -89,27 +89,18 @@ def env_option(function: F) -> F:
 
 def find_links_option(function: F) -> F:
     """--find-links, -f."""
-    return click.option(
-        "--find-links",
-        "-f",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="A folder of package files.",
-    )(function)
+    return _paths_option("--find-links", "-f", metavar="DIR", help="A folder of package files.")(function)
+
+
+def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
+    """An option that takes a path and may be given several times."""
+    return click.option(*names, multiple=True, type=click.Path(path_type=Path), metavar=metavar, help=help)
 
 
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
-    override = click.option(
-        "--override",
-        "overrides",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Requirements that take the place of what patches ask of their dependencies.",
-    )
-    return override(lock_options(function))
+    text = "Requirements that take the place of what patches ask of their dependencies."
+    return _paths_option("--override", "overrides", metavar="FILE", help=text)(lock_options(function))
 
 
 def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,12 +122,10 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(
         (
             find_links_option,
-            click.option(
+            _paths_option(
                 "-c",
                 "--constraint",
                 "constraints",
-                multiple=True,
-                type=click.Path(path_type=Path),
                 metavar="FILE",
                 help="Limits on versions, one a line, of patches that are needed anyway.",
             ),

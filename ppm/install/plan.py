@@ -311,7 +311,7 @@ def _plan(
     if gone and not asked:
         passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
     overrides = tuple(requirement.text for requirement in resolution.overrides)
-    passed_over += tuple(f"what a manifest needs of it, for {text} is in its place" for text in overrides)
+    passed_over += tuple(f"what a manifest needs of {r.name}: {r.text} is in its place" for r in resolution.overrides)
     plan = Plan(
         base,
         environment,

@@ -268,7 +268,7 @@ def add_to_project(
     if path is None and base is None:
         raise RequestError("which base model?", hint="say --base MODEL: there is no ppm.toml yet")
     target = path or start / PROJECT_FILE
-    texts = [os.path.relpath(text, target.parent) if is_path(text) else text for text in requirements]
+    texts = [os.path.relpath(expand(text), target.parent) if is_path(text) else text for text in requirements]
     wanted = {_name(text) for text in texts}
 
     def change(table: Any) -> None:
