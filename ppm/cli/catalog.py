@@ -11,7 +11,9 @@ __all__ = ["judges_command", "strategies_command"]
 @json_option
 @click.pass_context
 def strategies_command(ctx: click.Context, as_json: bool) -> None:
-    """List the ways of composing patches, with what each costs and where it comes from.
+    """List the ways of composing patches.
+
+    Each with what it costs and where it comes from.
 
     \b
     Example:

@@ -218,10 +218,10 @@ def upgrade_command(
     options: "Options",
     **gate: Any,
 ) -> None:
-    """Upgrade deployed patches to the newest versions that their requirements allow; all of them when none is named.
+    """Raise deployed patches to the newest versions that fit.
 
-    The strategy auto also tries to go on from what is deployed. A new composition must not be worse than that on any
-    suite, old or new.
+    All of them when none is named; what was asked for when they were installed still holds. The strategy auto also
+    tries to go on from what is deployed. A new composition must not be worse than that on any suite, old or new.
 
     \b
     Example:
@@ -282,7 +282,7 @@ def uninstall_command(
 def autoremove_command(
     base: str | None, env: str | None, dry_run: bool, as_json: bool, strategy: str | None, **gate: Any
 ) -> None:
-    """Remove the patches that nobody asked for and that nothing needs any more.
+    """Remove patches that nobody asked for and nothing needs.
 
     \b
     Example:

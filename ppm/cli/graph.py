@@ -33,7 +33,9 @@ def _deployed(base: str | None, env: str | None) -> "tuple[Environment, Deployme
 @click.option("--invert", is_flag=True, help="Show what is needed by what instead.")
 @json_option
 def tree_command(name: str | None, base: str | None, env: str | None, invert: bool, as_json: bool) -> None:
-    """Show which deployed patch needs which, from the top or from one patch.
+    """Show which deployed patch needs which.
+
+    From the top, or from one patch on.
 
     \b
     Example:
@@ -64,7 +66,9 @@ def tree_command(name: str | None, base: str | None, env: str | None, invert: bo
 @env_option
 @json_option
 def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> None:
-    """Say why a patch is deployed: what was asked for, and what leads from there to it.
+    """Say why a patch is deployed.
+
+    Names what was asked for, and what leads from there to it.
 
     \b
     Example:
@@ -109,9 +113,10 @@ def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> 
 @env_option
 @json_option
 def check_command(base: str | None, env: str | None, as_json: bool) -> None:
-    """Check that what is deployed goes together: dependencies, conflicts, base model, composition.
+    """Check that what is deployed goes together.
 
-    Exit code 1 when it does not. `ppm verify` checks the files.
+    Looks at dependencies, conflicts, base model and composition. Exit code 1 when something is wrong. `ppm verify`
+    checks the files.
 
     \b
     Example:

@@ -29,9 +29,10 @@ def lab_command() -> None:
 @click.option("--quick", is_flag=True, help="Only the base, and each specialist on its own risk.")
 @json_option
 def info(data: Path | None, quick: bool, as_json: bool) -> None:
-    """Measure the lab's targets: a vulnerable, useful base; sharp specialists; strategies that fail.
+    """Measure the lab's targets.
 
-    It takes minutes, half a minute when it is to be quick; exit code 1 when a target is missed.
+    A vulnerable, useful base; sharp specialists; strategies that fail. It takes minutes, half a minute when it is
+    to be quick; exit code 1 when a target is missed.
 
     \b
     Example:
@@ -58,7 +59,9 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 )
 @click.option("--seed", default=0, show_default=True)
 def build(output: Path, seed: int) -> None:
-    """Train the lab's bases, teachers and patches from nothing; about 45 minutes on two cores.
+    """Train the lab's bases, teachers and patches from nothing.
+
+    It takes about 45 minutes on two cores.
 
     \b
     Example:

@@ -14,44 +14,55 @@ from ppm.errors import PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
 
-# Command -> the module that defines it; a module is imported only when one of its commands is used or listed.
-COMMANDS = {
-    "quickstart": "quickstart",
-    "install": "change",
-    "upgrade": "change",
-    "uninstall": "change",
-    "autoremove": "change",
-    "rollback": "change",
-    "hold": "state",
-    "unhold": "state",
-    "list": "inspect",
-    "outdated": "graph",
-    "show": "inspect",
-    "tree": "graph",
-    "why": "graph",
-    "check": "graph",
-    "verify": "state",
-    "freeze": "inspect",
-    "history": "inspect",
-    "diff": "state",
-    "add": "project",
-    "remove": "project",
-    "lock": "project",
-    "sync": "project",
-    "search": "sources",
-    "download": "sources",
-    "audit": "audit",
-    "generate": "generate",
-    "compose": "make",
-    "build": "make",
-    "strategies": "catalog",
-    "judges": "catalog",
-    "env": "state",
-    "cache": "state",
-    "config": "state",
-    "completion": "completion",
-    "lab": "lab",
+# Subject -> command -> the module that defines it, imported only when one of its commands is used or listed.
+SUBJECTS = {
+    "Change what is deployed": {
+        "quickstart": "quickstart",
+        "install": "change",
+        "upgrade": "change",
+        "uninstall": "change",
+        "autoremove": "change",
+        "rollback": "change",
+        "hold": "state",
+        "unhold": "state",
+    },
+    "Look at what is deployed": {
+        "list": "inspect",
+        "outdated": "graph",
+        "show": "inspect",
+        "tree": "graph",
+        "why": "graph",
+        "check": "graph",
+        "verify": "state",
+        "freeze": "inspect",
+        "history": "inspect",
+        "diff": "state",
+        "audit": "audit",
+        "generate": "generate",
+    },
+    "Projects: ppm.toml and ppm.lock": {
+        "add": "project",
+        "remove": "project",
+        "lock": "project",
+        "sync": "project",
+    },
+    "Find and make patches": {
+        "search": "sources",
+        "download": "sources",
+        "compose": "make",
+        "build": "make",
+        "strategies": "catalog",
+        "judges": "catalog",
+        "lab": "lab",
+    },
+    "Settings and disk": {
+        "env": "state",
+        "cache": "state",
+        "config": "state",
+        "completion": "completion",
+    },
 }
+COMMANDS = {name: module for commands in SUBJECTS.values() for name, module in commands.items()}
 
 
 class _Lazy(click.Group):
@@ -59,6 +70,14 @@ class _Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by subject."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        for subject, names in SUBJECTS.items():
+            with formatter.section(subject):
+                found = [(name, self.get_command(ctx, name)) for name in names]
+                formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in found if command])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -108,8 +127,14 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        message = error.format_message().rstrip(".")
+        hint = f"`{context.command_path if context else 'ppm'} --help` shows how it is used"
+        _show(PpmError(message[:1].lower() + message[1:], hint=hint), color)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)

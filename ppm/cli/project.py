@@ -97,9 +97,9 @@ def add_command(
     options: "Options",
     as_json: bool,
 ) -> None:
-    """Add patches to ppm.toml, in place of what it asks of the same names, and lock.
+    """Add patches to ppm.toml, and lock.
 
-    Nothing is deployed: `ppm sync` does that.
+    They take the place of what it asks of the same names. Nothing is deployed: `ppm sync` does that.
 
     \b
     Example:
@@ -151,10 +151,11 @@ def sync_command(
     as_json: bool,
     **gate: Any,
 ) -> None:
-    """Deploy exactly what ppm.lock names: those patches and no others, and the very composition that was tested.
+    """Deploy exactly what ppm.lock names.
 
-    Every file comes from the store or a source and is checked against the lock; exit code 4 when one is not to be had.
-    The first sync after `ppm lock` composes and tests, and writes into ppm.lock what it made.
+    Those patches and no others, and the very composition that was tested. Every file comes from the store or a
+    source and is checked against the lock; exit code 4 when one is not to be had. The first sync after `ppm lock`
+    composes and tests, and writes into ppm.lock what it made.
 
     \b
     Example:

@@ -78,7 +78,9 @@ def download_command(
     options: "Options",
     as_json: bool,
 ) -> None:
-    """Copy package files of patches, and of what they depend on, into a folder that can serve as a source.
+    """Copy package files of patches into a folder.
+
+    What they depend on is copied too; the folder can serve as a source.
 
     \b
     Example:

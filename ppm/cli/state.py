@@ -30,7 +30,9 @@ __all__ = [
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is shown with the hold.")
 @json_option
 def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reason: str, as_json: bool) -> None:
-    """Keep deployed patches at their versions, whatever is installed or upgraded. Without a name: list the holds.
+    """Keep deployed patches at their versions.
+
+    No install or upgrade changes them until `ppm unhold`. Without a name: list the holds.
 
     \b
     Example:
@@ -110,9 +112,10 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as
 @env_option
 @json_option
 def diff_command(old: int | None, new: int | None, base: str | None, env: str | None, as_json: bool) -> None:
-    """Show what differs between two deployments: patches, strategy, verdict, and figures on every suite.
+    """Show what differs between two deployments.
 
-    By default from the one before to the current one; with one number from that to the current one.
+    Patches, strategy, verdict, and figures on every suite. By default from the one before to the current one; with
+    one number from that to the current one.
 
     \b
     Example:
@@ -170,9 +173,9 @@ def _difference(pair: list[float | None]) -> str:
 @env_option
 @json_option
 def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, as_json: bool) -> None:
-    """Check every byte of what is deployed, or of package files, against the digests that were recorded.
+    """Check what is deployed, or package files, byte by byte.
 
-    Exit code 4 when something was changed or is missing.
+    Compares with the digests that were recorded. Exit code 4 when something was changed or is missing.
 
     \b
     Example:
@@ -333,9 +336,10 @@ def cache_info(as_json: bool) -> None:
 @click.option("--days", type=click.FloatRange(min=0), default=0.0, help="Only what was not touched for so many days.")
 @json_option
 def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
-    """Empty the caches (results, training, sources; all unless named), and drop stored packages nothing needs.
+    """Empty the caches, and drop stored packages nothing needs.
 
-    What any deployment needs stays, those that can be rolled back to included; so does what came in the last day.
+    The caches are results, training and sources; all unless named. What any deployment needs stays, those that can
+    be rolled back to included; so does what came in the last day.
 
     \b
     Example:

@@ -17,6 +17,29 @@ def test_a_mistyped_command_names_the_nearest():
     assert "'install'" in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message", "helped"),
+    [
+        (["install", "--bse", "lab"], "error: no such option '--bse'", "ppm install --help"),
+        (["diff", "one"], "error: invalid value for '[OLD]': 'one' is not a valid integer", "ppm diff --help"),
+        (["cache", "prun"], "error: no such command 'prun'. Did you mean 'prune'?", "ppm cache --help"),
+        (["lock", "--base"], "error: option '--base' requires an argument", "ppm --help"),
+    ],
+)
+def test_a_mistyped_option_is_one_error_with_a_hint(arguments, message, helped):
+    result = ppm(*arguments)
+    assert result.code == 2
+    first, second = result.err.splitlines()
+    assert first.startswith(message)
+    assert second == f"hint: `{helped}` shows how it is used"
+
+
+def test_the_list_of_commands_fits_a_narrow_terminal():
+    shown = ppm("--help").out
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert "..." not in shown.split("Change what is deployed:")[1]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_with_an_example(name):
     result = ppm(name, "--help")
