@@ -1,6 +1,6 @@
 """Kills ppm before every change that it makes on disk, and checks what is left.
 
-    python benchmarks/kills.py [--commands install upgrade rollback prune sync hold unhold remove] [--every 1]
+    python benchmarks/kills.py [--commands install upgrade rollback prune sync add hold unhold remove] [--every 1]
 
 Each command is run with real patches on the lab's base, again and again, and gets SIGKILL before its first, second,
 third... change of the disk: a file opened for writing, a flush, a rename, a new or removed file or folder. Then what is
@@ -29,6 +29,7 @@ from ppm.environment.deployments import Environment
 from ppm.environment.garbage import UNTOUCHED_FOR
 from ppm.environment.holds import read_holds
 from ppm.environment.store import Store
+from ppm.lock import Lock, Project
 from ppm.package import read_package, write_package
 from ppm.resources import lab_data
 
@@ -45,7 +46,7 @@ CHANGES = (
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 State = tuple[tuple[str, ...], tuple[str, ...]] | None
-"""The patches in force and those that are held; None where nothing is deployed."""
+"""The patches in force and those that are held, or where nothing is deployed those that are locked; else None."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class World:
         """What is there, after every file of every deployment was read and verified, with all that it needs."""
         found = Environment.all(self.home)
         if not found:
-            return None
+            return self._locked()
         for deployment in found[0].deployments():
             deployment.files()
             for package in deployment.lock.packages:
@@ -118,9 +119,17 @@ class World:
         holds = tuple(hold.name for hold in read_holds(found[0]))
         return tuple(package.pin for package in current.lock.packages), holds
 
+    def _locked(self) -> State:
+        project = self.folder / "project"
+        if not (project / "ppm.lock").exists():
+            return None
+        Project.find(project)
+        return tuple(package.pin for package in Lock.read(project / "ppm.lock").packages), ()
+
     def leftovers(self) -> list[str]:
-        """What does not belong into the home when nobody is at work."""
-        return [str(path) for path in self.home.rglob(".*") if path.name.startswith((".staging", ".partial"))]
+        """What does not belong into the home or the project when nobody is at work."""
+        found = [path for folder in (self.home, self.folder / "project") for path in folder.rglob(".*")]
+        return [str(path) for path in found if path.name.startswith((".staging", ".partial"))]
 
     def copy(self, folder: Path) -> "World":
         """The same again; the caches, which only ever grow, are shared."""
@@ -187,6 +196,13 @@ def locked(world: World) -> None:
     expect(world, "rollback", "1", "--base", "lab")
 
 
+def project(world: World) -> None:
+    """A project with a lock, and nothing that is deployed."""
+    text = 'base = "lab"\npatches = ["toxicity<=1"]\nsources = ["../source"]\n'
+    (world.folder / "project" / "ppm.toml").write_text(text)
+    expect(world, "lock")
+
+
 def held(world: World) -> None:
     installed(world)
     expect(world, *HOLD)
@@ -209,6 +225,7 @@ SCENARIOS = {
     "rollback": Scenario(("rollback", "1", "--base", "lab"), upgraded, NEW, OLD),
     "prune": Scenario(("cache", "prune", "sources"), littered, NEW, NEW),
     "sync": Scenario(("sync",), locked, OLD, NEW),
+    "add": Scenario(("add", "toxicity>1"), project, OLD, NEW),
     "hold": Scenario(HOLD, installed, OLD, HELD),
     "unhold": Scenario(("unhold", "toxicity", "--base", "lab"), held, HELD, OLD, HOLD, HELD),
     "remove": Scenario(REMOVE, held, HELD, None, INSTALL, OLD),
@@ -227,10 +244,9 @@ def make_world(folder: Path) -> World:
 
 
 def share_caches(world: World, folder: Path) -> None:
-    """Keep what is cached and what was tried in one place for all copies of a world."""
-    for name in ("cache", "attempts"):
-        (folder / name).mkdir(exist_ok=True)
-        (world.home / name).symlink_to(folder / name)
+    """Keep what is cached in one place for all copies of a world."""
+    (folder / "cache").mkdir(exist_ok=True)
+    (world.home / "cache").symlink_to(folder / "cache")
 
 
 def attempts(scenario: Scenario, before: World, scratch: Path, every: int) -> Iterator[tuple[int, str]]:

@@ -125,14 +125,21 @@ def _random_candidate(rng: random.Random, name: str, version: str, names: Sequen
 def usable(case: Case) -> list[Candidate]:
     """The candidates that may be taken, by the rules as a person would state them."""
     rules = case.rules
-    found = []
-    for candidate in case.candidates:
+    found: list[Candidate] = []
+    # Yanked ones last: one that a pin does not name itself gives way to any other that the pin lets in.
+    for candidate in sorted(case.candidates, key=lambda c: c.yanked is not None):
         name, version = candidate.name, candidate.version
         limits = [c.specifier for c in rules.constraints if c.name == name]
         if candidate.fingerprint != BASE or not all(limit.contains(version, prereleases=True) for limit in limits):
             continue
         pins = [s for r in case.requirements if r.name == name for s in r.specifier if s.operator in ("==", "===")]
-        asked = any(not s.version.endswith(".*") and s.contains(version, prereleases=True) for s in pins)
+        good = [c.version for c in found if c.name == name and c.yanked is None]
+        asked = any(
+            not pin.version.endswith(".*")
+            and pin.contains(version, prereleases=True)
+            and (Version(pin.version) == version or not any(pin.contains(v, prereleases=True) for v in good))
+            for pin in pins
+        )
         late = rules.exclude_newer is not None and (
             candidate.published is None or candidate.published > rules.exclude_newer
         )

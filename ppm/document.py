@@ -65,16 +65,18 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def render(table: Mapping[str, Any]) -> str:
-    """A TOML document from plain data."""
-    return tomlkit.dumps(_tables_last(table))
+    """A TOML document from plain data; bytes of a file's name that are no text are written as escapes."""
+    return tomlkit.dumps(_writable(table))
 
 
-def _tables_last(value: Any) -> Any:
+def _writable(value: Any) -> Any:
     """The same data with what TOML writes as tables after the rest: a plain key after a table would fall into it."""
     if isinstance(value, Mapping):
         ordered = sorted(value.items(), key=lambda item: _is_table(item[1]))
-        return {key: _tables_last(item) for key, item in ordered}
-    return [_tables_last(item) for item in value] if isinstance(value, list) else value
+        return {key: _writable(item) for key, item in ordered}
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return [_writable(item) for item in value] if isinstance(value, list) else value
 
 
 def _is_table(value: Any) -> bool:

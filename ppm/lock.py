@@ -216,8 +216,9 @@ class Project:
         for key in ("base", "strategy"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} must not be empty")
-        if "" in self.sources:
-            raise ValueError("sources must not hold an empty one")
+        for source in self.sources:
+            if not source or "://" in source:
+                raise ValueError(f"sources are folders of package files, not {source!r}")
 
     @staticmethod
     def locate(start: Path) -> Path | None:
@@ -243,7 +244,7 @@ class Project:
         # A base may be a hub name as well as a folder, and the two look alike.
         if base is not None and base not in LAB_BASES and _is_folder(folder / expand(base)):
             base = str(folder / expand(base))
-        sources = tuple(source if "://" in source else str(folder / expand(source)) for source in project.sources)
+        sources = tuple(str(folder / expand(source)) for source in project.sources)
         suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
         strategy = project.strategy
         if strategy is not None and strategy.endswith(".toml"):

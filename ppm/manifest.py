@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ppm import document
 from ppm.building import Training, check_commit
 from ppm.errors import ManifestError
-from ppm.names import base_tag, check_digest, check_name, check_path, check_specifiers, check_version
+from ppm.names import base_tag, check_digest, check_line, check_name, check_path, check_specifiers, check_version
 from ppm.suite import Suite, judge_files
 
 __all__ = [
@@ -60,6 +60,7 @@ class Base:
     chat_template: str | None = None
 
     def __post_init__(self) -> None:
+        check_line(self.model, "model")
         check_digest(self.fingerprint, "fingerprint")
         check_digest(self.chat_template, "chat_template")
         check_commit(self.revision)
@@ -113,6 +114,11 @@ class Component:
     version: str
     sha256: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", check_name(self.name))
+        object.__setattr__(self, "version", check_version(self.version))
+        check_digest(f"sha256:{self.sha256}", "sha256")
+
 
 @dataclass(frozen=True)
 class CompositionRecord:
@@ -124,6 +130,9 @@ class CompositionRecord:
     seed: int = 0
     chosen_by: str = ""
     parent: str | None = None
+
+    def __post_init__(self) -> None:
+        check_line(self.strategy, "strategy")
 
 
 @dataclass(frozen=True)
@@ -193,7 +202,9 @@ class Manifest:
             return Manifest.parse(path.read_bytes(), str(path))
         except OSError as error:
             raise ManifestError(
-                f"can't be read: {error.strerror}", context=str(path), hint="give the path of a patch.toml"
+                f"can't be read: {error.strerror}",
+                context=str(path),
+                hint="give a patch.toml, or the folder that has it",
             ) from error
 
     def render(self) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "base_tag",
     "canonical_digest",
     "check_digest",
+    "check_line",
     "check_name",
     "check_path",
     "check_specifiers",
@@ -90,6 +91,12 @@ def check_digest(value: str | None, key: str) -> None:
     """Raises ValueError when the value of `key` is neither None nor `sha256:` and a digest."""
     if value is not None and not _DIGEST.fullmatch(value):
         raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
+
+
+def check_line(value: str, key: str) -> None:
+    """Raises ValueError when the value of `key` could pass for another line of a message, or hides what it is."""
+    if not value.isprintable():
+        raise ValueError(f"{key} must be one line of printable characters, not {value!r}")
 
 
 def check_path(value: str, key: str) -> None:

@@ -179,3 +179,8 @@ def test_flipped_bytes_never_cause_anything_but_an_error_of_ours(seed):
         except ManifestError:
             continue
         assert isinstance(car, Car)
+
+
+def test_bytes_of_a_file_s_name_that_are_no_text_are_written_as_escapes():
+    written = render({"source": "d\udcff", "all": ["\udce9"]})
+    assert parse(written.encode(), "x") == {"source": "d\\udcff", "all": ["\\udce9"]}

@@ -79,7 +79,7 @@ def test_a_project_is_found_from_a_folder_below_it(tmp_path):
         base = "models/tiny"
         patches = ["toxicity>=1,<2", "bias", "dist/own-1.0-tiny.ppm"]
         strategy = "auto"
-        sources = ["dist", "/srv/patches", "https://patches.example.org/index"]
+        sources = ["dist", "/srv/patches"]
         [gates]
         alpha = 0.01
         max_margin = 0.05
@@ -93,10 +93,17 @@ def test_a_project_is_found_from_a_folder_below_it(tmp_path):
         base=str(tmp_path / "models" / "tiny"),
         patches=("toxicity>=1,<2", "bias", "dist/own-1.0-tiny.ppm"),
         strategy="auto",
-        sources=(str(tmp_path / "dist"), "/srv/patches", "https://patches.example.org/index"),
+        sources=(str(tmp_path / "dist"), "/srv/patches"),
         gates=Gates(alpha=0.01, max_margin=0.05, suites=(str(tmp_path / "tests" / "ours.toml"),), looks=(0.4, 0.7)),
     )
     assert Project.locate(tmp_path / "deep") == tmp_path / "ppm.toml"
+
+
+@pytest.mark.parametrize("source", ["", "https://patches.example.org/index"])
+def test_a_source_is_a_folder(tmp_path, source):
+    (tmp_path / "ppm.toml").write_text(f'sources = ["dist", "{source}"]')
+    with pytest.raises(ManifestError, match="sources are folders of package files"):
+        Project.find(tmp_path)
 
 
 def test_an_empty_project_has_the_default_policy(tmp_path):

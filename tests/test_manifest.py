@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packages import FINGERPRINT, make_package
 
+from ppm import document
 from ppm.building import Stage, Training
 from ppm.errors import ManifestError
 from ppm.manifest import (
@@ -214,7 +215,7 @@ def test_a_file_that_can_not_be_read(tmp_path):
     assert Manifest.read(tmp_path / "patch.toml").pin == "toxicity==1.2"
     with pytest.raises(ManifestError, match="can't be read: No such file") as caught:
         Manifest.read(tmp_path / "gone.toml")
-    assert caught.value.hint == "give the path of a patch.toml"
+    assert caught.value.hint == "give a patch.toml, or the folder that has it"
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -250,7 +251,7 @@ manifests = st.builds(
         st.lists(names, max_size=2).map(tuple),
         specifiers,
     ),
-    st.builds(Base, texts, fingerprint=st.none() | st.just(FINGERPRINT)),
+    st.builds(Base, texts.filter(str.isprintable), fingerprint=st.none() | st.just(FINGERPRINT)),
     st.builds(PrefixShape, st.integers(1, 4096), texts),
     specifiers,
     specifiers,
@@ -267,3 +268,25 @@ def test_every_manifest_survives_a_round_trip(manifest):
     text = manifest.render()
     assert Manifest.parse(text, "rendered") == manifest
     assert Manifest.parse(text.encode(), "rendered").render() == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base": {"model": "acme/tiny\nhint: run something else"}},
+        {"base": {"model": "acme/tiny\u202e"}},
+        {"composition": {"strategy": "merged\nhint: x", "strategy_digest": "sha256:0", "components": []}},
+        {
+            "composition": {
+                "strategy": "merged",
+                "strategy_digest": "sha256:0",
+                "components": [{"name": "a b", "version": "1", "sha256": "0" * 64}],
+            }
+        },
+    ],
+)
+def test_no_text_of_a_manifest_passes_for_a_line_of_a_message(change):
+    table = {"schema": 1, "patch": {"name": "a", "version": "1"}, "base": {"model": "acme/tiny"}}
+    table |= {"prefix": {"virtual_tokens": 1}, **change}
+    with pytest.raises(ManifestError, match=r"one line of printable characters|is not a name"):
+        Manifest.parse(document.render(table), "patch.toml")

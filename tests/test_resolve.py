@@ -519,6 +519,24 @@ def test_an_upgrade_does_not_swap_a_patch_for_another_that_stands_for_it():
     assert pins("a b", candidates, {"a": "1.0", "b": "1.0"}, raised=["a"]) == "a==1.0 b==1.0"
 
 
+def test_a_yanked_local_version_gives_way_to_a_good_one_that_a_pin_lets_in():
+    site = make_candidate("a", "1.0+site", yanked="")
+    assert pins("a==1.0", [site, make_candidate("a", "1.0")]) == "a==1.0"
+    assert pins("a==1.0", [site]) == "a==1.0+site"
+    assert pins("a==1.0+site", [site, make_candidate("a", "1.0")]) == "a==1.0+site"
+    limits = [parse_requirement("a!=1.0", "limits.txt")]
+    assert (
+        pins("a", [make_candidate("a", "1.0", yanked=""), make_candidate("a", "0.9")], constraints=limits) == "a==0.9"
+    )
+
+
+def test_another_file_of_a_deployed_version_needs_a_version_of_its_own():
+    copies = [make_candidate("a", "1.0", source="the deployed patches"), make_candidate("a", "1.0", content="other")]
+    with pytest.raises(IntegrityError, match="with different contents") as caught:
+        run("a", copies, {"a": "1.0"})
+    assert caught.value.hint == "what changed needs a version of its own; to take it as it is, uninstall a first"
+
+
 def test_the_same_file_in_two_sources_is_as_old_as_the_older_and_yanked_where_it_is_in_either():
     early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC)
     limit = datetime(2026, 2, 1, tzinfo=UTC)

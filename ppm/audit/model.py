@@ -159,6 +159,15 @@ class Audit:
             raise IntegrityError("is no audit", context=origin) from error
         return Audit.from_table(table, origin)
 
+    def _check_complete(self) -> None:
+        """Raises ManifestError where a figure is missing that every audit has."""
+        for label, suite in self.suites.items():
+            if not isinstance(suite.get("metric"), str) or not isinstance(suite.get("prompts"), int):
+                raise ManifestError(f"suites.{label} lacks its metric or its prompts")
+            for configuration in self.configurations:
+                if label not in self.matrix.get(configuration, {}):
+                    raise ManifestError(f"matrix.{configuration} lacks {label}")
+
     @staticmethod
     def from_table(table: Any, origin: str) -> "Audit":
         """Raises IntegrityError when the table is not an audit's."""
@@ -166,6 +175,8 @@ class Audit:
             if not isinstance(table, dict) or table.get("schema") != SCHEMA:
                 raise ManifestError(f"its schema is not {SCHEMA}")
             values = {key: value for key, value in table.items() if key not in ("schema", "guarantee")}
-            return read_table(Audit, values, origin)
+            found = read_table(Audit, values, origin)
+            found._check_complete()
+            return found
         except ManifestError as error:
             raise IntegrityError(f"is not an audit that this ppm can read ({error.message})", context=origin) from error

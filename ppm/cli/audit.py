@@ -1,5 +1,6 @@
 """The command audit."""
 
+import os
 from pathlib import Path
 
 import click
@@ -50,19 +51,21 @@ def audit_command(
     from ppm.install.bases import find_environment
     from ppm.install.deployed import audit_deployed
 
+    for path in filter(None, (junit, samples, html)):
+        _refuse_unwritable(path)
     with shown(quiet=as_json) as events:
         result, outcomes, suites = audit_deployed(find_environment(base, env), fresh=fresh, events=events)
     if junit is not None or samples is not None:
         from ppm.audit.report import junit_xml, sample_lines
 
         if junit is not None:
-            junit.write_bytes(junit_xml(result))
+            _write(junit, junit_xml(result))
         if samples is not None:
-            samples.write_bytes(sample_lines(outcomes, suites))
+            _write(samples, sample_lines(outcomes, suites))
     if html is not None:
         from ppm.audit.page import html_page
 
-        html.write_bytes(html_page(result, outcomes, suites))
+        _write(html, html_page(result, outcomes, suites))
     if as_json:
         echo_json(result.to_table())
     else:
@@ -70,3 +73,20 @@ def audit_command(
         for path in filter(None, (junit, samples, html)):
             report(f"Wrote {path}")
     raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[result.verdict])
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Raises RequestError for a file that could not be written after minutes of work."""
+    from ppm.errors import RequestError
+
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        folder = path.absolute().parent
+        fault = "can't be written" if folder.is_dir() else f"can't be written: there is no folder {folder}"
+        raise RequestError(fault, context=str(path), hint="name a file in a folder of your own")
+
+
+def _write(path: Path, data: bytes) -> None:
+    from ppm.environment.disk import disk_errors, replace_file
+
+    with disk_errors("can't be written", path):
+        replace_file(path, data)

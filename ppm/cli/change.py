@@ -46,6 +46,7 @@ def _plan_table(plan: "Plan") -> dict[str, Any]:
         "added": list(plan.added),
         "removed": list(plan.removed),
         "passed_over": list(plan.passed_over),
+        "notes": list(plan.notes),
     }
 
 
@@ -63,6 +64,8 @@ def _print_plan(plan: "Plan") -> None:
         click.echo(plain(f"  removes {name}=={before[name]}"))
     for message in plan.passed_over:
         click.echo(plain(f"  passed over: {message}"))
+    for note in plan.notes:
+        click.echo(plain(f"  note: {note}"))
 
 
 def result_table(result: "InstallResult") -> dict[str, Any]:
@@ -87,7 +90,7 @@ def _finish(result: "InstallResult", as_json: bool) -> None:
     if not result.changed:
         click.echo(f"Nothing to do: deployment {result.deployment.number} has these patches already.")
         return
-    if result.audit is not None:
+    if result.composed and result.audit is not None:
         print_audit(result.audit)
     label, number = result.plan.environment.label, result.deployment.number
     pins = ", ".join(pin.candidate.pin for pin in result.plan.pins)
@@ -102,16 +105,18 @@ def _run(
     from ppm.cli.progress import shown
     from ppm.errors import GateError
     from ppm.install.packages import fetch
-    from ppm.install.run import install
+    from ppm.install.run import composes, install
 
     if dry_run:
         plan = make_plan()
         fetch(plan.pins, plan.sources)
+        anew = composes(plan, options.get("seed"), force=options.get("force", False)) or bool(options.get("accept"))
         if as_json:
-            echo_json(_plan_table(plan))
+            echo_json({**_plan_table(plan), "composes": anew})
         else:
             _print_plan(plan)
-            click.echo("Nothing was changed (--dry-run).")
+            would = "These would be composed and tested" if anew else "Nothing would have to be composed"
+            click.echo(f"{would}. Nothing was changed (--dry-run).")
         return
     plans: list[Plan] = []
     with shown(quiet=as_json) as events:
@@ -153,7 +158,9 @@ def _gate_options(function: F) -> F:
     "-r", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Requirements, one a line."
 )
 @choice_options
-@click.option("--require-hashes", is_flag=True, help="Take no package file whose SHA-256 is not in a file of -r.")
+@click.option(
+    "--require-hashes", is_flag=True, help="Let no package file come in whose SHA-256 is not in a file of -r."
+)
 @_gate_options
 @click.option("--force", is_flag=True, help="Compose and test again even when nothing changed.")
 @json_option

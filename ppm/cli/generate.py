@@ -42,6 +42,8 @@ def generate_command(
     Example:
       ppm generate "The baker dropped the tray, so a friend said:" --base lab --compare
     """
+    if unpatched and compare:
+        raise click.UsageError("--compare asks both; leave --unpatched out")
     from ppm.install.answer import answer_prompts
 
     texts = [sys.stdin.read().strip() if p == "-" else p for p in prompts]

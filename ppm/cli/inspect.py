@@ -152,6 +152,9 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     if as_json:
         echo_json(rows)
         return
+    if not rows:
+        say("Nothing is deployed.")
+        return
     header = ["", "Number", "Created", "By", "Strategy", "Verdict", "Patches"]
     cells = []
     for row in rows:

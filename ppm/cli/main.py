@@ -2,9 +2,12 @@
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
@@ -120,9 +123,13 @@ def run(arguments: list[str] | None = None) -> None:
     # two cores take ten times as long as one after the other; not at all, one alone takes a quarter longer.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     arguments = sys.argv[1:] if arguments is None else arguments
+    interrupted = _note_interrupts()
     debug = "--debug" in arguments or bool(os.environ.get("PPM_DEBUG"))
     color = False if "--no-color" in arguments or os.environ.get("NO_COLOR") else None
     try:
+        for argument in arguments:
+            if any("\ud800" <= character <= "\udfff" for character in argument):
+                raise click.UsageError(f"{os.fsencode(argument)!r} is not UTF-8")
         code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
@@ -137,8 +144,7 @@ def run(arguments: list[str] | None = None) -> None:
         _show(PpmError(message[:1].lower() + message[1:], hint=hint), color)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)
-        sys.exit(130)
+        _say_interrupted()
     except PpmError as error:
         if debug:
             traceback.print_exc()
@@ -161,6 +167,32 @@ def run(arguments: list[str] | None = None) -> None:
             color,
         )
         sys.exit(1)
+    except Exception:
+        if not interrupted:
+            raise
+        _say_interrupted()
+
+
+def _note_interrupts() -> list[int]:
+    """A list that Ctrl-C leaves its mark in.
+
+    The KeyboardInterrupt may come up as any other exception: in the midst of an import, numpy makes a RecursionError
+    of it.
+    """
+    marks: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        marks.append(number)
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    return marks
+
+
+def _say_interrupted() -> NoReturn:
+    click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)
+    sys.exit(130)
 
 
 def _show(error: PpmError, color: bool | None) -> None:

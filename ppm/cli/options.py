@@ -94,7 +94,17 @@ def find_links_option(function: F) -> F:
 
 def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
     """An option that takes a path and may be given several times."""
-    return click.option(*names, multiple=True, type=click.Path(path_type=Path), metavar=metavar, help=help)
+
+    def read(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        from ppm.names import expand
+
+        for path in paths:
+            if path.parts and path.parts[0] in ("http:", "https:", "file:"):
+                raise click.BadParameter(f"{path} is a URL, where a path should be")
+        return tuple(expand(str(path)) for path in paths)
+
+    kind = click.Path(path_type=Path)
+    return click.option(*names, multiple=True, type=kind, callback=read, metavar=metavar, help=help)
 
 
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:

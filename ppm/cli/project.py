@@ -18,16 +18,20 @@ from ppm.cli.options import (
 
 if TYPE_CHECKING:
     from ppm.install.asked import Options
-    from ppm.lock import Lock
+    from ppm.install.project import Locked
 
 __all__ = ["add_command", "lock_command", "remove_command", "sync_command"]
 
 
-def _print_lock(new: "Lock | None", old: "Lock | None", as_json: bool, verb: str = "Locked") -> None:
+def _print_lock(found: "Locked", as_json: bool, verb: str = "Locked") -> None:
+    from ppm.cli.progress import say
     from ppm.cli.render import plain
     from ppm.document import to_table
     from ppm.install.project import changes
 
+    new, old = found.lock, found.before
+    for note in found.notes:
+        say(f"note: {note}")
     if as_json:
         echo_json(to_table(new) if new else None)
         return
@@ -72,18 +76,18 @@ def lock_command(
     names = None if upgrade else raised
     if check:
         folder = ProjectFolder.find(Path.cwd())
-        new, old = lock_project(folder, options, base=base, upgrade=names)
-        if old is not None and folder.stale(old):
-            say(f"{folder.stale(old)}.")
+        found = lock_project(folder, options, base=base, upgrade=names)
+        if found.before is not None and folder.stale(found.before):
+            say(f"{folder.stale(found.before)}.")
     else:
-        new, old = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line(), tell=say)
-    if check and new != old:
-        _print_lock(new, old, as_json, "ppm.lock is out of date: it would lock")
+        found = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line(), tell=say)
+    if check and found.lock != found.before:
+        _print_lock(found, as_json, "ppm.lock is out of date: it would lock")
         raise click.exceptions.Exit(1)
     if check and not as_json:
         say("ppm.lock is up to date.")
     else:
-        _print_lock(new, old, as_json)
+        _print_lock(found, as_json)
 
 
 @click.command("add")
@@ -108,8 +112,7 @@ def add_command(
     from ppm.cli.progress import say
     from ppm.install.project import add_to_project
 
-    new, old = add_to_project(Path.cwd(), requirements, options, base, command_line(), say)
-    _print_lock(new, old, as_json)
+    _print_lock(add_to_project(Path.cwd(), requirements, options, base, command_line(), say), as_json)
 
 
 @click.command("remove")
@@ -130,8 +133,7 @@ def remove_command(
     from ppm.cli.progress import say
     from ppm.install.project import remove_from_project
 
-    new, old = remove_from_project(Path.cwd(), names, options, command_line(), say)
-    _print_lock(new, old, as_json)
+    _print_lock(remove_from_project(Path.cwd(), names, options, command_line(), say), as_json)
 
 
 @click.command("sync")
@@ -163,7 +165,7 @@ def sync_command(
     """
     from ppm.cli.progress import shown
     from ppm.errors import GateError
-    from ppm.install.bases import environment_for, open_base, project_base
+    from ppm.install.bases import find_target, project_base
     from ppm.install.project import ProjectFolder
     from ppm.install.sync import sync
 
@@ -173,8 +175,7 @@ def sync_command(
         for option in ("accept", "seed"):
             if gate[option] not in (None, ()):
                 raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
-    model = open_base(project_base(base))
-    environment = environment_for(model, env)
+    model, environment = find_target(base or project_base(None), env)
     with shown(quiet=as_json) as events:
         try:
             done = sync(
@@ -188,7 +189,11 @@ def sync_command(
                 **gate,
             )
         except GateError as error:
-            if error.audit is not None and not as_json:
+            if as_json:
+                pins = [package.pin for package in locked.packages] if locked else []
+                audit = error.audit.to_table() if error.audit else None
+                echo_json({"deployment": None, "changed": False, "patches": pins, "audit": audit})
+            elif error.audit is not None:
                 from ppm.cli.render import print_audit
 
                 print_audit(error.audit)
@@ -199,7 +204,7 @@ def sync_command(
         return
     if is_quiet():
         return
-    if done.changed and done.composed is not None and done.composed.audit is not None:
+    if done.composed is not None and done.composed.composed and done.composed.audit is not None:
         from ppm.cli.render import print_audit
 
         print_audit(done.composed.audit)

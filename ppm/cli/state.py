@@ -53,8 +53,11 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
                 raise RequestError("nothing is deployed to hold", hint="start with `ppm install PATCH --base MODEL`")
             graph = Graph(deployment.lock)
             wanted = [graph.package(name).name for name in names]
-            kept = [hold for hold in read_holds(environment) if hold.name not in wanted]
-            write_holds(held, (*kept, *(Hold.now(name, reason) for name in wanted)))
+            holds = {hold.name: hold for hold in read_holds(environment)}
+            for name in wanted:
+                if name not in holds or reason:  # a hold that is there already keeps its reason
+                    holds[name] = Hold.now(name, reason)
+            write_holds(held, tuple(holds.values()))
     if as_json or not (names and is_quiet()):
         _print_holds(read_holds(environment), as_json)
 
@@ -183,7 +186,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
     """
     from ppm.cli.progress import report, say
     from ppm.cli.render import plain
-    from ppm.errors import IntegrityError, PpmError
+    from ppm.errors import IntegrityError, PpmError, RequestError
     from ppm.install.bases import find_environment
     from ppm.install.look import damaged
     from ppm.package import read_package
@@ -196,7 +199,10 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
         except PpmError as error:
             found.append((str(path), error.message))
     if not files:
-        found = list(damaged(find_environment(base, env)))
+        environment = find_environment(base, env)
+        if not environment.exists():
+            raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
+        found = list(damaged(environment))
     wrong = [(what, fault) for what, fault in found if fault is not None]
     if as_json:
         echo_json([{"what": what, "fault": fault} for what, fault in found])
@@ -206,10 +212,8 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
         if not wrong and not files:
             report(f"Sound: what is in force, and {len(found) - 1} deployments and stored files.")
     if wrong and not files and not as_json:
-        say(
-            "hint: `ppm install` puts a package file back from a source (--find-links DIR), --force makes a composition"
-        )
-        say("anew, and `ppm rollback NUMBER` goes back to a deployment that is sound")
+        say("hint: `ppm install` puts a package file back from a source (--find-links DIR), and a composition from the")
+        say("store; `ppm rollback NUMBER` goes back to a deployment that is sound, and `ppm env remove` starts over")
     if wrong:
         raise click.exceptions.Exit(IntegrityError.exit_code)
 
@@ -338,8 +342,8 @@ def cache_info(as_json: bool) -> None:
 def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
     """Empty the caches, and drop stored packages nothing needs.
 
-    The caches are results, training and sources; all unless named. What any deployment needs stays, those that can
-    be rolled back to included; so does what came in the last day.
+    The caches are results, training and sources; all unless named. In the store, what any deployment needs stays,
+    those that can be rolled back to included; so does what came in the last day.
 
     \b
     Example:

@@ -74,7 +74,7 @@ class Ledger:
 
     def _write(self) -> None:
         rows = [json.dumps(asdict(attempt), ensure_ascii=False) for attempt in self.attempts]
-        replace_file(self.path, ("\n".join(rows) + "\n").encode())
+        replace_file(self.path, ("\n".join(rows) + "\n").encode(), alone=True)
 
 
 def open_ledger(environment: Environment, packages: Sequence[str]) -> Ledger:

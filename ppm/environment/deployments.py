@@ -40,7 +40,10 @@ _NUMBER = re.compile(r"[0-9]{6,}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Everything else that an environment's folder holds has a dot in its name, which no normalised name has.
 _RESERVED = ("current", "deployments", "lock")
-_OTHERS = "`ppm history` lists the deployments, `ppm rollback NUMBER` goes back to one"
+_OTHERS = (
+    "`ppm rollback NUMBER` goes back to a deployment that is sound (`ppm history` lists them); in a project `ppm sync` "
+    "deploys what is locked; `ppm env remove` starts over"
+)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import platformdirs
+
 from ppm.errors import EnvironmentStateError
 
 __all__ = ["PARTIAL", "disk_errors", "flush_folder", "make_folder", "replace_file", "write_file"]
@@ -29,17 +31,21 @@ def disk_errors(message: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise EnvironmentStateError(f"{message}: {reason}", context=str(path), hint=_hint(error)) from error
+        raise EnvironmentStateError(f"{message}: {reason}", context=str(path), hint=_hint(error, path)) from error
 
 
-def _hint(error: OSError) -> str:
+def _hint(error: OSError, path: Path) -> str:
+    named = os.environ.get("PPM_HOME")
+    home = Path(named).absolute() if named else platformdirs.user_data_path("ppm")
+    ours = path.absolute().is_relative_to(home)
     if error.errno in _FULL:
-        return "free space on this disk, or set PPM_HOME to a folder on another one; what was deployed before still is"
+        elsewhere = ", or set PPM_HOME to a folder on another one; what was deployed before still is" if ours else ""
+        return f"free space on this disk{elsewhere}"
     if error.errno in _DENIED:
-        return "check the folder's owner and rights, or set PPM_HOME to a folder of your own"
+        return "check the folder's owner and rights" + (", or set PPM_HOME to a folder of your own" if ours else "")
     if error.errno in _WRONG_KIND:
         return "a file stands where a folder should, or the other way round: move it away"
-    return "check the disk, or set PPM_HOME to a folder on another one"
+    return "check the disk" + (", or set PPM_HOME to a folder on another one" if ours else "")
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -50,13 +56,16 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def replace_file(path: Path, data: bytes, *, staging: Path | None = None) -> None:
+def replace_file(path: Path, data: bytes, *, staging: Path | None = None, alone: bool = False) -> None:
     """Put a file with this content at `path` in one step, replacing what is there. Raises OSError.
 
-    A killed process may leave a file whose name starts with PARTIAL in `staging` (by default the same folder).
+    A killed process may leave a file whose name starts with PARTIAL in `staging` (by default the same folder). Where
+    the caller is `alone` in writing this file, the next call takes that away.
     """
-    partial = (staging or path.parent) / f"{PARTIAL}{secrets.token_hex(8)}"
+    partial = (staging or path.parent) / f"{PARTIAL}{path.name if alone else secrets.token_hex(8)}"
     try:
+        if alone:
+            partial.unlink(missing_ok=True)
         write_file(partial, data)
         partial.replace(path)
     except BaseException:

@@ -139,7 +139,7 @@ def _number_before_current(environment: Environment) -> int:
         raise RequestError(
             "has no earlier deployment to roll back to",
             context=environment.label,
-            hint="`ppm uninstall` removes patches",
+            hint="`ppm uninstall` removes patches, `ppm env remove` the whole environment",
         )
     return earlier[-1]
 

@@ -19,15 +19,33 @@ __all__ = [
     "look_up_base",
     "open_base",
     "project_base",
+    "split_model",
 ]
 
 
-def open_base(name: str) -> BaseModel:
-    """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError."""
-    model, _, revision = name.partition("@")
-    folder = expand(model)
-    shown = str(folder.resolve()) if folder.is_dir() and model not in LAB_BASES else model
-    return identify(locate(model, revision or None), name=shown, revision=revision or None)
+def split_model(text: str) -> tuple[str, str | None]:
+    """A folder or a hub's name, and the commit after an @; the path of a folder may have one of its own."""
+    if text in LAB_BASES or _is_folder(text):
+        return text, None
+    model, _, revision = text.partition("@")
+    return model, revision or None
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return expand(text).is_dir()
+    except OSError:  # too long a name, for example
+        return False
+
+
+def open_base(name: str, *, fetch: bool = True) -> BaseModel:
+    """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError.
+
+    From the hub it is fetched only if `fetch` is set.
+    """
+    model, revision = split_model(name)
+    shown = str(expand(model).resolve()) if model not in LAB_BASES and _is_folder(model) else model
+    return identify(locate(model, revision, fetch=fetch), name=shown, revision=revision)
 
 
 def environment_for(base: BaseModel, name: str | None = None) -> Environment:
@@ -44,9 +62,12 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
     Raises RequestError when that leaves none, or several.
     """
     base = base or _project_base()
+    name = Environment(ppm_home(), "any", name).name  # in its one form
     known = {environment.label: environment for environment in Environment.all(ppm_home())}
+    if base in known:
+        return known[base] if name is None else _named(Environment(ppm_home(), known[base].tag, name))
     if base is not None:
-        return known[base] if base in known and name is None else _named(environment_for(open_base(base), name))
+        return _named(environment_for(open_base(base, fetch=False), name))
     chosen = [environment for environment in known.values() if name is None or environment.name == name]
     if len(chosen) == 1:
         return chosen[0]
@@ -80,12 +101,12 @@ def find_target(base: str | None, name: str | None = None) -> tuple[BaseModel, E
     """
     base = base or _project_base()
     known = {environment.label: environment for environment in Environment.all(ppm_home())}
-    if base is not None and (base not in known or name is not None):
-        found = open_base(base)
-        return found, environment_for(found, name)
-    if base is None and not known:
+    if base is not None:
+        found = base_of_environment(known[base]) if base in known else open_base(base)
+        return found, known[base] if base in known and name is None else environment_for(found, name)
+    if not known:
         raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
-    environment = known[base] if base is not None else find_environment(None, name)
+    environment = find_environment(None, name)
     return base_of_environment(environment), environment
 
 
@@ -117,8 +138,8 @@ def look_up_base(
     By its files where they are (in `folder`, or here), else as it is `known`, else by what the packages of some names
     say. Raises ModelError.
     """
-    model, _, text = named.partition("@")
-    path, revision = folder or model, text or None
+    model, revision = (named, None) if folder is not None else split_model(named)
+    path = folder or model
     try:
         found = local_folder(path, revision) or locate(model, revision, fetch=False)
         return LockedBase(model, identify(found).fingerprint, revision)
@@ -131,9 +152,9 @@ def look_up_base(
     candidates = [c for name in names for c in offer.named(name) if c.base_model == model]
     fingerprints = {c.fingerprint for c in candidates if c.base_revision in (None, revision)}
     if len(fingerprints) != 1 and revision is not None:
-        which = (
-            "no package of these sources is for it" if not candidates else "the packages do not agree on which it is"
-        )
+        which = "no package of these sources is for it"
+        if candidates:
+            which = "the packages do not agree on which it is" if fingerprints else "they are for another commit of it"
         raise ModelError(f"is not on this machine, and {which}", context=named, hint=problem.hint)
     if len(fingerprints) != 1:
         raise problem
@@ -146,8 +167,16 @@ def _project_base() -> str | None:
 
 
 def project_base(base: str | None) -> str:
-    """The base model that a user names, else the project's. Raises RequestError when neither names one."""
+    """The base model that a user names, be it by an environment of it, else the project's.
+
+    Raises RequestError when neither names one.
+    """
     found = base or _project_base()
     if found is None:
         raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
-    return found
+    known = {environment.label: environment for environment in Environment.all(ppm_home())}
+    current = known[found].current() if found in known else None
+    if current is None:
+        return found
+    record = current.record
+    return f"{record.base_model}@{record.base_revision}" if record.base_revision else record.base_model

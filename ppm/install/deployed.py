@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from ppm.base import weights_digest
 from ppm.environment.deployments import Deployment, Environment
-from ppm.errors import ModelError, RequestError
+from ppm.environment.store import Store
+from ppm.errors import EnvironmentStateError, IntegrityError, ModelError, RequestError
 from ppm.install.bases import base_of_environment, find_target
 from ppm.install.events import Events
 from ppm.install.packages import stored_packages
 from ppm.lock import Project
+from ppm.manifest import Manifest
 from ppm.package import read_package
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
 
-__all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "load_deployed"]
+__all__ = ["apply_package", "audit_deployed", "audit_of", "composed", "deployed", "is_whole", "load_deployed"]
 
 
 def audit_of(deployment: Deployment) -> "Audit | None":
@@ -25,6 +27,34 @@ def audit_of(deployment: Deployment) -> "Audit | None":
 
     table = deployment.audit
     return Audit.from_table(table, f"deployment {deployment.number}") if table else None
+
+
+def is_whole(deployment: Deployment, store: Store) -> bool:
+    """Whether each of its files, and all that the store has to have for it but the patches, is as it was deployed."""
+    made = deployment.lock.composition
+    try:
+        deployment.files()
+        for digest in (made.sha256, made.audit) if made is not None else ():
+            store.get(digest)
+    except (IntegrityError, EnvironmentStateError):
+        return False
+    return True
+
+
+def composed(deployment: Deployment, store: Store) -> tuple[Manifest, bytes] | None:
+    """The manifest and the prefix in force, from the store where its own files are damaged; None without patches.
+
+    Raises IntegrityError when neither is whole.
+    """
+    try:
+        manifest, prefix = deployment.manifest, deployment.prefix
+    except IntegrityError:
+        made = deployment.lock.composition
+        if made is None or not store.has(made.sha256):
+            raise
+        package = read_package(store.get(made.sha256), origin=made.file or "", expected_sha256=made.sha256)
+        return package.manifest, package.prefix
+    return None if manifest is None or prefix is None else (manifest, prefix)
 
 
 def audit_deployed(

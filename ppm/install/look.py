@@ -164,8 +164,15 @@ def search(text: str, offer: Joined, fingerprint: str | None) -> list[Candidate]
         for candidate in offer.named(name):
             if fingerprint not in (None, candidate.fingerprint) or candidate.yanked is not None:
                 continue
-            about = " ".join((candidate.name, *candidate.risks, *candidate.provides, candidate.summary)).casefold()
             key = (name, candidate.base_tag)
-            if all(word in about for word in words) and (key not in found or found[key].version < candidate.version):
+            best = found.get(key)
+            older = best is not None and _worth(candidate) < _worth(best)
+            about = " ".join((candidate.name, *candidate.risks, *candidate.provides, candidate.summary)).casefold()
+            if not older and all(word in about for word in words):
                 found[key] = candidate
     return [found[key] for key in sorted(found)]
+
+
+def _worth(candidate: Candidate) -> tuple[bool, Version]:
+    """Final versions come before pre-releases, which are taken only when asked for."""
+    return not candidate.version.is_prerelease, candidate.version

@@ -1,7 +1,9 @@
 """Where the package files of an install come from, and how they are taken: listed, read, verified, stored."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ppm.environment.deployments import Deployment, Environment
@@ -16,7 +18,6 @@ from ppm.resources import lab_data
 from ppm.sources import Candidate, DirectorySource, Listing, Offer, Source
 
 __all__ = [
-    "DEPLOYED_SOURCE",
     "PackageSource",
     "fetch",
     "is_path",
@@ -28,7 +29,7 @@ __all__ = [
     "take_given",
 ]
 
-DEPLOYED_SOURCE = "the deployed patches"
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class PackageSource(Listing):
@@ -42,10 +43,9 @@ class PackageSource(Listing):
     ) -> None:
         self.location = location
         self._data = {package.sha256: package.data for package in packages}
-        super().__init__(
-            (Candidate.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages),
-            problems,
-        )
+        known = (Candidate.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages)
+        # No date shuts out what is named by its path, or here already.
+        super().__init__((replace(candidate, published=EPOCH) for candidate in known), problems)
 
     def fetch(self, candidate: Candidate) -> bytes:
         return self._data[candidate.sha256]
@@ -81,7 +81,7 @@ def _refuse_composition(package: Package) -> None:
         pins = " ".join(f"{component.name}=={component.version}" for component in made.components)
         raise RequestError(
             f"{package.manifest.pin} is a composition, which has to be tested against its patches",
-            hint=f"install these: ppm install {pins} --strategy {made.strategy}",
+            hint=f"install these: ppm install {pins} --strategy {shlex.quote(made.strategy)}",
         )
 
 
@@ -91,7 +91,7 @@ def refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
         name = parse_requirement(text).name
         damaged = offer.problems(name)
         if damaged and not offer.named(name):
-            hint = "get the package file again from where it came, and name its folder with --find-links DIR"
+            hint = "get the package file again from where it came: `ppm install --find-links DIR` puts it back"
             raise IntegrityError(damaged[0], context=name, hint=hint)
 
 

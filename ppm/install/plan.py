@@ -13,7 +13,6 @@ from ppm.environment.holds import Hold, read_holds
 from ppm.errors import IntegrityError, RequestError, ResolutionError, did_you_mean
 from ppm.install.asked import Options, check_hashes, parse_date, read_requirements
 from ppm.install.packages import (
-    DEPLOYED_SOURCE,
     PackageSource,
     readable_packages,
     refuse_damaged,
@@ -23,9 +22,18 @@ from ppm.install.packages import (
 from ppm.lock import PROJECT_FILE, Project
 from ppm.names import exact_pin, expand
 from ppm.resolve import HELD, Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
-from ppm.sources import Candidate, Joined, Source
+from ppm.sources import DEPLOYED_SOURCE, Candidate, Joined, Source
 
-__all__ = ["Plan", "plan_autoremove", "plan_install", "plan_uninstall", "plan_upgrade", "rules_for", "upgrade_order"]
+__all__ = [
+    "Plan",
+    "plan_autoremove",
+    "plan_install",
+    "plan_uninstall",
+    "plan_upgrade",
+    "rules_for",
+    "upgrade_order",
+    "yanked_note",
+]
 
 DEFAULT_STRATEGY = "auto"
 
@@ -36,8 +44,9 @@ class Plan:
 
     `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
     they depend on last. The order is that of the specialists in the composition. `passed_over` says what is
-    wrong with each damaged package file of a pinned patch, which strategy file is gone, and which pins were yanked.
-    `lost` are the deployed patches whose package files the store has no more.
+    wrong with each damaged package file of a pinned patch; `notes` say what else to know of the choice: which pins
+    were yanked, which are held, what an override took the place of, and which strategy file is gone. `lost` are the
+    deployed patches whose package files the store has no more.
     """
 
     base: BaseModel
@@ -49,6 +58,7 @@ class Plan:
     previous: Deployment | None
     project: Project
     passed_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
@@ -262,8 +272,10 @@ def _plan(
     dropped: Sequence[str] = (),
 ) -> Plan:
     project = Project.find(Path.cwd()) or Project()
-    sources: list[Source] = [*given, *sources_of(base.name, project, options.find_links)]
     stored, lost = readable_packages(previous, environment)
+    sources: list[Source] = list(given)
+    if not dropped or lost:  # what remains without some patches is here
+        sources += sources_of(base.name, project, options.find_links)
     if previous is not None:
         sources.append(PackageSource(DEPLOYED_SOURCE, stored, lost))
     offer = Joined(sources)
@@ -307,11 +319,13 @@ def _plan(
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
     pins = sorted(found, key=lambda pin: order.get(pin.candidate.name, len(order)))
     passed_over = tuple(message for pin in pins for message in offer.problems(pin.candidate.name))
-    passed_over += tuple(_yanked(pin.candidate) for pin in pins if pin.candidate.yanked is not None)
+    notes = [yanked_note(pin.candidate) for pin in pins if pin.candidate.yanked is not None]
+    held = {hold.name for hold in holds}
+    notes += [f"{pin.candidate.pin} is held" for pin in pins if raised and pin.candidate.name in held]
     if gone and not asked:
-        passed_over += (f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead",)
+        notes.append(f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead")
     overrides = tuple(requirement.text for requirement in resolution.overrides)
-    passed_over += tuple(f"what a manifest needs of {r.name}: {r.text} is in its place" for r in resolution.overrides)
+    notes += [f"{r.text} is in place of what a manifest needs of {r.name}" for r in resolution.overrides]
     plan = Plan(
         base,
         environment,
@@ -322,6 +336,7 @@ def _plan(
         previous,
         project,
         passed_over,
+        tuple(notes),
         overrides,
         tuple(lost),
     )
@@ -375,9 +390,10 @@ def _refuse_lost(
             raise IntegrityError(
                 lost[locked.name][0],
                 context=locked.pin,
-                hint="name the folder that has this very file with --find-links DIR, or uninstall the patch first",
+                hint="`ppm install --find-links DIR` puts this very file back from a folder; else uninstall the patch",
             )
 
 
-def _yanked(candidate: Candidate) -> str:
+def yanked_note(candidate: Candidate) -> str:
+    """What to say of a yanked version that is taken."""
     return f"{candidate.pin} was yanked" + (f": {candidate.yanked}" if candidate.yanked else "")

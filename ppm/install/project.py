@@ -19,9 +19,9 @@ from ppm.environment.disk import disk_errors, replace_file
 from ppm.environment.home import ppm_home
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.install.asked import Options
-from ppm.install.bases import look_up_base
+from ppm.install.bases import look_up_base, split_model
 from ppm.install.packages import is_path, sources_of, take_given
-from ppm.install.plan import DEFAULT_STRATEGY, rules_for, upgrade_order
+from ppm.install.plan import DEFAULT_STRATEGY, rules_for, upgrade_order, yanked_note
 from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedPackage, Project
 from ppm.names import expand
 from ppm.package import parse_file_name
@@ -29,6 +29,7 @@ from ppm.resolve import Pin, parse_name, parse_requirement, resolve
 from ppm.sources import Joined, Source
 
 __all__ = [
+    "Locked",
     "ProjectFolder",
     "add_to_project",
     "asks_nothing",
@@ -37,6 +38,15 @@ __all__ = [
     "remove_from_project",
     "update_lock",
 ]
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A project's lock, the one before, and what to know of the choice; None where there is no lock."""
+
+    lock: Lock | None
+    before: Lock | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ class ProjectFolder:
     def write_lock(self, lock: Lock) -> None:
         """Replace the lock. Raises EnvironmentStateError."""
         with disk_errors("can't be written", self.lock_path):
-            replace_file(self.lock_path.resolve(), lock.render().encode())
+            replace_file(self.lock_path.resolve(), lock.render().encode(), alone=True)
 
     def stale(self, lock: Lock) -> str:
         """Why a lock does not answer the project any more, or ""."""
@@ -100,9 +110,15 @@ class ProjectFolder:
         strategy = self.project.strategy or DEFAULT_STRATEGY
         if (lock.strategy, lock.strategy_digest) != (self.shown(strategy), read_strategy(strategy).digest):
             return f"the strategy {strategy} is another than the locked one"
-        if self.base is not None and lock.base.model != self.base.partition("@")[0]:
-            return f"{PROJECT_FILE} names the base model {self.base}, the lock {lock.base.model}"
+        if self.base is not None and (lock.base.model, lock.base.revision) != self._base():
+            locked = f"{lock.base.model}@{lock.base.revision}" if lock.base.revision else lock.base.model
+            return f"{PROJECT_FILE} names the base model {self.base}, the lock {locked}"
         return ""
+
+    def _base(self) -> tuple[str | None, str | None]:
+        """The base model as the file names it, and its commit."""
+        found = self.project.base
+        return split_model(self.base or "") if found is None or found == self.base else (self.base, None)
 
     def shown(self, location: str) -> str:
         """A path as the lock has it: relative to the project where it is inside."""
@@ -133,20 +149,20 @@ def update_lock(
     upgrade: Sequence[str] | None,
     command: str,
     tell: Callable[[str], None],
-) -> tuple[Lock, Lock | None]:
-    """Lock the project that `start` belongs to: the lock, and the one before. See `lock_project`."""
+) -> Locked:
+    """Lock the project that `start` belongs to. See `lock_project`."""
     with ProjectFolder.find(start).alone(command, tell):
         folder = ProjectFolder.find(start)  # as whoever had it before left it
-        new, old = lock_project(folder, options, base=base, upgrade=upgrade)
-        if new != old:
-            folder.write_lock(new)
-    return new, old
+        found = lock_project(folder, options, base=base, upgrade=upgrade)
+        if found.lock is not None and found.lock != found.before:
+            folder.write_lock(found.lock)
+    return found
 
 
 def lock_project(
     folder: ProjectFolder, options: Options, *, base: str | None = None, upgrade: Sequence[str] | None = ()
-) -> tuple[Lock, Lock | None]:
-    """The lock that answers a project, and the one before. What is locked stays, but for the names to `upgrade`.
+) -> Locked:
+    """The lock that answers a project. What is locked stays, but for the names to `upgrade`.
 
     `upgrade` None raises everything. Nothing is written. Raises PpmError.
     """
@@ -177,7 +193,8 @@ def lock_project(
         if name not in kept:
             hint = did_you_mean(name, kept, f"locked are {', '.join(kept)}" if kept else "nothing is locked yet")
             raise RequestError(f"{name} is not locked", hint=hint)
-    rules = rules_for(project, options, kept, ())
+    # What is raised is chosen as if it had never been locked: a version that was yanked since is let go.
+    rules = rules_for(project, options, {name: kept[name] for name in kept if name not in raised}, ())
     resolution = resolve(
         requirements,
         offer,
@@ -198,7 +215,8 @@ def lock_project(
     )
     if previous is not None and _same_inputs(previous, lock):  # however they are asked for
         lock = replace(lock, composition=previous.composition)
-    return lock, previous
+    notes = (yanked_note(pin.candidate) for pin in resolution.pins if pin.candidate.yanked is not None)
+    return Locked(lock, previous, tuple(notes))
 
 
 def _refuse_other_name(source: Source, text: str) -> None:
@@ -259,10 +277,11 @@ def add_to_project(
     base: str | None,
     command: str,
     tell: Callable[[str], None],
-) -> tuple[Lock | None, Lock | None]:
+) -> Locked:
     """Write requirements into ppm.toml, in place of those on the same names, and lock anew; both files or neither.
 
-    Makes a ppm.toml in `start` when there is none here or above, for which `base` is needed. Raises PpmError.
+    The folders of --find-links become sources of the project: without them it could not be locked again. Makes a
+    ppm.toml in `start` when there is none here or above, for which `base` is needed. Raises PpmError.
     """
     path = Project.locate(start)
     if path is None and base is None:
@@ -276,13 +295,18 @@ def add_to_project(
             near = Path(base).is_dir() and base not in LAB_BASES
             table["base"] = os.path.relpath(base, target.parent) if near else base
         _exchange(table, wanted, texts)
+        known = {(target.parent / expand(str(source))).resolve() for source in table.get("sources", ())}
+        for folder in options.find_links:
+            if folder.resolve() not in known:
+                table.setdefault("sources", tomlkit.array()).append(os.path.relpath(folder, target.parent))
+                known.add(folder.resolve())
 
-    return _edit(target, change, options, command, tell)
+    return _edit(target, change, replace(options, find_links=()), command, tell)
 
 
 def remove_from_project(
     start: Path, names: Sequence[str], options: Options, command: str, tell: Callable[[str], None]
-) -> tuple[Lock | None, Lock | None]:
+) -> Locked:
     """Take patches out of ppm.toml, and lock anew; both files or neither. Raises PpmError."""
     folder = ProjectFolder.find(start)
     asked = [_name(text) for text in folder.project.patches]
@@ -308,26 +332,41 @@ def _name(text: str) -> str | None:
 
 
 def _exchange(table: Any, names: set[str | None], requirements: Sequence[str]) -> None:
-    """In the file's own list, with its comments: new requirements in place of those on some names."""
+    """In the file's own list, with its comments: each new requirement in the place of the first on its name.
+
+    The order is that of the specialists in the composition. Others on these names go.
+    """
     if "patches" not in table:
         table["patches"] = tomlkit.array()
     patches = table["patches"]
-    for index in reversed(range(len(patches))):
-        if _name(str(patches[index])) in names:
-            del patches[index]
+    new: dict[str | None, list[str]] = {}
     for text in requirements:
-        patches.append(text)
+        new.setdefault(_name(text), []).append(text)
+    place = {_name(str(text)): index for index, text in reversed(list(enumerate(patches)))}
+    for index in reversed(range(len(patches))):
+        name = _name(str(patches[index]))
+        if name not in names:
+            continue
+        if place[name] == index and name in new:
+            patches[index], *more = new.pop(name)
+            for text in reversed(more):
+                patches.insert(index + 1, text)
+        else:
+            del patches[index]
+    for texts in new.values():
+        for text in texts:
+            patches.append(text)
 
 
 def _edit(
     path: Path, change: Callable[[Any], None], options: Options, command: str, tell: Callable[[str], None]
-) -> tuple[Lock | None, Lock | None]:
+) -> Locked:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
     with _alone(path.parent, command, tell):
         return _edit_alone(path, change, options)
 
 
-def _edit_alone(path: Path, change: Callable[[Any], None], options: Options) -> tuple[Lock | None, Lock | None]:
+def _edit_alone(path: Path, change: Callable[[Any], None], options: Options) -> Locked:
     before = path.read_bytes() if path.is_file() else b""
     ProjectFolder.of(document.parse(before, str(path)), path)  # whatever is wrong with it is said before it is changed
     table = tomlkit.parse(before.decode())
@@ -335,18 +374,18 @@ def _edit_alone(path: Path, change: Callable[[Any], None], options: Options) -> 
     text = tomlkit.dumps(table)
     folder = ProjectFolder.of(document.parse(text, str(path)), path)
     previous = folder.lock()
-    lock = lock_project(folder, options)[0] if folder.project.patches else None
-    if lock is not None:
-        folder.write_lock(lock)
+    found = lock_project(folder, options) if folder.project.patches else Locked(None, previous)
+    if found.lock is not None:
+        folder.write_lock(found.lock)
     try:
         with disk_errors("can't be written", path):
-            replace_file(path.resolve(), text.encode())
+            replace_file(path.resolve(), text.encode(), alone=True)
     except BaseException:
         if previous is not None:
             folder.write_lock(previous)
         else:
             folder.lock_path.unlink(missing_ok=True)
         raise
-    if lock is None:
+    if found.lock is None:
         folder.lock_path.unlink(missing_ok=True)
-    return lock, previous
+    return found

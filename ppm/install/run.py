@@ -14,21 +14,22 @@ from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
-from ppm.errors import GateError, GateFailed, GateInconclusive, PpmError, RequestError
-from ppm.install.deployed import audit_of
+from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
+from ppm.install.deployed import audit_of, composed, is_whole
 from ppm.install.events import Events
-from ppm.install.packages import DEPLOYED_SOURCE, fetch, put_back, readable_packages
+from ppm.install.packages import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.names import canonical_digest
-from ppm.package import Package, sha256
+from ppm.package import Package, read_package, sha256
+from ppm.sources import DEPLOYED_SOURCE
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
     from ppm.audit.run import Subject
     from ppm.install.choice import Choice
 
-__all__ = ["InstallResult", "deploy_composition", "gates_digest", "install"]
+__all__ = ["InstallResult", "composes", "deploy_composition", "gates_digest", "install"]
 
 NAMED_REASONS = 3
 """How many of the comparisons that did not pass an error's message names; the audit has them all."""
@@ -39,13 +40,18 @@ MANY_ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What an install did: None of it changed when `deployment` is the plan's previous one."""
+    """What an install did. `packages` are those that it composed."""
 
     plan: Plan
     packages: tuple[Package, ...]
     deployment: Deployment
     audit: "Audit | None"
     changed: bool
+
+    @property
+    def composed(self) -> bool:
+        """Whether anything was composed and tested; else what was in force before is."""
+        return bool(self.packages)
 
 
 def install(
@@ -72,9 +78,15 @@ def install(
         if plan.lost and plan.previous is not None:
             back = put_back(plan.previous, environment, plan.sources)
             events.tell(f"Put back into the store: {', '.join(back) or 'nothing, for no source has it'}")
-        if not force and not accept and _unchanged(plan, seed):
-            assert plan.previous is not None
-            return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
+        if plan.previous is not None and not accept and not composes(plan, seed, force=force):
+            whole = is_whole(plan.previous, environment.store)
+            if whole and _is_deployed(plan):
+                return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
+            again = _deployed_again(held, plan)
+            if again is not None:
+                why = "What is asked for changed" if whole else f"Deployment {plan.previous.number} was damaged"
+                events.tell(f"{why}: the composition stays as it is")
+                return InstallResult(plan, (), again, audit_of(again), changed=True)
         packages = fetch(plan.pins, plan.sources, environment.store)
         for pin in plan.pins:
             events.detail(f"{pin.candidate.file_name}: SHA-256 {pin.candidate.sha256}, from {pin.candidate.source}")
@@ -87,20 +99,47 @@ def install(
         return InstallResult(plan, packages, _deploy(held, plan, packages, choice), choice.audit, changed=True)
 
 
-def _unchanged(plan: Plan, seed: int | None) -> bool:
-    if plan.previous is None:
-        return False
-    lock, manifest = plan.previous.lock, plan.previous.manifest
-    record = manifest.composition if manifest else None
-    return (
+def composes(plan: Plan, seed: int | None = None, *, force: bool = False) -> bool:
+    """Whether the planned patches would be composed and tested: not where what is deployed was made of the same."""
+    if plan.previous is None or not plan.pins:
+        return bool(plan.pins)
+    try:
+        found = composed(plan.previous, plan.environment.store)
+    except IntegrityError:
+        return True
+    lock, record = plan.previous.lock, found[0].composition if found else None
+    return force or not (
         {p.sha256 for p in lock.packages} == {pin.candidate.sha256 for pin in plan.pins}
-        and lock.requirements == plan.requirements
         and lock.strategy == plan.strategy
         and lock.strategy_digest == read_strategy(plan.strategy).digest
         and (seed is None or record is None or record.seed == seed)
         and plan.previous.record.gates == gates_digest(plan)
         and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
     )
+
+
+def _is_deployed(plan: Plan) -> bool:
+    lock = plan.previous.lock if plan.previous else None
+    return (
+        lock is not None
+        and (lock.requirements, lock.overrides) == (plan.requirements, plan.overrides)
+        and {package.sha256 for package in lock.packages} == {pin.candidate.sha256 for pin in plan.pins}
+    )
+
+
+def _deployed_again(held: Writer, plan: Plan) -> Deployment | None:
+    """A deployment of the same composition, from the store; None where that lacks something."""
+    from ppm.audit.model import Audit
+
+    made, store = plan.previous.lock.composition if plan.previous else None, plan.environment.store
+    if made is None or not plan.pins:
+        return None
+    try:
+        composition = read_package(store.get(made.sha256), origin=made.file or "", expected_sha256=made.sha256)
+        audit = Audit.parse(store.get(made.audit), "the stored audit")
+    except PpmError:
+        return None
+    return deploy_composition(held, plan.base, _lock(plan, composition=made), composition, audit)
 
 
 def gates_digest(plan: Plan) -> str:
@@ -157,16 +196,17 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     }
     deployed = None
     placement = packages[0].manifest.base.placement
-    if plan.previous is not None and plan.previous.prefix is not None:
-        before = plan.previous.manifest
-        if before is not None and before.base.placement != placement:
+    before = composed(plan.previous, plan.environment.store) if plan.previous is not None else None
+    if plan.previous is not None and before is not None:
+        manifest, prefix = before
+        if manifest.base.placement != placement:
             raise RequestError(
-                f"what is deployed stands {before.base.placement}, and the new patches {placement}",
+                f"what is deployed stands {manifest.base.placement}, and the new patches {placement}",
                 hint="uninstall the old patches first: the two can't be compared",
             )
         stored, _ = readable_packages(plan.previous, plan.environment)
         old = tuple(p for p in stored if p.manifest.name in planned)
-        deployed = Deployed(plan.previous.prefix, old, plan.parent)
+        deployed = Deployed(prefix, old, plan.parent)
     return Subject(
         plan.base,
         LazyModel(plan.base),
@@ -220,7 +260,6 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
         plan.environment.store.put(data)
     lock = _lock(
         plan,
-        packages,
         composition=LockedComposition(
             sha256(composition),
             sha256(audit_data),
@@ -259,7 +298,7 @@ def deploy_composition(held: Writer, base: BaseModel, lock: Lock, composition: P
 def _deploy_nothing(held: Writer, plan: Plan) -> Deployment:
     return deploy(
         held,
-        {LOCK_FILE: _lock(plan, (), composition=None).render().encode()},
+        {LOCK_FILE: _lock(plan, composition=None).render().encode()},
         base_model=plan.base.name,
         base_revision=plan.base.revision,
         fingerprint=plan.base.fingerprint,
@@ -267,7 +306,7 @@ def _deploy_nothing(held: Writer, plan: Plan) -> Deployment:
     )
 
 
-def _lock(plan: Plan, packages: tuple[Package, ...], *, composition: LockedComposition | None) -> Lock:
+def _lock(plan: Plan, *, composition: LockedComposition | None) -> Lock:
     before = {p.sha256: p.source for p in plan.previous.lock.packages} if plan.previous else {}
 
     locked = tuple(

@@ -43,6 +43,6 @@ def settings(folder: Path) -> list[tuple[str, str, str]]:
     add("exclude_newer", project.exclude_newer, "none")
     for key in (found.name for found in fields(Gates)):
         default = getattr(Gates(), key)
-        add(f"gates.{key}", getattr(project.gates, key), "none" if default is None else default)
+        add(f"gates.{key}", getattr(project.gates, key), "as each suite has it" if default is None else default)
     rows += [(name, os.environ[name], "environment") for name in VARIABLES[1:] if name in os.environ]
     return rows

@@ -12,8 +12,9 @@ from ppm.environment.disk import disk_errors, make_folder, replace_file
 from ppm.environment.holds import refuse_held
 from ppm.environment.store import Store
 from ppm.environment.transaction import writer
-from ppm.errors import IntegrityError, ModelError, PackageError, RequestError
+from ppm.errors import EnvironmentStateError, IntegrityError, ModelError, PackageError, RequestError
 from ppm.install.asked import Options
+from ppm.install.deployed import is_whole
 from ppm.install.events import Events
 from ppm.install.look import candidates_of
 from ppm.install.packages import PackageSource, is_path, sources_of
@@ -78,7 +79,7 @@ def sync(
         return _compose(folder, lock, packages, base, environment, command, events, recompose, seed, accept, reason)
     made = lock.composition
     with writer(environment, command=command, tell=events.tell) as held:
-        previous = environment.current()
+        previous = _whole(environment)
         refuse_held(environment, lock, LOCK_FILE)
         plan = _plan(folder, lock, packages, base, environment, previous)
         _check_still_tested(lock, plan)
@@ -96,6 +97,15 @@ def sync(
             environment.store.put(content)
         deployment = deploy_composition(held, base, target, composition, audit)
     return Synced(deployment, packages, changed=True)
+
+
+def _whole(environment: Environment) -> Deployment | None:
+    """What is in force; None when it is damaged: what is locked then takes its place as on the first day."""
+    try:
+        current = environment.current()
+        return current if current is not None and is_whole(current, environment.store) else None
+    except (IntegrityError, EnvironmentStateError):
+        return None
 
 
 def export(folder: ProjectFolder, store: Store, target: Path, find_links: Sequence[Path] = ()) -> list[Path]:
@@ -184,7 +194,8 @@ def _take(
         where = "what the store has is damaged" + (f", and {where}" if other else "")
     hint = "name the folder that has it with --find-links DIR: `ppm download --locked` fills one where the files are"
     if other:
-        hint = "restore ppm.lock, or run `ppm lock` if the file that is there is the right one; else " + hint
+        mend = "restore ppm.lock" + ("" if made else ", or run `ppm lock` if the file that is there is the right one")
+        hint = f"{mend}; else {hint}"
     raise IntegrityError(
         f"is locked with the SHA-256 {digest[:12]}..., and {where}",
         context=name or digest,
@@ -346,12 +357,15 @@ def _compose(
         force=recompose,
         events=events,
     )
+    locked = replace(lock, composition=result.deployment.lock.composition)
     with folder.alone(command, events.tell):
-        if folder.lock() != lock:
+        now = folder.lock()
+        if now not in (lock, locked):  # another sync of the same lock may have been faster
             raise RequestError(
                 f"changed while its patches were composed; deployment {result.deployment.number} is in force",
                 context=str(folder.lock_path),
                 hint="run `ppm sync` again for what it names now",
             )
-        folder.write_lock(replace(lock, composition=result.deployment.lock.composition))
+        if now != locked:
+            folder.write_lock(locked)
     return Synced(result.deployment, packages, result.changed, result)

@@ -328,7 +328,8 @@ def _find_missing(story: _Story) -> str:
         if not _known(story, name):
             return f"add the source that has {name} with --find-links DIR"
         if others and not story.universe.versions(name):
-            base = others[-1].base_model
+            last = others[-1]
+            base = f"{last.base_model}@{last.base_revision}" if last.base_revision else last.base_model
             wish = f"ask the vendor of {name} to build it for {story.request.base_name}"
             return f"choose the base model with --base {base}, or {wish}"
     return ""

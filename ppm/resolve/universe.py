@@ -12,7 +12,7 @@ from packaging.version import Version
 
 from ppm.errors import IntegrityError
 from ppm.resolve.requirement import Requirement, parse_specifier, phrase
-from ppm.sources.candidate import Candidate, Offer
+from ppm.sources.candidate import DEPLOYED_SOURCE, Candidate, Offer
 
 __all__ = ["HELD", "Rules", "Universe", "conflict"]
 
@@ -171,8 +171,15 @@ class Universe:
         return None
 
     def _asked_exactly(self, candidate: Candidate) -> bool:
-        named = [version for name, version in self._pinned if name == candidate.name]
-        return any(parse_specifier(f"=={version}").contains(candidate.version, prereleases=True) for version in named)
+        """Whether a pin names a yanked version, or its release alone, of which only yanked versions are left."""
+        for name, pinned in self._pinned:
+            specifier = parse_specifier(f"=={pinned}")
+            if name != candidate.name or not specifier.contains(candidate.version, prereleases=True):
+                continue
+            also = [c for c in self.versions(name) if c.yanked is None and specifier.contains(c.version, True)]
+            if Version(pinned) == candidate.version or all(self._shut_out(other) for other in also):
+                return True
+        return False
 
     def select(self, name: str, mask: int) -> list[Candidate]:
         """The candidates in a set of versions, oldest first."""
@@ -214,8 +221,11 @@ def _one(first: Candidate, twin: Candidate) -> Candidate:
 
 
 def _unequal(one: Candidate, other: Candidate) -> IntegrityError:
+    hint = "find out which of the two is the vendor's, and leave the other source out"
+    if DEPLOYED_SOURCE in (one.source, other.source):
+        hint = f"what changed needs a version of its own; to take it as it is, uninstall {one.name} first"
     return IntegrityError(
         f"{one.pin} is in {one.source} (SHA-256 {one.sha256[:12]}...) and in {other.source} "
         f"(SHA-256 {other.sha256[:12]}...), with different contents",
-        hint="find out which of the two is the vendor's, and leave the other source out",
+        hint=hint,
     )

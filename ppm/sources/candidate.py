@@ -9,7 +9,10 @@ from packaging.version import Version
 
 from ppm.manifest import Manifest
 
-__all__ = ["Candidate", "Joined", "Listing", "Offer", "Source"]
+__all__ = ["DEPLOYED_SOURCE", "Candidate", "Joined", "Listing", "Offer", "Source"]
+
+DEPLOYED_SOURCE = "the deployed patches"
+"""What the source of what is in force is called."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
 """The frame of the command line: typos, versions, help, errors, debug."""
 
+import os
+import signal
+import time
+
 import pytest
 from commands import ppm
 
@@ -65,3 +69,34 @@ def test_a_broken_file_is_named(tmp_path):
     assert "'nmae'" in result.err
     assert "did you mean 'name'" in result.err
     assert str(bad) in result.err
+
+
+def test_an_argument_that_is_no_text_is_one_clear_error():
+    refused = ppm("hold", "toxicity", "--reason", "caf\udce9")
+    assert (refused.code, "b'caf\\xe9' is not UTF-8" in refused.err) == (2, True)
+
+
+def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(monkeypatch):
+    def work(*arguments):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    monkeypatch.setattr("ppm.cli.inspect._current", work)
+    done = ppm("list")
+    assert (done.code, "interrupted" in done.err, "Traceback" in done.err) == (130, True, False)
+
+    def fail(*arguments):
+        raise RecursionError
+
+    monkeypatch.setattr("ppm.cli.inspect._current", fail)
+    with pytest.raises(RecursionError):
+        ppm("list")
+
+
+@pytest.mark.parametrize("url", ["https://patches.example.org/index", "file:///srv/patches"])
+def test_a_url_is_no_folder(url):
+    refused = ppm("search", "x", "--find-links", url)
+    assert (refused.code, "is a URL, where a path should be" in refused.err) == (2, True)

@@ -44,7 +44,8 @@ def composed(packages: Sequence[Package], value: float = 0.25) -> Package:
 def audit(suites: dict[str, float], prefix: bytes = b"", packages: Sequence[Package] = ()) -> bytes:
     """A small audit that passed: of a prefix, with the suites of some packages and of the lab's base."""
     loaded = [*package_suites(packages), *base_suites(locate("lab"))] if packages else []
-    cells = {suite: {"value": v, "low": v, "high": v, "prompts": 500} for suite, v in suites.items()}
+    rates = {**{suite.label: 0.1 for suite in loaded}, **suites}
+    cells = {suite: {"value": v, "low": v, "high": v, "prompts": 500} for suite, v in rates.items()}
     table = {
         "schema": 1,
         "base": "lab",

@@ -432,3 +432,46 @@ def test_where_nothing_is_deployed_it_is_said(ppm_home):
     for command in (["diff"], ["rollback"]):
         done = ppm(*command, "--base", "lab")
         assert (done.code, "nothing is deployed" in done.err) == (1, True)
+
+
+def test_a_hold_that_is_there_keeps_its_reason(world):
+    ppm("hold", "core", "--reason", "audited by hand")
+    assert ppm("hold", "core", "app", "--json").json[1]["reason"] == "audited by hand"
+    assert [hold["reason"] for hold in ppm("hold", "core", "--reason", "again", "--json").json] == ["", "again"]
+
+
+def test_an_upgrade_says_what_is_held(world):
+    ppm("hold", "core")
+    done = ppm("upgrade", "--base", "lab", "-f", world, "--dry-run")
+    assert "  note: core==1.0.0 is held" in done.out.splitlines()
+    assert "held" not in ppm("install", "tool", "--base", "lab", "-f", world, "--dry-run").out
+
+
+def test_nothing_is_verified_and_nothing_removed_where_nothing_is_deployed(ppm_home):
+    assert "nothing is deployed" in ppm("verify", "--base", "lab").err
+    deployed([])
+    for _ in range(2):
+        done = ppm("autoremove", "--base", "lab")
+        assert (done.code, done.out) == (
+            0,
+            "Resolved for lab:\nNothing to do: deployment 1 has these patches already.\n",
+        )
+
+
+def test_search_shows_what_an_install_would_take(tmp_path):
+    source = write(tmp_path / "dist", patch("tool", "1.0.0"), patch("tool", "2.0rc1"), patch("early", "1.0b1"))
+    found = {row["name"]: row["version"] for row in ppm("search", "-f", source, "--json").json}
+    assert found == {"tool": "1.0.0", "early": "1.0b1"}
+
+
+def test_an_audit_says_at_once_that_its_page_can_not_be_written(world, tmp_path):
+    refused = ppm("audit", "--base", "lab", "--html", tmp_path / "nowhere" / "audit.html")
+    assert (refused.code, f"there is no folder {tmp_path / 'nowhere'}" in refused.err) == (1, True)
+
+
+def test_a_damaged_file_of_a_source_is_in_no_uninstall_s_way(world):
+    rebuilt = patch("core", "1.0.0", value=0.25)
+    next(world.glob("core-1.0.0*")).write_bytes(rebuilt.data)
+    assert ppm("install", "app", "--base", "lab", "-f", world, "--dry-run").code == 4
+    (world.parent / "ppm.toml").write_text('base = "lab"\nsources = ["dist"]\n')
+    assert ppm("uninstall", "tool", "--dry-run").code == 0

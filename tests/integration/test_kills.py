@@ -10,7 +10,9 @@ BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("commands", "every"), [(("sync", "rollback", "prune", "unhold"), 5), (("install",), 30)])
+@pytest.mark.parametrize(
+    ("commands", "every"), [(("sync", "rollback", "prune", "add", "unhold"), 5), (("install",), 30)]
+)
 def test_killed_commands_leave_the_old_or_the_new_state(commands, every):
     command = [sys.executable, BENCHMARKS / "kills.py", "--commands", *commands, "--every", str(every)]
     done = subprocess.run(command, capture_output=True, text=True)

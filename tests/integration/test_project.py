@@ -13,6 +13,7 @@ from commands import ppm, start
 from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, write
 
 from ppm.base import locate, weights_digest
+from ppm.environment.deployments import Environment
 from ppm.install.bases import environment_for, open_base
 from ppm.install.project import ProjectFolder
 from ppm.install.run import gates_digest
@@ -679,3 +680,142 @@ def test_a_project_with_a_folder_as_base_is_synced_once(project, tmp_path):
 
 def locked_packages(project):
     return Lock.read(project / "ppm.lock").packages
+
+
+@pytest.mark.parametrize("command", [["sync"], ["install", "--base", "lab"]], ids=["sync", "install"])
+@pytest.mark.parametrize("name", ["prefix.safetensors", "audit.json", "patch.toml"])
+def test_a_damaged_composition_is_deployed_again_without_training(synced, command, name):
+    assert ppm("sync").code == 0
+    [environment] = Environment.all(ppm_home_of())
+    damaged = environment.current()
+    (damaged.path / name).write_bytes(b"damaged")
+    assert f"{damaged.path / name}: was changed after it was deployed" in ppm("verify").out
+    done = ppm(*command)
+    assert done.code == 0, done.err
+    again = environment.current()
+    assert (again.number, again.lock) == (2, damaged.lock)
+    assert sha256(again.prefix) == again.record.files["prefix.safetensors"].removeprefix("sha256:")
+    assert again.record.files == damaged.record.files
+    assert "Nothing to do" in ppm(*command).out
+
+
+def ppm_home_of() -> Path:
+    return Path(os.environ["PPM_HOME"])
+
+
+def test_sync_deploys_what_is_locked_where_nothing_that_is_deployed_can_be_read(synced):
+    assert ppm("sync").code == 0
+    [environment] = Environment.all(ppm_home_of())
+    (environment.current().path / "ppm.lock").write_text("damaged")
+    hint = ppm("install", "--base", "lab").err
+    assert "`ppm sync` deploys what is locked" in hint
+    assert "`ppm env remove` starts over" in hint
+    assert ppm("sync", "--json").json["deployment"] == 2
+    assert ppm("check").code == 0
+
+
+def test_asking_otherwise_for_what_is_deployed_composes_nothing(synced):
+    assert ppm("sync").code == 0
+    frozen = synced / "patches.txt"
+    frozen.write_text(ppm("freeze", "--hashes").out)
+    dry = ppm("install", "-r", frozen, "--base", "lab", "--dry-run")
+    assert dry.out.endswith("Nothing would have to be composed. Nothing was changed (--dry-run).\n")
+    done = ppm("install", "-r", frozen, "--base", "lab")
+    assert (done.code, "the composition stays as it is" in done.err) == (0, True), done.err
+    [environment] = Environment.all(ppm_home_of())
+    before, after = environment.deployments()
+    assert (before.lock.requirements, after.lock.requirements) == (("app<2",), ("app===1.0.0", "core===1.1.0"))
+    assert after.lock.composition == before.lock.composition
+    assert [p.requested for p in after.lock.packages] == [True, True]
+    assert ppm("install", "app>=2", "--base", "lab", "--dry-run", "--json").json["composes"] is True
+    assert ppm("install", "-r", frozen, "--base", "lab", "--force", "--dry-run", "--json").json["composes"] is True
+    assert ppm("sync", "--json").json["changed"] is True  # which asks for less
+
+
+def test_two_syncs_of_a_fresh_lock_end_alike(synced, monkeypatch):
+    """The second one waits, and finds what it would have composed in force and in the lock."""
+    lock = Lock.read(synced / "ppm.lock")
+    assert ppm("sync").code == 0
+    fresh = replace(lock, composition=None)
+    monkeypatch.setattr("ppm.install.sync._current_lock", lambda folder: fresh)
+    assert ppm("sync").code == 0
+    assert Lock.read(synced / "ppm.lock") == lock
+    other = replace(lock, requirements=("app",))
+    (synced / "ppm.lock").write_text(other.render())
+    refused = ppm("sync")
+    assert (refused.code, "changed while its patches were composed" in refused.err) == (1, True)
+    assert Lock.read(synced / "ppm.lock") == other
+
+
+def test_folders_of_find_links_become_sources_of_the_project(project, tmp_path):
+    write(tmp_path / "other", patch("extra"))
+    (project / "ppm.toml").write_text(
+        'base = "lab"\npatches = ["app<2", "core"]\nsources = ["dist"]\n[gates]\nlooks = [0.5]\n'
+    )
+    assert ppm("add", "extra", "core>=1", "-f", tmp_path / "other", "-f", "dist").code == 0
+    table = tomlkit.parse((project / "ppm.toml").read_text())
+    assert table["sources"] == ["dist", "../other"]
+    assert table["patches"] == ["app<2", "core>=1", "extra"]
+    assert table["gates"]["looks"] == [0.5]
+    assert ppm("lock", "--check").code == 0
+    (project / "ppm.toml").write_text('base = "lab"\n[gates]\nlooks = [0.5]\n')
+    assert ppm("add", "extra", "-f", tmp_path / "other").code == 0
+    assert Project.read(project / "ppm.toml").sources == (str(project / "../other"),)
+
+
+def test_a_yanked_version_stays_locked_until_it_is_raised(project):
+    assert ppm("lock", "--upgrade").code == 0
+    newest = next((project / "dist").glob("core-1.1.0*.ppm"))
+    newest.with_name(f"{newest.name}.yanked").write_text("breaks refusals")
+    kept = ppm("lock")
+    assert (kept.code, "note: core==1.1.0 was yanked: breaks refusals" in kept.err) == (0, True)
+    assert locked(project)["core"] == "1.1.0"
+    assert ppm("lock", "--upgrade-package", "core").code == 0
+    assert locked(project)["core"] == "1.0.0"
+
+
+def test_a_date_shuts_out_no_file_that_is_named_by_its_path(project):
+    name = next((project / "dist").glob("core-1.0.0*")).name
+    (project / "ppm.toml").write_text(
+        f'base = "lab"\npatches = ["dist/{name}"]\nsources = ["dist"]\nexclude_newer = "2020-01-01"\n'
+    )
+    assert ppm("lock").code == 0
+    assert locked(project) == {"core": "1.0.0"}
+
+
+def test_an_environment_says_which_base_model_is_meant(synced, tmp_path):
+    assert ppm("sync", "--env", "staging").code == 0
+    [label] = (row["environment"] for row in ppm("env", "list", "--json").json)
+    assert "Nothing to do" in ppm("sync", "--base", label).out
+    assert ppm("list", "--env", "Staging").code == 0
+    assert ppm("list", "--base", label, "--env", "staging").code == 0
+    assert ppm("download", "app", "--base", label, "-f", synced / "dist", "-d", tmp_path / "copy").code == 0
+
+
+def test_a_base_folder_may_have_an_at_sign_in_its_path(project, tmp_path):
+    base = tmp_path / "we@ird"
+    shutil.copytree(locate("lab"), base)
+    assert ppm("add", "core", "--base", base).code in (0, 1)  # the file names another base
+    (project / "ppm.toml").write_text(f'base = "{base}"\npatches = ["app<2"]\nsources = ["dist"]\n')
+    assert ppm("lock").code == 0
+    assert Lock.read(project / "ppm.lock").base.model == str(base)
+    assert ppm("lock", "--check").code == 0
+    assert ppm("install", "app", "--base", base, "--dry-run").code == 0
+
+
+def test_another_commit_of_the_base_makes_a_lock_out_of_date(project):
+    core = patch("core", "1.0.0")
+    lock_of = f'patches = ["core"]\nsources = ["{write(project / "hub", hub(core, "b" * 40))}"]\n'
+    (project / "ppm.toml").write_text(f'base = "acme/tiny@{"b" * 40}"\n{lock_of}')
+    done = ppm("lock")
+    assert done.code == 0, done.err
+    (project / "ppm.toml").write_text(f'base = "acme/tiny@{"c" * 40}"\n{lock_of}')
+    refused = ppm("download", "--locked", "-d", project / "copy")
+    assert (refused.code, f"the lock acme/tiny@{'b' * 40}" in refused.err) == (1, True)
+    assert "they are for another commit of it" in ppm("lock").err
+
+
+def hub(package, revision):
+    """The same package for a model on a hub."""
+    base = replace(package.manifest.base, model="acme/tiny", revision=revision)
+    return replace(package, manifest=replace(package.manifest, base=base))
