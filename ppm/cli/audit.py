@@ -89,4 +89,7 @@ def _write(path: Path, data: bytes) -> None:
     from ppm.environment.disk import disk_errors, replace_file
 
     with disk_errors("can't be written", path):
-        replace_file(path, data)
+        if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)

@@ -27,15 +27,20 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     """
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
-    from ppm.errors import RequestError
-    from ppm.install.bases import look_up_base
+    from ppm.environment.deployments import Environment
+    from ppm.environment.home import ppm_home
+    from ppm.errors import RequestError, did_you_mean
+    from ppm.install.bases import look_up_base, project_base
     from ppm.install.look import search
     from ppm.install.packages import sources_of
     from ppm.lock import Project
     from ppm.sources import Joined
 
     project = Project.find(Path.cwd()) or Project()
-    named = base or project.base
+    known = Environment.all(ppm_home())
+    named = project_base(base) if base or project.base else None
+    if named is None and len(known) == 1 and not (find_links or project.sources):
+        named = project_base(known[0].label)
     sources = sources_of(named, project, find_links)
     if not sources:
         raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
@@ -51,7 +56,8 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     for message in (message for source in sources for message in source.damaged()):
         say(f"passed over: {message}")
     if not rows:
-        say(f"No patch matches {' '.join(text)!r}.")
+        near = did_you_mean(" ".join(text), offer.names(None), "")
+        say(f"No patch matches {' '.join(text)!r}{f'; {near}' if near else '.'}")
         return
     print_table(
         ["Patch", "Version", "For", "Against", "Summary"],

@@ -215,7 +215,11 @@ def lock_project(
     )
     if previous is not None and _same_inputs(previous, lock):  # however they are asked for
         lock = replace(lock, composition=previous.composition)
-    notes = (yanked_note(pin.candidate) for pin in resolution.pins if pin.candidate.yanked is not None)
+    notes = [yanked_note(pin.candidate) for pin in resolution.pins if pin.candidate.yanked is not None]
+    listed, used = {Path(source).resolve() for source in project.sources}, {p.candidate.source for p in resolution.pins}
+    for link in options.find_links:
+        if str(link) in used and link.resolve() not in listed:
+            notes.append(f"{link} is none of the sources in {PROJECT_FILE}, and the next lock needs it too")
     return Locked(lock, previous, tuple(notes))
 
 

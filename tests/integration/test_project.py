@@ -763,6 +763,12 @@ def test_folders_of_find_links_become_sources_of_the_project(project, tmp_path):
     assert Project.read(project / "ppm.toml").sources == (str(project / "../other"),)
 
 
+def test_a_lock_that_needs_a_folder_again_says_so(project, tmp_path):
+    other = write(tmp_path / "other", patch("core", "1.2.0"))
+    assert f"note: {other} is none of the sources in ppm.toml" in ppm("lock", "-f", other).err
+    assert "note:" not in ppm("lock", "-f", "dist", "--upgrade").err
+
+
 def test_a_yanked_version_stays_locked_until_it_is_raised(project):
     assert ppm("lock", "--upgrade").code == 0
     newest = next((project / "dist").glob("core-1.1.0*.ppm"))
