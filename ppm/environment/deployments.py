@@ -140,13 +140,14 @@ class Deployment:
         if declared is None:
             return None
         path = self.path / name
+        hint = _OTHERS if name == LOCK_FILE else f"`ppm install` deploys it again from the store; {_OTHERS}"
         with disk_errors("can't be read", path):
             try:
                 data = path.read_bytes()
             except FileNotFoundError as error:
-                raise IntegrityError("was deleted after it was deployed", context=str(path), hint=_OTHERS) from error
+                raise IntegrityError("was deleted after it was deployed", context=str(path), hint=hint) from error
         if "sha256:" + hashlib.sha256(data).hexdigest() != declared:
-            raise IntegrityError("was changed after it was deployed", context=str(path), hint=_OTHERS)
+            raise IntegrityError("was changed after it was deployed", context=str(path), hint=hint)
         return data
 
     def files(self) -> dict[str, bytes]:
