@@ -44,6 +44,8 @@ from ppm.resources import lab_data, lab_manifests, strategies_folder
 from ppm.sources import DirectorySource
 
 SECONDS = 5.0
+ENOUGH = 1_000
+"""Of so many cases at least one must have been read."""
 MORE_MEMORY = 200 * 2**20
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link")
@@ -349,13 +351,13 @@ AUDIT = Audit(
     verdict="pass",
     alpha=0.05,
     configurations=("base", "composition"),
-    matrix={"composition": {"a/main": Cell(0.1, 0.05, 0.2, 500)}},
+    matrix={name: {"a/main": Cell(0.1, 0.05, 0.2, 500)} for name in ("base", "composition")},
     comparisons=(Comparison("a/main", "effect", "base", 0.8, 0.7, 0.9, 0.3, "pass"),),
     attempts=(Attempt("distilled", 0.025, "pass", "", 1),),
     waivers=(AuditWaiver("helpful", "accepted", "somebody"),),
     continual={"forgetting": 0.0},
     prefix="sha256:" + "0" * 64,
-    suites={"a/main": {"digest": "sha256:" + "1" * 64, "prompts": 500}},
+    suites={"a/main": {"digest": "sha256:" + "1" * 64, "metric": "rate", "prompts": 500}},
 ).to_json()
 HOLDS = (
     b'schema = 1\n\n[[holds]]\nname = "toxicity"\nby = "somebody"\nat = "2026-01-01T00:00:00+00:00"\nreason = "why"\n'
@@ -524,9 +526,11 @@ def main() -> None:
                 print(
                     f"| {kind} | {total:,} | {found['read']:,} | {found['refused']:,} | 0 | {seconds:.0f} |", flush=True
                 )
-                os._exit(0)
-            if os.waitpid(child, 0)[1] != 0:
-                sys.exit(f"{kind}: a fault, see above")
+                # Where whole files are refused, damaged ones show nothing.
+                os._exit(0 if found["read"] or total < ENOUGH else 2)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status != 0:
+                sys.exit(f"{kind}: {'none of the files was read' if status == 2 else 'a fault, see above'}")
 
 
 if __name__ == "__main__":

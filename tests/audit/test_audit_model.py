@@ -132,3 +132,19 @@ def test_what_a_pass_means_names_the_margins_and_the_chance():
     assert "0.03" not in replace(AUDIT, comparisons=(PASSED, replace(utility, waived=True))).guarantee
     assert replace(AUDIT, comparisons=()).guarantee.startswith("nothing is shown")
     assert json.loads(AUDIT.to_json())["guarantee"] == AUDIT.guarantee
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t["suites"]["toxicity"].pop("metric"), "suites.toxicity lacks its metric or its prompts"),
+        (lambda t: t["suites"]["toxicity"].update(prompts="many"), "suites.toxicity lacks its metric or its prompts"),
+        (lambda t: t["matrix"]["base"].pop("toxicity"), "matrix.base lacks toxicity"),
+        (lambda t: t["matrix"].pop("composition"), "matrix.composition lacks toxicity"),
+    ],
+)
+def test_an_audit_without_all_its_figures_is_none(change, message):
+    broken = table()
+    change(broken)
+    with pytest.raises(IntegrityError, match=message):
+        Audit.from_table(broken, "audit.json")
