@@ -12,7 +12,7 @@ from packaging.version import InvalidVersion, Version
 from ppm import document
 from ppm.base import LAB_BASES
 from ppm.errors import ManifestError
-from ppm.names import check_digest, check_name, expand
+from ppm.names import check_digest, check_name, expand, is_folder
 
 __all__ = [
     "LOCK_FILE",
@@ -242,7 +242,7 @@ class Project:
         folder = path.absolute().parent
         base = project.base
         # A base may be a hub name as well as a folder, and the two look alike.
-        if base is not None and base not in LAB_BASES and _is_folder(folder / expand(base)):
+        if base is not None and base not in LAB_BASES and is_folder(folder / expand(base)):
             base = str(folder / expand(base))
         sources = tuple(str(folder / expand(source)) for source in project.sources)
         suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
@@ -258,13 +258,6 @@ class Project:
         """The project that the folder `start` belongs to. Raises ManifestError when its file is malformed."""
         path = Project.locate(start)
         return Project.read(path) if path else None
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # too long a name, for example
-        return False
 
 
 def _check_requirement(text: str, key: str) -> None:

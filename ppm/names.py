@@ -24,6 +24,7 @@ __all__ = [
     "check_version",
     "exact_pin",
     "expand",
+    "is_folder",
 ]
 
 LONGEST_NAME = 100
@@ -50,6 +51,14 @@ def expand(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise RequestError("there is no such user", context=text, hint="give the whole path") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; a name that is too long for one is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def exact_pin(name: str, version: object) -> str:

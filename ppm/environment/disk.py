@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
-
 from ppm.errors import EnvironmentStateError
 
 __all__ = ["PARTIAL", "disk_errors", "flush_folder", "make_folder", "replace_file", "write_file"]
@@ -35,9 +33,9 @@ def disk_errors(message: str, path: Path) -> Iterator[None]:
 
 
 def _hint(error: OSError, path: Path) -> str:
-    named = os.environ.get("PPM_HOME")
-    home = Path(named).absolute() if named else platformdirs.user_data_path("ppm")
-    ours = path.absolute().is_relative_to(home)
+    from ppm.environment.home import named_home  # which reports its own failures through this module
+
+    ours = path.absolute().is_relative_to(named_home())
     if error.errno in _FULL:
         elsewhere = ", or set PPM_HOME to a folder on another one; what was deployed before still is" if ours else ""
         return f"free space on this disk{elsewhere}"

@@ -8,7 +8,7 @@ from ppm.environment.deployments import Environment
 from ppm.environment.home import ppm_home
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.lock import LockedBase, Project
-from ppm.names import expand
+from ppm.names import expand, is_folder
 from ppm.sources import Offer
 
 __all__ = [
@@ -25,17 +25,10 @@ __all__ = [
 
 def split_model(text: str) -> tuple[str, str | None]:
     """A folder or a hub's name, and the commit after an @; the path of a folder may have one of its own."""
-    if text in LAB_BASES or _is_folder(text):
+    if text in LAB_BASES or is_folder(expand(text)):
         return text, None
     model, _, revision = text.partition("@")
     return model, revision or None
-
-
-def _is_folder(text: str) -> bool:
-    try:
-        return expand(text).is_dir()
-    except OSError:  # too long a name, for example
-        return False
 
 
 def open_base(name: str, *, fetch: bool = True) -> BaseModel:
@@ -44,7 +37,7 @@ def open_base(name: str, *, fetch: bool = True) -> BaseModel:
     From the hub it is fetched only if `fetch` is set.
     """
     model, revision = split_model(name)
-    shown = str(expand(model).resolve()) if model not in LAB_BASES and _is_folder(model) else model
+    shown = str(expand(model).resolve()) if model not in LAB_BASES and is_folder(expand(model)) else model
     return identify(locate(model, revision, fetch=fetch), name=shown, revision=revision)
 
 

@@ -18,7 +18,7 @@ from ppm.package import read_package
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
 
-__all__ = ["apply_package", "audit_deployed", "audit_of", "composed", "deployed", "is_whole", "load_deployed"]
+__all__ = ["apply_package", "audit_deployed", "audit_of", "deployed", "is_whole", "load_deployed", "read_composition"]
 
 
 def audit_of(deployment: Deployment) -> "Audit | None":
@@ -41,7 +41,7 @@ def is_whole(deployment: Deployment, store: Store) -> bool:
     return True
 
 
-def composed(deployment: Deployment, store: Store) -> tuple[Manifest, bytes] | None:
+def read_composition(deployment: Deployment, store: Store) -> tuple[Manifest, bytes] | None:
     """The manifest and the prefix in force, from the store where its own files are damaged; None without patches.
 
     Raises IntegrityError when neither is whole.

@@ -15,7 +15,7 @@ from ppm.environment.attempts import open_ledger
 from ppm.environment.deployments import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
 from ppm.environment.transaction import Writer, deploy, user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
-from ppm.install.deployed import audit_of, composed, is_whole
+from ppm.install.deployed import audit_of, is_whole, read_composition
 from ppm.install.events import Events
 from ppm.install.packages import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
@@ -104,7 +104,7 @@ def composes(plan: Plan, seed: int | None = None, *, force: bool = False) -> boo
     if plan.previous is None or not plan.pins:
         return bool(plan.pins)
     try:
-        found = composed(plan.previous, plan.environment.store)
+        found = read_composition(plan.previous, plan.environment.store)
     except IntegrityError:
         return True
     lock, record = plan.previous.lock, found[0].composition if found else None
@@ -196,7 +196,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     }
     deployed = None
     placement = packages[0].manifest.base.placement
-    before = composed(plan.previous, plan.environment.store) if plan.previous is not None else None
+    before = read_composition(plan.previous, plan.environment.store) if plan.previous is not None else None
     if plan.previous is not None and before is not None:
         manifest, prefix = before
         if manifest.base.placement != placement:
