@@ -140,7 +140,11 @@ class Deployment:
         if declared is None:
             return None
         path = self.path / name
-        hint = _OTHERS if name == LOCK_FILE else f"`ppm install` deploys it again from the store; {_OTHERS}"
+        hint = (
+            _OTHERS
+            if name == LOCK_FILE
+            else f"if it is the current one, `ppm install` deploys it again from the store; {_OTHERS}"
+        )
         with disk_errors("can't be read", path):
             try:
                 data = path.read_bytes()
