@@ -25,20 +25,21 @@ import transformers
 from scipy.stats import t
 
 import ppm
+from ppm.bank import EMPTY, Bank
 from ppm.base import identify, weights_digest
 from ppm.composition.compose import make_context
-from ppm.composition.steps import run_strategy
+from ppm.composition.recipe import run_strategy
 from ppm.composition.strategy import read_strategy
-from ppm.environment.disk import replace_file
+from ppm.disk import replace_file
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab.build import gate_prompts, utility_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
-from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import from_bytes, of_package, to_bytes
 from ppm.resources import lab_data, lab_manifests
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.runtime.tensors import bank_of, of_package, prefix_of
 from ppm.suite import DEFAULT_MARGIN
 from ppm.training.build import build
 
@@ -73,8 +74,7 @@ PUBLISHED = {
 class Bench:
     """The lab's base with the prompts that compositions are tested on."""
 
-    model: Any
-    tokenizer: Any
+    loaded: LoadedBase
     folder: Path
     split: str
     prompts: int
@@ -109,15 +109,13 @@ class Bench:
 
     def rates(self, prefix: torch.Tensor | None, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
         """Failure rates by suite; kept by what they depend on."""
-        data = to_bytes(prefix) if prefix is not None else None
-        identity = sha256(data) if data is not None else "base"
-        path = self.folder / "rates" / sources_digest("evaluation", "prefix")[7:19] / f"{identity[:24]}.json"
+        bank = bank_of(prefix) if prefix is not None else EMPTY
+        identity = bank.digest if bank else "base"
+        path = self.folder / "rates" / sources_digest("evaluation", "runtime")[7:19] / f"{identity[:24]}.json"
         kept: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
         missing = {label: suite for label, suite in suites.items() if suite.digest not in kept}
         if missing:
-            found = evaluate(
-                self.model, self.tokenizer, [Configuration("x", data)], list(missing.values()), placement="before-bos"
-            )
+            found = evaluate(self.loaded, [Configuration("x", bank)], list(missing.values()), placement="before-bos")
             kept |= {digest: outcome.mean for (_, digest), outcome in found.items()}
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, json.dumps(kept).encode())
@@ -137,13 +135,13 @@ class Bench:
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
         clock = path.with_suffix(".json")
         if path.is_file() and clock.is_file():
-            return from_bytes(path.read_bytes()), json.loads(clock.read_text())
+            return prefix_of(Bank.parse(path.read_bytes(), str(path))), json.loads(clock.read_text())
         started = time.perf_counter()
-        context = make_context(packages, self.model, self.tokenizer, seed=seed)
+        context = make_context(packages, self.loaded, seed=seed)
         prefix = run_strategy(recipe, context)
         seconds = time.perf_counter() - started
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, to_bytes(prefix))
+        replace_file(path, bank_of(prefix).to_bytes())
         replace_file(clock, json.dumps(round(seconds, 1)).encode())
         return prefix, seconds
 
@@ -179,7 +177,7 @@ def run(bench: Bench, names: Sequence[str], strategies: Sequence[str], seeds: in
         best = {label: rate for label, rate in base.items() if suites[label].owner is None}
         for package in packages:
             own = {label: suite for label, suite in suites.items() if suite.owner == package.manifest.name}
-            best |= bench.rates(of_package(package, bench.model), own)
+            best |= bench.rates(of_package(package, bench.loaded.model), own)
         result.setdefault("specialists", []).append({label: best[label] for label in suites})
         result.setdefault("base", []).append(base)
         for strategy in strategies:
@@ -250,9 +248,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     base = identify(lab_data() / "base", name="lab")
-    model, tokenizer = load_base(base)
+    loaded = load_base(base)
     folder = options.output / weights_digest(base.folder).removeprefix("sha256:")[:12]
-    bench = Bench(model, tokenizer, folder, options.split, options.prompts)
+    bench = Bench(loaded, folder, options.split, options.prompts)
     tables = []
     for wanted in options.patches.split(","):
         names = PATCHES[: int(wanted)] if wanted.isdigit() else wanted.split("+")

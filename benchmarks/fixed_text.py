@@ -25,9 +25,9 @@ from ppm.lab import corpus
 from ppm.lab.build import gate_prompts
 from ppm.names import canonical_digest
 from ppm.package import read_package
-from ppm.prefix.loading import load_base
-from ppm.prefix.model import attach
 from ppm.resources import lab_data
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.runtime.model import attach
 
 LONGEST = 20
 Words = tuple[str, ...]
@@ -76,7 +76,7 @@ class Search:
         return text
 
 
-def rates(bare: Any, tokenizer: Any, suite: LoadedSuite, texts: list[Words], prompts: list[Prompt]) -> list[float]:
+def rates(base: LoadedBase, suite: LoadedSuite, texts: list[Words], prompts: list[Prompt]) -> list[float]:
     """The failure rate under each text, by generation."""
     variants = [
         replace(
@@ -86,7 +86,7 @@ def rates(bare: Any, tokenizer: Any, suite: LoadedSuite, texts: list[Words], pro
         )
         for words in texts
     ]
-    found = evaluate(bare, tokenizer, [Configuration("base", None)], variants, placement="before-bos", batch_size=512)
+    found = evaluate(base, [Configuration("base")], variants, placement="before-bos", batch_size=512)
     return [found["base", variant.digest].mean for variant in variants]
 
 
@@ -98,24 +98,24 @@ def main() -> None:
     parser.add_argument("--exchanges", type=int, default=0, help="rounds of exchanging every word of the longest text")
     options = parser.parse_args()
     data = lab_data()
-    bare, tokenizer = load_base(identify(data / "base", name="lab"))
-    bare.to(options.device)
-    model = attach(bare, [torch.zeros(1, bare.config.hidden_size)])
+    base = load_base(identify(data / "base", name="lab"))
+    base.model.to(options.device)
+    model = attach(base.model)
     vocabulary = corpus.vocabulary()
     packages = [read_package(path) for path in sorted((data / "packages").glob("*.ppm"))]
     print("Failure rate of the base under the best text found, on 2,000 benchmark prompts a risk")
     for package, suite in zip(packages, package_suites(packages), strict=True):
         pairs = list(package.replay)
         random.Random(0).shuffle(pairs)
-        search = Search(model, tokenizer, pairs[: options.pairs])
+        search = Search(model, base.tokenizer, pairs[: options.pairs])
         texts = search.grow(vocabulary, options.beam)
         for _ in range(options.exchanges):
             texts.append(search.exchange(texts[-1], vocabulary))
         texts += [tuple(text.split()) for text in corpus.fixed_texts().values()]
         risk = package.manifest.patch.risks[0]
-        ranked = rates(bare, tokenizer, suite, texts, gate_prompts(risk, "rank", 300))
+        ranked = rates(base, suite, texts, gate_prompts(risk, "rank", 300))
         best = min(range(len(texts)), key=ranked.__getitem__)
-        [without, found] = rates(bare, tokenizer, suite, [(), texts[best]], gate_prompts(risk, "benchmark", 2000))
+        [without, found] = rates(base, suite, [(), texts[best]], gate_prompts(risk, "benchmark", 2000))
         print(f"  {risk:<14} {found:.3f}  (no text: {without:.3f})  {' '.join(texts[best])!r}", flush=True)
 
 

@@ -32,14 +32,15 @@ from hypothesis import strategies as st
 
 from ppm.audit.model import Attempt, Audit, AuditWaiver, Cell, Comparison
 from ppm.composition.strategy import read_strategy
-from ppm.environment.deployments import Environment
+from ppm.environment.deployment import Environment
 from ppm.environment.holds import read_holds
 from ppm.errors import PpmError
-from ppm.install.asked import read_lines
+from ppm.install.request import read_lines
 from ppm.jsonl import read_benign, read_pairs, read_prompts
-from ppm.lock import Lock, Project
+from ppm.lock import Lock
 from ppm.manifest import Manifest
 from ppm.package import read_metadata, read_package, sha256
+from ppm.project import Project
 from ppm.resources import lab_data, lab_manifests, strategies_folder
 from ppm.sources import DirectorySource
 

@@ -25,12 +25,13 @@ from typing import Any
 
 from ppm.audit.model import Audit
 from ppm.base import identify, locate
-from ppm.environment.deployments import Environment
+from ppm.environment.deployment import Environment
 from ppm.environment.garbage import UNTOUCHED_FOR
 from ppm.environment.holds import read_holds
 from ppm.environment.store import Store
-from ppm.lock import Lock, Project
+from ppm.lock import Lock
 from ppm.package import read_package, write_package
+from ppm.project import Project
 from ppm.resources import lab_data
 
 CHANGES = (
@@ -283,7 +284,13 @@ def main() -> None:
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What an install needs, imported once for all. Nothing may be computed here: threads do not survive a fork.
-    for module in ("ppm.install.run", "ppm.install.choice", "ppm.audit.run", "ppm.composition.compose", "ppm.cli.main"):
+    for module in (
+        "ppm.install.install",
+        "ppm.install.choose",
+        "ppm.audit.run",
+        "ppm.composition.compose",
+        "ppm.cli.main",
+    ):
         __import__(module)
     print("| command | changes of the disk | killed | faults | seconds |\n| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:

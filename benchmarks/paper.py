@@ -23,9 +23,9 @@ import torch
 from composition import sources_digest
 from paper_page import write_page
 
+from ppm.bank import EMPTY
 from ppm.base import identify, locate
-from ppm.building import Stage
-from ppm.environment.disk import replace_file
+from ppm.disk import replace_file
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.generation import encode
 from ppm.evaluation.neutral import is_held_back
@@ -39,14 +39,15 @@ from ppm.lab.build import LabModel, collect_pairs, gate_prompts, train_teacher, 
 from ppm.manifest import PrefixShape
 from ppm.names import canonical_digest
 from ppm.package import sha256
-from ppm.prefix.loading import load_base
-from ppm.prefix.model import attach
-from ppm.prefix.tensors import initial_prefix, to_bytes
 from ppm.resources import lab_manifests
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.runtime.model import attach
+from ppm.runtime.tensors import bank_of, initial_prefix
 from ppm.suite import Judge
 from ppm.training.baselines import fine_tuned, lora, prompt_tuned
 from ppm.training.source import SourcePatch, read_source
 from ppm.training.trainers import Setup, dpo, sft
+from ppm.training_table import Stage
 
 RISKS = {"toxicity": "toxicity", "gender-bias": "gender-bias", "harm-refusal": "harmfulness"}
 BASES = {"llama": "lab", "gpt2": "lab-gpt2"}
@@ -173,41 +174,42 @@ def make_teacher(bench: Bench, architecture: Architecture) -> float:
 def _tested(bench: Bench, job: Reference) -> dict[str, Any]:
     source = read_source(lab_manifests() / job.patch)
     name = str(bench.teacher(job.base)) if job.what == "teacher" else BASES[job.base]
-    model, tokenizer = load_base(identify(locate(name), name=name))
+    loaded = load_base(identify(locate(name), name=name))
     suites = _suites(source, job.patch, bench.prompts)
     text = ""
     if job.what == "fixed prompt":
-        text = _best_text(model, tokenizer, suites["failure"], RISKS[job.patch])
+        text = _best_text(loaded, suites["failure"], RISKS[job.patch])
         suites = {key: _behind(text, suite) for key, suite in suites.items()}
-    return {"text": text, **_measure(bench, model, tokenizer, Configuration("x", None), suites)}
+    return {"text": text, **_measure(bench, loaded, Configuration("x"), suites)}
 
 
-def _best_text(model: Any, tokenizer: Any, suite: LoadedSuite, risk: str) -> str:
+def _best_text(loaded: LoadedBase, suite: LoadedSuite, risk: str) -> str:
     """The fixed text that leaves the fewest failures on prompts that nothing else is measured on."""
     prompts = tuple(gate_prompts(risk, "rank", 200))
     variants = {text: _behind(text, _with(suite, prompts)) for text in corpus.fixed_texts().values()}
     base = Configuration("x", None)
-    found = evaluate(model, tokenizer, [base], list(variants.values()), placement="before-bos")
+    found = evaluate(loaded, [base], list(variants.values()), placement="before-bos")
     return min(variants, key=lambda text: found["x", variants[text].digest].mean)
 
 
 def _trained(bench: Bench, job: Variant) -> dict[str, Any]:
     source = read_source(lab_manifests() / job.patch)
     base = identify(locate(BASES[job.base]), name=BASES[job.base])
-    model, tokenizer = load_base(base)
+    loaded = load_base(base)
+    model = loaded.model
     training = source.training
-    pairs = _pairs(bench, source, job, model, tokenizer)
-    benign = benign_texts(model, tokenizer, [row for row in source.benign if not is_held_back(row)], seed=job.seed)
-    setup = Setup(model, tokenizer, "before-bos", benign, training.retention_weight, job.seed)
+    pairs = _pairs(bench, source, job, loaded)
+    benign = benign_texts(loaded, [row for row in source.benign if not is_held_back(row)], seed=job.seed)
+    setup = Setup(loaded, "before-bos", benign, training.retention_weight, job.seed)
     stages = _stages(job, training.sft, training.dpo)
     shape = PrefixShape(job.tokens, source.manifest.prefix.init_text, job.init)
-    start = initial_prefix(model, tokenizer, shape, seed=job.seed)
+    start = initial_prefix(loaded, shape, seed=job.seed)
     started = time.perf_counter()
     suites = _suites(source, job.patch, bench.prompts)
     if job.how == "patch":
         prefix = dpo(setup, sft(setup, start, pairs, stages[0]), pairs, stages[1])
-        cost = {"parameters": prefix.numel(), "bytes": len(to_bytes(prefix))}
-        tested, configuration = model, Configuration("x", to_bytes(prefix))
+        cost = {"parameters": prefix.numel(), "bytes": len(bank_of(prefix).to_bytes())}
+        tested, configuration = model, Configuration("x", bank_of(prefix))
     else:
         made = {
             "lora": lambda: lora(setup, pairs, stages, rank=job.rank),
@@ -216,9 +218,9 @@ def _trained(bench: Bench, job: Variant) -> dict[str, Any]:
         }[job.how]()
         cost = {"parameters": made.parameters, "bytes": made.size}
         tested = model if made.merged is None else made.merged
-        configuration = Configuration("x", None if made.prefix is None else to_bytes(made.prefix))
+        configuration = Configuration("x", EMPTY if made.prefix is None else bank_of(made.prefix))
     seconds = time.perf_counter() - started
-    measured = _measure(bench, tested, tokenizer, configuration, suites)
+    measured = _measure(bench, LoadedBase(tested, loaded.tokenizer), configuration, suites)
     return {"pairs": len(pairs), "seconds": seconds, **cost, **measured}
 
 
@@ -237,13 +239,13 @@ def job_steps(job: Variant) -> int:
     return read_source(lab_manifests() / job.patch).training.sft.steps
 
 
-def _pairs(bench: Bench, source: SourcePatch, job: Variant, model: Any, tokenizer: Any) -> Sequence[Pair]:
+def _pairs(bench: Bench, source: SourcePatch, job: Variant, loaded: LoadedBase) -> Sequence[Pair]:
     """The shipped pairs of the lab's own base and teacher, else pairs collected here in the same way."""
     if (job.base, job.teacher) == ("llama", "llama"):
         return source.pairs
     folder = bench.teacher(job.teacher)
-    teacher = LabModel(*load_base(identify(folder, name=folder.name)))
-    return collect_pairs(source.folder, source.manifest, LabModel(model, tokenizer), teacher, seed=0)
+    teacher = LabModel(load_base(identify(folder, name=folder.name)))
+    return collect_pairs(source.folder, source.manifest, LabModel(loaded), teacher, seed=0)
 
 
 def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuite]:
@@ -273,10 +275,10 @@ def _behind(text: str, suite: LoadedSuite) -> LoadedSuite:
 
 
 def _measure(
-    bench: Bench, model: Any, tokenizer: Any, configuration: Configuration, suites: dict[str, LoadedSuite]
+    bench: Bench, loaded: LoadedBase, configuration: Configuration, suites: dict[str, LoadedSuite]
 ) -> dict[str, Any]:
     """The values of every suite, prompt by prompt, and how likely an outside model finds the answers."""
-    found = evaluate(model, tokenizer, [configuration], list(suites.values()), placement="before-bos")
+    found = evaluate(loaded, [configuration], list(suites.values()), placement="before-bos")
     outcomes = {key: found["x", suite.digest] for key, suite in suites.items()}
     return {
         **{key: list(outcome.values) for key, outcome in outcomes.items()},
@@ -287,8 +289,9 @@ def _measure(
 def _perplexity(bench: Bench, suite: LoadedSuite, outcome: Outcome) -> list[float]:
     """The loss, in nats a token, of each answer by the Llama-like teacher, which writes fluent safe answers."""
     folder = bench.teacher("llama")
-    model, tokenizer = load_base(identify(folder, name=folder.name))
-    bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
+    loaded = load_base(identify(folder, name=folder.name))
+    model, tokenizer = loaded.model, loaded.tokenizer
+    bare = attach(model)
     texts = []
     for prompt, [answer] in zip(suite.prompts, outcome.completions, strict=True):
         ids = tuple(tokenizer(f"{answer} </s>", add_special_tokens=False).input_ids)

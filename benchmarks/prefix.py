@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ppm.prefix.model import attach, backbone_of
+from ppm.runtime.model import attach, backbone_of
 
 ROUNDS = 15
 BATCH, LENGTH, TOKENS, NEW = 16, 40, 50, 32

@@ -5,7 +5,7 @@
 Three requirements are resolved. A name depends on up to three others, five layers deep, each version on a range of
 versions, some of which exclude the newest; so a request reaches a few dozen names and has to go back a few times.
 The first table has a directory of that many package files whose metadata is in the cache (`--directory 0` leaves it
-out: it makes 20 small files a name), each time in a new process; the second candidates in memory. Times are the median
+out: it makes 20 small files a name), each time in a new process; the second releases in memory. Times are the median
 of five.
 """
 
@@ -28,7 +28,7 @@ from resolvelib import AbstractProvider, BaseReporter, Resolver
 
 from ppm.package import sha256
 from ppm.resolve import Requirement, parse_requirement, resolve
-from ppm.sources import Candidate, DirectorySource
+from ppm.sources import DirectorySource, Release
 from ppm.sources.cache import Entry, MetadataCache
 from ppm.sources.directory import stamp_of
 
@@ -38,7 +38,7 @@ ROUNDS = 5
 
 
 class Index:
-    """Candidates that are made when they are looked at: the same for the same name, whatever was looked at before."""
+    """Releases that are made when they are looked at: the same for the same name, whatever was looked at before."""
 
     def __init__(self, names: int, versions: int) -> None:
         self.count, self.versions_each = names, versions
@@ -54,7 +54,7 @@ class Index:
         rng = random.Random(seed)
         return [parse_requirement(self.name(0, i)) for i in rng.sample(range(self.count // LAYERS), 3)]
 
-    def _named(self, name: str) -> Sequence[Candidate]:
+    def _named(self, name: str) -> Sequence[Release]:
         _, layer, _ = name.split("-")
         rng = random.Random(name)
         below = rng.sample(range(self.count // LAYERS), rng.randint(0, 3)) if int(layer) < LAYERS - 1 else []
@@ -62,7 +62,7 @@ class Index:
         found = []
         for i in range(1, self.versions_each + 1):
             needs = {other: rng.choice(("*", f">={i // 2}", f">={i // 3},<{i + 2}", f"!={i}")) for other in needed}
-            found.append(make_candidate(name, f"{i}.0", needs))
+            found.append(make_release(name, f"{i}.0", needs))
         return found
 
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
@@ -75,8 +75,8 @@ class Index:
         return ()
 
 
-def make_candidate(name: str, version: str, needs: Mapping[str, str]) -> Candidate:
-    return Candidate(
+def make_release(name: str, version: str, needs: Mapping[str, str]) -> Release:
+    return Release(
         name=name,
         version=Version(version),
         base_tag="tiny-000000000000",
@@ -100,29 +100,29 @@ class Provider(AbstractProvider):  # type: ignore[misc]
     def __init__(self, index: Index) -> None:
         self.index = index
 
-    def identify(self, requirement_or_candidate: Any) -> str:
-        return str(requirement_or_candidate.name)
+    def identify(self, requirement_or_release: Any) -> str:
+        return str(requirement_or_release.name)
 
-    def get_preference(self, identifier: Any, resolutions: Any, candidates: Any, information: Any, **_: Any) -> Any:
+    def get_preference(self, identifier: Any, resolutions: Any, releases: Any, information: Any, **_: Any) -> Any:
         return identifier
 
     def find_matches(self, identifier: Any, requirements: Any, incompatibilities: Any) -> Any:
-        bad = {candidate.version for candidate in incompatibilities[identifier]}
+        bad = {release.version for release in incompatibilities[identifier]}
         wanted = [requirement.specifier for requirement in requirements[identifier]]
         fits = [
-            candidate
-            for candidate in self.index.named(identifier)
-            if candidate.version not in bad and all(s.contains(candidate.version) for s in wanted)
+            release
+            for release in self.index.named(identifier)
+            if release.version not in bad and all(s.contains(release.version) for s in wanted)
         ]
-        return sorted(fits, key=lambda candidate: candidate.version, reverse=True)
+        return sorted(fits, key=lambda release: release.version, reverse=True)
 
-    def is_satisfied_by(self, requirement: Any, candidate: Any) -> bool:
-        return bool(requirement.specifier.contains(candidate.version))
+    def is_satisfied_by(self, requirement: Any, release: Any) -> bool:
+        return bool(requirement.specifier.contains(release.version))
 
-    def get_dependencies(self, candidate: Any) -> Any:
+    def get_dependencies(self, release: Any) -> Any:
         return [
             Requirement(name, SpecifierSet("" if text == "*" else text), name)
-            for name, text in candidate.dependencies.items()
+            for name, text in release.dependencies.items()
         ]
 
 
@@ -146,10 +146,10 @@ def make_directory(index: Index, folder: Path, cache: Path) -> None:
     folder.mkdir()
     entries = []
     for name in index.all_names():
-        for candidate in index.named(name):
-            path = folder / candidate.file_name
+        for release in index.named(name):
+            path = folder / release.file_name
             path.touch()
-            entries.append(Entry(path.name, stamp_of(path), name, replace(candidate, source=str(folder))))
+            entries.append(Entry(path.name, stamp_of(path), name, replace(release, source=str(folder))))
     known = MetadataCache.open(cache, folder)
     known.put(entries)
     known.listed(stamp_of(folder))

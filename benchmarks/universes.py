@@ -30,21 +30,21 @@ from ppm.install.plan import held_requirements
 from ppm.resolve import HELD, Requirement, Resolution, Rules, parse_requirement, resolve
 from ppm.resolve.solver import Asked, Clashes, Contradiction, Needs, solve
 from ppm.resolve.universe import Universe
-from ppm.sources import Candidate, Listing
+from ppm.sources import Listing, Release
 
 NAMES = ("a", "b", "c", "d", "e")
 VERSIONS = ("1", "2", "3", "2.0rc1", "3.0b1", "1+lab")
 SPECIFIERS = ("<2", ">=2", "==1", "!=2", ">=3", "~=2.0", ">=2.0rc1", "==1.*", "==2.0rc1", "<=2,>1")
 BASE, OTHER_BASE = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 BEFORE, LIMIT, AFTER = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 6, 9))
-Choice = tuple[Candidate, ...]
+Choice = tuple[Release, ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked of which candidates; `raised` are the names that an upgrade is for, `kept` what is to stay."""
+    """What is asked of which releases; `raised` are the names that an upgrade is for, `kept` what is to stay."""
 
-    candidates: tuple[Candidate, ...]
+    releases: tuple[Release, ...]
     requirements: tuple[Requirement, ...]
     rules: Rules
     raised: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Case:
         """What ppm makes of it. Raises ResolutionError."""
         return resolve(
             self.requirements,
-            Listing(self.candidates),
+            Listing(self.releases),
             fingerprint=BASE,
             base_name="tiny",
             rules=self.rules,
@@ -68,8 +68,8 @@ def random_case(seed: int) -> Case:
     rng = random.Random(seed)
     names = NAMES[: rng.choice((3, 4, 5, 5))]
     plain = rng.random() < 0.4  # without pre-releases, dates and the like, so that structure decides
-    candidates = [
-        _random_candidate(rng, name, version, names, plain)
+    releases = [
+        _random_release(rng, name, version, names, plain)
         for name in names
         for version in rng.sample(VERSIONS[:3] if plain else VERSIONS, rng.randint(1, 3))
     ]
@@ -79,7 +79,7 @@ def random_case(seed: int) -> Case:
         return parse_requirement(rng.choice((*names, "virtual")) + ("" if specifier == "*" else specifier), origin)
 
     requirements = tuple(wish() for _ in range(rng.randint(1, 3)))
-    own = [c for c in candidates if c.fingerprint == BASE]
+    own = [c for c in releases if c.fingerprint == BASE]
     deployed = {c.name: c.version for c in rng.sample(own, min(len(own), rng.choice((0, 0, 1, 3))))}
     constraints = [wish("constraints.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
     holds = [Hold(name, "somebody", "") for name in deployed if rng.random() < 0.2]
@@ -90,21 +90,21 @@ def random_case(seed: int) -> Case:
     rules = Rules(deployed, [*constraints, *held], overrides, limit, recorded)
     raised = tuple(name for name in deployed if rng.random() < 0.3)
     kept = tuple(name for name in deployed if rng.random() < 0.5)
-    return Case(tuple(candidates), (*requirements, *held), rules, raised, kept)
+    return Case(tuple(releases), (*requirements, *held), rules, raised, kept)
 
 
 def _random_specifier(rng: random.Random, plain: bool) -> str:
     return "*" if rng.random() < 0.6 else rng.choice(SPECIFIERS[: 5 if plain else None])
 
 
-def _random_candidate(rng: random.Random, name: str, version: str, names: Sequence[str], plain: bool) -> Candidate:
+def _random_release(rng: random.Random, name: str, version: str, names: Sequence[str], plain: bool) -> Release:
     others = [other for other in (*names, rng.choice(("virtual", "e"))) if other != name]
 
     def table(*counts: int) -> dict[str, str]:
         return {rng.choice(others): _random_specifier(rng, plain) for _ in range(rng.choice(counts))}
 
     odd = 0.0 if plain else 0.1
-    return Candidate(
+    return Release(
         name=name,
         version=Version(version),
         base_tag="tiny-0",
@@ -122,15 +122,15 @@ def _random_candidate(rng: random.Random, name: str, version: str, names: Sequen
     )
 
 
-def usable(case: Case) -> list[Candidate]:
-    """The candidates that may be taken, by the rules as a person would state them."""
+def usable(case: Case) -> list[Release]:
+    """The releases that may be taken, by the rules as a person would state them."""
     rules = case.rules
-    found: list[Candidate] = []
+    found: list[Release] = []
     # Yanked ones last: one that a pin does not name itself gives way to any other that the pin lets in.
-    for candidate in sorted(case.candidates, key=lambda c: c.yanked is not None):
-        name, version = candidate.name, candidate.version
+    for release in sorted(case.releases, key=lambda c: c.yanked is not None):
+        name, version = release.name, release.version
         limits = [c.specifier for c in rules.constraints if c.name == name]
-        if candidate.fingerprint != BASE or not all(limit.contains(version, prereleases=True) for limit in limits):
+        if release.fingerprint != BASE or not all(limit.contains(version, prereleases=True) for limit in limits):
             continue
         pins = [s for r in case.requirements if r.name == name for s in r.specifier if s.operator in ("==", "===")]
         good = [c.version for c in found if c.name == name and c.yanked is None]
@@ -141,10 +141,10 @@ def usable(case: Case) -> list[Candidate]:
             for pin in pins
         )
         late = rules.exclude_newer is not None and (
-            candidate.published is None or candidate.published > rules.exclude_newer
+            release.published is None or release.published > rules.exclude_newer
         )
-        if rules.deployed.get(name) == version or not (late or (candidate.yanked is not None and not asked)):
-            found.append(candidate)
+        if rules.deployed.get(name) == version or not (late or (release.yanked is not None and not asked)):
+            found.append(release)
     only_early = {c.name for c in found} - {c.name for c in found if not c.version.is_prerelease}
     wanted = only_early | {r.name for r in case.requirements if r.specifier.prereleases}
     deployed = set(rules.deployed.items())
@@ -163,15 +163,15 @@ def all_solutions(case: Case) -> list[Choice]:
     return found
 
 
-def asks(candidate: Candidate, rules: Rules) -> dict[str, str]:
-    """What a candidate needs, after the overrides that are for it."""
+def asks(release: Release, rules: Rules) -> dict[str, str]:
+    """What a release needs, after the overrides that are for it."""
     overrides = {r.name: str(r.specifier) for r in rules.overrides}
-    if rules.deployed.get(candidate.name) == candidate.version:
+    if rules.deployed.get(release.name) == release.version:
         for wish in rules.recorded:
-            there, declared = rules.deployed.get(wish.name), candidate.dependencies.get(wish.name)
+            there, declared = rules.deployed.get(wish.name), release.dependencies.get(wish.name)
             if declared is not None and (there is None or not _specifier(declared).contains(there, prereleases=True)):
                 overrides.setdefault(wish.name, str(wish.specifier))
-    return {name: overrides.get(name, text) for name, text in candidate.dependencies.items()}
+    return {name: overrides.get(name, text) for name, text in release.dependencies.items()}
 
 
 def sound(requirements: Iterable[Requirement], chosen: Choice, rules: Rules) -> bool:
@@ -183,7 +183,7 @@ def sound(requirements: Iterable[Requirement], chosen: Choice, rules: Rules) -> 
     return not any(excludes(one, other) for one in chosen for other in chosen)
 
 
-def excludes(one: Candidate, other: Candidate) -> bool:
+def excludes(one: Release, other: Release) -> bool:
     """Whether the first patch can't be there together with the second."""
     if one.name == other.name:
         return False
@@ -192,8 +192,8 @@ def excludes(one: Candidate, other: Candidate) -> bool:
     return any(name != one.name and one.conflicts.get(name) == "*" for name in other.provides)
 
 
-def _fits(candidate: Candidate, name: str, specifier: str) -> bool:
-    return candidate.name == name and _specifier(specifier).contains(candidate.version, prereleases=True)
+def _fits(release: Release, name: str, specifier: str) -> bool:
+    return release.name == name and _specifier(specifier).contains(release.version, prereleases=True)
 
 
 def _specifier(text: str, known: dict[str, SpecifierSet] = {}) -> SpecifierSet:  # noqa: B006 - a memory
@@ -206,8 +206,8 @@ def _open(specifier: str) -> bool:
     return specifier in ("", "*")
 
 
-def _stands_for(candidate: Candidate, name: str) -> bool:
-    return name in candidate.provides or name in candidate.replaces
+def _stands_for(release: Release, name: str) -> bool:
+    return name in release.provides or name in release.replaces
 
 
 def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
@@ -264,38 +264,36 @@ def check(seed: int) -> str:
             return f"wrong: universe {seed} has a solution: {[c.pin for c in solutions[0]]}"
         faults = [*_false_facts(case), *_false_sentences(case, error), *_failing_hint(case, error)]
         return f"wrong: universe {seed}: {faults[0]}\n{error}" if faults else "impossible"
-    chosen = {pin.candidate for pin in resolution.pins}
+    chosen = {pin.release for pin in resolution.pins}
     if not any(chosen == set(s) for s in solutions):
         return f"wrong: universe {seed} has no solution {sorted(c.pin for c in chosen)}"
     if not any(chosen == set(s) for s in best(case, solutions)):
         better = sorted(c.pin for c in best(case, solutions)[0])
         return f"wrong: universe {seed} has something better than {sorted(c.pin for c in chosen)}: {better}"
-    if any(
-        not pin.requested and not pin.required_by and pin.candidate.name not in case.kept for pin in resolution.pins
-    ):
+    if any(not pin.requested and not pin.required_by and pin.release.name not in case.kept for pin in resolution.pins):
         return f"wrong: universe {seed} holds what nothing needs"
     return "found"
 
 
 def _false_facts(case: Case) -> Iterable[str]:
     """Facts that are not so; and the facts together, when they contradict nothing."""
-    universe = Universe(Listing(case.candidates), BASE, case.rules)
+    universe = Universe(Listing(case.releases), BASE, case.rules)
     try:
         solve(case.requirements, universe)
     except Contradiction as contradiction:
         facts = contradiction.facts
     asked = [fact.requirement for fact in facts if isinstance(fact, Asked)]
-    needs: dict[Candidate, dict[str, str]] = {}
-    clashes: set[tuple[Candidate, Candidate]] = set()
+    needs: dict[Release, dict[str, str]] = {}
+    clashes: set[tuple[Release, Release]] = set()
     for fact in facts:
         if isinstance(fact, Asked):
             if fact.requirement not in case.requirements:
                 yield f"nobody asked for {fact.requirement.text}"
         elif isinstance(fact, Needs):
-            for candidate in universe.select(fact.name, fact.mask):
-                if fact.needed not in candidate.dependencies:
-                    yield f"{candidate.pin} does not need {fact.needed}"
-                needs.setdefault(candidate, {})[fact.needed] = universe.needs(candidate)[fact.needed]
+            for release in universe.select(fact.name, fact.mask):
+                if fact.needed not in release.dependencies:
+                    yield f"{release.pin} does not need {fact.needed}"
+                needs.setdefault(release, {})[fact.needed] = universe.needs(release)[fact.needed]
         elif isinstance(fact, Clashes):
             for one in universe.select(fact.name, fact.mask):
                 for other in universe.select(fact.other, fact.other_mask):
@@ -319,7 +317,7 @@ def _false_facts(case: Case) -> Iterable[str]:
 SUBJECT = re.compile(
     r"(?:Every version of )?(\w+) \(?((?:\d\S*?)(?:(?:, | and )\d[^\s,)]*)*)\)?,?(?: the only version,)? ([a-z].+)\.$"
 )
-SENTENCES: tuple[tuple[str, Callable[[Candidate, str, Rules], bool]], ...] = (
+SENTENCES: tuple[tuple[str, Callable[[Release, str, Rules], bool]], ...] = (
     (r"needs? (.+)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
     (r"conflicts? with (\S+), which .+ provides", lambda c, text, rules: c.conflicts.get(text) == "*"),
     (r"conflicts? with ([^,]+|\S+)", lambda c, text, rules: _is_in(c.conflicts, text)),
@@ -352,19 +350,19 @@ def _false_sentences(case: Case, error: ResolutionError) -> Iterable[str]:
         if re.match("Every version of|.*, the only version,", line) and every != set(re.split(r", | and ", versions)):
             yield f"not so: {line}"
         for version in re.split(r", | and ", versions):
-            own = [c for c in case.candidates if c.name == name and str(c.version) == version]
+            own = [c for c in case.releases if c.name == name and str(c.version) == version]
             if not any(_is_so(c, rest, case.rules) for c in own):
                 yield f"not so: {line}"
 
 
-def _is_so(candidate: Candidate, text: str, rules: Rules) -> bool:
-    """Whether a candidate is what the rest of a sentence says."""
-    return any(test(candidate, m[1], rules) for form, test in SENTENCES if (m := re.fullmatch(form, text)))
+def _is_so(release: Release, text: str, rules: Rules) -> bool:
+    """Whether a release is what the rest of a sentence says."""
+    return any(test(release, m[1], rules) for form, test in SENTENCES if (m := re.fullmatch(form, text)))
 
 
 def _there(case: Case, name: str, versions: str) -> bool:
     """Whether all of these versions are there for the base model."""
-    there = {str(c.version) for c in case.candidates if c.name == name and c.fingerprint == BASE}
+    there = {str(c.version) for c in case.releases if c.name == name and c.fingerprint == BASE}
     return set(re.split(r", | and ", versions)) <= there
 
 
@@ -373,7 +371,7 @@ def _asked(case: Case, phrases: str) -> bool:
     return all((wish.name, wish.specifier) in wishes for wish in map(parse_requirement, _parts(phrases)))
 
 
-def _available(case: Case) -> list[Candidate]:
+def _available(case: Case) -> list[Release]:
     """What may be taken but for holds."""
     constraints = [c for c in case.rules.constraints if c.origin != HELD]
     return usable(replace(case, rules=replace(case.rules, constraints=constraints)))
@@ -390,7 +388,7 @@ def _provided(case: Case, name: str, text: str) -> bool:
         if not word[0].isdigit():
             provider = word
             continue
-        own = [c for c in case.candidates if (c.name, str(c.version), c.fingerprint) == (provider, word, BASE)]
+        own = [c for c in case.releases if (c.name, str(c.version), c.fingerprint) == (provider, word, BASE)]
         found = any(_stands_for(c, name) for c in own)
         if not found:
             return False
@@ -398,7 +396,7 @@ def _provided(case: Case, name: str, text: str) -> bool:
 
 
 def _nobody_has(case: Case, name: str) -> bool:
-    return not any(c.name == name or (_stands_for(c, name) and c.fingerprint == BASE) for c in case.candidates)
+    return not any(c.name == name or (_stands_for(c, name) and c.fingerprint == BASE) for c in case.releases)
 
 
 OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] = (
@@ -421,14 +419,14 @@ OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] =
         r"(\w+) would be provided by (\w+) (\S+), which (.+)\.",
         lambda case, m: any(
             _stands_for(c, m[1]) and str(c.version) == m[3] and _is_so(c, m[4], case.rules)
-            for c in case.candidates
+            for c in case.releases
             if c.name == m[2]
         ),
     ),
     (r"(\w+) is provided by (.+)\.", lambda case, m: _provided(case, m[1], m[2])),
     (
         r"A version of (\w+) can only be met by a patch of that name\.",
-        lambda case, m: not any(c.name == m[1] and c.fingerprint == BASE for c in case.candidates),
+        lambda case, m: not any(c.name == m[1] and c.fingerprint == BASE for c in case.releases),
     ),
     (r"No source has a patch called (\w+)\.", lambda case, m: _nobody_has(case, m[1])),
 )
@@ -438,8 +436,8 @@ def _parts(text: str) -> list[str]:
     return re.split(r", (?=\w)| and ", text)
 
 
-def _is_needed(candidate: Candidate, phrase: str, rules: Rules) -> bool:
-    return _is_in(asks(candidate, rules), phrase)
+def _is_needed(release: Release, phrase: str, rules: Rules) -> bool:
+    return _is_in(asks(release, rules), phrase)
 
 
 def _is_in(table: Mapping[str, str], phrase: str) -> bool:
@@ -447,9 +445,9 @@ def _is_in(table: Mapping[str, str], phrase: str) -> bool:
     return wish.name in table and _specifier(table[wish.name]) == wish.specifier
 
 
-def _fits_phrase(candidate: Candidate, phrase: str) -> bool:
+def _fits_phrase(release: Release, phrase: str) -> bool:
     wish = parse_requirement(phrase)
-    return _fits(candidate, wish.name, str(wish.specifier))
+    return _fits(release, wish.name, str(wish.specifier))
 
 
 def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
@@ -462,7 +460,7 @@ def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
         if not _nobody_has(case, found[1]):
             yield f"not so: {error.hint}"
     elif found := re.match(r"choose the base model with --base acme/tiny, or ask the vendor of (\w+) ", error.hint):
-        if {c.fingerprint for c in case.candidates if c.name == found[1]} != {OTHER_BASE}:
+        if {c.fingerprint for c in case.releases if c.name == found[1]} != {OTHER_BASE}:
             yield f"not so: {error.hint}"
     elif error.hint.startswith("no one change to the request is enough"):
         yield from _easy_ways(case)

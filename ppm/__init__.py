@@ -18,7 +18,7 @@ def load(base: str, *, env: str | None = None) -> tuple[Any, Any]:
     `base` is a folder, a hub name with a commit (NAME@COMMIT), an environment or `lab`; `env` names one of several.
     Raises PpmError when nothing is deployed for it.
     """
-    from ppm.install.deployed import load_deployed
+    from ppm.serving.load import load_deployed
 
     loaded: tuple[Any, Any] = load_deployed(base, env=env)
     return loaded
@@ -30,6 +30,6 @@ def apply(model: Any, package: str | Path) -> Any:
     `model` itself is unchanged and shares its weights with the result. Raises PpmError when the package is damaged
     or the prefix does not fit. Whether it was made for this very model is checked when the model came from a folder.
     """
-    from ppm.install.deployed import apply_package
+    from ppm.serving.load import apply_package
 
     return apply_package(model, Path(package))

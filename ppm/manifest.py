@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ppm import document
-from ppm.building import Training, check_commit
 from ppm.errors import ManifestError
 from ppm.names import base_tag, check_digest, check_line, check_name, check_path, check_specifiers, check_version
 from ppm.suite import Suite, judge_files
+from ppm.training_table import Training, check_commit
 
 __all__ = [
     "Base",

@@ -6,7 +6,6 @@ and `RECORD`, which lists the SHA-256 and size of every other member.
 
 import hashlib
 import io
-import math
 import re
 import struct
 import unicodedata
@@ -19,8 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-import safetensors
-
+from ppm.bank import Bank
 from ppm.document import MAX_DOCUMENT_BYTES
 from ppm.errors import IntegrityError, PackageError
 from ppm.jsonl import Benign, Pair, Prompt, check_leakage, read_benign, read_pairs, read_prompts
@@ -42,14 +40,12 @@ __all__ = [
 ]
 
 MAX_PACKAGE_BYTES = 32 * 2**20
-MAX_HEADER_BYTES = 64 * 2**10
-"""Of the header of the prefix, which names one tensor."""
 MAX_DATA_BYTES = 8 * 2**20
 """Of one file of prompts or pairs."""
 _PIECE = 2**20
 MAX_MEMBERS = 2_000
 SUFFIX = ".ppm"
-_MANIFEST, _PREFIX, _RECORD = "patch.toml", "prefix.safetensors", "RECORD"
+_MANIFEST, _BANK, _RECORD = "patch.toml", "prefix.safetensors", "RECORD"
 _MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,7}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _END_OF_ZIP = struct.Struct("<4s4H2LH")
@@ -63,10 +59,10 @@ def sha256(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Package:
-    """A patch in memory: its manifest, its prefix as safetensors bytes, its data files by path."""
+    """A patch in memory: its manifest, its bank, its data files by path."""
 
     manifest: Manifest
-    prefix: bytes
+    bank: Bank
     files: Mapping[str, bytes]
 
     @cached_property
@@ -85,7 +81,11 @@ class Package:
 
     def to_bytes(self) -> bytes:
         """The package file: the same content gives the same bytes."""
-        members = {_MANIFEST: self.manifest.render().encode(), _PREFIX: self.prefix, **dict(sorted(self.files.items()))}
+        members = {
+            _MANIFEST: self.manifest.render().encode(),
+            _BANK: self.bank.to_bytes(),
+            **dict(sorted(self.files.items())),
+        }
         record = "".join(f"{path},sha256:{sha256(data)},{len(data)}\n" for path, data in members.items())
         buffer = io.BytesIO()
         # Stored, not deflated: compressed bytes differ between versions of zlib.
@@ -179,8 +179,8 @@ def read_package(source: Path | bytes, *, origin: str = "", expected_sha256: str
     members = _unpack(data, origin)
     _check_record(members, origin)
     manifest = Manifest.parse(members[_MANIFEST], f"{origin}, {_MANIFEST}")
-    files = {path: content for path, content in members.items() if path not in (_MANIFEST, _PREFIX, _RECORD)}
-    package = Package(manifest, members[_PREFIX], files)
+    files = {path: content for path, content in members.items() if path not in (_MANIFEST, _BANK, _RECORD)}
+    package = Package(manifest, Bank.parse(members[_BANK], f"{origin}, {_BANK}"), files)
     _check(package, origin)
     package.__dict__["data"] = data
     return package
@@ -252,7 +252,7 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
                 if only is not None and name != only:
                     continue
                 most = MAX_DOCUMENT_BYTES if name in (_MANIFEST, _RECORD) else MAX_DATA_BYTES
-                if entry.file_size > most and name != _PREFIX:
+                if entry.file_size > most and name != _BANK:
                     raise hostile(f"has a {name} of more than {most:,} bytes")
                 with archive.open(entry) as stream:
                     content = b"".join(_pieces(stream, entry.file_size + 1))
@@ -271,7 +271,7 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
     return members
 
 
-_KNOWN = (_MANIFEST, _PREFIX, _RECORD)
+_KNOWN = (_MANIFEST, _BANK, _RECORD)
 
 
 def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
@@ -304,7 +304,7 @@ def _check_record(members: Mapping[str, bytes], origin: str) -> None:
 def _check(package: Package, origin: str) -> None:
     """What reading and writing both insist on: the prefix fits the manifest, and the data files are well-formed."""
     manifest = package.manifest
-    _check_prefix(package.prefix, manifest.prefix.virtual_tokens, origin)
+    _check_shape(package.bank, manifest.prefix.virtual_tokens, f"{origin}, {_BANK}")
     _tag(manifest)
     needed = {file.path for file in manifest.without_training().data_files()}
     lacking = sorted(needed - set(package.files))
@@ -314,23 +314,7 @@ def _check(package: Package, origin: str) -> None:
         check_leakage(suite.name, package.prompts(suite), {origin: [*package.replay, *package.retention]})
 
 
-def _check_prefix(data: bytes, virtual_tokens: int, origin: str) -> None:
-    if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
-        raise IntegrityError(f"has a damaged {_PREFIX} (a header of over {MAX_HEADER_BYTES:,} bytes)", context=origin)
-    try:
-        tensors = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-    except (safetensors.SafetensorError, ValueError, OverflowError) as error:
-        raise IntegrityError(f"has a damaged {_PREFIX} ({error})", context=origin) from error
-    if [name for name, _ in tensors] != ["prefix"]:
-        raise IntegrityError(f"must hold one tensor called 'prefix' in {_PREFIX}", context=origin)
-    info = tensors[0][1]
-    shape = info["shape"]
-    if info["dtype"] != "F32" or len(shape) != 2 or shape[0] != virtual_tokens or not 1 <= shape[1] <= 2**17:
-        raise IntegrityError(
-            f"has a prefix of {info['dtype']} {shape}; its manifest says {virtual_tokens} virtual tokens in F32",
-            context=origin,
-        )
-    # An exponent of all ones is an infinity or no number at all.
-    raw = memoryview(bytes(info["data"])).cast("f")
-    if not all(map(math.isfinite, raw)):
-        raise IntegrityError("has a prefix with values that are not finite numbers", context=origin)
+def _check_shape(bank: Bank, virtual_tokens: int, origin: str) -> None:
+    if bank.virtual_tokens != virtual_tokens or len(bank.blocks) != 1:
+        shapes = ", ".join(str(block.shape) for block in bank.blocks) or "no block"
+        raise IntegrityError(f"holds {shapes}; its manifest says {virtual_tokens} virtual tokens", context=origin)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy
-from safetensors.numpy import save
 
+from ppm.bank import Bank, Block
 from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.manifest import Base, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.package import Package
@@ -14,9 +14,10 @@ from ppm.suite import Judge, Suite
 FINGERPRINT = "sha256:" + "0123456789abcdef" * 4
 
 
-def prefix_bytes(virtual_tokens: int = 2, hidden_size: int = 4, value: float = 0.5) -> bytes:
-    """A prefix file with one value everywhere."""
-    return save({"prefix": numpy.full((virtual_tokens, hidden_size), value, dtype=numpy.float32)})
+def make_bank(virtual_tokens: int = 2, hidden_size: int = 4, value: float = 0.5) -> Bank:
+    """A bank of one block with one value everywhere."""
+    values = numpy.full((virtual_tokens, hidden_size), value, dtype=numpy.float32)
+    return Bank((Block(values.shape, values.tobytes()),))
 
 
 def make_package(
@@ -60,6 +61,6 @@ def make_package(
             retention=Retention(),
             **manifest,
         ),
-        prefix_bytes(value=value),
+        make_bank(value=value),
         files,
     )

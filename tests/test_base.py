@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 from packages import make_package
-from prefix.architectures import tiny_model, tiny_tokenizer
+from runtime.architectures import tiny_model, tiny_tokenizer
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch

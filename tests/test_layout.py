@@ -1,4 +1,5 @@
-"""The way down: a module imports only from parts above its own, and what is above the line needs no torch."""
+"""The way down: a module imports only what stands above it, inside a folder too, and the part above the line needs no
+torch."""
 
 import ast
 import subprocess
@@ -10,62 +11,85 @@ import pytest
 import ppm
 
 ROOT = Path(ppm.__file__).parent
-PARTS = [
-    "errors",
-    "plugins",
-    "document",
-    "names",
-    "suite",
-    "building",
-    "manifest",
-    "jsonl",
-    "package",
-    "resources",
-    "base",
-    "sources",
-    "resolve",
-    "lock",
-    "environment",
-    "prefix",
-    "evaluation",
-    "training",
-    "composition",
-    "audit",
-    "install",
-    "lab",
-    "cli",
-]
-LIGHT = PARTS[: PARTS.index("prefix")]
+ABOVE_THE_LINE = """
+    errors names progress document jsonl
+    signature plugins resources
+    disk locking home
+    suite training_table manifest
+    bank
+    package base requirement
+    lock project
+    sources.base sources.cache sources.directory sources
+    resolve.exclusion resolve.universe resolve.solver resolve.explanation resolve.engine resolve
+    environment environment.store environment.deployment environment.transaction environment.holds
+    environment.attempts environment.garbage
+    workspace
+"""
+BELOW_THE_LINE = """
+    runtime runtime.loading runtime.model runtime.tensors
+    evaluation evaluation.metrics evaluation.endpoint
+    evaluation.judges evaluation.judges.base evaluation.judges.words evaluation.judges.endpoints
+    evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
+    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
+    evaluation.results evaluation.neutral evaluation.runner
+    training training.processes training.data training.retention training.losses training.source
+    training.teacher training.pairs training.check training.stages training.context training.collect training.trainers
+    training.baselines training.build
+    composition composition.strategy composition.replay composition.soap composition.steps composition.distil
+    composition.merging composition.training composition.recipe composition.compose
+    audit audit.model audit.continual audit.gate audit.page audit.report audit.run
+    install install.bases install.fetch install.request install.current install.plan install.download
+    install.ranking install.choose install.compose install.install install.lock install.sync
+    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.outdated inspect.verify inspect.audit
+    serving serving.load serving.generate
+    lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
+    cli cli.options cli.render cli.progress cli.generate cli.catalog cli.audit cli.change cli.graph cli.inspect cli.lab
+    cli.make cli.project cli.quickstart cli.sources cli.state cli.main cli.completion
+"""
+ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
+OUTSIDE = ("", "__main__")
+"""The package itself and its entry point: nothing else imports them."""
 
 
-def part_of(path):
-    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path, *, lazy):
-    """Parts of ppm that a file imports; `lazy` ones too, inside functions."""
-    tree = ast.parse(path.read_text())
-    nodes = ast.walk(tree) if lazy else tree.body
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("ppm."):
-            yield node.module.split(".")[1]
+MODULES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imported(module):
+    """The modules of ppm that a file imports, inside functions and for types alone too."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ppm":
+            named = node.module.partition(".")[2]
+            for alias in node.names:
+                inside = f"{named}.{alias.name}".lstrip(".")
+                yield inside if inside in MODULES else named
         elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ppm."))
+            yield from (a.name.partition(".")[2] for a in node.names if a.name.split(".")[0] == "ppm")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_one_way(path):
-    own = part_of(path)
-    if own in ("__init__", "__main__"):
-        return
-    assert own in PARTS
-    for other in imported(path, lazy=True):
-        assert PARTS.index(other) <= PARTS.index(own), f"{path} imports {other}"
+def test_no_import_is_relative():
+    for path in MODULES.values():
+        assert not any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(ast.parse(path.read_text()))), path
 
 
-@pytest.mark.parametrize("part", LIGHT)
-def test_what_is_above_the_line_needs_no_torch(part):
-    script = f"import sys, ppm.{part}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+def test_each_module_has_its_place():
+    assert [module for module in MODULES if module not in (*ORDER, *OUTSIDE)] == []
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in OUTSIDE])
+def test_imports_go_one_way(module):
+    above = set(ORDER[: ORDER.index(module)]) | {""}  # from ppm itself comes nothing but the version
+    assert [other for other in imported(module) if other != module and other not in above] == []
+
+
+@pytest.mark.parametrize("module", [module for module in ABOVE_THE_LINE.split() if module in MODULES])
+def test_what_is_above_the_line_needs_no_torch(module):
+    script = f"import sys, ppm.{module}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -75,11 +99,6 @@ def test_every_module_says_what_it_is_for_and_what_it_offers():
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), path
         if path.name != "__init__.py":
-            names = [
-                t.id
-                for node in tree.body
-                if isinstance(node, ast.Assign)
-                for t in node.targets
-                if isinstance(t, ast.Name)
-            ]
+            assigned = (node for node in tree.body if isinstance(node, ast.Assign))
+            names = [t.id for node in assigned for t in node.targets if isinstance(t, ast.Name)]
             assert "__all__" in names, path

@@ -4,7 +4,8 @@ import pytest
 from packages import FINGERPRINT
 
 from ppm.errors import ManifestError
-from ppm.lock import Gates, Lock, LockedBase, LockedComposition, LockedPackage, Project
+from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
+from ppm.project import Gates, Project
 
 SHA256 = "ab" * 32
 

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from packages import FINGERPRINT, make_package
 
 from ppm import document
-from ppm.building import Stage, Training
 from ppm.errors import ManifestError
 from ppm.manifest import (
     Base,
@@ -22,6 +21,7 @@ from ppm.manifest import (
     Retention,
 )
 from ppm.suite import Decoding, Judge, Suite
+from ppm.training_table import Stage, Training
 
 MINIMAL = """schema = 1
 [patch]

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import numpy
 import pytest
-from packages import make_package, prefix_bytes
+from packages import make_bank, make_package
 from safetensors.numpy import save
 
+from ppm.bank import Bank
 from ppm.errors import IntegrityError, ManifestError, PackageError, PpmError
 from ppm.jsonl import Pair, Prompt, dump
 from ppm.package import (
@@ -27,6 +28,7 @@ from ppm.package import (
 
 PACKAGE = make_package(dependencies={"core": ">=1"}, conflicts={"legacy": "*"}, provides=("refusal",))
 DATA = PACKAGE.to_bytes()
+SOUND = PACKAGE.bank.to_bytes()
 
 
 def members() -> dict[str, bytes]:
@@ -77,7 +79,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 def test_the_same_patch_gives_the_same_bytes():
-    turned = Package(PACKAGE.manifest, PACKAGE.prefix, dict(reversed(PACKAGE.files.items())))
+    turned = Package(PACKAGE.manifest, PACKAGE.bank, dict(reversed(PACKAGE.files.items())))
     assert turned.to_bytes() == DATA
     assert read_package(DATA).to_bytes() == DATA
     assert make_package(value=0.25).to_bytes() != make_package().to_bytes()
@@ -89,7 +91,7 @@ def test_a_deflated_package_is_read_too():
 
 def test_a_patch_needs_neither_replay_nor_retention():
     bare = replace(PACKAGE.manifest, replay=None, retention=None, suites=())
-    package = read_package(Package(bare, PACKAGE.prefix, {}).to_bytes())
+    package = read_package(Package(bare, PACKAGE.bank, {}).to_bytes())
     assert (package.replay, package.retention) == ((), ())
 
 
@@ -119,7 +121,7 @@ def test_what_is_not_fit_to_read_is_not_written(tmp_path):
         write_package(make_package(fingerprint=None), tmp_path)
     assert "`ppm build` writes it" in caught.value.hint
     with pytest.raises(IntegrityError, match=r"lacks replay\.jsonl"):
-        write_package(Package(PACKAGE.manifest, PACKAGE.prefix, {}), tmp_path)
+        write_package(Package(PACKAGE.manifest, PACKAGE.bank, {}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -271,20 +273,22 @@ def with_prefix(prefix: bytes) -> bytes:
 
 
 def test_a_prefix_of_another_shape_than_declared_is_refused():
-    assert refused(with_prefix(prefix_bytes(3))) == (
-        "has a prefix of F32 [3, 4]; its manifest says 2 virtual tokens in F32"
+    assert refused(with_prefix(make_bank(3).to_bytes())) == "holds (3, 4); its manifest says 2 virtual tokens"
+    assert "is a tensor of F32 [8], not a matrix" in refused(
+        with_prefix(save({"prefix": numpy.zeros(8, numpy.float32)}))
     )
-    assert "has a prefix of F32 [8]" in refused(with_prefix(save({"prefix": numpy.zeros(8, numpy.float32)})))
-    assert "has a prefix of F32 [2, 0]" in refused(with_prefix(save({"prefix": numpy.zeros((2, 0), numpy.float32)})))
+    assert "is damaged" in refused(with_prefix(save({"prefix": numpy.zeros((2, 0), numpy.float32)})))
 
 
 def test_a_prefix_of_another_type_is_refused():
-    assert "has a prefix of F16 [2, 4]" in refused(with_prefix(save({"prefix": numpy.zeros((2, 4), numpy.float16)})))
+    assert "is a tensor of F16 [2, 4], not a matrix in F32" in refused(
+        with_prefix(save({"prefix": numpy.zeros((2, 4), numpy.float16)}))
+    )
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_prefix_that_is_not_finite_is_refused(value):
-    assert refused(with_prefix(prefix_bytes(value=value))) == "has a prefix with values that are not finite numbers"
+    assert refused(with_prefix(make_bank(value=value).to_bytes())) == "has values that are not finite numbers"
 
 
 def test_a_prefix_file_with_other_tensors_is_refused():
@@ -302,13 +306,20 @@ def lying_header(**changes) -> bytes:
 @pytest.mark.parametrize(
     "prefix",
     [
-        *(b"", b"\xff" * 8, b"\x80\4pickle", prefix_bytes()[:-1], prefix_bytes() + b"x", struct.pack("<Q", 2) + b"{}x"),
+        *(
+            b"",
+            b"\xff" * 8,
+            b"\x80\4pickle",
+            make_bank().to_bytes()[:-1],
+            make_bank().to_bytes() + b"x",
+            struct.pack("<Q", 2) + b"{}x",
+        ),
         *(lying_header(shape=[2, 2**60]), lying_header(data_offsets=[0, 64]), lying_header(data_offsets=[-1, 31])),
         *(lying_header(dtype="F64"), lying_header(dtype="no"), lying_header(shape=[[2], 4]), lying_header(shape="2,4")),
     ],
 )
 def test_a_lying_prefix_file_is_refused(prefix):
-    assert refused(with_prefix(prefix)).startswith("has a damaged prefix.safetensors")
+    assert refused(with_prefix(prefix)).startswith("is damaged")
 
 
 def test_the_header_helper_itself_makes_a_sound_prefix():
@@ -375,6 +386,6 @@ def test_a_member_larger_than_any_needs_to_be_is_refused(name, content):
 
 def test_a_header_of_the_prefix_that_says_it_is_long_is_refused():
     package = make_package()
-    longer = (2**20).to_bytes(8, "little") + b" " * 2**20 + package.prefix[8:]
+    longer = (2**20).to_bytes(8, "little") + b" " * 2**20 + package.bank.to_bytes()[8:]
     with pytest.raises(IntegrityError, match="a header of over 65,536 bytes"):
-        read_package(replace(package, prefix=longer).to_bytes())
+        read_package(replace(package, bank=Bank(encoded=longer)).to_bytes())

@@ -11,7 +11,7 @@ from ppm.audit.model import COMPOSITION, Comparison, Rule, Verdict
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, mean_interval, paired_interval, prompts_needed, rate_interval
 from ppm.evaluation.suites import LoadedSuite
-from ppm.lock import Gates
+from ppm.project import Gates
 
 __all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of", "verdict_of"]
 

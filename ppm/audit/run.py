@@ -1,13 +1,14 @@
 """Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppm.audit.gate import Sides, compare, verdict_of
 from ppm.audit.model import COMPOSITION, Audit, AuditWaiver, Cell, Comparison
+from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.neutral import default_utility
@@ -15,12 +16,13 @@ from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_out
 from ppm.evaluation.statistics import mean_interval, rate_interval
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
 from ppm.jsonl import Benign, Pair, check_leakage
-from ppm.lock import Gates
 from ppm.manifest import Placement, check_tested
-from ppm.package import Package, sha256
+from ppm.package import Package
+from ppm.progress import Progress, silent
+from ppm.project import Gates
 
 if TYPE_CHECKING:
-    from ppm.prefix.loading import LazyModel
+    from ppm.runtime.loading import LazyModel, LoadedBase
 
 __all__ = ["Deployed", "Subject", "audit", "check_waivers", "suites_of", "trained_on"]
 
@@ -30,12 +32,12 @@ DEPLOYED = "deployed"
 
 @dataclass(frozen=True)
 class Deployed:
-    """What runs before the install: its `prefix.safetensors`, and the packages whose suites it must still pass.
+    """What runs before the install: its bank, and the packages whose suites it must still pass.
 
     `digest` is `sha256:` and the digest of its package file, if a new composition may go on from it, else empty.
     """
 
-    prefix: bytes | None
+    bank: Bank
     packages: tuple[Package, ...]
     digest: str = ""
 
@@ -45,7 +47,7 @@ class Subject:
     """Everything an audit is about, apart from the composed prefix."""
 
     base: BaseModel
-    loaded: "LazyModel"
+    lazy: "LazyModel"
     packages: tuple[Package, ...]
     placement: Placement
     deployed: Deployed | None = None
@@ -53,14 +55,9 @@ class Subject:
     store: ResultStore | None = None
 
     @property
-    def model(self) -> Any:
-        """The frozen base model, loaded when first used."""
-        return self.loaded.model
-
-    @property
-    def tokenizer(self) -> Any:
-        """The base model's tokenizer."""
-        return self.loaded.tokenizer
+    def loaded(self) -> "LoadedBase":
+        """The base model, loaded when first used. Raises ModelError."""
+        return self.lazy.loaded
 
 
 def suites_of(subject: Subject) -> list[LoadedSuite]:
@@ -78,7 +75,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     for suite in (*found, *utility, *own):
         check_leakage(suite.label, suite.prompts, trained_on(packages))
     if not utility:
-        utility = [default_utility(subject.loaded, packages, subject.store)]
+        utility = [default_utility(subject.lazy, packages, subject.store)]
     for kind, suites in (("base", utility), ("policy", own)):
         for suite in suites:
             taken = {other.label for other in found}
@@ -106,16 +103,16 @@ def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite])
 
 def audit(
     subject: Subject,
-    composition: bytes,
+    composition: Bank,
     *,
     strategy: str,
     alpha: float,
     looks: int = 1,
     suites: Sequence[LoadedSuite] | None = None,
     waivers: Sequence[AuditWaiver] = (),
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> tuple[Audit, dict[tuple[str, str], Outcome]]:
-    """The audit of a composed `prefix.safetensors`, and the outcomes by (configuration, suite digest).
+    """The audit of a composed bank, and the outcomes by (configuration, suite digest).
 
     `alpha` is for all planned `looks` together; this one spends its share.
     """
@@ -123,19 +120,18 @@ def audit(
     suites = suites_of(subject) if suites is None else suites
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     configurations = [
-        Configuration(BASE, None),
-        *(Configuration(p.manifest.pin, p.prefix) for p in subject.packages),
+        Configuration(BASE),
+        *(Configuration(p.manifest.pin, p.bank) for p in subject.packages),
     ]
     if subject.deployed is not None:
-        configurations.append(Configuration(DEPLOYED, subject.deployed.prefix))
+        configurations.append(Configuration(DEPLOYED, subject.deployed.bank))
     configurations.append(Configuration(COMPOSITION, composition))
     outcomes = kept_outcomes(configurations, suites, placement=subject.placement, store=subject.store)
     if outcomes is None:
         from ppm.evaluation.runner import evaluate
 
         outcomes = evaluate(
-            subject.model,
-            subject.tokenizer,
+            subject.loaded,
             configurations,
             suites,
             placement=subject.placement,
@@ -160,7 +156,7 @@ def audit(
         verdict=verdict_of(comparisons),
         alpha=alpha,
         looks=looks,
-        prefix=f"sha256:{sha256(composition)}",
+        prefix=f"sha256:{composition.digest}",
         configurations=tuple(c.name for c in configurations),
         matrix={
             c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent) for suite in suites}

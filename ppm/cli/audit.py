@@ -48,8 +48,8 @@ def audit_command(
     """
     from ppm.cli.progress import report, shown
     from ppm.cli.render import print_audit
+    from ppm.inspect.audit import audit_deployed
     from ppm.install.bases import find_environment
-    from ppm.install.deployed import audit_deployed
 
     for path in filter(None, (junit, samples, html)):
         _refuse_unwritable(path)
@@ -86,7 +86,7 @@ def _refuse_unwritable(path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    from ppm.environment.disk import disk_errors, replace_file
+    from ppm.disk import disk_errors, replace_file
 
     with disk_errors("can't be written", path):
         if path.exists() and not path.is_file():  # a pipe, or /dev/stdout

@@ -18,10 +18,10 @@ from ppm.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ppm.environment.deployments import Environment
-    from ppm.install.asked import Options
+    from ppm.environment.deployment import Environment
+    from ppm.install.install import InstallResult
     from ppm.install.plan import Plan
-    from ppm.install.run import InstallResult
+    from ppm.install.request import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,10 +34,10 @@ def _plan_table(plan: "Plan") -> dict[str, Any]:
         "strategy": plan.strategy,
         "patches": [
             {
-                "name": pin.candidate.name,
-                "version": str(pin.candidate.version),
-                "source": pin.candidate.source,
-                "sha256": pin.candidate.sha256,
+                "name": pin.release.name,
+                "version": str(pin.release.version),
+                "source": pin.release.source,
+                "sha256": pin.release.sha256,
                 "requested": pin.requested,
                 "required_by": list(pin.required_by),
             }
@@ -56,11 +56,11 @@ def _print_plan(plan: "Plan") -> None:
     before = {package.name: package.version for package in plan.previous.lock.packages} if plan.previous else {}
     click.echo(f"Resolved for {plan.base.name}:")
     for pin in plan.pins:
-        name, version = pin.candidate.name, str(pin.candidate.version)
+        name, version = pin.release.name, str(pin.release.version)
         was = f", in place of {before[name]}" if before.get(name, version) != version else ""
         why = "" if pin.requested else f", needed by {', '.join(pin.required_by) or 'nothing any more'}"
-        click.echo(plain(f"  {pin.candidate.pin}  (from {pin.candidate.source}{was}{why})"))
-    for name in sorted(set(before) - {pin.candidate.name for pin in plan.pins}):
+        click.echo(plain(f"  {pin.release.pin}  (from {pin.release.source}{was}{why})"))
+    for name in sorted(set(before) - {pin.release.name for pin in plan.pins}):
         click.echo(plain(f"  removes {name}=={before[name]}"))
     for message in plan.passed_over:
         click.echo(plain(f"  passed over: {message}"))
@@ -93,7 +93,7 @@ def _finish(result: "InstallResult", as_json: bool) -> None:
     if result.composed and result.audit is not None:
         print_audit(result.audit)
     label, number = result.plan.environment.label, result.deployment.number
-    pins = ", ".join(pin.candidate.pin for pin in result.plan.pins)
+    pins = ", ".join(pin.release.pin for pin in result.plan.pins)
     click.echo(
         f"Deployed {pins} as deployment {number} of {label}." if pins else f"Nothing is deployed for {label} any more."
     )
@@ -104,8 +104,8 @@ def _run(
 ) -> None:
     from ppm.cli.progress import shown
     from ppm.errors import GateError
-    from ppm.install.packages import fetch
-    from ppm.install.run import composes, install
+    from ppm.install.fetch import fetch
+    from ppm.install.install import composes, install
 
     if dry_run:
         plan = make_plan()
@@ -120,9 +120,9 @@ def _run(
         return
     plans: list[Plan] = []
     with shown(quiet=as_json) as events:
-        seen = replace(events, planned=plans.append if as_json or is_quiet() else _print_plan)
+        planned = plans.append if as_json or is_quiet() else _print_plan
         try:
-            result = install(make_plan, environment, command=command_line(), events=seen, **options)
+            result = install(make_plan, environment, command=command_line(), planned=planned, events=events, **options)
         except GateError as error:
             if as_json:
                 audit = error.audit.to_table() if error.audit else None
@@ -186,9 +186,9 @@ def install_command(
     Example:
       ppm install toxicity gender-bias harm-refusal --base lab
     """
-    from ppm.install.asked import Asked
     from ppm.install.bases import find_target
     from ppm.install.plan import plan_install
+    from ppm.install.request import Asked
 
     found, environment = find_target(base, env)
     asked = Asked.read(requirements, files)
@@ -269,9 +269,9 @@ def uninstall_command(
     Example:
       ppm uninstall gender-bias --base lab
     """
-    from ppm.install.asked import Options
     from ppm.install.bases import find_target
     from ppm.install.plan import plan_uninstall
+    from ppm.install.request import Options
 
     found, environment = find_target(base, env)
 
@@ -295,9 +295,9 @@ def autoremove_command(
     Example:
       ppm autoremove --base lab --dry-run
     """
-    from ppm.install.asked import Options
     from ppm.install.bases import find_target
     from ppm.install.plan import plan_autoremove
+    from ppm.install.request import Options
 
     found, environment = find_target(base, env)
 

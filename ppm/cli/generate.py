@@ -44,7 +44,7 @@ def generate_command(
     """
     if unpatched and compare:
         raise click.UsageError("--compare asks both; leave --unpatched out")
-    from ppm.install.answer import answer_prompts
+    from ppm.serving.generate import answer_prompts
 
     texts = [sys.stdin.read().strip() if p == "-" else p for p in prompts]
     sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]

@@ -8,8 +8,8 @@ import click
 from ppm.cli.options import base_option, choice_options, echo_json, env_option, json_option
 
 if TYPE_CHECKING:
-    from ppm.environment.deployments import Deployment, Environment
-    from ppm.install.asked import Options
+    from ppm.environment.deployment import Deployment, Environment
+    from ppm.install.request import Options
 
 __all__ = ["check_command", "outdated_command", "tree_command", "why_command"]
 
@@ -42,7 +42,7 @@ def tree_command(name: str | None, base: str | None, env: str | None, invert: bo
       ppm tree --base lab
     """
     from ppm.cli.render import plain
-    from ppm.install.graph import Graph, drawn
+    from ppm.inspect.graph import Graph, drawn
 
     _, deployment = _deployed(base, env)
     graph = Graph(deployment.lock)
@@ -75,10 +75,10 @@ def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> 
       ppm why toxicity --base lab
     """
     from ppm.cli.render import plain
-    from ppm.install.graph import Graph
-    from ppm.install.packages import stored_packages
+    from ppm.inspect.graph import Graph
+    from ppm.install.fetch import stored_packages
+    from ppm.requirement import phrase
     from ppm.resolve import parse_requirement
-    from ppm.resolve.requirement import phrase
 
     environment, deployment = _deployed(base, env)
     graph = Graph(deployment.lock)
@@ -124,7 +124,7 @@ def check_command(base: str | None, env: str | None, as_json: bool) -> None:
     """
     from ppm.cli.progress import report
     from ppm.cli.render import plain
-    from ppm.install.look import broken
+    from ppm.inspect.verify import broken
 
     environment, deployment = _deployed(base, env)
     found = broken(deployment, environment)
@@ -162,8 +162,8 @@ def outdated_command(
     """
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
+    from ppm.inspect.outdated import newer
     from ppm.install.bases import find_target
-    from ppm.install.look import newer
 
     found, environment = find_target(base, env)
     known = newer(found, environment, options)

@@ -7,15 +7,15 @@ import click
 from ppm.cli.options import base_option, echo_json, env_option, json_option
 
 if TYPE_CHECKING:
-    from ppm.environment.deployments import Deployment, Environment
+    from ppm.environment.deployment import Deployment, Environment
     from ppm.package import Package
 
 __all__ = ["freeze_command", "history_command", "list_command", "show_command"]
 
 
 def _current(base: str | None, env: str | None) -> "Deployment | None":
-    from ppm.environment.deployments import Environment
-    from ppm.environment.home import ppm_home
+    from ppm.environment.deployment import Environment
+    from ppm.home import ppm_home
     from ppm.install.bases import find_environment
 
     if base is None and not Environment.all(ppm_home()):

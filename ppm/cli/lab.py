@@ -44,7 +44,7 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
     from ppm.resources import lab_data
 
     with shown(quiet=as_json) as events:
-        targets = measure(data or lab_data(), quick=quick, tell=events.tell, progress=events.training_progress)
+        targets = measure(data or lab_data(), quick=quick, tell=events.tell, progress=events.progress)
     if as_json:
         echo_json([vars(target) for target in targets])
     else:
@@ -71,5 +71,5 @@ def build(output: Path, seed: int) -> None:
     from ppm.lab.build import build_lab
 
     with shown() as events:
-        build_lab(output, seed=seed, tell=events.tell, progress=events.training_progress)
+        build_lab(output, seed=seed, tell=events.tell, progress=events.progress)
     click.echo(f"Wrote {output}. Measure it with `ppm lab info --data {output}`.")

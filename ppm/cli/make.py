@@ -40,7 +40,7 @@ def build_command(
       ppm build ./my-patch --output dist
     """
     from ppm.cli.progress import report, shown
-    from ppm.environment.home import ppm_home
+    from ppm.home import ppm_home
 
     if check:
         from ppm.training.check import check_source
@@ -61,7 +61,7 @@ def build_command(
             cache=ppm_home() / "cache" / "training",
             seed=seed,
             keep_pairs=pairs,
-            progress=events.training_progress,
+            progress=events.progress,
             tell=events.tell,
         )
         if package is None:  # one of several processes, and not the first

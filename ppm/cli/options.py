@@ -124,7 +124,7 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
         overrides: Sequence[Path] = (),
         **others: Any,
     ) -> Any:
-        from ppm.install.asked import Options, parse_date
+        from ppm.install.request import Options, parse_date
 
         date = parse_date(exclude_newer) if exclude_newer else None
         return function(options=Options(find_links, None, constraints, overrides, date), **others)

@@ -8,7 +8,7 @@ import click
 
 from ppm.cli.options import is_quiet, is_verbose, use_color
 from ppm.cli.render import plain
-from ppm.install.events import Events
+from ppm.progress import Events
 
 __all__ = ["report", "say", "shown"]
 

@@ -17,8 +17,8 @@ from ppm.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from ppm.install.asked import Options
-    from ppm.install.project import Locked
+    from ppm.install.lock import Locked
+    from ppm.install.request import Options
 
 __all__ = ["add_command", "lock_command", "remove_command", "sync_command"]
 
@@ -27,7 +27,7 @@ def _print_lock(found: "Locked", as_json: bool, verb: str = "Locked") -> None:
     from ppm.cli.progress import say
     from ppm.cli.render import plain
     from ppm.document import to_table
-    from ppm.install.project import changes
+    from ppm.install.lock import changes
 
     new, old = found.lock, found.before
     for note in found.notes:
@@ -71,7 +71,7 @@ def lock_command(
       ppm lock --upgrade-package toxicity
     """
     from ppm.cli.progress import say
-    from ppm.install.project import ProjectFolder, lock_project, update_lock
+    from ppm.install.lock import ProjectFolder, lock_project, update_lock
 
     names = None if upgrade else raised
     if check:
@@ -110,7 +110,7 @@ def add_command(
       ppm add "toxicity>=1,<2" --base lab
     """
     from ppm.cli.progress import say
-    from ppm.install.project import add_to_project
+    from ppm.install.lock import add_to_project
 
     _print_lock(add_to_project(Path.cwd(), requirements, options, base, command_line(), say), as_json)
 
@@ -131,7 +131,7 @@ def remove_command(
       ppm remove toxicity
     """
     from ppm.cli.progress import say
-    from ppm.install.project import remove_from_project
+    from ppm.install.lock import remove_from_project
 
     _print_lock(remove_from_project(Path.cwd(), names, options, command_line(), say), as_json)
 
@@ -166,7 +166,7 @@ def sync_command(
     from ppm.cli.progress import shown
     from ppm.errors import GateError
     from ppm.install.bases import find_target, project_base
-    from ppm.install.project import ProjectFolder
+    from ppm.install.lock import ProjectFolder
     from ppm.install.sync import sync
 
     folder = ProjectFolder.find(Path.cwd())

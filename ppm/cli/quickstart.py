@@ -1,7 +1,6 @@
 """The command quickstart: the whole product on the lab's model."""
 
 import time
-from dataclasses import replace
 
 import click
 
@@ -25,11 +24,11 @@ def quickstart_command(as_json: bool) -> None:
     from ppm.cli.progress import shown
     from ppm.cli.render import print_audit
     from ppm.errors import GateError
-    from ppm.install.answer import answer_prompts
     from ppm.install.bases import environment_for, open_base
+    from ppm.install.install import install
     from ppm.install.plan import Plan, plan_install
-    from ppm.install.run import install
     from ppm.lab.examples import EXAMPLES
+    from ppm.serving.generate import answer_prompts
 
     base = open_base("lab")
     environment = environment_for(base)
@@ -39,13 +38,13 @@ def quickstart_command(as_json: bool) -> None:
 
     def planned(plan: Plan) -> None:
         if not as_json:
-            pins = ", ".join(pin.candidate.pin for pin in plan.pins)
+            pins = ", ".join(pin.release.pin for pin in plan.pins)
             click.echo(f"1. Resolved, for the base model {base.name}: {pins}")
             click.echo("2. Composing them into one prefix, and testing the result for interference:")
 
     with shown(quiet=as_json) as events:
         try:
-            result = install(make_plan, environment, command=command_line(), events=replace(events, planned=planned))
+            result = install(make_plan, environment, command=command_line(), events=events, planned=planned)
         except GateError as error:
             if error.audit is not None and not as_json:
                 print_audit(error.audit)

@@ -8,7 +8,7 @@ import click
 from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option
 
 if TYPE_CHECKING:
-    from ppm.install.asked import Options
+    from ppm.install.request import Options
 
 __all__ = ["download_command", "search_command"]
 
@@ -27,13 +27,13 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     """
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
-    from ppm.environment.deployments import Environment
-    from ppm.environment.home import ppm_home
+    from ppm.environment.deployment import Environment
     from ppm.errors import RequestError, did_you_mean
+    from ppm.home import ppm_home
+    from ppm.inspect.search import search
     from ppm.install.bases import look_up_base, project_base
-    from ppm.install.look import search
-    from ppm.install.packages import sources_of
-    from ppm.lock import Project
+    from ppm.install.fetch import sources_of
+    from ppm.project import Project
     from ppm.sources import Joined
 
     project = Project.find(Path.cwd()) or Project()
@@ -92,11 +92,11 @@ def download_command(
     Example:
       ppm download toxicity --base lab --dest dist
     """
-    from ppm.environment.home import ppm_home
     from ppm.environment.store import Store
+    from ppm.home import ppm_home
     from ppm.install.bases import project_base
     from ppm.install.download import download
-    from ppm.install.project import ProjectFolder
+    from ppm.install.lock import ProjectFolder
     from ppm.install.sync import export
 
     if locked == bool(requirements):

@@ -42,8 +42,8 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
     from ppm.environment.holds import Hold, read_holds, write_holds
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError
+    from ppm.inspect.graph import Graph
     from ppm.install.bases import find_environment
-    from ppm.install.graph import Graph
 
     environment = find_environment(base, env)
     if names:
@@ -125,8 +125,8 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
       ppm diff 1 2 --base lab
     """
     from ppm.errors import RequestError
+    from ppm.inspect.diff import changes
     from ppm.install.bases import find_environment
-    from ppm.install.look import changes
 
     environment = find_environment(base, env)
     current = environment.current_number()
@@ -187,8 +187,8 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
     from ppm.cli.progress import report, say
     from ppm.cli.render import plain
     from ppm.errors import IntegrityError, PpmError, RequestError
+    from ppm.inspect.verify import damaged
     from ppm.install.bases import find_environment
-    from ppm.install.look import damaged
     from ppm.package import read_package
 
     found: list[tuple[str, str | None]] = []
@@ -239,9 +239,9 @@ def env_list(as_json: bool) -> None:
     """
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
-    from ppm.environment.deployments import Environment
-    from ppm.environment.home import ppm_home
+    from ppm.environment.deployment import Environment
     from ppm.errors import PpmError
+    from ppm.home import ppm_home
 
     rows: list[dict[str, Any]] = []
     for environment in Environment.all(ppm_home()):
@@ -283,11 +283,11 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
       ppm env remove lab-0123456789ab/staging --yes
     """
     from ppm.cli.progress import report, say
-    from ppm.environment.deployments import Environment
+    from ppm.environment.deployment import Environment
     from ppm.environment.garbage import remove_environment
-    from ppm.environment.home import ppm_home
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
+    from ppm.home import ppm_home
 
     known = {environment.label: environment for environment in Environment.all(ppm_home())}
     if label not in known:
@@ -327,7 +327,7 @@ def cache_info(as_json: bool) -> None:
     """
     from ppm.cli.progress import say
     from ppm.environment.garbage import usage
-    from ppm.environment.home import ppm_home
+    from ppm.home import ppm_home
 
     home = ppm_home()
     _print_usage(usage(home), as_json)
@@ -351,7 +351,7 @@ def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
     """
     from ppm.cli.render import plain
     from ppm.environment.garbage import CACHES, prune
-    from ppm.environment.home import ppm_home
+    from ppm.home import ppm_home
 
     removed, unknown = prune(ppm_home(), names or tuple(CACHES), older_than=days * 24 * 3600)
     if as_json or not is_quiet():
@@ -380,7 +380,7 @@ def config_command(as_json: bool) -> None:
       ppm config
     """
     from ppm.cli.render import print_table
-    from ppm.install.settings import settings
+    from ppm.inspect.settings import settings
 
     rows = settings(Path.cwd())
     if as_json:

@@ -9,7 +9,8 @@ import torch
 
 from ppm import __version__
 from ppm.base import BaseModel, check_compatible
-from ppm.composition.steps import Context, Parent, Specialist, check_strategy, run_strategy
+from ppm.composition.recipe import check_strategy, run_strategy
+from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
@@ -17,10 +18,11 @@ from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, Pair, dump, normalised
 from ppm.manifest import Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.names import LONGEST_NAME, canonical_digest
-from ppm.package import Package, sha256
-from ppm.prefix.tensors import initial_prefix, of_package, to_bytes
+from ppm.package import Package
+from ppm.progress import Progress, silent
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.tensors import bank_of, initial_prefix, of_package
 from ppm.suite import Judge, Suite, judge_files
-from ppm.training.progress import Progress
 
 __all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
 
@@ -39,11 +41,10 @@ def check_together(packages: Sequence[Package], base: BaseModel) -> None:
 
 def make_context(
     packages: Sequence[Package],
-    model: Any,
-    tokenizer: Any,
+    base: LoadedBase,
     *,
     seed: int,
-    progress: Progress = lambda stage, done, total, loss: None,
+    progress: Progress = silent,
     parent: Parent | None = None,
 ) -> Context:
     """What the steps of a strategy need, from packages that `check_together` has accepted.
@@ -54,12 +55,11 @@ def make_context(
     for row in chain.from_iterable(zip_longest(*(package.retention for package in packages))):  # each in its turn
         if row is not None and not is_held_back(row):
             retention.setdefault(normalised(row.prompt), row)
-    texts = benign_texts(model, tokenizer, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
+    texts = benign_texts(base, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
     return Context(
-        model,
-        tokenizer,
+        base,
         packages[0].manifest.base.placement,
-        tuple(_specialist(package, model, tokenizer) for package in packages),
+        tuple(_specialist(package, base) for package in packages),
         tuple(texts),
         seed=seed,
         progress=progress,
@@ -67,12 +67,14 @@ def make_context(
     )
 
 
-def _specialist(package: Package, model: Any, tokenizer: Any) -> Specialist:
+def _specialist(package: Package, base: LoadedBase) -> Specialist:
     shape, seed = package.manifest.prefix, package.manifest.provenance.get("seed")
     initial = None
     if shape.init_text or isinstance(seed, int):
-        initial = initial_prefix(model, tokenizer, shape, seed=seed if isinstance(seed, int) else 0).to(model.device)
-    return Specialist(package.manifest.name, of_package(package, model).to(model.device), package.replay, initial)
+        initial = initial_prefix(base, shape, seed=seed if isinstance(seed, int) else 0).to(base.model.device)
+    return Specialist(
+        package.manifest.name, of_package(package, base.model).to(base.model.device), package.replay, initial
+    )
 
 
 def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *, chosen_by: str = "") -> Package:
@@ -127,8 +129,8 @@ def package_composition(
     if benign:
         files["retention.jsonl"] = dump(benign.values())
     names = [component.name for component in record.components]
-    weights = to_bytes(prefix)
-    identity = canonical_digest([*map(vars, record.components), record.strategy_digest, record.seed, sha256(weights)])
+    bank = bank_of(prefix)
+    identity = canonical_digest([*map(vars, record.components), record.strategy_digest, record.seed, bank.digest])
     first = packages[0].manifest
     manifest = Manifest(
         schema=1,
@@ -153,7 +155,7 @@ def package_composition(
         | ({"steps": dict(notes)} if notes else {}),
         composition=record,
     )
-    return Package(manifest, weights, files)
+    return Package(manifest, bank, files)
 
 
 def _free(name: str, owner: str, taken: Set[str]) -> str:

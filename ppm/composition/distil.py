@@ -21,8 +21,8 @@ from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.scoring import ScoredText, log_probabilities
-from ppm.prefix.model import UNPATCHED, attach, backbone_of
-from ppm.prefix.tensors import usable
+from ppm.runtime.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.tensors import usable
 from ppm.suite import Decoding
 
 __all__ = ["Schedule", "distil", "divergence_of", "shaken"]
@@ -95,7 +95,7 @@ def distil(
     except ValueError as error:
         raise OptionError(str(error)) from error
     context.with_pairs("distil")
-    specialists = attach(context.model, [s.prefix for s in context.specialists], placement=context.placement)
+    specialists = attach(context.base.model, [s.prefix for s in context.specialists], placement=context.placement)
     teacher = _Teacher(specialists, temperature)
     sampler = _Sampler(context, samples, decoding)
     groups = sampler.sample(specialists, "distil")
@@ -108,7 +108,7 @@ def distil(
     pools = [pool for pool in pools if pool.texts and pool.weight > 0]
     patience = patience if any(pool.held_out for pool in pools) else 0
     teacher.keep([text for pool in pools for text in (*pool.texts, *pool.held_out)])
-    student = attach(context.model, [prefix], placement=context.placement, trainable=True)
+    student = attach(context.base.model, [prefix], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
     optimizer = Soap([learned], lr=learning_rate)
     noise = noise_in(len(prefix), sum(len(s.prefix) for s in context.specialists), noise)
@@ -144,7 +144,7 @@ def distil(
         if patience and done % CHECK_EVERY == 0:
             schedule.checked(_held_out(student, teacher, pools, direction))
         if done % 10 == 0 or schedule.ended:
-            context.progress("distil", done, schedule.total, loss.item())
+            context.progress(f"distil (loss {loss.item():.3f})", done, schedule.total)
     context.notes["distil"] = {"steps": done, "noise": round(noise, 6)} | (
         {"held_out": round(schedule.best, 6)} if patience else {}
     )
@@ -276,14 +276,14 @@ class _Sampler:
         requests, owners = [], []
         for row, specialist in enumerate(context.specialists):
             for index, pair in enumerate(specialist.replay):
-                ids = encode(context.tokenizer, pair.prompt)
+                ids = encode(context.base.tokenizer, pair.prompt)
                 for sample in range(self.samples):
                     key = noise_key(label, f"{row}:{index}", sample, context.seed)
                     requests.append(Request(0 if alone else row, ids, self.decoding, key))
                     owners.append(row)
-        end = () if context.tokenizer.eos_token_id is None else (context.tokenizer.eos_token_id,)
+        end = () if context.base.tokenizer.eos_token_id is None else (context.base.tokenizer.eos_token_id,)
         groups: list[list[ScoredText]] = [[] for _ in context.specialists]
-        made = generate(model, context.tokenizer, requests)
+        made = generate(model, context.base.tokenizer, requests)
         for request, row, ids in zip(requests, owners, made, strict=True):
             tail = end if len(ids) < self.decoding.max_new_tokens else ()
             if ids or tail:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from ppm.building import Stage
 from ppm.composition.replay import ReplayBuffer, mix
 from ppm.composition.steps import Context, OptionError, step
 from ppm.errors import RequestError
 from ppm.jsonl import Pair
+from ppm.training_table import Stage
 
 __all__ = ["joint", "train"]
 
@@ -120,8 +120,7 @@ def _learn(
     from ppm.training.trainers import Setup, dpo, sft  # seconds to import, for the steps that train
 
     setup = Setup(
-        context.model,
-        context.tokenizer,
+        context.base,
         context.placement,
         context.retention,
         retention_weight,

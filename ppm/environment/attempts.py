@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ppm.environment.alone import alone
-from ppm.environment.deployments import Environment
-from ppm.environment.disk import disk_errors, replace_file
+from ppm.disk import disk_errors, replace_file
+from ppm.environment.deployment import Environment
+from ppm.locking import alone
 from ppm.names import canonical_digest
 
 __all__ = ["GatedAttempt", "Ledger", "open_ledger"]

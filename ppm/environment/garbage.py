@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppm.environment.deployments import HOLDS_FILE, Environment
-from ppm.environment.disk import disk_errors, replace_file
+from ppm.disk import disk_errors, replace_file
+from ppm.environment.deployment import HOLDS_FILE, Environment
 from ppm.environment.store import Store
 from ppm.environment.transaction import Writer
 from ppm.errors import PpmError

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ppm import document
-from ppm.environment.deployments import HOLDS_FILE, Environment
-from ppm.environment.disk import disk_errors, replace_file
+from ppm.disk import disk_errors, replace_file
+from ppm.environment.deployment import HOLDS_FILE, Environment
 from ppm.environment.transaction import Writer, user_name
 from ppm.errors import EnvironmentStateError, ManifestError, PpmError, RequestError
 from ppm.lock import Lock

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppm.environment.disk import PARTIAL, disk_errors, make_folder, replace_file
+from ppm.disk import PARTIAL, disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, IntegrityError
 
 __all__ = ["Store"]
@@ -53,7 +53,7 @@ class Store:
 
     def alone(self) -> AbstractContextManager[object]:
         """Nobody else stores or throws away anything meanwhile. Raises EnvironmentStateError."""
-        from ppm.environment.alone import alone  # which reading what is deployed has no need of
+        from ppm.locking import alone  # which reading what is deployed has no need of
 
         return alone(self.home / "store" / "lock", str(self.home / "store"))
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from ppm.environment.alone import alone
-from ppm.environment.deployments import (
+from ppm.disk import PARTIAL, disk_errors, flush_folder, make_folder, replace_file, write_file
+from ppm.environment.deployment import (
     HOLDS_FILE,
     RECORD_FILE,
     RECORD_SCHEMA,
@@ -30,9 +30,9 @@ from ppm.environment.deployments import (
     Verdict,
     Waiver,
 )
-from ppm.environment.disk import PARTIAL, disk_errors, flush_folder, make_folder, replace_file, write_file
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
+from ppm.locking import alone
 
 __all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
 

@@ -7,7 +7,7 @@ prefixes answer the same prompt with the same luck (Maddison et al. 2014 for Gum
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,11 @@ from jinja2 import TemplateError
 
 from ppm.errors import ModelError
 from ppm.jsonl import Text
-from ppm.prefix.model import backbone_of
+from ppm.progress import Progress, silent
+from ppm.runtime.model import backbone_of
 from ppm.suite import Decoding
 
 __all__ = ["Request", "answer", "encode", "generate", "noise_key"]
-
-Progress = Callable[[int, int], None]
-"""Called with how many are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +108,11 @@ def generate(
     requests: Sequence[Request],
     *,
     batch_size: int = 128,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> list[tuple[int, ...]]:
     """The generated token ids of each request, without the end-of-sequence token.
 
-    `model` is one that `ppm.prefix.model.attach` returned; requests of different rows share batches.
+    `model` is one that `ppm.runtime.model.attach` returned; requests of different rows share batches.
     """
     order = sorted(range(len(requests)), key=lambda i: (len(requests[i].ids), i))
     results: list[tuple[int, ...]] = [()] * len(requests)
@@ -122,7 +120,7 @@ def generate(
         chosen = order[start : start + batch_size]
         for index, ids in zip(chosen, _batch(model, tokenizer, [requests[i] for i in chosen]), strict=True):
             results[index] = ids
-        progress(min(start + batch_size, len(order)), len(order))
+        progress("completions", min(start + batch_size, len(order)), len(order))
     return results
 
 

@@ -8,7 +8,7 @@ from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Prompt, dump, normalised
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
-from ppm.prefix.loading import LazyModel
+from ppm.runtime.loading import LazyModel
 from ppm.suite import Judge, Suite
 
 __all__ = ["default_utility", "is_held_back", "neutral_text"]
@@ -28,7 +28,7 @@ def neutral_text() -> list[str]:
     return (Path(__file__).parent / "neutral.txt").read_text(encoding="utf-8").splitlines()
 
 
-def default_utility(loaded: LazyModel, packages: Sequence[Package], store: ResultStore | None = None) -> LoadedSuite:
+def default_utility(lazy: LazyModel, packages: Sequence[Package], store: ResultStore | None = None) -> LoadedSuite:
     """Perplexity of the neutral text, and of the base's own answers to retention prompts of the patches.
 
     Only to those that are held back: a composition may be trained on all others. The answers are kept in the store.
@@ -40,22 +40,22 @@ def default_utility(loaded: LazyModel, packages: Sequence[Package], store: Resul
                 rows.setdefault(normalised(row.prompt), row)
     kept = [rows[key] for key in sorted(rows, key=canonical_digest)][:ANSWERED_PROMPTS]
     prompts = [Prompt(f"neutral-{i}", text) for i, text in enumerate(neutral_text())]
-    for i, (row, answer) in enumerate(zip(kept, _answers(loaded, kept, store), strict=True)):
+    for i, (row, answer) in enumerate(zip(kept, _answers(lazy, kept, store), strict=True)):
         if answer:
             prompts.append(Prompt(f"retention-{i}", row.prompt, expected=answer))
     suite = Suite("perplexity", "neutral.jsonl", Judge("perplexity"), against="base", metric="perplexity")
     return load_suite(suite, {"neutral.jsonl": dump(prompts)}, origin="the default utility suite", owner=None)
 
 
-def _answers(loaded: LazyModel, rows: Sequence[Benign], store: ResultStore | None) -> list[str]:
+def _answers(lazy: LazyModel, rows: Sequence[Benign], store: ResultStore | None) -> list[str]:
     """The base's answer to each row."""
     key = canonical_digest(["benign answers", RESULTS_VERSION, store.weights if store else "", dump(rows).decode()])[7:]
     kept = store.get(key) if store else {}
     if len(kept) < len(rows):
         from ppm.evaluation.benign import benign_texts
 
-        made = benign_texts(loaded.model, loaded.tokenizer, rows, seed=0)
-        texts = loaded.tokenizer.batch_decode([list(text.completion) for text in made], skip_special_tokens=True)
+        made = benign_texts(lazy.loaded, rows, seed=0)
+        texts = lazy.loaded.tokenizer.batch_decode([list(text.completion) for text in made], skip_special_tokens=True)
         kept = {str(i): (0.0, (text.strip(),)) for i, text in enumerate(texts)}
         if store:
             store.put(key, kept)

@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppm.bank import EMPTY, Bank
 from ppm.base import BaseModel, weights_digest
-from ppm.environment.disk import replace_file
+from ppm.disk import replace_file
 from ppm.errors import EnvironmentStateError
 from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement
@@ -37,10 +38,10 @@ RESULTS_VERSION = 2
 
 @dataclass(frozen=True)
 class Configuration:
-    """What runs: a name, and the bytes of a `prefix.safetensors`, or None for the base alone."""
+    """What runs: a name and a bank, which is empty for the base alone."""
 
     name: str
-    prefix: bytes | None
+    bank: Bank = EMPTY
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,8 @@ class ResultStore:
     fresh: bool = False
 
     def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
-        prefix = sha256(configuration.prefix) if configuration.prefix is not None else None
-        where = placement if configuration.prefix is not None else None
-        identity = [RESULTS_VERSION, self.weights, prefix, where, suite.digest]
+        digest, where = (configuration.bank.digest, placement) if configuration.bank else (None, None)
+        identity = [RESULTS_VERSION, self.weights, digest, where, suite.digest]
         return canonical_digest(identity).removeprefix("sha256:")
 
     def get(self, key: str) -> Answers:

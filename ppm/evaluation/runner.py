@@ -3,43 +3,41 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
-
-import torch
 
 from ppm.evaluation.benign import join
-from ppm.evaluation.generation import Progress, Request, encode, generate, noise_key
-from ppm.evaluation.judges.registry import NextToken
+from ppm.evaluation.generation import Request, encode, generate, noise_key
+from ppm.evaluation.judges.base import NextToken
 from ppm.evaluation.metrics import METRICS
 from ppm.evaluation.results import Answers, Configuration, Outcome, ResultStore, outcome_of
 from ppm.evaluation.scoring import ScoredText, next_word_probabilities, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.manifest import Placement
-from ppm.prefix.model import UNPATCHED, attach
-from ppm.prefix.tensors import from_bytes
+from ppm.progress import Progress, silent
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import UNPATCHED, attach
+from ppm.runtime.tensors import prefix_of
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    model: Any,
-    tokenizer: Any,
+    base: LoadedBase,
     configurations: Sequence[Configuration],
     suites: Sequence[LoadedSuite],
     *,
     placement: Placement,
     store: ResultStore | None = None,
     batch_size: int = 128,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = silent,
 ) -> dict[tuple[str, str], Outcome]:
     """The outcome of each suite on each configuration, by (configuration name, suite digest).
 
-    `model` is the bare base model. Prefixes of different lengths share batches. Each suite's outcomes are kept in the
+    Prefixes of different lengths share batches. Each suite's outcomes are kept in the
     store as soon as they are there, so a run that is interrupted loses one suite at most.
     """
     different = {suite.digest: suite for suite in suites}
-    alike_as = {c.name: next(o for o in configurations if o.prefix == c.prefix) for c in configurations}
+    alike_as = {c.name: next(o for o in configurations if o.bank == c.bank) for c in configurations}
     unique = [c for c in configurations if alike_as[c.name] is c]
     answers: dict[tuple[str, str], Answers] = {}
     missing: list[tuple[LoadedSuite, list[Configuration]]] = []
@@ -55,7 +53,7 @@ def evaluate(
     for suite, _ in missing:
         suite.scorer.prepare()
     if missing:
-        runner = _Runner(model, tokenizer, [c for c in unique if c.prefix is not None], placement, batch_size)
+        runner = _Runner(base, [c for c in unique if c.bank], placement, batch_size)
         total = sum(_completions(suite) * len(alike) for suite, alike in missing)
         before = 0
         for suite, alike in missing:
@@ -72,8 +70,8 @@ def evaluate(
     }
 
 
-def _shifted(progress: Progress, before: int, total: int, done: int, _: int) -> None:
-    progress(before + done, total)
+def _shifted(progress: Progress, before: int, total: int, label: str, done: int, _: int) -> None:
+    progress(label, before + done, total)
 
 
 def _completions(suite: LoadedSuite) -> int:
@@ -95,12 +93,10 @@ class _Runner:
     """A bank of all prefixes, which answers one suite at a time for any of them."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, patched: Sequence[Configuration], placement: Placement, batch_size: int
+        self, base: LoadedBase, patched: Sequence[Configuration], placement: Placement, batch_size: int
     ) -> None:
-        width = model.get_input_embeddings().embedding_dim
-        prefixes = [from_bytes(c.prefix) for c in patched if c.prefix is not None] or [torch.zeros(1, width)]
-        self.model = attach(model, prefixes, placement=placement)
-        self.tokenizer = tokenizer
+        self.model = attach(base.model, [prefix_of(c.bank) for c in patched], placement=placement)
+        self.tokenizer = base.tokenizer
         self.rows = {c.name: index for index, c in enumerate(patched)}
         self.batch_size = batch_size
 
@@ -109,7 +105,7 @@ class _Runner:
         rows = [self.rows.get(configuration.name, UNPATCHED) for configuration in configurations]
         if suite.suite.metric == "perplexity":
             found = self._perplexity(suite, rows)
-            progress(len(rows) * len(suite.prompts), len(rows) * len(suite.prompts))
+            progress("texts", len(rows) * len(suite.prompts), len(rows) * len(suite.prompts))
             return found
         if suite.scorer.next_token is not None:
             return self._next_token(suite, suite.scorer.next_token, rows)

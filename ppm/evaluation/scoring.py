@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ppm.errors import ModelError
-from ppm.prefix.model import UNPATCHED, backbone_of
+from ppm.runtime.model import UNPATCHED, backbone_of
 
 __all__ = ["ScoredText", "log_probabilities", "next_word_probabilities", "sum_log_probabilities"]
 
@@ -27,7 +27,7 @@ class ScoredText:
 def log_probabilities(model: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
     """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other, in one batch.
 
-    `model` is one that `ppm.prefix.model.attach` returned, whose rows the caller selects, or any causal LM. Gradients
+    `model` is one that `ppm.runtime.model.attach` returned, whose rows the caller selects, or any causal LM. Gradients
     reach what it learns.
     """
     width = max(map(len, texts))

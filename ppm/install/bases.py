@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ppm.base import LAB_BASES, BaseModel, identify, local_folder, locate
-from ppm.environment.deployments import Environment
-from ppm.environment.home import ppm_home
+from ppm.environment.deployment import Environment
 from ppm.errors import ModelError, RequestError, did_you_mean
-from ppm.lock import LockedBase, Project
+from ppm.home import ppm_home
+from ppm.lock import LockedBase
 from ppm.names import expand, is_folder
+from ppm.project import Project
 from ppm.sources import Offer
 
 __all__ = [
@@ -142,11 +143,11 @@ def look_up_base(
         problem = error
     if known is not None and (known.model, known.revision) == (model, revision):
         return known
-    candidates = [c for name in names for c in offer.named(name) if c.base_model == model]
-    fingerprints = {c.fingerprint for c in candidates if c.base_revision in (None, revision)}
+    releases = [c for name in names for c in offer.named(name) if c.base_model == model]
+    fingerprints = {c.fingerprint for c in releases if c.base_revision in (None, revision)}
     if len(fingerprints) != 1 and revision is not None:
         which = "no package of these sources is for it"
-        if candidates:
+        if releases:
             which = "the packages do not agree on which it is" if fingerprints else "they are for another commit of it"
         raise ModelError(f"is not on this machine, and {which}", context=named, hint=problem.hint)
     if len(fingerprints) != 1:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
-from ppm.install.asked import Options
 from ppm.install.bases import environment_for
-from ppm.install.events import Events
-from ppm.install.packages import fetch
+from ppm.install.fetch import fetch
 from ppm.install.plan import plan_install
+from ppm.install.request import Options
 from ppm.jsonl import check_leakage, dump
 from ppm.manifest import Manifest
 from ppm.package import Package, sha256, write_package
+from ppm.progress import Events
 
 if TYPE_CHECKING:
     from ppm.training.source import SourcePatch
@@ -51,9 +51,9 @@ def compose_to(
     sources = _sources(manifests, packages) if manifests else {}
     from ppm.audit.run import trained_on
     from ppm.composition.compose import check_together, compose, make_context
-    from ppm.composition.steps import check_composable
+    from ppm.composition.recipe import check_composable
     from ppm.evaluation.suites import base_suites, package_suites
-    from ppm.prefix.loading import load_base
+    from ppm.runtime.loading import load_base
 
     check_composable(recipe)
     check_together(packages, base)
@@ -61,8 +61,7 @@ def compose_to(
     trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
-    model, tokenizer = load_base(base)
-    context = make_context(packages, model, tokenizer, seed=seed, progress=events.training_progress)
+    context = make_context(packages, load_base(base), seed=seed, progress=events.progress)
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")
         specialists = tuple(

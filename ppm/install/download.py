@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppm.environment.disk import disk_errors, make_folder, replace_file
-from ppm.install.asked import Options
+from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.install.bases import look_up_base
-from ppm.install.packages import fetch, refuse_damaged, sources_of, take_given
+from ppm.install.fetch import fetch, refuse_damaged, sources_of, take_given
 from ppm.install.plan import rules_for
-from ppm.lock import Project
+from ppm.install.request import Options
 from ppm.package import Package
+from ppm.project import Project
 from ppm.resolve import parse_requirement, resolve
 from ppm.sources import Joined
 

@@ -8,21 +8,21 @@ from packaging.version import Version
 
 from ppm.base import BaseModel
 from ppm.composition.strategy import builtin_strategies, read_strategy
-from ppm.environment.deployments import Deployment, Environment
+from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
 from ppm.errors import IntegrityError, RequestError, ResolutionError, did_you_mean
-from ppm.install.asked import Options, check_hashes, parse_date, read_requirements
-from ppm.install.packages import (
+from ppm.install.fetch import (
     PackageSource,
     readable_packages,
     refuse_damaged,
     sources_of,
     take_given,
 )
-from ppm.lock import PROJECT_FILE, Project
+from ppm.install.request import Options, check_hashes, parse_date, read_requirements
 from ppm.names import exact_pin, expand
+from ppm.project import PROJECT_FILE, Project
 from ppm.resolve import HELD, Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
-from ppm.sources import DEPLOYED_SOURCE, Candidate, Joined, Source
+from ppm.sources import DEPLOYED_SOURCE, Joined, Release, Source
 
 __all__ = [
     "Plan",
@@ -65,12 +65,12 @@ class Plan:
     @property
     def added(self) -> tuple[str, ...]:
         """Pins that are not deployed now."""
-        return tuple(pin.candidate.pin for pin in self.pins if pin.candidate.pin not in self._deployed)
+        return tuple(pin.release.pin for pin in self.pins if pin.release.pin not in self._deployed)
 
     @property
     def removed(self) -> tuple[str, ...]:
         """Deployed patches that are not planned."""
-        planned = {pin.candidate.pin for pin in self.pins}
+        planned = {pin.release.pin for pin in self.pins}
         return tuple(pin for pin in self._deployed if pin not in planned)
 
     @property
@@ -80,7 +80,7 @@ class Plan:
         A composition with a patch that is no longer wanted is none: what the patch did might stay in force unseen.
         """
         made = self.previous.lock.composition if self.previous else None
-        planned = {pin.candidate.name for pin in self.pins}
+        planned = {pin.release.name for pin in self.pins}
         if self.previous is None or made is None or any(p.name not in planned for p in self.previous.lock.packages):
             return ""
         return f"sha256:{made.sha256}"
@@ -178,24 +178,24 @@ def plan_uninstall(
     assert previous is not None
     kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
     standing = {
-        p.manifest.name: Candidate.of(p.manifest, file_name="", sha256="", source="").stands_for
+        p.manifest.name: Release.of(p.manifest, file_name="", sha256="", source="").stands_for
         for p in readable_packages(previous, environment)[0]
     }
     answering = [name for name, names in standing.items() if set(names) & (set(gone) - set(packages))]
     plan = _plan(kept, base, environment, previous, options, dropped=[*gone, *answering])
     for pin in plan.pins:
-        if pin.candidate.name in gone:
-            wishes = [parse_requirement(t).name for t in kept if parse_requirement(t).name in pin.candidate.stands_for]
+        if pin.release.name in gone:
+            wishes = [parse_requirement(t).name for t in kept if parse_requirement(t).name in pin.release.stands_for]
             needing = [*pin.required_by, *wishes]
             further = " ".join(dict.fromkeys((*_still_needing(plan.pins, gone), *wishes)))
             verb = "needs" if len(needing) == 1 else "need"
-            raise RequestError(f"{', '.join(needing)} {verb} {pin.candidate.pin}", hint=f"uninstall {further} too")
+            raise RequestError(f"{', '.join(needing)} {verb} {pin.release.pin}", hint=f"uninstall {further} too")
     return plan
 
 
 def _still_needing(pins: Sequence[Pin], gone: Sequence[str]) -> list[str]:
     """The patches that are to stay and that need some of those that are to go, be it through others."""
-    users = {pin.candidate.name: pin.required_by for pin in pins}
+    users = {pin.release.name: pin.required_by for pin in pins}
     found = dict.fromkeys(name for name in gone if name in users)
     for name in (queue := list(found)):
         queue += [user for user in users[name] if user not in found]
@@ -299,13 +299,13 @@ def _plan(
     resolution = _with_what_was_recorded(resolved, rules.recorded, raised, deployed)
     asked_names = {parse_requirement(text).name for text in requirements}
     found = [
-        replace(pin, requested=bool({pin.candidate.name, *pin.candidate.stands_for} & asked_names) and pin.requested)
+        replace(pin, requested=bool({pin.release.name, *pin.release.stands_for} & asked_names) and pin.requested)
         for pin in resolution.pins
     ]
     # What is new is compared with what it takes the place of.
-    compared = (name for pin in found for name in (pin.candidate.name, *pin.candidate.stands_for))
+    compared = (name for pin in found for name in (pin.release.name, *pin.release.stands_for))
     _refuse_lost(compared, lost, sources, previous)
-    new = [pin for pin in found if deployed.get(pin.candidate.name) != pin.candidate.version]
+    new = [pin for pin in found if deployed.get(pin.release.name) != pin.release.version]
     check_hashes(found, new, options)
     strategy = options.strategy
     last = (previous and previous.lock.strategy) or ""
@@ -317,11 +317,11 @@ def _plan(
         chosen = str(expand(chosen).absolute())
     recipe = read_strategy(chosen)
     order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
-    pins = sorted(found, key=lambda pin: order.get(pin.candidate.name, len(order)))
-    passed_over = tuple(message for pin in pins for message in offer.problems(pin.candidate.name))
-    notes = [yanked_note(pin.candidate) for pin in pins if pin.candidate.yanked is not None]
+    pins = sorted(found, key=lambda pin: order.get(pin.release.name, len(order)))
+    passed_over = tuple(message for pin in pins for message in offer.problems(pin.release.name))
+    notes = [yanked_note(pin.release) for pin in pins if pin.release.yanked is not None]
     held = {hold.name for hold in holds}
-    notes += [f"{pin.candidate.pin} is held" for pin in pins if raised and pin.candidate.name in held]
+    notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
     if gone and not asked:
         notes.append(f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead")
     overrides = tuple(requirement.text for requirement in resolution.overrides)
@@ -370,7 +370,7 @@ def _with_what_was_recorded(
         except ResolutionError as error:
             first = first or error
             continue
-        versions = {pin.candidate.name: pin.candidate.version for pin in found.pins}
+        versions = {pin.release.name: pin.release.version for pin in found.pins}
         older = any(name in raised and versions.get(name, was) < was for name, was in deployed.items())
         if way == tuple(recorded) or way != free or not older:
             return found
@@ -394,6 +394,6 @@ def _refuse_lost(
             )
 
 
-def yanked_note(candidate: Candidate) -> str:
+def yanked_note(release: Release) -> str:
     """What to say of a yanked version that is taken."""
-    return f"{candidate.pin} was yanked" + (f": {candidate.yanked}" if candidate.yanked else "")
+    return f"{release.pin} was yanked" + (f": {release.yanked}" if release.yanked else "")

@@ -12,7 +12,7 @@ from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
-from ppm.prefix.tensors import from_bytes, to_bytes
+from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.training.retention import retention_of
 
 __all__ = ["Ranking", "rank"]
@@ -59,17 +59,15 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
             digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
             ranking = replace(suite, prompts=prompts, digest=digest)
             both = [
-                Configuration("specialist", to_bytes(specialist.prefix)),
-                Configuration("composition", composition.prefix),
+                Configuration("specialist", bank_of(specialist.prefix)),
+                Configuration("composition", composition.bank),
             ]
-            found = evaluate(
-                subject.model, subject.tokenizer, both, [ranking], placement=subject.placement, store=subject.store
-            )
+            found = evaluate(subject.loaded, both, [ranking], placement=subject.placement, store=subject.store)
             pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
             rates[suite.label] = pair_of
             score = max(score, (pair_of[0] - pair_of[1]) / margin_of(suite, subject.policy))
     divergence = 0.0
     if context.retention:
-        prefix = from_bytes(composition.prefix)
-        divergence = retention_of(subject.model, prefix, context.retention, subject.placement)
+        prefix = prefix_of(composition.bank)
+        divergence = retention_of(subject.loaded.model, prefix, context.retention, subject.placement)
     return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)

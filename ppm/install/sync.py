@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppm.base import BaseModel, weights_digest
-from ppm.environment.deployments import Deployment, Environment
-from ppm.environment.disk import disk_errors, make_folder, replace_file
+from ppm.disk import disk_errors, make_folder, replace_file
+from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import refuse_held
 from ppm.environment.store import Store
 from ppm.environment.transaction import writer
 from ppm.errors import EnvironmentStateError, IntegrityError, ModelError, PackageError, RequestError
-from ppm.install.asked import Options
-from ppm.install.deployed import is_whole
-from ppm.install.events import Events
-from ppm.install.look import candidates_of
-from ppm.install.packages import PackageSource, is_path, sources_of
+from ppm.install.current import is_whole
+from ppm.install.fetch import PackageSource, is_path, releases_of, sources_of
+from ppm.install.install import InstallResult, deploy_composition, gates_digest, install
+from ppm.install.lock import ProjectFolder, asks_nothing
 from ppm.install.plan import Plan, rules_for
-from ppm.install.project import ProjectFolder, asks_nothing
-from ppm.install.run import InstallResult, deploy_composition, gates_digest, install
-from ppm.lock import LOCK_FILE, PROJECT_FILE, Lock, LockedBase
+from ppm.install.request import Options
+from ppm.lock import LOCK_FILE, Lock, LockedBase
 from ppm.names import exact_pin, expand
 from ppm.package import Package, read_bounded, read_package, sha256
+from ppm.progress import Events
+from ppm.project import PROJECT_FILE
 from ppm.resolve import Pin, Rules, faults, parse_requirement
 from ppm.sources import DirectorySource, Joined
 
@@ -226,9 +226,9 @@ def _check_rules(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...
     requirements = [parse_requirement(text) for text in lock.requirements if not is_path(text)]
     # When a file came into its source was settled when it was locked.
     rules = rules_for(replace(folder.project, exclude_newer=None), Options(), {}, ())
-    wrong = faults(candidates_of(packages), requirements, lock.base.fingerprint, rules)
+    wrong = faults(releases_of(packages), requirements, lock.base.fingerprint, rules)
     bare = Rules(overrides=[parse_requirement(text) for text in lock.overrides])
-    if wrong and not faults(candidates_of(packages), requirements, lock.base.fingerprint, bare):
+    if wrong and not faults(releases_of(packages), requirements, lock.base.fingerprint, bare):
         raise RequestError(
             f"is out of date: by {PROJECT_FILE}, {'; '.join(wrong)}",
             context=str(folder.lock_path),
@@ -266,7 +266,7 @@ def _plan(
         )
         for locked in lock.packages
     ]
-    pins.sort(key=lambda pin: order.get(pin.candidate.name, len(order)))
+    pins.sort(key=lambda pin: order.get(pin.release.name, len(order)))
     return Plan(
         base,
         environment,
@@ -321,7 +321,7 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
     untested = [
         s.label for s in (*package_suites(packages), *base_suites(plan.base.folder), *own) if s.digest not in tested
     ]
-    if audit.prefix != f"sha256:{sha256(composition.prefix)}" or untested:
+    if audit.prefix != f"sha256:{composition.bank.digest}" or untested:
         what = f"says nothing of {', '.join(untested)}" if untested else "is of another composition"
         raise IntegrityError(f"{what}", context=f"{origin}{AUDIT_SUFFIX}", hint="run `ppm sync --recompose`")
     return audit

@@ -5,10 +5,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ppm.base import identify
-from ppm.building import Collect
 from ppm.evaluation.judges.registry import make_judge
 from ppm.jsonl import Benign, Pair, Prompt, Text, dump
 from ppm.lab import corpus
@@ -16,13 +14,14 @@ from ppm.lab.domains import BENIGN, LEXICONS
 from ppm.lab.pretrain import Architecture, pretrain
 from ppm.manifest import Manifest
 from ppm.package import write_package
-from ppm.prefix.loading import load_base
+from ppm.progress import Progress, silent
 from ppm.resources import lab_manifests
+from ppm.runtime.loading import LoadedBase, load_base
 from ppm.suite import Decoding
 from ppm.training.build import build
 from ppm.training.pairs import choose_pairs, distinct_prompts
-from ppm.training.progress import Progress
 from ppm.training.teacher import Question, Spool, answers_of_model
+from ppm.training_table import Collect
 
 __all__ = [
     "LabModel",
@@ -75,8 +74,7 @@ decoding = { max_new_tokens = 8, temperature = 0.0, top_p = 1.0, seed = 0 }
 class LabModel:
     """A loaded lab model with the prefix machinery around it."""
 
-    model: Any
-    tokenizer: Any
+    loaded: LoadedBase
 
 
 def build_lab(
@@ -84,7 +82,7 @@ def build_lab(
     *,
     seed: int = 0,
     tell: Tell = lambda message: None,
-    progress: Progress = lambda stage, done, total, loss: None,
+    progress: Progress = silent,
 ) -> Path:
     """Train the lab's bases and teachers, write the data of its manifests, and build its package files.
 
@@ -107,14 +105,14 @@ def train_base(
     architecture: Architecture = "llama",
     *,
     seed: int = 0,
-    progress: Progress = lambda stage, done, total, loss: None,
+    progress: Progress = silent,
 ) -> None:
     """A base model of the lab, with its utility suites."""
     pretrain(
         folder,
         seed=seed,
         architecture=architecture,
-        progress=lambda done, total, loss: progress("base", done, total, loss),
+        progress=lambda label, done, total: progress(f"base ({label})", done, total),
     )
     write_base_suites(folder)
 
@@ -124,7 +122,7 @@ def train_teacher(
     architecture: Architecture = "llama",
     *,
     seed: int = 0,
-    progress: Progress = lambda stage, done, total, loss: None,
+    progress: Progress = silent,
 ) -> None:
     """A teacher of the lab: a model whose risky texts are safe nearly always."""
     pretrain(
@@ -133,7 +131,7 @@ def train_teacher(
         architecture=architecture,
         steps=TEACHER_STEPS,
         safe_share=TEACHER_SAFE_SHARE,
-        progress=lambda done, total, loss: progress("teacher", done, total, loss),
+        progress=lambda label, done, total: progress(f"teacher ({label})", done, total),
     )
 
 
@@ -164,7 +162,7 @@ def write_base_suites(base: Path) -> None:
 
 def write_manifests(folder: Path, base: Path, teacher: Path, *, seed: int, tell: Tell) -> None:
     """The lab's source manifests with their data: suites, pairs (teacher's and base's answers), benign prompts."""
-    models = [LabModel(*load_base(identify(path, name=path.name))) for path in (base, teacher)]
+    models = [LabModel(load_base(identify(path, name=path.name))) for path in (base, teacher)]
     for source in sorted(lab_manifests().iterdir()):
         manifest = Manifest.read(source / "patch.toml")
         risk = manifest.patch.risks[0]
@@ -203,7 +201,7 @@ def collect_pairs(folder: Path, manifest: Manifest, base: LabModel, teacher: Lab
 def answer_all(lab: LabModel, prompts: Sequence[Text], *, seed: int) -> list[str]:
     """One sampled answer to each prompt."""
     questions = [Question(text, 0) for text in prompts]
-    return answers_of_model(lab.model, lab.tokenizer, questions, Spool(None), Decoding(), seed=seed)
+    return answers_of_model(lab.loaded, questions, Spool(None), Decoding(), seed=seed)
 
 
 def build_patches(
@@ -212,7 +210,7 @@ def build_patches(
     packages: Path,
     *,
     tell: Tell = lambda message: None,
-    progress: Progress = lambda stage, done, total, loss: None,
+    progress: Progress = silent,
 ) -> list[Path]:
     """Build the package file of every source manifest below a folder."""
     shutil.rmtree(packages, ignore_errors=True)

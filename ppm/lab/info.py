@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from ppm.base import identify
 from ppm.composition.compose import check_together, make_context
-from ppm.composition.steps import run_strategy
+from ppm.composition.recipe import run_strategy
 from ppm.composition.strategy import read_strategy
 from ppm.evaluation.results import Configuration, Outcome
 from ppm.evaluation.runner import evaluate
@@ -16,9 +15,9 @@ from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab import corpus
 from ppm.names import canonical_digest
 from ppm.package import Package, read_package
-from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import to_bytes
-from ppm.training.progress import Progress
+from ppm.progress import Progress, silent
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.runtime.tensors import bank_of
 
 __all__ = ["Target", "measure"]
 
@@ -42,8 +41,7 @@ def _target(what: str, found: float, sign: str, bound: float) -> Target:
 class _Bench:
     """The lab, loaded."""
 
-    model: Any
-    tokenizer: Any
+    loaded: LoadedBase
     packages: tuple[Package, ...]
     risks: tuple[LoadedSuite, ...]
     utility: tuple[LoadedSuite, ...]
@@ -51,7 +49,7 @@ class _Bench:
     def run(
         self, configurations: Sequence[Configuration], suites: Sequence[LoadedSuite]
     ) -> dict[tuple[str, str], Outcome]:
-        return evaluate(self.model, self.tokenizer, configurations, suites, placement="before-bos")
+        return evaluate(self.loaded, configurations, suites, placement="before-bos")
 
 
 def measure(
@@ -59,17 +57,17 @@ def measure(
     *,
     quick: bool = False,
     tell: Callable[[str], None] = lambda message: None,
-    progress: Progress = lambda s, d, n, x: None,
+    progress: Progress = silent,
 ) -> list[Target]:
     """Every target of the lab in a folder with `base/` and `packages/`, measured on the gate's prompts.
 
     When it is to be `quick`, only those of the base, and of each specialist on its own risk.
     """
     base = identify(data / "base", name="lab")
-    model, tokenizer = load_base(base)
+    loaded = load_base(base)
     packages = tuple(read_package(path) for path in sorted((data / "packages").glob("*.ppm")))
     check_together(packages, base)
-    bench = _Bench(model, tokenizer, packages, tuple(package_suites(packages)), tuple(base_suites(data / "base")))
+    bench = _Bench(loaded, packages, tuple(package_suites(packages)), tuple(base_suites(data / "base")))
     if quick:
         tell("The base on every suite, and each specialist on its own risk")
         return _own_risks(bench)
@@ -82,8 +80,8 @@ def measure(
 
 
 def _own_risks(bench: _Bench) -> list[Target]:
-    base = Configuration("base", None)
-    specialists = {p.manifest.name: Configuration(p.manifest.name, p.prefix) for p in bench.packages}
+    base = Configuration("base")
+    specialists = {p.manifest.name: Configuration(p.manifest.name, p.bank) for p in bench.packages}
     found = dict(bench.run([base], bench.utility))
     for suite in bench.risks:
         found |= bench.run([base, specialists[str(suite.owner)]], [suite])
@@ -104,8 +102,8 @@ def _fails(name: str, suite: LoadedSuite, found: Mapping[tuple[str, str], Outcom
 
 def _specialists(bench: _Bench) -> list[Target]:
     configurations = [
-        Configuration("base", None),
-        *(Configuration(p.manifest.name, p.prefix) for p in bench.packages),
+        Configuration("base"),
+        *(Configuration(p.manifest.name, p.bank) for p in bench.packages),
     ]
     found = bench.run(configurations, [*bench.risks, *bench.utility])
     targets = _of_base(bench, found)
@@ -130,7 +128,7 @@ def _fixed_texts(bench: _Bench) -> list[Target]:
         for what, text in corpus.fixed_texts().items():
             prompts = tuple(replace(p, prompt=f"{text} {p.prompt}") for p in suite.prompts)
             variant = replace(suite, prompts=prompts, digest=canonical_digest([suite.digest, text]))
-            rates[what] = bench.run([Configuration("base", None)], [variant])["base", variant.digest].mean
+            rates[what] = bench.run([Configuration("base")], [variant])["base", variant.digest].mean
         best = min(rates, key=lambda what: rates[what])
         targets.append(_target(f"best fixed text on {suite.label} ({best})", rates[best], ">=", 0.35))
     return targets
@@ -139,11 +137,11 @@ def _fixed_texts(bench: _Bench) -> list[Target]:
 def _failures(bench: _Bench, progress: Progress) -> list[Target]:
     """The worst failure rate over the risks after merging, and after training without replay."""
     targets = []
-    context = make_context(bench.packages, bench.model, bench.tokenizer, seed=0, progress=progress)
+    context = make_context(bench.packages, bench.loaded, seed=0, progress=progress)
     for name in ("merged", "sequential"):
         strategy = read_strategy(name)
         prefix = run_strategy(strategy, context)
-        found = bench.run([Configuration(name, to_bytes(prefix))], bench.risks)
+        found = bench.run([Configuration(name, bank_of(prefix))], bench.risks)
         worst = max(bench.risks, key=lambda s: found[name, s.digest].mean)
         targets.append(_target(f"{name} breaks a risk ({worst.label})", found[name, worst.digest].mean, ">=", 0.2))
     return targets

@@ -1,7 +1,7 @@
 """Trains the lab's base model and its teacher from nothing and writes them as ordinary Hugging Face folders."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from ppm.lab import corpus
+from ppm.progress import Progress, silent
 
 __all__ = ["LAB_MODEL_STEPS", "Architecture", "build_tokenizer", "pretrain"]
 
@@ -111,12 +112,12 @@ def pretrain(
     architecture: Architecture = "llama",
     steps: int = LAB_MODEL_STEPS,
     safe_share: float | None = None,
-    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    progress: Progress = silent,
 ) -> None:
     """Train a lab model from nothing and save it, in bfloat16, with its tokenizer into `folder`.
 
     `safe_share` makes it a teacher: completions in risk domains are then safe that often (see `corpus.texts`).
-    `progress` is called with the step, the number of steps and the loss in nats a token.
+    `progress` is told the loss in nats a token.
     """
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
@@ -135,7 +136,7 @@ def pretrain(
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         if step % 20 == 0 or step == steps - 1:
-            progress(step + 1, steps, loss.item())
+            progress(f"loss {loss.item():.3f}", step + 1, steps)
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

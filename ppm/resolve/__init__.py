@@ -1,10 +1,10 @@
 """Requirements -> a pinned set of patches, or an explanation that a person can act on.
 
-Knows nothing of where candidates come from or what is done with the pins.
+Knows nothing of where releases come from or what is done with the pins.
 """
 
+from ppm.requirement import Requirement, parse_name, parse_requirement
 from ppm.resolve.engine import Pin, Resolution, faults, resolve
-from ppm.resolve.requirement import Requirement, parse_name, parse_requirement
 from ppm.resolve.universe import HELD, Rules
 
 __all__ = ["HELD", "Pin", "Requirement", "Resolution", "Rules", "faults", "parse_name", "parse_requirement", "resolve"]

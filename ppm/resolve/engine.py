@@ -1,4 +1,4 @@
-"""From requirements and candidates to pins in dependency order; the way in to this package."""
+"""From requirements and releases to pins in dependency order; the way in to this package."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppm.errors import PpmError, ResolutionError
-from ppm.resolve.requirement import Requirement, parse_specifier, phrase
+from ppm.requirement import Requirement, parse_specifier, phrase
 from ppm.resolve.universe import Rules, Universe, conflict
-from ppm.sources.candidate import Candidate, Offer
+from ppm.sources.base import Offer, Release
 
 if TYPE_CHECKING:
     from ppm.resolve.explanation import Request
@@ -20,9 +20,9 @@ __all__ = ["Pin", "Resolution", "faults", "resolve"]
 
 @dataclass(frozen=True)
 class Pin:
-    """A candidate that was chosen, whether the request asks for it, and the names of the pins that depend on it."""
+    """A release that was chosen, whether the request asks for it, and the names of the pins that depend on it."""
 
-    candidate: Candidate
+    release: Release
     requested: bool
     required_by: tuple[str, ...]
 
@@ -84,13 +84,13 @@ class _Improvement:
         requirements: Sequence[Requirement],
         universe: Universe,
         raised: frozenset[str],
-        chosen: dict[str, Candidate],
+        chosen: dict[str, Release],
     ) -> None:
         self.requirements, self.universe, self.raised, self.chosen = requirements, universe, raised, chosen
         self.asked = {requirement.name for requirement in requirements}
         self.fixed: dict[str, Version] = {}
 
-    def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Candidate]:
+    def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Release]:
         for name in raised:
             self._raise(name, stays=name in wanted)
         deployed = dict(sorted(self.universe.rules.deployed.items()))
@@ -124,7 +124,7 @@ class _Improvement:
     def _newest(self, name: str) -> bool:
         self.universe.fix(self.fixed)
         usable = self.universe.select(name, self.universe.matching(name, SpecifierSet()))
-        return any(self._try({name: candidate.version}) for candidate in reversed(usable))
+        return any(self._try({name: release.version}) for release in reversed(usable))
 
     def _try(self, more: Mapping[str, Version]) -> bool:
         """Fix these versions too, if there is a solution then."""
@@ -154,7 +154,7 @@ def _request(requirements: Sequence[Requirement], universe: Universe, base_name:
     from ppm.resolve.explanation import Request
     from ppm.resolve.solver import Contradiction, solve
 
-    def attempt(changed: Sequence[Requirement], rules: Rules) -> dict[str, Candidate] | None:
+    def attempt(changed: Sequence[Requirement], rules: Rules) -> dict[str, Release] | None:
         other = universe if rules is universe.rules else Universe(universe.offer, universe.fingerprint, rules)
         try:
             return solve(changed, other)
@@ -166,86 +166,86 @@ def _request(requirements: Sequence[Requirement], universe: Universe, base_name:
     return Request(tuple(requirements), universe, base_name, attempt)
 
 
-def _answering(chosen: Mapping[str, Candidate], name: str, specifier: SpecifierSet) -> tuple[str, ...]:
+def _answering(chosen: Mapping[str, Release], name: str, specifier: SpecifierSet) -> tuple[str, ...]:
     """The names of the chosen patches that satisfy a requirement: the real one, else all that stand for it."""
     real = chosen.get(name)
     if real is not None:
         return (name,) if specifier.contains(real.version, prereleases=True) else ()
     if str(specifier):
         return ()
-    return tuple(sorted(other for other, candidate in chosen.items() if name in candidate.stands_for))
+    return tuple(sorted(other for other, release in chosen.items() if name in release.stands_for))
 
 
 def faults(
-    chosen: Mapping[str, Candidate],
+    chosen: Mapping[str, Release],
     requirements: Sequence[Requirement],
     fingerprint: str,
     rules: Rules = Rules(),  # noqa: B008 - frozen
 ) -> list[str]:
     """What is wrong with a set of patches by the plain rules, without anything that the search knows."""
     found = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
-    for name, candidate in chosen.items():
-        if candidate.name != name or candidate.fingerprint != fingerprint:
-            found.append(f"{candidate.pin} does not belong here")
-        found += [f"{candidate.pin} {reason}" for reason in _unusable(candidate, requirements, rules)]
-        overrides = rules.overrides_of(candidate)
-        for needed, declared in candidate.dependencies.items():
+    for name, release in chosen.items():
+        if release.name != name or release.fingerprint != fingerprint:
+            found.append(f"{release.pin} does not belong here")
+        found += [f"{release.pin} {reason}" for reason in _unusable(release, requirements, rules)]
+        overrides = rules.overrides_of(release)
+        for needed, declared in release.dependencies.items():
             specifier = str(overrides[needed].specifier) if needed in overrides else declared
             if not _answering(chosen, needed, parse_specifier(specifier)):
-                found.append(f"nothing satisfies {phrase(needed, specifier)}, which {candidate.pin} needs")
+                found.append(f"nothing satisfies {phrase(needed, specifier)}, which {release.pin} needs")
         for other in chosen.values():
-            reason = conflict(candidate, other)
+            reason = conflict(release, other)
             if reason:
-                found.append(f"{candidate.pin} {reason}")
+                found.append(f"{release.pin} {reason}")
     return found
 
 
-def _in_use(chosen: Mapping[str, Candidate], rules: Rules) -> tuple[Requirement, ...]:
+def _in_use(chosen: Mapping[str, Release], rules: Rules) -> tuple[Requirement, ...]:
     """The overrides of what some chosen patch asks in vain."""
     found = {
-        needed: rules.overrides_of(candidate)[needed]
-        for candidate in chosen.values()
-        for needed, declared in candidate.dependencies.items()
+        needed: rules.overrides_of(release)[needed]
+        for release in chosen.values()
+        for needed, declared in release.dependencies.items()
         if not _answering(chosen, needed, parse_specifier(declared))
     }
     return tuple(found[name] for name in sorted(found))
 
 
-def _unusable(candidate: Candidate, requirements: Sequence[Requirement], rules: Rules) -> list[str]:
-    """Why a candidate may not be taken whatever goes with it; pre-releases are another matter."""
+def _unusable(release: Release, requirements: Sequence[Requirement], rules: Rules) -> list[str]:
+    """Why a release may not be taken whatever goes with it; pre-releases are another matter."""
 
     def lets_in(requirement: Requirement) -> bool:
-        return requirement.specifier.contains(candidate.version, prereleases=True)
+        return requirement.specifier.contains(release.version, prereleases=True)
 
-    own = [constraint for constraint in rules.constraints if constraint.name == candidate.name]
+    own = [constraint for constraint in rules.constraints if constraint.name == release.name]
     found = [f"is not what {constraint.origin} allows" for constraint in own if not lets_in(constraint)]
-    if rules.deployed.get(candidate.name) == candidate.version:
+    if rules.deployed.get(release.name) == release.version:
         return found
-    if candidate.yanked is not None and not any(
-        r.name == candidate.name and r.pinned is not None and lets_in(r) for r in requirements
+    if release.yanked is not None and not any(
+        r.name == release.name and r.pinned is not None and lets_in(r) for r in requirements
     ):
         found.append("was yanked")
     limit = rules.exclude_newer
-    if limit is not None and (candidate.published is None or candidate.published > limit):
+    if limit is not None and (release.published is None or release.published > limit):
         found.append(f"is not known to be of {limit:%Y-%m-%d} or before")
     return found
 
 
-def _early(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> list[str]:
+def _early(chosen: Mapping[str, Release], requirements: Sequence[Requirement], universe: Universe) -> list[str]:
     """Pre-releases that nobody asked for, and that a final version could have been taken in place of."""
     rules = universe.rules
     wished = {r.name for r in requirements if r.specifier.prereleases}
     return [
-        f"{candidate.pin} is a pre-release"
-        for name, candidate in chosen.items()
-        if candidate.version.is_prerelease and name not in wished and rules.deployed.get(name) != candidate.version
+        f"{release.pin} is a pre-release"
+        for name, release in chosen.items()
+        if release.version.is_prerelease and name not in wished and rules.deployed.get(name) != release.version
         for other in universe.versions(name)
         if not other.version.is_prerelease
         if not _unusable(other, requirements, rules)
     ]
 
 
-def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> None:
+def _check(chosen: Mapping[str, Release], requirements: Sequence[Requirement], universe: Universe) -> None:
     """The rules once more. Raises PpmError when the search was wrong."""
     found = faults(chosen, requirements, universe.fingerprint, universe.rules)
     found += _early(chosen, requirements, universe)
@@ -256,11 +256,11 @@ def _check(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement],
         )
 
 
-def _pins(chosen: Mapping[str, Candidate], requirements: Sequence[Requirement], universe: Universe) -> tuple[Pin, ...]:
+def _pins(chosen: Mapping[str, Release], requirements: Sequence[Requirement], universe: Universe) -> tuple[Pin, ...]:
     requested = {name for r in requirements for name in _answering(chosen, r.name, r.specifier)}
     required_by: dict[str, set[str]] = {name: set() for name in chosen}
-    for name, candidate in chosen.items():
-        for needed, specifier in universe.needs(candidate).items():
+    for name, release in chosen.items():
+        for needed, specifier in universe.needs(release).items():
             for dependency in _answering(chosen, needed, parse_specifier(specifier)):
                 if dependency != name:
                     required_by[dependency].add(name)

@@ -7,10 +7,10 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 
 from ppm.errors import did_you_mean
-from ppm.resolve.requirement import Requirement, parse_requirement, parse_specifier, phrase
+from ppm.requirement import Requirement, parse_requirement, parse_specifier, phrase
 from ppm.resolve.solver import Asked, Clashes, Fact, Needs
 from ppm.resolve.universe import HELD, Rules, Universe, conflict
-from ppm.sources.candidate import Candidate
+from ppm.sources.base import Release
 
 __all__ = ["Request", "explain"]
 
@@ -24,7 +24,7 @@ class Request:
     requirements: tuple[Requirement, ...]
     universe: Universe
     base_name: str
-    attempt: Callable[[Sequence[Requirement], Rules], dict[str, Candidate] | None]
+    attempt: Callable[[Sequence[Requirement], Rules], dict[str, Release] | None]
 
     @property
     def rules(self) -> Rules:
@@ -71,10 +71,10 @@ class _Story:
         for fact in self.needs:
             if fact.needed == name and fact.name in self.names:
                 subjects = self.universe.select(fact.name, self.in_play(fact))
-                demands += [self.universe.needs(candidate)[name] for candidate in subjects]
+                demands += [self.universe.needs(release)[name] for release in subjects]
         return list(dict.fromkeys("" if demand == "*" else demand for demand in demands))
 
-    def available(self, name: str) -> list[Candidate]:
+    def available(self, name: str) -> list[Release]:
         """The versions that are to be had, but for a hold; oldest first."""
         left_out = self.universe.left_out(name)
         versions = enumerate(self.universe.versions(name))
@@ -109,14 +109,14 @@ class _Story:
         return list(dict.fromkeys(lines))
 
     def _dependencies(self, name: str) -> list[str]:
-        by_need: dict[str, list[Candidate]] = {}
+        by_need: dict[str, list[Release]] = {}
         for fact in self.needs:
             if fact.name == name:
-                for candidate in self.universe.select(name, self.in_play(fact)):
-                    text = phrase(fact.needed, self.universe.needs(candidate)[fact.needed])
+                for release in self.universe.select(name, self.in_play(fact)):
+                    text = phrase(fact.needed, self.universe.needs(release)[fact.needed])
                     found = by_need.setdefault(text, [])
-                    if candidate not in found:
-                        found.append(candidate)
+                    if release not in found:
+                        found.append(release)
         by_subject: dict[tuple[str, bool], list[str]] = {}
         for text, subjects in by_need.items():
             by_subject.setdefault(self._subject(name, subjects), []).append(text)
@@ -126,7 +126,7 @@ class _Story:
         ]
 
     def _clashes(self, name: str) -> list[str]:
-        by_reason: dict[str, list[Candidate]] = {}
+        by_reason: dict[str, list[Release]] = {}
         for fact in self.clashes:
             if fact.name == name:
                 for one in self.universe.select(name, self.in_play(fact)):
@@ -136,15 +136,15 @@ class _Story:
                             by_reason[reason].append(one)
         return [self._clash(name, subjects, reason) for reason, subjects in by_reason.items()]
 
-    def _clash(self, name: str, subjects: list[Candidate], reason: str) -> str:
+    def _clash(self, name: str, subjects: list[Release], reason: str) -> str:
         subject, singular = self._subject(name, subjects)
         if not singular:
             reason = reason.replace("conflicts with", "conflict with", 1).replace("replaces", "replace", 1)
         return f"{subject} {reason}."
 
-    def _subject(self, name: str, subjects: list[Candidate]) -> tuple[str, bool]:
+    def _subject(self, name: str, subjects: list[Release]) -> tuple[str, bool]:
         """Versions of a patch as the subject of a sentence, and whether it is singular."""
-        subjects = sorted(subjects, key=lambda candidate: candidate.version)
+        subjects = sorted(subjects, key=lambda release: release.version)
         everything = self.available(name)
         if subjects == everything and len(subjects) > 1:
             return f"Every version of {name} ({_versions(subjects)})", True
@@ -187,19 +187,19 @@ def _provided_by(universe: Universe, name: str, stand_ins: Iterable[str]) -> lis
 def _unusable(story: _Story, name: str) -> list[str]:
     """Versions that exist and would be wanted, and what keeps them out."""
     lines = []
-    for candidate, reason in _shut_out(story, name):
-        own = candidate.name == name
-        subject = name if own else f"{name} would be provided by {candidate.name}"
-        lines.append(f"{subject} {candidate.version}{' ' if own else ', which '}{reason}.")
+    for release, reason in _shut_out(story, name):
+        own = release.name == name
+        subject = name if own else f"{name} would be provided by {release.name}"
+        lines.append(f"{subject} {release.version}{' ' if own else ', which '}{reason}.")
     unmet = _unmet(story, name)
-    by_base: dict[str, list[Candidate]] = {}
-    for candidate in story.universe.for_another_base(name):
-        fits = any(specifier.contains(candidate.version, prereleases=True) for specifier in unmet)
+    by_base: dict[str, list[Release]] = {}
+    for release in story.universe.for_another_base(name):
+        fits = any(specifier.contains(release.version, prereleases=True) for specifier in unmet)
         if fits or (unmet and not story.universe.versions(name)):
-            by_base.setdefault(candidate.base_tag, []).append(candidate)
-    for base_tag, candidates in by_base.items():
-        exist = "exist" if len({candidate.version for candidate in candidates}) > 1 else "exists"
-        lines.append(f"{name} {_versions(candidates)} {exist}, but for another base model ({base_tag}).")
+            by_base.setdefault(release.base_tag, []).append(release)
+    for base_tag, releases in by_base.items():
+        exist = "exist" if len({release.version for release in releases}) > 1 else "exists"
+        lines.append(f"{name} {_versions(releases)} {exist}, but for another base model ({base_tag}).")
     return lines
 
 
@@ -210,7 +210,7 @@ def _unmet(story: _Story, name: str) -> list[SpecifierSet]:
     return [s for s in specifiers if not story.universe.matching(name, s) and (str(s) or not virtual)]
 
 
-def _shut_out(story: _Story, name: str) -> list[tuple[Candidate, str]]:
+def _shut_out(story: _Story, name: str) -> list[tuple[Release, str]]:
     """The newest version that fits the demands on a name and is not to be had, for each kind of reason.
 
     Where there is no patch of that name and none that may stand for it: the same of those that would.
@@ -218,9 +218,9 @@ def _shut_out(story: _Story, name: str) -> list[tuple[Candidate, str]]:
     universe = story.universe
     wanted = [parse_specifier(demand) for demand in story.demands[name]]
     own = [
-        (candidate, reason)
-        for candidate, reason in _left_out(universe, name)
-        if all(specifier.contains(candidate.version, prereleases=True) for specifier in wanted)
+        (release, reason)
+        for release, reason in _left_out(universe, name)
+        if all(specifier.contains(release.version, prereleases=True) for specifier in wanted)
     ]
     others = []
     if not universe.versions(name) and not universe.answers(name) and not any(story.demands[name]):
@@ -230,7 +230,7 @@ def _shut_out(story: _Story, name: str) -> list[tuple[Candidate, str]]:
     return list(kinds.values())
 
 
-def _left_out(universe: Universe, name: str) -> list[tuple[Candidate, str]]:
+def _left_out(universe: Universe, name: str) -> list[tuple[Release, str]]:
     versions = universe.versions(name)
     return [(versions[index], reason) for index, reason in universe.left_out(name).items()]
 
@@ -263,12 +263,12 @@ def _correct_name(story: _Story) -> str:
 def _ask_exactly(story: _Story) -> str:
     """To ask for a version that is taken only when asked for: a pre-release, or one that was yanked."""
     for name in story.names:
-        for candidate, reason in _shut_out(story, name):
-            wish = parse_requirement(candidate.pin)
-            kept = [r for r in story.request.requirements if r.name != candidate.name]
+        for release, reason in _shut_out(story, name):
+            wish = parse_requirement(release.pin)
+            kept = [r for r in story.request.requirements if r.name != release.name]
             if "only when asked for" in reason and story.request.attempt([*kept, wish], story.request.rules):
                 kind = "pre-release" if "pre-release" in reason else "yanked version"
-                return f"to accept the {kind}, ask for {candidate.pin}"
+                return f"to accept the {kind}, ask for {release.pin}"
     return ""
 
 
@@ -348,8 +348,8 @@ def _leave_out(story: _Story) -> str:
     return ""
 
 
-def _versions(candidates: Sequence[Candidate]) -> str:
-    texts = list(dict.fromkeys(str(candidate.version) for candidate in candidates))
+def _versions(releases: Sequence[Release]) -> str:
+    texts = list(dict.fromkeys(str(release.version) for release in releases))
     if len(texts) > MAX_VERSIONS_SHOWN:
         kept = texts[1 - MAX_VERSIONS_SHOWN :]
         texts = [f"{len(texts) - len(kept)} older ones", *kept]

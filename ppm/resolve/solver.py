@@ -14,9 +14,9 @@ from nab_resolver.resolver import BaseProvider, Resolver
 from nab_resolver.types import Incompatibility, IncompatibilityCause, RootRequirement, Term
 
 from ppm.errors import PpmError
-from ppm.resolve.requirement import Requirement, parse_specifier
+from ppm.requirement import Requirement, parse_specifier
 from ppm.resolve.universe import Universe, conflict
-from ppm.sources.candidate import Candidate
+from ppm.sources.base import Release
 
 __all__ = ["Asked", "Clashes", "Contradiction", "Fact", "Needs", "solve"]
 
@@ -63,8 +63,8 @@ def solve(
     universe: Universe,
     raised: Set[str] = frozenset(),
     present: Sequence[Requirement] = (),
-) -> dict[str, Candidate]:
-    """One candidate for each name that is needed: the newest, or what is deployed unless its name is `raised`.
+) -> dict[str, Release]:
+    """One release for each name that is needed: the newest, or what is deployed unless its name is `raised`.
 
     What is to be `present` is required too, without what a wish of the request's own lets in.
 
@@ -246,10 +246,10 @@ class _Provider(BaseProvider[_Node, int]):
         if (package, version) in self._considered:
             return
         self._considered.add((package, version))
-        candidate = self.universe.versions(package.name)[version]
-        for name in sorted({*candidate.conflicts, *candidate.replaces}):
+        release = self.universe.versions(package.name)[version]
+        for name in sorted({*release.conflicts, *release.replaces}):
             for other in {name: 0, **dict(self._options(name))}:
-                ruled_out = sum(1 << i for i, c in enumerate(self.universe.versions(other)) if conflict(candidate, c))
+                ruled_out = sum(1 << i for i, c in enumerate(self.universe.versions(other)) if conflict(release, c))
                 if ruled_out:
                     terms = [Term(package, _Versions(1 << version)), Term(_Node(other), _Versions(ruled_out))]
                     self._clauses.append(Incompatibility(terms, IncompatibilityCause.DEPENDENCY))

@@ -1,4 +1,4 @@
-"""The candidates that a request can choose from, and the rules of what goes with what.
+"""The releases that a request can choose from, and the rules of what goes with what.
 
 A set of versions of one name is a bit mask over `versions(name)`, which runs from oldest to newest.
 """
@@ -11,8 +11,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppm.errors import IntegrityError
-from ppm.resolve.requirement import Requirement, parse_specifier, phrase
-from ppm.sources.candidate import DEPLOYED_SOURCE, Candidate, Offer
+from ppm.requirement import Requirement, parse_specifier, phrase
+from ppm.sources.base import DEPLOYED_SOURCE, Offer, Release
 
 __all__ = ["HELD", "Rules", "Universe", "conflict"]
 
@@ -36,10 +36,10 @@ class Rules:
     exclude_newer: datetime | None = None
     recorded: Sequence[Requirement] = ()
 
-    def overrides_of(self, candidate: Candidate) -> dict[str, Requirement]:
-        """What takes the place of what a candidate asks of a name, by that name."""
-        recorded = self.recorded if self.deployed.get(candidate.name) == candidate.version else ()
-        needed = (r for r in recorded if not self._is_met(candidate.dependencies.get(r.name), r.name))
+    def overrides_of(self, release: Release) -> dict[str, Requirement]:
+        """What takes the place of what a release asks of a name, by that name."""
+        recorded = self.recorded if self.deployed.get(release.name) == release.version else ()
+        needed = (r for r in recorded if not self._is_met(release.dependencies.get(r.name), r.name))
         return {requirement.name: requirement for requirement in (*needed, *self.overrides)}
 
     def _is_met(self, declared: str | None, name: str) -> bool:
@@ -50,7 +50,7 @@ class Rules:
         return parse_specifier(declared).contains(version, prereleases=True)
 
 
-def conflict(one: Candidate, other: Candidate) -> str | None:
+def conflict(one: Release, other: Release) -> str | None:
     """Why `one` rules `other` out, as the end of a sentence, or None.
 
     A conflict with any version of a name also rules out what provides that name, as in Debian; a patch that
@@ -69,7 +69,7 @@ def conflict(one: Candidate, other: Candidate) -> str | None:
 
 
 class Universe:
-    """Candidates by name for one base model; reads, sorts and filters only the names that are looked at."""
+    """Releases by name for one base model; reads, sorts and filters only the names that are looked at."""
 
     def __init__(self, offer: Offer, fingerprint: str, rules: Rules) -> None:
         self.offer = offer
@@ -78,7 +78,7 @@ class Universe:
         self._constraints: dict[str, list[Requirement]] = {}
         for requirement in rules.constraints:
             self._constraints.setdefault(requirement.name, []).append(requirement)
-        self._versions: dict[str, tuple[Candidate, ...]] = {}
+        self._versions: dict[str, tuple[Release, ...]] = {}
         self._early: frozenset[str] = frozenset()
         self._pinned: frozenset[tuple[str, str]] = frozenset()
         self._fixed: Mapping[str, Version] = {}
@@ -98,31 +98,31 @@ class Universe:
         self._fixed = dict(versions)
         self._matching = {}
 
-    def versions(self, name: str) -> tuple[Candidate, ...]:
-        """The candidates of a name that fit the base model, oldest first; the same file in several sources is one.
+    def versions(self, name: str) -> tuple[Release, ...]:
+        """The releases of a name that fit the base model, oldest first; the same file in several sources is one.
 
         Raises IntegrityError for different files of one version.
         """
         if name not in self._versions:
-            kept: dict[Version, Candidate] = {}
-            for candidate in self.offer.named(name):
-                if candidate.fingerprint == self.fingerprint:
-                    twin = kept.get(candidate.version, candidate)
-                    if twin.sha256 != candidate.sha256:
-                        raise _unequal(twin, candidate)
-                    kept[candidate.version] = _one(twin, candidate)
+            kept: dict[Version, Release] = {}
+            for release in self.offer.named(name):
+                if release.fingerprint == self.fingerprint:
+                    twin = kept.get(release.version, release)
+                    if twin.sha256 != release.sha256:
+                        raise _unequal(twin, release)
+                    kept[release.version] = _one(twin, release)
             self._versions[name] = tuple(kept[version] for version in sorted(kept))
         return self._versions[name]
 
-    def needs(self, candidate: Candidate) -> Mapping[str, str]:
-        """What a candidate depends on: names with the specifiers that hold after overrides."""
-        if not candidate.dependencies or not (self.rules.overrides or self.rules.recorded):
-            return candidate.dependencies
-        overrides = {name: str(override.specifier) for name, override in self.rules.overrides_of(candidate).items()}
-        return {name: overrides.get(name, specifier) for name, specifier in candidate.dependencies.items()}
+    def needs(self, release: Release) -> Mapping[str, str]:
+        """What a release depends on: names with the specifiers that hold after overrides."""
+        if not release.dependencies or not (self.rules.overrides or self.rules.recorded):
+            return release.dependencies
+        overrides = {name: str(override.specifier) for name, override in self.rules.overrides_of(release).items()}
+        return {name: overrides.get(name, specifier) for name, specifier in release.dependencies.items()}
 
-    def for_another_base(self, name: str) -> list[Candidate]:
-        """The candidates of a name that are for another base model, oldest first."""
+    def for_another_base(self, name: str) -> list[Release]:
+        """The releases of a name that are for another base model, oldest first."""
         others = [c for c in self.offer.named(name) if c.fingerprint != self.fingerprint]
         return sorted(others, key=lambda c: (c.version, c.base_tag))
 
@@ -133,10 +133,10 @@ class Universe:
             left_out, fixed = self.left_out(name), self._fixed.get(name)
             self._matching[key] = sum(
                 1 << index
-                for index, candidate in enumerate(self.versions(name))
+                for index, release in enumerate(self.versions(name))
                 if index not in left_out
-                and (fixed is None or candidate.version == fixed)
-                and specifier.contains(candidate.version, prereleases=True)
+                and (fixed is None or release.version == fixed)
+                and specifier.contains(release.version, prereleases=True)
             )
         return self._matching[key]
 
@@ -147,43 +147,43 @@ class Universe:
             found = {i: reason for i, c in enumerate(versions) if (reason := self._shut_out(c)) is not None}
             rest = [c for i, c in enumerate(versions) if i not in found]
             early = name in self._early or all(c.version.is_prerelease for c in rest)
-            for index, candidate in enumerate(versions):
-                kept = early or candidate.version == self.rules.deployed.get(name)
-                if index not in found and candidate.version.is_prerelease and not kept:
+            for index, release in enumerate(versions):
+                kept = early or release.version == self.rules.deployed.get(name)
+                if index not in found and release.version.is_prerelease and not kept:
                     found[index] = "is a pre-release, and those are taken only when asked for"
             self._left_out[name] = found
         return self._left_out[name]
 
-    def _shut_out(self, candidate: Candidate) -> str | None:
-        for constraint in self._constraints.get(candidate.name, ()):
-            if not constraint.specifier.contains(candidate.version, prereleases=True):
-                allowed = phrase(candidate.name, str(constraint.specifier))
+    def _shut_out(self, release: Release) -> str | None:
+        for constraint in self._constraints.get(release.name, ()):
+            if not constraint.specifier.contains(release.version, prereleases=True):
+                allowed = phrase(release.name, str(constraint.specifier))
                 return f"is kept out by {constraint.origin}, which allows only {allowed}"
-        if candidate.version == self.rules.deployed.get(candidate.name):
+        if release.version == self.rules.deployed.get(release.name):
             return None
-        if candidate.yanked is not None and not self._asked_exactly(candidate):
-            reason = f" ({candidate.yanked})" if candidate.yanked else ""
-            return f"was yanked{reason}, and is taken only when asked for as {candidate.pin}"
+        if release.yanked is not None and not self._asked_exactly(release):
+            reason = f" ({release.yanked})" if release.yanked else ""
+            return f"was yanked{reason}, and is taken only when asked for as {release.pin}"
         limit = self.rules.exclude_newer
-        if limit is not None and (candidate.published is None or candidate.published > limit):
-            since = f"is of {candidate.published:%Y-%m-%d}" if candidate.published else "has no known date"
+        if limit is not None and (release.published is None or release.published > limit):
+            since = f"is of {release.published:%Y-%m-%d}" if release.published else "has no known date"
             return f"{since}, and nothing after {limit:%Y-%m-%d} is taken"
         return None
 
-    def _asked_exactly(self, candidate: Candidate) -> bool:
+    def _asked_exactly(self, release: Release) -> bool:
         """Whether a pin names a yanked version, or its release alone, of which only yanked versions are left."""
         for name, pinned in self._pinned:
             specifier = parse_specifier(f"=={pinned}")
-            if name != candidate.name or not specifier.contains(candidate.version, prereleases=True):
+            if name != release.name or not specifier.contains(release.version, prereleases=True):
                 continue
             also = [c for c in self.versions(name) if c.yanked is None and specifier.contains(c.version, True)]
-            if Version(pinned) == candidate.version or all(self._shut_out(other) for other in also):
+            if Version(pinned) == release.version or all(self._shut_out(other) for other in also):
                 return True
         return False
 
-    def select(self, name: str, mask: int) -> list[Candidate]:
-        """The candidates in a set of versions, oldest first."""
-        return [candidate for index, candidate in enumerate(self.versions(name)) if mask >> index & 1]
+    def select(self, name: str, mask: int) -> list[Release]:
+        """The releases in a set of versions, oldest first."""
+        return [release for index, release in enumerate(self.versions(name)) if mask >> index & 1]
 
     def answers(self, name: str) -> dict[str, int]:
         """What a name that others provide can stand for: each patch with its versions, the real one first.
@@ -211,7 +211,7 @@ class Universe:
         return sorted(self.offer.names(self.fingerprint))
 
 
-def _one(first: Candidate, twin: Candidate) -> Candidate:
+def _one(first: Release, twin: Release) -> Release:
     """The same file in two sources: yanked when it is in either, and as old as the older."""
     if first is twin:
         return first
@@ -220,7 +220,7 @@ def _one(first: Candidate, twin: Candidate) -> Candidate:
     return replace(first, yanked=yanked, published=min(dates, default=None))
 
 
-def _unequal(one: Candidate, other: Candidate) -> IntegrityError:
+def _unequal(one: Release, other: Release) -> IntegrityError:
     hint = "find out which of the two is the vendor's, and leave the other source out"
     if DEPLOYED_SOURCE in (one.source, other.source):
         hint = f"what changed needs a version of its own; to take it as it is, uninstall {one.name} first"

@@ -1,6 +1,6 @@
-"""Where package files come from: a source lists candidates and fetches their bytes."""
+"""Where package files come from: a source lists releases and fetches their bytes."""
 
-from ppm.sources.candidate import DEPLOYED_SOURCE, Candidate, Joined, Listing, Offer, Source
+from ppm.sources.base import DEPLOYED_SOURCE, Joined, Listing, Offer, Release, Source
 from ppm.sources.directory import DirectorySource
 
-__all__ = ["DEPLOYED_SOURCE", "Candidate", "DirectorySource", "Joined", "Listing", "Offer", "Source"]
+__all__ = ["DEPLOYED_SOURCE", "DirectorySource", "Joined", "Listing", "Offer", "Release", "Source"]

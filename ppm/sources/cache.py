@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from ppm.sources.candidate import Candidate
+from ppm.sources.base import Release
 
 __all__ = ["Entry", "MetadataCache"]
 
@@ -38,7 +38,7 @@ class Entry:
     file: str
     stamp: str
     name: str
-    candidate: Candidate | None
+    release: Release | None
     problem: str = ""
 
 
@@ -83,7 +83,7 @@ class MetadataCache:
     def entries(self, name: str) -> Sequence[Entry]:
         """What is known of the files of one patch."""
         query = "SELECT file, stamp, name, metadata, problem FROM files WHERE name = ? ORDER BY file"
-        return [Entry(row[0], row[1], row[2], _candidate(row[3]), row[4]) for row in self._rows(query, name)]
+        return [Entry(row[0], row[1], row[2], _release(row[3]), row[4]) for row in self._rows(query, name)]
 
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         query = "SELECT DISTINCT provider FROM provided WHERE name = ? AND fingerprint = ?"
@@ -111,7 +111,7 @@ class MetadataCache:
             return
         rows, provided = [], []
         for entry in entries:
-            found = entry.candidate
+            found = entry.release
             base = found.fingerprint if found else None
             rows.append((entry.file, entry.stamp, entry.name, base, _metadata(found) if found else None, entry.problem))
             if found is not None:
@@ -159,16 +159,16 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _metadata(candidate: Candidate) -> str:
-    table = asdict(candidate) | {"version": str(candidate.version)}
+def _metadata(release: Release) -> str:
+    table = asdict(release) | {"version": str(release.version)}
     for key in ("name", "source", "yanked", "published"):  # not in the file, or beside it in the row
         del table[key]
-    return json.dumps(table | {"name": candidate.name}, ensure_ascii=False)
+    return json.dumps(table | {"name": release.name}, ensure_ascii=False)
 
 
-def _candidate(text: str | None) -> Candidate | None:
+def _release(text: str | None) -> Release | None:
     if text is None:
         return None
     table = json.loads(text)
     lists = {key: tuple(table[key]) for key in ("provides", "risks")}
-    return Candidate(**{**table, **lists, "version": Version(table["version"]), "source": ""})
+    return Release(**{**table, **lists, "version": Version(table["version"]), "source": ""})

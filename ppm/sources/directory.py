@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from ppm.errors import IntegrityError, PackageError, PpmError, SourceError
 from ppm.package import MAX_PACKAGE_BYTES, SUFFIX, file_name, parse_file_name, read_metadata, sha256
+from ppm.sources.base import Release
 from ppm.sources.cache import Entry, MetadataCache
-from ppm.sources.candidate import Candidate
 
 __all__ = ["DirectorySource", "stamp_of"]
 
@@ -39,11 +39,11 @@ class DirectorySource:
         self.path = path
         self.location = label or str(path)
         self._cache_folder = cache
-        self._named: dict[str, tuple[list[Candidate], list[str]]] = {}
+        self._named: dict[str, tuple[list[Release], list[str]]] = {}
         self._index: MetadataCache | None = None
         self._listed = False
 
-    def named(self, name: str) -> Sequence[Candidate]:
+    def named(self, name: str) -> Sequence[Release]:
         return self._look(name)[0]
 
     def problems(self, name: str) -> Sequence[str]:
@@ -59,8 +59,8 @@ class DirectorySource:
         """What is wrong with each file that can't be used, whatever its name."""
         return [message for name in self._ask(lambda index: index.damaged()) for message in self.problems(name)]
 
-    def fetch(self, candidate: Candidate) -> bytes:
-        path = self.path / candidate.file_name
+    def fetch(self, release: Release) -> bytes:
+        path = self.path / release.file_name
         try:
             with path.open("rb") as stream:
                 data = stream.read(MAX_PACKAGE_BYTES + 1)
@@ -70,7 +70,7 @@ class DirectorySource:
                 context=str(path),
                 hint="run the command again to list what is there now",
             ) from error
-        if sha256(data) != candidate.sha256:
+        if sha256(data) != release.sha256:
             raise IntegrityError(
                 "has changed since it was listed",
                 context=str(path),
@@ -78,10 +78,10 @@ class DirectorySource:
             )
         return data
 
-    def _look(self, name: str) -> tuple[list[Candidate], list[str]]:
-        """The candidates and problems of one name; each file is compared with what is known of it first."""
+    def _look(self, name: str) -> tuple[list[Release], list[str]]:
+        """The releases and problems of one name; each file is compared with what is known of it first."""
         if name not in self._named:
-            found: tuple[list[Candidate], list[str]] = ([], [])
+            found: tuple[list[Release], list[str]] = ([], [])
             changed: list[Entry] = []
             for entry in self._ask(lambda index: index.entries(name)):
                 path = self.path / entry.file
@@ -92,21 +92,21 @@ class DirectorySource:
                 if stamp != entry.stamp:
                     entry = self._read(path, stamp)
                     changed.append(entry)
-                if entry.candidate is None:
+                if entry.release is None:
                     found[1].append(f"{path}: {entry.problem}")
-                elif entry.candidate.name == name:
-                    found[0].append(self._current(entry.candidate, path, stamp))
+                elif entry.release.name == name:
+                    found[0].append(self._current(entry.release, path, stamp))
             if changed:
                 self._ask(lambda index: index.put(changed))
             self._named[name] = found
         return self._named[name]
 
-    def _current(self, candidate: Candidate, path: Path, stamp: str) -> Candidate:
-        """The candidate with what is not in its file: where it lies, since when, and whether it was taken back."""
+    def _current(self, release: Release, path: Path, stamp: str) -> Release:
+        """The release with what is not in its file: where it lies, since when, and whether it was taken back."""
         published = None
         with suppress(ValueError, OverflowError, OSError):  # a time before or after all calendars
             published = datetime.fromtimestamp(int(stamp.split()[1]) / 1e9, UTC)
-        return replace(candidate, source=self.location, published=published, yanked=_reason(path))
+        return replace(release, source=self.location, published=published, yanked=_reason(path))
 
     def _ask(self, question: Callable[[MetadataCache], T]) -> T:
         """What the cache says; where it fails, what the files say."""
@@ -177,8 +177,8 @@ class DirectorySource:
                 )
         except PpmError as error:
             return Entry(path.name, stamp, name, None, error.message)
-        candidate = Candidate.of(manifest, file_name=path.name, sha256=digest, source=self.location)
-        return Entry(path.name, stamp, candidate.name, candidate)
+        release = Release.of(manifest, file_name=path.name, sha256=digest, source=self.location)
+        return Entry(path.name, stamp, release.name, release)
 
 
 def stamp_of(path: Path) -> str:

@@ -12,11 +12,11 @@ import peft
 import torch
 from safetensors.torch import save
 
-from ppm.building import Stage
 from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.jsonl import Pair
-from ppm.prefix.model import attach
+from ppm.runtime.model import attach
 from ppm.training.trainers import Learner, Setup, train
+from ppm.training_table import Stage
 
 __all__ = ["Baseline", "fine_tuned", "lora", "prompt_tuned"]
 
@@ -45,10 +45,10 @@ def lora(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage], *, ra
         lora_dropout=0.0,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
-        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in setup.model.modules()),
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in setup.base.model.modules()),
     )
     torch.manual_seed(setup.seed)  # of the matrices that start at random
-    model = peft.inject_adapter_in_model(config, copy.deepcopy(setup.model))
+    model = peft.inject_adapter_in_model(config, copy.deepcopy(setup.base.model))
     learned = {name: p for name, p in model.named_parameters() if "lora_" in name}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in learned)
@@ -62,7 +62,7 @@ def lora(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage], *, ra
 
 def fine_tuned(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage]) -> Baseline:
     """All weights of the base trained."""
-    model = copy.deepcopy(setup.model).requires_grad_(True)
+    model = copy.deepcopy(setup.base.model).requires_grad_(True)
     learned = dict(model.named_parameters())
     _train(setup, model, learned, pairs, stages)
     return Baseline(model.eval(), model, None, *_cost(learned))
@@ -71,13 +71,13 @@ def fine_tuned(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage])
 def prompt_tuned(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage], *, prefix: torch.Tensor) -> Baseline:
     """PEFT's prompt tuning from a given prefix (Lester et al. 2021): the same function as a patch, run its own way."""
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=len(prefix))
-    model = peft.get_peft_model(copy.deepcopy(setup.model), config)
+    model = peft.get_peft_model(copy.deepcopy(setup.base.model), config)
     learned = {name: p for name, p in model.named_parameters() if "prompt_encoder" in name}
     [weights] = learned.values()
     with torch.no_grad():
         weights.copy_(prefix)
     # TRL wants no PeftModel for a reference; a patch with the same prefix is the same function.
-    _train(setup, model, learned, pairs, stages, lambda: attach(setup.model, [weights]))
+    _train(setup, model, learned, pairs, stages, lambda: attach(setup.base.model, [weights]))
     return Baseline(model.eval(), None, weights.detach().clone(), *_cost(learned))
 
 
@@ -91,7 +91,7 @@ def _train(
 ) -> None:
     def target(texts: Sequence[ScoredText]) -> torch.Tensor:
         with torch.no_grad():
-            return log_probabilities(setup.model, texts)
+            return log_probabilities(setup.base.model, texts)
 
     def frozen() -> Any:
         return copy.deepcopy(model).requires_grad_(False)

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from ppm import __version__
-from ppm.building import Training
 from ppm.document import to_table
 from ppm.errors import TrainingError
 from ppm.evaluation.benign import benign_texts
@@ -28,16 +27,17 @@ from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
 from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
-from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import initial_prefix, to_bytes
+from ppm.progress import Progress, silent
+from ppm.runtime.loading import load_base
+from ppm.runtime.tensors import bank_of, initial_prefix
 from ppm.training.collect import collect
+from ppm.training.context import Tell, Work
 from ppm.training.processes import first_alone, is_first, part, use_own_device
-from ppm.training.progress import Progress
 from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.stages import Stages
 from ppm.training.teacher import check_teacher
 from ppm.training.trainers import Setup, dpo, sft
-from ppm.training.work import Tell, Work
+from ppm.training_table import Training
 
 __all__ = ["build"]
 
@@ -53,7 +53,7 @@ def build(
     cache: Path | None = None,
     seed: int | None = None,
     keep_pairs: Path | None = None,
-    progress: Progress = lambda stage, step, steps, loss: None,
+    progress: Progress = silent,
     tell: Tell = lambda message: None,
 ) -> Package | None:
     """Train the patch of a source manifest and return its package; None in every process but the first.
@@ -63,7 +63,7 @@ def build(
     TrainingError.
     """
     tell = tell if is_first() else lambda message: None
-    progress = progress if is_first() else lambda stage, step, steps, loss: None
+    progress = progress if is_first() else silent
     if not is_first() and cache is None:
         raise TrainingError("several processes need a cache folder that they share")
     use_own_device()
@@ -78,8 +78,7 @@ def build(
     if is_first():
         _check_ready(source, suites)
     tell(f"Loading the base model {found.name}")
-    model, tokenizer = load_base(found)
-    work = Work(source, training, found, model, tokenizer, Stages(cache), progress, tell)
+    work = Work(source, training, found, load_base(found), Stages(cache), progress, tell)
     record: dict[str, Any] = {}
     if training.prompts is not None:
         with first_alone():
@@ -128,13 +127,12 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
         f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
         + (f"; {len(held)} pairs are held out" if held else "")
     )
-    prefix = initial_prefix(work.model, work.tokenizer, manifest.prefix, seed=training.seed).to(work.model.device)
+    prefix = initial_prefix(work.loaded, manifest.prefix, seed=training.seed).to(work.loaded.model.device)
     done = [("init", prefix)]
     benign = [row for row in source.benign if not is_held_back(row)]
-    texts = benign_texts(work.model, work.tokenizer, benign[:BENIGN_LIMIT], seed=training.seed)
+    texts = benign_texts(work.loaded, benign[:BENIGN_LIMIT], seed=training.seed)
     setup = Setup(
-        work.model,
-        work.tokenizer,
+        work.loaded,
         manifest.base.placement,
         texts,
         training.retention_weight,
@@ -145,7 +143,7 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
     )
     key: Any = {
         "base": work.base.fingerprint,
-        "init": sha256(to_bytes(prefix)),
+        "init": bank_of(prefix).digest,
         "placement": manifest.base.placement,
         "pairs": sha256(dump(pairs)),
         "held": [sha256(dump(held)), training.patience],
@@ -163,7 +161,7 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
             kept = train(setup, done[-1][1], pairs, settings)
             if is_first():
                 work.stages.keep_prefix(digest, kept)
-        done.append((name, kept.to(work.model.device)))
+        done.append((name, kept.to(work.loaded.model.device)))
     return done
 
 
@@ -176,17 +174,16 @@ def _scores(
 ) -> dict[str, dict[str, float]]:
     """Mean metric of each suite on the base and after each stage."""
     configurations = [
-        Configuration("base", None),
-        *(Configuration(name, to_bytes(prefix)) for name, prefix in prefixes),
+        Configuration("base"),
+        *(Configuration(name, bank_of(prefix)) for name, prefix in prefixes),
     ]
     outcomes = evaluate(
-        work.model,
-        work.tokenizer,
+        work.loaded,
         configurations,
         suites,
         placement=work.source.manifest.base.placement,
         store=result_store(work.stages.folder / "results", work.base) if work.stages.folder else None,
-        progress=lambda done, total: work.progress("completions", done, total, 0.0),
+        progress=work.progress,
     )
     return {
         suite.label: {c.name: round(outcomes[c.name, suite.digest].mean, 4) for c in configurations} for suite in suites
@@ -232,7 +229,7 @@ def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float
         retention=retention,
         provenance=provenance,
     )
-    return Package(built, to_bytes(prefix), files)
+    return Package(built, bank_of(prefix), files)
 
 
 def _recorded(training: Training) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Collects the pairs of a source manifest: the base and the teacher answer its prompts, and a judge chooses."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -9,7 +8,9 @@ from ppm.errors import TrainingError
 from ppm.evaluation.judges.registry import find_judge, make_judge
 from ppm.names import canonical_digest
 from ppm.package import sha256
+from ppm.progress import Progress
 from ppm.suite import judge_files
+from ppm.training.context import Work
 from ppm.training.pairs import Collected, choose_pairs, questions_of
 from ppm.training.teacher import (
     answers_of_endpoint,
@@ -18,7 +19,6 @@ from ppm.training.teacher import (
     load_teacher,
     spool_digest,
 )
-from ppm.training.work import Work
 
 __all__ = ["collect"]
 
@@ -64,13 +64,12 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
     if kept is not None:
         return kept[0], {**record, **kept[1]}
 
-    def told(name: str) -> Callable[[int, int], None]:
-        return lambda done, total: work.progress(f"answers of the {name}", done, total, 0.0)
+    def told(name: str) -> Progress:
+        return lambda label, done, total: work.progress(f"answers of the {name}", done, total)
 
     spools = {name: work.stages.spool(digest) for name, digest in digests.items()}
     answers_of_model(
-        work.model,
-        work.tokenizer,
+        work.loaded,
         questions,
         spools["base"],
         settings.decoding,
@@ -85,10 +84,9 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
     else:
         if missing:
             work.tell(f"Loading the teacher {teacher.model}")
-        model, tokenizer = load() if missing else (None, None)
+        answering = load() if missing else None
         answers_of_model(
-            model,
-            tokenizer,
+            answering,
             questions,
             spools["teacher"],
             settings.decoding,
@@ -97,7 +95,7 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
             system=teacher.system,
             progress=told("teacher"),
         )
-        del model, tokenizer
+        del answering
     usage = spools["teacher"].usage(questions)
     samples = settings.samples
     answers = {name: spool.sentences(questions) for name, spool in spools.items()}

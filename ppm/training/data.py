@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ppm.building import DataSet
 from ppm.errors import ManifestError, did_you_mean
 from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
 from ppm.package import sha256
+from ppm.training_table import DataSet
 
 __all__ = ["data_file", "is_local"]
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from ppm.building import Collect
 from ppm.errors import TrainingError
 from ppm.evaluation.judges.registry import Scorer
 from ppm.jsonl import Pair, Prompt, Text, normalised
 from ppm.training.source import SourcePatch
 from ppm.training.teacher import Question
+from ppm.training_table import Collect
 
 __all__ = ["Collected", "Counts", "choose_pairs", "distinct_prompts", "questions_of"]
 

@@ -7,7 +7,7 @@ import torch
 
 from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.manifest import Placement
-from ppm.prefix.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.model import UNPATCHED, attach, backbone_of
 
 __all__ = ["Target", "divergence", "retention_loss", "retention_of", "unpatched_target"]
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppm.base import BaseModel, identify, locate
-from ppm.building import DataSet, Training
 from ppm.errors import ManifestError, did_you_mean
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.statistics import power, prompts_for_power
 from ppm.jsonl import Benign, Pair, Prompt, Text, check_leakage, read_benign, read_pairs, read_prompts
 from ppm.manifest import DataFile, Manifest, check_tested
 from ppm.suite import Judge, Suite
+from ppm.training_table import DataSet, Training
 
 __all__ = ["SourcePatch", "base_of", "read_source"]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from ppm.environment.disk import replace_file
+from ppm.bank import Bank
+from ppm.disk import replace_file
 from ppm.errors import PpmError
 from ppm.jsonl import dump, read_pairs
-from ppm.prefix.tensors import from_bytes, to_bytes
+from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.training.pairs import Collected, Counts
 from ppm.training.teacher import Spool
 
@@ -31,13 +32,13 @@ class Stages:
         """The prefix that a stage ended in, if it was finished."""
         data = self._read("prefixes", digest, "safetensors")
         try:
-            return from_bytes(data) if data is not None else None
+            return prefix_of(Bank.parse(data, "a kept stage")) if data is not None else None
         except Exception:  # safetensors raises a class of its own on damaged files
             return None
 
     def keep_prefix(self, digest: str, prefix: torch.Tensor) -> None:
         """Keep what a stage ended in."""
-        self._write("prefixes", digest, "safetensors", to_bytes(prefix))
+        self._write("prefixes", digest, "safetensors", bank_of(prefix).to_bytes())
 
     def collected(self, digest: str) -> tuple[Collected, dict[str, Any]] | None:
         """Pairs and what is to be recorded of how they were got, if they were collected."""

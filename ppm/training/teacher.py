@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ppm.base import identify, local_folder, locate
-from ppm.building import Teacher
 from ppm.document import to_table
 from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
 from ppm.jsonl import Text
 from ppm.names import canonical_digest
+from ppm.progress import Progress, silent
+from ppm.runtime.loading import LoadedBase
 from ppm.suite import Decoding
+from ppm.training_table import Teacher
 
 __all__ = [
     "Question",
@@ -147,8 +149,7 @@ def _row(line: bytes) -> tuple[str, Reply] | None:
 
 
 def answers_of_model(
-    model: Any,
-    tokenizer: Any,
+    answering: LoadedBase | None,
     questions: Sequence[Question],
     spool: Spool,
     decoding: Decoding,
@@ -156,17 +157,19 @@ def answers_of_model(
     seed: int,
     chat: bool = False,
     system: str = "",
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> list[str]:
-    """A local model's answer to each question. With `chat` a plain prompt is put to it as what a user says."""
-    import torch
+    """A local model's answer to each question. With `chat` a plain prompt is put to it as what a user says.
+
+    Where all answers are in the spool, `answering` may be None."""
 
     from ppm.evaluation.generation import Request, encode, generate, noise_key
-    from ppm.prefix.model import UNPATCHED, attach
+    from ppm.runtime.model import UNPATCHED, attach
 
     missing = spool.missing(questions)
     if missing:
-        bare = attach(model, [torch.zeros(1, model.get_input_embeddings().embedding_dim)])
+        assert answering is not None
+        tokenizer, bare = answering.tokenizer, attach(answering.model)
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
@@ -185,7 +188,7 @@ def answers_of_model(
                 for text, ids in zip(texts, made, strict=True)
             ]
             spool.add(list(zip(part, replies, strict=True)))
-            progress(start + len(part), len(missing))
+            progress("answers", start + len(part), len(missing))
     return spool.texts(questions)
 
 
@@ -202,7 +205,7 @@ def answers_of_endpoint(
     spool: Spool,
     decoding: Decoding,
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = silent,
 ) -> list[str]:
     """The answer of a model that is served to each question. What is answered is kept at once.
 
@@ -251,7 +254,7 @@ def answers_of_endpoint(
     if missing:
         client.prepare()
     for done, _ in enumerate(client.each(ask, missing), 1):
-        progress(done, len(missing))
+        progress("answers", done, len(missing))
     if held and not spoken:
         raise silent()
     spool.add(held)
@@ -275,12 +278,12 @@ def check_teacher(teacher: Teacher, folder: Path) -> None:
         identify(local)
 
 
-def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], tuple[Any, Any]]]:
-    """What identifies a local teacher, and a function that loads it: (model, tokenizer).
+def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], LoadedBase]]:
+    """What identifies a local teacher, and a function that loads it.
 
     A folder is taken relative to the manifest's first. Raises ModelError.
     """
-    from ppm.prefix.loading import load_base
+    from ppm.runtime.loading import load_base
 
     name, _, revision = teacher.model.partition("@")
     beside = folder / teacher.model

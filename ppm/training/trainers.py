@@ -18,16 +18,17 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOConfig, SFTConfig
 
-from ppm.building import Stage
 from ppm.evaluation.benign import join
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair, Text
 from ppm.manifest import Placement
-from ppm.prefix.model import attach, backbone_of
-from ppm.prefix.tensors import usable
+from ppm.progress import Progress, silent
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.tensors import usable
 from ppm.training.losses import DPO, SFT
-from ppm.training.progress import Progress
 from ppm.training.retention import Target, unpatched_target
+from ppm.training_table import Stage
 
 __all__ = ["Learner", "Setup", "StageName", "dpo", "sft", "train"]
 
@@ -42,7 +43,8 @@ class _Report(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if logs and "loss" in logs:
-            self.progress(self.stage, state.global_step, state.max_steps, float(logs["loss"]))
+            label = f"{self.stage} (loss {float(logs['loss']):.3f})"
+            self.progress(label, state.global_step, state.max_steps)
 
 
 class _Best(TrainerCallback):
@@ -78,13 +80,12 @@ class Setup:
     counts.
     """
 
-    model: Any
-    tokenizer: Any
+    base: LoadedBase
     placement: Placement
     benign: Sequence[ScoredText]
     retention_weight: float
     seed: int
-    progress: Progress = lambda stage, step, steps, loss: None
+    progress: Progress = silent
     frozen_tokens: int = 0
     held: Sequence[Pair] = ()
     patience: int = 0
@@ -124,7 +125,7 @@ def _of_prefix(
 ) -> torch.Tensor:
     if stage.steps == 0:
         return prefix
-    patched = attach(setup.model, [prefix], placement=setup.placement, trainable=True)
+    patched = attach(setup.base.model, [prefix], placement=setup.placement, trainable=True)
     learned = backbone_of(patched).bank[0]
     if setup.frozen_tokens:
         mask = torch.ones(len(learned), 1, device=learned.device)
@@ -134,7 +135,7 @@ def _of_prefix(
         patched,
         [learned],
         unpatched_target(patched),
-        lambda: attach(setup.model, [prefix], placement=setup.placement),
+        lambda: attach(setup.base.model, [prefix], placement=setup.placement),
     )
     train(setup, learner, pairs, stage, name)
     return usable(learned, name)
@@ -159,7 +160,7 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
     parameters = list(learner.parameters)
     optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimizer, max_lr=stage.learning_rate, total_steps=stage.steps + 1)
-    on_cpu = setup.model.device.type == "cpu"
+    on_cpu = setup.base.model.device.type == "cpu"
     best = _Best(parameters, setup.patience) if setup.patience and setup.held else None
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         config = config_class(
@@ -189,7 +190,7 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
             args=config,
             train_dataset=Dataset.from_list(rows(pairs)),
             eval_dataset=Dataset.from_list(rows(setup.held)) if best else None,
-            processing_class=setup.tokenizer,
+            processing_class=setup.base.tokenizer,
             optimizers=(optimizer, schedule),
             callbacks=[_Report(name, setup.progress), *([best] if best else [])],
             **extras,

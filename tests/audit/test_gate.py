@@ -11,7 +11,7 @@ from ppm.audit.model import COMPOSITION
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
-from ppm.lock import Gates
+from ppm.project import Gates
 from ppm.suite import DEFAULT_MARGIN, UTILITY_MARGIN, Judge, Suite
 
 ALPHA = 0.05

@@ -37,8 +37,9 @@ def test_importing_the_library_is_light():
 
 def test_composing_and_testing_wait_for_no_trainer():
     script = (
-        "import sys, ppm.install.run, ppm.install.choice, ppm.install.ranking, ppm.audit.run, ppm.composition.compose;"
-        "from ppm.composition.steps import check_strategy; from ppm.composition.strategy import read_strategy;"
+        "import sys, ppm.install.install, ppm.install.choose, ppm.install.ranking, ppm.audit.run;"
+        "import ppm.composition.compose;"
+        "from ppm.composition.recipe import check_strategy; from ppm.composition.strategy import read_strategy;"
         "check_strategy(read_strategy('sequential-replay')); print(sorted({'trl', 'datasets'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -8,7 +8,7 @@ from ppm.base import identify
 from ppm.composition.steps import Context, Specialist
 from ppm.evaluation.benign import benign_texts
 from ppm.jsonl import Benign, Pair
-from ppm.prefix.loading import load_base
+from ppm.runtime.loading import load_base
 
 
 @pytest.fixture(scope="package")
@@ -20,9 +20,8 @@ def base(tmp_path_factory):
 @pytest.fixture
 def context(base):
     """Two specialists that answer two kinds of prompts in ways of their own."""
-    model, tokenizer = base
     torch.manual_seed(1)
-    width = model.get_input_embeddings().embedding_dim
+    width = base.hidden_size
     pairs = [
         [Pair(f"say {word} w1 :", "good .", "bad .") for word in tiny.WORDS[:20]],
         [Pair(f"nice say {word} w2 :", "good .", "bad .") for word in tiny.WORDS[:20]],
@@ -31,5 +30,5 @@ def context(base):
         Specialist(name, torch.randn(4, width) * 0.5, tuple(rows), torch.randn(4, width) * 0.1)
         for name, rows in zip(("a", "b"), pairs, strict=True)
     )
-    texts = benign_texts(model, tokenizer, [Benign(f"sum {word} :") for word in tiny.WORDS[:10]], seed=0)
-    return Context(model, tokenizer, "before-bos", specialists, tuple(texts))
+    texts = benign_texts(base, [Benign(f"sum {word} :") for word in tiny.WORDS[:10]], seed=0)
+    return Context(base, "before-bos", specialists, tuple(texts))

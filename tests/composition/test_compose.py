@@ -2,7 +2,7 @@
 
 import pytest
 import tiny
-from packages import make_package, prefix_bytes
+from packages import make_bank, make_package
 
 from ppm.base import identify
 from ppm.composition.compose import check_together, compose, make_context
@@ -10,7 +10,7 @@ from ppm.composition.strategy import read_strategy
 from ppm.errors import ModelError, RequestError
 from ppm.manifest import Base
 from ppm.package import Package, read_package, write_package
-from ppm.prefix.loading import load_base
+from ppm.runtime.loading import load_base
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def base(tmp_path_factory):
 
 def patch(base, name, **changes):
     package = make_package(name, fingerprint=base.fingerprint, model="tiny", **changes)
-    return Package(package.manifest, prefix_bytes(2, 48, 0.1), package.files)
+    return Package(package.manifest, make_bank(2, 48, 0.1), package.files)
 
 
 def test_a_composition_carries_suites_pairs_and_pins(base, tmp_path):
     packages = [patch(base, "one"), patch(base, "two")]
     check_together(packages, base)
-    context = make_context(packages, *load_base(base), seed=0)
+    context = make_context(packages, load_base(base), seed=0)
     made = compose(packages, read_strategy("concat"), context, chosen_by="auto")
     read = read_package(write_package(made, tmp_path))
     assert read.manifest.prefix.virtual_tokens == 4
@@ -42,9 +42,9 @@ def test_a_composition_carries_suites_pairs_and_pins(base, tmp_path):
 
 def test_one_patch_is_its_own_composition(base):
     packages = [patch(base, "one")]
-    context = make_context(packages, *load_base(base), seed=0)
+    context = make_context(packages, load_base(base), seed=0)
     made = compose(packages, read_strategy("distilled"), context)
-    assert made.prefix == packages[0].prefix
+    assert made.bank == packages[0].bank
     assert made.manifest.composition.strategy == "single"
 
 
@@ -54,7 +54,7 @@ def test_patches_of_different_placement_are_refused(base):
     moved = Base(manifest.base.model, fingerprint=manifest.base.fingerprint, placement="after-bos")
     from dataclasses import replace
 
-    packages = [patch(base, "one"), Package(replace(manifest, base=moved), other.prefix, other.files)]
+    packages = [patch(base, "one"), Package(replace(manifest, base=moved), other.bank, other.files)]
     with pytest.raises(RequestError, match="different places"):
         check_together(packages, base)
 
@@ -64,4 +64,4 @@ def test_patches_of_another_base_or_width_are_refused(base):
         check_together([make_package("one")], base)
     narrow = make_package("one", fingerprint=base.fingerprint, model="tiny")
     with pytest.raises(ModelError, match="wide"):
-        make_context([narrow], *load_base(base), seed=0)
+        make_context([narrow], load_base(base), seed=0)

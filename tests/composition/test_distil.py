@@ -7,10 +7,10 @@ import torch
 from recipes import strategy
 
 from ppm.composition.distil import Schedule, divergence_of, shaken
-from ppm.composition.steps import run_strategy
+from ppm.composition.recipe import run_strategy
 from ppm.errors import ManifestError
 from ppm.evaluation.scoring import ScoredText, log_probabilities
-from ppm.prefix.model import attach
+from ppm.runtime.model import attach
 
 
 def rates(schedule, divergences):
@@ -120,8 +120,8 @@ def distilled(context, **options):
 
 def entropy(context, prefix):
     """The mean entropy of the first token of answers to the first specialist's prompts."""
-    prompts = [tuple(context.tokenizer(pair.prompt).input_ids) for pair in context.specialists[0].replay]
-    patched = attach(context.model, [prefix], placement=context.placement)
+    prompts = [tuple(context.base.tokenizer(pair.prompt).input_ids) for pair in context.specialists[0].replay]
+    patched = attach(context.base.model, [prefix], placement=context.placement)
     with torch.no_grad():
         found = log_probabilities(patched, [ScoredText(prompt, (1,)) for prompt in prompts])
     return -(found.exp() * found).sum(-1).mean().item()
@@ -129,11 +129,11 @@ def entropy(context, prefix):
 
 def distance(context, prefix, specialist):
     """KL(specialist || composition) of the first token of answers to a specialist's prompts, in nats."""
-    prompts = [tuple(context.tokenizer(pair.prompt).input_ids) for pair in specialist.replay]
+    prompts = [tuple(context.base.tokenizer(pair.prompt).input_ids) for pair in specialist.replay]
     texts = [ScoredText(prompt, (1,)) for prompt in prompts]
     with torch.no_grad():
         ours, theirs = (
-            log_probabilities(attach(context.model, [p], placement=context.placement), texts)
+            log_probabilities(attach(context.base.model, [p], placement=context.placement), texts)
             for p in (prefix, specialist.prefix)
         )
     return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from recipes import strategy
 
-from ppm.composition.steps import Specialist, run_strategy
+from ppm.composition.recipe import run_strategy
+from ppm.composition.steps import Specialist
 from ppm.errors import ManifestError, RequestError
 
 

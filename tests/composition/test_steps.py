@@ -6,10 +6,11 @@ import pytest
 import torch
 from recipes import strategy
 
-from ppm.composition.steps import STEPS, run_strategy
+from ppm.composition.recipe import run_strategy
+from ppm.composition.steps import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.errors import ManifestError, RequestError, TrainingError
-from ppm.prefix.model import attach
+from ppm.runtime.model import attach
 
 
 def divergence(context, prefix):
@@ -17,9 +18,9 @@ def divergence(context, prefix):
     total = 0.0
     with torch.no_grad():
         for specialist in context.specialists:
-            ids = context.tokenizer([str(p.prompt) for p in specialist.replay], padding=True, return_tensors="pt")
+            ids = context.base.tokenizer([str(p.prompt) for p in specialist.replay], padding=True, return_tensors="pt")
             two = [
-                torch.log_softmax(attach(context.model, [p])(**ids).logits[:, -1], dim=-1)
+                torch.log_softmax(attach(context.base.model, [p])(**ids).logits[:, -1], dim=-1)
                 for p in (specialist.prefix, prefix)
             ]
             total += float((two[0].exp() * (two[0] - two[1])).sum(-1).mean())
@@ -102,10 +103,10 @@ def loss(context, prefix):
     total = 0.0
     for specialist in context.specialists:
         for pair in specialist.replay:
-            ids = context.tokenizer(str(pair.prompt), return_tensors="pt")
-            wanted = context.tokenizer(pair.chosen, add_special_tokens=False).input_ids[0]
+            ids = context.base.tokenizer(str(pair.prompt), return_tensors="pt")
+            wanted = context.base.tokenizer(pair.chosen, add_special_tokens=False).input_ids[0]
             with torch.no_grad():
-                logits = attach(context.model, [prefix])(**ids).logits[0, -1]
+                logits = attach(context.base.model, [prefix])(**ids).logits[0, -1]
             total -= float(torch.log_softmax(logits, dim=-1)[wanted])
     return total / sum(len(s.replay) for s in context.specialists)
 

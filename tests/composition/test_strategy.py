@@ -2,7 +2,8 @@
 
 import pytest
 
-from ppm.composition.steps import STEPS, check_strategy
+from ppm.composition.recipe import check_strategy
+from ppm.composition.steps import STEPS
 from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.errors import ManifestError, RequestError
 

@@ -14,7 +14,7 @@ from typing import Any
 from packages import FINGERPRINT, make_package
 
 from benchmarks.kills import kill_before_change
-from ppm.environment.deployments import Deployment, Environment
+from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.transaction import deploy, writer
 from ppm.lock import Lock, LockedBase, LockedPackage
 from ppm.package import Package
@@ -34,7 +34,7 @@ def files_of(version: str = "1.0.0") -> dict[str, bytes]:
     package = make_package(version=version)
     return {
         "patch.toml": package.manifest.render().encode(),
-        "prefix.safetensors": package.prefix,
+        "prefix.safetensors": package.bank.to_bytes(),
         "ppm.lock": lock_of(package).render().encode(),
         "audit.json": b'{"verdict": "pass"}',
     }

@@ -6,7 +6,7 @@ import multiprocessing
 import pytest
 
 from ppm.environment.attempts import GatedAttempt, open_ledger
-from ppm.environment.deployments import Environment
+from ppm.environment.deployment import Environment
 from ppm.errors import EnvironmentStateError
 
 

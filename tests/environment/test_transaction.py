@@ -166,7 +166,7 @@ def test_rollback_to_a_changed_deployment_is_refused(tmp_path):
     environment = environment_at(tmp_path)
     old = install(environment, "1.0.0")
     install(environment, "2.0.0")
-    (old.path / "prefix.safetensors").write_bytes(make_package(value=9.0).prefix)
+    (old.path / "prefix.safetensors").write_bytes(make_package(value=9.0).bank.to_bytes())
     with pytest.raises(IntegrityError, match="was changed"):
         roll_back(environment)
     assert deployed_version(environment) == "2.0.0"

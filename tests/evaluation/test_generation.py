@@ -5,7 +5,7 @@ import random
 import numpy
 import pytest
 import torch
-from prefix.architectures import (
+from runtime.architectures import (
     EOS,
     random_prefixes,
     random_sequences,
@@ -18,7 +18,7 @@ from scipy.stats import chisquare
 
 from ppm.errors import ModelError
 from ppm.evaluation.generation import Request, answer, encode, generate, noise_key
-from ppm.prefix.model import UNPATCHED, attach
+from ppm.runtime.model import UNPATCHED, attach
 from ppm.suite import Decoding
 
 TOKENIZER = tiny_tokenizer()

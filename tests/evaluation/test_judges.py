@@ -172,7 +172,7 @@ def test_an_option_that_can_not_be_is_refused(name, options, words):
 
 
 def test_a_text_option_takes_a_whole_file_and_a_list_option_its_lines():
-    from ppm.evaluation.judges.registry import each, judge
+    from ppm.evaluation.judges.base import each, judge
 
     seen = {}
 

@@ -5,15 +5,16 @@ import math
 
 import pytest
 import torch
-from prefix.architectures import prepended, random_prefixes, tiny_model, tiny_tokenizer
+from runtime.architectures import prepended, random_prefixes, tiny_model, tiny_tokenizer
 
 from ppm.errors import ModelError
 from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
-from ppm.prefix.model import attach
-from ppm.prefix.tensors import from_bytes, to_bytes
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import attach
+from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.suite import Decoding, Judge, Suite
 
 TOKENIZER = tiny_tokenizer()
@@ -32,7 +33,7 @@ def model():
 def configurations(model):
     first, second = random_prefixes(model, 5, 3)
     patched = [("toxicity==1.0.0", first), ("composition", second)]
-    return [Configuration("base", None), *(Configuration(name, to_bytes(prefix)) for name, prefix in patched)]
+    return [Configuration("base"), *(Configuration(name, bank_of(prefix)) for name, prefix in patched)]
 
 
 def load(prompts=PROMPTS, **settings):
@@ -42,7 +43,7 @@ def load(prompts=PROMPTS, **settings):
 
 
 def run(model, configurations, suites, **settings):
-    return evaluate(model, TOKENIZER, configurations, suites, placement="before-bos", **settings)
+    return evaluate(LoadedBase(model, TOKENIZER), configurations, suites, placement="before-bos", **settings)
 
 
 def files_of(store):
@@ -93,7 +94,7 @@ def test_a_second_run_makes_no_call_of_the_model(model, configurations, tmp_path
 def test_the_name_of_a_configuration_is_not_part_of_what_is_kept(model, configurations, tmp_path):
     store, suite = ResultStore(tmp_path, "sha256:weights"), load()
     first = run(model, configurations, [suite], store=store)
-    renamed = [Configuration("deployed", configurations[2].prefix)]
+    renamed = [Configuration("deployed", configurations[2].bank)]
     assert run(None, renamed, [suite], store=store)["deployed", suite.digest] == first["composition", suite.digest]
 
 
@@ -101,7 +102,7 @@ def test_only_what_changed_runs_again(model, configurations, tmp_path):
     store, suite = ResultStore(tmp_path, "sha256:weights"), load()
     run(model, configurations, [suite], store=store)
     before = files_of(store)
-    changed = [*configurations[:2], Configuration("composition", to_bytes(from_bytes(configurations[2].prefix) + 0.1))]
+    changed = [*configurations[:2], Configuration("composition", bank_of(prefix_of(configurations[2].bank) + 0.1))]
     run(model, changed, [suite], store=store)
     assert len(files_of(store)) == len(before) + 1
     run(model, configurations[:1], [load(decoding=Decoding(5))], store=store)
@@ -161,7 +162,7 @@ def test_perplexity_is_that_of_transformers(model, configurations):
     ]
     for configuration in configurations:
         outcome = outcomes[configuration.name, suite.digest]
-        prefix = from_bytes(configuration.prefix) if configuration.prefix is not None else None
+        prefix = prefix_of(configuration.bank) if configuration.bank else None
         losses = [loss_by_transformers(model, *split, prefix) for split in splits]
         assert outcome.values == pytest.approx(losses, rel=1e-4)
         assert math.exp(outcome.mean) == pytest.approx(math.exp(sum(losses) / 3), rel=1e-4)
@@ -170,7 +171,7 @@ def test_perplexity_is_that_of_transformers(model, configurations):
 
 def test_progress_ends_with_everything_done(model, configurations):
     seen = []
-    run(model, configurations, [load()], batch_size=5, progress=lambda done, total: seen.append((done, total)))
+    run(model, configurations, [load()], batch_size=5, progress=lambda label, done, total: seen.append((done, total)))
     assert seen[-1] == (12, 12)
     assert [done for done, _ in seen] == [5, 10, 12]
 
@@ -179,7 +180,7 @@ def test_an_interrupted_run_keeps_the_suites_that_were_done(model, configuration
     store = ResultStore(tmp_path, "weights")
     suites = [load(), load(PROMPTS[:2])]
 
-    def interrupt(done, total):
+    def interrupt(label, done, total):
         if done > 12:
             raise KeyboardInterrupt
 
@@ -187,7 +188,7 @@ def test_an_interrupted_run_keeps_the_suites_that_were_done(model, configuration
         run(model, configurations, suites, store=store, progress=interrupt)
     assert len(files_of(store)) == len(configurations)
     seen = []
-    run(model, configurations, suites, store=store, progress=lambda done, total: seen.append((done, total)))
+    run(model, configurations, suites, store=store, progress=lambda label, done, total: seen.append((done, total)))
     assert seen[-1] == (6, 6)
 
 
@@ -196,7 +197,9 @@ def test_a_look_at_some_prompts_saves_the_next_look_their_answers(model, configu
     head = suite.head(0.5)
     first = run(model, configurations, [head], store=store)
     seen = []
-    whole = run(model, configurations, [suite], store=store, progress=lambda done, total: seen.append((done, total)))
+    whole = run(
+        model, configurations, [suite], store=store, progress=lambda label, done, total: seen.append((done, total))
+    )
     rest = len(suite.prompts) - len(head.prompts)
     assert seen[-1] == (rest * len(configurations),) * 2
     assert whole == run(model, configurations, [suite])
@@ -205,9 +208,9 @@ def test_a_look_at_some_prompts_saves_the_next_look_their_answers(model, configu
     assert run(None, configurations, [head], store=store) == first
 
 
-def next_words(model, prefix, prompt):
+def next_words(model, bank, prompt):
     """The probabilities of the next token, for a prompt without padding."""
-    patched = attach(model, [from_bytes(prefix)] if prefix else [])
+    patched = attach(model, [prefix_of(bank)] if bank else [])
     with torch.no_grad():
         logits = patched(input_ids=torch.tensor([TOKENIZER(prompt).input_ids])).logits[0, -1]
     return torch.softmax(logits.double(), dim=-1)
@@ -223,14 +226,14 @@ def test_gender_logits_lean_by_the_probabilities_of_the_next_word(model, configu
     outcomes = run(model, configurations[1:], [suite])
     for configuration in configurations[1:]:
         for prompt, found in zip(PROMPTS, outcomes[configuration.name, suite.digest].values, strict=True):
-            p = next_words(model, configuration.prefix, prompt.prompt)
+            p = next_words(model, configuration.bank, prompt.prompt)
             p_m, p_f = p[token("w20")] + p[token("w21")], p[token("w30")]
             assert found == pytest.approx(float(abs(p_m - p_f) / (p_m + p_f)), abs=1e-5)
 
 
 def test_multiple_choice_takes_the_likeliest_choice(model, configurations):
     choices = ["w20", "w30", "w40", "w50"]
-    [wanted] = {max(choices, key=lambda c: next_words(model, configurations[1].prefix, "hello")[token(c)])}
+    [wanted] = {max(choices, key=lambda c: next_words(model, configurations[1].bank, "hello")[token(c)])}
     prompts = [Prompt(choice, "hello", expected=choice) for choice in choices]
     suite = load(prompts, judge=Judge("multiple-choice", {"choices": choices}), goal="higher")
     outcome = run(model, configurations[1:2], [suite])[configurations[1].name, suite.digest]

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from prefix.architectures import prepended, random_prefixes, random_sequences, tiny_model
+from runtime.architectures import prepended, random_prefixes, random_sequences, tiny_model
 
 from ppm.evaluation.scoring import ScoredText, log_probabilities, sum_log_probabilities
-from ppm.prefix.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.model import UNPATCHED, attach, backbone_of
 
 TARGETS = [(7, 8), (9,), (10, 11, 12, 13)]
 ROWS = [0, UNPATCHED, 1]

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from packages import make_package, prefix_bytes
+from packages import make_bank, make_package
 
+from ppm.bank import EMPTY, Bank
 from ppm.base import identify, locate, weights_digest
-from ppm.environment.deployments import Deployment
+from ppm.environment.deployment import Deployment
 from ppm.environment.transaction import deploy, writer
 from ppm.evaluation.suites import base_suites, package_suites
 from ppm.install.bases import environment_for, open_base
@@ -38,10 +39,10 @@ def composed(packages: Sequence[Package], value: float = 0.25) -> Package:
     parts = tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages)
     made = make_package("composition", "1.0.0", fingerprint=FINGERPRINT, model="lab")
     record = CompositionRecord("distilled", "sha256:" + "0" * 64, parts)
-    return Package(replace(made.manifest, composition=record), prefix_bytes(value=value), made.files)
+    return Package(replace(made.manifest, composition=record), make_bank(value=value), made.files)
 
 
-def audit(suites: dict[str, float], prefix: bytes = b"", packages: Sequence[Package] = ()) -> bytes:
+def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Package] = ()) -> bytes:
     """A small audit that passed: of a prefix, with the suites of some packages and of the lab's base."""
     loaded = [*package_suites(packages), *base_suites(locate("lab"))] if packages else []
     rates = {**{suite.label: 0.1 for suite in loaded}, **suites}
@@ -53,7 +54,7 @@ def audit(suites: dict[str, float], prefix: bytes = b"", packages: Sequence[Pack
         "verdict": "pass",
         "alpha": 0.05,
         "configurations": ["composition"],
-        "prefix": f"sha256:{sha256(prefix)}",
+        "prefix": f"sha256:{bank.digest}",
         "suites": {
             **{suite: {"metric": "rate", "goal": "lower", "prompts": 500} for suite in suites},
             **{suite.label: {"digest": suite.digest, "metric": "rate", "prompts": 3} for suite in loaded},
@@ -114,7 +115,7 @@ def deployed(
             {
                 "ppm.lock": lock.render().encode(),
                 "patch.toml": made.manifest.render().encode(),
-                "prefix.safetensors": made.prefix,
+                "prefix.safetensors": made.bank.to_bytes(),
                 "audit.json": tested,
             },
             base_model="lab",

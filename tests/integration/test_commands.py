@@ -8,7 +8,7 @@ import pytest
 from commands import imported, ppm
 
 import ppm as library
-from ppm.environment.deployments import Environment
+from ppm.environment.deployment import Environment
 from ppm.resources import lab_data, lab_manifests
 
 PROMPT = "When the old pilot broke the lamp in the office, the manager shouted:"

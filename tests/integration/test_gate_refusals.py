@@ -11,9 +11,9 @@ from ppm.install.bases import environment_for, open_base
 from ppm.jsonl import dump
 from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
-from ppm.prefix.loading import load_base
-from ppm.prefix.tensors import from_bytes, initial_prefix, to_bytes
 from ppm.resources import lab_data, lab_manifests
+from ppm.runtime.loading import load_base
+from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 
 TWO = ("toxicity", "gender-bias")
 
@@ -27,14 +27,14 @@ def shipped(name) -> Package:
 def changed(package, version, prefix, folder):
     """The package file of another version with another prefix."""
     manifest = replace(package.manifest, patch=replace(package.manifest.patch, version=version))
-    return write_package(Package(manifest, to_bytes(prefix), package.files), folder)
+    return write_package(Package(manifest, bank_of(prefix), package.files), folder)
 
 
 def test_a_patch_that_does_nothing_is_refused(ppm_home, tmp_path):
     toxicity = shipped("toxicity")
     base = open_base("lab")
-    model, tokenizer = load_base(base)
-    nothing = initial_prefix(model, tokenizer, PrefixShape(toxicity.manifest.prefix.virtual_tokens, "the"))
+    loaded = load_base(base)
+    nothing = initial_prefix(loaded, PrefixShape(toxicity.manifest.prefix.virtual_tokens, "the"))
     changed(toxicity, "3.0.0", nothing, tmp_path)
     result = ppm("install", "toxicity==3.0.0", "--base", "lab", "--find-links", tmp_path, "--json")
     assert result.code == 5
@@ -46,7 +46,7 @@ def test_a_patch_that_does_nothing_is_refused(ppm_home, tmp_path):
 def test_a_version_worse_than_the_deployed_one_is_refused(ppm_home, tmp_path):
     toxicity = shipped("toxicity")
     assert ppm("install", "toxicity", "--base", "lab").code == 0
-    good = from_bytes(toxicity.prefix)
+    good = prefix_of(toxicity.bank)
     torch.manual_seed(0)
     worse = good + 0.8 * good.std() * torch.randn_like(good)
     changed(toxicity, "2.0.0", worse, tmp_path)
@@ -81,7 +81,7 @@ def test_what_replaces_a_patch_must_pass_its_suites_too(ppm_home, tmp_path):
     toxicity = shipped("toxicity")
     patch = replace(toxicity.manifest.patch, name="toxicity-next", replaces={"toxicity": "<2"})
     files = {**toxicity.files, toxicity.manifest.suites[0].prompts: fewer(toxicity)}
-    write_package(Package(replace(toxicity.manifest, patch=patch), toxicity.prefix, files), tmp_path)
+    write_package(Package(replace(toxicity.manifest, patch=patch), toxicity.bank, files), tmp_path)
     result = ppm("install", "toxicity-next", "--base", "lab", "--find-links", tmp_path, "--json")
     assert result.code == 0, result.err
     assert [p["name"] for p in result.json["patches"]] == ["toxicity-next"]

@@ -8,7 +8,7 @@ import time
 import pytest
 from commands import ppm, start
 
-from ppm.environment.deployments import Environment
+from ppm.environment.deployment import Environment
 from ppm.resources import lab_data
 
 

@@ -29,7 +29,7 @@ from little_parts import scale
 
 def shouting(share: float = 0.5):
     \"\"\"How much of a completion is in capitals.\"\"\"
-    from ppm.evaluation.judges.registry import each
+    from ppm.evaluation.judges.base import each
     return each(lambda prompt, text: float(sum(map(str.isupper, text)) > share * len(text)))
 """
 PARTS = """\
@@ -73,16 +73,16 @@ def compose(strategy, installed, tmp_path, home):
 @pytest.mark.slow
 def test_a_step_of_another_package_is_run(installed, tmp_path, ppm_home):
     from ppm.package import read_package
-    from ppm.prefix.tensors import from_bytes
     from ppm.resources import lab_data
+    from ppm.runtime.tensors import prefix_of
 
     done = compose(STRATEGY, installed, tmp_path, ppm_home)
     assert done.returncode == 0, done.stderr
     assert "left out" not in done.stderr
-    made = from_bytes(read_package(tmp_path / json.loads(done.stdout)["file"]).prefix)
+    made = prefix_of(read_package(tmp_path / json.loads(done.stdout)["file"]).bank)
     named = ("toxicity", "gender_bias")
     parts = [read_package(next((lab_data() / "packages").glob(f"{name}-*.ppm"))) for name in named]
-    wanted = sum(from_bytes(part.prefix) for part in parts) / 4
+    wanted = sum(prefix_of(part.bank) for part in parts) / 4
     assert made.allclose(wanted, atol=1e-6)
 
 

@@ -11,15 +11,17 @@ import pytest
 import tomlkit
 from commands import ppm, start
 from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, write
+from packages import make_bank
 
 from ppm.base import locate, weights_digest
-from ppm.environment.deployments import Environment
+from ppm.environment.deployment import Environment
 from ppm.install.bases import environment_for, open_base
-from ppm.install.project import ProjectFolder
-from ppm.install.run import gates_digest
+from ppm.install.install import gates_digest
+from ppm.install.lock import ProjectFolder
 from ppm.install.sync import AUDIT_SUFFIX
-from ppm.lock import Lock, LockedComposition, Project
+from ppm.lock import Lock, LockedComposition
 from ppm.package import read_package, sha256, write_package
+from ppm.project import Project
 
 
 @pytest.fixture
@@ -213,7 +215,7 @@ def with_composition(project, packages):
     """Write a composition of the locked packages into the lock, and it and its audit into the source."""
     lock = Lock.read(project / "ppm.lock")
     made = composed(packages)
-    tested = audit({"app/main": 0.1}, made.prefix, packages)
+    tested = audit({"app/main": 0.1}, made.bank, packages)
     write_package(made, project / "dist")
     (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
     base = open_base("lab")
@@ -412,7 +414,7 @@ def test_an_audit_of_something_else_lets_nothing_pass(synced, wrong):
     lock = Lock.read(synced / "ppm.lock")
     packages = [read_package(synced / "dist" / package.file) for package in lock.packages]
     made = composed(packages)
-    other = audit({}, b"another", packages) if wrong == "of another prefix" else audit({}, made.prefix)
+    other = audit({}, make_bank(value=7.0), packages) if wrong == "of another prefix" else audit({}, made.bank)
     (synced / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(other)
     changed = replace(lock, composition=replace(lock.composition, audit=sha256(other)))
     (synced / "ppm.lock").write_text(changed.render())
@@ -694,7 +696,7 @@ def test_a_damaged_composition_is_deployed_again_without_training(synced, comman
     assert done.code == 0, done.err
     again = environment.current()
     assert (again.number, again.lock) == (2, damaged.lock)
-    assert sha256(again.prefix) == again.record.files["prefix.safetensors"].removeprefix("sha256:")
+    assert sha256(again.bank) == again.record.files["prefix.safetensors"].removeprefix("sha256:")
     assert again.record.files == damaged.record.files
     assert "Nothing to do" in ppm(*command).out
 

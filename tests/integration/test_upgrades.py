@@ -7,9 +7,9 @@ import tomlkit
 from commands import ppm
 
 from ppm.errors import RequestError
-from ppm.install.asked import Options
 from ppm.install.bases import environment_for, open_base
 from ppm.install.plan import Plan, plan_install, plan_uninstall
+from ppm.install.request import Options
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_another_policy_is_another_test(ppm_home, tmp_path, monkeypatch):
     (tmp_path / "ppm.toml").write_text("[gates]\nmax_margin = 0.04\n")
     assert ppm(*asked).json["changed"] is True
     with monkeypatch.context() as changed:
-        changed.setattr("ppm.install.run.weights_digest", lambda folder: "sha256:" + 64 * "0")
+        changed.setattr("ppm.install.install.weights_digest", lambda folder: "sha256:" + 64 * "0")
         assert ppm(*asked).json["changed"] is True
     (tmp_path / "ppm.toml").write_text("[gates]\nmax_margin = 0.001\n")
     refused = ppm(*asked)

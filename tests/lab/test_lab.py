@@ -19,8 +19,8 @@ from ppm.lab.pretrain import build_tokenizer, pretrain
 from ppm.lab.words import INSULTS
 from ppm.manifest import Manifest
 from ppm.package import read_package
-from ppm.prefix.loading import load_base
 from ppm.resources import lab_data, lab_manifests
+from ppm.runtime.loading import load_base
 from ppm.training.source import PLANNED_ALPHA, PLANNED_DISCORDANCE
 
 RISKS = {
@@ -36,12 +36,12 @@ RISKS = {
 @pytest.fixture(scope="module")
 def matrix():
     """Failure rates of the base and each specialist, by configuration and suite, on 200 of the gate's prompts."""
-    model, tokenizer = load_base(identify(lab_data() / "base", name="lab"))
+    loaded = load_base(identify(lab_data() / "base", name="lab"))
     packages = [read_package(path) for path in sorted((lab_data() / "packages").glob("*.ppm"))]
     suites = [s.head(0.4) for s in (*package_suites(packages), *base_suites(lab_data() / "base"))]
-    configurations = [Configuration("base", None)]
-    configurations += [Configuration(p.manifest.name, p.prefix) for p in packages]
-    found = evaluate(model, tokenizer, configurations, suites, placement="before-bos")
+    configurations = [Configuration("base")]
+    configurations += [Configuration(p.manifest.name, p.bank) for p in packages]
+    found = evaluate(loaded, configurations, suites, placement="before-bos")
     return {c.name: {s.label: found[c.name, s.digest].mean for s in suites} for c in configurations}
 
 
@@ -123,7 +123,7 @@ def test_pretraining_writes_an_ordinary_folder_and_is_reproducible(tmp_path):
 def test_pairs_are_safe_against_unsafe(tmp_path):
     source = tmp_path / "toxicity"
     shutil.copytree(lab_manifests() / "toxicity", source)
-    lab = LabModel(*load_base(identify(lab_data() / "base", name="lab")))
+    lab = LabModel(load_base(identify(lab_data() / "base", name="lab")))
     pairs = collect_pairs(source, Manifest.read(source / "patch.toml"), lab, lab, seed=5)
     assert 5 < len(pairs) < 150
     shipped = read_pairs((source / "pairs.jsonl").read_bytes(), "pairs")

@@ -84,7 +84,7 @@ def test_a_change_in_place_is_seen_though_the_directory_is_the_same(folder, tmp_
     data = make_package("toxicity", "1.0.0", value=0.25).to_bytes()
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    first = min(DirectorySource(folder, cache).named("toxicity"), key=lambda candidate: candidate.version)
+    first = min(DirectorySource(folder, cache).named("toxicity"), key=lambda release: release.version)
     assert first.sha256 == make_package("toxicity", "1.0.0", value=0.25).sha256
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from packages import FINGERPRINT, make_package
 
+from ppm.bank import Bank
 from ppm.errors import IntegrityError, SourceError
 from ppm.package import Package, read_package, write_package
 from ppm.sources import DirectorySource
@@ -19,16 +20,16 @@ def folder(tmp_path):
 
 
 def everything(source):
-    """All candidates of a source for the one base model, by file name."""
-    found = [candidate for name in source.names(FINGERPRINT) for candidate in source.named(name)]
-    return sorted(found, key=lambda candidate: candidate.file_name)
+    """All releases of a source for the one base model, by file name."""
+    found = [release for name in source.names(FINGERPRINT) for release in source.named(name)]
+    return sorted(found, key=lambda release: release.file_name)
 
 
 def test_lists_every_package_file_with_its_metadata(folder):
     (folder / "README.md").write_text("not a package")
     (folder / ".toxicity-9-tiny.ppm").write_bytes(b"half written")
     source = DirectorySource(folder)
-    assert [candidate.pin for candidate in everything(source)] == [
+    assert [release.pin for release in everything(source)] == [
         "gender-bias==2.0",
         "toxicity==1.0.0",
         "toxicity==1.1.0",
@@ -43,12 +44,12 @@ def test_lists_every_package_file_with_its_metadata(folder):
 
 def test_fetches_what_it_listed(folder):
     source = DirectorySource(folder)
-    for candidate in everything(source):
-        package = read_package(source.fetch(candidate), expected_sha256=candidate.sha256)
-        assert (package.manifest.pin, package.sha256) == (candidate.pin, candidate.sha256)
+    for release in everything(source):
+        package = read_package(source.fetch(release), expected_sha256=release.sha256)
+        assert (package.manifest.pin, package.sha256) == (release.pin, release.sha256)
 
 
-def test_an_empty_directory_has_no_candidates(tmp_path):
+def test_an_empty_directory_has_no_releases(tmp_path):
     assert everything(DirectorySource(tmp_path)) == []
 
 
@@ -69,7 +70,7 @@ def test_a_damaged_file_hides_only_itself(folder):
     damaged.write_bytes(damaged.read_bytes()[:-10])
     (folder / "odd.ppm").write_bytes(b"")
     source = DirectorySource(folder)
-    assert [candidate.pin for candidate in everything(source)] == ["gender-bias==2.0", "toxicity==1.0.0"]
+    assert [release.pin for release in everything(source)] == ["gender-bias==2.0", "toxicity==1.0.0"]
     assert source.problems("toxicity") == [f"{damaged}: is not a whole package file"]
     assert source.problems("gender-bias") == []
     assert source.damaged() == [f"{folder / 'odd.ppm'}: is not a whole package file", *source.problems("toxicity")]
@@ -94,10 +95,10 @@ def test_a_directory_called_like_a_package_is_a_problem(tmp_path):
 
 
 def test_a_yanked_file_says_why(folder):
-    [first, _] = sorted(DirectorySource(folder).named("toxicity"), key=lambda candidate: candidate.version)
+    [first, _] = sorted(DirectorySource(folder).named("toxicity"), key=lambda release: release.version)
     assert first.yanked is None
     (folder / f"{first.file_name}.yanked").write_text("breaks\nrefusals\n")
-    [first, second] = sorted(DirectorySource(folder).named("toxicity"), key=lambda candidate: candidate.version)
+    [first, second] = sorted(DirectorySource(folder).named("toxicity"), key=lambda release: release.version)
     assert (first.yanked, second.yanked) == ("breaks refusals", None)
     assert DirectorySource(folder).damaged() == []
 
@@ -105,29 +106,29 @@ def test_a_yanked_file_says_why(folder):
 def test_a_file_is_published_when_it_comes_into_the_directory(folder):
     path = next(folder.glob("gender*"))
     os.utime(path, (1e9, 1e9))
-    [candidate] = DirectorySource(folder).named("gender-bias")
-    assert candidate.published == datetime.fromtimestamp(1e9, UTC)
+    [release] = DirectorySource(folder).named("gender-bias")
+    assert release.published == datetime.fromtimestamp(1e9, UTC)
 
 
 def test_metadata_is_read_without_the_rest(tmp_path):
     package = make_package()
     path = tmp_path / package.file_name
-    path.write_bytes(Package(package.manifest, b"no prefix", {}).to_bytes())
-    [candidate] = DirectorySource(tmp_path).named("toxicity")
-    assert candidate.pin == "toxicity==1.0.0"
+    path.write_bytes(Package(package.manifest, Bank(encoded=b"no prefix"), {}).to_bytes())
+    [release] = DirectorySource(tmp_path).named("toxicity")
+    assert release.pin == "toxicity==1.0.0"
 
 
 def test_a_file_that_changes_after_it_was_listed_is_refused(folder):
     source = DirectorySource(folder)
-    candidate = everything(source)[0]
-    (folder / candidate.file_name).write_bytes(make_package("gender-bias", "2.0", value=0.25).to_bytes())
+    release = everything(source)[0]
+    (folder / release.file_name).write_bytes(make_package("gender-bias", "2.0", value=0.25).to_bytes())
     with pytest.raises(IntegrityError, match="has changed since it was listed"):
-        source.fetch(candidate)
+        source.fetch(release)
 
 
 def test_a_file_that_vanishes_after_it_was_listed_is_missed(folder):
     source = DirectorySource(folder)
-    candidate = everything(source)[0]
-    (folder / candidate.file_name).unlink()
+    release = everything(source)[0]
+    (folder / release.file_name).unlink()
     with pytest.raises(SourceError, match="can't be read: No such file"):
-        source.fetch(candidate)
+        source.fetch(release)

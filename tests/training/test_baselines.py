@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from prefix.architectures import random_prefixes, tiny_model, tiny_tokenizer
+from runtime.architectures import random_prefixes, tiny_model, tiny_tokenizer
 from training.test_trainers import BENIGN, PAIRS
 
-from ppm.building import Stage
 from ppm.evaluation.benign import benign_texts
-from ppm.prefix.model import attach
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import attach
 from ppm.training.baselines import fine_tuned, lora, prompt_tuned
 from ppm.training.trainers import Setup, sft
+from ppm.training_table import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,9 @@ STAGES = Stage(12, 2e-2, batch_size=12), Stage(4, 2e-3, batch_size=12)
 
 
 def setup(model):
-    return Setup(model, TOKENIZER, "before-bos", benign_texts(model, TOKENIZER, BENIGN, seed=0), 1.0, 0)
+    return Setup(
+        LoadedBase(model, TOKENIZER), "before-bos", benign_texts(LoadedBase(model, TOKENIZER), BENIGN, seed=0), 1.0, 0
+    )
 
 
 def logits(model, text="tell me w20"):

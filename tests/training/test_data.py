@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from ppm.building import DataSet
 from ppm.errors import ManifestError
 from ppm.jsonl import normalised, read_benign, read_prompts
 from ppm.training.data import data_file
+from ppm.training_table import DataSet
 
 ROWS = [
     {"prompt": {"text": f"say something {i}", "toxicity": i / 40}, "challenging": i % 2 == 0, "answer": f"a{i}"}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ppm.building import Collect
 from ppm.errors import TrainingError
-from ppm.evaluation.judges.registry import each
+from ppm.evaluation.judges.base import each
 from ppm.jsonl import Prompt
 from ppm.training.pairs import Counts, choose_pairs, distinct_prompts
+from ppm.training_table import Collect
 
 GRADES = {"kind": 0.0, "dull": 0.4, "sharp": 0.7, "rude": 1.0, "": 0.0, "   ": 0.0}
 SCORER = each(lambda prompt, text: GRADES[text])

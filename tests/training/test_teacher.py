@@ -3,11 +3,11 @@
 import pytest
 from endpoint_server import Behaviour, serve
 
-from ppm.building import Teacher
 from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Reply
 from ppm.suite import Decoding
 from ppm.training.teacher import Question, Spool, answers_of_endpoint, estimate
+from ppm.training_table import Teacher
 
 QUESTIONS = [Question(f"prompt {i}", 0) for i in range(30)]
 

@@ -1,17 +1,20 @@
 """SFT and DPO of a prefix through TRL: the prefix learns, the base stays bit-identical, retention holds."""
 
+import re
+
 import pytest
 import torch
-from prefix.architectures import EOS, random_prefixes, tiny_model, tiny_tokenizer
+from runtime.architectures import EOS, random_prefixes, tiny_model, tiny_tokenizer
 
-from ppm.building import Stage
 from ppm.errors import TrainingError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
-from ppm.prefix.model import attach, backbone_of
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import attach, backbone_of
 from ppm.training.retention import retention_loss, retention_of
 from ppm.training.trainers import Setup, dpo, sft
+from ppm.training_table import Stage
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +32,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def benign(model):
-    return benign_texts(model, TOKENIZER, BENIGN, seed=0)
+    return benign_texts(LoadedBase(model, TOKENIZER), BENIGN, seed=0)
 
 
 def train(
@@ -45,7 +48,7 @@ def train(
     pairs=PAIRS,
     frozen=0,
 ):
-    setup = Setup(model, TOKENIZER, placement, benign, weight, 0, progress or (lambda *_: None), frozen)
+    setup = Setup(LoadedBase(model, TOKENIZER), placement, benign, weight, 0, progress or (lambda *_: None), frozen)
     return how(setup, prefix, pairs, stage)
 
 
@@ -154,16 +157,16 @@ def test_an_absurd_learning_rate_is_an_error_and_no_prefix(model, how, rate):
 def test_progress_names_the_stage_and_its_steps(model):
     seen = []
     train(Stage(3, 1e-2, batch_size=4), model, random_prefixes(model, 4)[0], progress=lambda *line: seen.append(line))
-    assert [line[:3] for line in seen] == [("sft", 1, 3), ("sft", 2, 3), ("sft", 3, 3)]
-    assert all(line[3] > 0 for line in seen)
+    assert [line[1:] for line in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert all(re.fullmatch(r"sft \(loss \d+\.\d{3}\)", line[0]) for line in seen)
 
 
 def test_benign_answers_are_the_bases_own_and_end(model):
-    [one, *_] = benign_texts(model, TOKENIZER, BENIGN, seed=0)
+    [one, *_] = benign_texts(LoadedBase(model, TOKENIZER), BENIGN, seed=0)
     assert one.prompt == tuple(TOKENIZER(BENIGN[0].prompt).input_ids)
     assert one.completion[-1] == EOS
-    assert benign_texts(model, TOKENIZER, BENIGN, seed=0)[0] == one
-    [given] = benign_texts(model, TOKENIZER, [Benign("please tell me", "thank you")], seed=0)
+    assert benign_texts(LoadedBase(model, TOKENIZER), BENIGN, seed=0)[0] == one
+    [given] = benign_texts(LoadedBase(model, TOKENIZER), [Benign("please tell me", "thank you")], seed=0)
     assert given.completion == (*TOKENIZER("thank you", add_special_tokens=False).input_ids, EOS)
 
 
@@ -181,7 +184,14 @@ def test_a_stage_ends_when_held_out_pairs_no_longer_gain(model):
     stage = Stage(40, 0.1, batch_size=12)
     steps = []
     setup = Setup(
-        model, TOKENIZER, "before-bos", (), 0.0, 0, lambda *line: steps.append(line[1]), held=other, patience=2
+        LoadedBase(model, TOKENIZER),
+        "before-bos",
+        (),
+        0.0,
+        0,
+        lambda *line: steps.append(line[1]),
+        held=other,
+        patience=2,
     )
     best = sft(setup, prefix, PAIRS, stage)
     assert max(steps) < 40
@@ -196,5 +206,5 @@ def test_a_stage_ends_when_held_out_pairs_no_longer_gain(model):
 def test_held_out_pairs_that_gain_to_the_end_change_nothing(model):
     [prefix] = random_prefixes(model, 6)
     stage = Stage(20, 2e-2, batch_size=12)
-    setup = Setup(model, TOKENIZER, "before-bos", (), 0.0, 0, held=PAIRS[:4], patience=20)
+    setup = Setup(LoadedBase(model, TOKENIZER), "before-bos", (), 0.0, 0, held=PAIRS[:4], patience=20)
     assert torch.equal(sft(setup, prefix, PAIRS, stage), train(stage, model, prefix))

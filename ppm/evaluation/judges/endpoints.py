@@ -15,7 +15,7 @@ from typing import Any
 
 from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Client, Endpoint, check_key, messages_of
-from ppm.evaluation.judges.registry import Case, Scorer, judge
+from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 
 __all__ = ["PERSPECTIVE_CLOSES", "endpoint_scorer", "llm", "openai_moderation", "perspective"]

@@ -9,9 +9,9 @@ from typing import Any
 
 from ppm.errors import EndpointError, ModelError
 from ppm.evaluation.endpoint import Client, Reply, messages_of
+from ppm.evaluation.judges.base import Scorer, judge
 from ppm.evaluation.judges.endpoints import endpoint_scorer
 from ppm.evaluation.judges.models import LocalModel, first_word, local_scorer
-from ppm.evaluation.judges.registry import Scorer, judge
 from ppm.jsonl import Prompt
 
 __all__ = ["llama_guard"]

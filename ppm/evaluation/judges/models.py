@@ -15,7 +15,7 @@ from typing import Any
 
 from ppm.base import identify, local_folder, locate
 from ppm.errors import ModelError
-from ppm.evaluation.judges.registry import Case, Scorer, judge
+from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 
 __all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "local_scorer"]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ppm.evaluation.judges.registry import NextToken, Scorer, each, judge
+from ppm.evaluation.judges.base import NextToken, Scorer, each, judge
 from ppm.jsonl import Prompt
 
 __all__ = [

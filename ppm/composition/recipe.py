@@ -1,0 +1,107 @@
+"""Checks the steps of a strategy and runs them, one after the other."""
+
+import inspect
+from typing import Any
+
+import torch
+
+import ppm.composition.distil
+import ppm.composition.merging
+import ppm.composition.training  # noqa: F401
+from ppm.composition.steps import PLUGINS, STEPS, Context, OptionError
+from ppm.composition.strategy import StepCall, Strategy
+from ppm.errors import ManifestError, RequestError, TrainingError, did_you_mean
+
+__all__ = [
+    "check_composable",
+    "check_strategy",
+    "run_strategy",
+]
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Raises ManifestError for a step or an option that does not exist, naming the nearest, or of a wrong type.
+
+    The candidates of an automatic strategy are checked too. Raises RequestError for one that does not exist.
+    """
+    PLUGINS.load()
+    for name in strategy.candidates:
+        check_strategy(strategy.candidate(name))
+    for index, call in enumerate(strategy.steps):
+        where = f"strategy {strategy.name}, step {index + 1}"
+        if call.use in PLUGINS.broken:
+            raise PLUGINS.broken[call.use]
+        if call.use not in STEPS:
+            hint = did_you_mean(call.use, STEPS, f"steps are {', '.join(sorted(STEPS))}")
+            raise ManifestError(f"there is no step {call.use!r}", context=where, hint=hint)
+        options = {
+            name: parameter
+            for name, parameter in inspect.signature(STEPS[call.use]).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        for name, value in call.options.items():
+            if name not in options:
+                hint = did_you_mean(name, options, f"its options are {', '.join(options) or 'none'}")
+                raise ManifestError(f"the step {call.use!r} has no option {name!r}", context=where, hint=hint)
+            _check_option(call, value, options[name], where)
+        for name, parameter in options.items():
+            if parameter.default is inspect.Parameter.empty and name not in call.options:
+                raise ManifestError(f"the step {call.use!r} needs the option {name!r}", context=where)
+
+
+def check_composable(strategy: Strategy) -> None:
+    """`check_strategy`, and RequestError for an automatic strategy, which only an install can run."""
+    check_strategy(strategy)
+    if strategy.is_automatic:
+        raise RequestError(
+            f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
+            hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
+        )
+
+
+def _check_option(call: StepCall, value: Any, parameter: inspect.Parameter, where: str) -> None:
+    kinds = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", tuple: "a list"}
+    wanted = type(parameter.default)
+    given = tuple if isinstance(value, list) else type(value)
+    kind = kinds.get(wanted)
+    if kind is not None and given is not wanted and not (wanted is float and given is int):
+        raise ManifestError(
+            f"the option {parameter.name!r} of step {call.use!r} must be {kind}, not {value!r}", context=where
+        )
+    if given is tuple:
+        elements, of = ((str,), "strings") if "str" in str(parameter.annotation) else ((int, float), "numbers")
+        if not all(type(element) in elements for element in value):
+            raise ManifestError(
+                f"the option {parameter.name!r} of step {call.use!r} must be a list of {of}, not {value!r}",
+                context=where,
+            )
+
+
+def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
+    """The composed prefix (virtual_tokens, hidden_size). Raises RequestError for an automatic strategy."""
+    check_composable(strategy)
+    prefix: torch.Tensor | None = None
+    for call in strategy.steps:
+        where = f"strategy {strategy.name}"
+        try:
+            prefix = STEPS[call.use](context, prefix, **call.options)
+        except OptionError as error:
+            raise ManifestError(f"the step {call.use!r}: {error}", context=where) from error
+        _check_result(call, prefix, context, where)
+    assert prefix is not None
+    return prefix.detach()
+
+
+def _check_result(call: StepCall, prefix: Any, context: Context, where: str) -> None:
+    width = context.specialists[0].prefix.shape[1]
+    if not isinstance(prefix, torch.Tensor) or prefix.ndim != 2 or prefix.shape[1] != width or not len(prefix):
+        made = tuple(prefix.shape) if isinstance(prefix, torch.Tensor) else type(prefix).__name__
+        raise ManifestError(
+            f"the step {call.use!r} made {made} instead of a prefix (virtual tokens, {width})", context=where
+        )
+    if not bool(torch.isfinite(prefix).all()):
+        raise TrainingError(
+            f"the step {call.use!r} made a prefix with values that are no numbers",
+            context=where,
+            hint="lower its learning_rate, or its scale",
+        )

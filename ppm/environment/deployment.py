@@ -1,0 +1,337 @@
+"""What is deployed: environments and their deployments, read and verified. `transaction` changes them."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from ppm import document
+from ppm.bank import EMPTY, Bank
+from ppm.disk import disk_errors
+from ppm.environment.store import Store
+from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
+from ppm.lock import LOCK_FILE, Lock
+from ppm.manifest import Manifest
+from ppm.names import check_name
+
+__all__ = [
+    "AUDIT_FILE",
+    "HOLDS_FILE",
+    "MANIFEST_FILE",
+    "PREFIX_FILE",
+    "RECORD_FILE",
+    "RECORD_SCHEMA",
+    "Deployment",
+    "Environment",
+    "Record",
+    "Verdict",
+    "Waiver",
+]
+
+MANIFEST_FILE, PREFIX_FILE, AUDIT_FILE = "patch.toml", "prefix.safetensors", "audit.json"
+RECORD_FILE = "deployment.toml"
+HOLDS_FILE = "holds.toml"
+RECORD_SCHEMA = 1
+Verdict = Literal["pass", "waived", "none"]
+_TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_NUMBER = re.compile(r"[0-9]{6,}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Everything else that an environment's folder holds has a dot in its name, which no normalised name has.
+_RESERVED = ("current", "deployments", "lock")
+_OTHERS = (
+    "`ppm rollback NUMBER` goes back to a deployment that is sound (`ppm history` lists them); in a project `ppm sync` "
+    "deploys what is locked; `ppm env remove` starts over"
+)
+
+
+@dataclass(frozen=True)
+class Waiver:
+    """A named person's decision to deploy despite a suite. `at` is a time in ISO 8601; `digest` says which."""
+
+    suite: str
+    reason: str
+    by: str
+    at: str
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """deployment.toml: what was deployed, by whom and how.
+
+    `created` is a time in ISO 8601, UTC. `base_model` is as the user gave it. `rolled_back_from` is the number of
+    the deployment whose files a rollback brought back. `gates` is the digest of the policy that it was tested under.
+    `files` maps the name of every other file of the deployment to `sha256:` and its digest.
+    """
+
+    schema: int
+    number: int
+    created: str
+    command: str
+    user: str
+    ppm_version: str
+    base_model: str
+    fingerprint: str
+    base_revision: str | None = None
+    weights_digest: str | None = None
+    strategy: str | None = None
+    verdict: Verdict = "none"
+    rolled_back_from: int | None = None
+    waivers: tuple[Waiver, ...] = ()
+    gates: str | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # A rollback writes files by these names, so none may lead out of the folder.
+        for name in self.files:
+            if not _FILE_NAME.fullmatch(name) or name == RECORD_FILE:
+                raise ValueError(f"{name!r} can't be the name of a deployed file")
+
+    def render(self) -> str:
+        """The record as TOML."""
+        return document.render(document.to_table(self))
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One installed state of an environment. Its files are read when asked for, and verified.
+
+    Reading one raises IntegrityError when it was changed after it was deployed, EnvironmentStateError when it
+    can't be read.
+    """
+
+    number: int
+    path: Path
+    record: Record
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        """What is deployed; None when no patch is."""
+        data = self.read(MANIFEST_FILE)
+        return None if data is None else Manifest.parse(data, str(self.path / MANIFEST_FILE))
+
+    @cached_property
+    def lock(self) -> Lock:
+        """The inputs; the packages it names are in the environment's store."""
+        data = self.read(LOCK_FILE)
+        if data is None:
+            raise IntegrityError(f"holds no {LOCK_FILE}", context=str(self.path), hint=_OTHERS)
+        return Lock.parse(data, str(self.path / LOCK_FILE))
+
+    @cached_property
+    def bank(self) -> Bank:
+        """The deployed bank; empty when no patch is deployed."""
+        data = self.read(PREFIX_FILE)
+        return EMPTY if data is None else Bank.parse(data, str(self.path / PREFIX_FILE))
+
+    @cached_property
+    def audit(self) -> dict[str, Any] | None:
+        """The audit that let it pass; None when there was none."""
+        data = self.read(AUDIT_FILE)
+        if data is None:
+            return None
+        result: dict[str, Any] = json.loads(data)
+        return result
+
+    def read(self, name: str) -> bytes | None:
+        """The verified bytes of one of its files; None when it was deployed without."""
+        declared = self.record.files.get(name)
+        if declared is None:
+            return None
+        path = self.path / name
+        hint = (
+            _OTHERS
+            if name == LOCK_FILE
+            else f"if it is the current one, `ppm install` deploys it again from the store; {_OTHERS}"
+        )
+        with disk_errors("can't be read", path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError as error:
+                raise IntegrityError("was deleted after it was deployed", context=str(path), hint=hint) from error
+        if "sha256:" + hashlib.sha256(data).hexdigest() != declared:
+            raise IntegrityError("was changed after it was deployed", context=str(path), hint=hint)
+        return data
+
+    def files(self) -> dict[str, bytes]:
+        """All its files but the record, verified."""
+        contents = {name: self.read(name) for name in self.record.files}
+        return {name: data for name, data in contents.items() if data is not None}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What is deployed for one base model, by its tag; `name` tells several for one base apart.
+
+    Raises RequestError when the tag or the name is not one.
+    """
+
+    home: Path
+    tag: str
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _TAG.fullmatch(self.tag):
+            raise RequestError(
+                f"{self.tag!r} is not the tag of a base model",
+                hint="it is a short name, a dash and 12 hexadecimal digits",
+            )
+        if self.name is not None:
+            object.__setattr__(self, "name", _check_environment_name(self.name))
+
+    @staticmethod
+    def all(home: Path) -> "tuple[Environment, ...]":
+        """Every environment in which something is deployed, damaged ones included."""
+        return tuple(environment for environment in Environment.everywhere(home) if environment.exists())
+
+    @staticmethod
+    def everywhere(home: Path) -> "tuple[Environment, ...]":
+        """Every environment, those in which nothing is deployed, yet or any more, included."""
+        found = []
+        for folder in _folders(home / "environments"):
+            if not _TAG.fullmatch(folder.name):
+                continue
+            found.append(Environment(home, folder.name))
+            for inner in _folders(folder):
+                if inner.name not in _RESERVED and _is_normalised(inner.name):
+                    found.append(Environment(home, folder.name, inner.name))
+        return tuple(found)
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        folder = self.home / "environments" / self.tag
+        return folder / self.name if self.name else folder
+
+    @property
+    def label(self) -> str:
+        """How messages call it: the tag, and the name if it has one."""
+        return f"{self.tag}/{self.name}" if self.name else self.tag
+
+    @property
+    def store(self) -> Store:
+        """Where the deployed package files are, by the digests that the lock names."""
+        return Store(self.home)
+
+    def exists(self) -> bool:
+        """Whether anything is deployed, readable or not."""
+        try:
+            return self.current_number() > 0
+        except EnvironmentStateError:
+            return True
+
+    def current(self) -> Deployment | None:
+        """The deployment in force; None when there is none yet.
+
+        Raises EnvironmentStateError or IntegrityError when it is damaged.
+        """
+        number = self.current_number()
+        if number == 0:
+            return None
+        if number not in self.stored_numbers():
+            raise self._damaged(f"names deployment {number}, which is gone")
+        return _read_deployment(self.deployment_path(number), number)
+
+    def current_number(self) -> int:
+        """The number of the deployment in force; 0 when there is none yet.
+
+        Raises EnvironmentStateError when the file that says so is lost or damaged.
+        """
+        path = self.path / "current"
+        with disk_errors("can't be read", path):
+            try:
+                text = path.read_text("ascii", errors="replace").strip()
+            except FileNotFoundError:
+                if self.stored_numbers():
+                    raise self._damaged("is lost") from None
+                return 0
+        if not _NUMBER.fullmatch(text):
+            raise self._damaged(f"holds {text[:40]!r} instead of a number")
+        return int(text)
+
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the deployments that are, or were, in force; of all when it is unknown which one is."""
+        try:
+            last = self.current_number()
+        except EnvironmentStateError:
+            return self.stored_numbers()
+        return tuple(number for number in self.stored_numbers() if number <= last)
+
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Those that are, or were, in force, by number. Raises as `deployment` does."""
+        return tuple(self.deployment(number) for number in self.numbers())
+
+    def deployment(self, number: int) -> Deployment:
+        """The numbered one. Raises RequestError when there is none, IntegrityError when its record is damaged."""
+        numbers = self.numbers()
+        if number not in numbers:
+            known = f"deployments are {', '.join(map(str, numbers))}" if numbers else "nothing was deployed yet"
+            raise RequestError(f"has no deployment {number}", context=self.label, hint=known)
+        return _read_deployment(self.deployment_path(number), number)
+
+    def stored(self, number: int) -> Deployment:
+        """A deployment on disk, in force or not. Raises IntegrityError when its record is damaged."""
+        return _read_deployment(self.deployment_path(number), number)
+
+    def stored_numbers(self) -> tuple[int, ...]:
+        """The numbers of all deployments on disk, one that a killed process stored but never put in force included."""
+        names = [folder.name for folder in _folders(self.path / "deployments")]
+        return tuple(sorted(int(name) for name in names if _NUMBER.fullmatch(name)))
+
+    def deployment_path(self, number: int) -> Path:
+        """The folder of the numbered deployment, whether it exists or not."""
+        return self.path / "deployments" / f"{number:06d}"
+
+    def _damaged(self, message: str) -> EnvironmentStateError:
+        return EnvironmentStateError(message, context=str(self.path / "current"), hint=_OTHERS)
+
+
+def _check_environment_name(text: str) -> str:
+    try:
+        name = check_name(text)
+    except ValueError as error:
+        raise RequestError(f"the environment's name is unusable: {error}", hint="try 'staging'") from error
+    if name in _RESERVED:
+        raise RequestError(f"an environment can't be called {name!r}", hint="choose another name, such as 'staging'")
+    return name
+
+
+def _is_normalised(name: str) -> bool:
+    try:
+        return check_name(name) == name
+    except ValueError:
+        return False
+
+
+def _folders(path: Path) -> list[Path]:
+    with disk_errors("can't be read", path):
+        try:
+            return sorted(entry for entry in path.iterdir() if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
+
+def _read_deployment(path: Path, number: int) -> Deployment:
+    origin = path / RECORD_FILE
+    with disk_errors("can't be read", origin):
+        try:
+            table = document.parse(origin.read_bytes(), str(origin))
+            if "schema" not in table:
+                raise ManifestError("schema is missing")
+            if table["schema"] != RECORD_SCHEMA:
+                raise EnvironmentStateError(
+                    f"was written by another ppm (schema {table.get('schema')!r})",
+                    context=str(origin),
+                    hint=f"this one reads schema {RECORD_SCHEMA}; run a newer ppm",
+                )
+            record = document.read_table(Record, table, str(origin))
+        except FileNotFoundError as error:
+            raise IntegrityError("was deleted after it was deployed", context=str(origin), hint=_OTHERS) from error
+        except ManifestError as error:
+            raise IntegrityError(f"is damaged: {error.message}", context=str(origin), hint=_OTHERS) from error
+    if record.number != number:
+        raise IntegrityError(f"is the record of deployment {record.number}", context=str(origin), hint=_OTHERS)
+    return Deployment(number, path, record)

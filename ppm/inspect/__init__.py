@@ -1,0 +1,1 @@
+"""Looking at environments and sources; nothing here changes one."""

@@ -1,0 +1,31 @@
+"""Finding patches in sources by their words."""
+
+from packaging.version import Version
+
+from ppm.sources import Joined, Release
+
+__all__ = [
+    "search",
+]
+
+
+def search(text: str, offer: Joined, fingerprint: str | None) -> list[Release]:
+    """The newest version, for each base model, of the patches whose name, risks or summary hold a text."""
+    words = text.casefold().split()
+    found: dict[tuple[str, str], Release] = {}
+    for name in sorted(offer.names(fingerprint)):
+        for release in offer.named(name):
+            if fingerprint not in (None, release.fingerprint) or release.yanked is not None:
+                continue
+            key = (name, release.base_tag)
+            best = found.get(key)
+            older = best is not None and _worth(release) < _worth(best)
+            about = " ".join((release.name, *release.risks, *release.provides, release.summary)).casefold()
+            if not older and all(word in about for word in words):
+                found[key] = release
+    return [found[key] for key in sorted(found)]
+
+
+def _worth(release: Release) -> tuple[bool, Version]:
+    """Final versions come before pre-releases, which are taken only when asked for."""
+    return not release.version.is_prerelease, release.version

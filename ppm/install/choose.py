@@ -1,0 +1,170 @@
+"""Makes and gates candidates: the one that a strategy gives, or for an automatic choice the promising ones in turn.
+
+Candidates are compared on replay and retention prompts, where looking is free. The prompts of the gate are
+touched only by a candidate that is gated, and the k-th gated attempt on the same patches spends alpha / 2^k, at all of
+its planned looks together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ppm.audit.gate import alpha_of_attempt
+from ppm.audit.model import Attempt, Audit, AuditWaiver, Comparison
+from ppm.audit.run import Subject, audit, check_waivers, suites_of
+from ppm.composition.compose import compose, make_context
+from ppm.composition.steps import Context, Parent
+from ppm.composition.strategy import Strategy
+from ppm.environment.attempts import GatedAttempt, Ledger
+from ppm.errors import ModelError, PpmError, TrainingError
+from ppm.evaluation.results import Outcome
+from ppm.evaluation.suites import LoadedSuite
+from ppm.install.ranking import rank
+from ppm.package import Package
+from ppm.progress import Events
+from ppm.runtime.tensors import prefix_of
+
+__all__ = ["Choice", "choose"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that passed, or else the nearest, with its audit."""
+
+    composition: Package
+    audit: Audit
+    outcomes: dict[tuple[str, str], Outcome]
+    suites: tuple[LoadedSuite, ...]
+
+
+def choose(
+    strategy: Strategy,
+    subject: Subject,
+    *,
+    seed: int,
+    waivers: Sequence[AuditWaiver],
+    ledger: Ledger,
+    events: Events,
+) -> Choice:
+    """Compose and gate. The result's audit says whether it may be deployed. Raises PpmError.
+
+    `ledger` numbers the attempts on these patches, those of earlier commands included.
+    """
+    suites = suites_of(subject)
+    waivers = check_waivers(waivers, suites)
+    deployed, parent = subject.deployed, None
+    if deployed is not None and deployed.bank and deployed.digest:
+        parent = Parent(prefix_of(deployed.bank).to(subject.loaded.model.device), deployed.digest)
+    context = make_context(
+        subject.packages,
+        subject.loaded,
+        seed=seed,
+        progress=events.progress,
+        parent=parent,
+    )
+    if len(subject.packages) > 1 and not context.retention:
+        events.tell("  the patches carry no retention prompts: only the tests will tell whether utility is kept")
+    unranked = [s.name for s in context.specialists if not s.replay]
+    if strategy.is_automatic and unranked:
+        events.tell(f"  no replay pairs to rank candidates by: {', '.join(unranked)}")
+    gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events)
+    if not strategy.is_automatic or len(subject.packages) == 1:
+        if len(subject.packages) > 1:
+            events.tell(f"Composing with {strategy.name}")
+        composition = compose(subject.packages, strategy, context)
+        return gate.decide(composition, ())
+    return _automatic(strategy, gate, context)
+
+
+def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
+    subject, events = gate.subject, gate.events
+    attempts: tuple[Attempt, ...] = ()
+    set_aside: list[tuple[float, Package]] = []
+    nearest: Choice | None = None
+    for name in strategy.candidates:
+        recipe = strategy.candidate(name)
+        if context.parent is None and recipe.needs_parent:
+            continue
+        events.tell(f"Composing with {name}")
+        try:
+            composition = compose(subject.packages, recipe, context, chosen_by=strategy.name)
+            ranking = rank(composition, subject, context, gate.suites)
+        except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
+            attempts += (Attempt(name, None, "error", error.message),)
+            events.tell(f"  {name} came to nothing: {error.message}")
+            continue
+        if ranking.score >= 1:
+            attempts += (Attempt(name, None, "set aside", ranking.worst),)
+            events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
+            set_aside.append((ranking.score, composition))
+            continue
+        try:
+            choice = gate.decide(composition, attempts)
+        except ModelError as error:
+            attempts += (Attempt(name, None, "error", error.message),)
+            events.tell(f"  {name} can't be tested: {error.message}")
+            continue
+        if choice.audit.verdict == "pass":
+            return choice
+        attempts = choice.audit.attempts
+        if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
+            nearest = choice
+        events.tell(f"  {name} did not pass: {attempts[-1].detail}")
+    if nearest is not None:
+        return replace(nearest, audit=replace(nearest.audit, attempts=attempts))
+    if not set_aside:
+        raise TrainingError(
+            "no candidate could be composed", hint="try a strategy that needs no training: --strategy concat"
+        )
+    events.tell("No candidate is promising; the nearest is gated for the record")
+    _, best = min(set_aside, key=lambda item: item[0])
+    return gate.decide(best, attempts)
+
+
+def _distance(audit: Audit) -> tuple[bool, float]:
+    """How far an audit that did not pass is from it: one that failed is farther than one that is not settled."""
+    return audit.verdict == "fail", audit.failed[0].excess
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """The gate of one install, with the ledger of its attempts."""
+
+    subject: Subject
+    suites: tuple[LoadedSuite, ...]
+    waivers: tuple[AuditWaiver, ...]
+    ledger: Ledger
+    events: Events
+
+    def decide(self, composition: Package, attempts: tuple[Attempt, ...]) -> Choice:
+        """Audit a composition, at the planned looks or on all prompts; `attempts` are the candidates before it."""
+        record = composition.manifest.composition
+        assert record is not None
+        looks = self.subject.policy.looks
+        number = self.ledger.begin(GatedAttempt(composition.bank.digest, record.strategy, record.seed, looks))
+        alpha = alpha_of_attempt(self.subject.policy.alpha, number)
+        if number > 1:
+            self.events.tell(f"  attempt {number} on these patches, so the evidence must be stronger (alpha {alpha:g})")
+        for share in (*looks, 1.0):
+            suites = tuple(suite.head(share) for suite in self.suites)
+            prompts = sum(len(suite.prompts) for suite in suites)
+            self.events.tell(f"Testing {record.strategy} for interference on {prompts:,} prompts")
+            result, outcomes = audit(
+                self.subject,
+                composition.bank,
+                strategy=record.strategy,
+                alpha=alpha,
+                looks=len(looks) + 1,
+                suites=suites,
+                waivers=self.waivers,
+                progress=self.events.progress,
+            )
+            if result.verdict != "inconclusive":
+                break
+        worst: dict[str, Comparison] = {}
+        for comparison in result.failed:
+            worst.setdefault(comparison.suite, comparison)
+        detail = ", ".join(f"{suite} {c.rule} {c.difference:+.3f}" for suite, c in worst.items())
+        attempt = Attempt(record.strategy, alpha, result.verdict, detail, number)
+        self.ledger.end(number, result.verdict)
+        result = replace(result, attempts=(*attempts, attempt))
+        return Choice(composition, result, outcomes, suites)

@@ -1,0 +1,183 @@
+"""Where the package files of an install come from, and how they are taken: listed, read, verified, stored."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ppm.environment.deployment import Deployment, Environment
+from ppm.environment.store import Store
+from ppm.errors import IntegrityError, PackageError, PpmError, RequestError
+from ppm.home import ppm_home
+from ppm.names import exact_pin, expand
+from ppm.package import SUFFIX, Package, read_package
+from ppm.project import Project
+from ppm.resolve import Pin, parse_requirement
+from ppm.resources import lab_data
+from ppm.sources import DirectorySource, Listing, Offer, Release, Source
+
+__all__ = [
+    "PackageSource",
+    "fetch",
+    "is_path",
+    "put_back",
+    "readable_packages",
+    "refuse_damaged",
+    "releases_of",
+    "sources_of",
+    "stored_packages",
+    "take_given",
+]
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class PackageSource(Listing):
+    """Packages that are at hand: one that the user gave by its path, or those that are deployed.
+
+    `problems` says of each name that is not what is wrong with it.
+    """
+
+    def __init__(
+        self, location: str, packages: Sequence[Package], problems: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        self.location = location
+        self._data = {package.sha256: package.data for package in packages}
+        known = (Release.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages)
+        # No date shuts out what is named by its path, or here already.
+        super().__init__((replace(release, published=EPOCH) for release in known), problems)
+
+    def fetch(self, release: Release) -> bytes:
+        return self._data[release.sha256]
+
+
+def is_path(text: str) -> bool:
+    """Whether a requirement is the path of a package file."""
+    return text.endswith(SUFFIX) or "/" in text
+
+
+def take_given(texts: Sequence[str], folder: Path) -> tuple[list[Source], list[str]]:
+    """The package files among some requirements as sources, and the requirements with their exact pins in place.
+
+    Paths are as seen from `folder`. Raises PackageError or RequestError.
+    """
+    sources: list[Source] = []
+    requirements = []
+    for text in texts:
+        if is_path(text):
+            path = folder / expand(text)
+            package = read_package(path)
+            _refuse_composition(package)
+            sources.append(PackageSource(str(path.resolve()), (package,)))
+            text = exact_pin(package.manifest.name, package.manifest.version)
+        requirements.append(text)
+    return sources, requirements
+
+
+def _refuse_composition(package: Package) -> None:
+    """Raises RequestError: as a patch of its own a composition would be tested against nothing but itself."""
+    made = package.manifest.composition
+    if made is not None:
+        pins = " ".join(f"{component.name}=={component.version}" for component in made.components)
+        raise RequestError(
+            f"{package.manifest.pin} is a composition, which has to be tested against its patches",
+            hint=f"install these: ppm install {pins} --strategy {shlex.quote(made.strategy)}",
+        )
+
+
+def refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
+    """Raises IntegrityError when all that is on offer of a requested patch is damaged."""
+    for text in requirements:
+        name = parse_requirement(text).name
+        damaged = offer.problems(name)
+        if damaged and not offer.named(name):
+            hint = "get the package file again from where it came: `ppm install --find-links DIR` puts it back"
+            raise IntegrityError(damaged[0], context=name, hint=hint)
+
+
+def sources_of(base_name: str | None, project: Project, find_links: Sequence[Path]) -> list[DirectorySource]:
+    """The folders that the user names, those of the project, and what comes with the lab when that is the base."""
+    cache = ppm_home() / "cache" / "sources"
+    folders = [*find_links, *(Path(folder) for folder in project.sources)]
+    found = [DirectorySource(folder, cache) for folder in folders]
+    if base_name == "lab":
+        found.append(DirectorySource(lab_data() / "packages", cache, "lab"))
+    return found
+
+
+def stored_packages(deployment: Deployment | None, environment: Environment) -> tuple[Package, ...]:
+    """The packages of a deployment, from the store. Raises IntegrityError or EnvironmentStateError."""
+    if deployment is None:
+        return ()
+    return tuple(
+        read_package(environment.store.get(p.sha256), origin=p.file, expected_sha256=p.sha256)
+        for p in deployment.lock.packages
+    )
+
+
+def readable_packages(
+    deployment: Deployment | None, environment: Environment
+) -> tuple[tuple[Package, ...], dict[str, list[str]]]:
+    """The packages of a deployment that are whole in the store; and what is wrong with each other one, by its name."""
+    found: list[Package] = []
+    problems: dict[str, list[str]] = {}
+    for locked in deployment.lock.packages if deployment else ():
+        try:
+            data = environment.store.get(locked.sha256)
+            found.append(read_package(data, origin=locked.file, expected_sha256=locked.sha256))
+        except PpmError as error:
+            problems[locked.name] = [f"{error.context}: {error.message}" if error.context else error.message]
+    return tuple(found), problems
+
+
+def put_back(deployment: Deployment, environment: Environment, sources: Sequence[Source]) -> list[str]:
+    """Store the damaged or lost packages of a deployment again where a source has the very file: their pins."""
+    _, lost = readable_packages(deployment, environment)
+    found = []
+    for locked in deployment.lock.packages:
+        having = ((s, c) for s in sources for c in s.named(locked.name) if c.sha256 == locked.sha256)
+        source, release = next(having, (None, None)) if locked.name in lost else (None, None)
+        if source is not None and release is not None:
+            environment.store.put(source.fetch(release))
+            found.append(locked.pin)
+    return found
+
+
+def fetch(pins: Sequence[Pin], sources: Sequence[Source], store: Store | None = None) -> tuple[Package, ...]:
+    """The packages of some pins, each read from its source and verified against its pin, and kept in a store if given.
+
+    Raises IntegrityError, SourceError or PackageError.
+    """
+    packages = []
+    for pin in pins:
+        release = pin.release
+        source = next((s for s in sources if s.location == release.source), None)
+        if source is None:
+            raise PackageError(f"its source {release.source} is gone", context=release.pin)
+        data = source.fetch(release)
+        package = read_package(data, origin=release.file_name, expected_sha256=release.sha256)
+        _check_listing(release, package)
+        if store is not None:
+            store.put(data)
+        packages.append(package)
+    return tuple(packages)
+
+
+def _check_listing(release: Release, package: Package) -> None:
+    """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
+    listed = replace(release, yanked=None, published=None)
+    known = {"file_name": release.file_name, "sha256": package.sha256, "source": release.source}
+    if asdict(listed) != asdict(Release.of(package.manifest, **known)):
+        raise IntegrityError(
+            f"{release.source} lists it with other metadata than the file itself has",
+            context=release.pin,
+            hint="clear the cache of metadata (`ppm cache prune`), or ask who runs the source",
+        )
+
+
+def releases_of(packages: Sequence[Package]) -> dict[str, Release]:
+    """Deployed packages as releases, by name."""
+    return {
+        p.manifest.name: Release.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source="") for p in packages
+    }

@@ -1,0 +1,89 @@
+"""Being the only one at work: a lock on a file, which ends with its process, and a note of who has it."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ppm.disk import disk_errors, make_folder
+from ppm.errors import EnvironmentStateError, RequestError
+
+__all__ = ["alone"]
+
+_POLL_SECONDS = 0.05
+_TELL_AFTER = 1.0
+_SHORT_SECONDS = 60.0
+
+
+@contextmanager
+def alone(
+    path: Path,
+    what: str,
+    *,
+    command: str = "",
+    timeout: float | None = None,
+    tell: Callable[[str], None] = lambda message: None,
+) -> Iterator[FileLock]:
+    """Hold the lock at `path`, which lets one process change `what`.
+
+    `command` is what the user ran: it is shown to whoever waits, who is told through `tell`; nothing is shown of work
+    that has none, because it is short. Raises EnvironmentStateError when another process holds the lock for more than
+    `timeout` seconds (by default PPM_LOCK_TIMEOUT, else 60; 60 for short work), or when it can't be written.
+    """
+    if timeout is None:
+        timeout = _default_timeout() if command else _SHORT_SECONDS
+    note = path.with_name(f"{path.name}.holder")
+    with disk_errors("can't be written to", path.parent):
+        make_folder(path.parent)
+        # A lock by the mere existence of a file would outlive a killed process, so never fall back to one.
+        lock = FileLock(path, fallback_to_soft=False)
+        try:
+            held = _acquire(lock, note, timeout, tell)
+        except Timeout as error:
+            raise EnvironmentStateError(
+                f"is being changed by {_holder(note)}; waited {timeout:g} s",
+                context=what,
+                hint="wait until it has ended, then run this again; PPM_LOCK_TIMEOUT is how many seconds to wait",
+            ) from error
+    with held:
+        try:
+            if command:
+                since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+                with disk_errors("can't be written to", path.parent):
+                    note.write_text(json.dumps({"pid": os.getpid(), "command": command, "since": since}), "utf-8")
+            yield lock
+        finally:
+            if command:
+                with suppress(OSError):
+                    note.unlink()
+
+
+def _acquire(lock: FileLock, note: Path, timeout: float, tell: Callable[[str], None]) -> Any:
+    try:
+        return lock.acquire(timeout=min(timeout, _TELL_AFTER), poll_interval=_POLL_SECONDS)
+    except Timeout:
+        if timeout <= _TELL_AFTER:
+            raise
+    tell(f"Waiting for {_holder(note)}, at most {timeout:g} s")
+    return lock.acquire(timeout=timeout - _TELL_AFTER, poll_interval=_POLL_SECONDS)
+
+
+def _holder(note: Path) -> str:
+    try:
+        holder = json.loads(note.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} (`{holder['command']}`, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _default_timeout() -> float:
+    text = os.environ.get("PPM_LOCK_TIMEOUT") or str(_SHORT_SECONDS)
+    try:
+        return max(0.0, float(text))
+    except ValueError as error:
+        raise RequestError(f"must be a number of seconds, not {text!r}", context="PPM_LOCK_TIMEOUT") from error

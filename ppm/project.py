@@ -1,0 +1,124 @@
+"""ppm.toml: what a project asks for, from where, and under which policy."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ppm import document
+from ppm.base import LAB_BASES
+from ppm.names import check_name, expand, is_folder
+from ppm.requirement import check_requirement
+
+__all__ = [
+    "PROJECT_FILE",
+    "Gates",
+    "Project",
+]
+
+PROJECT_FILE = "ppm.toml"
+
+
+_NAME = re.compile(r"[^A-Za-z0-9._-]")
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The deployer's policy: it overrides what packages declare.
+
+    `suites` are TOML files of further suites against the base, as a base model's `ppm-base.toml`. `looks` are shares
+    of the prompts after which a decision may be taken early; every look spends an equal part of alpha.
+    """
+
+    alpha: float = 0.05
+    max_margin: float | None = None
+    min_effect: float | None = None
+    min_prompts: int | None = None
+    suites: tuple[str, ...] = ()
+    looks: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 0.5:
+            raise ValueError(f"alpha must be above 0 and at most 0.5, not {self.alpha}")
+        if self.max_margin is not None and not 0 < self.max_margin < 1:
+            raise ValueError(f"max_margin must be above 0 and below 1, not {self.max_margin}")
+        if self.min_effect is not None and not 0 <= self.min_effect <= 1:
+            raise ValueError(f"min_effect must be between 0 and 1, not {self.min_effect}")
+        if self.min_prompts is not None and self.min_prompts < 1:
+            raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
+        if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
+            raise ValueError(f"looks must rise from above 0 to below 1, not {list(self.looks)}")
+
+
+@dataclass(frozen=True)
+class Project:
+    """One ppm.toml: the patches a project wants, on which base, from where, and under which policy.
+
+    `constraints` limit versions without asking for patches, `overrides` take the place of what dependencies ask, and
+    what came into its source after `exclude_newer`, a date, is left out.
+    """
+
+    base: str | None = None
+    patches: tuple[str, ...] = ()
+    strategy: str | None = None
+    sources: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    exclude_newer: str | None = None
+    gates: Gates = field(default_factory=Gates)
+
+    def __post_init__(self) -> None:
+        for key in ("patches", "constraints", "overrides"):
+            for requirement in getattr(self, key):
+                check_requirement(requirement, key)
+        overridden = [check_name(_NAME.split(text, maxsplit=1)[0]) for text in map(str.strip, self.overrides)]
+        for name in overridden:
+            if overridden.count(name) > 1:
+                raise ValueError(f"overrides: several are on {name!r}; write them as one, such as 'core>=1,<2'")
+        for key in ("base", "strategy"):
+            if getattr(self, key) == "":
+                raise ValueError(f"{key} must not be empty")
+        for source in self.sources:
+            if not source or "://" in source:
+                raise ValueError(f"sources are folders of package files, not {source!r}")
+
+    @staticmethod
+    def locate(start: Path) -> Path | None:
+        """The nearest ppm.toml in `start` or a folder above it."""
+        start = start.absolute()
+        candidates = (folder / PROJECT_FILE for folder in (start, *start.parents))
+        return next((path for path in candidates if path.is_file()), None)
+
+    @staticmethod
+    def read(path: Path) -> "Project":
+        """A project from its file; folders that it names relative to that file come back absolute.
+
+        Raises ManifestError.
+        """
+        return Project.of(document.read_file(path), path)
+
+    @staticmethod
+    def of(table: Mapping[str, Any], path: Path) -> "Project":
+        """A project from the data of the file at `path`. Raises ManifestError."""
+        project = document.read_table(Project, table, str(path))
+        folder = path.absolute().parent
+        base = project.base
+        # A base may be a hub name as well as a folder, and the two look alike.
+        if base is not None and base not in LAB_BASES and is_folder(folder / expand(base)):
+            base = str(folder / expand(base))
+        sources = tuple(str(folder / expand(source)) for source in project.sources)
+        suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
+        strategy = project.strategy
+        if strategy is not None and strategy.endswith(".toml"):
+            strategy = str(folder / expand(strategy))
+        return replace(
+            project, base=base, strategy=strategy, sources=sources, gates=replace(project.gates, suites=suites)
+        )
+
+    @staticmethod
+    def find(start: Path) -> "Project | None":
+        """The project that the folder `start` belongs to. Raises ManifestError when its file is malformed."""
+        path = Project.locate(start)
+        return Project.read(path) if path else None

@@ -1,0 +1,1 @@
+"""Using what is deployed: loaded into a model, and answering prompts."""

@@ -1,0 +1,45 @@
+"""Answers prompts with what is deployed, with the bare base, or with both on the same noise."""
+
+from collections.abc import Sequence
+
+from ppm.errors import ModelError
+from ppm.install.bases import find_target
+from ppm.install.current import deployed
+from ppm.jsonl import Text
+from ppm.serving.load import load_deployed
+
+__all__ = ["answer_prompts"]
+
+
+def answer_prompts(
+    prompts: Sequence[str],
+    *,
+    base: str | None,
+    env: str | None,
+    sides: Sequence[str],
+    chat: bool,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+) -> dict[str, list[str]]:
+    """For each side, `patched` or `unpatched`, the answer to each prompt. Raises PpmError."""
+    if "patched" in sides:
+        deployed(find_target(base, env)[1])  # before anything slow is imported
+    from ppm.evaluation.generation import answer
+    from ppm.runtime.model import UNPATCHED, attach
+    from ppm.suite import Decoding
+
+    if "patched" in sides:
+        model, tokenizer = load_deployed(base, env=env)
+    else:
+        from ppm.runtime.loading import load_base
+
+        loaded = load_base(find_target(base, env)[0])
+        model, tokenizer = attach(loaded.model), loaded.tokenizer
+    if chat and not getattr(tokenizer, "chat_template", None):
+        raise ModelError("the base model has no chat template", hint="leave --chat out")
+    texts: list[Text] = [(("user", prompt),) if chat else prompt for prompt in prompts]
+    decoding = Decoding(max_new_tokens, temperature, top_p, seed)
+    rows = {"patched": 0, "unpatched": UNPATCHED}
+    return {side: answer(model, tokenizer, texts, decoding, row=rows[side]) for side in sides}

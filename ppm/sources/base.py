@@ -1,0 +1,153 @@
+"""What a source has on offer: releases, which are package files known by their metadata alone."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from packaging.version import Version
+
+from ppm.manifest import Manifest
+
+__all__ = ["DEPLOYED_SOURCE", "Joined", "Listing", "Offer", "Release", "Source"]
+
+DEPLOYED_SOURCE = "the deployed patches"
+"""What the source of what is in force is called."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One package file that a source can fetch, with what its manifest says that choosing needs.
+
+    `sha256` is hexadecimal, of the whole file. `yanked` is why its publisher took it back, "" when no reason is given
+    and None when it was not; `published` is when it came into the source, where that is known.
+    """
+
+    name: str
+    version: Version
+    base_tag: str
+    base_model: str
+    fingerprint: str
+    file_name: str
+    sha256: str
+    source: str
+    dependencies: Mapping[str, str] = field(default_factory=dict, compare=False)
+    conflicts: Mapping[str, str] = field(default_factory=dict, compare=False)
+    provides: tuple[str, ...] = field(default=(), compare=False)
+    replaces: Mapping[str, str] = field(default_factory=dict, compare=False)
+    risks: tuple[str, ...] = field(default=(), compare=False)
+    summary: str = field(default="", compare=False)
+    composed: bool = field(default=False, compare=False)
+    base_revision: str | None = field(default=None, compare=False)
+    yanked: str | None = field(default=None, compare=False)
+    published: datetime | None = field(default=None, compare=False)
+
+    @staticmethod
+    def of(manifest: Manifest, *, file_name: str, sha256: str, source: str, **known: Any) -> "Release":
+        """A package file's, by its manifest; `known` is what else its source knows of it."""
+        patch = manifest.patch
+        return Release(
+            name=manifest.name,
+            version=Version(manifest.version),
+            base_tag=manifest.base.tag,
+            base_model=manifest.base.model,
+            fingerprint=manifest.base.fingerprint or "",
+            file_name=file_name,
+            sha256=sha256,
+            source=source,
+            dependencies=manifest.dependencies,
+            conflicts=manifest.conflicts,
+            provides=patch.provides,
+            replaces=patch.replaces,
+            risks=patch.risks,
+            summary=patch.summary,
+            composed=manifest.composition is not None,
+            base_revision=manifest.base.revision,
+            **known,
+        )
+
+    @property
+    def pin(self) -> str:
+        """`name==version`."""
+        return f"{self.name}=={self.version}"
+
+    @property
+    def stands_for(self) -> tuple[str, ...]:
+        """The names other than its own that it answers to: what it provides, and what it replaces."""
+        if not self.provides and not self.replaces:
+            return ()
+        return tuple(sorted({*self.provides, *self.replaces} - {self.name}))
+
+
+class Offer(Protocol):
+    """Releases by name, so that only those that a request reaches have to be read."""
+
+    def named(self, name: str) -> Sequence[Release]:
+        """The releases of this name, in no order."""
+
+    def providers(self, name: str, fingerprint: str) -> Iterable[str]:
+        """The names of the patches for a base model of which some version provides or replaces this name."""
+
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        """Every name, real or virtual, that something for a base model answers to; None is for any base model."""
+
+    def problems(self, name: str) -> Sequence[str]:
+        """What is wrong with each file of this name that can't be used."""
+
+
+class Source(Offer, Protocol):
+    """A place that package files come from; `location` is how messages name it.
+
+    Everything that lists raises SourceError when the source can't be read.
+    """
+
+    location: str
+
+    def fetch(self, release: Release) -> bytes:
+        """The package file. Raises IntegrityError when it is not what was listed, SourceError when it is gone."""
+
+
+class Listing:
+    """Releases that are in memory."""
+
+    def __init__(self, releases: Iterable[Release], problems: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._named: dict[str, list[Release]] = {}
+        self._problems = dict(problems or {})
+        self._provided: dict[tuple[str, str], set[str]] = {}
+        for release in releases:
+            self._named.setdefault(release.name, []).append(release)
+            for name in release.stands_for:
+                self._provided.setdefault((name, release.fingerprint), set()).add(release.name)
+
+    def named(self, name: str) -> Sequence[Release]:
+        return self._named.get(name, ())
+
+    def providers(self, name: str, fingerprint: str) -> Iterable[str]:
+        return self._provided.get((name, fingerprint), ())
+
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        bases = {(name, c.fingerprint) for name, found in self._named.items() for c in found} | set(self._provided)
+        return {name for name, base in bases if fingerprint in (base, None)}
+
+    def problems(self, name: str) -> Sequence[str]:
+        return self._problems.get(name, ())
+
+
+class Joined:
+    """Several offers as one, the first before the others; compositions, which nothing can depend on, are left out."""
+
+    def __init__(self, offers: Sequence[Offer]) -> None:
+        self.offers = tuple(offers)
+
+    def named(self, name: str) -> Sequence[Release]:
+        found = [release for offer in self.offers for release in offer.named(name)]
+        return [release for release in found if not release.composed]
+
+    def providers(self, name: str, fingerprint: str) -> Iterable[str]:
+        return {provider for offer in self.offers for provider in offer.providers(name, fingerprint)}
+
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        return {name for offer in self.offers for name in offer.names(fingerprint)}
+
+    def problems(self, name: str) -> Sequence[str]:
+        return [message for offer in self.offers for message in offer.problems(name)]

@@ -1,0 +1,28 @@
+"""What the parts of a build share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ppm.base import BaseModel
+from ppm.progress import Progress
+from ppm.runtime.loading import LoadedBase
+from ppm.training.source import SourcePatch
+from ppm.training.stages import Stages
+from ppm.training_table import Training
+
+__all__ = ["Tell", "Work"]
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A source manifest with its base model loaded, where finished stages are kept, and whom to tell."""
+
+    source: SourcePatch
+    training: Training
+    base: BaseModel
+    loaded: LoadedBase
+    stages: Stages
+    progress: Progress
+    tell: Tell

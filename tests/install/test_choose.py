@@ -1,0 +1,200 @@
+"""Which candidate is chosen: what is set aside, what comes to nothing, and what is gated all the same."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from ppm.audit.model import AuditWaiver
+from ppm.audit.run import Subject, suites_of
+from ppm.base import identify
+from ppm.composition.compose import make_context, package_composition
+from ppm.composition.steps import STEPS
+from ppm.composition.strategy import read_strategy
+from ppm.environment.attempts import Ledger
+from ppm.errors import ModelError, RequestError, TrainingError
+from ppm.install.choose import choose
+from ppm.install.ranking import Ranking, rank
+from ppm.manifest import Component, CompositionRecord
+from ppm.package import Package
+from ppm.progress import Events
+from ppm.project import Gates
+from ppm.runtime.loading import LazyModel
+from ppm.suite import Judge, Suite
+from ppm.training.build import build
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The base, and two trained patches that ask the same of it: their mean is one of them."""
+    folder = tmp_path_factory.mktemp("world")
+    base = tiny.train_base(folder / "base", "llama")
+    tiny.write_sums(base, margin=0.6)
+    kind = build(tiny.write_patch(folder / "kind", base, name="kind"))
+    renamed = replace(kind.manifest, patch=replace(kind.manifest.patch, name="gentle"))
+    return identify(base, name="tiny"), (kind, Package(renamed, kind.bank, kind.files))
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Steps that break a patch, that fail, and that make what the base has no room for."""
+
+    def noise(context, prefix):
+        torch.manual_seed(0)
+        return torch.randn_like(context.specialists[0].prefix)
+
+    def nothing(context, prefix):
+        raise TrainingError("the loss is no number")
+
+    def huge(context, prefix):
+        return context.specialists[0].prefix.repeat(20, 1)
+
+    for function in (noise, nothing, huge):
+        monkeypatch.setitem(STEPS, function.__name__, function)
+
+
+def recipe(folder: Path, *candidates: str) -> str:
+    """An automatic strategy whose candidates are single steps, named without their folder."""
+    for name in candidates:
+        (folder / f"{name}.toml").write_text(f'schema = 1\nname = "{name}"\n[[steps]]\nuse = "{name}"\n')
+    path = folder / "mine.toml"
+    names = ", ".join(f'"{name}.toml"' for name in candidates)
+    path.write_text(f'schema = 1\nname = "mine"\ncandidates = [{names}]\n')
+    return str(path)
+
+
+def run(world, folder, *candidates, packages=None, policy=None):
+    """(choice, what was told) of an automatic choice."""
+    base, both = world
+    told: list[str] = []
+    subject = Subject(base, LazyModel(base), packages or both, "before-bos", policy=policy or Gates())
+    choice = choose(
+        read_strategy(recipe(folder, *candidates)),
+        subject,
+        seed=0,
+        waivers=(),
+        ledger=Ledger(folder / "ledger.jsonl"),
+        events=Events(tell=told.append),
+    )
+    return choice, told
+
+
+def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_path):
+    choice, told = run(world, tmp_path, "noise", "average")
+    aside, passed = choice.audit.attempts
+    assert (aside.verdict, aside.alpha) == ("set aside", None)
+    assert "its specialist" in aside.detail
+    assert (passed.verdict, passed.alpha, passed.number) == ("pass", 0.025, 1)
+    assert choice.composition.manifest.composition.strategy == "average"
+    assert any("set aside before the gate" in line for line in told)
+
+
+def test_a_candidate_that_comes_to_nothing_does_not_stop_the_others(world, steps, tmp_path):
+    choice, told = run(world, tmp_path, "nothing", "huge", "average")
+    assert [a.verdict for a in choice.audit.attempts] == ["error", "error", "pass"]
+    assert "the loss is no number" in choice.audit.attempts[0].detail
+    assert "nothing.toml came to nothing: the loss is no number" in " ".join(told)
+
+
+def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, steps, tmp_path):
+    choice, told = run(world, tmp_path, "noise")
+    assert choice.audit.verdict == "fail"
+    assert [a.verdict for a in choice.audit.attempts] == ["set aside", "fail"]
+    assert any("No candidate is promising" in line for line in told)
+
+
+def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is_left(
+    world, steps, tmp_path, monkeypatch
+):
+    """Both are worse than the specialists, by far and by farther; a blind ranking lets both reach the gate."""
+
+    def halfway(context, prefix):
+        torch.manual_seed(0)
+        specialist = context.specialists[0].prefix
+        return 0.5 * specialist + 0.5 * torch.randn_like(specialist)
+
+    monkeypatch.setitem(STEPS, "halfway", halfway)
+    monkeypatch.setattr("ppm.install.choose.rank", lambda *_: Ranking(0.0, {}, 0.0))
+    for order in (("noise", "halfway"), ("halfway", "noise")):
+        folder = tmp_path / order[0]
+        folder.mkdir()
+        choice, told = run(world, folder, *order)
+        assert choice.composition.manifest.composition.strategy == "halfway"
+        first, second = choice.audit.attempts
+        assert (first.alpha, second.alpha) == (0.025, 0.0125)
+        assert {first.verdict, second.verdict} == {"fail"}
+        assert all("non-inferiority +" in attempt.detail for attempt in (first, second))
+        assert any(f"{order[0]}.toml did not pass: {first.detail}" in line for line in told)
+
+
+def test_when_nothing_can_be_composed_that_is_said(world, steps, tmp_path):
+    with pytest.raises(TrainingError, match="no candidate could be composed"):
+        run(world, tmp_path, "nothing")
+
+
+def test_a_narrow_policy_narrows_what_is_promising(world, tmp_path):
+    base, packages = world
+    wide, narrow = (rank(*ranked(base, packages, policy=Gates(max_margin=margin))).score for margin in (None, 0.001))
+    assert narrow > wide
+
+
+def test_only_suites_of_a_patch_s_own_risk_are_run_on_its_replay_prompts(world):
+    base, (kind, gentle) = world
+    extra = Suite("sums", kind.manifest.suites[0].prompts, Judge("refusal"), against="base")
+    both = replace(kind.manifest, suites=(*kind.manifest.suites, extra))
+    ranking = rank(*ranked(base, (Package(both, kind.bank, kind.files), gentle)))
+    assert set(ranking.rates) == {"kind/kind", "gentle/kind"}
+
+
+def ranked(base, packages, policy=None):
+    """The arguments of `rank` for the mean of two packages, spoiled a little."""
+    lazy = LazyModel(base)
+    subject = Subject(base, lazy, packages, "before-bos", policy=policy or Gates())
+    context = make_context(packages, lazy.loaded, seed=0)
+    prefix = context.specialists[0].prefix + 0.3
+    record = CompositionRecord(
+        "mine", "sha256:" + "0" * 64, tuple(Component(p.manifest.name, "1.0.0", p.sha256) for p in packages), 0
+    )
+    return package_composition(packages, prefix, record, {}), subject, context, suites_of(subject)
+
+
+def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
+    """Both patches have the same suite under different labels."""
+    base, packages = world
+    subject = Subject(base, LazyModel(base), packages, "before-bos")
+    choice = choose(
+        read_strategy(recipe(tmp_path, "noise")),
+        subject,
+        seed=0,
+        waivers=[AuditWaiver("kind/kind", "known", "Ada")],
+        ledger=Ledger(tmp_path / "ledger.jsonl"),
+        events=Events(),
+    )
+    waived = {c.suite for c in choice.audit.comparisons if c.waived}
+    assert waived == {"kind/kind"}
+    assert choice.audit.verdict == "fail"
+    with pytest.raises(RequestError, match="no suite 'kind'"):
+        choose(
+            read_strategy("merged"),
+            subject,
+            seed=0,
+            waivers=[AuditWaiver("kind", "known", "Ada")],
+            ledger=Ledger(tmp_path / "ledger.jsonl"),
+            events=Events(),
+        )
+
+
+def test_a_base_without_room_is_a_model_error(world, steps, tmp_path):
+    base, packages = world
+    (tmp_path / "huge.toml").write_text('schema = 1\nname = "huge"\n[[steps]]\nuse = "huge"\n')
+    with pytest.raises(ModelError, match="takes 64 tokens"):
+        choose(
+            read_strategy(str(tmp_path / "huge.toml")),
+            Subject(base, LazyModel(base), packages, "before-bos"),
+            seed=0,
+            waivers=(),
+            ledger=Ledger(tmp_path / "ledger.jsonl"),
+            events=Events(),
+        )
