@@ -11,7 +11,7 @@ def test_without_a_terminal_a_line_is_written_now_and_then(capsys, monkeypatch):
     with shown() as events:
         events.tell("Composing")
         for step in (1, 2, 3, 4):
-            events.training_progress("distil", step, 4, 0.5)
+            events.progress("distil (loss 0.500)", step, 4)
     assert capsys.readouterr().err.splitlines() == [
         "Composing",
         "  distil (loss 0.500): 2/4",
@@ -22,5 +22,5 @@ def test_without_a_terminal_a_line_is_written_now_and_then(capsys, monkeypatch):
 def test_quiet_work_shows_nothing(capsys):
     with shown(quiet=True) as events:
         events.tell("Composing")
-        events.training_progress("distil", 1, 4, 0.5)
+        events.progress("distil (loss 0.500)", 1, 4)
     assert capsys.readouterr() == ("", "")

@@ -696,7 +696,7 @@ def test_a_damaged_composition_is_deployed_again_without_training(synced, comman
     assert done.code == 0, done.err
     again = environment.current()
     assert (again.number, again.lock) == (2, damaged.lock)
-    assert sha256(again.bank) == again.record.files["prefix.safetensors"].removeprefix("sha256:")
+    assert again.bank.digest == again.record.files["prefix.safetensors"].removeprefix("sha256:")
     assert again.record.files == damaged.record.files
     assert "Nothing to do" in ppm(*command).out
 
