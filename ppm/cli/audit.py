@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import base_option, echo_json, env_option, json_option
+from ppm.cli.options import base_option, echo_json, env_option, json_option, workspace
 
 __all__ = ["audit_command"]
 
@@ -49,12 +49,13 @@ def audit_command(
     from ppm.cli.progress import report, shown
     from ppm.cli.render import print_audit
     from ppm.inspect.audit import audit_deployed
-    from ppm.install.bases import find_environment
 
     for path in filter(None, (junit, samples, html)):
         _refuse_unwritable(path)
     with shown(quiet=as_json) as events:
-        result, outcomes, suites = audit_deployed(find_environment(base, env), fresh=fresh, events=events)
+        result, outcomes, suites = audit_deployed(
+            workspace().find_environment(base, env), workspace().project.gates, fresh=fresh, events=events
+        )
     if junit is not None or samples is not None:
         from ppm.audit.report import junit_xml, sample_lines
 

@@ -76,4 +76,4 @@ def judges_command(as_json: bool) -> None:
     if as_json:
         echo_json([{"name": n, "version": v, "options": o, "summary": s} for n, v, o, s in rows])
     else:
-        print_table(["Judge", "Version", "Options", "Scores"], [[n, v, ", ".join(o), s] for n, v, o, s in rows])
+        print_table(["Judge", "Version", "Request", "Scores"], [[n, v, ", ".join(o), s] for n, v, o, s in rows])

@@ -15,13 +15,14 @@ from ppm.cli.options import (
     env_option,
     is_quiet,
     json_option,
+    workspace,
 )
 
 if TYPE_CHECKING:
     from ppm.environment.deployment import Environment
-    from ppm.install.install import InstallResult
+    from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,7 +101,7 @@ def _finish(result: "InstallResult", as_json: bool) -> None:
 
 
 def _run(
-    make_plan: "Callable[[], Plan]", environment: "Environment", as_json: bool, dry_run: bool, **options: Any
+    make_plan: "Callable[[], Plan]", environment: "Environment", as_json: bool, dry_run: bool, terms: "Terms"
 ) -> None:
     from ppm.cli.progress import shown
     from ppm.errors import GateError
@@ -110,7 +111,7 @@ def _run(
     if dry_run:
         plan = make_plan()
         fetch(plan.pins, plan.sources)
-        anew = composes(plan, options.get("seed"), force=options.get("force", False)) or bool(options.get("accept"))
+        anew = composes(plan, terms) or bool(terms.accept)
         if as_json:
             echo_json({**_plan_table(plan), "composes": anew})
         else:
@@ -122,7 +123,7 @@ def _run(
     with shown(quiet=as_json) as events:
         planned = plans.append if as_json or is_quiet() else _print_plan
         try:
-            result = install(make_plan, environment, command=command_line(), planned=planned, events=events, **options)
+            result = install(make_plan, environment, terms, command=command_line(), planned=planned, events=events)
         except GateError as error:
             if as_json:
                 audit = error.audit.to_table() if error.audit else None
@@ -173,7 +174,7 @@ def install_command(
     dry_run: bool,
     as_json: bool,
     strategy: str | None,
-    options: "Options",
+    options: "Request",
     **gate: Any,
 ) -> None:
     """Install patches: resolve, compose, test, deploy.
@@ -186,18 +187,16 @@ def install_command(
     Example:
       ppm install toxicity gender-bias harm-refusal --base lab
     """
-    from ppm.install.bases import find_target
-    from ppm.install.plan import plan_install
-    from ppm.install.request import Asked
+    from ppm.install.install import Terms
+    from ppm.install.plan import Start, plan_install
 
-    found, environment = find_target(base, env)
-    asked = Asked.read(requirements, files)
-    wanted = replace(options, strategy=strategy, hashes=asked.hashes, require_hashes=require_hashes)
+    found, environment = workspace().find_target(base, env)
+    wanted = replace(options, strategy=strategy, require_hashes=require_hashes).asking(requirements, files)
 
     def make_plan() -> "Plan":
-        return plan_install(asked.requirements, found, environment, wanted)
+        return plan_install(Start(workspace(), found, environment, wanted))
 
-    _run(make_plan, environment, as_json, dry_run, **gate)
+    _run(make_plan, environment, as_json, dry_run, Terms(**gate))
 
 
 @click.command("upgrade")
@@ -222,7 +221,7 @@ def upgrade_command(
     dry_run: bool,
     as_json: bool,
     strategy: str | None,
-    options: "Options",
+    options: "Request",
     **gate: Any,
 ) -> None:
     """Raise deployed patches to the newest versions that fit.
@@ -234,16 +233,16 @@ def upgrade_command(
     Example:
       ppm upgrade toxicity --base lab
     """
-    from ppm.install.bases import find_target
-    from ppm.install.plan import plan_upgrade
+    from ppm.install.install import Terms
+    from ppm.install.plan import Start, plan_upgrade
 
-    found, environment = find_target(base, env)
+    found, environment = workspace().find_target(base, env)
     wanted = replace(options, strategy=strategy)
 
     def make_plan() -> "Plan":
-        return plan_upgrade(names, found, environment, wanted, eager=upgrade_strategy == "eager")
+        return plan_upgrade(Start(workspace(), found, environment, wanted), names, eager=upgrade_strategy == "eager")
 
-    _run(make_plan, environment, as_json, dry_run, **gate)
+    _run(make_plan, environment, as_json, dry_run, Terms(**gate))
 
 
 @click.command("uninstall")
@@ -269,16 +268,16 @@ def uninstall_command(
     Example:
       ppm uninstall gender-bias --base lab
     """
-    from ppm.install.bases import find_target
-    from ppm.install.plan import plan_uninstall
-    from ppm.install.request import Options
+    from ppm.install.install import Terms
+    from ppm.install.plan import Start, plan_uninstall
+    from ppm.install.request import Request
 
-    found, environment = find_target(base, env)
+    found, environment = workspace().find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_uninstall(names, found, environment, Options(strategy=strategy))
+        return plan_uninstall(Start(workspace(), found, environment, Request(strategy=strategy)), names)
 
-    _run(make_plan, environment, as_json, dry_run, **gate)
+    _run(make_plan, environment, as_json, dry_run, Terms(**gate))
 
 
 @click.command("autoremove")
@@ -295,16 +294,16 @@ def autoremove_command(
     Example:
       ppm autoremove --base lab --dry-run
     """
-    from ppm.install.bases import find_target
-    from ppm.install.plan import plan_autoremove
-    from ppm.install.request import Options
+    from ppm.install.install import Terms
+    from ppm.install.plan import Start, plan_autoremove
+    from ppm.install.request import Request
 
-    found, environment = find_target(base, env)
+    found, environment = workspace().find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_autoremove(found, environment, Options(strategy=strategy))
+        return plan_autoremove(Start(workspace(), found, environment, Request(strategy=strategy)))
 
-    _run(make_plan, environment, as_json, dry_run, **gate)
+    _run(make_plan, environment, as_json, dry_run, Terms(**gate))
 
 
 @click.command("rollback")
@@ -325,9 +324,8 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
     from ppm.cli.progress import report, say
     from ppm.environment.holds import refuse_held
     from ppm.environment.transaction import rollback, writer
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     with writer(environment, command=command_line(), tell=say) as held:
         deployment = rollback(
             held, number, check=lambda old: refuse_held(environment, old.lock, f"deployment {old.number}")

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from ppm.cli.options import base_option, echo_json, env_option, json_option
+from ppm.cli.options import base_option, echo_json, env_option, json_option, workspace
 
 __all__ = ["generate_command"]
 
@@ -49,6 +49,7 @@ def generate_command(
     texts = [sys.stdin.read().strip() if p == "-" else p for p in prompts]
     sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
     answers = answer_prompts(
+        workspace(),
         texts,
         base=base,
         env=env,

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, choice_options, echo_json, env_option, json_option
+from ppm.cli.options import base_option, choice_options, echo_json, env_option, json_option, workspace
 
 if TYPE_CHECKING:
     from ppm.environment.deployment import Deployment, Environment
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["check_command", "outdated_command", "tree_command", "why_command"]
 
@@ -17,9 +17,8 @@ __all__ = ["check_command", "outdated_command", "tree_command", "why_command"]
 def _deployed(base: str | None, env: str | None) -> "tuple[Environment, Deployment]":
     """An environment with what is deployed in it. Raises RequestError when nothing is."""
     from ppm.errors import RequestError
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     deployment = environment.current()
     if deployment is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
@@ -78,14 +77,13 @@ def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> 
     from ppm.inspect.graph import Graph
     from ppm.install.fetch import stored_packages
     from ppm.requirement import phrase
-    from ppm.resolve import parse_requirement
 
     environment, deployment = _deployed(base, env)
     graph = Graph(deployment.lock)
     package = graph.package(name)
     manifests = {p.manifest.name: p.manifest for p in stored_packages(deployment, environment)}
     provided = {key: (*m.patch.provides, *m.patch.replaces) for key, m in manifests.items()}
-    overrides = {parse_requirement(text).name: text for text in deployment.lock.overrides}
+    overrides = {override.name: override.text for override in deployment.lock.overrides}
     chains: list[dict[str, Any]] = []
     for chain in graph.why(package.name):
         steps = []
@@ -149,7 +147,7 @@ def outdated_command(
     base: str | None,
     env: str | None,
     everything: bool,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """List deployed patches of which there is a newer version.
@@ -163,10 +161,10 @@ def outdated_command(
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.inspect.outdated import newer
-    from ppm.install.bases import find_target
+    from ppm.install.plan import Start
 
-    found, environment = find_target(base, env)
-    known = newer(found, environment, options)
+    found, environment = workspace().find_target(base, env)
+    known = newer(Start(workspace(), found, environment, options))
     rows = [row for row in known if everything or row.outdated]
     if as_json:
         keys = ("name", "version", "wanted", "latest", "note")

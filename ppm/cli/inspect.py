@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, echo_json, env_option, json_option
+from ppm.cli.options import base_option, echo_json, env_option, json_option, workspace
 
 if TYPE_CHECKING:
     from ppm.environment.deployment import Deployment, Environment
@@ -16,11 +16,10 @@ __all__ = ["freeze_command", "history_command", "list_command", "show_command"]
 def _current(base: str | None, env: str | None) -> "Deployment | None":
     from ppm.environment.deployment import Environment
     from ppm.home import ppm_home
-    from ppm.install.bases import find_environment
 
     if base is None and not Environment.all(ppm_home()):
         return None
-    return find_environment(base, env).current()
+    return workspace().find_environment(base, env).current()
 
 
 @click.command("list")
@@ -35,6 +34,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
       ppm list --base lab
     """
     from ppm.cli.progress import say
+    from ppm.requirement import texts_of
 
     deployment = _current(base, env)
     packages = deployment.lock.packages if deployment else ()
@@ -47,7 +47,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         table["base"] = deployment.record.base_model if deployment else None
         table["strategy"] = deployment.record.strategy if deployment else None
         table["verdict"] = deployment.record.verdict if deployment else None
-        table["overrides"] = list(deployment.lock.overrides) if deployment else []
+        table["overrides"] = list(texts_of(deployment.lock.overrides)) if deployment else []
         table["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in waivers]
         echo_json(table)
         return
@@ -86,6 +86,7 @@ def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: boo
       ppm freeze --base lab > patches.txt
     """
     from ppm.names import exact_pin
+    from ppm.requirement import texts_of
 
     deployment = _current(base, env)
     packages = deployment.lock.packages if deployment else ()
@@ -95,7 +96,7 @@ def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: boo
         return
     if deployment is not None and deployment.lock.overrides:
         click.echo("# These need a file of overrides (--override FILE) that holds:")
-        for text in deployment.lock.overrides:
+        for text in texts_of(deployment.lock.overrides):
             click.echo(f"#   {text}")
     for pin in pins:
         click.echo(pin)
@@ -116,9 +117,8 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.errors import PpmError
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     if metrics:
         _show_metrics(environment, as_json)
         return
@@ -256,14 +256,13 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
 
 def _find_package(name: str, base: str | None, env: str | None) -> "Package":
     from ppm.errors import RequestError, did_you_mean
-    from ppm.install.bases import find_environment
     from ppm.names import expand
     from ppm.package import read_package
     from ppm.resolve import parse_name
 
     if name.endswith(".ppm") or "/" in name:
         return read_package(expand(name))
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     deployment = environment.current()
     locked = {p.name: p for p in deployment.lock.packages} if deployment else {}
     wanted = parse_name(name)

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ppm.workspace import Workspace
 
 __all__ = [
     "base_option",
@@ -23,6 +26,7 @@ __all__ = [
     "lock_options",
     "output_options",
     "use_color",
+    "workspace",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -124,10 +128,15 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
         overrides: Sequence[Path] = (),
         **others: Any,
     ) -> Any:
-        from ppm.install.request import Options, parse_date
+        from ppm.install.request import Request, parse_date, read_constraints
 
         date = parse_date(exclude_newer) if exclude_newer else None
-        return function(options=Options(find_links, None, constraints, overrides, date), **others)
+        return function(
+            options=Request(
+                (), tuple(find_links), None, read_constraints(constraints), read_constraints(overrides), date
+            ),
+            **others,
+        )
 
     for option in reversed(
         (
@@ -148,6 +157,13 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         option(command)
     return command
+
+
+def workspace() -> "Workspace":
+    """Where this command works: PPM_HOME, and the folder that it is given in."""
+    from ppm.workspace import Workspace
+
+    return Workspace.open(Path.cwd())
 
 
 def json_option(function: F) -> F:

@@ -14,11 +14,12 @@ from ppm.cli.options import (
     is_quiet,
     json_option,
     lock_options,
+    workspace,
 )
 
 if TYPE_CHECKING:
     from ppm.install.lock import Locked
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["add_command", "lock_command", "remove_command", "sync_command"]
 
@@ -58,7 +59,7 @@ def lock_command(
     upgrade: bool,
     raised: tuple[str, ...],
     check: bool,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Write into ppm.lock the exact files that answer ppm.toml.
@@ -71,16 +72,17 @@ def lock_command(
       ppm lock --upgrade-package toxicity
     """
     from ppm.cli.progress import say
-    from ppm.install.lock import ProjectFolder, lock_project, update_lock
+    from ppm.install.folder import ProjectFolder
+    from ppm.install.lock import lock_project, update_lock
 
     names = None if upgrade else raised
     if check:
-        folder = ProjectFolder.find(Path.cwd())
+        folder = ProjectFolder.find(workspace())
         found = lock_project(folder, options, base=base, upgrade=names)
         if found.before is not None and folder.stale(found.before):
             say(f"{folder.stale(found.before)}.")
     else:
-        found = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line(), tell=say)
+        found = update_lock(workspace(), options, base=base, upgrade=names, command=command_line(), tell=say)
     if check and found.lock != found.before:
         _print_lock(found, as_json, "ppm.lock is out of date: it would lock")
         raise click.exceptions.Exit(1)
@@ -98,7 +100,7 @@ def lock_command(
 def add_command(
     requirements: tuple[str, ...],
     base: str | None,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Add patches to ppm.toml, and lock.
@@ -110,9 +112,9 @@ def add_command(
       ppm add "toxicity>=1,<2" --base lab
     """
     from ppm.cli.progress import say
-    from ppm.install.lock import add_to_project
+    from ppm.install.edit import add_to_project
 
-    _print_lock(add_to_project(Path.cwd(), requirements, options, base, command_line(), say), as_json)
+    _print_lock(add_to_project(workspace(), options.asking(requirements), base, command_line(), say), as_json)
 
 
 @click.command("remove")
@@ -121,7 +123,7 @@ def add_command(
 @json_option
 def remove_command(
     names: tuple[str, ...],
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Take patches out of ppm.toml, and lock. Nothing is deployed: `ppm sync` does that.
@@ -131,9 +133,9 @@ def remove_command(
       ppm remove toxicity
     """
     from ppm.cli.progress import say
-    from ppm.install.lock import remove_from_project
+    from ppm.install.edit import remove_from_project
 
-    _print_lock(remove_from_project(Path.cwd(), names, options, command_line(), say), as_json)
+    _print_lock(remove_from_project(workspace(), names, options, command_line(), say), as_json)
 
 
 @click.command("sync")
@@ -165,28 +167,27 @@ def sync_command(
     """
     from ppm.cli.progress import shown
     from ppm.errors import GateError
-    from ppm.install.bases import find_target, project_base
-    from ppm.install.lock import ProjectFolder
+    from ppm.install.folder import ProjectFolder
+    from ppm.install.install import Terms
     from ppm.install.sync import sync
 
-    folder = ProjectFolder.find(Path.cwd())
+    folder = ProjectFolder.find(workspace())
     locked = folder.lock()
     if locked is not None and locked.composition is not None and not recompose:
         for option in ("accept", "seed"):
             if gate[option] not in (None, ()):
                 raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
-    model, environment = find_target(base or project_base(None), env)
+    model, environment = workspace().find_target(base or workspace().base_name(None), env)
     with shown(quiet=as_json) as events:
         try:
             done = sync(
                 folder,
                 model,
                 environment,
+                Terms(**gate, force=recompose),
                 command=command_line(),
                 find_links=find_links,
-                recompose=recompose,
                 events=events,
-                **gate,
             )
         except GateError as error:
             if as_json:

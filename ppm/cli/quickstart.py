@@ -4,7 +4,7 @@ import time
 
 import click
 
-from ppm.cli.options import command_line, echo_json, json_option
+from ppm.cli.options import command_line, echo_json, json_option, workspace
 
 __all__ = ["quickstart_command"]
 
@@ -24,17 +24,18 @@ def quickstart_command(as_json: bool) -> None:
     from ppm.cli.progress import shown
     from ppm.cli.render import print_audit
     from ppm.errors import GateError
-    from ppm.install.bases import environment_for, open_base
     from ppm.install.install import install
-    from ppm.install.plan import Plan, plan_install
+    from ppm.install.plan import Plan, Start, plan_install
+    from ppm.install.request import Request
     from ppm.lab.examples import EXAMPLES
     from ppm.serving.generate import answer_prompts
+    from ppm.workspace import open_base
 
     base = open_base("lab")
-    environment = environment_for(base)
+    environment = workspace().environment_for(base)
 
     def make_plan() -> Plan:
-        return plan_install(PATCHES, base, environment)
+        return plan_install(Start(workspace(), base, environment, Request().asking(PATCHES)))
 
     def planned(plan: Plan) -> None:
         if not as_json:
@@ -63,6 +64,7 @@ def quickstart_command(as_json: bool) -> None:
     click.echo("5. The base's answer beside the patched one:")
     texts = [example.prompt for example in EXAMPLES]
     answers = answer_prompts(
+        workspace(),
         texts,
         base="lab",
         env=None,

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option
+from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option, workspace
 
 if TYPE_CHECKING:
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["download_command", "search_command"]
 
@@ -31,17 +31,15 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     from ppm.errors import RequestError, did_you_mean
     from ppm.home import ppm_home
     from ppm.inspect.search import search
-    from ppm.install.bases import look_up_base, project_base
-    from ppm.install.fetch import sources_of
-    from ppm.project import Project
     from ppm.sources import Joined
+    from ppm.workspace import look_up_base
 
-    project = Project.find(Path.cwd()) or Project()
+    project = workspace().project
     known = Environment.all(ppm_home())
-    named = project_base(base) if base or project.base else None
+    named = workspace().base_name(base) if base or project.base else None
     if named is None and len(known) == 1 and not (find_links or project.sources):
-        named = project_base(known[0].label)
-    sources = sources_of(named, project, find_links)
+        named = workspace().base_name(known[0].label)
+    sources = workspace().sources(named, (*find_links, *project.sources))
     if not sources:
         raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
     offer = Joined(sources)
@@ -81,7 +79,7 @@ def download_command(
     locked: bool,
     dest: Path,
     no_deps: bool,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Copy package files of patches into a folder.
@@ -92,23 +90,22 @@ def download_command(
     Example:
       ppm download toxicity --base lab --dest dist
     """
-    from ppm.environment.store import Store
-    from ppm.home import ppm_home
-    from ppm.install.bases import project_base
     from ppm.install.download import download
-    from ppm.install.lock import ProjectFolder
-    from ppm.install.sync import export
+    from ppm.install.folder import ProjectFolder
+    from ppm.install.locked import export, open_locked
 
     if locked == bool(requirements):
         raise click.UsageError("name patches, or say --locked")
     if locked:
-        paths = export(ProjectFolder.find(Path.cwd()), Store(ppm_home()), dest, options.find_links)
+        paths = export(open_locked(ProjectFolder.find(workspace()), options.find_links), dest)
         if as_json:
             echo_json([str(path) for path in paths])
         for path in () if as_json else paths:
             click.echo(str(path))
         return
-    written = download(requirements, project_base(base), dest, options, dependencies=not no_deps)
+    written = download(
+        workspace(), options.asking(requirements), workspace().base_name(base), dest, dependencies=not no_deps
+    )
     if as_json:
         echo_json([str(path) for _, path in written])
         return

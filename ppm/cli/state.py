@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, command_line, echo_json, env_option, is_quiet, json_option
+from ppm.cli.options import base_option, command_line, echo_json, env_option, is_quiet, json_option, workspace
 
 if TYPE_CHECKING:
     from ppm.environment.garbage import Usage
@@ -43,9 +43,8 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError
     from ppm.inspect.graph import Graph
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     if names:
         with writer(environment, command=command_line(), tell=say) as held:
             deployment = environment.current()
@@ -90,10 +89,9 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as
     from ppm.environment.holds import read_holds, write_holds
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
-    from ppm.install.bases import find_environment
     from ppm.resolve import parse_name
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     with writer(environment, command=command_line(), tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
         for name in map(parse_name, names):
@@ -126,9 +124,8 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
     """
     from ppm.errors import RequestError
     from ppm.inspect.diff import changes
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     current = environment.current_number()
     if old is None:
         earlier = [number for number in environment.numbers() if number < current]
@@ -188,7 +185,6 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
     from ppm.cli.render import plain
     from ppm.errors import IntegrityError, PpmError, RequestError
     from ppm.inspect.verify import damaged
-    from ppm.install.bases import find_environment
     from ppm.package import read_package
 
     found: list[tuple[str, str | None]] = []
@@ -199,7 +195,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
         except PpmError as error:
             found.append((str(path), error.message))
     if not files:
-        environment = find_environment(base, env)
+        environment = workspace().find_environment(base, env)
         if not environment.exists():
             raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
         found = list(damaged(environment))

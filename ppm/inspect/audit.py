@@ -1,16 +1,15 @@
 """Audits again what is deployed."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppm.base import weights_digest
 from ppm.environment.deployment import Environment
 from ppm.errors import ModelError
-from ppm.install.bases import base_of_environment
 from ppm.install.fetch import stored_packages
 from ppm.progress import Events
-from ppm.project import Project
+from ppm.project import Gates
+from ppm.workspace import base_of_environment
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -23,6 +22,7 @@ __all__ = [
 
 def audit_deployed(
     environment: Environment,
+    policy: Gates,
     *,
     fresh: bool = False,
     events: Events = Events(),  # noqa: B008
@@ -48,7 +48,6 @@ def audit_deployed(
     manifest = deployment.manifest
     assert manifest is not None
     store = result_store(environment.home / "cache" / "results", base, fresh=fresh)
-    policy = (Project.find(Path.cwd()) or Project()).gates
     subject = Subject(base, LazyModel(base), packages, manifest.base.placement, None, policy, store)
     suites = suites_of(subject)
     result, outcomes = audit(

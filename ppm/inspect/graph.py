@@ -6,7 +6,7 @@ from typing import Any
 
 from ppm.errors import RequestError, did_you_mean
 from ppm.lock import Lock, LockedPackage
-from ppm.resolve import parse_name, parse_requirement
+from ppm.requirement import parse_name
 
 __all__ = ["Branch", "Graph", "drawn"]
 
@@ -34,7 +34,7 @@ class Graph:
         import networkx
 
         self.packages: Mapping[str, LockedPackage] = {package.name: package for package in lock.packages}
-        self._asked = {parse_requirement(text).name: text for text in lock.requirements}
+        self._asked = {requirement.name: requirement.text for requirement in lock.requirements}
         self._graph = networkx.DiGraph()
         self._graph.add_nodes_from(self.packages)
         self._graph.add_edges_from((p.name, needed) for p in lock.packages for needed in p.dependencies)

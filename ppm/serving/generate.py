@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 
 from ppm.errors import ModelError
-from ppm.install.bases import find_target
 from ppm.install.current import deployed
 from ppm.jsonl import Text
 from ppm.serving.load import load_deployed
+from ppm.workspace import Workspace
 
 __all__ = ["answer_prompts"]
 
 
 def answer_prompts(
+    workspace: Workspace,
     prompts: Sequence[str],
     *,
     base: str | None,
@@ -25,17 +26,17 @@ def answer_prompts(
 ) -> dict[str, list[str]]:
     """For each side, `patched` or `unpatched`, the answer to each prompt. Raises PpmError."""
     if "patched" in sides:
-        deployed(find_target(base, env)[1])  # before anything slow is imported
+        deployed(workspace.find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer
     from ppm.runtime.model import UNPATCHED, attach
     from ppm.suite import Decoding
 
     if "patched" in sides:
-        model, tokenizer = load_deployed(base, env=env)
+        model, tokenizer = load_deployed(workspace, base, env=env)
     else:
         from ppm.runtime.loading import load_base
 
-        loaded = load_base(find_target(base, env)[0])
+        loaded = load_base(workspace.find_target(base, env)[0])
         model, tokenizer = attach(loaded.model), loaded.tokenizer
     if chat and not getattr(tokenizer, "chat_template", None):
         raise ModelError("the base model has no chat template", hint="leave --chat out")

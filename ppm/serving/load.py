@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppm.errors import ModelError
-from ppm.install.bases import find_target
 from ppm.package import read_package
+from ppm.workspace import Workspace
 
 if TYPE_CHECKING:
     pass
@@ -17,9 +17,9 @@ __all__ = [
 ]
 
 
-def load_deployed(base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
+def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
     """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
-    found, environment = find_target(base, env)
+    found, environment = workspace.find_target(base, env)
     deployment = deployed(environment)
     if found.fingerprint != deployment.record.fingerprint:
         raise ModelError(
