@@ -38,7 +38,7 @@ BELOW_THE_LINE = """
     composition composition.strategy composition.replay composition.soap composition.steps composition.distil
     composition.merging composition.training composition.recipe composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
-    install install.fetch install.request install.plan install.download install.current install.compose
+    install install.fetch install.request install.start install.plan install.download install.current install.compose
     install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.outdated inspect.verify inspect.audit

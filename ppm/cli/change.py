@@ -188,7 +188,8 @@ def install_command(
       ppm install toxicity gender-bias harm-refusal --base lab
     """
     from ppm.install.install import Terms
-    from ppm.install.plan import Start, plan_install
+    from ppm.install.plan import plan_install
+    from ppm.install.start import Start
 
     found, environment = workspace().find_target(base, env)
     wanted = replace(options, strategy=strategy, require_hashes=require_hashes).asking(requirements, files)
@@ -234,7 +235,8 @@ def upgrade_command(
       ppm upgrade toxicity --base lab
     """
     from ppm.install.install import Terms
-    from ppm.install.plan import Start, plan_upgrade
+    from ppm.install.plan import plan_upgrade
+    from ppm.install.start import Start
 
     found, environment = workspace().find_target(base, env)
     wanted = replace(options, strategy=strategy)
@@ -269,8 +271,9 @@ def uninstall_command(
       ppm uninstall gender-bias --base lab
     """
     from ppm.install.install import Terms
-    from ppm.install.plan import Start, plan_uninstall
+    from ppm.install.plan import plan_uninstall
     from ppm.install.request import Request
+    from ppm.install.start import Start
 
     found, environment = workspace().find_target(base, env)
 
@@ -295,8 +298,9 @@ def autoremove_command(
       ppm autoremove --base lab --dry-run
     """
     from ppm.install.install import Terms
-    from ppm.install.plan import Start, plan_autoremove
+    from ppm.install.plan import plan_autoremove
     from ppm.install.request import Request
+    from ppm.install.start import Start
 
     found, environment = workspace().find_target(base, env)
 

@@ -161,7 +161,7 @@ def outdated_command(
     from ppm.cli.progress import say
     from ppm.cli.render import print_table
     from ppm.inspect.outdated import newer
-    from ppm.install.plan import Start
+    from ppm.install.start import Start
 
     found, environment = workspace().find_target(base, env)
     known = newer(Start(workspace(), found, environment, options))

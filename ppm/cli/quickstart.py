@@ -25,8 +25,9 @@ def quickstart_command(as_json: bool) -> None:
     from ppm.cli.render import print_audit
     from ppm.errors import GateError
     from ppm.install.install import install
-    from ppm.install.plan import Plan, Start, plan_install
+    from ppm.install.plan import Plan, plan_install
     from ppm.install.request import Request
+    from ppm.install.start import Start
     from ppm.lab.examples import EXAMPLES
     from ppm.serving.generate import answer_prompts
     from ppm.workspace import open_base

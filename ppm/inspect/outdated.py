@@ -6,7 +6,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppm.errors import ResolutionError
-from ppm.install.plan import Start, plan_upgrade, rules_for
+from ppm.install.plan import plan_upgrade
+from ppm.install.start import Start, rules_for
 from ppm.lock import LockedPackage
 from ppm.resolve.universe import Universe
 from ppm.sources import Joined

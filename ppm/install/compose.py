@@ -9,8 +9,9 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
 from ppm.install.fetch import fetch
-from ppm.install.plan import DEFAULT_STRATEGY, Start, plan_install
+from ppm.install.plan import DEFAULT_STRATEGY, plan_install
 from ppm.install.request import Request
+from ppm.install.start import Start
 from ppm.jsonl import check_leakage, dump
 from ppm.manifest import Manifest
 from ppm.package import Package, sha256, write_package

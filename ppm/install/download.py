@@ -4,8 +4,8 @@ from pathlib import Path
 
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.install.fetch import fetch, refuse_damaged, take_given
-from ppm.install.plan import rules_for
 from ppm.install.request import Request
+from ppm.install.start import rules_for
 from ppm.package import Package
 from ppm.resolve import resolve
 from ppm.sources import Joined

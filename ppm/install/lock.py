@@ -10,8 +10,9 @@ from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError, did_you_mean
 from ppm.install.fetch import take_given
 from ppm.install.folder import ProjectFolder, asks_nothing
-from ppm.install.plan import DEFAULT_STRATEGY, locked_packages, rules_for, upgrade_order, yanked_note
+from ppm.install.plan import DEFAULT_STRATEGY, locked_packages, upgrade_order, yanked_note
 from ppm.install.request import Request
+from ppm.install.start import rules_for
 from ppm.lock import Lock, Selection
 from ppm.project import PROJECT_FILE
 from ppm.requirement import Requirement, parse_name

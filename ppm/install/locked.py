@@ -10,8 +10,8 @@ from ppm.environment.store import Store
 from ppm.errors import IntegrityError, ModelError, RequestError
 from ppm.install.fetch import releases_of
 from ppm.install.folder import ProjectFolder, asks_nothing
-from ppm.install.plan import rules_for
 from ppm.install.request import Request
+from ppm.install.start import rules_for
 from ppm.lock import LOCK_FILE, Lock, LockedPackage
 from ppm.names import expand
 from ppm.package import Package, read_package

@@ -8,8 +8,9 @@ from commands import ppm
 from integration.deployed import deployed, patch
 
 from ppm.errors import RequestError
-from ppm.install.plan import Start, plan_install, plan_uninstall
+from ppm.install.plan import plan_install, plan_uninstall
 from ppm.install.request import Request
+from ppm.install.start import Start
 from ppm.workspace import Workspace
 
 pytestmark = pytest.mark.slow
