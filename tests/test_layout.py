@@ -40,11 +40,14 @@ BELOW_THE_LINE = """
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.bases install.fetch install.request install.current install.plan install.download
     install.ranking install.choose install.compose install.install install.lock install.sync
-    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.outdated inspect.verify inspect.audit
+    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
+    inspect.audit
     serving serving.load serving.generate
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
-    cli cli.options cli.render cli.progress cli.generate cli.catalog cli.audit cli.change cli.graph cli.inspect cli.lab
-    cli.make cli.project cli.quickstart cli.sources cli.state cli.main cli.completion
+    cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
+    cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate cli.history
+    cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rollback
+    cli.search cli.strategies cli.sync cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

@@ -13,6 +13,7 @@ import click
 
 from ppm import __version__
 from ppm.cli.options import output_options
+from ppm.cli.output import print_error, warn
 from ppm.errors import PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
@@ -21,47 +22,47 @@ __all__ = ["cli", "run"]
 SUBJECTS = {
     "Change what is deployed": {
         "quickstart": "quickstart",
-        "install": "change",
-        "upgrade": "change",
-        "uninstall": "change",
-        "autoremove": "change",
-        "rollback": "change",
-        "hold": "state",
-        "unhold": "state",
+        "install": "install",
+        "upgrade": "upgrade",
+        "uninstall": "uninstall",
+        "autoremove": "uninstall",
+        "rollback": "rollback",
+        "hold": "holds",
+        "unhold": "holds",
     },
     "Look at what is deployed": {
-        "list": "inspect",
-        "outdated": "graph",
-        "show": "inspect",
-        "tree": "graph",
-        "why": "graph",
-        "check": "graph",
-        "verify": "state",
-        "freeze": "inspect",
-        "history": "inspect",
-        "diff": "state",
+        "list": "packages",
+        "outdated": "outdated",
+        "show": "packages",
+        "tree": "tree",
+        "why": "tree",
+        "check": "check",
+        "verify": "verify",
+        "freeze": "packages",
+        "history": "history",
+        "diff": "diff",
         "audit": "audit",
         "generate": "generate",
     },
     "Projects: ppm.toml and ppm.lock": {
         "add": "project",
         "remove": "project",
-        "lock": "project",
-        "sync": "project",
+        "lock": "lock",
+        "sync": "sync",
     },
     "Find and make patches": {
-        "search": "sources",
-        "download": "sources",
-        "compose": "make",
-        "build": "make",
-        "strategies": "catalog",
-        "judges": "catalog",
+        "search": "search",
+        "download": "download",
+        "compose": "compose",
+        "build": "build",
+        "strategies": "strategies",
+        "judges": "judges",
         "lab": "lab",
     },
     "Settings and disk": {
-        "env": "state",
-        "cache": "state",
-        "config": "state",
+        "env": "environments",
+        "cache": "cache",
+        "config": "config",
         "completion": "completion",
     },
 }
@@ -191,14 +192,9 @@ def _note_interrupts() -> list[int]:
 
 
 def _say_interrupted() -> NoReturn:
-    click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)
+    warn("\ninterrupted; `ppm list` shows what is deployed")
     sys.exit(130)
 
 
 def _show(error: PpmError, color: bool | None) -> None:
-    from ppm.cli.render import plain
-
-    text = plain(f"{error.context}: {error.message}" if error.context else error.message)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
-    if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {plain(error.hint)}", err=True, color=color)
+    print_error(error.message, context=error.context, hint=error.hint, color=color)

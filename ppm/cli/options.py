@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ __all__ = [
     "base_option",
     "choice_options",
     "command_line",
-    "echo_json",
     "env_option",
     "find_links_option",
     "is_quiet",
@@ -22,6 +20,7 @@ __all__ = [
     "json_option",
     "lock_options",
     "output_options",
+    "together",
     "use_color",
 ]
 
@@ -116,19 +115,18 @@ def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same without overrides, which a lock takes from ppm.toml alone: it must go with them wherever it goes."""
 
-    @wraps(function)
-    def command(
+    def make(
         find_links: Sequence[Path],
         constraints: Sequence[Path],
         exclude_newer: str | None,
         overrides: Sequence[Path] = (),
-        **others: Any,
-    ) -> Any:
+    ) -> object:
         from ppm.install.request import Options, parse_date
 
         date = parse_date(exclude_newer) if exclude_newer else None
-        return function(options=Options(find_links, None, constraints, overrides, date), **others)
+        return Options(find_links, None, constraints, overrides, date)
 
+    command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
     for option in reversed(
         (
             find_links_option,
@@ -150,14 +148,23 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def together(name: str, make: Callable[..., object], *keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options that reach the command as one value called `name`: what `make` makes of them."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def command(**given: Any) -> Any:
+            made = make(**{key: given.pop(key) for key in keys if key in given})
+            return function(**{name: made}, **given)
+
+        return command
+
+    return decorate
+
+
 def json_option(function: F) -> F:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
-def echo_json(value: Any) -> None:
-    """Plain data as JSON on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def command_line() -> str:

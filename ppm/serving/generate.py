@@ -7,6 +7,7 @@ from ppm.install.bases import find_target
 from ppm.install.current import deployed
 from ppm.jsonl import Text
 from ppm.serving.load import load_deployed
+from ppm.suite import Decoding
 
 __all__ = ["answer_prompts"]
 
@@ -18,17 +19,13 @@ def answer_prompts(
     env: str | None,
     sides: Sequence[str],
     chat: bool,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    decoding: Decoding,
 ) -> dict[str, list[str]]:
     """For each side, `patched` or `unpatched`, the answer to each prompt. Raises PpmError."""
     if "patched" in sides:
         deployed(find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer
     from ppm.runtime.model import UNPATCHED, attach
-    from ppm.suite import Decoding
 
     if "patched" in sides:
         model, tokenizer = load_deployed(base, env=env)
@@ -40,6 +37,5 @@ def answer_prompts(
     if chat and not getattr(tokenizer, "chat_template", None):
         raise ModelError("the base model has no chat template", hint="leave --chat out")
     texts: list[Text] = [(("user", prompt),) if chat else prompt for prompt in prompts]
-    decoding = Decoding(max_new_tokens, temperature, top_p, seed)
     rows = {"patched": 0, "unpatched": UNPATCHED}
     return {side: answer(model, tokenizer, texts, decoding, row=rows[side]) for side in sides}

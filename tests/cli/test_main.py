@@ -84,14 +84,14 @@ def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(monkeypatch):
         except KeyboardInterrupt:
             raise RecursionError("maximum recursion depth exceeded") from None
 
-    monkeypatch.setattr("ppm.cli.inspect._current", work)
+    monkeypatch.setattr("ppm.cli.packages._current", work)
     done = ppm("list")
     assert (done.code, "interrupted" in done.err, "Traceback" in done.err) == (130, True, False)
 
     def fail(*arguments):
         raise RecursionError
 
-    monkeypatch.setattr("ppm.cli.inspect._current", fail)
+    monkeypatch.setattr("ppm.cli.packages._current", fail)
     with pytest.raises(RecursionError):
         ppm("list")
 

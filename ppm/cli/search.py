@@ -1,16 +1,13 @@
-"""Commands about what sources have: search, download."""
+"""The command search."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, choice_options, echo_json, find_links_option, json_option
+from ppm.cli.options import find_links_option, json_option
+from ppm.cli.output import print_json, print_table, say
 
-if TYPE_CHECKING:
-    from ppm.install.request import Options
-
-__all__ = ["download_command", "search_command"]
+__all__ = ["search_command"]
 
 
 @click.command("search")
@@ -25,8 +22,6 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     Example:
       ppm search toxicity --base lab
     """
-    from ppm.cli.progress import say
-    from ppm.cli.render import print_table
     from ppm.environment.deployment import Environment
     from ppm.errors import RequestError, did_you_mean
     from ppm.home import ppm_home
@@ -51,7 +46,7 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         keys = ("name", "base_model", "base_tag", "source", "file_name", "sha256", "summary")
         table = [{key: getattr(row, key) for key in keys} for row in rows]
         lists = [{"version": str(row.version), "risks": list(row.risks)} for row in rows]
-        echo_json([{**one, **more} for one, more in zip(table, lists, strict=True)])
+        print_json([{**one, **more} for one, more in zip(table, lists, strict=True)])
         return
     for message in (message for source in sources for message in source.damaged()):
         say(f"passed over: {message}")
@@ -63,54 +58,3 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         ["Patch", "Version", "For", "Against", "Summary"],
         [[row.name, str(row.version), row.base_tag, ", ".join(row.risks), row.summary] for row in rows],
     )
-
-
-@click.command("download")
-@click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
-@base_option
-@click.option("--locked", is_flag=True, help="What ppm.lock names instead, its composition and audit included.")
-@click.option(
-    "-d", "--dest", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to; default: here."
-)
-@click.option("--no-deps", is_flag=True, help="Without what they depend on.")
-@choice_options
-@json_option
-def download_command(
-    requirements: tuple[str, ...],
-    base: str | None,
-    locked: bool,
-    dest: Path,
-    no_deps: bool,
-    options: "Options",
-    as_json: bool,
-) -> None:
-    """Copy package files of patches into a folder.
-
-    What they depend on is copied too; the folder can serve as a source.
-
-    \b
-    Example:
-      ppm download toxicity --base lab --dest dist
-    """
-    from ppm.environment.store import Store
-    from ppm.home import ppm_home
-    from ppm.install.bases import project_base
-    from ppm.install.download import download
-    from ppm.install.lock import ProjectFolder
-    from ppm.install.sync import export
-
-    if locked == bool(requirements):
-        raise click.UsageError("name patches, or say --locked")
-    if locked:
-        paths = export(ProjectFolder.find(Path.cwd()), Store(ppm_home()), dest, options.find_links)
-        if as_json:
-            echo_json([str(path) for path in paths])
-        for path in () if as_json else paths:
-            click.echo(str(path))
-        return
-    written = download(requirements, project_base(base), dest, options, dependencies=not no_deps)
-    if as_json:
-        echo_json([str(path) for _, path in written])
-        return
-    for _, path in written:
-        click.echo(str(path))

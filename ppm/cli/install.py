@@ -1,0 +1,62 @@
+"""The command install."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
+from ppm.cli.options import base_option, choice_options, env_option
+
+if TYPE_CHECKING:
+    from ppm.install.plan import Plan
+    from ppm.install.request import Options
+
+__all__ = ["install_command"]
+
+
+@click.command("install")
+@click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
+@base_option
+@env_option
+@click.option(
+    "-r", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Requirements, one a line."
+)
+@choice_options
+@click.option(
+    "--require-hashes", is_flag=True, help="Let no package file come in whose SHA-256 is not in a file of -r."
+)
+@deploy_options
+@click.option("--force", is_flag=True, help="Compose and test again even when nothing changed.")
+def install_command(
+    requirements: tuple[str, ...],
+    base: str | None,
+    env: str | None,
+    files: tuple[Path, ...],
+    require_hashes: bool,
+    options: "Options",
+    how: DeployOptions,
+) -> None:
+    """Install patches: resolve, compose, test, deploy.
+
+    Patches that are deployed already stay. A requirement is a name, a name with versions such as "toxicity>=1,<2", or
+    the path of a package file. A composition that does not pass its tests is not deployed: exit code 5 when a suite
+    failed, 6 when one stayed inconclusive.
+
+    \b
+    Example:
+      ppm install toxicity gender-bias harm-refusal --base lab
+    """
+    from ppm.install.bases import find_target
+    from ppm.install.plan import plan_install
+    from ppm.install.request import Asked
+
+    found, environment = find_target(base, env)
+    asked = Asked.read(requirements, files)
+    wanted = replace(options, strategy=how.strategy, hashes=asked.hashes, require_hashes=require_hashes)
+
+    def make_plan() -> "Plan":
+        return plan_install(asked.requirements, found, environment, wanted)
+
+    run_plan(make_plan, environment, how)
