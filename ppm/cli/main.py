@@ -6,14 +6,14 @@ import signal
 import sys
 import threading
 import traceback
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 import click
 
 from ppm import __version__
 from ppm.cli.options import output_options
-from ppm.cli.output import print_error, warn
+from ppm.cli.output import drop_output, print_error, warn
 from ppm.errors import PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
@@ -125,12 +125,14 @@ def run(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     arguments = sys.argv[1:] if arguments is None else arguments
     interrupted = _note_interrupts()
+    sys.excepthook = _show_bug
     debug = "--debug" in arguments or bool(os.environ.get("PPM_DEBUG"))
     color = False if "--no-color" in arguments or os.environ.get("NO_COLOR") else None
     try:
         for argument in arguments:
             if any("\ud800" <= character <= "\udfff" for character in argument):
-                raise click.UsageError(f"{os.fsencode(argument)!r} is not UTF-8")
+                shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+                raise click.UsageError(f"'{shown}' is not UTF-8")
         code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
@@ -148,15 +150,15 @@ def run(arguments: list[str] | None = None) -> None:
         _say_interrupted()
     except PpmError as error:
         if debug:
-            traceback.print_exc()
+            warn(traceback.format_exc().rstrip())
         _show(error, color)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # click's own help; what ppm prints never raises it
+        drop_output()
         sys.exit(0)
     except OSError as error:
         if debug:
-            traceback.print_exc()
+            warn(traceback.format_exc().rstrip())
         name = f"{error.filename}: " if error.filename else ""
         _show(
             PpmError(
@@ -194,6 +196,11 @@ def _note_interrupts() -> list[int]:
 def _say_interrupted() -> NoReturn:
     warn("\ninterrupted; `ppm list` shows what is deployed")
     sys.exit(130)
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of a bug, in which a text of others is as harmless as everywhere."""
+    warn("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
 
 def _show(error: PpmError, color: bool | None) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "clean",
     "confirm",
     "console",
+    "drop_output",
     "one_line",
     "print_above",
     "print_error",
@@ -34,6 +35,7 @@ __all__ = [
     "print_wrapped",
     "report",
     "say",
+    "stdout_is_terminal",
     "warn",
     "write",
 ]
@@ -146,6 +148,17 @@ def print_above(bars: "Console", message: str) -> None:
     bars.print(_bent(clean(message), sys.stderr), highlight=False, markup=False, soft_wrap=True)
 
 
+def stdout_is_terminal() -> bool:
+    """Whether standard output goes to a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def drop_output(*, err: bool = False) -> None:
+    """Let a stream whose reader is gone lead nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+
+
 def _pieces(text: Text) -> Sequence[str | Styled]:
     return [text] if isinstance(text, str | Styled) else text
 
@@ -196,5 +209,4 @@ def _emit(text: str, *, err: bool, color: bool | None = None) -> None:
     try:
         click.echo(text, err=err, color=use_color() if color is None else color)
     except BrokenPipeError:
-        with suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+        drop_output(err=err)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ppm.cli.options import is_quiet, is_verbose
-from ppm.cli.output import clean, console, print_above, say, warn
+from ppm.cli.output import clean, console, print_above, say, stdout_is_terminal, warn
 from ppm.progress import Events
 
 __all__ = ["shown"]
@@ -29,7 +29,9 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
         TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=terminal, transient=True) as bars:
+    # Bars take what is printed in between along to standard error, which data in a file or a pipe must not go to.
+    redirect = stdout_is_terminal()
+    with Progress(*columns, console=terminal, transient=True, redirect_stdout=redirect) as bars:
         current: dict[str, TaskID] = {}
 
         def tell(message: str) -> None:

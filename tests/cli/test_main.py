@@ -73,7 +73,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_an_argument_that_is_no_text_is_one_clear_error():
     refused = ppm("hold", "toxicity", "--reason", "caf\udce9")
-    assert (refused.code, "b'caf\\xe9' is not UTF-8" in refused.err) == (2, True)
+    assert (refused.code, "'caf\\xe9' is not UTF-8" in refused.err) == (2, True)
 
 
 def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(monkeypatch):
