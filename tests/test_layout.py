@@ -21,7 +21,7 @@ ABOVE_THE_LINE = """
     lock project
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.solver resolve.explanation resolve.engine resolve
-    environment environment.store environment.deployment environment.transaction environment.holds
+    environment environment.store environment.deployment environment.default environment.transaction environment.holds
     environment.attempts environment.garbage
     workspace
 """

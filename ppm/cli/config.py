@@ -1,5 +1,6 @@
 """The command config."""
 
+import os
 from pathlib import Path
 
 import click
@@ -19,9 +20,10 @@ def config_command(as_json: bool) -> None:
     Example:
       ppm config
     """
+    from ppm.home import ppm_home
     from ppm.inspect.settings import settings
 
-    rows = settings(Path.cwd())
+    rows = settings(Path.cwd(), ppm_home(), os.environ)
     if as_json:
         print_json([{"setting": key, "value": value, "from": origin} for key, value, origin in rows])
     else:

@@ -61,6 +61,7 @@ SUBJECTS = {
     },
     "Settings and disk": {
         "env": "environments",
+        "use": "environments",
         "cache": "cache",
         "config": "config",
         "completion": "completion",

@@ -12,7 +12,11 @@ __all__ = ["search_command"]
 
 @click.command("search")
 @click.argument("text", nargs=-1)
-@click.option("--base", metavar="MODEL", help="Only patches for this base model. Default: the project's, else any.")
+@click.option(
+    "--base",
+    metavar="MODEL",
+    help="Only patches for this base model. Default: the project's, else that of `ppm use`, else any.",
+)
 @find_links_option
 @json_option
 def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Path, ...], as_json: bool) -> None:
@@ -22,6 +26,7 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     Example:
       ppm search toxicity --base lab
     """
+    from ppm.environment.default import default_label
     from ppm.environment.deployment import Environment
     from ppm.errors import RequestError, did_you_mean
     from ppm.home import ppm_home
@@ -32,8 +37,8 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     from ppm.sources import Joined
 
     project = Project.find(Path.cwd()) or Project()
+    named = project_base(base) if base or project.base or default_label(ppm_home()) else None
     known = Environment.all(ppm_home())
-    named = project_base(base) if base or project.base else None
     if named is None and len(known) == 1 and not (find_links or project.sources):
         named = project_base(known[0].label)
     sources = sources_of(named, project, find_links)

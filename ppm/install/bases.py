@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ppm.base import LAB_BASES, BaseModel, identify, local_folder, locate
+from ppm.environment.default import default_environment, default_label
 from ppm.environment.deployment import Environment
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
@@ -51,7 +52,8 @@ def environment_for(base: BaseModel, name: str | None = None) -> Environment:
 
 
 def find_environment(base: str | None, name: str | None = None) -> Environment:
-    """The environment that a command means: of `base`, else of the project's, else the only one there is.
+    """The environment that a command means: of `base`, else of the project's, else the one that `ppm use` chose, else
+    the only one there is.
 
     Raises RequestError when that leaves none, or several.
     """
@@ -62,6 +64,9 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
         return known[base] if name is None else _named(Environment(ppm_home(), known[base].tag, name))
     if base is not None:
         return _named(environment_for(open_base(base, fetch=False), name))
+    default = default_environment(ppm_home()) if name is None else None
+    if default is not None:
+        return default
     chosen = [environment for environment in known.values() if name is None or environment.name == name]
     if len(chosen) == 1:
         return chosen[0]
@@ -74,7 +79,7 @@ def find_environment(base: str | None, name: str | None = None) -> Environment:
         )
     raise RequestError(
         "there are several environments; which one?",
-        hint=f"say --base with one of {', '.join(e.label for e in chosen)}",
+        hint=f"say --base, or choose for good with `ppm use`: {', '.join(e.label for e in chosen)}",
     )
 
 
@@ -161,11 +166,11 @@ def _project_base() -> str | None:
 
 
 def project_base(base: str | None) -> str:
-    """The base model that a user names, be it by an environment of it, else the project's.
+    """The base model that a user names, be it by an environment of it, else the project's, else that of `ppm use`.
 
-    Raises RequestError when neither names one.
+    Raises RequestError when none of them names one.
     """
-    found = base or _project_base()
+    found = base or _project_base() or default_label(ppm_home())
     if found is None:
         raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
     known = {environment.label: environment for environment in Environment.all(ppm_home())}
