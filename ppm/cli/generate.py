@@ -40,7 +40,13 @@ def _decoding_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @env_option
 @click.option("--unpatched", is_flag=True, help="Ask the base model without any patch.")
 @click.option("--compare", is_flag=True, help="Ask both, with the same noise.")
-@click.option("--chat", is_flag=True, help="Send the prompt as a user's message through the base's chat template.")
+@click.option(
+    "--chat/--no-chat",
+    " /--raw",
+    "chat",
+    default=None,
+    help="Whether the prompt is a user's message in the base's chat template. Default: where the base has one.",
+)
 @_decoding_options
 @json_option
 def generate_command(
@@ -49,13 +55,13 @@ def generate_command(
     env: str | None,
     unpatched: bool,
     compare: bool,
-    chat: bool,
+    chat: bool | None,
     decoding: "Decoding",
     as_json: bool,
 ) -> None:
     """Answer prompts with the deployed patches, or without.
 
-    The prompt `-` is read from standard input.
+    The prompt `-` is read from standard input, in UTF-8.
 
     \b
     Example:
@@ -65,7 +71,7 @@ def generate_command(
         raise click.UsageError("--compare asks both; leave --unpatched out")
     from ppm.serving.generate import answer_prompts
 
-    texts = [sys.stdin.read().strip() if p == "-" else p for p in prompts]
+    texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]
     sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
     answers = answer_prompts(texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding)
     if as_json:
@@ -76,3 +82,15 @@ def generate_command(
             write(Styled(text, bold=True))
         for side in sides:
             write(f"{side + ':':<11}{answers[side][i]}" if compare else answers[side][i])
+
+
+def _standard_input() -> str:
+    """All of standard input as text. Raises RequestError."""
+    from ppm.errors import RequestError
+
+    data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text: byte {error.start + 1:,} is 0x{data[error.start]:02x}"
+        raise RequestError(message, context="standard input", hint="convert it to UTF-8 first") from error
