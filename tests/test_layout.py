@@ -47,7 +47,7 @@ BELOW_THE_LINE = """
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
     cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate cli.history
     cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rollback
-    cli.search cli.strategies cli.sync cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
+    cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

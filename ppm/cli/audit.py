@@ -1,5 +1,6 @@
 """The command audit."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -34,14 +35,16 @@ def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Repo
     from ppm.cli.render import print_audit
     from ppm.inspect.audit import audit_deployed
     from ppm.install.bases import find_environment
+    from ppm.project import Project
 
     reports.refuse_unwritable()
     with shown(quiet=as_json) as events:
-        result, outcomes, suites = audit_deployed(find_environment(base, env), fresh=fresh, events=events)
-    reports.write(result, outcomes, suites)
+        policy = (Project.find(Path.cwd()) or Project()).gates
+        found = audit_deployed(find_environment(base, env), policy, fresh=fresh, events=events)
+    reports.write(found)
     if as_json:
-        print_json(result.to_table())
+        print_json(found.audit.to_table())
     else:
-        print_audit(result)
-        reports.name()
-    raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[result.verdict])
+        print_audit(found.audit)
+        reports.tell()
+    raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[found.audit.verdict])

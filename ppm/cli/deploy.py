@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppm.cli.options import command_line, is_quiet, json_option, together
-from ppm.cli.output import print_json, write
+from ppm.cli.output import print_json, say, write
 from ppm.cli.render import print_audit
+from ppm.cli.reports import Reports, report_options
 
 if TYPE_CHECKING:
     from ppm.environment.deployment import Environment
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ppm.install.install import InstallResult
     from ppm.install.plan import Plan
 
-__all__ = ["DeployOptions", "deploy_options", "print_refused", "run_plan", "waiver_options"]
+__all__ = ["DeployOptions", "deploy_options", "run_plan", "show_refused", "show_tests", "waiver_options"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class DeployOptions:
     seed: int | None
     dry_run: bool
     as_json: bool
+    reports: Reports
     force: bool = False
+    deploy: bool = True
 
 
 def deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
-    keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "force")
-    command = together("how", DeployOptions, *keys)(function)
+    keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
+    command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
     strategy = click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
     return strategy(waiver_options(dry_run(json_option(command))))
@@ -89,11 +92,12 @@ def _print_plan(plan: "Plan") -> None:
 
 
 def _result_table(result: "InstallResult") -> dict[str, Any]:
+    in_force = result.deployment
     return {
         **_plan_table(result.plan),
         "changed": result.changed,
-        "deployment": result.deployment.number,
-        "path": str(result.deployment.path),
+        "deployment": in_force.number if in_force else None,
+        "path": str(in_force.path) if in_force else None,
         "audit": result.audit.to_table() if result.audit else None,
     }
 
@@ -105,8 +109,11 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
     from ppm.install.install import install
 
     if how.dry_run:
+        if how.reports.paths:
+            raise click.UsageError("--dry-run tests nothing, so there is nothing to write into a file")
         _rehearse(make_plan(), how)
         return
+    how.reports.refuse_unwritable()
     plans: list[Plan] = []
     with shown(quiet=how.as_json) as events:
         try:
@@ -118,16 +125,18 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
                 accept=how.accept,
                 reason=how.reason,
                 force=how.force,
+                deploy=how.deploy,
                 planned=plans.append if how.as_json or is_quiet() else _print_plan,
                 events=events,
             )
         except GateError as error:
-            print_refused(error, _plan_table(plans[0]) if plans else {}, as_json=how.as_json)
+            show_refused(error, _plan_table(plans[0]) if plans else {}, how.reports, as_json=how.as_json)
             raise
+    show_tests(result, how.reports)
     if how.as_json:
         print_json(_result_table(result))
     elif not is_quiet():
-        _print_result(result)
+        _print_result(result, how)
 
 
 def _rehearse(plan: "Plan", how: DeployOptions) -> None:
@@ -145,22 +154,38 @@ def _rehearse(plan: "Plan", how: DeployOptions) -> None:
     write(f"{would}. Nothing was changed (--dry-run).")
 
 
-def print_refused(error: "GateError", plan: dict[str, Any], *, as_json: bool) -> None:
-    """Show the audit that a composition did not pass; `plan` is plain data about what was asked for."""
+def show_refused(error: "GateError", plan: dict[str, Any], reports: Reports, *, as_json: bool) -> None:
+    """Show how a composition did not pass: its audit, and the files; `plan` is plain data about what was asked for."""
     if as_json:
         audit = error.audit.to_table() if error.audit else None
         print_json({**plan, "changed": False, "deployment": None, "audit": audit})
     elif error.audit is not None:
         print_audit(error.audit)
+    if error.report is not None and reports.paths:
+        reports.write(error.report)
+        reports.tell()
+        error.hint = f"look at what failed in {', '.join(map(str, reports.paths))}"
 
 
-def _print_result(result: "InstallResult") -> None:
-    if not result.changed:
-        write(f"Nothing to do: deployment {result.deployment.number} has these patches already.")
-        return
+def show_tests(result: "InstallResult", reports: Reports) -> None:
+    """Write the files about what was tested, or say that nothing was."""
+    if result.report is not None:
+        reports.write(result.report)
+        reports.tell()
+    elif reports.paths:
+        say("Nothing had to be tested, so no file was written: `ppm audit` tests what is deployed again.")
+
+
+def _print_result(result: "InstallResult", how: DeployOptions) -> None:
     if result.composed and result.audit is not None:
         print_audit(result.audit)
-    label, number = result.plan.environment.label, result.deployment.number
+    in_force, label = result.deployment, result.plan.environment.label
     pins = ", ".join(pin.release.pin for pin in result.plan.pins)
-    done = f"Deployed {pins} as deployment {number} of {label}."
-    write(done if pins else f"Nothing is deployed for {label} any more.")
+    if not how.deploy:
+        write(f"Tested {pins} for {label}; nothing was deployed. `ppm install` does that.")
+    elif in_force is not None and not result.changed:
+        write(f"Nothing to do: deployment {in_force.number} has these patches already.")
+    elif in_force is not None and pins:
+        write(f"Deployed {pins} as deployment {in_force.number} of {label}.")
+    else:
+        write(f"Nothing is deployed for {label} any more.")

@@ -1,8 +1,9 @@
 """The command install."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,20 +14,22 @@ if TYPE_CHECKING:
     from ppm.install.plan import Plan
     from ppm.install.request import Options
 
-__all__ = ["install_command"]
+__all__ = ["install_command", "install_requirements", "requirements_options"]
+
+
+def requirements_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """-r, --require-hashes, and how versions are chosen."""
+    file = click.Path(path_type=Path)
+    files = click.option("-r", "files", multiple=True, type=file, metavar="FILE", help="Requirements, one a line.")
+    text = "Let no package file come in whose SHA-256 is not in a file of -r."
+    return files(choice_options(click.option("--require-hashes", is_flag=True, help=text)(function)))
 
 
 @click.command("install")
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @base_option
 @env_option
-@click.option(
-    "-r", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Requirements, one a line."
-)
-@choice_options
-@click.option(
-    "--require-hashes", is_flag=True, help="Let no package file come in whose SHA-256 is not in a file of -r."
-)
+@requirements_options
 @deploy_options
 @click.option("--force", is_flag=True, help="Compose and test again even when nothing changed.")
 def install_command(
@@ -48,6 +51,19 @@ def install_command(
     Example:
       ppm install toxicity gender-bias harm-refusal --base lab
     """
+    install_requirements(requirements, files, base, env, options, require_hashes, how)
+
+
+def install_requirements(
+    requirements: Sequence[str],
+    files: Sequence[Path],
+    base: str | None,
+    env: str | None,
+    options: "Options",
+    require_hashes: bool,
+    how: DeployOptions,
+) -> None:
+    """Deploy, or only test, what is asked for on the command line and in files. Raises PpmError."""
     from ppm.install.bases import find_target
     from ppm.install.plan import plan_install
     from ppm.install.request import Asked

@@ -23,6 +23,7 @@ SUBJECTS = {
     "Change what is deployed": {
         "quickstart": "quickstart",
         "install": "install",
+        "test": "test",
         "upgrade": "upgrade",
         "uninstall": "uninstall",
         "autoremove": "uninstall",

@@ -1,5 +1,6 @@
 """The command outdated."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,9 +37,10 @@ def outdated_command(
     """
     from ppm.inspect.outdated import newer
     from ppm.install.bases import find_target
+    from ppm.project import Project
 
     found, environment = find_target(base, env)
-    known = newer(found, environment, options)
+    known = newer(found, environment, options, Project.find(Path.cwd()) or Project())
     rows = [row for row in known if everything or row.outdated]
     if as_json:
         keys = ("name", "version", "wanted", "latest", "note")

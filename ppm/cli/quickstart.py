@@ -4,10 +4,11 @@ import time
 
 import click
 
-from ppm.cli.deploy import print_refused
+from ppm.cli.deploy import show_refused
 from ppm.cli.options import command_line, json_option
 from ppm.cli.output import Styled, print_json, write
 from ppm.cli.render import print_audit
+from ppm.cli.reports import Reports
 
 __all__ = ["quickstart_command"]
 
@@ -46,9 +47,10 @@ def quickstart_command(as_json: bool) -> None:
         try:
             result = install(make_plan, environment, command=command_line(), events=events, planned=planned)
         except GateError as error:
-            print_refused(error, {}, as_json=as_json)
+            show_refused(error, {}, Reports(), as_json=as_json)
             raise
     assert result.audit is not None
+    assert result.deployment is not None
     if as_json:
         table = result.audit.to_table()
         seconds = round(time.monotonic() - started, 1)

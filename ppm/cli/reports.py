@@ -1,7 +1,7 @@
 """Files about an audit: their options, and writing them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppm.cli.options import together
-from ppm.cli.output import report
+from ppm.cli.output import say
 
 if TYPE_CHECKING:
-    from ppm.audit.model import Audit
-    from ppm.evaluation.results import Outcome
-    from ppm.evaluation.suites import LoadedSuite
+    from ppm.audit.report import Report
 
 __all__ = ["Reports", "replace_report", "report_options"]
 
@@ -41,24 +39,22 @@ class Reports:
                 fault = "can't be written" if folder.is_dir() else f"can't be written: there is no folder {folder}"
                 raise RequestError(fault, context=str(path), hint="name a file in a folder of your own")
 
-    def write(
-        self, audit: "Audit", outcomes: "Mapping[tuple[str, str], Outcome]", suites: "Sequence[LoadedSuite]"
-    ) -> None:
-        """Write each of them. `outcomes` are by configuration and suite digest. Raises PpmError."""
+    def write(self, report: "Report") -> None:
+        """Write each of them. Raises PpmError."""
         from ppm.audit.page import html_page
         from ppm.audit.report import junit_xml, sample_lines
 
         if self.junit is not None:
-            replace_report(self.junit, junit_xml(audit))
+            replace_report(self.junit, junit_xml(report.audit))
         if self.samples is not None:
-            replace_report(self.samples, sample_lines(outcomes, suites))
+            replace_report(self.samples, sample_lines(report.outcomes, report.suites))
         if self.html is not None:
-            replace_report(self.html, html_page(audit, outcomes, suites))
+            replace_report(self.html, html_page(report.audit, report.outcomes, report.suites))
 
-    def name(self) -> None:
+    def tell(self) -> None:
         """Say which files were written."""
         for path in self.paths:
-            report(f"Wrote {path}")
+            say(f"Wrote {path}")
 
 
 def report_options(function: Callable[..., Any]) -> Callable[..., Any]:

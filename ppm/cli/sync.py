@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.deploy import print_refused, waiver_options
+from ppm.cli.deploy import show_refused, show_tests, waiver_options
 from ppm.cli.options import base_option, command_line, env_option, find_links_option, is_quiet, json_option
 from ppm.cli.output import print_json, write
 from ppm.cli.render import print_audit
+from ppm.cli.reports import Reports, report_options
 
 if TYPE_CHECKING:
     from ppm.install.sync import Synced
@@ -22,12 +23,14 @@ __all__ = ["sync_command"]
 @find_links_option
 @click.option("--recompose", is_flag=True, help="Compose and test anew, and write the result into ppm.lock.")
 @waiver_options
+@report_options
 @json_option
 def sync_command(
     base: str | None,
     env: str | None,
     find_links: tuple[Path, ...],
     recompose: bool,
+    reports: Reports,
     as_json: bool,
     **gate: Any,
 ) -> None:
@@ -49,26 +52,21 @@ def sync_command(
 
     folder = ProjectFolder.find(Path.cwd())
     locked = folder.lock()
-    if locked is not None and locked.composition is not None and not recompose:
-        for option in ("accept", "seed"):
-            if gate[option] not in (None, ()):
-                raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
+    idle = [option for option in ("accept", "seed") if gate[option] not in (None, ())]
+    if idle and locked is not None and locked.composition is not None and not recompose:
+        raise click.UsageError(f"--{idle[0]} has no effect on a composition that is locked; add --recompose")
+    reports.refuse_unwritable()
     model, environment = find_target(base or project_base(None), env)
     with shown(quiet=as_json) as events:
         try:
-            done = sync(
-                folder,
-                model,
-                environment,
-                command=command_line(),
-                find_links=find_links,
-                recompose=recompose,
-                events=events,
-                **gate,
-            )
+            with_them = {"find_links": find_links, "recompose": recompose, "events": events, **gate}
+            done = sync(folder, model, environment, command=command_line(), **with_them)
         except GateError as error:
-            print_refused(error, {"patches": [p.pin for p in locked.packages] if locked else []}, as_json=as_json)
+            pins = [package.pin for package in locked.packages] if locked else []
+            show_refused(error, {"patches": pins}, reports, as_json=as_json)
             raise
+    if done.composed is not None:
+        show_tests(done.composed, reports)
     if as_json:
         pins = [package.manifest.pin for package in done.packages]
         print_json({"deployment": done.deployment.number, "changed": done.changed, "patches": pins})

@@ -1,7 +1,6 @@
 """What there is that is newer than what is deployed."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -41,12 +40,11 @@ class Newer:
         return self.wanted != self.version or (self.latest is not None and Version(self.latest) > Version(self.version))
 
 
-def newer(base: BaseModel, environment: Environment, options: Options) -> list[Newer]:
+def newer(base: BaseModel, environment: Environment, options: Options, project: Project) -> list[Newer]:
     """Every deployed patch with its newest versions. Raises PpmError."""
     deployment = environment.current()
     if deployment is None or not deployment.lock.packages:
         return []
-    project = Project.find(Path.cwd()) or Project()
     deployed = {p.name: Version(p.version) for p in deployment.lock.packages}
     holds = read_holds(environment)
     offer = Joined(sources_of(base.name, project, options.find_links))

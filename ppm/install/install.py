@@ -26,6 +26,7 @@ from ppm.sources import DEPLOYED_SOURCE
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
+    from ppm.audit.report import Report
     from ppm.audit.run import Subject
     from ppm.install.choose import Choice
 
@@ -37,16 +38,22 @@ NAMED_REASONS = 3
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
 
+LOOK = "look at what failed: the same command with --html FILE writes it, and is no further attempt"
+
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What an install did. `packages` are those that it composed."""
+    """What an install did. `packages` are those that it composed, and `report` is of their tests.
+
+    `deployment` is in force; None where nothing is, and nothing was to be deployed.
+    """
 
     plan: Plan
     packages: tuple[Package, ...]
-    deployment: Deployment
+    deployment: Deployment | None
     audit: "Audit | None"
     changed: bool
+    report: "Report | None" = None
 
     @property
     def composed(self) -> bool:
@@ -63,13 +70,15 @@ def install(
     accept: Sequence[str] = (),
     reason: str = "",
     force: bool = False,
+    deploy: bool = True,
     planned: Callable[[Plan], None] = lambda plan: None,
     events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> InstallResult:
     """Plan, compose, audit and deploy while holding the environment; nothing in it changes before the last step.
 
     `make_plan` is called once the environment is held, so that the plan sees its latest state. `accept` names suites
-    that are waived, with a `reason`. `planned` is told what is resolved.
+    that are waived, with a `reason`. `planned` is told what is resolved. Without `deploy` it ends once the tests have
+    passed, and only the attempt is counted.
     Raises GateFailed or GateInconclusive when the composition may not be deployed.
     """
     if accept and not reason.strip():
@@ -82,9 +91,9 @@ def install(
             events.tell(f"Put back into the store: {', '.join(back) or 'nothing, for no source has it'}")
         if plan.previous is not None and not accept and not composes(plan, seed, force=force):
             whole = is_whole(plan.previous, environment.store)
-            if whole and _is_deployed(plan):
+            if whole and (_is_deployed(plan) or not deploy):
                 return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
-            again = _deployed_again(held, plan)
+            again = _deployed_again(held, plan) if deploy else None
             if again is not None:
                 why = "What is asked for changed" if whole else f"Deployment {plan.previous.number} was damaged"
                 events.tell(f"{why}: the composition stays as it is")
@@ -93,12 +102,13 @@ def install(
         for pin in plan.pins:
             events.detail(f"{pin.release.file_name}: SHA-256 {pin.release.sha256}, from {pin.release.source}")
         if not packages:
-            return InstallResult(plan, (), _deploy_nothing(held, plan), None, changed=True)
+            return InstallResult(plan, (), _deploy_nothing(held, plan) if deploy else plan.previous, None, deploy)
         started = time.monotonic()
         choice = _compose_and_audit(plan, packages, seed or 0, accept, reason, events)
         events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
-        _insist(choice, plan)
-        return InstallResult(plan, packages, _deploy(held, plan, packages, choice), choice.audit, changed=True)
+        report = _insist(choice, plan)
+        deployment = _deploy(held, plan, packages, choice) if deploy else plan.previous
+        return InstallResult(plan, packages, deployment, choice.audit, deploy, report)
 
 
 def composes(plan: Plan, seed: int | None = None, *, force: bool = False) -> bool:
@@ -220,10 +230,14 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     )
 
 
-def _insist(choice: "Choice", plan: Plan) -> None:
+def _insist(choice: "Choice", plan: Plan) -> "Report":
+    """What the tests found. Raises GateFailed or GateInconclusive unless they passed."""
+    from ppm.audit.report import Report
+
     audit = choice.audit
+    report = Report(audit, choice.outcomes, choice.suites)
     if audit.verdict == "pass":
-        return
+        return report
     reasons = list(dict.fromkeys(comparison.describe() for comparison in audit.failed))
     unnamed = len(reasons) - NAMED_REASONS
     broken = "; ".join(reasons[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
@@ -242,16 +256,15 @@ def _insist(choice: "Choice", plan: Plan) -> None:
             if any(needed)
             else "more prompts may settle it"
         )
-        error = GateInconclusive(message, hint=f"{more}; a waiver is --accept SUITE --reason TEXT")
-    error.audit = audit
+        error = GateInconclusive(message, hint=f"{more}; {LOOK}")
+    error.audit, error.report = audit, report
     raise error
 
 
 def _gate_hint(plan: Plan, number: int) -> str:
     if plan.strategy != "auto" and len(plan.pins) > 1 and number < MANY_ATTEMPTS:
-        return "let ppm choose with --strategy auto; `ppm strategies` lists the others"
-    fewer = "install fewer patches together, or " if len(plan.pins) > 1 else ""
-    return f"{fewer}record a waiver with --accept SUITE --reason TEXT"
+        return f"{LOOK}; or let ppm choose with --strategy auto"
+    return f"{LOOK}; or install fewer patches together" if len(plan.pins) > 1 else LOOK
 
 
 def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:

@@ -357,6 +357,7 @@ def _compose(
         force=recompose,
         events=events,
     )
+    assert result.deployment is not None
     locked = replace(lock, composition=result.deployment.lock.composition)
     with folder.alone(command, events.tell):
         now = folder.lock()
