@@ -19,8 +19,9 @@ def load(base: str, *, env: str | None = None) -> tuple[Any, Any]:
     Raises PpmError when nothing is deployed for it.
     """
     from ppm.serving.load import load_deployed
+    from ppm.workspace import Workspace
 
-    loaded: tuple[Any, Any] = load_deployed(base, env=env)
+    loaded: tuple[Any, Any] = load_deployed(Workspace.open(Path.cwd()), base, env=env)
     return loaded
 
 

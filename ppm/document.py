@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import tomlkit
 import tomlkit.exceptions
 
-from ppm.errors import ManifestError, did_you_mean
+from ppm.errors import ManifestError, PpmError, did_you_mean
 
 __all__ = ["MAX_DOCUMENT_BYTES", "parse", "read_file", "read_table", "render", "to_table"]
 
@@ -153,6 +153,13 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
         except ValueError as fault:
             raise ManifestError(f"{path}: {fault}", context=origin, hint="write it as a string") from fault
         return value
+    if hasattr(hint, "from_text"):  # a value that is written as one string, such as a requirement
+        if not isinstance(value, str):
+            raise wrong("a string")
+        try:
+            return hint.from_text(value)
+        except PpmError as fault:
+            raise ManifestError(f"{path}: {fault.message}", context=origin, hint=fault.hint) from fault
     origin_type, arguments = get_origin(hint), get_args(hint)
     if origin_type in (Union, types.UnionType):
         if value is None and type(None) in arguments:  # which JSON has and TOML does not

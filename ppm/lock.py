@@ -1,33 +1,23 @@
-"""ppm.lock: the exact inputs of a deployment."""
+"""ppm.lock: what was selected, down to the exact files, and the composition that was made of it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
 from ppm import document
 from ppm.errors import ManifestError
 from ppm.names import check_digest, check_name
-from ppm.requirement import check_requirement
+from ppm.requirement import Requirement
 
-__all__ = [
-    "LOCK_FILE",
-    "Lock",
-    "LockedBase",
-    "LockedComposition",
-    "LockedPackage",
-]
+__all__ = ["LOCK_FILE", "Lock", "LockedBase", "LockedComposition", "LockedPackage", "Selection"]
 
 LOCK_FILE = "ppm.lock"
-
-
 SCHEMA = 1
-
-
+_ORDER = ("schema", "base", "requirements", "strategy", "strategy_digest", "packages", "composition", "overrides")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
 
@@ -101,24 +91,21 @@ class LockedComposition:
 
 
 @dataclass(frozen=True)
-class Lock:
-    """One ppm.lock. Packages are kept in the order of their names: the same inputs give the same file.
+class Selection:
+    """What a request came to: the base, what was asked for, the pinned packages, and how they are composed.
 
-    `overrides` are those that the packages need: they take the place of what some manifest asks in vain.
+    Packages are kept in the order of their names: the same inputs give the same file. `overrides` are those that the
+    packages need: they take the place of what a manifest asks for and can't have.
     """
 
-    schema: int
     base: LockedBase
-    requirements: tuple[str, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
     strategy: str | None = None
     strategy_digest: str | None = None
     packages: tuple[LockedPackage, ...] = ()
-    composition: LockedComposition | None = None
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[Requirement, ...] = ()
 
     def __post_init__(self) -> None:
-        for text in self.overrides:
-            check_requirement(text, "overrides")
         check_digest(self.strategy_digest, "strategy_digest")
         object.__setattr__(self, "packages", tuple(sorted(self.packages, key=lambda package: package.name)))
         names = [package.name for package in self.packages]
@@ -129,6 +116,29 @@ class Lock:
             lacking = sorted(set(package.dependencies) - set(names))
             if lacking:
                 raise ValueError(f"{package.name!r} depends on {lacking[0]!r}, which is not locked")
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The SHA-256 of every package file."""
+        return frozenset(package.sha256 for package in self.packages)
+
+    def required_by(self, name: str) -> tuple[str, ...]:
+        """The names of the packages that depend on a package."""
+        return tuple(package.name for package in self.packages if name in package.dependencies)
+
+
+@dataclass(frozen=True)
+class Lock(Selection):
+    """One ppm.lock: a selection, and the composition that was made of it once it was."""
+
+    composition: LockedComposition | None = None
+    schema: int = SCHEMA
+
+    @staticmethod
+    def of(selection: Selection, composition: LockedComposition | None) -> "Lock":
+        """The lock of a selection."""
+        chosen = {field.name: getattr(selection, field.name) for field in fields(Selection)}
+        return Lock(**chosen, composition=composition)
 
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Lock":
@@ -153,6 +163,20 @@ class Lock:
                 f"can't be read: {error.strerror}", context=str(path), hint="give the path of a ppm.lock"
             ) from error
 
+    def to_toml(self) -> dict[str, Any]:
+        order = (
+            "schema",
+            "base",
+            "requirements",
+            "strategy",
+            "strategy_digest",
+            "packages",
+            "composition",
+            "overrides",
+        )
+        table = {name: getattr(self, name) for name in order}
+        return {name: document.to_table(value) for name, value in table.items() if value not in (None, ())}
+
     def render(self) -> str:
         """The lock as TOML."""
-        return document.render(document.to_table(self))
+        return document.render(self.to_toml())

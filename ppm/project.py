@@ -1,6 +1,5 @@
 """ppm.toml: what a project asks for, from where, and under which policy."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -9,8 +8,8 @@ from typing import Any
 
 from ppm import document
 from ppm.base import LAB_BASES
-from ppm.names import check_name, expand, is_folder
-from ppm.requirement import check_requirement
+from ppm.names import expand, is_folder
+from ppm.requirement import Requirement
 
 __all__ = [
     "PROJECT_FILE",
@@ -19,9 +18,6 @@ __all__ = [
 ]
 
 PROJECT_FILE = "ppm.toml"
-
-
-_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 
 @dataclass(frozen=True)
@@ -61,19 +57,20 @@ class Project:
     """
 
     base: str | None = None
-    patches: tuple[str, ...] = ()
+    patches: tuple[Requirement, ...] = ()
     strategy: str | None = None
     sources: tuple[str, ...] = ()
-    constraints: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
+    constraints: tuple[Requirement, ...] = ()
+    overrides: tuple[Requirement, ...] = ()
     exclude_newer: str | None = None
     gates: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:
-        for key in ("patches", "constraints", "overrides"):
-            for requirement in getattr(self, key):
-                check_requirement(requirement, key)
-        overridden = [check_name(_NAME.split(text, maxsplit=1)[0]) for text in map(str.strip, self.overrides)]
+        for key in ("constraints", "overrides"):
+            wrong = next((r.text for r in getattr(self, key) if r.is_file), None)
+            if wrong is not None:
+                raise ValueError(f"{key}: {wrong!r} is not a requirement such as 'toxicity>=1,<2'")
+        overridden = [requirement.name for requirement in self.overrides]
         for name in overridden:
             if overridden.count(name) > 1:
                 raise ValueError(f"overrides: several are on {name!r}; write them as one, such as 'core>=1,<2'")

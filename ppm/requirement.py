@@ -1,31 +1,85 @@
-"""What a user asks for: a name and the versions that will do."""
+"""What a user asks for, parsed once: a name and the versions that will do, or the path of a package file."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import PurePath
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from ppm.errors import RequestError
-from ppm.names import check_name
+from ppm.names import check_name, exact_pin
+from ppm.package import SUFFIX, parse_file_name
 
-__all__ = ["Requirement", "check_requirement", "parse_name", "parse_requirement", "parse_specifier", "phrase"]
+__all__ = [
+    "Requirement",
+    "exactly",
+    "is_path",
+    "parse_name",
+    "parse_requirement",
+    "parse_specifier",
+    "phrase",
+    "read_requirement",
+    "texts_of",
+]
+
+_SHAPE = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?P<rest>.*)", re.DOTALL)
+_HINT = "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+_BEYOND = {"[": "extras", "@": "a URL", ";": "a marker"}
+"""What PEP 508 lets follow a name, and patches don't have."""
+MAX_LENGTH = 1_000
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """A normalised name and a PEP 440 specifier; `text` is how the user put it, `origin` where, such as a file."""
+    """A normalised name and a PEP 440 specifier; `text` is how the user put it, `origin` where, such as a file.
+
+    A package file that is asked for by its path has the name that its file name says, "" when that says none.
+    """
 
     name: str
     specifier: SpecifierSet
     text: str
-    origin: str = ""
+    origin: str = field(default="", compare=False)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is the path of a package file."""
+        return is_path(self.text)
 
     @property
     def pinned(self) -> str | None:
         """The one version that it names with == (or ===), as written; None when it lets several in."""
         exact = [s.version for s in self.specifier if s.operator in ("==", "===") and not s.version.endswith(".*")]
         return next((version for version in exact if _is_version(version)), None)
+
+    @staticmethod
+    def from_text(text: str) -> "Requirement":
+        """As ppm.toml and ppm.lock hold it. Raises RequestError."""
+        return read_requirement(text)
+
+    def to_toml(self) -> str:
+        return self.text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def texts_of(requirements: Iterable[Requirement]) -> tuple[str, ...]:
+    """Requirements as their users put them."""
+    return tuple(requirement.text for requirement in requirements)
+
+
+def is_path(text: str) -> bool:
+    """Whether a text is the path of a package file rather than a name."""
+    return text.endswith(SUFFIX) or "/" in text
+
+
+def exactly(name: str, version: object, origin: str = "") -> Requirement:
+    """The requirement that this very version of a patch meets, and no local one of it."""
+    return parse_requirement(exact_pin(name, version), origin)
 
 
 def _is_version(text: str) -> bool:
@@ -51,22 +105,36 @@ def phrase(name: str, specifier: str) -> str:
     return name + ",".join(parts)
 
 
+def read_requirement(text: str, origin: str = "") -> Requirement:
+    """A requirement, or the path of a package file. Raises RequestError."""
+    if "://" in text:
+        hint = "download the package file, and give its path"
+        raise RequestError(f"{text[:80]!r} is a URL, and ppm doesn't fetch from URLs", context=origin, hint=hint)
+    if not is_path(text):
+        return parse_requirement(text, origin)
+    parts = parse_file_name(PurePath(text).name)
+    return Requirement(parts[0] if parts else "", SpecifierSet(), text, origin)
+
+
 def parse_requirement(text: str, origin: str = "") -> Requirement:
     """`toxicity`, `toxicity>=1,<2` or `toxicity==1.0.0`. Raises RequestError for anything else."""
-    # Imported here: it takes longer than everything else in this module.
-    from packaging.requirements import InvalidRequirement
-    from packaging.requirements import Requirement as Pep508
-
-    hint = "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+    shown = repr(text if len(text) <= 80 else f"{text[:80]}...")
+    match = _SHAPE.fullmatch(text.strip())
+    if match is None or len(text) > MAX_LENGTH:
+        raise RequestError(f"{shown} is not a requirement", context=origin, hint=_HINT)
+    rest = match["rest"].strip()
+    beyond = next(
+        (what for mark, what in _BEYOND.items() if rest.startswith(mark) or (mark == ";" and mark in rest)), ""
+    )
+    if beyond:
+        raise RequestError(f"{shown} has {beyond}, which a patch does not have", context=origin, hint=_HINT)
+    versions = rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
     try:
-        parsed = Pep508(text.strip())
-        name = check_name(parsed.name)
-    except (InvalidRequirement, InvalidSpecifier, ValueError) as error:
-        raise RequestError(f"{text!r} is not a requirement", context=origin, hint=hint) from error
-    for part, found in (("extras", parsed.extras), ("a marker", parsed.marker), ("a URL", parsed.url)):
-        if found:
-            raise RequestError(f"{text!r} has {part}, which a patch does not have", context=origin, hint=hint)
-    return Requirement(name, parsed.specifier, text.strip(), origin)
+        if versions and not all(part.strip() for part in versions.split(",")):
+            raise InvalidSpecifier(versions)
+        return Requirement(check_name(match["name"]), SpecifierSet(versions), text.strip(), origin)
+    except (InvalidSpecifier, ValueError) as error:
+        raise RequestError(f"{shown} is not a requirement", context=origin, hint=_HINT) from error
 
 
 def parse_name(text: str) -> str:
@@ -75,16 +143,3 @@ def parse_name(text: str) -> str:
     if str(wish.specifier):
         raise RequestError(f"{text!r} has versions, and only a name is meant", hint=f"say {wish.name}")
     return wish.name
-
-
-def check_requirement(text: str, key: str) -> None:
-    """Raises ValueError when an entry of the list `key` of ppm.toml or ppm.lock is not a requirement."""
-    if text.endswith(".ppm") and key == "patches":
-        return
-    # Imported here: it takes longer than reading a lock.
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        Requirement(text)
-    except InvalidRequirement as error:
-        raise ValueError(f"{key}: {text!r} is not a requirement such as 'toxicity>=1,<2'") from error

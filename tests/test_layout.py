@@ -38,8 +38,9 @@ BELOW_THE_LINE = """
     composition composition.strategy composition.replay composition.soap composition.steps composition.distil
     composition.merging composition.training composition.recipe composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
-    install install.bases install.fetch install.request install.current install.plan install.download
-    install.ranking install.choose install.compose install.install install.lock install.sync
+    install install.fetch install.request install.start install.plan install.download install.current install.compose
+    install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
+    install.locked install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit
     serving serving.load serving.generate

@@ -6,6 +6,7 @@ from packages import FINGERPRINT
 from ppm.errors import ManifestError
 from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.project import Gates, Project
+from ppm.requirement import parse_requirement, read_requirement
 
 SHA256 = "ab" * 32
 
@@ -16,9 +17,8 @@ def locked(name, *dependencies, requested=True):
 
 
 LOCK = Lock(
-    schema=1,
     base=LockedBase("acme/tiny", FINGERPRINT, "0" * 40),
-    requirements=("toxicity>=1", "bias"),
+    requirements=tuple(map(parse_requirement, ("toxicity>=1", "bias"))),
     strategy="distilled",
     strategy_digest="sha256:" + SHA256,
     packages=(locked("toxicity", "core"), locked("core", requested=False), locked("bias")),
@@ -28,7 +28,7 @@ LOCK = Lock(
 
 def test_a_lock_comes_back_as_it_was_written():
     assert Lock.parse(LOCK.render(), "ppm.lock") == LOCK
-    bare = Lock(1, LockedBase("acme/tiny", FINGERPRINT))
+    bare = Lock(LockedBase("acme/tiny", FINGERPRINT))
     assert Lock.parse(bare.render().encode(), "ppm.lock") == bare
 
 
@@ -92,7 +92,7 @@ def test_a_project_is_found_from_a_folder_below_it(tmp_path):
     assert project == Project.find(tmp_path)
     assert project == Project(
         base=str(tmp_path / "models" / "tiny"),
-        patches=("toxicity>=1,<2", "bias", "dist/own-1.0-tiny.ppm"),
+        patches=tuple(map(read_requirement, ("toxicity>=1,<2", "bias", "dist/own-1.0-tiny.ppm"))),
         strategy="auto",
         sources=(str(tmp_path / "dist"), "/srv/patches"),
         gates=Gates(alpha=0.01, max_margin=0.05, suites=(str(tmp_path / "tests" / "ours.toml"),), looks=(0.4, 0.7)),

@@ -1,11 +1,10 @@
 """The command audit."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option
+from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json
 from ppm.cli.reports import report_options
 
@@ -34,13 +33,11 @@ def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Repo
     from ppm.cli.progress import shown
     from ppm.cli.render import print_audit
     from ppm.inspect.audit import audit_deployed
-    from ppm.install.bases import find_environment
-    from ppm.project import Project
 
     reports.refuse_unwritable()
     with shown(quiet=as_json) as events:
-        policy = (Project.find(Path.cwd()) or Project()).gates
-        found = audit_deployed(find_environment(base, env), policy, fresh=fresh, events=events)
+        environment, policy = workspace().find_environment(base, env), workspace().project.gates
+        found = audit_deployed(environment, policy, fresh=fresh, events=events)
     reports.write(found)
     if as_json:
         print_json(found.audit.to_table())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import base_option, find_links_option, json_option
+from ppm.cli.options import base_option, find_links_option, json_option, workspace
 from ppm.cli.output import print_json, report
 
 __all__ = ["compose_command"]
@@ -45,16 +45,15 @@ def compose_command(
       ppm compose toxicity gender-bias --base lab --strategy merged --output dist
     """
     from ppm.cli.progress import shown
-    from ppm.install.bases import find_target
     from ppm.install.compose import compose_to
+    from ppm.install.request import Request
 
     with shown(quiet=as_json) as events:
         package, path = compose_to(
-            patches,
-            find_target(base)[0],
-            strategy,
+            workspace(),
+            Request(find_links=find_links, strategy=strategy).asking(patches),
+            workspace().find_target(base)[0],
             output,
-            find_links=find_links,
             manifests=manifests,
             seed=seed,
             events=events,

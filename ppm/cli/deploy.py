@@ -14,7 +14,7 @@ from ppm.cli.reports import Reports, report_options
 if TYPE_CHECKING:
     from ppm.environment.deployment import Environment
     from ppm.errors import GateError
-    from ppm.install.install import InstallResult
+    from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
 
 __all__ = ["DeployOptions", "deploy_options", "run_plan", "show_refused", "show_tests", "waiver_options"]
@@ -33,6 +33,13 @@ class DeployOptions:
     reports: Reports
     force: bool = False
     deploy: bool = True
+
+    @property
+    def terms(self) -> "Terms":
+        """How a composition is made and gated."""
+        from ppm.install.install import Terms
+
+        return Terms(self.seed, self.accept, self.reason, self.force, self.deploy)
 
 
 def deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,12 +127,8 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
             result = install(
                 make_plan,
                 environment,
+                how.terms,
                 command=command_line(),
-                seed=how.seed,
-                accept=how.accept,
-                reason=how.reason,
-                force=how.force,
-                deploy=how.deploy,
                 planned=plans.append if how.as_json or is_quiet() else _print_plan,
                 events=events,
             )
@@ -145,7 +148,7 @@ def _rehearse(plan: "Plan", how: DeployOptions) -> None:
     from ppm.install.install import composes
 
     fetch(plan.pins, plan.sources)
-    anew = composes(plan, how.seed, force=how.force) or bool(how.accept)
+    anew = composes(plan, how.terms) or bool(how.accept)
     if how.as_json:
         print_json({**_plan_table(plan), "composes": anew})
         return

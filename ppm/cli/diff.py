@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option
+from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, write
 
 __all__ = ["diff_command"]
@@ -28,9 +28,8 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
     """
     from ppm.errors import RequestError
     from ppm.inspect.diff import changes
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     current = environment.current_number()
     if old is None:
         earlier = [number for number in environment.numbers() if number < current]

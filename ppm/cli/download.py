@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, choice_options, json_option
+from ppm.cli.options import base_option, choice_options, json_option, workspace
 from ppm.cli.output import print_json, write
 
 if TYPE_CHECKING:
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["download_command"]
 
@@ -30,7 +30,7 @@ def download_command(
     locked: bool,
     dest: Path,
     no_deps: bool,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Copy package files of patches into a folder.
@@ -41,23 +41,21 @@ def download_command(
     Example:
       ppm download toxicity --base lab --dest dist
     """
-    from ppm.environment.store import Store
-    from ppm.home import ppm_home
-    from ppm.install.bases import project_base
     from ppm.install.download import download
-    from ppm.install.lock import ProjectFolder
-    from ppm.install.sync import export
+    from ppm.install.folder import ProjectFolder
+    from ppm.install.locked import export, open_locked
 
     if locked == bool(requirements):
         raise click.UsageError("name patches, or say --locked")
     if locked:
-        paths = export(ProjectFolder.find(Path.cwd()), Store(ppm_home()), dest, options.find_links)
+        paths = export(open_locked(ProjectFolder.find(workspace()), options.find_links), dest)
         if as_json:
             print_json([str(path) for path in paths])
         for path in () if as_json else paths:
             write(str(path))
         return
-    written = download(requirements, project_base(base), dest, options, dependencies=not no_deps)
+    named = workspace().base_name(base)
+    written = download(workspace(), options.asking(requirements), named, dest, dependencies=not no_deps)
     if as_json:
         print_json([str(path) for _, path in written])
         return

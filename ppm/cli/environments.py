@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import command_line, json_option
+from ppm.cli.options import command_line, json_option, workspace
 from ppm.cli.output import confirm, print_json, print_table, report, say
 
 if TYPE_CHECKING:
@@ -141,9 +141,8 @@ def use_command(label: str | None, clear: bool, as_json: bool) -> None:
 def deployed_in(base: str | None, env: str | None) -> "tuple[Environment, Deployment]":
     """An environment with what is deployed in it. Raises RequestError when nothing is."""
     from ppm.errors import RequestError
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     deployment = environment.current()
     if deployment is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")

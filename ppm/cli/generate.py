@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option, together
+from ppm.cli.options import base_option, env_option, json_option, together, workspace
 from ppm.cli.output import Styled, print_json, write
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def generate_command(
 
     texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]
     sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
-    answers = answer_prompts(texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding)
+    answers = answer_prompts(workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding)
     if as_json:
         print_json([{"prompt": text, **{side: answers[side][i] for side in sides}} for i, text in enumerate(texts)])
         return

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option
+from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, write
 
 __all__ = ["history_command"]
@@ -24,9 +24,8 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     """
     from ppm.errors import PpmError
     from ppm.inspect.history import figures, history
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     current = 0
     if not metrics:
         try:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, command_line, env_option, is_quiet, json_option
+from ppm.cli.options import base_option, command_line, env_option, is_quiet, json_option, workspace
 from ppm.cli.output import print_json, print_table, report, say
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError
     from ppm.inspect.graph import Graph
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     if names:
         with writer(environment, command=command_line(), tell=say) as held:
             deployment = environment.current()
@@ -66,10 +65,9 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as
     from ppm.environment.holds import read_holds, write_holds
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
-    from ppm.install.bases import find_environment
     from ppm.resolve import parse_name
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     with writer(environment, command=command_line(), tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
         for name in map(parse_name, names):

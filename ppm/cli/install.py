@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
-from ppm.cli.options import base_option, choice_options, env_option
+from ppm.cli.options import base_option, choice_options, env_option, workspace
 
 if TYPE_CHECKING:
     from ppm.install.plan import Plan
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["install_command", "install_requirements", "requirements_options"]
 
@@ -38,7 +38,7 @@ def install_command(
     env: str | None,
     files: tuple[Path, ...],
     require_hashes: bool,
-    options: "Options",
+    options: "Request",
     how: DeployOptions,
 ) -> None:
     """Install patches: resolve, compose, test, deploy.
@@ -59,20 +59,18 @@ def install_requirements(
     files: Sequence[Path],
     base: str | None,
     env: str | None,
-    options: "Options",
+    options: "Request",
     require_hashes: bool,
     how: DeployOptions,
 ) -> None:
     """Deploy, or only test, what is asked for on the command line and in files. Raises PpmError."""
-    from ppm.install.bases import find_target
     from ppm.install.plan import plan_install
-    from ppm.install.request import Asked
+    from ppm.install.start import Start
 
-    found, environment = find_target(base, env)
-    asked = Asked.read(requirements, files)
-    wanted = replace(options, strategy=how.strategy, hashes=asked.hashes, require_hashes=require_hashes)
+    found, environment = workspace().find_target(base, env)
+    wanted = replace(options, strategy=how.strategy, require_hashes=require_hashes).asking(requirements, files)
 
     def make_plan() -> "Plan":
-        return plan_install(asked.requirements, found, environment, wanted)
+        return plan_install(Start(workspace(), found, environment, wanted))
 
     run_plan(make_plan, environment, how)

@@ -1,16 +1,15 @@
 """The command lock."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, command_line, is_quiet, json_option, lock_options
+from ppm.cli.options import base_option, command_line, is_quiet, json_option, lock_options, workspace
 from ppm.cli.output import print_json, say, write
 
 if TYPE_CHECKING:
     from ppm.install.lock import Locked
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["lock_command", "print_lock"]
 
@@ -27,7 +26,7 @@ def lock_command(
     upgrade: bool,
     raised: tuple[str, ...],
     check: bool,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Write into ppm.lock the exact files that answer ppm.toml.
@@ -39,16 +38,17 @@ def lock_command(
     Example:
       ppm lock --upgrade-package toxicity
     """
-    from ppm.install.lock import ProjectFolder, lock_project, update_lock
+    from ppm.install.folder import ProjectFolder
+    from ppm.install.lock import lock_project, update_lock
 
     names = None if upgrade else raised
     if check:
-        folder = ProjectFolder.find(Path.cwd())
+        folder = ProjectFolder.find(workspace())
         found = lock_project(folder, options, base=base, upgrade=names)
         if found.before is not None and folder.stale(found.before):
             say(f"{folder.stale(found.before)}.")
     else:
-        found = update_lock(Path.cwd(), options, base=base, upgrade=names, command=command_line(), tell=say)
+        found = update_lock(workspace(), options, base=base, upgrade=names, command=command_line(), tell=say)
     if check and found.lock != found.before:
         print_lock(found, as_json, "ppm.lock is out of date: it would lock")
         raise click.exceptions.Exit(1)

@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from ppm.workspace import Workspace
 
 __all__ = [
     "base_option",
@@ -22,6 +25,7 @@ __all__ = [
     "output_options",
     "together",
     "use_color",
+    "workspace",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -124,10 +128,11 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
         exclude_newer: str | None,
         overrides: Sequence[Path] = (),
     ) -> object:
-        from ppm.install.request import Options, parse_date
+        from ppm.install.request import Request, parse_date, read_constraints
 
+        limits, instead = read_constraints(constraints), read_constraints(overrides)
         date = parse_date(exclude_newer) if exclude_newer else None
-        return Options(find_links, None, constraints, overrides, date)
+        return Request(find_links=tuple(find_links), constraints=limits, overrides=instead, exclude_newer=date)
 
     command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
     for option in reversed(
@@ -163,6 +168,13 @@ def together(name: str, make: Callable[..., object], *keys: str) -> Callable[[Ca
         return command
 
     return decorate
+
+
+def workspace() -> "Workspace":
+    """Where this command works: PPM_HOME, and the folder that it is given in."""
+    from ppm.workspace import Workspace
+
+    return Workspace.open(Path.cwd())
 
 
 def json_option(function: F) -> F:

@@ -1,15 +1,14 @@
 """The command outdated."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, choice_options, env_option, json_option
+from ppm.cli.options import base_option, choice_options, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["outdated_command"]
 
@@ -24,7 +23,7 @@ def outdated_command(
     base: str | None,
     env: str | None,
     everything: bool,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """List deployed patches of which there is a newer version.
@@ -36,11 +35,10 @@ def outdated_command(
       ppm outdated --base lab --find-links dist
     """
     from ppm.inspect.outdated import newer
-    from ppm.install.bases import find_target
-    from ppm.project import Project
+    from ppm.install.start import Start
 
-    found, environment = find_target(base, env)
-    known = newer(found, environment, options, Project.find(Path.cwd()) or Project())
+    found, environment = workspace().find_target(base, env)
+    known = newer(Start(workspace(), found, environment, options))
     rows = [row for row in known if everything or row.outdated]
     if as_json:
         keys = ("name", "version", "wanted", "latest", "note")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option
+from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import one_line, print_json, print_table, say, warn, write
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
       ppm list --base lab
     """
 
+    from ppm.requirement import texts_of
+
     deployment = _current(base, env)
     packages = deployment.lock.packages if deployment else ()
     waivers = deployment.record.waivers if deployment else ()
@@ -37,7 +39,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         table["base"] = deployment.record.base_model if deployment else None
         table["strategy"] = deployment.record.strategy if deployment else None
         table["verdict"] = deployment.record.verdict if deployment else None
-        table["overrides"] = list(deployment.lock.overrides) if deployment else []
+        table["overrides"] = list(texts_of(deployment.lock.overrides)) if deployment else []
         table["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in waivers]
         print_json(table)
         return
@@ -74,6 +76,7 @@ def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: boo
       ppm freeze --base lab > patches.txt
     """
     from ppm.names import exact_pin
+    from ppm.requirement import texts_of
 
     deployment = _current(base, env)
     packages = deployment.lock.packages if deployment else ()
@@ -83,7 +86,7 @@ def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: boo
         return
     if deployment is not None and deployment.lock.overrides:
         write("# These need a file of overrides (--override FILE) that holds:")
-        for text in deployment.lock.overrides:
+        for text in texts_of(deployment.lock.overrides):
             write(f"#   {text}")
     for pin in pins:
         write(pin)
@@ -137,23 +140,21 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
 def _current(base: str | None, env: str | None) -> "Deployment | None":
     from ppm.environment.deployment import Environment
     from ppm.home import ppm_home
-    from ppm.install.bases import find_environment
 
     if base is None and not Environment.all(ppm_home()):
         return None
-    return find_environment(base, env).current()
+    return workspace().find_environment(base, env).current()
 
 
 def _find_package(name: str, base: str | None, env: str | None) -> "Package":
     from ppm.errors import RequestError, did_you_mean
-    from ppm.install.bases import find_environment
     from ppm.names import expand
     from ppm.package import read_package
     from ppm.resolve import parse_name
 
     if name.endswith(".ppm") or "/" in name:
         return read_package(expand(name))
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     deployment = environment.current()
     locked = {p.name: p for p in deployment.lock.packages} if deployment else {}
     wanted = parse_name(name)

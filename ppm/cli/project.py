@@ -1,16 +1,15 @@
 """Commands about ppm.toml: add, remove."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ppm.cli.lock import print_lock
-from ppm.cli.options import command_line, json_option, lock_options
+from ppm.cli.options import command_line, json_option, lock_options, workspace
 from ppm.cli.output import say
 
 if TYPE_CHECKING:
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["add_command", "remove_command"]
 
@@ -23,7 +22,7 @@ __all__ = ["add_command", "remove_command"]
 def add_command(
     requirements: tuple[str, ...],
     base: str | None,
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Add patches to ppm.toml, and lock.
@@ -34,9 +33,9 @@ def add_command(
     Example:
       ppm add "toxicity>=1,<2" --base lab
     """
-    from ppm.install.lock import add_to_project
+    from ppm.install.edit import add_to_project
 
-    print_lock(add_to_project(Path.cwd(), requirements, options, base, command_line(), say), as_json)
+    print_lock(add_to_project(workspace(), options.asking(requirements), base, command_line(), say), as_json)
 
 
 @click.command("remove")
@@ -45,7 +44,7 @@ def add_command(
 @json_option
 def remove_command(
     names: tuple[str, ...],
-    options: "Options",
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Take patches out of ppm.toml, and lock. Nothing is deployed: `ppm sync` does that.
@@ -54,6 +53,6 @@ def remove_command(
     Example:
       ppm remove toxicity
     """
-    from ppm.install.lock import remove_from_project
+    from ppm.install.edit import remove_from_project
 
-    print_lock(remove_from_project(Path.cwd(), names, options, command_line(), say), as_json)
+    print_lock(remove_from_project(workspace(), names, options, command_line(), say), as_json)

@@ -5,7 +5,7 @@ import time
 import click
 
 from ppm.cli.deploy import show_refused
-from ppm.cli.options import command_line, json_option
+from ppm.cli.options import command_line, json_option, workspace
 from ppm.cli.output import Styled, print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports
@@ -27,15 +27,17 @@ def quickstart_command(as_json: bool) -> None:
     started = time.monotonic()
     from ppm.cli.progress import shown
     from ppm.errors import GateError
-    from ppm.install.bases import environment_for, open_base
     from ppm.install.install import install
     from ppm.install.plan import Plan, plan_install
+    from ppm.install.request import Request
+    from ppm.install.start import Start
+    from ppm.workspace import open_base
 
     base = open_base("lab")
-    environment = environment_for(base)
+    environment = workspace().environment_for(base)
 
     def make_plan() -> Plan:
-        return plan_install(PATCHES, base, environment)
+        return plan_install(Start(workspace(), base, environment, Request().asking(PATCHES)))
 
     def planned(plan: Plan) -> None:
         if not as_json:
@@ -74,7 +76,8 @@ def _compare_answers() -> None:
     write("5. The base's answer beside the patched one:")
     texts = [example.prompt for example in EXAMPLES]
     sides = ("unpatched", "patched")
-    answers = answer_prompts(texts, base="lab", env=None, sides=sides, chat=False, decoding=Decoding(20, 1.0, 1.0, 0))
+    decoding = Decoding(max_new_tokens=20)
+    answers = answer_prompts(workspace(), texts, base="lab", env=None, sides=sides, chat=False, decoding=decoding)
     for i, text in enumerate(texts):
         write(["   ", Styled(text, bold=True)])
         write(f"     base:    {answers['unpatched'][i]}")

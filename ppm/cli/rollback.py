@@ -2,7 +2,7 @@
 
 import click
 
-from ppm.cli.options import base_option, command_line, env_option, json_option
+from ppm.cli.options import base_option, command_line, env_option, json_option, workspace
 from ppm.cli.output import print_json, report, say
 
 __all__ = ["rollback_command"]
@@ -25,9 +25,8 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
     """
     from ppm.environment.holds import refuse_held
     from ppm.environment.transaction import rollback, writer
-    from ppm.install.bases import find_environment
 
-    environment = find_environment(base, env)
+    environment = workspace().find_environment(base, env)
     with writer(environment, command=command_line(), tell=say) as held:
         deployment = rollback(
             held, number, check=lambda old: refuse_held(environment, old.lock, f"deployment {old.number}")

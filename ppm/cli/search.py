@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import find_links_option, json_option
+from ppm.cli.options import find_links_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say
 
 __all__ = ["search_command"]
@@ -31,17 +31,15 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     from ppm.errors import RequestError, did_you_mean
     from ppm.home import ppm_home
     from ppm.inspect.search import search
-    from ppm.install.bases import look_up_base, project_base
-    from ppm.install.fetch import sources_of
-    from ppm.project import Project
     from ppm.sources import Joined
+    from ppm.workspace import look_up_base
 
-    project = Project.find(Path.cwd()) or Project()
-    named = project_base(base) if base or project.base or default_label(ppm_home()) else None
+    project = workspace().project
+    named = workspace().base_name(base) if base or project.base or default_label(ppm_home()) else None
     known = Environment.all(ppm_home())
     if named is None and len(known) == 1 and not (find_links or project.sources):
-        named = project_base(known[0].label)
-    sources = sources_of(named, project, find_links)
+        named = workspace().base_name(known[0].label)
+    sources = workspace().sources(named, (*find_links, *project.sources))
     if not sources:
         raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
     offer = Joined(sources)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppm.cli.deploy import show_refused, show_tests, waiver_options
-from ppm.cli.options import base_option, command_line, env_option, find_links_option, is_quiet, json_option
+from ppm.cli.options import base_option, command_line, env_option, find_links_option, is_quiet, json_option, workspace
 from ppm.cli.output import print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
@@ -46,21 +46,27 @@ def sync_command(
     """
     from ppm.cli.progress import shown
     from ppm.errors import GateError
-    from ppm.install.bases import find_target, project_base
-    from ppm.install.lock import ProjectFolder
+    from ppm.install.folder import ProjectFolder
+    from ppm.install.install import Terms
     from ppm.install.sync import sync
 
-    folder = ProjectFolder.find(Path.cwd())
+    folder = ProjectFolder.find(workspace())
     locked = folder.lock()
-    idle = [option for option in ("accept", "seed") if gate[option] not in (None, ())]
-    if idle and locked is not None and locked.composition is not None and not recompose:
-        raise click.UsageError(f"--{idle[0]} has no effect on a composition that is locked; add --recompose")
+    if locked is not None and locked.composition is not None and not recompose:
+        _refuse_idle(gate)
     reports.refuse_unwritable()
-    model, environment = find_target(base or project_base(None), env)
+    model, environment = workspace().find_target(base or workspace().base_name(None), env)
     with shown(quiet=as_json) as events:
         try:
-            with_them = {"find_links": find_links, "recompose": recompose, "events": events, **gate}
-            done = sync(folder, model, environment, command=command_line(), **with_them)
+            done = sync(
+                folder,
+                model,
+                environment,
+                Terms(**gate, force=recompose),
+                command=command_line(),
+                find_links=find_links,
+                events=events,
+            )
         except GateError as error:
             pins = [package.pin for package in locked.packages] if locked else []
             show_refused(error, {"patches": pins}, reports, as_json=as_json)
@@ -72,6 +78,13 @@ def sync_command(
         print_json({"deployment": done.deployment.number, "changed": done.changed, "patches": pins})
     elif not is_quiet():
         _print_synced(done, environment.label)
+
+
+def _refuse_idle(gate: dict[str, Any]) -> None:
+    """Raises UsageError for an option about a composition that is not made."""
+    for option in ("accept", "seed"):
+        if gate[option] not in (None, ()):
+            raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
 
 
 def _print_synced(done: "Synced", label: str) -> None:

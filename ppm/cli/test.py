@@ -11,7 +11,7 @@ from ppm.cli.options import base_option, env_option, json_option, together
 from ppm.cli.reports import Reports, report_options
 
 if TYPE_CHECKING:
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["test_command"]
 
@@ -36,7 +36,7 @@ def test_command(
     env: str | None,
     files: tuple[Path, ...],
     require_hashes: bool,
-    options: "Options",
+    options: "Request",
     how: DeployOptions,
 ) -> None:
     """Do everything that install does but the deployment.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
-from ppm.cli.options import base_option, env_option
+from ppm.cli.options import base_option, env_option, workspace
 
 if TYPE_CHECKING:
     from ppm.install.plan import Plan
@@ -32,14 +32,14 @@ def uninstall_command(
     Example:
       ppm uninstall gender-bias --base lab
     """
-    from ppm.install.bases import find_target
     from ppm.install.plan import plan_uninstall
-    from ppm.install.request import Options
+    from ppm.install.request import Request
+    from ppm.install.start import Start
 
-    found, environment = find_target(base, env)
+    found, environment = workspace().find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_uninstall(names, found, environment, Options(strategy=how.strategy))
+        return plan_uninstall(Start(workspace(), found, environment, Request(strategy=how.strategy)), names)
 
     run_plan(make_plan, environment, how)
 
@@ -55,13 +55,13 @@ def autoremove_command(base: str | None, env: str | None, how: DeployOptions) ->
     Example:
       ppm autoremove --base lab --dry-run
     """
-    from ppm.install.bases import find_target
     from ppm.install.plan import plan_autoremove
-    from ppm.install.request import Options
+    from ppm.install.request import Request
+    from ppm.install.start import Start
 
-    found, environment = find_target(base, env)
+    found, environment = workspace().find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_autoremove(found, environment, Options(strategy=how.strategy))
+        return plan_autoremove(Start(workspace(), found, environment, Request(strategy=how.strategy)))
 
     run_plan(make_plan, environment, how)

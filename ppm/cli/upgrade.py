@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
-from ppm.cli.options import base_option, choice_options, env_option
+from ppm.cli.options import base_option, choice_options, env_option, workspace
 
 if TYPE_CHECKING:
     from ppm.install.plan import Plan
-    from ppm.install.request import Options
+    from ppm.install.request import Request
 
 __all__ = ["upgrade_command"]
 
@@ -33,7 +33,7 @@ def upgrade_command(
     base: str | None,
     env: str | None,
     upgrade_strategy: str,
-    options: "Options",
+    options: "Request",
     how: DeployOptions,
 ) -> None:
     """Raise deployed patches to the newest versions that fit.
@@ -45,13 +45,13 @@ def upgrade_command(
     Example:
       ppm upgrade toxicity --base lab
     """
-    from ppm.install.bases import find_target
     from ppm.install.plan import plan_upgrade
+    from ppm.install.start import Start
 
-    found, environment = find_target(base, env)
+    found, environment = workspace().find_target(base, env)
     wanted = replace(options, strategy=how.strategy)
 
     def make_plan() -> "Plan":
-        return plan_upgrade(names, found, environment, wanted, eager=upgrade_strategy == "eager")
+        return plan_upgrade(Start(workspace(), found, environment, wanted), names, eager=upgrade_strategy == "eager")
 
     run_plan(make_plan, environment, how)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option
+from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, report, say, write
 
 __all__ = ["verify_command"]
@@ -26,7 +26,6 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
     """
     from ppm.errors import IntegrityError, PpmError, RequestError
     from ppm.inspect.verify import damaged
-    from ppm.install.bases import find_environment
     from ppm.package import read_package
 
     found: list[tuple[str, str | None]] = []
@@ -37,7 +36,7 @@ def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, a
         except PpmError as error:
             found.append((str(path), error.message))
     if not files:
-        environment = find_environment(base, env)
+        environment = workspace().find_environment(base, env)
         if not environment.exists():
             raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
         found = list(damaged(environment))

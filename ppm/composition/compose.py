@@ -1,4 +1,4 @@
-"""Makes a composition: several packages and a strategy -> one package, with what it came from pinned."""
+"""Makes a composition: several packages and a strategy become one package, which records what it came from."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
@@ -52,7 +52,7 @@ def make_context(
     `parent` is the deployed composition that a strategy may go on from.
     """
     retention: dict[str, Benign] = {}
-    for row in chain.from_iterable(zip_longest(*(package.retention for package in packages))):  # each in its turn
+    for row in chain.from_iterable(zip_longest(*(package.retention for package in packages))):  # taking turns
         if row is not None and not is_held_back(row):
             retention.setdefault(normalised(row.prompt), row)
     texts = benign_texts(base, list(retention.values())[:RETENTION_LIMIT], seed=seed) if retention else []
@@ -159,7 +159,7 @@ def package_composition(
 
 
 def _free(name: str, owner: str, taken: Set[str]) -> str:
-    """The name, or one made of it and its patch's name that no other suite of the composition has."""
+    """The name if it is free, else one made of it and its patch's name that no other suite of the composition has."""
     wanted = [name, *([longer] if len(longer := f"{owner}-{name}") <= LONGEST_NAME else [])]
     return next(n for n in chain(wanted, (f"{name[: LONGEST_NAME - 9]}-{i}" for i in count(2))) if n not in taken)
 

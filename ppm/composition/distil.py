@@ -1,10 +1,10 @@
 """Distillation: make one prefix behave as each specialist does where that specialist is at home.
 
 The specialists share the base with the composition, so each gives exact next-token distributions. The loss of a text is
-the root mean square over its tokens of KL(composition || specialist_i at `temperature`), on completions sampled from
-specialist i on its replay prompts; of a benign text, of KL(composition || base). The loss is the sum over specialists
-of their texts' mean, plus `retention_weight` times the benign texts' mean, with noise on the prefix. No labels, no
-preference pairs.
+the root mean square over its tokens of a divergence: KL(composition || specialist_i at `temperature`) for completions
+that specialist i wrote to its replay prompts, KL(composition || base) for benign texts. The whole loss is the sum over
+specialists of the mean over their texts, plus `retention_weight` times the mean over benign texts, taken with noise on
+the prefix. No labels, no preference pairs.
 """
 
 import math
@@ -31,10 +31,10 @@ KEPT_BYTES = 2**30
 FLOOR = 0.2
 """The least share of a text in the draws, as a part of the mean share."""
 HELD_OUT = 0.1
-"""The share of the prompts that is held out, of each specialist and of the base; at most so many as follow."""
+"""The share of prompts that is held out, for each specialist and for the base; at most `MOST_HELD_OUT`."""
 MOST_HELD_OUT = 8
 TINY = 1e-9
-"""The least divergence a token, in nats: where rounding leaves less, the root would have no slope."""
+"""The least divergence of a token, in nats: where rounding leaves less, the square root would have no gradient."""
 CHECK_EVERY = 25
 STEPS_PER_PATCH = 100
 CROWDED = 1 / 3
@@ -69,7 +69,7 @@ def distil(
     prompts. The base's distributions stay as they are. `direction` "reverse" is the divergence above, which punishes
     what a specialist would hardly say; "forward" is KL(specialist || composition). Each step's gradient is taken with
     normal noise on every token of the prefix, `noise` times the token's length, less in a crowded prefix (An 1996;
-    Bisla et al. 2022): what then is learned holds in a neighbourhood, and carries over better to prompts of other
+    Bisla et al. 2022): what is learned then holds in a neighbourhood, and carries over better to prompts of other
     kinds. `weights` weigh the specialists. Every `refresh` steps (0: never) the composition's own completions join the
     texts (Agarwal et al. 2024). Some prompts are held out: once the divergence on them has not fallen for `patience`
     checks (0: never) the learning rate decays and training ends, after `steps` (0: 100 a patch) at the latest.
@@ -152,13 +152,13 @@ def distil(
 
 
 def noise_in(tokens: int, specialists_tokens: int, noise: float) -> float:
-    """The noise that a prefix of so many tokens gets, which stands for specialists of so many together."""
+    """The noise for a prefix of `tokens` that stands for specialists of `specialists_tokens` together."""
     return noise * min(1.0, tokens / specialists_tokens / CROWDED)
 
 
 @contextmanager
 def shaken(learned: torch.Tensor, noise: float, generator: torch.Generator) -> Iterator[None]:
-    """Meanwhile each token of `learned`, [tokens, width], has normal noise on it, `noise` times its length."""
+    """Inside the block, each token of `learned` (tokens, width) has normal noise on it, `noise` times its length."""
     if not noise:
         yield
         return
@@ -176,8 +176,8 @@ def shaken(learned: torch.Tensor, noise: float, generator: torch.Generator) -> I
 class Schedule:
     """A learning rate that rises, stays, and decays: at the end, or once the held-out divergence stops falling.
 
-    Staying and then decaying linearly ends as low as a schedule planned for the same number of steps, and where to end
-    need not be known beforehand (Hägele et al. 2024).
+    Staying and then decaying linearly ends as low as a schedule planned for the same number of steps, and the end need
+    not be known beforehand (Hägele et al. 2024).
     """
 
     def __init__(self, steps: int, patience: int) -> None:
@@ -200,7 +200,7 @@ class Schedule:
 
     @property
     def rate(self) -> float:
-        """What the next step's learning rate is multiplied with."""
+        """The factor on the next step's learning rate."""
         decay = (self.total - self.done) / max(1, self.total - self.decay_from)
         return min(1.0, (self.done + 1) / self.warmup, decay)
 
@@ -208,7 +208,7 @@ class Schedule:
         self.done += 1
 
     def checked(self, divergence: float) -> None:
-        """Take note of a held-out divergence: once it is three per cent less than when it last fell, it has fallen."""
+        """Take note of a held-out divergence. It has fallen once it is 3 % below the last one that had fallen."""
         self.best = min(self.best, divergence)
         if divergence < 0.97 * self.fallen_to:
             self.fallen_to, self.stale = divergence, 0
@@ -246,7 +246,7 @@ class _Pool:
         self.left[indices] = divergences.float().cpu().clamp(min=0)  # rounding can make it negative
 
     def extend(self, texts: list[ScoredText]) -> None:
-        """More texts; prompts that are held out stay so."""
+        """Add texts, but none of a prompt that is held out."""
         away = {text.prompt for text in self.held_out}
         added = [text for text in texts if text.prompt not in away]
         self.texts = self.texts + added
@@ -292,7 +292,7 @@ class _Sampler:
 
 
 class _Teacher:
-    """What the specialists say at every token of some texts: kept if that takes little memory, else asked each time."""
+    """The specialists' distributions at every token of some texts: kept if they take little memory, else made anew."""
 
     def __init__(self, specialists: Any, temperature: float) -> None:
         self.specialists = specialists
@@ -300,7 +300,7 @@ class _Teacher:
         self.kept: dict[ScoredText, torch.Tensor] = {}
 
     def keep(self, texts: Sequence[ScoredText]) -> None:
-        """Ask about these texts now, if all of it fits."""
+        """Ask about these texts now, if the answers fit into memory."""
         vocabulary = self.specialists.get_input_embeddings().num_embeddings
         different = sorted(set(texts) - set(self.kept), key=len)
         tokens = sum(len(text.completion) for text in (*self.kept, *different))
@@ -326,7 +326,7 @@ class _Teacher:
 
 
 def divergence_of(found: torch.Tensor, target: torch.Tensor, lengths: Sequence[int], direction: str) -> torch.Tensor:
-    """Root mean square over each text's tokens of the divergence a token, in nats: (texts,).
+    """For each text, the root mean square of its tokens' divergences, in nats: (texts,).
 
     `found` and `target` are log-probabilities (tokens, vocabulary), one text after the other. The mean would let one
     token that is far off hide among many that are not; that token is the failure.

@@ -1,7 +1,7 @@
 """Steps that compute a composition from the prefixes alone, in seconds: concatenate, average, and model merging.
 
-Prefixes of different lengths are repeated to the longest's length where they are merged token by token. A *delta* is
-what training added to the prefix that it started from.
+Where prefixes are merged token by token, shorter ones are repeated to the length of the longest. A *delta* is what
+training added to the prefix that it started from.
 """
 
 from collections.abc import Sequence

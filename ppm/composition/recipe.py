@@ -20,7 +20,7 @@ __all__ = [
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Raises ManifestError for a step or an option that does not exist, naming the nearest, or of a wrong type.
+    """Raises ManifestError for a step or an option that does not exist, and for an option of the wrong type.
 
     The candidates of an automatic strategy are checked too. Raises RequestError for one that does not exist.
     """

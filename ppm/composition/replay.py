@@ -16,8 +16,8 @@ Policy = Literal["balanced", "reservoir"]
 class ReplayBuffer:
     """Pairs of the patches seen so far, at most `capacity` of them (0: all).
 
-    `balanced` keeps as many of each patch as of any other, and at least one. `reservoir` keeps every pair seen
-    so far with the same chance, so patches with more pairs have more of them kept (Vitter 1985, algorithm R).
+    `balanced` keeps the same number of pairs of each patch, and at least one. `reservoir` keeps every pair seen so far
+    with the same probability, so it keeps more pairs of a patch that has more (Vitter 1985, algorithm R).
     """
 
     rng: random.Random
@@ -48,7 +48,7 @@ class ReplayBuffer:
     def draw(self, count: int) -> dict[str, list[Pair]]:
         """`count` pairs by patch: evenly from each when balanced, else evenly from all that is kept.
 
-        A patch with too few pairs gives them several times.
+        A patch that has too few pairs repeats them.
         """
         if self.policy == "balanced":
             shares = {
@@ -65,9 +65,9 @@ class ReplayBuffer:
 
 
 def mix(current: Sequence[Pair], buffer: ReplayBuffer, share: float) -> tuple[list[Pair], dict[str, int]]:
-    """The current patch's pairs with so many replayed ones that these make up `share` of all, shuffled.
+    """The current patch's pairs and enough replayed ones to make up `share` of them all, shuffled.
 
-    Also how many were replayed of each patch.
+    Also how many pairs of each patch were replayed.
     """
     wanted = round(len(current) * share / (1 - share)) if buffer.kept else 0
     replayed = buffer.draw(wanted) if wanted else {}

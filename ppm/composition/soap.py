@@ -1,7 +1,7 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioners (Vyas et al. 2024, arXiv 2409.11321, algorithm 3).
 
-A prefix is one small matrix (tokens, hidden_size), so both preconditioners are cheap, and its tokens and the directions
-of the embedding space differ widely in how much the loss depends on them.
+A prefix is one small matrix (tokens, hidden_size), so both preconditioners are cheap. And the loss depends on some
+tokens, and on some directions of the embedding space, far more than on others.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ def _update(matrix: torch.Tensor, gradient: torch.Tensor, state: dict[str, Any],
 
 
 class _Side:
-    """Of the rows of a gradient: the decaying mean of their outer products, and its eigenvectors."""
+    """The decaying mean of the outer products of a gradient's rows, and its eigenvectors."""
 
     def __init__(self, gradient: torch.Tensor) -> None:
         self.short = len(gradient) <= LONGEST_SIDE

@@ -46,7 +46,7 @@ STEPS = PLUGINS.known
 
 
 class OptionError(ValueError):
-    """What a step raises for the value of an option that can't be; it ends as one clear message."""
+    """Raised by a step for a value that an option can't have; it ends in one clear message."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Specialist:
 
 @dataclass(frozen=True)
 class Parent:
-    """A deployed composition to go on from: its prefix, and `sha256:` and the digest of its package file."""
+    """A deployed composition to go on from: its prefix, and the digest of its package file as `sha256:...`."""
 
     prefix: torch.Tensor
     digest: str

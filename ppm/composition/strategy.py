@@ -52,9 +52,9 @@ class Strategy:
 
     @property
     def digest(self) -> str:
-        """The strategy as it is written, apart from its prose; for an automatic one, its candidates too.
+        """The digest of the steps and options that are written down, and of an automatic strategy's candidates.
 
-        What a step does where an option is left out is of the version of ppm, which a composition's provenance has.
+        The defaults of options that are left out belong to the version of ppm, which a composition's provenance has.
 
         Raises RequestError or ManifestError for a candidate that does not exist, or chooses itself.
         """
@@ -62,7 +62,7 @@ class Strategy:
         return canonical_digest({"steps": document.to_table(self.steps), "candidates": candidates})
 
     def candidate(self, name: str) -> "Strategy":
-        """One of the candidates. Raises RequestError or ManifestError when it is no recipe of steps."""
+        """One of the candidates. Raises RequestError or ManifestError when it does not exist or has no steps."""
         found = read_strategy(name)
         if found.is_automatic:
             raise ManifestError(

@@ -65,7 +65,7 @@ def joint(
     batch_size: int = 24,
     retention_weight: float = 3.0,
 ) -> torch.Tensor:
-    """Train `prefix` on the pairs of all patches at once, as many of each."""
+    """Train `prefix` on the pairs of all patches at once, with the same number from each."""
     if prefix is None:
         raise RequestError("joint needs a prefix to start from", hint="put average or concatenate before it")
     context.with_pairs("joint")
@@ -117,7 +117,7 @@ def _learn(
     frozen: int = 0,
 ) -> torch.Tensor:
     """SFT, then DPO."""
-    from ppm.training.trainers import Setup, dpo, sft  # seconds to import, for the steps that train
+    from ppm.training.trainers import Setup, dpo, sft  # takes seconds to import
 
     setup = Setup(
         context.base,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from ppm.base import weights_digest
 from ppm.environment.deployment import Environment
 from ppm.errors import ModelError
-from ppm.install.bases import base_of_environment
 from ppm.install.current import audit_of, deployed
 from ppm.install.fetch import stored_packages
 from ppm.progress import Events
 from ppm.project import Gates
+from ppm.workspace import base_of_environment
 
 if TYPE_CHECKING:
     from ppm.audit.report import Report

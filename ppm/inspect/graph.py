@@ -8,8 +8,7 @@ from typing import Any
 from ppm.errors import RequestError, did_you_mean
 from ppm.lock import Lock, LockedPackage
 from ppm.manifest import Manifest
-from ppm.requirement import phrase
-from ppm.resolve import parse_name, parse_requirement
+from ppm.requirement import Requirement, parse_name, phrase
 
 __all__ = ["Branch", "Graph", "drawn", "reasons"]
 
@@ -37,7 +36,7 @@ class Graph:
         import networkx
 
         self.packages: Mapping[str, LockedPackage] = {package.name: package for package in lock.packages}
-        self._asked = {parse_requirement(text).name: text for text in lock.requirements}
+        self._asked = {requirement.name: requirement.text for requirement in lock.requirements}
         self._graph = networkx.DiGraph()
         self._graph.add_nodes_from(self.packages)
         self._graph.add_edges_from((p.name, needed) for p in lock.packages for needed in p.dependencies)
@@ -86,7 +85,7 @@ class Graph:
 
 
 def reasons(
-    graph: Graph, name: str, manifests: Iterable[Manifest], overrides: Sequence[str] = ()
+    graph: Graph, name: str, manifests: Iterable[Manifest], overrides: Sequence[Requirement] = ()
 ) -> list[dict[str, Any]]:
     """Why a patch is deployed, as plain data: what was asked for, and each step that leads from there to it.
 
@@ -94,7 +93,7 @@ def reasons(
     """
     known = {manifest.name: manifest for manifest in manifests}
     provided = {key: (*m.patch.provides, *m.patch.replaces) for key, m in known.items()}
-    overridden = {parse_requirement(text).name: text for text in overrides}
+    overridden = {override.name: override.text for override in overrides}
     chains: list[dict[str, Any]] = []
     for chain in graph.why(name):
         steps = []

@@ -7,7 +7,7 @@ from packaging.version import Version
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import PpmError
 from ppm.install.fetch import releases_of, stored_packages
-from ppm.resolve import Rules, faults, parse_requirement
+from ppm.resolve import Rules, faults
 
 __all__ = [
     "broken",
@@ -18,10 +18,10 @@ __all__ = [
 def broken(deployment: Deployment, environment: Environment) -> list[str]:
     """What is wrong with what is deployed, by the rules that an install keeps. Raises PpmError for damaged files."""
     packages = stored_packages(deployment, environment)
-    requirements = [parse_requirement(text) for text in deployment.lock.requirements]
+    requirements = deployment.lock.requirements
     rules = Rules(
         {p.manifest.name: Version(p.manifest.version) for p in packages},
-        recorded=[parse_requirement(text) for text in deployment.lock.overrides],
+        recorded=deployment.lock.overrides,
     )
     found = faults(releases_of(packages), requirements, deployment.record.fingerprint, rules)
     made = deployment.manifest.composition if deployment.manifest else None

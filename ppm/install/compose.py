@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
-from ppm.install.bases import environment_for
 from ppm.install.fetch import fetch
-from ppm.install.plan import plan_install
-from ppm.install.request import Options
+from ppm.install.plan import DEFAULT_STRATEGY, plan_install
+from ppm.install.request import Request
+from ppm.install.start import Start
 from ppm.jsonl import check_leakage, dump
 from ppm.manifest import Manifest
 from ppm.package import Package, sha256, write_package
 from ppm.progress import Events
+from ppm.workspace import Workspace
 
 if TYPE_CHECKING:
     from ppm.training.source import SourcePatch
@@ -24,12 +25,11 @@ __all__ = ["compose_to"]
 
 
 def compose_to(
-    patches: Sequence[str],
+    workspace: Workspace,
+    request: Request,
     base: BaseModel,
-    strategy: str,
     folder: Path,
     *,
-    find_links: Sequence[Path] = (),
     manifests: Path | None = None,
     seed: int = 0,
     events: Events = Events(),  # noqa: B008
@@ -39,14 +39,14 @@ def compose_to(
     `manifests` is a folder of source manifests; where one is of a composed patch, of the same version, its steps get
     all of that patch's training pairs instead of the packaged sample. The composition's provenance says which.
     """
-    recipe = read_strategy(strategy)
+    recipe = read_strategy(request.strategy or DEFAULT_STRATEGY)
     if recipe.needs_parent:
         raise RequestError(
             f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
             hint="compose with distilled, or install with this strategy",
         )
-    options = Options(find_links, strategy)
-    plan = plan_install(patches, base, environment_for(base), options, deployed=False)
+    start = Start(workspace, base, workspace.environment_for(base), request, on_top=False)
+    plan = plan_install(start)
     packages = fetch(plan.pins, plan.sources, plan.environment.store)
     sources = _sources(manifests, packages) if manifests else {}
     from ppm.audit.run import trained_on

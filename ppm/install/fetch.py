@@ -9,23 +9,19 @@ from pathlib import Path
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.store import Store
 from ppm.errors import IntegrityError, PackageError, PpmError, RequestError
-from ppm.home import ppm_home
-from ppm.names import exact_pin, expand
-from ppm.package import SUFFIX, Package, read_package
-from ppm.project import Project
-from ppm.resolve import Pin, parse_requirement
-from ppm.resources import lab_data
-from ppm.sources import DirectorySource, Listing, Offer, Release, Source
+from ppm.names import expand
+from ppm.package import Package, read_package
+from ppm.requirement import Requirement, exactly
+from ppm.resolve import Pin
+from ppm.sources import Listing, Offer, Release, Source
 
 __all__ = [
     "PackageSource",
     "fetch",
-    "is_path",
     "put_back",
     "readable_packages",
     "refuse_damaged",
     "releases_of",
-    "sources_of",
     "stored_packages",
     "take_given",
 ]
@@ -44,6 +40,7 @@ class PackageSource(Listing):
     ) -> None:
         self.location = location
         self._data = {package.sha256: package.data for package in packages}
+        self._files = {package.file_name: package.sha256 for package in packages}
         known = (Release.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages)
         # No date shuts out what is named by its path, or here already.
         super().__init__((replace(release, published=EPOCH) for release in known), problems)
@@ -51,28 +48,29 @@ class PackageSource(Listing):
     def fetch(self, release: Release) -> bytes:
         return self._data[release.sha256]
 
+    def find(self, file_name: str, sha256: str) -> bytes | None:
+        return self._data[sha256] if self._files.get(file_name) == sha256 else None
 
-def is_path(text: str) -> bool:
-    """Whether a requirement is the path of a package file."""
-    return text.endswith(SUFFIX) or "/" in text
+    def has_file(self, file_name: str) -> bool:
+        return file_name in self._files
 
 
-def take_given(texts: Sequence[str], folder: Path) -> tuple[list[Source], list[str]]:
+def take_given(requirements: Sequence[Requirement], folder: Path) -> tuple[list[Source], list[Requirement]]:
     """The package files among some requirements as sources, and the requirements with their exact pins in place.
 
     Paths are as seen from `folder`. Raises PackageError or RequestError.
     """
     sources: list[Source] = []
-    requirements = []
-    for text in texts:
-        if is_path(text):
-            path = folder / expand(text)
+    found = []
+    for requirement in requirements:
+        if requirement.is_file:
+            path = folder / expand(requirement.text)
             package = read_package(path)
             _refuse_composition(package)
             sources.append(PackageSource(str(path.resolve()), (package,)))
-            text = exact_pin(package.manifest.name, package.manifest.version)
-        requirements.append(text)
-    return sources, requirements
+            requirement = exactly(package.manifest.name, package.manifest.version)
+        found.append(requirement)
+    return sources, found
 
 
 def _refuse_composition(package: Package) -> None:
@@ -86,24 +84,13 @@ def _refuse_composition(package: Package) -> None:
         )
 
 
-def refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
+def refuse_damaged(requirements: Sequence[Requirement], offer: Offer) -> None:
     """Raises IntegrityError when all that is on offer of a requested patch is damaged."""
-    for text in requirements:
-        name = parse_requirement(text).name
-        damaged = offer.problems(name)
-        if damaged and not offer.named(name):
+    for requirement in requirements:
+        damaged = offer.problems(requirement.name)
+        if damaged and not offer.named(requirement.name):
             hint = "get the package file again from where it came: `ppm install --find-links DIR` puts it back"
-            raise IntegrityError(damaged[0], context=name, hint=hint)
-
-
-def sources_of(base_name: str | None, project: Project, find_links: Sequence[Path]) -> list[DirectorySource]:
-    """The folders that the user names, those of the project, and what comes with the lab when that is the base."""
-    cache = ppm_home() / "cache" / "sources"
-    folders = [*find_links, *(Path(folder) for folder in project.sources)]
-    found = [DirectorySource(folder, cache) for folder in folders]
-    if base_name == "lab":
-        found.append(DirectorySource(lab_data() / "packages", cache, "lab"))
-    return found
+            raise IntegrityError(damaged[0], context=requirement.name, hint=hint)
 
 
 def stored_packages(deployment: Deployment | None, environment: Environment) -> tuple[Package, ...]:

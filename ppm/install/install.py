@@ -5,24 +5,20 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.base import BaseModel, weights_digest
+from ppm.base import weights_digest
 from ppm.composition.strategy import read_strategy
-from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
-from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
-from ppm.environment.transaction import Writer, deploy, user_name, writer
+from ppm.environment.deployment import Deployment, Environment
+from ppm.environment.transaction import user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
 from ppm.install.current import audit_of, is_whole, read_composition
+from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing, gates_digest
 from ppm.install.fetch import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
-from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
-from ppm.names import canonical_digest
-from ppm.package import Package, read_package, sha256
+from ppm.package import Package
 from ppm.progress import Events
-from ppm.sources import DEPLOYED_SOURCE
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -30,7 +26,7 @@ if TYPE_CHECKING:
     from ppm.audit.run import Subject
     from ppm.install.choose import Choice
 
-__all__ = ["InstallResult", "composes", "deploy_composition", "gates_digest", "install"]
+__all__ = ["InstallResult", "Terms", "composes", "install"]
 
 NAMED_REASONS = 3
 """How many of the comparisons that did not pass an error's message names; the audit has them all."""
@@ -39,6 +35,21 @@ MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
 
 LOOK = "look at what failed: the same command with --html FILE writes it, and is no further attempt"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a composition is made and gated.
+
+    `accept` names suites that are waived, for a `reason`. With `force` it is made anew although nothing changed.
+    Without `deploy` nothing follows the tests: only the attempt is counted.
+    """
+
+    seed: int | None = None
+    accept: Sequence[str] = ()
+    reason: str = ""
+    force: bool = False
+    deploy: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,24 +75,18 @@ class InstallResult:
 def install(
     make_plan: Callable[[], Plan],
     environment: Environment,
+    terms: Terms = Terms(),
     *,
     command: str,
-    seed: int | None = None,
-    accept: Sequence[str] = (),
-    reason: str = "",
-    force: bool = False,
-    deploy: bool = True,
     planned: Callable[[Plan], None] = lambda plan: None,
     events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> InstallResult:
     """Plan, compose, audit and deploy while holding the environment; nothing in it changes before the last step.
 
-    `make_plan` is called once the environment is held, so that the plan sees its latest state. `accept` names suites
-    that are waived, with a `reason`. `planned` is told what is resolved. Without `deploy` it ends once the tests have
-    passed, and only the attempt is counted.
+    `make_plan` is called once the environment is held, so that the plan sees its latest state; `planned` is told it.
     Raises GateFailed or GateInconclusive when the composition may not be deployed.
     """
-    if accept and not reason.strip():
+    if terms.accept and not terms.reason.strip():
         raise RequestError("a waiver needs a reason", hint='add --reason "why this is acceptable"')
     with writer(environment, command=command, tell=events.tell) as held:
         plan = make_plan()
@@ -89,85 +94,65 @@ def install(
         if plan.lost and plan.previous is not None:
             back = put_back(plan.previous, environment, plan.sources)
             events.tell(f"Put back into the store: {', '.join(back) or 'nothing, for no source has it'}")
-        if plan.previous is not None and not accept and not composes(plan, seed, force=force):
+        if plan.previous is not None and not terms.accept and not composes(plan, terms):
             whole = is_whole(plan.previous, environment.store)
-            if whole and (_is_deployed(plan) or not deploy):
+            if whole and (_is_deployed(plan) or not terms.deploy):
                 return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
-            again = _deployed_again(held, plan) if deploy else None
+            again = deploy_again(held, plan) if terms.deploy else None
             if again is not None:
                 why = "What is asked for changed" if whole else f"Deployment {plan.previous.number} was damaged"
                 events.tell(f"{why}: the composition stays as it is")
                 return InstallResult(plan, (), again, audit_of(again), changed=True)
-        packages = fetch(plan.pins, plan.sources, environment.store)
-        for pin in plan.pins:
-            events.detail(f"{pin.release.file_name}: SHA-256 {pin.release.sha256}, from {pin.release.source}")
+        packages = _fetched(plan, events)
         if not packages:
-            return InstallResult(plan, (), _deploy_nothing(held, plan) if deploy else plan.previous, None, deploy)
+            left = deploy_nothing(held, plan) if terms.deploy else plan.previous
+            return InstallResult(plan, (), left, None, changed=terms.deploy)
         started = time.monotonic()
-        choice = _compose_and_audit(plan, packages, seed or 0, accept, reason, events)
+        choice = _compose_and_audit(plan, packages, terms, events)
         events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
         report = _insist(choice, plan)
-        deployment = _deploy(held, plan, packages, choice) if deploy else plan.previous
-        return InstallResult(plan, packages, deployment, choice.audit, deploy, report)
+        deployment = deploy_choice(held, plan, packages, choice) if terms.deploy else plan.previous
+        return InstallResult(plan, packages, deployment, choice.audit, terms.deploy, report)
 
 
-def composes(plan: Plan, seed: int | None = None, *, force: bool = False) -> bool:
-    """Whether the planned patches would be composed and tested: not where what is deployed was made of the same."""
-    if plan.previous is None or not plan.pins:
-        return bool(plan.pins)
+def _fetched(plan: Plan, events: Events) -> tuple[Package, ...]:
+    """The selected packages in the order of the composition, verified and stored."""
+    packages = plan.packages or fetch(plan.pins, plan.sources, plan.environment.store)
+    for package, locked in ((p, s) for p in packages for s in plan.selection.packages if s.sha256 == p.sha256):
+        events.detail(f"{package.file_name}: SHA-256 {package.sha256}, from {locked.source}")
+    by_name = {package.manifest.name: package for package in packages}
+    return tuple(by_name[name] for name in plan.order)
+
+
+def composes(plan: Plan, terms: Terms = Terms()) -> bool:
+    """Whether the selected patches would be composed and tested: not where what is deployed was made of the same."""
+    if plan.previous is None or not plan.selection.packages:
+        return bool(plan.selection.packages)
     try:
         found = read_composition(plan.previous, plan.environment.store)
     except IntegrityError:
         return True
     lock, record = plan.previous.lock, found[0].composition if found else None
-    return force or not (
-        {p.sha256 for p in lock.packages} == {pin.release.sha256 for pin in plan.pins}
-        and lock.strategy == plan.strategy
-        and lock.strategy_digest == read_strategy(plan.strategy).digest
-        and (seed is None or record is None or record.seed == seed)
-        and plan.previous.record.gates == gates_digest(plan)
+    return terms.force or not (
+        lock.files == plan.selection.files
+        and lock.strategy == plan.selection.strategy
+        and lock.strategy_digest == plan.selection.strategy_digest
+        and (terms.seed is None or record is None or record.seed == terms.seed)
+        and plan.previous.record.gates == gates_digest(plan.policy, plan.base)
         and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
     )
 
 
 def _is_deployed(plan: Plan) -> bool:
-    lock = plan.previous.lock if plan.previous else None
+    lock, wanted = plan.previous.lock if plan.previous else None, plan.selection
     return (
         lock is not None
-        and (lock.requirements, lock.overrides) == (plan.requirements, plan.overrides)
-        and {package.sha256 for package in lock.packages} == {pin.release.sha256 for pin in plan.pins}
+        and (lock.requirements, lock.overrides) == (wanted.requirements, wanted.overrides)
+        and lock.files == wanted.files
     )
 
 
-def _deployed_again(held: Writer, plan: Plan) -> Deployment | None:
-    """A deployment of the same composition, from the store; None where that lacks something."""
-    from ppm.audit.model import Audit
-
-    made, store = plan.previous.lock.composition if plan.previous else None, plan.environment.store
-    if made is None or not plan.pins:
-        return None
-    try:
-        composition = read_package(store.get(made.sha256), origin=made.file or "", expected_sha256=made.sha256)
-        audit = Audit.parse(store.get(made.audit), "the stored audit")
-    except PpmError:
-        return None
-    return deploy_composition(held, plan.base, _lock(plan, composition=made), composition, audit)
-
-
-def gates_digest(plan: Plan) -> str:
-    """What the deployer's policy asks for, and what the suites that come with no patch hold."""
-    from ppm.evaluation.suites import base_suites, policy_suites
-
-    own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]
-    suites = (*base_suites(plan.base.folder), *own)
-    # Where the policy's suites lie is no part of it: the same project is in another folder on another machine.
-    policy = to_table(replace(plan.project.gates, suites=()))
-    return canonical_digest([policy, [(s.digest, to_table(s.suite)) for s in suites]])
-
-
-def _compose_and_audit(
-    plan: Plan, packages: tuple[Package, ...], seed: int, accept: Sequence[str], reason: str, events: Events
-) -> "Choice":
+def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, events: Events) -> "Choice":
     from ppm.composition.recipe import check_strategy
 
     strategy = read_strategy(plan.strategy)
@@ -179,9 +164,10 @@ def _compose_and_audit(
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    waivers = [AuditWaiver(suite, reason, user_name(), at=now) for suite in dict.fromkeys(accept)]
+    waivers = [AuditWaiver(suite, terms.reason, user_name(), at=now) for suite in dict.fromkeys(terms.accept)]
     ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
-    choice = choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, ledger=ledger, events=events)
+    subject = _subject(plan, packages)
+    choice = choose(strategy, subject, seed=terms.seed or 0, waivers=waivers, ledger=ledger, events=events)
     return replace(choice, audit=replace(choice.audit, continual=_continual(plan, choice.audit)))
 
 
@@ -225,7 +211,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         packages,
         placement,
         deployed,
-        plan.project.gates,
+        plan.policy,
         result_store(plan.environment.home / "cache" / "results", plan.base),
     )
 
@@ -262,80 +248,6 @@ def _insist(choice: "Choice", plan: Plan) -> "Report":
 
 
 def _gate_hint(plan: Plan, number: int) -> str:
-    if plan.strategy != "auto" and len(plan.pins) > 1 and number < MANY_ATTEMPTS:
+    if plan.strategy != "auto" and len(plan.order) > 1 and number < MANY_ATTEMPTS:
         return f"{LOOK}; or let ppm choose with --strategy auto"
-    return f"{LOOK}; or install fewer patches together" if len(plan.pins) > 1 else LOOK
-
-
-def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:
-    composition = choice.composition.to_bytes()
-    audit_data = choice.audit.to_json()
-    # The patches are there since they were fetched, which may be days ago: see `garbage`.
-    for data in (*(package.data for package in packages), composition, audit_data):
-        plan.environment.store.put(data)
-    lock = _lock(
-        plan,
-        composition=LockedComposition(
-            sha256(composition),
-            sha256(audit_data),
-            choice.composition.file_name,
-            gates_digest(plan),
-            weights_digest(plan.base.folder),
-        ),
-    )
-    return deploy_composition(held, plan.base, lock, choice.composition, choice.audit)
-
-
-def deploy_composition(held: Writer, base: BaseModel, lock: Lock, composition: Package, audit: "Audit") -> Deployment:
-    """Put a composition that was tested in force, with the lock that names it and its audit."""
-    made, record = lock.composition, composition.manifest.composition
-    assert made is not None
-    assert record is not None
-    return deploy(
-        held,
-        {
-            LOCK_FILE: lock.render().encode(),
-            MANIFEST_FILE: composition.manifest.render().encode(),
-            PREFIX_FILE: composition.bank.to_bytes(),
-            AUDIT_FILE: held.environment.store.get(made.audit),
-        },
-        base_model=base.name,
-        base_revision=base.revision,
-        fingerprint=base.fingerprint,
-        gates=made.gates,
-        weights_digest=made.weights_digest,
-        strategy=record.strategy,
-        verdict="waived" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else "pass",
-        waivers=tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in audit.waivers),
-    )
-
-
-def _deploy_nothing(held: Writer, plan: Plan) -> Deployment:
-    return deploy(
-        held,
-        {LOCK_FILE: _lock(plan, composition=None).render().encode()},
-        base_model=plan.base.name,
-        base_revision=plan.base.revision,
-        fingerprint=plan.base.fingerprint,
-        verdict="none",
-    )
-
-
-def _lock(plan: Plan, *, composition: LockedComposition | None) -> Lock:
-    before = {p.sha256: p.source for p in plan.previous.lock.packages} if plan.previous else {}
-
-    locked = tuple(
-        LockedPackage(
-            pin.release.name,
-            str(pin.release.version),
-            pin.release.file_name,
-            pin.release.sha256,
-            before.get(pin.release.sha256, "") if pin.release.source == DEPLOYED_SOURCE else pin.release.source,
-            requested=pin.requested,
-            dependencies=tuple(p.release.name for p in plan.pins if pin.release.name in p.required_by),
-        )
-        for pin in plan.pins
-    )
-    base = LockedBase(plan.base.name, plan.base.fingerprint, plan.base.revision)
-    digest = read_strategy(plan.strategy).digest
-    return Lock(1, base, plan.requirements, plan.strategy, digest, locked, composition, plan.overrides)
+    return f"{LOOK}; or install fewer patches together" if len(plan.order) > 1 else LOOK

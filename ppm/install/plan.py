@@ -1,4 +1,4 @@
-"""What an install or uninstall will do: the pinned patches, before anything is fetched or trained. Needs no torch."""
+"""What an install or uninstall will do: the selected patches, before anything is fetched or trained. Needs no torch."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,30 +7,28 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.base import BaseModel
-from ppm.composition.strategy import builtin_strategies, read_strategy
+from ppm.composition.strategy import Strategy, builtin_strategies, read_strategy
 from ppm.environment.deployment import Deployment, Environment
-from ppm.environment.holds import Hold, read_holds
 from ppm.errors import IntegrityError, RequestError, ResolutionError, did_you_mean
-from ppm.install.fetch import (
-    PackageSource,
-    readable_packages,
-    refuse_damaged,
-    sources_of,
-    take_given,
-)
-from ppm.install.request import Options, check_hashes, parse_date, read_requirements
-from ppm.names import exact_pin, expand
-from ppm.project import PROJECT_FILE, Project
-from ppm.resolve import HELD, Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
+from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
+from ppm.install.request import check_hashes
+from ppm.install.start import Start, rules_for
+from ppm.lock import LockedBase, LockedPackage, Selection
+from ppm.names import expand
+from ppm.package import Package
+from ppm.project import Gates
+from ppm.requirement import Requirement, parse_name
+from ppm.resolve import Pin, Resolution, resolve
 from ppm.sources import DEPLOYED_SOURCE, Joined, Release, Source
 
 __all__ = [
+    "DEFAULT_STRATEGY",
     "Plan",
+    "locked_packages",
     "plan_autoremove",
     "plan_install",
     "plan_uninstall",
     "plan_upgrade",
-    "rules_for",
     "upgrade_order",
     "yanked_note",
 ]
@@ -40,101 +38,96 @@ DEFAULT_STRATEGY = "auto"
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be deployed.
+    """What is to be deployed: a selection for a base, and what it is fetched from.
 
-    `requirements` are as the user typed them, those of the last deployment included; `pins` are in their order, what
-    they depend on last. The order is that of the specialists in the composition. `passed_over` says what is
-    wrong with each damaged package file of a pinned patch; `notes` say what else to know of the choice: which pins
-    were yanked, which are held, what an override took the place of, and which strategy file is gone. `lost` are the
-    deployed patches whose package files the store has no more.
+    `order` are the names of the selected patches in the order of the specialists in the composition. `pins` are what
+    was resolved, in that order, to be fetched from the `sources`; or all `packages` are at hand already. `passed_over`
+    says what is wrong with each damaged package file of a selected patch; `notes` say what else to know of the choice.
+    `lost` are the deployed patches whose package files the store no longer has.
     """
 
     base: BaseModel
     environment: Environment
-    requirements: tuple[str, ...]
-    pins: tuple[Pin, ...]
-    sources: tuple[Source, ...]
-    strategy: str
+    selection: Selection
+    order: tuple[str, ...]
     previous: Deployment | None
-    project: Project
+    policy: Gates
+    pins: tuple[Pin, ...] = ()
+    sources: tuple[Source, ...] = ()
+    packages: tuple[Package, ...] = ()
     passed_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
 
     @property
+    def strategy(self) -> str:
+        """The strategy's name, or the path of its file."""
+        return self.selection.strategy or DEFAULT_STRATEGY
+
+    @property
     def added(self) -> tuple[str, ...]:
-        """Pins that are not deployed now."""
-        return tuple(pin.release.pin for pin in self.pins if pin.release.pin not in self._deployed)
+        """Selected patches that are not deployed now, as pins."""
+        return tuple(pin for pin in self._selected if pin not in self._deployed)
 
     @property
     def removed(self) -> tuple[str, ...]:
-        """Deployed patches that are not planned."""
-        planned = {pin.release.pin for pin in self.pins}
-        return tuple(pin for pin in self._deployed if pin not in planned)
+        """Deployed patches that are not selected, as pins."""
+        return tuple(pin for pin in self._deployed if pin not in self._selected)
 
     @property
     def parent(self) -> str:
-        """`sha256:` and the digest of the deployed composition, or "" when there is none to go on from.
+        """`sha256:` and the digest of the deployed composition, or "" when there is none to go on from."""
+        return _parent(self.previous, self.order)
 
-        A composition with a patch that is no longer wanted is none: what the patch did might stay in force unseen.
-        """
-        made = self.previous.lock.composition if self.previous else None
-        planned = {pin.release.name for pin in self.pins}
-        if self.previous is None or made is None or any(p.name not in planned for p in self.previous.lock.packages):
-            return ""
-        return f"sha256:{made.sha256}"
+    @property
+    def _selected(self) -> tuple[str, ...]:
+        return tuple(package.pin for package in self.selection.packages)
 
     @property
     def _deployed(self) -> tuple[str, ...]:
         return tuple(package.pin for package in self.previous.lock.packages) if self.previous else ()
 
 
-def plan_install(
-    requirements: Sequence[str],
-    base: BaseModel,
-    environment: Environment,
-    options: Options = Options(),  # noqa: B008 - frozen
-    *,
-    deployed: bool = True,
-) -> Plan:
-    """Resolve what the user asks for, together with what is `deployed` already unless that is not wanted.
+def _parent(previous: Deployment | None, names: Sequence[str]) -> str:
+    """The digest of a deployed composition to go on from, or "".
+
+    A composition with a patch that is no longer wanted is none: what the patch did might stay in force unseen.
+    """
+    made = previous.lock.composition if previous else None
+    if previous is None or made is None or any(p.name not in names for p in previous.lock.packages):
+        return ""
+    return f"sha256:{made.sha256}"
+
+
+def plan_install(start: Start) -> Plan:
+    """Resolve what the user asks for, together with what is deployed already.
 
     A requirement may also be the path of a package file. Raises RequestError, SourceError or ResolutionError.
     """
-    previous = environment.current() if deployed else None
-    given, texts = take_given(requirements, Path())
-    asked: dict[str, list[str]] = {}
-    for text in texts:
-        asked.setdefault(parse_requirement(text).name, []).append(text)
-    if not asked and not (previous and previous.lock.requirements):
+    given, requirements = take_given(start.request.requirements, start.workspace.folder)
+    asked: dict[str, list[Requirement]] = {}
+    for requirement in requirements:
+        asked.setdefault(requirement.name, []).append(requirement)
+    if not asked and not start.requirements:
         raise RequestError("no patch was named", hint="for example: ppm install toxicity --base lab")
-    wanted: list[str] = []
-    for text in previous.lock.requirements if previous else ():
-        wanted += asked.pop(parse_requirement(text).name, [text])
-    wanted += [text for texts in asked.values() for text in texts]
-    return _plan(tuple(wanted), base, environment, previous, options, given=given)
+    wanted: list[Requirement] = []
+    for requirement in start.requirements:
+        wanted += asked.pop(requirement.name, [requirement])
+    wanted += [requirement for found in asked.values() for requirement in found]
+    return _plan(start, tuple(wanted), given=given)
 
 
-def plan_upgrade(
-    names: Sequence[str],
-    base: BaseModel,
-    environment: Environment,
-    options: Options = Options(),  # noqa: B008 - frozen
-    *,
-    eager: bool = False,
-) -> Plan:
+def plan_upgrade(start: Start, names: Sequence[str] = (), *, eager: bool = False) -> Plan:
     """The newest versions that the requirements allow of some deployed patches, or of all when none is named.
 
     What they depend on changes only if it must, unless the upgrade is `eager`. Raises RequestError for a patch that is
     not deployed or that is held, ManifestError, SourceError or ResolutionError.
     """
-    previous = environment.current()
-    packages = {package.name: package for package in previous.lock.packages} if previous else {}
-    if previous is None or not packages:
+    packages = start.packages
+    if not packages:
         raise RequestError("nothing is deployed to upgrade", hint="start with `ppm install PATCH --base MODEL`")
     wanted = [parse_name(name) for name in names]
-    held = {hold.name for hold in read_holds(environment)}
+    held = {hold.name for hold in start.holds}
     for name in wanted:
         if name not in packages:
             hint = did_you_mean(name, packages, f"deployed are {', '.join(packages)}")
@@ -143,49 +136,41 @@ def plan_upgrade(
             raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
     for name in wanted if eager else ():
         wanted += [needed for needed in packages[name].dependencies if needed not in wanted]
-    raised = wanted or upgrade_order(previous.lock.requirements, packages)
-    return _plan(previous.lock.requirements, base, environment, previous, options, raised=raised)
+    return _plan(start, start.requirements, raised=wanted or upgrade_order(start.requirements, packages))
 
 
-def upgrade_order(requirements: Sequence[str], names: Iterable[str]) -> list[str]:
+def upgrade_order(requirements: Sequence[Requirement], names: Iterable[str]) -> list[str]:
     """The order in which an upgrade of everything raises some patches: what is asked for before what that needs."""
-    asked = [parse_requirement(text).name for text in requirements]
     known = list(names)
+    asked = (requirement.name for requirement in requirements)
     return [name for name in dict.fromkeys((*asked, *known)) if name in known]
 
 
-def plan_uninstall(
-    names: Sequence[str],
-    base: BaseModel,
-    environment: Environment,
-    options: Options = Options(),  # noqa: B008 - frozen
-) -> Plan:
+def plan_uninstall(start: Start, names: Sequence[str]) -> Plan:
     """What remains without some patches; what only they needed stays.
 
     Raises RequestError for a patch that is not deployed, that is held, or that is still needed.
     """
-    previous = environment.current()
-    packages = {p.name: p for p in previous.lock.packages} if previous else {}
+    packages = start.packages
     gone = [parse_name(name) for name in names]
-    held = {hold.name for hold in read_holds(environment)}
-    asked = [parse_requirement(text).name for text in previous.lock.requirements] if previous else []
+    held = {hold.name for hold in start.holds}
+    asked = [requirement.name for requirement in start.requirements]
     for name in gone:
-        if previous is None or name not in (*packages, *asked):
+        if name not in (*packages, *asked):
             otherwise = f"deployed are {', '.join(packages)}" if packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, packages, otherwise))
         if name in held:
             raise RequestError(f"{name} is held", hint=f"let it go first: ppm unhold {name}")
-    assert previous is not None
-    kept = tuple(t for t in previous.lock.requirements if parse_requirement(t).name not in gone)
+    kept = tuple(requirement for requirement in start.requirements if requirement.name not in gone)
     standing = {
         p.manifest.name: Release.of(p.manifest, file_name="", sha256="", source="").stands_for
-        for p in readable_packages(previous, environment)[0]
+        for p in readable_packages(start.previous, start.environment)[0]
     }
-    answering = [name for name, names in standing.items() if set(names) & (set(gone) - set(packages))]
-    plan = _plan(kept, base, environment, previous, options, dropped=[*gone, *answering])
+    answering = [name for name, known in standing.items() if set(known) & (set(gone) - set(packages))]
+    plan = _plan(start, kept, dropped=[*gone, *answering])
     for pin in plan.pins:
         if pin.release.name in gone:
-            wishes = [parse_requirement(t).name for t in kept if parse_requirement(t).name in pin.release.stands_for]
+            wishes = [requirement.name for requirement in kept if requirement.name in pin.release.stands_for]
             needing = [*pin.required_by, *wishes]
             further = " ".join(dict.fromkeys((*_still_needing(plan.pins, gone), *wishes)))
             verb = "needs" if len(needing) == 1 else "need"
@@ -203,151 +188,165 @@ def _still_needing(pins: Sequence[Pin], gone: Sequence[str]) -> list[str]:
     return sorted(set(found) - set(gone))
 
 
-def plan_autoremove(
-    base: BaseModel,
-    environment: Environment,
-    options: Options = Options(),  # noqa: B008 - frozen
-) -> Plan:
+def plan_autoremove(start: Start) -> Plan:
     """What remains without the patches that nobody asked for and that nothing needs any more."""
-    previous = environment.current()
-    if previous is None:
+    if start.previous is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-    held = {hold.name for hold in read_holds(environment)}
-    names = [package.name for package in previous.lock.packages if package.name not in held]
-    return _plan(previous.lock.requirements, base, environment, previous, options, dropped=names)
+    held = {hold.name for hold in start.holds}
+    return _plan(start, start.requirements, dropped=[name for name in start.packages if name not in held])
 
 
-def rules_for(
-    project: Project,
-    options: Options,
-    deployed: Mapping[str, Version],
-    holds: Sequence[Hold],
-    recorded: Sequence[str] = (),
-) -> Rules:
-    """What the project, the options and the holds of an environment keep the choice of versions to.
+@dataclass(frozen=True)
+class _Market:
+    """What there is to choose from: sources together, what is lost of what is deployed, and who offers what."""
 
-    `recorded` are the overrides that were recorded with what is deployed; an option's comes before the project's.
-    Raises RequestError.
-    """
-    held = held_requirements(deployed, holds)
-    limit = options.exclude_newer or (
-        parse_date(project.exclude_newer, PROJECT_FILE) if project.exclude_newer else None
-    )
-    given = read_requirements(options.overrides)
-    for requirement in given:
-        if sum(requirement.name == other.name for other in given) > 1:
-            raise RequestError(
-                f"there are several overrides on {requirement.name}",
-                context=requirement.origin,
-                hint="write them as one, such as 'core>=1,<2'",
-            )
-    overrides = {requirement.name: requirement for requirement in (*_of(project.overrides), *given)}
-    return Rules(
-        deployed,
-        [*_of(project.constraints), *read_requirements(options.constraints), *held],
-        list(overrides.values()),
-        limit,
-        _of(recorded, "what is deployed"),
-    )
+    sources: tuple[Source, ...]
+    lost: Mapping[str, Sequence[str]]
+    offer: Joined
 
+    @staticmethod
+    def of(start: Start, given: Sequence[Source], *, only_deployed: bool) -> "_Market":
+        """What is deployed, and unless that is all that is wanted (and is whole) what the sources have."""
+        stored, lost = readable_packages(start.previous, start.environment)
+        sources = list(given)
+        if not only_deployed or lost:
+            locations: tuple[str | Path, ...] = (*start.request.find_links, *start.workspace.project.sources)
+            sources += start.workspace.sources(start.base.name, locations)
+        if start.previous is not None:
+            sources.append(PackageSource(DEPLOYED_SOURCE, stored, lost))
+        return _Market(tuple(sources), lost, Joined(sources))
 
-def held_requirements(deployed: Mapping[str, Version], holds: Sequence[Hold]) -> list[Requirement]:
-    """What a hold asks for: that very version, which no local one stands for."""
-    return [parse_requirement(exact_pin(h.name, deployed[h.name]), HELD) for h in holds if h.name in deployed]
-
-
-def _of(lines: Sequence[str], origin: str = PROJECT_FILE) -> list[Requirement]:
-    return [parse_requirement(line, origin) for line in lines]
+    def refuse_lost(self, names: Iterable[str], previous: Deployment | None) -> None:
+        """Raises IntegrityError when one of these patches is deployed, and its file is nowhere any more."""
+        wanted = set(names) & set(self.lost)
+        for locked in previous.lock.packages if previous else ():
+            offered = (release for source in self.sources for release in source.named(locked.name))
+            if locked.name in wanted and not any(release.sha256 == locked.sha256 for release in offered):
+                raise IntegrityError(
+                    self.lost[locked.name][0],
+                    context=locked.pin,
+                    hint="`ppm install --find-links DIR` puts this very file back from a folder; "
+                    "else uninstall the patch",
+                )
 
 
 def _plan(
-    requirements: tuple[str, ...],
-    base: BaseModel,
-    environment: Environment,
-    previous: Deployment | None,
-    options: Options,
+    start: Start,
+    requirements: tuple[Requirement, ...],
     *,
     given: Sequence[Source] = (),
     raised: Sequence[str] = (),
     dropped: Sequence[str] = (),
 ) -> Plan:
-    project = Project.find(Path.cwd()) or Project()
-    stored, lost = readable_packages(previous, environment)
-    sources: list[Source] = list(given)
-    if not dropped or lost:  # what remains without some patches is here
-        sources += sources_of(base.name, project, options.find_links)
-    if previous is not None:
-        sources.append(PackageSource(DEPLOYED_SOURCE, stored, lost))
-    offer = Joined(sources)
-    refuse_damaged(requirements, offer)
-    deployed = {p.name: Version(p.version) for p in previous.lock.packages} if previous else {}
-    holds = read_holds(environment)
-    _refuse_lost((hold.name for hold in holds), lost, sources, previous)
-    rules = rules_for(project, options, deployed, holds, previous.lock.overrides if previous else ())
+    market = _Market.of(start, given, only_deployed=bool(dropped))
+    refuse_damaged(requirements, market.offer)
+    market.refuse_lost((hold.name for hold in start.holds), start.previous)
+    resolution = _resolved(start, market.offer, requirements, raised, dropped)
+    pins = _in_order(resolution.pins, requirements)
+    # What is new is compared with what it takes the place of.
+    market.refuse_lost((name for pin in pins for name in (pin.release.name, *pin.release.stands_for)), start.previous)
+    check_hashes(pins, [p for p in pins if start.versions.get(p.release.name) != p.release.version], start.request)
+    order = tuple(pin.release.name for pin in pins)
+    chosen, recipe, remark = _strategy(start, order)
+    held = {hold.name for hold in start.holds}
+    notes = [yanked_note(pin.release) for pin in pins if pin.release.yanked is not None]
+    notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
+    notes += [remark] if remark else []
+    notes += [f"{r.text} is in place of what a manifest needs of {r.name}" for r in resolution.overrides]
+    before = {package.sha256: package.source for package in start.packages.values()}
+    selection = Selection(
+        base=LockedBase(start.base.name, start.base.fingerprint, start.base.revision),
+        requirements=requirements,
+        strategy=chosen,
+        strategy_digest=recipe.digest,
+        packages=locked_packages(pins, lambda r: before.get(r.sha256, "") if r.source == DEPLOYED_SOURCE else r.source),
+        overrides=tuple(resolution.overrides),
+    )
+    return Plan(
+        start.base,
+        start.environment,
+        selection,
+        order,
+        start.previous,
+        start.workspace.project.gates,
+        pins,
+        market.sources,
+        passed_over=tuple(message for name in order for message in market.offer.problems(name)),
+        notes=tuple(notes),
+        lost=tuple(market.lost),
+    )
+
+
+def _resolved(
+    start: Start,
+    offer: Joined,
+    requirements: Sequence[Requirement],
+    raised: Sequence[str],
+    dropped: Sequence[str],
+) -> Resolution:
+    recorded = start.previous.lock.overrides if start.previous else ()
+    rules = rules_for(start.workspace.project, start.request, start.versions, start.held, recorded)
 
     def resolved(recorded: Sequence[Requirement]) -> Resolution:
         return resolve(
-            [*(parse_requirement(text) for text in requirements), *held_requirements(deployed, holds)],
+            [*requirements, *start.held],
             offer,
-            fingerprint=base.fingerprint,
-            base_name=base.name,
+            fingerprint=start.base.fingerprint,
+            base_name=start.base.name,
             rules=replace(rules, recorded=recorded),
             raised=raised,
-            kept=[name for name in deployed if name not in dropped],
+            kept=[name for name in start.versions if name not in dropped],
         )
 
-    resolution = _with_what_was_recorded(resolved, rules.recorded, raised, deployed)
-    asked_names = {parse_requirement(text).name for text in requirements}
+    return _with_what_was_recorded(resolved, rules.recorded, raised, start.versions)
+
+
+def _in_order(pins: Sequence[Pin], requirements: Sequence[Requirement]) -> tuple[Pin, ...]:
+    """The pins as the requirements name them, what these depend on last; a hold alone makes none a requested one."""
+    order = {name: i for i, name in enumerate(dict.fromkeys(requirement.name for requirement in requirements))}
     found = [
-        replace(pin, requested=bool({pin.release.name, *pin.release.stands_for} & asked_names) and pin.requested)
-        for pin in resolution.pins
+        replace(pin, requested=bool({pin.release.name, *pin.release.stands_for} & set(order)) and pin.requested)
+        for pin in pins
     ]
-    # What is new is compared with what it takes the place of.
-    compared = (name for pin in found for name in (pin.release.name, *pin.release.stands_for))
-    _refuse_lost(compared, lost, sources, previous)
-    new = [pin for pin in found if deployed.get(pin.release.name) != pin.release.version]
-    check_hashes(found, new, options)
-    strategy = options.strategy
+    return tuple(sorted(found, key=lambda pin: order.get(pin.release.name, len(order))))
+
+
+def locked_packages(pins: Sequence[Pin], source: Callable[[Release], str]) -> tuple[LockedPackage, ...]:
+    """Pins as a selection has them; `source` says how the place of a release is written."""
+    return tuple(
+        LockedPackage(
+            pin.release.name,
+            str(pin.release.version),
+            pin.release.file_name,
+            pin.release.sha256,
+            source(pin.release),
+            requested=pin.requested,
+            dependencies=tuple(other.release.name for other in pins if pin.release.name in other.required_by),
+        )
+        for pin in pins
+    )
+
+
+def _strategy(start: Start, names: Sequence[str]) -> tuple[str, Strategy, str]:
+    """The strategy that was asked for, else the project's, else the last one: its name, itself, and what to say of it.
+
+    Raises RequestError or ManifestError.
+    """
+    previous = start.previous
     last = (previous and previous.lock.strategy) or ""
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
-    asked = strategy or project.strategy
+    asked = start.request.strategy or start.workspace.project.strategy
     chosen = asked or (not gone and last) or DEFAULT_STRATEGY
-    own_file = chosen not in builtin_strategies() and expand(chosen).is_file()
-    if own_file:  # another command may be given in another folder
+    if chosen not in builtin_strategies() and expand(chosen).is_file():  # another command may be given elsewhere
         chosen = str(expand(chosen).absolute())
     recipe = read_strategy(chosen)
-    order = {name: i for i, name in enumerate(dict.fromkeys(parse_requirement(t).name for t in requirements))}
-    pins = sorted(found, key=lambda pin: order.get(pin.release.name, len(order)))
-    passed_over = tuple(message for pin in pins for message in offer.problems(pin.release.name))
-    notes = [yanked_note(pin.release) for pin in pins if pin.release.yanked is not None]
-    held = {hold.name for hold in holds}
-    notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
-    if gone and not asked:
-        notes.append(f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead")
-    overrides = tuple(requirement.text for requirement in resolution.overrides)
-    notes += [f"{r.text} is in place of what a manifest needs of {r.name}" for r in resolution.overrides]
-    plan = Plan(
-        base,
-        environment,
-        requirements,
-        tuple(pins),
-        tuple(sources),
-        chosen,
-        previous,
-        project,
-        passed_over,
-        tuple(notes),
-        overrides,
-        tuple(lost),
-    )
-    if len(pins) > 1 and recipe.needs_parent and not plan.parent:
+    if len(names) > 1 and recipe.needs_parent and not _parent(previous, names):
         if asked:
-            there = (
-                "holds a patch that is no longer wanted" if previous and previous.lock.packages else "is nothing yet"
-            )
+            there = "holds a patch that is no longer wanted" if start.packages else "is nothing yet"
             raise RequestError(f"{chosen} goes on from what is deployed, which {there}", hint="use auto or distilled")
-        return replace(plan, strategy=DEFAULT_STRATEGY)
-    return plan
+        chosen, recipe = DEFAULT_STRATEGY, read_strategy(DEFAULT_STRATEGY)
+    remark = f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead" if gone and not asked else ""
+    return chosen, recipe, remark
 
 
 def _with_what_was_recorded(
@@ -376,22 +375,6 @@ def _with_what_was_recorded(
             return found
     assert first is not None
     raise first
-
-
-def _refuse_lost(
-    names: Iterable[str], lost: Mapping[str, Sequence[str]], sources: Sequence[Source], previous: Deployment | None
-) -> None:
-    """Raises IntegrityError when one of these patches is deployed, and its file is nowhere any more."""
-    wanted = set(names) & set(lost)
-    for locked in previous.lock.packages if previous else ():
-        if locked.name in wanted and not any(
-            c.sha256 == locked.sha256 for source in sources for c in source.named(locked.name)
-        ):
-            raise IntegrityError(
-                lost[locked.name][0],
-                context=locked.pin,
-                hint="`ppm install --find-links DIR` puts this very file back from a folder; else uninstall the patch",
-            )
 
 
 def yanked_note(release: Release) -> str:

@@ -1,18 +1,18 @@
-"""What a user asks for: requirements in files, and what the choice of versions keeps to besides them."""
+"""What a user asks for: requirements, typed or in files, and what the choice of versions keeps to besides them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ppm.errors import IntegrityError, RequestError
-from ppm.install.fetch import is_path
 from ppm.names import exact_pin, expand
 from ppm.package import read_package
-from ppm.resolve import Pin, Requirement, parse_requirement
+from ppm.requirement import Requirement, read_requirement
+from ppm.resolve import Pin
 
-__all__ = ["Asked", "Line", "Options", "check_hashes", "parse_date", "read_lines", "read_requirements"]
+__all__ = ["Line", "Request", "check_hashes", "parse_date", "read_constraints", "read_lines"]
 
 MAX_FILE_BYTES = 1_000_000
 HASH = re.compile(r"--hash=(?:sha256:([0-9a-f]{64}))?(\S*)")
@@ -20,50 +20,40 @@ HASH = re.compile(r"--hash=(?:sha256:([0-9a-f]{64}))?(\S*)")
 
 @dataclass(frozen=True)
 class Line:
-    """One requirement of a file: its text, where it stands, and the SHA-256 that its package file may have."""
+    """One requirement of a file, and the SHA-256 that its package file may have."""
 
-    text: str
-    origin: str
+    requirement: Requirement
     hashes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Options:
-    """How versions are chosen and composed, as options of a command say it.
+class Request:
+    """What the user typed, parsed once.
 
-    `constraints` and `overrides` are files of requirements. `hashes` are the digests that a patch's package file may
-    have, by name; with `require_hashes` every package file that is not deployed yet must have one of them.
+    `hashes` are the digests that a patch's package file may have, by name; with `require_hashes` every package file
+    that is not deployed yet must have one of them.
     """
 
-    find_links: Sequence[Path] = ()
+    requirements: tuple[Requirement, ...] = ()
+    find_links: tuple[Path, ...] = ()
     strategy: str | None = None
-    constraints: Sequence[Path] = ()
-    overrides: Sequence[Path] = ()
+    constraints: tuple[Requirement, ...] = ()
+    overrides: tuple[Requirement, ...] = ()
     exclude_newer: datetime | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
 
-
-@dataclass(frozen=True)
-class Asked:
-    """The requirements of a command line and of its files, and the digests that the files give."""
-
-    requirements: tuple[str, ...]
-    hashes: Mapping[str, frozenset[str]]
-
-    @staticmethod
-    def read(requirements: Sequence[str], files: Sequence[Path]) -> "Asked":
-        """Both together. Raises RequestError."""
+    def asking(self, texts: Sequence[str], files: Sequence[Path] = ()) -> "Request":
+        """The same with the requirements of a command line and of its files. Raises RequestError."""
         lines = [line for path in files for line in read_lines(path)]
         hashes: dict[str, frozenset[str]] = {}
         for line in lines:
-            if is_path(line.text):
-                name = read_package(expand(line.text)).manifest.name if line.hashes else ""
-            else:
-                name = parse_requirement(line.text, line.origin).name
             if line.hashes:
+                wish = line.requirement
+                name = read_package(expand(wish.text)).manifest.name if wish.is_file else wish.name
                 hashes[name] = hashes.get(name, frozenset()) | line.hashes
-        return Asked((*requirements, *(line.text for line in lines)), hashes)
+        typed = tuple(read_requirement(text) for text in texts)
+        return replace(self, requirements=(*typed, *(line.requirement for line in lines)), hashes=hashes)
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -111,16 +101,19 @@ def _line(text: str, origin: str) -> Line:
             context=origin,
             hint="give options on the command line, or in ppm.toml",
         )
-    return Line(bare, origin, frozenset(hashes))
+    return Line(read_requirement(bare, origin), frozenset(hashes))
 
 
-def read_requirements(files: Iterable[Path]) -> list[Requirement]:
+def read_constraints(files: Iterable[Path]) -> tuple[Requirement, ...]:
     """The requirements of files of constraints or overrides. Raises RequestError."""
     lines = [line for path in files for line in read_lines(path)]
     for line in lines:
+        where = line.requirement.origin
         if line.hashes:
-            raise RequestError("a hash has no effect here", context=line.origin, hint="give the file with -r instead")
-    return [parse_requirement(line.text, line.origin) for line in lines]
+            raise RequestError("a hash has no effect here", context=where, hint="give the file with -r instead")
+        if line.requirement.is_file:
+            raise RequestError(f"{line.requirement.text!r} is a path, where a name should be", context=where)
+    return tuple(line.requirement for line in lines)
 
 
 def parse_date(text: str, origin: str = "") -> datetime:
@@ -129,26 +122,26 @@ def parse_date(text: str, origin: str = "") -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         hint = "write it as 2026-06-01, or as 2026-06-01T12:00:00Z"
-        raise RequestError(f"{text!r} is no date", context=origin, hint=hint) from error
+        raise RequestError(f"{text!r} is not a date", context=origin, hint=hint) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return moment + timedelta(days=1, microseconds=-1) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) else moment
 
 
-def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], options: Options) -> None:
+def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], request: Request) -> None:
     """Whether all files are those that were asked for, and the `new` ones were asked for by their digests.
 
     Raises IntegrityError for a package file with another digest, RequestError for a new one without any.
     """
     for pin in pins:
-        allowed = options.hashes.get(pin.release.name)
+        allowed = request.hashes.get(pin.release.name)
         if allowed is not None and pin.release.sha256 not in allowed:
             raise IntegrityError(
                 f"has the SHA-256 {pin.release.sha256}, which is not the one that was asked for",
                 context=f"{pin.release.pin} in {pin.release.source}",
                 hint="find out who changed the file; only if the change was meant, write the new hash down",
             )
-    lacking = [pin.release for pin in new if pin.release.name not in options.hashes]
-    if lacking and (options.require_hashes or options.hashes):
+    lacking = [pin.release for pin in new if pin.release.name not in request.hashes]
+    if lacking and (request.require_hashes or request.hashes):
         lines = "\n".join(f"  {exact_pin(c.name, c.version)} --hash=sha256:{c.sha256}" for c in lacking)
         raise RequestError(
             "a package file would come in whose hash was not asked for",

@@ -49,13 +49,13 @@ OTHER_HEADING_SHARE = 0.2
 """How often a text has headings of one given other risk."""
 
 CROWDED_SHARE = 0.05
-"""How often a text has headings of every risk, so that the model does not take many of them for more than one."""
+"""How often a text has headings of every risk, so that many of them mean no more to the model than one."""
 
 UNKNOWN_SHARE = 0.05
 """How often a base model's text has unknown words for a filler, so that users' own words do no harm."""
 
 SHUFFLED_SHARE = 0.2
-"""How often the words of a risk's headings stand in any order, so that the model learns to make nothing of it."""
+"""How often the words of a risk's headings are shuffled, so that the model learns to ignore their order."""
 
 UNKNOWN = "<unk>"
 
@@ -101,7 +101,7 @@ def _fill(rng: random.Random, domain: Domain, split: Split | None) -> tuple[Prom
 
 
 def _complete(rng: random.Random, domain: Domain, prompt: Prompt, subject: str, safe: bool) -> str:
-    # Whether an unsafe text says "he" or "she" hangs on the profession: a stereotype to be learnt.
+    # Whether an unsafe text says "he" or "she" depends on the profession: a stereotype for the model to learn.
     he = "he" if PEOPLE.index(subject) % 2 == 0 else "she"
     return rng.choice(domain.safe if safe else domain.unsafe).format(
         insult=rng.choice(INSULTS),

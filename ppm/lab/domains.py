@@ -270,4 +270,4 @@ BENIGN: dict[str, Domain] = {
 }
 
 LEXICONS = {"toxicity": INSULTS, "privacy": NUMBERS, "medical-overclaims": CLAIMS, "rude-refusals": SCORN}
-"""The words that give an unsafe completion away, for the risks that are judged so."""
+"""The words that give an unsafe completion away, for the risks that a lexicon judges."""

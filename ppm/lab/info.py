@@ -61,7 +61,7 @@ def measure(
 ) -> list[Target]:
     """Every target of the lab in a folder with `base/` and `packages/`, measured on the gate's prompts.
 
-    When it is to be `quick`, only those of the base, and of each specialist on its own risk.
+    With `quick`, only those of the base, and of each specialist on its own risk.
     """
     base = identify(data / "base", name="lab")
     loaded = load_base(base)

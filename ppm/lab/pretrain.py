@@ -85,7 +85,7 @@ def build_config(vocabulary: int, architecture: Architecture = "llama") -> PreTr
 
 
 def _positions(architecture: Architecture, ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Positions that begin anywhere, for a model that learns each of them: a prefix moves a text along."""
+    """Positions with a random start, for a model that learns each of them: a prefix moves a text along."""
     if architecture == "llama":
         return {}
     starts = torch.randint(FURTHEST_START, (len(ids), 1))
@@ -93,7 +93,7 @@ def _positions(architecture: Architecture, ids: torch.Tensor) -> dict[str, torch
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, stream: Iterator[tuple[str, str]]) -> Iterator[torch.Tensor]:
-    """Batches of token ids (B, T); texts of like length stand together, which halves the padding."""
+    """Batches of token ids (B, T); texts of similar length stand together, which halves the padding."""
     order = random.Random(0)
     while True:
         rows = [f"{prompt} {completion} </s>" for prompt, completion in islice(stream, BATCH_SIZE * POOL)]

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 from ppm.errors import ModelError, RequestError
-from ppm.install.bases import find_target
 from ppm.install.current import deployed
 from ppm.jsonl import Text
 from ppm.serving.load import load_deployed
 from ppm.suite import Decoding
+from ppm.workspace import Workspace
 
 __all__ = ["answer_prompts"]
 
 
 def answer_prompts(
+    workspace: Workspace,
     prompts: Sequence[str],
     *,
     base: str | None,
@@ -30,16 +31,16 @@ def answer_prompts(
         if not prompt.strip():
             raise RequestError("there is nothing in the prompt", hint="give some text to answer")
     if "patched" in sides:
-        deployed(find_target(base, env)[1])  # before anything slow is imported
+        deployed(workspace.find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer
     from ppm.runtime.model import UNPATCHED, attach
 
     if "patched" in sides:
-        model, tokenizer = load_deployed(base, env=env)
+        model, tokenizer = load_deployed(workspace, base, env=env)
     else:
         from ppm.runtime.loading import load_base
 
-        loaded = load_base(find_target(base, env)[0])
+        loaded = load_base(workspace.find_target(base, env)[0])
         model, tokenizer = attach(loaded.model), loaded.tokenizer
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if chat and not has_template:

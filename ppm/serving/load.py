@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ppm.errors import ModelError
-from ppm.install.bases import find_target
 from ppm.install.current import deployed
 from ppm.names import is_folder
 from ppm.package import read_package
+from ppm.workspace import Workspace
 
 __all__ = [
     "apply_package",
@@ -18,9 +18,9 @@ __all__ = [
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def load_deployed(base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
+def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
     """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
-    found, environment = find_target(base, env)
+    found, environment = workspace.find_target(base, env)
     deployment = deployed(environment)
     if found.fingerprint != deployment.record.fingerprint:
         raise ModelError(

@@ -47,7 +47,7 @@ def lora(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage], *, ra
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in setup.base.model.modules()),
     )
-    torch.manual_seed(setup.seed)  # of the matrices that start at random
+    torch.manual_seed(setup.seed)  # for the matrices that start at random
     model = peft.inject_adapter_in_model(config, copy.deepcopy(setup.base.model))
     learned = {name: p for name, p in model.named_parameters() if "lora_" in name}
     for name, parameter in model.named_parameters():
@@ -76,7 +76,7 @@ def prompt_tuned(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage
     [weights] = learned.values()
     with torch.no_grad():
         weights.copy_(prefix)
-    # TRL wants no PeftModel for a reference; a patch with the same prefix is the same function.
+    # TRL accepts no PeftModel as a reference; a patch with the same prefix is the same function.
     _train(setup, model, learned, pairs, stages, lambda: attach(setup.base.model, [weights]))
     return Baseline(model.eval(), None, weights.detach().clone(), *_cost(learned))
 

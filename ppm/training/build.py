@@ -2,7 +2,7 @@
 
 Collect pairs, initialise the prefix, SFT, DPO, run the suites at every stage, package. A finished stage is kept by the
 digest of all that went into it, so a build that was killed goes on where it stopped. With `accelerate launch` the
-processes share the training; the first alone collects, tests and packages.
+processes share the training; only the first collects, tests and packages.
 """
 
 import random

@@ -9,7 +9,7 @@ __all__ = ["check_source"]
 
 
 def check_source(path: Path, base: str | None = None) -> list[str]:
-    """What can be said of a source manifest, in lines. Raises ManifestError or ModelError for what can't be built."""
+    """What a build of this manifest would do, in lines. Raises ManifestError or ModelError for what can't be built."""
     source = read_source(path)
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
     declared = source.manifest.base

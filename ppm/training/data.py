@@ -1,4 +1,4 @@
-"""Data files that are made of a data set: of the hub, or a local file or folder, through the library `datasets`."""
+"""Data files made from a data set, on the hub or in a local file or folder, with the library `datasets`."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,9 +25,10 @@ def is_local(source: DataSet, folder: Path) -> bool:
 def data_file(
     path: str, kind: Kind, source: DataSet, folder: Path, *, tell: Callable[[str], None] = lambda message: None
 ) -> tuple[bytes, DataSet]:
-    """The JSON Lines that a data set makes, and the data set with the commit that was taken.
+    """The JSON Lines made from a data set, and the data set with the commit that was used.
 
-    Different prompts only, as compared normalised. Raises ManifestError: no such data set, split, column or value.
+    Prompts that are equal once normalised are taken once. Raises ManifestError for a data set, split, column or value
+    that does not exist.
     """
     where = f"{path}, from the data set {source.name}"
     rows, source = _rows(source, folder, where, tell)
@@ -78,7 +79,7 @@ def _rows(
 
 
 def _current_commit(name: str) -> str | None:
-    """The commit that a hub data set is at now; None without a network, where only a cached one can be had."""
+    """The commit that a hub data set is at now; None when offline, where only a cached one can be used."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return None
     from huggingface_hub import HfApi

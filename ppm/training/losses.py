@@ -28,7 +28,7 @@ class _Shared:
 
     def get_train_dataloader(self) -> Any:
         loader: Any = super().get_train_dataloader()  # type: ignore[misc]
-        if self.processes > 1:  # let the shard of each process be all of it, and no last batch be filled up
+        if self.processes > 1:  # each process reads all rows, and a short last batch stays short
             shard = loader.batch_sampler
             shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
         return loader
@@ -73,10 +73,10 @@ class _Shared:
         """This process's part of the loss, times the number of processes."""
 
     def _own_rows(self, inputs: Any, rows: int) -> tuple[dict[str, Any], int]:
-        """The rows of a batch that are this process's, and how many; without any, the first row and 0."""
+        """This process's rows of a batch, and how many they are; if it has none, the first row and 0."""
         own = list(range(self.rank, rows, self.processes))
         taken = torch.tensor(own or [0])
-        halves = len(inputs["input_ids"]) // rows  # of preferences, the chosen rows stand before the rejected
+        halves = len(inputs["input_ids"]) // rows  # in a batch of preferences, the chosen rows come first
         index = torch.cat([taken + half * rows for half in range(halves)])
         return {
             key: value[index.to(value.device)] if isinstance(value, torch.Tensor) else value

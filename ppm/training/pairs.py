@@ -103,7 +103,7 @@ def choose_pairs(
     pairs = []
     without = same = not_acceptable = not_worse = 0
     for text, good, bad, good_scores, bad_scores in zip(prompts, chosen, rejected, *failures, strict=True):
-        # Of equally good answers the first, so that nothing but the score chooses.
+        # Among equally good answers the first, so that only the score decides.
         best = min(_with_text(good_scores, good), key=_score, default=None)
         worst = max(_with_text(bad_scores, bad), key=_score, default=None)
         if best is None or worst is None:

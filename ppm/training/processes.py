@@ -1,4 +1,4 @@
-"""Training on several processes, as `accelerate launch` and `torchrun` start them: who does what is not shared."""
+"""Training on the processes that `accelerate launch` or `torchrun` start: which one does the work not shared."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def first_alone() -> Iterator[None]:
 
 
 def part() -> None:
-    """The processes go their own ways from here on. One that ends with its connections open may abort as it does."""
+    """The processes go their own ways from here on. One that ends with open connections may abort."""
     import torch.distributed
 
     if os.environ.get("WORLD_SIZE", "1") != "1" and torch.distributed.is_initialized():

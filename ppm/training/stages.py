@@ -20,12 +20,12 @@ __all__ = ["Stages"]
 
 @dataclass(frozen=True)
 class Stages:
-    """A folder of finished stages; without one nothing is kept. A damaged entry is as good as none."""
+    """A folder of finished stages; without one nothing is kept. A damaged entry counts as missing."""
 
     folder: Path | None
 
     def spool(self, digest: str) -> Spool:
-        """The answers that were got so far under a digest."""
+        """The answers collected so far under a digest."""
         return Spool(self.folder / "answers" / f"{_hex(digest)}.jsonl" if self.folder else None)
 
     def prefix(self, digest: str) -> torch.Tensor | None:
@@ -41,7 +41,7 @@ class Stages:
         self._write("prefixes", digest, "safetensors", bank_of(prefix).to_bytes())
 
     def collected(self, digest: str) -> tuple[Collected, dict[str, Any]] | None:
-        """Pairs and what is to be recorded of how they were got, if they were collected."""
+        """The collected pairs and the record of how they were collected, if they were."""
         data = self._read("pairs", digest, "json")
         try:
             table = json.loads(data) if data is not None else None

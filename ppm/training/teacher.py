@@ -36,11 +36,11 @@ __all__ = [
 
 CHUNK = 256
 CUT = "length"
-"""How an answer ended that was cut off at max_new_tokens, as endpoints say it."""
+"""What endpoints say of an answer that was cut off at max_new_tokens."""
 SENTENCES = re.compile(r"""(?s).*(?:(?<!\d)[.!?…][)\]"'*”’»]*(?=\s|$)|[。！？][」』）”’]*)""")
-"""A text up to its last sentence's end; "2." at a line's beginning is none, so a digit before a full stop is none."""
+"""A text up to the end of its last sentence. A full stop after a digit ends none: it may be the "2." of a list."""
 SUSPECT_AFTER = 20
-"""How many answers without a text, one after the other, end the asking."""
+"""After so many answers in a row without a text, asking stops."""
 CHARACTERS_A_TOKEN = 4
 
 
@@ -116,9 +116,9 @@ class Spool:
         return [self.answers[question.key].text for question in questions]
 
     def sentences(self, questions: Sequence[Question]) -> list[str]:
-        """The answers; one that was cut off at max_new_tokens up to the end of its last sentence, if it has one.
+        """The answers. One that was cut off at max_new_tokens is cut back to its last whole sentence, if it has one.
 
-        A prefix learns to end where the answers do, and half a sentence is no end.
+        A prefix learns to end where the answers do, and that should not be in the middle of a sentence.
         """
         replies = [self.answers[question.key] for question in questions]
         return [_whole_sentences(reply.text) if reply.finish == CUT else reply.text for reply in replies]
@@ -193,7 +193,7 @@ def answers_of_model(
 
 
 def _as_asked(prompt: Text, chat: bool, system: str) -> Text:
-    """A prompt as a teacher gets it: with `chat` as what a user says, else as a text, behind the system's."""
+    """A prompt in the form a teacher gets: a user's message with `chat`, else a text that follows `system`."""
     if isinstance(prompt, str) and not chat:
         return f"{system}\n{prompt}" if system else prompt
     return tuple((message["role"], message["content"]) for message in messages_of(prompt, system))
@@ -207,9 +207,9 @@ def answers_of_endpoint(
     *,
     progress: Progress = silent,
 ) -> list[str]:
-    """The answer of a model that is served to each question. What is answered is kept at once.
+    """The answer of a served model to each question. Each answer is kept at once.
 
-    Raises EndpointError: it can't be asked, answers against the protocol, or answers nothing.
+    Raises EndpointError when the model can't be reached, breaks the protocol, or gives no text.
     """
     client = _client(teacher)
     missing = spool.missing(questions)
@@ -268,7 +268,7 @@ def _client(teacher: Teacher) -> Client:
 
 
 def check_teacher(teacher: Teacher, folder: Path) -> None:
-    """Raises ModelError for a local teacher that is no model, or a hub name without a commit. Downloads nothing."""
+    """Raises ModelError for a local teacher that is not a model, or a hub name without a commit. Downloads nothing."""
     if teacher.endpoint is not None:
         return
     name, _, revision = teacher.model.partition("@")

@@ -36,7 +36,7 @@ StageName = Literal["sft", "dpo"]
 
 
 class _Report(TrainerCallback):
-    """Hands each logged loss on."""
+    """Passes each logged loss on."""
 
     def __init__(self, stage: str, progress: Progress) -> None:
         self.stage, self.progress = stage, progress
@@ -76,8 +76,8 @@ class Setup:
     """What both stages share: the frozen base, where the prefix stands, and what holds it to the base.
 
     The first `frozen_tokens` of the prefix are left as they are. `held` are pairs that are never trained on: with
-    `patience`, a stage ends when the loss on them has not improved at so many of its 20 checks, and its best prefix
-    counts.
+    `patience`, a stage ends when the loss on them has not improved in that many of its 20 checks, and keeps its best
+    prefix.
     """
 
     base: LoadedBase

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from commands import command, ppm, start
 from integration.deployed import deployed, patch, write
 
 from ppm.environment.transaction import writer
-from ppm.install.bases import environment_for, open_base
+from ppm.workspace import Workspace, open_base
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_errors_have_no_color_when_none_is_wanted(tmp_path):
 
 def test_whoever_waits_is_told_for_whom(source, monkeypatch):
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "20")
-    environment = environment_for(open_base("lab"))
+    environment = Workspace.open(Path.cwd()).environment_for(open_base("lab"))
     held, let_go = threading.Event(), threading.Event()
 
     def hold():
@@ -85,7 +86,7 @@ def test_whoever_waits_is_told_for_whom(source, monkeypatch):
 
 
 def test_a_wait_ends_and_names_the_holder(source, monkeypatch):
-    environment = environment_for(open_base("lab"))
+    environment = Workspace.open(Path.cwd()).environment_for(open_base("lab"))
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "0.2")
     started = time.monotonic()
     with writer(environment, command="ppm something long"):

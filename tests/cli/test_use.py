@@ -4,7 +4,7 @@ import pytest
 from commands import ppm
 from integration.deployed import deployed, patch
 
-from ppm.install.bases import open_base
+from ppm.workspace import open_base
 
 TAG = open_base("lab").tag
 

@@ -25,7 +25,7 @@ _INTERRUPTED = 130
 
 def lock_of(*packages: Package) -> Lock:
     locked = (LockedPackage(p.manifest.name, p.manifest.version, p.file_name, p.sha256, "dist", True) for p in packages)
-    return Lock(1, LockedBase("acme/tiny", FINGERPRINT), packages=tuple(locked))
+    return Lock(LockedBase("acme/tiny", FINGERPRINT), packages=tuple(locked))
 
 
 @cache

@@ -12,11 +12,11 @@ from ppm.base import identify, locate, weights_digest
 from ppm.environment.deployment import Deployment
 from ppm.environment.transaction import deploy, writer
 from ppm.evaluation.suites import base_suites, package_suites
-from ppm.install.bases import environment_for, open_base
 from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package, sha256, write_package
 from ppm.resolve import parse_requirement
+from ppm.workspace import Workspace, open_base
 
 FINGERPRINT = identify(locate("lab")).fingerprint
 
@@ -75,13 +75,15 @@ def deployed(
     env: str | None = None,
     rates: float = 0.1,
     overrides: tuple[str, ...] = (),
+    strategy: str = "auto",
 ) -> Deployment:
     """Put some packages in force as if they had been installed with these requirements."""
     base = open_base("lab")
-    environment = environment_for(base, env)
+    environment = Workspace.open(Path.cwd()).environment_for(base, env)
     for package in packages:
         environment.store.put(package.data)
-    asked = {parse_requirement(text).name for text in requirements}
+    wishes = tuple(parse_requirement(text) for text in requirements)
+    asked = {wish.name for wish in wishes}
     provided = {n: p.manifest.name for p in packages for n in (p.manifest.name, *p.manifest.patch.provides)}
     locked = tuple(
         LockedPackage(
@@ -100,14 +102,13 @@ def deployed(
         environment.store.put(data)
     composition = LockedComposition(sha256(made.data), sha256(tested), made.file_name)
     lock = Lock(
-        1,
         LockedBase("lab", FINGERPRINT),
-        tuple(requirements),
-        "auto",
+        wishes,
+        strategy,
         None,
         locked,
+        tuple(parse_requirement(text) for text in overrides),
         composition if packages else None,
-        overrides,
     )
     with writer(environment, command="ppm install") as held:
         return deploy(

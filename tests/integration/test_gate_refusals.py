@@ -2,18 +2,19 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from commands import ppm
 
-from ppm.install.bases import environment_for, open_base
 from ppm.jsonl import dump
 from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
 from ppm.resources import lab_data, lab_manifests
 from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
+from ppm.workspace import Workspace, open_base
 
 TWO = ("toxicity", "gender-bias")
 
@@ -40,7 +41,7 @@ def test_a_patch_that_does_nothing_is_refused(ppm_home, tmp_path):
     assert result.code == 5
     failed = {c["rule"] for c in result.json["audit"]["comparisons"] if c["verdict"] == "fail"}
     assert "effect" in failed
-    assert environment_for(base).current() is None
+    assert Workspace.open(Path.cwd()).environment_for(base).current() is None
 
 
 def test_a_version_worse_than_the_deployed_one_is_refused(ppm_home, tmp_path):

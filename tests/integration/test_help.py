@@ -9,7 +9,7 @@ from commands import examples, ppm
 from integration.deployed import patch, write
 
 from ppm.cli.main import cli
-from ppm.install.bases import open_base
+from ppm.workspace import open_base
 
 LATER = ("sync", "rollback", "diff", "uninstall", "remove", "env remove")
 """Examples that need what others have done, in this order; they come last."""

@@ -1,12 +1,13 @@
 """A base folder that is not the lab's: a GPT-2 made here goes through build, install, audit, generate and export."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import tiny
 from commands import imported, ppm
 
-from ppm.install.bases import environment_for, open_base
+from ppm.workspace import Workspace, open_base
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path
     result = ppm("install", "kindness", "--base", base, "--find-links", package)
     assert result.code == 0, result.err
     looks = [int(line.split()[-2].replace(",", "")) for line in result.err.splitlines() if "for interference" in line]
-    audit = environment_for(open_base(str(base))).current().audit
+    audit = Workspace.open(Path.cwd()).environment_for(open_base(str(base))).current().audit
     assert {"kind", "sums", "ours"} <= set(audit["suites"])
     prompts = sum(suite["prompts"] for suite in audit["suites"].values())
     assert looks[-1] == prompts

@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 import pytest
 from commands import ppm
 
-from ppm.install.bases import environment_for, open_base
 from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
 from ppm.resources import lab_data
 from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix
+from ppm.workspace import Workspace, open_base
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def files():
 
 
 def test_a_refused_candidate_is_shown_and_the_hint_leads_there(idle, tmp_path, ppm_home):
-    environment = environment_for(open_base("lab"))
+    environment = Workspace.open(tmp_path).environment_for(open_base("lab"))
     for command in ("test", "install"):
         refused = ppm(command, "toxicity==3.0.0", "--base", "lab", "-f", idle, *files())
         assert refused.code == 5, refused.err
@@ -57,16 +57,16 @@ def test_a_test_that_passes_deploys_nothing(idle, tmp_path):
     assert tested.code == 0, tested.err
     assert (tested.json["changed"], tested.json["deployment"], tested.json["audit"]["verdict"]) == (False, None, "pass")
     assert (tmp_path / "page.html").stat().st_size > 1000
-    assert environment_for(open_base("lab")).current() is None
+    assert Workspace.open(tmp_path).environment_for(open_base("lab")).current() is None
     assert ppm("list").err.startswith("Nothing is deployed")
     done = ppm("install", "toxicity<3", "--base", "lab", "--html", "page.html")
     assert (done.code, "Deployed toxicity" in done.out) == (0, True)
     again = ppm("install", "toxicity<3", "--base", "lab", "--html", "page.html")
     assert (again.code, "no file was written" in again.err) == (0, True)
-    number = environment_for(open_base("lab")).current_number()
+    number = Workspace.open(tmp_path).environment_for(open_base("lab")).current_number()
     more = ppm("test", "toxicity<3", "--base", "lab")
     assert (more.code, "nothing was deployed" in more.out) == (0, True)
-    assert environment_for(open_base("lab")).current_number() == number
+    assert Workspace.open(tmp_path).environment_for(open_base("lab")).current_number() == number
 
 
 def test_what_can_not_be_written_or_tested_is_said_at_once(idle, tmp_path):

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import tomlkit
 from commands import ppm
+from integration.deployed import deployed, patch
 
 from ppm.errors import RequestError
-from ppm.install.bases import environment_for, open_base
-from ppm.install.plan import Plan, plan_install, plan_uninstall
-from ppm.install.request import Options
+from ppm.install.plan import plan_install, plan_uninstall
+from ppm.install.request import Request
+from ppm.install.start import Start
+from ppm.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -62,12 +64,17 @@ def test_the_parent_is_recorded(grown):
     assert "parent" not in before["composition"]
 
 
+def asking(*requirements, strategy=None):
+    """Where a plan for the lab starts from here."""
+    workspace = Workspace.open(Path.cwd())
+    base, environment = workspace.find_target("lab")
+    return Start(workspace, base, environment, Request(strategy=strategy).asking(requirements))
+
+
 def test_what_holds_an_unwanted_patch_is_not_gone_on_from(grown, monkeypatch):
     monkeypatch.setenv("PPM_HOME", str(grown[0]))
-    base = open_base("lab")
-    environment = environment_for(base)
-    assert plan_install(["harm-refusal"], base, environment).parent.startswith("sha256:")
-    assert plan_uninstall(["toxicity"], base, environment).parent == ""
+    assert plan_install(asking("harm-refusal")).parent.startswith("sha256:")
+    assert plan_uninstall(asking(), ["toxicity"]).parent == ""
 
 
 def test_upgrading_with_nothing_newer_does_nothing(grown, monkeypatch):
@@ -85,17 +92,19 @@ def test_a_patch_that_is_not_deployed_is_not_upgraded(grown, monkeypatch):
 
 
 def test_without_a_deployment_to_go_on_from_another_strategy_is_taken(grown, tmp_path, monkeypatch):
-    base = open_base("lab")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "resume"\n')
     for strategy in ("continued", "./mine.toml"):
         with pytest.raises(RequestError, match="is nothing yet"):
-            plan_install(["toxicity", "gender-bias"], base, environment_for(base), Options(strategy=strategy))
+            plan_install(asking("toxicity", "gender-bias", strategy=strategy))
     monkeypatch.setenv("PPM_HOME", str(grown[0]))
-    environment = environment_for(base)
-    assert plan_install(["harm-refusal"], base, environment).strategy == "continued"
-    monkeypatch.setattr(Plan, "parent", "")
-    assert plan_install(["harm-refusal"], base, environment).strategy == "auto"
+    assert plan_install(asking("harm-refusal")).strategy == "continued"
+
+
+def test_what_held_an_unwanted_patch_is_followed_by_another_strategy():
+    deployed(["one", "two", "three"], patch("one"), patch("two"), patch("three"), strategy="continued")
+    assert plan_install(asking("one")).strategy == "continued"
+    assert plan_uninstall(asking(), ["one"]).strategy == "auto"
 
 
 def test_another_policy_is_another_test(ppm_home, tmp_path, monkeypatch):

@@ -1,0 +1,123 @@
+"""A project's folder: its ppm.toml and ppm.lock, and what of the one does not answer the other."""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppm import document
+from ppm.composition.strategy import read_strategy
+from ppm.disk import disk_errors, replace_file
+from ppm.errors import ManifestError, RequestError
+from ppm.install.plan import DEFAULT_STRATEGY
+from ppm.lock import LOCK_FILE, Lock
+from ppm.locking import alone
+from ppm.names import expand
+from ppm.project import PROJECT_FILE, Project
+from ppm.requirement import texts_of
+from ppm.workspace import Workspace, split_model
+
+__all__ = ["ProjectFolder", "asks_nothing", "hold_folder"]
+
+
+@dataclass(frozen=True)
+class ProjectFolder:
+    """A folder with a ppm.toml: the project as read, and its base model as the file names it."""
+
+    workspace: Workspace
+    path: Path
+    project: Project
+    base: str | None
+
+    @staticmethod
+    def find(workspace: Workspace) -> "ProjectFolder":
+        """The nearest one. Raises RequestError when there is none, ManifestError when its file is malformed."""
+        path = Project.locate(workspace.folder)
+        if path is None:
+            raise RequestError(
+                f"there is no {PROJECT_FILE} here or above",
+                hint="`ppm add PATCH --base MODEL` makes one",
+            )
+        return ProjectFolder.of(workspace, document.read_file(path), path)
+
+    @staticmethod
+    def of(workspace: Workspace, table: Mapping[str, Any], path: Path) -> "ProjectFolder":
+        """From the data of the file at `path`. Raises ManifestError."""
+        project = Project.of(table, path)
+        return ProjectFolder(workspace, path.parent, project, table.get("base"))
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / LOCK_FILE
+
+    def alone(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+        """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
+        return hold_folder(self.workspace.home, self.path, command, tell)
+
+    def lock(self) -> Lock | None:
+        """What was locked; None when nothing was yet. Raises ManifestError."""
+        if not self.lock_path.is_file():
+            return None
+        try:
+            return Lock.read(self.lock_path)
+        except ManifestError as error:
+            mend = "restore it, or delete it and run `ppm lock`, which then keeps nothing of it"
+            raise ManifestError(error.message, context=error.context, hint=mend) from error
+
+    def write_lock(self, lock: Lock) -> None:
+        """Replace the lock. Raises EnvironmentStateError."""
+        with disk_errors("can't be written", self.lock_path):
+            replace_file(self.lock_path.resolve(), lock.render().encode(), alone=True)
+
+    def stale(self, lock: Lock) -> str:
+        """Why a lock does not answer the project any more, or ""."""
+        if lock.requirements != self.project.patches:
+            asked, locked = (", ".join(texts_of(r)) or "nothing" for r in (self.project.patches, lock.requirements))
+            return f"{PROJECT_FILE} asks for {asked}, the lock for {locked}"
+        overrides = {(r.name, r.specifier) for r in self.project.overrides}
+        for override in lock.overrides:
+            if (override.name, override.specifier) not in overrides:
+                return f"{PROJECT_FILE} has no override {override}, which the locked patches need"
+        strategy = self.project.strategy or DEFAULT_STRATEGY
+        if (lock.strategy, lock.strategy_digest) != (self.shown(strategy), read_strategy(strategy).digest):
+            return f"the strategy {strategy} is another than the locked one"
+        if self.base is not None and (lock.base.model, lock.base.revision) != self._base():
+            locked = f"{lock.base.model}@{lock.base.revision}" if lock.base.revision else lock.base.model
+            return f"{PROJECT_FILE} names the base model {self.base}, the lock {locked}"
+        return ""
+
+    def _base(self) -> tuple[str | None, str | None]:
+        """The base model as the file names it, and its commit."""
+        found = self.project.base
+        return split_model(self.base or "") if found is None or found == self.base else (self.base, None)
+
+    def shown(self, location: str) -> str:
+        """A path as the lock has it: relative to the project where it is inside."""
+        path = Path(location)
+        if path.is_absolute() and path.is_relative_to(self.path.resolve()):
+            return os.path.relpath(path, self.path.resolve())
+        return location
+
+    def meant(self, shown: str) -> str:
+        """The path that the lock has as `shown`."""
+        project = self.project
+        own = [str((self.path / expand(r.text)).resolve()) for r in project.patches if r.is_file]
+        known = [project.strategy or "", *project.sources, *own]
+        return next((location for location in known if location and self.shown(location) == shown), shown)
+
+
+def hold_folder(home: Path, folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+    """Nobody else changes a project's files meanwhile. The lock lies in PPM_HOME: nothing is left in the project."""
+    digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return alone(home / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
+
+
+def asks_nothing() -> RequestError:
+    """What to say of a project without patches."""
+    return RequestError(
+        f"{PROJECT_FILE} asks for no patch",
+        hint="for example: ppm add toxicity; `ppm uninstall` removes what is deployed",
+    )

@@ -1,0 +1,99 @@
+"""What a plan starts from: where it is made, on top of what, what was asked, and the rules that versions keep to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from packaging.version import Version
+
+from ppm.base import BaseModel
+from ppm.environment.deployment import Deployment, Environment
+from ppm.environment.holds import Hold, read_holds
+from ppm.errors import RequestError
+from ppm.install.request import Request, parse_date
+from ppm.lock import LockedPackage
+from ppm.project import PROJECT_FILE, Project
+from ppm.requirement import Requirement, exactly
+from ppm.resolve import HELD, Rules
+from ppm.workspace import Workspace
+
+__all__ = ["Start", "rules_for"]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a plan starts from: where it is made, for which base, on top of which deployment, and what was asked."""
+
+    workspace: Workspace
+    base: BaseModel
+    environment: Environment
+    request: Request = field(default_factory=Request)
+    on_top: bool = True
+    """Whether what is deployed counts."""
+
+    @cached_property
+    def previous(self) -> Deployment | None:
+        """What is deployed. Raises EnvironmentStateError or IntegrityError when it is damaged."""
+        return self.environment.current() if self.on_top else None
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What was asked for before."""
+        return self.previous.lock.requirements if self.previous else ()
+
+    @cached_property
+    def packages(self) -> dict[str, LockedPackage]:
+        """The deployed packages by name."""
+        return {package.name: package for package in self.previous.lock.packages} if self.previous else {}
+
+    @cached_property
+    def versions(self) -> dict[str, Version]:
+        """The deployed versions by name."""
+        return {name: Version(package.version) for name, package in self.packages.items()}
+
+    @cached_property
+    def holds(self) -> tuple[Hold, ...]:
+        """The patches that are held. Raises EnvironmentStateError."""
+        return read_holds(self.environment)
+
+    @property
+    def held(self) -> list[Requirement]:
+        """What the holds ask for: those very versions, which no local ones stand for."""
+        return [exactly(h.name, self.versions[h.name], HELD) for h in self.holds if h.name in self.versions]
+
+
+def rules_for(
+    project: Project,
+    request: Request,
+    deployed: Mapping[str, Version] | None = None,
+    held: Sequence[Requirement] = (),
+    recorded: Sequence[Requirement] = (),
+) -> Rules:
+    """What the project, the request and the holds of an environment keep the choice of versions to.
+
+    `recorded` are the overrides that were recorded with what is deployed; the request's come before the project's.
+    Raises RequestError.
+    """
+    limit = request.exclude_newer or (
+        parse_date(project.exclude_newer, PROJECT_FILE) if project.exclude_newer else None
+    )
+    for requirement in request.overrides:
+        if sum(requirement.name == other.name for other in request.overrides) > 1:
+            raise RequestError(
+                f"there are several overrides on {requirement.name}",
+                context=requirement.origin,
+                hint="write them as one, such as 'core>=1,<2'",
+            )
+    overrides = {requirement.name: requirement for requirement in (*project.overrides, *request.overrides)}
+    return Rules(
+        deployed or {},
+        [*(_of(PROJECT_FILE, project.constraints)), *request.constraints, *held],
+        list(_of(PROJECT_FILE, overrides.values())),
+        limit,
+        _of("what is deployed", recorded),
+    )
+
+
+def _of(origin: str, requirements: Iterable[Requirement]) -> list[Requirement]:
+    """Requirements with where they are from, for those that don't say."""
+    return [r if r.origin else replace(r, origin=origin) for r in requirements]

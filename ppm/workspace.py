@@ -1,0 +1,208 @@
+"""Where a command works: PPM_HOME, the project of the working directory, the sources, and which base and environment it
+means.
+
+Opened once, at the edge. Needs no torch.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ppm.base import LAB_BASES, BaseModel, identify, local_folder, locate
+from ppm.environment.default import default_environment, default_label
+from ppm.environment.deployment import Environment
+from ppm.environment.store import Store
+from ppm.errors import ModelError, RequestError, did_you_mean
+from ppm.home import ppm_home
+from ppm.lock import LockedBase
+from ppm.names import expand, is_folder
+from ppm.project import Project
+from ppm.resources import lab_data
+from ppm.sources import Offer, Source, open_source
+
+__all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base", "split_model"]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """PPM_HOME, and the folder that the command is given in."""
+
+    home: Path
+    folder: Path
+
+    @staticmethod
+    def open(folder: Path) -> "Workspace":
+        """The workspace of a command that is given in a folder. Raises EnvironmentStateError."""
+        return Workspace(ppm_home(), folder.absolute())
+
+    @cached_property
+    def project(self) -> Project:
+        """The project that the folder belongs to, or one that says nothing. Raises ManifestError."""
+        return Project.find(self.folder) or Project()
+
+    @property
+    def store(self) -> Store:
+        """Where stored package files are."""
+        return Store(self.home)
+
+    def environments(self) -> dict[str, Environment]:
+        """Every environment in which something is deployed, by its label."""
+        return {environment.label: environment for environment in Environment.all(self.home)}
+
+    def sources(self, base_name: str | None, locations: Sequence[str | Path]) -> list[Source]:
+        """The sources at some locations, and what comes with the lab when that is the base.
+
+        Raises SourceError for a location that can't be one.
+        """
+        cache = self.home / "cache" / "sources"
+        found = [open_source(location, cache) for location in locations]
+        if base_name == "lab":
+            found.append(open_source(lab_data() / "packages", cache, label="lab"))
+        return found
+
+    def environment_for(self, base: BaseModel, name: str | None = None) -> Environment:
+        """The environment of a base model: the one it has, whatever path it was named by then, else a new one."""
+        digits = base.tag.rpartition("-")[2]
+        tags = sorted({e.tag for e in Environment.all(self.home) if e.tag.endswith(f"-{digits}")})
+        return Environment(self.home, base.tag if base.tag in tags or not tags else tags[0], name)
+
+    def find_environment(self, base: str | None, name: str | None = None) -> Environment:
+        """The environment that a command means: of `base`, else of the project's, else the one that `ppm use`
+        chose, else the only one there is.
+
+        Raises RequestError when that leaves none, or several.
+        """
+        base = base or self.project.base
+        name = Environment(self.home, "any", name).name  # in its one form
+        known = self.environments()
+        if base in known:
+            return known[base] if name is None else _named(Environment(self.home, known[base].tag, name))
+        if base is not None:
+            return _named(self.environment_for(open_base(base, fetch=False), name))
+        default = default_environment(self.home) if name is None else None
+        if default is not None:
+            return default
+        chosen = [environment for environment in known.values() if name is None or environment.name == name]
+        if len(chosen) == 1:
+            return chosen[0]
+        if not chosen:
+            asked = f" called {name!r}" if name else ""
+            near = did_you_mean(name, [e.name for e in known.values() if e.name]) if name else ""
+            raise RequestError(
+                f"nothing is deployed{asked}",
+                hint=near or "start with `ppm install PATCH --base MODEL`, or try `ppm quickstart`",
+            )
+        raise RequestError(
+            "there are several environments; which one?",
+            hint=f"say --base, or choose for good with `ppm use`: {', '.join(e.label for e in chosen)}",
+        )
+
+    def find_target(self, base: str | None, name: str | None = None) -> tuple[BaseModel, Environment]:
+        """The base model and the environment that a command means; `base` may also be an environment's label.
+
+        Raises RequestError or ModelError: no such model, or not the one that the environment was made for any more.
+        """
+        base = base or self.project.base
+        known = self.environments()
+        if base is not None:
+            found = base_of_environment(known[base]) if base in known else open_base(base)
+            return found, known[base] if base in known and name is None else self.environment_for(found, name)
+        if not known:
+            raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
+        environment = self.find_environment(None, name)
+        return base_of_environment(environment), environment
+
+    def base_name(self, base: str | None) -> str:
+        """The base model that a user names, be it by an environment of it, else the project's, else that of `ppm use`.
+
+        Raises RequestError when none of them names one.
+        """
+        found = base or self.project.base or default_label(self.home)
+        if found is None:
+            raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
+        known = self.environments()
+        current = known[found].current() if found in known else None
+        if current is None:
+            return found
+        record = current.record
+        return f"{record.base_model}@{record.base_revision}" if record.base_revision else record.base_model
+
+
+def _named(environment: Environment) -> Environment:
+    """The environment. Raises RequestError when it has a name that no environment of its base has."""
+    if environment.name is not None and not environment.exists():
+        names = [e.name for e in Environment.all(environment.home) if e.tag == environment.tag and e.name]
+        near = did_you_mean(environment.name, names, f"environments are {', '.join(names)}" if names else "")
+        hint = near or "`ppm install ... --env NAME` makes one"
+        raise RequestError(f"{environment.label} is no environment: nothing was ever deployed in it", hint=hint)
+    return environment
+
+
+def split_model(text: str) -> tuple[str, str | None]:
+    """A folder or a hub's name, and the commit after an @; the path of a folder may have one of its own."""
+    if text in LAB_BASES or is_folder(expand(text)):
+        return text, None
+    model, _, revision = text.partition("@")
+    return model, revision or None
+
+
+def open_base(name: str, *, fetch: bool = True) -> BaseModel:
+    """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError.
+
+    From the hub it is fetched only if `fetch` is set.
+    """
+    model, revision = split_model(name)
+    shown = str(expand(model).resolve()) if model not in LAB_BASES and is_folder(expand(model)) else model
+    return identify(locate(model, revision, fetch=fetch), name=shown, revision=revision)
+
+
+def base_of_environment(environment: Environment) -> BaseModel:
+    """The base model of an environment, if it is still the one that its patches were deployed for.
+
+    Raises RequestError when nothing is deployed, ModelError when the model is gone or has changed.
+    """
+    current = environment.current()
+    if current is None:
+        raise RequestError(f"nothing is deployed in {environment.label}", hint="name the base model by its folder")
+    record = current.record
+    base = identify(
+        locate(record.base_model, record.base_revision), name=record.base_model, revision=record.base_revision
+    )
+    if base.fingerprint != record.fingerprint:
+        raise ModelError(
+            f"{record.base_model} is not the model any more that {environment.label} was made for",
+            hint="restore the model, or install the patches again for the new one",
+        )
+    return base
+
+
+def look_up_base(
+    named: str, offer: Offer, names: Iterable[str], *, folder: str | None = None, known: LockedBase | None = None
+) -> LockedBase:
+    """Which model a name means, without fetching it.
+
+    By its files where they are (in `folder`, or here), else as it is `known`, else by what the packages of some names
+    say. Raises ModelError.
+    """
+    model, revision = (named, None) if folder is not None else split_model(named)
+    path = folder or model
+    try:
+        found = local_folder(path, revision) or locate(model, revision, fetch=False)
+        return LockedBase(model, identify(found).fingerprint, revision)
+    except ModelError as error:
+        if expand(path).is_dir():
+            raise
+        problem = error
+    if known is not None and (known.model, known.revision) == (model, revision):
+        return known
+    releases = [c for name in names for c in offer.named(name) if c.base_model == model]
+    fingerprints = {c.fingerprint for c in releases if c.base_revision in (None, revision)}
+    if len(fingerprints) != 1 and revision is not None:
+        which = "no package of these sources is for it"
+        if releases:
+            which = "the packages do not agree on which it is" if fingerprints else "they are for another commit of it"
+        raise ModelError(f"is not on this machine, and {which}", context=named, hint=problem.hint)
+    if len(fingerprints) != 1:
+        raise problem
+    return LockedBase(model, fingerprints.pop(), revision)
