@@ -5,22 +5,18 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import json_option
+from ppm.cli.options import LocalPath, json_option
 from ppm.cli.output import print_json, print_table, report, write
 
 __all__ = ["build_command"]
 
 
 @click.command("build")
-@click.argument("manifest", type=click.Path(path_type=Path))
-@click.option(
-    "--output", "-o", default=".", type=click.Path(path_type=Path), metavar="DIR", help="Where the package file goes."
-)
+@click.argument("manifest", type=LocalPath())
+@click.option("--output", "-o", default=".", type=LocalPath(), metavar="DIR", help="Where the package file goes.")
 @click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
-@click.option(
-    "--pairs", type=click.Path(path_type=Path), metavar="FILE", help="Write the pairs that are trained on, to read."
-)
+@click.option("--pairs", type=LocalPath(), metavar="FILE", help="Write the pairs that are trained on, to read.")
 @click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
 @json_option
 def build_command(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import base_option, find_links_option, json_option, workspace
+from ppm.cli.options import LocalPath, base_option, find_links_option, json_option, workspace
 from ppm.cli.output import print_json, report
 
 __all__ = ["compose_command"]
@@ -13,13 +13,11 @@ __all__ = ["compose_command"]
 @click.command("compose")
 @click.argument("patches", nargs=-1, required=True, metavar="PATCH...")
 @click.option("--strategy", required=True, metavar="NAME", help="A built-in strategy, or the path of a TOML file.")
-@click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the package file goes."
-)
+@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the package file goes.")
 @find_links_option
 @click.option(
     "--manifests",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=LocalPath(exists=True, file_okay=False),
     metavar="DIR",
     help="Source manifests of the patches: steps that train get all of their pairs.",
 )

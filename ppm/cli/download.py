@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, choice_options, json_option, workspace
+from ppm.cli.options import LocalPath, base_option, choice_options, json_option, workspace
 from ppm.cli.output import print_json, write
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ __all__ = ["download_command"]
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @base_option
 @click.option("--locked", is_flag=True, help="What ppm.lock names instead, its composition and audit included.")
-@click.option(
-    "-d", "--dest", type=click.Path(path_type=Path), default=Path(), metavar="DIR", help="Where to; default: here."
-)
+@click.option("-d", "--dest", type=LocalPath(), default=Path(), metavar="DIR", help="Where to; default: here.")
 @click.option("--no-deps", is_flag=True, help="Without what they depend on.")
 @choice_options
 @json_option

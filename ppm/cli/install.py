@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
-from ppm.cli.options import base_option, choice_options, env_option, workspace
+from ppm.cli.options import LocalPath, base_option, choice_options, env_option, workspace
 
 if TYPE_CHECKING:
     from ppm.install.plan import Plan
@@ -19,7 +19,7 @@ __all__ = ["install_command", "install_requirements", "requirements_options"]
 
 def requirements_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """-r, --require-hashes, and how versions are chosen."""
-    file = click.Path(path_type=Path)
+    file = LocalPath()
     files = click.option("-r", "files", multiple=True, type=file, metavar="FILE", help="Requirements, one a line.")
     text = "Let no package file come in whose SHA-256 is not in a file of -r."
     return files(choice_options(click.option("--require-hashes", is_flag=True, help=text)(function)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import json_option
+from ppm.cli.options import LocalPath, json_option
 from ppm.cli.output import print_json, print_table, write
 
 __all__ = ["lab_command"]
@@ -23,7 +23,7 @@ def lab_command() -> None:
 @lab_command.command("info")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="DIR",
     help="A lab that `ppm lab build` made. Default: the shipped one.",
 )
@@ -54,9 +54,7 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 
 
 @lab_command.command("build")
-@click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the lab goes."
-)
+@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the lab goes.")
 @click.option("--seed", default=0, show_default=True)
 def build(output: Path, seed: int) -> None:
     """Train the lab's bases, teachers and patches from nothing.

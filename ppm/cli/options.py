@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ppm.workspace import Workspace
 
 __all__ = [
+    "LocalPath",
     "base_option",
     "choice_options",
     "command_line",
@@ -98,19 +99,23 @@ def find_links_option(function: F) -> F:
     return _paths_option("--find-links", "-f", metavar="DIR", help="A folder of package files.")(function)
 
 
+class LocalPath(click.Path):
+    """A path in which `~` is the user's home, and which is no URL."""
+
+    def __init__(self, **settings: bool) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ppm.names import expand, is_url
+
+        if is_url(str(value)):
+            self.fail(f"{value} is a URL, and URLs are not supported yet", param, ctx)
+        return super().convert(expand(str(value)), param, ctx)
+
+
 def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
     """An option that takes a path and may be given several times."""
-
-    def read(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        from ppm.names import expand
-
-        for path in paths:
-            if path.parts and path.parts[0] in ("http:", "https:", "file:"):
-                raise click.BadParameter(f"{path} is a URL, where a path should be")
-        return tuple(expand(str(path)) for path in paths)
-
-    kind = click.Path(path_type=Path)
-    return click.option(*names, multiple=True, type=kind, callback=read, metavar=metavar, help=help)
+    return click.option(*names, multiple=True, type=LocalPath(), metavar=metavar, help=help)
 
 
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:

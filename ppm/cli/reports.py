@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import together
+from ppm.cli.options import LocalPath, together
 from ppm.cli.output import say
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ("--samples", "Also write every sample as JSON Lines."),
         ("--junit", "Also write JUnit XML."),
     ):
-        kind = click.Path(path_type=Path, dir_okay=False)
+        kind = LocalPath(dir_okay=False)
         command = click.option(name, type=kind, metavar="FILE", help=text)(command)
     return command
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option, workspace
+from ppm.cli.options import LocalPath, base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, report, say, write
 
 __all__ = ["verify_command"]
 
 
 @click.command("verify")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.argument("files", nargs=-1, type=LocalPath(), metavar="[FILE]...")
 @base_option
 @env_option
 @json_option
