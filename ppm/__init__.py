@@ -29,7 +29,8 @@ def apply(model: Any, package: str | Path) -> Any:
     """A causal LM of transformers with the prefix of a package file in front of its inputs.
 
     `model` itself is unchanged and shares its weights with the result. Raises PpmError when the package is damaged
-    or the prefix does not fit. Whether it was made for this very model is checked when the model came from a folder.
+    or the prefix does not fit. Whether it was made for this very model is checked when the model came from a folder
+    that was named by its absolute path or by one that begins with `./`: any other name may be one on the hub.
     """
     from ppm.serving.load import apply_package
 

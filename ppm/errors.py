@@ -89,9 +89,10 @@ class EnvironmentStateError(PpmError):
 
 
 class GateError(PpmError):
-    """The tests did not pass; `audit` says how, for whoever shows it."""
+    """The tests did not pass; `audit` says how, and `report` on which prompts, for whoever shows it."""
 
     audit: Any = None
+    report: Any = None
 
 
 class GateFailed(GateError):

@@ -25,10 +25,12 @@ __all__ = [
     "exact_pin",
     "expand",
     "is_folder",
+    "is_url",
 ]
 
 LONGEST_NAME = 100
 _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -46,11 +48,19 @@ def check_name(name: str) -> str:
 
 
 def expand(text: str) -> Path:
-    """A path in which `~` is the user's home. Raises RequestError for the home of a user there is not."""
+    """A path in which `~` is a user's home. Raises RequestError for a URL, and where there is no such user."""
+    if is_url(text):
+        hint = "download it, and give the path; a base model on the hub is NAME@COMMIT"
+        raise RequestError("is a URL, and URLs are not supported yet", context=text[:80], hint=hint)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise RequestError("there is no such user", context=text, hint="give the whole path") from error
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL, be it one that has become a path and lost a slash by that."""
+    return bool(_URL.match(text))
 
 
 def is_folder(path: Path) -> bool:
@@ -111,5 +121,7 @@ def check_line(value: str, key: str) -> None:
 def check_path(value: str, key: str) -> None:
     """Raises ValueError when the value of `key` is not a relative path that stays inside its folder."""
     path = PurePosixPath(value)
+    if is_url(value):
+        raise ValueError(f"{key} must be a path inside the patch's folder, and {value[:80]!r} is a URL")
     if not value or "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{key} must be a path inside the patch's folder, not {value!r}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ppm import document
 from ppm.base import LAB_BASES
-from ppm.names import expand, is_folder
+from ppm.names import expand, is_folder, is_url
 from ppm.requirement import Requirement
 
 __all__ = [
@@ -77,9 +77,13 @@ class Project:
         for key in ("base", "strategy"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} must not be empty")
-        for source in self.sources:
-            if not source or "://" in source:
-                raise ValueError(f"sources are folders of package files, not {source!r}")
+        if "" in self.sources:
+            raise ValueError("sources are folders of package files, and one is empty")
+        places = {"base": (self.base,), "strategy": (self.strategy,), "sources": self.sources}
+        for key, texts in {**places, "gates.suites": self.gates.suites}.items():
+            url = next((text for text in texts if text is not None and is_url(text)), None)
+            if url is not None:
+                raise ValueError(f"{key}: {url[:80]!r} is a URL, and URLs are not supported yet")
 
     @staticmethod
     def locate(start: Path) -> Path | None:
@@ -108,7 +112,7 @@ class Project:
         sources = tuple(str(folder / expand(source)) for source in project.sources)
         suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
         strategy = project.strategy
-        if strategy is not None and strategy.endswith(".toml"):
+        if strategy is not None and ("/" in strategy or strategy.endswith(".toml")):
             strategy = str(folder / expand(strategy))
         return replace(
             project, base=base, strategy=strategy, sources=sources, gates=replace(project.gates, suites=suites)

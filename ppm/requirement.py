@@ -109,7 +109,7 @@ def read_requirement(text: str, origin: str = "") -> Requirement:
     """A requirement, or the path of a package file. Raises RequestError."""
     if "://" in text:
         hint = "download the package file, and give its path"
-        raise RequestError(f"{text[:80]!r} is a URL, and ppm doesn't fetch from URLs", context=origin, hint=hint)
+        raise RequestError(f"{text[:80]!r} is a URL, and URLs are not supported yet", context=origin, hint=hint)
     if not is_path(text):
         return parse_requirement(text, origin)
     parts = parse_file_name(PurePath(text).name)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ppm.base import LAB_BASES, BaseModel, identify, local_folder, locate
+from ppm.environment.default import default_environment, default_label
 from ppm.environment.deployment import Environment
 from ppm.environment.store import Store
 from ppm.errors import ModelError, RequestError, did_you_mean
@@ -67,7 +68,8 @@ class Workspace:
         return Environment(self.home, base.tag if base.tag in tags or not tags else tags[0], name)
 
     def find_environment(self, base: str | None, name: str | None = None) -> Environment:
-        """The environment that a command means: of `base`, else of the project's, else the only one there is.
+        """The environment that a command means: of `base`, else of the project's, else the one that `ppm use`
+        chose, else the only one there is.
 
         Raises RequestError when that leaves none, or several.
         """
@@ -78,6 +80,9 @@ class Workspace:
             return known[base] if name is None else _named(Environment(self.home, known[base].tag, name))
         if base is not None:
             return _named(self.environment_for(open_base(base, fetch=False), name))
+        default = default_environment(self.home) if name is None else None
+        if default is not None:
+            return default
         chosen = [environment for environment in known.values() if name is None or environment.name == name]
         if len(chosen) == 1:
             return chosen[0]
@@ -90,7 +95,7 @@ class Workspace:
             )
         raise RequestError(
             "there are several environments; which one?",
-            hint=f"say --base with one of {', '.join(e.label for e in chosen)}",
+            hint=f"say --base, or choose for good with `ppm use`: {', '.join(e.label for e in chosen)}",
         )
 
     def find_target(self, base: str | None, name: str | None = None) -> tuple[BaseModel, Environment]:
@@ -109,11 +114,11 @@ class Workspace:
         return base_of_environment(environment), environment
 
     def base_name(self, base: str | None) -> str:
-        """The base model that a user names, be it by an environment of it, else the project's.
+        """The base model that a user names, be it by an environment of it, else the project's, else that of `ppm use`.
 
-        Raises RequestError when neither names one.
+        Raises RequestError when none of them names one.
         """
-        found = base or self.project.base
+        found = base or self.project.base or default_label(self.home)
         if found is None:
             raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
         known = self.environments()

@@ -21,7 +21,7 @@ ABOVE_THE_LINE = """
     lock project
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.solver resolve.explanation resolve.engine resolve
-    environment environment.store environment.deployment environment.transaction environment.holds
+    environment environment.store environment.deployment environment.default environment.transaction environment.holds
     environment.attempts environment.garbage
     workspace
 """
@@ -41,11 +41,14 @@ BELOW_THE_LINE = """
     install install.fetch install.request install.start install.plan install.download install.current install.compose
     install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync
-    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.outdated inspect.verify inspect.audit
+    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
+    inspect.audit
     serving serving.load serving.generate
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
-    cli cli.options cli.render cli.progress cli.generate cli.catalog cli.audit cli.change cli.graph cli.inspect cli.lab
-    cli.make cli.project cli.quickstart cli.sources cli.state cli.main cli.completion
+    cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
+    cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate cli.history
+    cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rollback
+    cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

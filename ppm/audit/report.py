@@ -3,13 +3,23 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from ppm.audit.model import Audit
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 
-__all__ = ["junit_xml", "sample_lines"]
+__all__ = ["Report", "junit_xml", "sample_lines"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """An audit with what it was made of: the outcomes by (configuration, suite digest), and the suites."""
+
+    audit: Audit
+    outcomes: Mapping[tuple[str, str], Outcome]
+    suites: tuple[LoadedSuite, ...]
 
 
 def junit_xml(audit: Audit) -> bytes:

@@ -2,6 +2,8 @@
 
 import click
 
+from ppm.cli.output import write
+
 __all__ = ["completion_command"]
 
 SHELLS = ("bash", "zsh", "fish")
@@ -25,4 +27,4 @@ def completion_command(shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(cli, {}, "ppm", "_PPM_COMPLETE").source())
+    write(found(cli, {}, "ppm", "_PPM_COMPLETE").source())

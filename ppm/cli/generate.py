@@ -1,12 +1,37 @@
 """The command generate."""
 
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import base_option, echo_json, env_option, json_option, workspace
+from ppm.cli.options import base_option, env_option, json_option, together, workspace
+from ppm.cli.output import Styled, print_json, write
+
+if TYPE_CHECKING:
+    from ppm.suite import Decoding
 
 __all__ = ["generate_command"]
+
+
+def _decoding_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How answers are sampled; the command gets it as `decoding`."""
+
+    def make(max_new_tokens: int, temperature: float, top_p: float, seed: int) -> object:
+        from ppm.suite import Decoding
+
+        return Decoding(max_new_tokens, temperature, top_p, seed)
+
+    command = together("decoding", make, "max_new_tokens", "temperature", "top_p", "seed")(function)
+    for option in (
+        click.option("--seed", default=0, show_default=True),
+        click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True)),
+        click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 is greedy."),
+        click.option("--max-new-tokens", default=40, show_default=True, type=click.IntRange(1, 4096)),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command("generate")
@@ -15,11 +40,14 @@ __all__ = ["generate_command"]
 @env_option
 @click.option("--unpatched", is_flag=True, help="Ask the base model without any patch.")
 @click.option("--compare", is_flag=True, help="Ask both, with the same noise.")
-@click.option("--chat", is_flag=True, help="Send the prompt as a user's message through the base's chat template.")
-@click.option("--max-new-tokens", default=40, show_default=True, type=click.IntRange(1, 4096))
-@click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 is greedy.")
-@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True))
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--chat/--no-chat",
+    " /--raw",
+    "chat",
+    default=None,
+    help="Whether the prompt is a user's message in the base's chat template. Default: where the base has one.",
+)
+@_decoding_options
 @json_option
 def generate_command(
     prompts: tuple[str, ...],
@@ -27,16 +55,13 @@ def generate_command(
     env: str | None,
     unpatched: bool,
     compare: bool,
-    chat: bool,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    chat: bool | None,
+    decoding: "Decoding",
     as_json: bool,
 ) -> None:
     """Answer prompts with the deployed patches, or without.
 
-    The prompt `-` is read from standard input.
+    The prompt `-` is read from standard input, in UTF-8.
 
     \b
     Example:
@@ -46,25 +71,26 @@ def generate_command(
         raise click.UsageError("--compare asks both; leave --unpatched out")
     from ppm.serving.generate import answer_prompts
 
-    texts = [sys.stdin.read().strip() if p == "-" else p for p in prompts]
+    texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]
     sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
-    answers = answer_prompts(
-        workspace(),
-        texts,
-        base=base,
-        env=env,
-        sides=sides,
-        chat=chat,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-    )
+    answers = answer_prompts(workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding)
     if as_json:
-        echo_json([{"prompt": text, **{side: answers[side][i] for side in sides}} for i, text in enumerate(texts)])
+        print_json([{"prompt": text, **{side: answers[side][i] for side in sides}} for i, text in enumerate(texts)])
         return
     for i, text in enumerate(texts):
         if len(texts) > 1 or compare:
-            click.echo(click.style(text, bold=True))
+            write(Styled(text, bold=True))
         for side in sides:
-            click.echo(f"{side + ':':<11}{answers[side][i]}" if compare else answers[side][i])
+            write(f"{side + ':':<11}{answers[side][i]}" if compare else answers[side][i])
+
+
+def _standard_input() -> str:
+    """All of standard input as text. Raises RequestError."""
+    from ppm.errors import RequestError
+
+    data = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        message = f"is not UTF-8 text: byte {error.start + 1:,} is 0x{data[error.start]:02x}"
+        raise RequestError(message, context="standard input", hint="convert it to UTF-8 first") from error

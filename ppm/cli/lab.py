@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import echo_json, json_option
+from ppm.cli.options import LocalPath, json_option
+from ppm.cli.output import print_json, print_table, write
 
 __all__ = ["lab_command"]
 
@@ -22,7 +23,7 @@ def lab_command() -> None:
 @lab_command.command("info")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="DIR",
     help="A lab that `ppm lab build` made. Default: the shipped one.",
 )
@@ -39,14 +40,13 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
       ppm lab info --quick
     """
     from ppm.cli.progress import shown
-    from ppm.cli.render import print_table
     from ppm.lab.info import measure
     from ppm.resources import lab_data
 
     with shown(quiet=as_json) as events:
         targets = measure(data or lab_data(), quick=quick, tell=events.tell, progress=events.progress)
     if as_json:
-        echo_json([vars(target) for target in targets])
+        print_json([vars(target) for target in targets])
     else:
         rows = [[t.what, f"{t.found:.3f}", t.bound, "ok" if t.holds else "MISSED"] for t in targets]
         print_table(["Target", "Found", "Bound", ""], rows, right=[1])
@@ -54,9 +54,7 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 
 
 @lab_command.command("build")
-@click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the lab goes."
-)
+@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the lab goes.")
 @click.option("--seed", default=0, show_default=True)
 def build(output: Path, seed: int) -> None:
     """Train the lab's bases, teachers and patches from nothing.
@@ -72,4 +70,4 @@ def build(output: Path, seed: int) -> None:
 
     with shown() as events:
         build_lab(output, seed=seed, tell=events.tell, progress=events.progress)
-    click.echo(f"Wrote {output}. Measure it with `ppm lab info --data {output}`.")
+    write(f"Wrote {output}. Measure it with `ppm lab info --data {output}`.")

@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 import traceback
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 import click
 
 from ppm import __version__
 from ppm.cli.options import output_options
+from ppm.cli.output import drop_output, print_error, warn
 from ppm.errors import PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
@@ -21,47 +22,49 @@ __all__ = ["cli", "run"]
 SUBJECTS = {
     "Change what is deployed": {
         "quickstart": "quickstart",
-        "install": "change",
-        "upgrade": "change",
-        "uninstall": "change",
-        "autoremove": "change",
-        "rollback": "change",
-        "hold": "state",
-        "unhold": "state",
+        "install": "install",
+        "test": "test",
+        "upgrade": "upgrade",
+        "uninstall": "uninstall",
+        "autoremove": "uninstall",
+        "rollback": "rollback",
+        "hold": "holds",
+        "unhold": "holds",
     },
     "Look at what is deployed": {
-        "list": "inspect",
-        "outdated": "graph",
-        "show": "inspect",
-        "tree": "graph",
-        "why": "graph",
-        "check": "graph",
-        "verify": "state",
-        "freeze": "inspect",
-        "history": "inspect",
-        "diff": "state",
+        "list": "packages",
+        "outdated": "outdated",
+        "show": "packages",
+        "tree": "tree",
+        "why": "tree",
+        "check": "check",
+        "verify": "verify",
+        "freeze": "packages",
+        "history": "history",
+        "diff": "diff",
         "audit": "audit",
         "generate": "generate",
     },
     "Projects: ppm.toml and ppm.lock": {
         "add": "project",
         "remove": "project",
-        "lock": "project",
-        "sync": "project",
+        "lock": "lock",
+        "sync": "sync",
     },
     "Find and make patches": {
-        "search": "sources",
-        "download": "sources",
-        "compose": "make",
-        "build": "make",
-        "strategies": "catalog",
-        "judges": "catalog",
+        "search": "search",
+        "download": "download",
+        "compose": "compose",
+        "build": "build",
+        "strategies": "strategies",
+        "judges": "judges",
         "lab": "lab",
     },
     "Settings and disk": {
-        "env": "state",
-        "cache": "state",
-        "config": "state",
+        "env": "environments",
+        "use": "environments",
+        "cache": "cache",
+        "config": "config",
         "completion": "completion",
     },
 }
@@ -124,12 +127,14 @@ def run(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     arguments = sys.argv[1:] if arguments is None else arguments
     interrupted = _note_interrupts()
+    sys.excepthook = _show_bug
     debug = "--debug" in arguments or bool(os.environ.get("PPM_DEBUG"))
     color = False if "--no-color" in arguments or os.environ.get("NO_COLOR") else None
     try:
         for argument in arguments:
             if any("\ud800" <= character <= "\udfff" for character in argument):
-                raise click.UsageError(f"{os.fsencode(argument)!r} is not UTF-8")
+                shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+                raise click.UsageError(f"'{shown}' is not UTF-8")
         code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
@@ -147,15 +152,15 @@ def run(arguments: list[str] | None = None) -> None:
         _say_interrupted()
     except PpmError as error:
         if debug:
-            traceback.print_exc()
+            warn(traceback.format_exc().rstrip())
         _show(error, color)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # click's own help; what ppm prints never raises it
+        drop_output()
         sys.exit(0)
     except OSError as error:
         if debug:
-            traceback.print_exc()
+            warn(traceback.format_exc().rstrip())
         name = f"{error.filename}: " if error.filename else ""
         _show(
             PpmError(
@@ -191,14 +196,14 @@ def _note_interrupts() -> list[int]:
 
 
 def _say_interrupted() -> NoReturn:
-    click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)
+    warn("\ninterrupted; `ppm list` shows what is deployed")
     sys.exit(130)
 
 
-def _show(error: PpmError, color: bool | None) -> None:
-    from ppm.cli.render import plain
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback of a bug, in which a text of others is as harmless as everywhere."""
+    warn("".join(traceback.format_exception(kind, error, trace)).rstrip())
 
-    text = plain(f"{error.context}: {error.message}" if error.context else error.message)
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=color)
-    if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {plain(error.hint)}", err=True, color=color)
+
+def _show(error: PpmError, color: bool | None) -> None:
+    print_error(error.message, context=error.context, hint=error.hint, color=color)

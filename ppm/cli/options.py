@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
     from ppm.workspace import Workspace
 
 __all__ = [
+    "LocalPath",
     "base_option",
     "choice_options",
     "command_line",
-    "echo_json",
     "env_option",
     "find_links_option",
     "is_quiet",
@@ -25,6 +24,7 @@ __all__ = [
     "json_option",
     "lock_options",
     "output_options",
+    "together",
     "use_color",
     "workspace",
 ]
@@ -80,7 +80,10 @@ def use_color() -> bool | None:
 
 def base_option(function: F) -> F:
     """--base, where an environment can be found without it."""
-    text = "Base model: `lab`, a folder, a hub name as NAME@COMMIT, or an environment. Default: the only one there is."
+    text = (
+        "Base model: `lab`, a folder, a hub name as NAME@COMMIT, or an environment. Default: what ppm.toml names, else "
+        "what `ppm use` chose, else the only one there is."
+    )
     return click.option("--base", metavar="MODEL", help=text)(function)
 
 
@@ -96,19 +99,23 @@ def find_links_option(function: F) -> F:
     return _paths_option("--find-links", "-f", metavar="DIR", help="A folder of package files.")(function)
 
 
+class LocalPath(click.Path):
+    """A path in which `~` is the user's home, and which is no URL."""
+
+    def __init__(self, **settings: bool) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ppm.names import expand, is_url
+
+        if is_url(str(value)):
+            self.fail(f"{value} is a URL, and URLs are not supported yet", param, ctx)
+        return super().convert(expand(str(value)), param, ctx)
+
+
 def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
     """An option that takes a path and may be given several times."""
-
-    def read(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-        from ppm.names import expand
-
-        for path in paths:
-            if path.parts and path.parts[0] in ("http:", "https:", "file:"):
-                raise click.BadParameter(f"{path} is a URL, where a path should be")
-        return tuple(expand(str(path)) for path in paths)
-
-    kind = click.Path(path_type=Path)
-    return click.option(*names, multiple=True, type=kind, callback=read, metavar=metavar, help=help)
+    return click.option(*names, multiple=True, type=LocalPath(), metavar=metavar, help=help)
 
 
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,24 +127,19 @@ def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same without overrides, which a lock takes from ppm.toml alone: it must go with them wherever it goes."""
 
-    @wraps(function)
-    def command(
+    def make(
         find_links: Sequence[Path],
         constraints: Sequence[Path],
         exclude_newer: str | None,
         overrides: Sequence[Path] = (),
-        **others: Any,
-    ) -> Any:
+    ) -> object:
         from ppm.install.request import Request, parse_date, read_constraints
 
+        limits, instead = read_constraints(constraints), read_constraints(overrides)
         date = parse_date(exclude_newer) if exclude_newer else None
-        return function(
-            options=Request(
-                (), tuple(find_links), None, read_constraints(constraints), read_constraints(overrides), date
-            ),
-            **others,
-        )
+        return Request(find_links=tuple(find_links), constraints=limits, overrides=instead, exclude_newer=date)
 
+    command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
     for option in reversed(
         (
             find_links_option,
@@ -159,6 +161,20 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def together(name: str, make: Callable[..., object], *keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Options that reach the command as one value called `name`: what `make` makes of them."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def command(**given: Any) -> Any:
+            made = make(**{key: given.pop(key) for key in keys if key in given})
+            return function(**{name: made}, **given)
+
+        return command
+
+    return decorate
+
+
 def workspace() -> "Workspace":
     """Where this command works: PPM_HOME, and the folder that it is given in."""
     from ppm.workspace import Workspace
@@ -169,11 +185,6 @@ def workspace() -> "Workspace":
 def json_option(function: F) -> F:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
-def echo_json(value: Any) -> None:
-    """Plain data as JSON on standard output."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def command_line() -> str:

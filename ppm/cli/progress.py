@@ -1,16 +1,14 @@
-"""What is said of work: its outcome, and on standard error bars on a terminal, else a line now and then."""
+"""How far long work is, on standard error: bars on a terminal, else a line now and then."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
-
-from ppm.cli.options import is_quiet, is_verbose, use_color
-from ppm.cli.render import plain
+from ppm.cli.options import is_quiet, is_verbose
+from ppm.cli.output import clean, console, print_above, say, stdout_is_terminal, warn
 from ppm.progress import Events
 
-__all__ = ["report", "say", "shown"]
+__all__ = ["shown"]
 
 
 @contextmanager
@@ -19,47 +17,37 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
     if quiet or is_quiet():
         yield Events()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, no_color=None if use_color() is None else True)
-    if not console.is_terminal:
+    terminal = console()
+    if not terminal.is_terminal:
         yield Events(say, say if is_verbose() else _nothing, _Lines())
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
+    # Bars take what is printed in between along to standard error, which data in a file or a pipe must not go to.
+    redirect = stdout_is_terminal()
+    with Progress(*columns, console=terminal, transient=True, redirect_stdout=redirect) as bars:
         current: dict[str, TaskID] = {}
 
         def tell(message: str) -> None:
             for task in current.values():
                 bars.remove_task(task)
             current.clear()
-            console.print(plain(message), highlight=False, markup=False)
+            print_above(bars.console, message)
 
         def progress(label: str, done: int, total: int) -> None:
+            label = clean(label)
             key = label.split(" (")[0]
             if key not in current:
                 current[key] = bars.add_task(label, total=total)
             bars.update(current[key], description=label, completed=done, total=total)
 
         yield Events(tell, tell if is_verbose() else _nothing, progress)
-
-
-def say(message: str) -> None:
-    """A line on standard error, unless the user wants none."""
-    if not is_quiet():
-        click.echo(plain(message), err=True)
-
-
-def report(message: str) -> None:
-    """A line on standard output about what was done, unless the user wants none."""
-    if not is_quiet():
-        click.echo(plain(message))
 
 
 def _nothing(message: str) -> None:
@@ -77,4 +65,4 @@ class _Lines:
     def __call__(self, label: str, done: int, total: int) -> None:
         if time.monotonic() - self.last >= self.EVERY:
             self.last = time.monotonic()
-            click.echo(f"  {label}: {done}/{total}", err=True)
+            warn(f"  {label}: {done}/{total}")

@@ -1,46 +1,15 @@
-"""Tables for people: the interference matrix, the comparisons, what is deployed."""
+"""An audit for people: the interference table, what did not pass, and the verdict."""
 
-import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import click
+from ppm.cli.output import Styled, Text, print_table, write
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit, Comparison
 
-__all__ = ["one_line", "plain", "print_audit", "print_table"]
+__all__ = ["print_audit"]
 
 MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
-
-
-# Bold and the colors that ppm uses itself may pass; concealing, moving and reversing text may not.
-UNSAFE = re.compile(
-    r"\x1b(?!\[(?:0|1|31|32|33|36)?m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]"
-)
-
-
-def plain(text: str) -> str:
-    """Text without control characters that could play tricks on a terminal; our own colours stay."""
-    return UNSAFE.sub("?", text)
-
-
-def one_line(text: str) -> str:
-    """The same without line breaks and tabs, for text that somebody else wrote."""
-    return plain(" ".join(text.split()))
-
-
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
-    """Columns of text, padded to their widest cell; `right` are the indices of columns of figures."""
-    cells = [[plain(re.sub(r"[\r\n\t]+", " ", cell)) for cell in row] for row in (header, *rows)]
-    widths = [max(len(click.unstyle(row[i])) for row in cells) for i in range(len(header))]
-    for number, row in enumerate(cells):
-        line = []
-        for i, cell in enumerate(row):
-            pad = " " * (widths[i] - len(click.unstyle(cell)))
-            line.append(pad + cell if i in right else cell + pad)
-        text = "  ".join(line).rstrip()
-        click.echo(click.style(text, bold=True) if number == 0 else text)
 
 
 def print_audit(audit: "Audit") -> None:
@@ -50,18 +19,15 @@ def print_audit(audit: "Audit") -> None:
     counts = sorted({int(audit.suites[s]["prompts"]) for s in suites})
     size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     note = f"; {', '.join(perplexity)}: perplexity" if perplexity else ""
-    click.echo(f"Failure rates, lower is better{note}. {size} prompts a suite.")
+    write(f"Failure rates, lower is better{note}. {size} prompts a suite.")
     rows = []
     for configuration in audit.configurations:
-        cells = [configuration]
+        cells: list[Text] = [configuration]
         for suite in suites:
             value = audit.matrix[configuration][suite].value
             text = f"{value:.2f}" if suite in perplexity else f"{value:.3f}"
-            if configuration == "composition":
-                text += " " + _mark([c for c in audit.comparisons if c.suite == suite])
-            else:
-                text += " " * 3
-            cells.append(text)
+            own = [c for c in audit.comparisons if c.suite == suite]
+            cells.append([text, " ", _mark(own)] if configuration == "composition" else text + " " * 3)
         rows.append(cells)
     print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
     for comparison in audit.comparisons:
@@ -70,29 +36,28 @@ def print_audit(audit: "Audit") -> None:
             needed = (
                 f" (about {comparison.prompts_needed:,} prompts would settle it)" if comparison.prompts_needed else ""
             )
-            click.echo(f"{word}: {comparison.rule}, {comparison.describe()}{needed}")
+            write(f"{word}: {comparison.rule}, {comparison.describe()}{needed}")
     for attempt in audit.attempts:
         if attempt.strategy != audit.strategy:
-            click.echo(plain(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})"))
+            write(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})")
     for waiver in audit.waivers:
-        click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}"))
+        write(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
     if audit.circular:
-        click.echo(f"circular: the judge of {', '.join(audit.circular)} also chose the training pairs")
-    color = MARKS[audit.verdict]
+        write(f"circular: the judge of {', '.join(audit.circular)} also chose the training pairs")
     waived = ", with waivers" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else ""
-    verdict = click.style(audit.verdict, fg=color, bold=True)
     if audit.continual:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
-        click.echo(f"Over the deployments: {figures}")
-    click.echo(f"Verdict: {verdict}{waived} ({audit.strategy}, alpha {audit.alpha:g})")
+        write(f"Over the deployments: {figures}")
+    verdict = Styled(audit.verdict, MARKS[audit.verdict], bold=True)
+    write(["Verdict: ", verdict, f"{waived} ({audit.strategy}, alpha {audit.alpha:g})"])
     if audit.verdict == "pass":
-        click.echo(f"What a pass means: {audit.guarantee}.")
+        write(f"What a pass means: {audit.guarantee}.")
 
 
-def _mark(comparisons: "list[Comparison]") -> str:
+def _mark(comparisons: "list[Comparison]") -> Styled:
     counted = [c for c in comparisons if not c.waived]
     if not counted and comparisons:
-        return click.style("w ", fg="yellow")
+        return Styled("w ", "yellow")
     worst = next((v for v in ("fail", "inconclusive") if any(c.verdict == v for c in counted)), "pass")
     symbol = {"pass": "ok", "fail": "X ", "inconclusive": "? "}[worst]
-    return click.style(symbol, fg=MARKS[worst])
+    return Styled(symbol, MARKS[worst])

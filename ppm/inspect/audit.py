@@ -1,19 +1,19 @@
 """Audits again what is deployed."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
 from ppm.environment.deployment import Environment
 from ppm.errors import ModelError
+from ppm.install.current import audit_of, deployed
 from ppm.install.fetch import stored_packages
 from ppm.progress import Events
 from ppm.project import Gates
 from ppm.workspace import base_of_environment
 
 if TYPE_CHECKING:
-    from ppm.audit.model import Audit
-from ppm.install.current import audit_of, deployed
+    from ppm.audit.report import Report
 
 __all__ = [
     "audit_deployed",
@@ -26,12 +26,13 @@ def audit_deployed(
     *,
     fresh: bool = False,
     events: Events = Events(),  # noqa: B008
-) -> "tuple[Audit, dict[tuple[str, str], Any], tuple[Any, ...]]":
-    """Audit again what is deployed: (audit, outcomes by configuration and suite digest, suites).
+) -> "Report":
+    """Audit again what is deployed, under a policy.
 
     Results that are kept are used unless `fresh`. Raises RequestError when nothing is deployed.
     """
     from ppm.audit.model import AuditWaiver
+    from ppm.audit.report import Report
     from ppm.audit.run import Subject, audit, suites_of
     from ppm.evaluation.results import result_store
     from ppm.runtime.loading import LazyModel
@@ -62,4 +63,4 @@ def audit_deployed(
     shipped = audit_of(deployment)
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
-    return result, outcomes, tuple(suites)
+    return Report(result, outcomes, tuple(suites))

@@ -1,14 +1,16 @@
 """The graph of what is deployed: which patch needs which, drawn as a tree, and why one is there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ppm.errors import RequestError, did_you_mean
 from ppm.lock import Lock, LockedPackage
-from ppm.requirement import parse_name
+from ppm.manifest import Manifest
+from ppm.requirement import Requirement, parse_name, phrase
 
-__all__ = ["Branch", "Graph", "drawn"]
+__all__ = ["Branch", "Graph", "drawn", "reasons"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,27 @@ class Graph:
         """The requirement that a requested patch answers to, as the user typed it; `provided` are names by patch."""
         names = (package.name, *provided.get(package.name, ()))
         return next((self._asked[name] for name in names if name in self._asked), package.name)
+
+
+def reasons(
+    graph: Graph, name: str, manifests: Iterable[Manifest], overrides: Sequence[Requirement] = ()
+) -> list[dict[str, Any]]:
+    """Why a patch is deployed, as plain data: what was asked for, and each step that leads from there to it.
+
+    `manifests` are those of all patches in the graph, `overrides` requirements that took the place of what they ask.
+    """
+    known = {manifest.name: manifest for manifest in manifests}
+    provided = {key: (*m.patch.provides, *m.patch.replaces) for key, m in known.items()}
+    overridden = {override.name: override.text for override in overrides}
+    chains: list[dict[str, Any]] = []
+    for chain in graph.why(name):
+        steps = []
+        for user, needed in pairwise(chain):
+            wish = next(key for key in (needed, *provided[needed]) if key in known[user].dependencies)
+            step = {"patch": known[user].pin, "needs": phrase(wish, known[user].dependencies[wish])}
+            steps.append(step | ({"overridden": overridden[wish]} if wish in overridden else {}))
+        chains.append({"asked": graph.asked_as(graph.packages[chain[0]], provided), "steps": steps})
+    return chains
 
 
 def drawn(branches: Sequence[Branch], lead: str = "") -> Iterator[tuple[str, Branch]]:

@@ -1,10 +1,10 @@
 """The settings in force in a folder, and where each comes from: the environment's variables, ppm.toml, or ppm."""
 
-import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from ppm.home import ppm_home
+from ppm.environment.default import default_label
 from ppm.install.plan import DEFAULT_STRATEGY
 from ppm.project import Gates, Project
 
@@ -22,12 +22,20 @@ VARIABLES = (
 )
 
 
-def settings(folder: Path) -> list[tuple[str, str, str]]:
-    """(setting, value, where it comes from). Raises ManifestError for a malformed ppm.toml."""
+def settings(folder: Path, home: Path, variables: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(setting, value, where it comes from) for commands in `folder`, with the deployments in `home`.
+
+    `variables` are those of the process. Raises ManifestError for a malformed ppm.toml, EnvironmentStateError for a
+    damaged choice of an environment.
+    """
     path = Project.locate(folder)
     project = Project.read(path) if path else Project()
-    home = "PPM_HOME" if os.environ.get("PPM_HOME") else "default"
-    rows = [("home", str(ppm_home()), home), ("project", str(path) if path else "none", "working directory")]
+    chosen = default_label(home)
+    rows = [
+        ("home", str(home), "PPM_HOME" if variables.get("PPM_HOME") else "default"),
+        ("environment", chosen or "none", "ppm use" if chosen else "default"),
+        ("project", str(path) if path else "none", "working directory"),
+    ]
 
     def add(key: str, value: object, default: object) -> None:
         shown = default if value is None else value
@@ -44,5 +52,5 @@ def settings(folder: Path) -> list[tuple[str, str, str]]:
     for key in (found.name for found in fields(Gates)):
         default = getattr(Gates(), key)
         add(f"gates.{key}", getattr(project.gates, key), "as each suite has it" if default is None else default)
-    rows += [(name, os.environ[name], "environment") for name in VARIABLES[1:] if name in os.environ]
+    rows += [(name, variables[name], "environment") for name in VARIABLES[1:] if name in variables]
     return rows

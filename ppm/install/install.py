@@ -22,6 +22,7 @@ from ppm.progress import Events
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
+    from ppm.audit.report import Report
     from ppm.audit.run import Subject
     from ppm.install.choose import Choice
 
@@ -33,29 +34,37 @@ NAMED_REASONS = 3
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
 
+LOOK = "look at what failed: the same command with --html FILE writes it, and is no further attempt"
+
 
 @dataclass(frozen=True)
 class Terms:
     """How a composition is made and gated.
 
     `accept` names suites that are waived, for a `reason`. With `force` it is made anew although nothing changed.
+    Without `deploy` nothing follows the tests: only the attempt is counted.
     """
 
     seed: int | None = None
     accept: Sequence[str] = ()
     reason: str = ""
     force: bool = False
+    deploy: bool = True
 
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What an install did. `packages` are those that it composed."""
+    """What an install did. `packages` are those that it composed, and `report` is of their tests.
+
+    `deployment` is in force; None where nothing is, and nothing was to be deployed.
+    """
 
     plan: Plan
     packages: tuple[Package, ...]
-    deployment: Deployment
+    deployment: Deployment | None
     audit: "Audit | None"
     changed: bool
+    report: "Report | None" = None
 
     @property
     def composed(self) -> bool:
@@ -87,21 +96,23 @@ def install(
             events.tell(f"Put back into the store: {', '.join(back) or 'nothing, for no source has it'}")
         if plan.previous is not None and not terms.accept and not composes(plan, terms):
             whole = is_whole(plan.previous, environment.store)
-            if whole and _is_deployed(plan):
+            if whole and (_is_deployed(plan) or not terms.deploy):
                 return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
-            again = deploy_again(held, plan)
+            again = deploy_again(held, plan) if terms.deploy else None
             if again is not None:
                 why = "What is asked for changed" if whole else f"Deployment {plan.previous.number} was damaged"
                 events.tell(f"{why}: the composition stays as it is")
                 return InstallResult(plan, (), again, audit_of(again), changed=True)
         packages = _fetched(plan, events)
         if not packages:
-            return InstallResult(plan, (), deploy_nothing(held, plan), None, changed=True)
+            left = deploy_nothing(held, plan) if terms.deploy else plan.previous
+            return InstallResult(plan, (), left, None, changed=terms.deploy)
         started = time.monotonic()
         choice = _compose_and_audit(plan, packages, terms, events)
         events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
-        _insist(choice, plan)
-        return InstallResult(plan, packages, deploy_choice(held, plan, packages, choice), choice.audit, changed=True)
+        report = _insist(choice, plan)
+        deployment = deploy_choice(held, plan, packages, choice) if terms.deploy else plan.previous
+        return InstallResult(plan, packages, deployment, choice.audit, terms.deploy, report)
 
 
 def _fetched(plan: Plan, events: Events) -> tuple[Package, ...]:
@@ -205,10 +216,14 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     )
 
 
-def _insist(choice: "Choice", plan: Plan) -> None:
+def _insist(choice: "Choice", plan: Plan) -> "Report":
+    """What the tests found. Raises GateFailed or GateInconclusive unless they passed."""
+    from ppm.audit.report import Report
+
     audit = choice.audit
+    report = Report(audit, choice.outcomes, choice.suites)
     if audit.verdict == "pass":
-        return
+        return report
     reasons = list(dict.fromkeys(comparison.describe() for comparison in audit.failed))
     unnamed = len(reasons) - NAMED_REASONS
     broken = "; ".join(reasons[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
@@ -227,13 +242,12 @@ def _insist(choice: "Choice", plan: Plan) -> None:
             if any(needed)
             else "more prompts may settle it"
         )
-        error = GateInconclusive(message, hint=f"{more}; a waiver is --accept SUITE --reason TEXT")
-    error.audit = audit
+        error = GateInconclusive(message, hint=f"{more}; {LOOK}")
+    error.audit, error.report = audit, report
     raise error
 
 
 def _gate_hint(plan: Plan, number: int) -> str:
     if plan.strategy != "auto" and len(plan.order) > 1 and number < MANY_ATTEMPTS:
-        return "let ppm choose with --strategy auto; `ppm strategies` lists the others"
-    fewer = "install fewer patches together, or " if len(plan.order) > 1 else ""
-    return f"{fewer}record a waiver with --accept SUITE --reason TEXT"
+        return f"{LOOK}; or let ppm choose with --strategy auto"
+    return f"{LOOK}; or install fewer patches together" if len(plan.order) > 1 else LOOK

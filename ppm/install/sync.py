@@ -191,6 +191,7 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
         return target.plan(previous)
 
     result = install(make_plan, target.environment, terms, command=command, events=events)
+    assert result.deployment is not None
     locked = replace(lock, composition=result.deployment.lock.composition)
     with folder.alone(command, events.tell):
         now = folder.lock()

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from ppm.errors import ModelError
+from ppm.errors import ModelError, RequestError
 from ppm.install.current import deployed
 from ppm.jsonl import Text
 from ppm.serving.load import load_deployed
+from ppm.suite import Decoding
 from ppm.workspace import Workspace
 
 __all__ = ["answer_prompts"]
@@ -18,18 +19,21 @@ def answer_prompts(
     base: str | None,
     env: str | None,
     sides: Sequence[str],
-    chat: bool,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    chat: bool | None,
+    decoding: Decoding,
 ) -> dict[str, list[str]]:
-    """For each side, `patched` or `unpatched`, the answer to each prompt. Raises PpmError."""
+    """For each side, `patched` or `unpatched`, the answer to each prompt.
+
+    Prompts are a user's messages in the base's chat template if `chat`, or if it is None and the base has one. Raises
+    RequestError for an empty prompt, ModelError where a base or a prompt can't be answered.
+    """
+    for prompt in prompts:
+        if not prompt.strip():
+            raise RequestError("there is nothing in the prompt", hint="give some text to answer")
     if "patched" in sides:
         deployed(workspace.find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer
     from ppm.runtime.model import UNPATCHED, attach
-    from ppm.suite import Decoding
 
     if "patched" in sides:
         model, tokenizer = load_deployed(workspace, base, env=env)
@@ -38,9 +42,10 @@ def answer_prompts(
 
         loaded = load_base(workspace.find_target(base, env)[0])
         model, tokenizer = attach(loaded.model), loaded.tokenizer
-    if chat and not getattr(tokenizer, "chat_template", None):
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    if chat and not has_template:
         raise ModelError("the base model has no chat template", hint="leave --chat out")
-    texts: list[Text] = [(("user", prompt),) if chat else prompt for prompt in prompts]
-    decoding = Decoding(max_new_tokens, temperature, top_p, seed)
+    in_chat = has_template if chat is None else chat
+    texts: list[Text] = [(("user", prompt),) if in_chat else prompt for prompt in prompts]
     rows = {"patched": 0, "unpatched": UNPATCHED}
     return {side: answer(model, tokenizer, texts, decoding, row=rows[side]) for side in sides}

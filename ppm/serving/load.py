@@ -1,20 +1,21 @@
 """Loads what is deployed, and puts a package's prefix in front of a loaded model."""
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppm.errors import ModelError
+from ppm.install.current import deployed
+from ppm.names import is_folder
 from ppm.package import read_package
 from ppm.workspace import Workspace
-
-if TYPE_CHECKING:
-    pass
-from ppm.install.current import deployed
 
 __all__ = [
     "apply_package",
     "load_deployed",
 ]
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
@@ -44,7 +45,18 @@ def apply_package(model: Any, path: Path) -> Any:
     from ppm.runtime.tensors import of_package
 
     package = read_package(path)
-    folder = Path(str(getattr(model, "name_or_path", "") or ""))
-    if folder.name and folder.is_dir():
+    folder = _folder_of(str(getattr(model, "name_or_path", "") or ""))
+    if folder is not None:
         check_compatible(package.manifest, identify(folder))
     return attach(model, [of_package(package, model)], placement=package.manifest.base.placement)
+
+
+def _folder_of(name: str) -> Path | None:
+    """The folder that a model was loaded from; None where its name may be one on the hub.
+
+    A model remembers only what it was called when it was loaded, and a folder of the same name may be another model.
+    """
+    path = Path(name)
+    if not name or not is_folder(path) or (not path.is_absolute() and HUB_NAME.fullmatch(name)):
+        return None
+    return path.absolute()

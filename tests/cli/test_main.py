@@ -73,7 +73,7 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_an_argument_that_is_no_text_is_one_clear_error():
     refused = ppm("hold", "toxicity", "--reason", "caf\udce9")
-    assert (refused.code, "b'caf\\xe9' is not UTF-8" in refused.err) == (2, True)
+    assert (refused.code, "'caf\\xe9' is not UTF-8" in refused.err) == (2, True)
 
 
 def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(monkeypatch):
@@ -84,19 +84,60 @@ def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(monkeypatch):
         except KeyboardInterrupt:
             raise RecursionError("maximum recursion depth exceeded") from None
 
-    monkeypatch.setattr("ppm.cli.inspect._current", work)
+    monkeypatch.setattr("ppm.cli.packages._current", work)
     done = ppm("list")
     assert (done.code, "interrupted" in done.err, "Traceback" in done.err) == (130, True, False)
 
     def fail(*arguments):
         raise RecursionError
 
-    monkeypatch.setattr("ppm.cli.inspect._current", fail)
+    monkeypatch.setattr("ppm.cli.packages._current", fail)
     with pytest.raises(RecursionError):
         ppm("list")
 
 
-@pytest.mark.parametrize("url", ["https://patches.example.org/index", "file:///srv/patches"])
-def test_a_url_is_no_folder(url):
-    refused = ppm("search", "x", "--find-links", url)
-    assert (refused.code, "is a URL, where a path should be" in refused.err) == (2, True)
+URL = "https://patches.example.org/index"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "x", "--find-links", URL],
+        ["search", "x", "--find-links", "file:///srv/patches"],
+        ["install", "x", "--base", "lab", "-r", URL],
+        ["install", "x", "--base", "lab", "-c", URL],
+        ["install", "x", "--base", "lab", "--override", URL],
+        ["install", "x", "--base", URL],
+        ["install", f"{URL}/x-1.0.0-lab.ppm", "--base", "lab"],
+        ["install", f"x @ {URL}", "--base", "lab"],
+        ["install", "toxicity", "--base", "lab", "--strategy", f"{URL}/mine.toml"],
+        ["install", "x", "--base", "lab", "--html", f"{URL}/page.html"],
+        ["list", "--base", URL],
+        ["show", f"{URL}/x.ppm"],
+        ["verify", URL],
+        ["build", URL],
+        ["build", ".", "--output", URL],
+        ["compose", "x", "y", "--base", "lab", "--strategy", "merged", "-o", URL],
+        ["download", "x", "--base", "lab", "--dest", URL],
+        ["strategies", "show", URL],
+        ["generate", "x", "--base", URL],
+        ["lab", "info", "--data", URL],
+        ["add", "x", "--base", URL],
+    ],
+    ids=" ".join,
+)
+def test_a_url_is_called_one_wherever_a_path_is_meant(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = ppm(*arguments)
+    assert refused.code in (1, 2)
+    assert "URL" in refused.err
+    assert refused.err.startswith("error: ")
+    assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("line", ['base = "{}"', 'sources = ["{}"]', 'strategy = "{}"', '[gates]\nsuites = ["{}"]'])
+def test_a_url_in_the_project_s_file_is_called_one(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ppm.toml").write_text(line.format(URL) + "\n")
+    refused = ppm("search", "x")
+    assert (refused.code, "is a URL" in refused.err, "ppm.toml" in refused.err) == (1, True, True)

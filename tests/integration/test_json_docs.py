@@ -70,6 +70,7 @@ def world(tmp_path, monkeypatch):
         ["history", "--metrics"],
         ["diff"],
         ["env", "list"],
+        ["use", "lab"],
         ["hold", "tool"],
         ["unhold", "tool"],
         ["env", "remove"],
@@ -88,7 +89,7 @@ def world(tmp_path, monkeypatch):
     ids=" ".join,
 )
 def test_what_is_printed_is_as_documented(world, arguments):
-    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool"))
+    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool", "lab"))
     if arguments == ["remove", "app"]:
         ppm("add", "core")
     if arguments == ["unhold", "tool"]:

@@ -1,0 +1,86 @@
+"""The command build."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from ppm.cli.options import LocalPath, json_option
+from ppm.cli.output import print_json, print_table, report, write
+
+__all__ = ["build_command"]
+
+
+@click.command("build")
+@click.argument("manifest", type=LocalPath())
+@click.option("--output", "-o", default=".", type=LocalPath(), metavar="DIR", help="Where the package file goes.")
+@click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
+@click.option("--seed", type=int, help="Overrides the manifest's seed.")
+@click.option("--pairs", type=LocalPath(), metavar="FILE", help="Write the pairs that are trained on, to read.")
+@click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
+@json_option
+def build_command(
+    manifest: Path,
+    output: Path,
+    base: str | None,
+    seed: int | None,
+    pairs: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Train a patch from its source manifest.
+
+    Collects pairs where the manifest names prompts and a teacher; then SFT, DPO and the suites. The result is a package
+    file. What a killed build has finished is not done again. With several GPUs: accelerate launch -m ppm build ...
+
+    \b
+    Example:
+      ppm build ./my-patch --output dist
+    """
+    from ppm.cli.progress import shown
+    from ppm.home import ppm_home
+
+    if check:
+        _check(manifest, base, as_json)
+        return
+    with shown(quiet=as_json) as events:
+        from ppm.package import write_package
+        from ppm.training.build import build
+
+        package = build(
+            manifest,
+            base=base,
+            cache=ppm_home() / "cache" / "training",
+            seed=seed,
+            keep_pairs=pairs,
+            progress=events.progress,
+            tell=events.tell,
+        )
+        if package is None:  # one of several processes, and not the first
+            return
+        path = write_package(package, output)
+    scores = package.manifest.provenance["scores"]
+    if as_json:
+        print_json({"file": str(path), "sha256": package.sha256, "scores": scores})
+        return
+
+    _print_scores(scores)
+    report(f"Wrote {path}")
+
+
+def _check(manifest: Path, base: str | None, as_json: bool) -> None:
+    from ppm.training.check import check_source
+
+    lines = check_source(manifest, base)
+    if as_json:
+        print_json({"manifest": str(manifest), "findings": lines})
+    else:
+        write("\n".join(lines))
+
+
+def _print_scores(scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Failure rates by suite and stage."""
+    stages = list(next(iter(scores.values())))
+    write("Failures by stage, lower is better:")
+    rows = [[suite, *(f"{rates[stage]:.3f}" for stage in stages)] for suite, rates in scores.items()]
+    print_table(["Suite", *stages], rows, right=range(1, len(stages) + 1))

@@ -1,0 +1,38 @@
+"""The command check."""
+
+import click
+
+from ppm.cli.environments import deployed_in
+from ppm.cli.options import base_option, env_option, json_option
+from ppm.cli.output import print_json, report, write
+
+__all__ = ["check_command"]
+
+
+@click.command("check")
+@base_option
+@env_option
+@json_option
+def check_command(base: str | None, env: str | None, as_json: bool) -> None:
+    """Check that what is deployed goes together.
+
+    Looks at dependencies, conflicts, base model and composition. Exit code 1 when something is wrong. `ppm verify`
+    checks the files.
+
+    \b
+    Example:
+      ppm check --base lab
+    """
+    from ppm.inspect.verify import broken
+
+    environment, deployment = deployed_in(base, env)
+    found = broken(deployment, environment)
+    if as_json:
+        print_json({"deployment": deployment.number, "faults": found})
+    for fault in () if as_json else found:
+        write(fault)
+    if found:
+        raise click.exceptions.Exit(1)
+    if not as_json:
+        count = len(deployment.lock.packages)
+        report(f"Deployment {deployment.number}: {count} patch{'es' if count != 1 else ''}, which go together.")

@@ -1,0 +1,194 @@
+"""What the commands that deploy share: their options, the plan, the run and its outcome."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppm.cli.options import command_line, is_quiet, json_option, together
+from ppm.cli.output import print_json, say, write
+from ppm.cli.render import print_audit
+from ppm.cli.reports import Reports, report_options
+
+if TYPE_CHECKING:
+    from ppm.environment.deployment import Environment
+    from ppm.errors import GateError
+    from ppm.install.install import InstallResult, Terms
+    from ppm.install.plan import Plan
+
+__all__ = ["DeployOptions", "deploy_options", "run_plan", "show_refused", "show_tests", "waiver_options"]
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """How a command deploys, as its options say it, and how it shows what it did."""
+
+    strategy: str | None
+    accept: tuple[str, ...]
+    reason: str
+    seed: int | None
+    dry_run: bool
+    as_json: bool
+    reports: Reports
+    force: bool = False
+    deploy: bool = True
+
+    @property
+    def terms(self) -> "Terms":
+        """How a composition is made and gated."""
+        from ppm.install.install import Terms
+
+        return Terms(self.seed, self.accept, self.reason, self.force, self.deploy)
+
+
+def deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
+    keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
+    command = report_options(together("how", DeployOptions, *keys)(function))
+    dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
+    strategy = click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
+    return strategy(waiver_options(dry_run(json_option(command))))
+
+
+def waiver_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--accept, --reason and --seed."""
+    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass.")
+    reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
+    seed = click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given.")
+    return accept(reason(seed(function)))
+
+
+def _plan_table(plan: "Plan") -> dict[str, Any]:
+    return {
+        "base": plan.base.name,
+        "strategy": plan.strategy,
+        "patches": [
+            {
+                "name": pin.release.name,
+                "version": str(pin.release.version),
+                "source": pin.release.source,
+                "sha256": pin.release.sha256,
+                "requested": pin.requested,
+                "required_by": list(pin.required_by),
+            }
+            for pin in plan.pins
+        ],
+        "added": list(plan.added),
+        "removed": list(plan.removed),
+        "passed_over": list(plan.passed_over),
+        "notes": list(plan.notes),
+    }
+
+
+def _print_plan(plan: "Plan") -> None:
+
+    before = {package.name: package.version for package in plan.previous.lock.packages} if plan.previous else {}
+    write(f"Resolved for {plan.base.name}:")
+    for pin in plan.pins:
+        name, version = pin.release.name, str(pin.release.version)
+        was = f", in place of {before[name]}" if before.get(name, version) != version else ""
+        why = "" if pin.requested else f", needed by {', '.join(pin.required_by) or 'nothing any more'}"
+        write(f"  {pin.release.pin}  (from {pin.release.source}{was}{why})")
+    for name in sorted(set(before) - {pin.release.name for pin in plan.pins}):
+        write(f"  removes {name}=={before[name]}")
+    for message in plan.passed_over:
+        write(f"  passed over: {message}")
+    for note in plan.notes:
+        write(f"  note: {note}")
+
+
+def _result_table(result: "InstallResult") -> dict[str, Any]:
+    in_force = result.deployment
+    return {
+        **_plan_table(result.plan),
+        "changed": result.changed,
+        "deployment": in_force.number if in_force else None,
+        "path": str(in_force.path) if in_force else None,
+        "audit": result.audit.to_table() if result.audit else None,
+    }
+
+
+def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: DeployOptions) -> None:
+    """Carry out what `make_plan` gives once the environment is held, and show it. Raises PpmError."""
+    from ppm.cli.progress import shown
+    from ppm.errors import GateError
+    from ppm.install.install import install
+
+    if how.dry_run:
+        if how.reports.paths:
+            raise click.UsageError("--dry-run tests nothing, so there is nothing to write into a file")
+        _rehearse(make_plan(), how)
+        return
+    how.reports.refuse_unwritable()
+    plans: list[Plan] = []
+    with shown(quiet=how.as_json) as events:
+        try:
+            result = install(
+                make_plan,
+                environment,
+                how.terms,
+                command=command_line(),
+                planned=plans.append if how.as_json or is_quiet() else _print_plan,
+                events=events,
+            )
+        except GateError as error:
+            show_refused(error, _plan_table(plans[0]) if plans else {}, how.reports, as_json=how.as_json)
+            raise
+    show_tests(result, how.reports)
+    if how.as_json:
+        print_json(_result_table(result))
+    elif not is_quiet():
+        _print_result(result, how)
+
+
+def _rehearse(plan: "Plan", how: DeployOptions) -> None:
+    """Show what would be done, once all files are found to be there."""
+    from ppm.install.fetch import fetch
+    from ppm.install.install import composes
+
+    fetch(plan.pins, plan.sources)
+    anew = composes(plan, how.terms) or bool(how.accept)
+    if how.as_json:
+        print_json({**_plan_table(plan), "composes": anew})
+        return
+    _print_plan(plan)
+    would = "These would be composed and tested" if anew else "Nothing would have to be composed"
+    write(f"{would}. Nothing was changed (--dry-run).")
+
+
+def show_refused(error: "GateError", plan: dict[str, Any], reports: Reports, *, as_json: bool) -> None:
+    """Show how a composition did not pass: its audit, and the files; `plan` is plain data about what was asked for."""
+    if as_json:
+        audit = error.audit.to_table() if error.audit else None
+        print_json({**plan, "changed": False, "deployment": None, "audit": audit})
+    elif error.audit is not None:
+        print_audit(error.audit)
+    if error.report is not None and reports.paths:
+        reports.write(error.report)
+        reports.tell()
+        error.hint = f"look at what failed in {', '.join(map(str, reports.paths))}"
+
+
+def show_tests(result: "InstallResult", reports: Reports) -> None:
+    """Write the files about what was tested, or say that nothing was."""
+    if result.report is not None:
+        reports.write(result.report)
+        reports.tell()
+    elif reports.paths:
+        say("Nothing had to be tested, so no file was written: `ppm audit` tests what is deployed again.")
+
+
+def _print_result(result: "InstallResult", how: DeployOptions) -> None:
+    if result.composed and result.audit is not None:
+        print_audit(result.audit)
+    in_force, label = result.deployment, result.plan.environment.label
+    pins = ", ".join(pin.release.pin for pin in result.plan.pins)
+    if not how.deploy:
+        write(f"Tested {pins} for {label}; nothing was deployed. `ppm install` does that.")
+    elif in_force is not None and not result.changed:
+        write(f"Nothing to do: deployment {in_force.number} has these patches already.")
+    elif in_force is not None and pins:
+        write(f"Deployed {pins} as deployment {in_force.number} of {label}.")
+    else:
+        write(f"Nothing is deployed for {label} any more.")

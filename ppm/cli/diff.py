@@ -1,0 +1,70 @@
+"""The command diff."""
+
+from typing import Any
+
+import click
+
+from ppm.cli.options import base_option, env_option, json_option, workspace
+from ppm.cli.output import print_json, print_table, write
+
+__all__ = ["diff_command"]
+
+
+@click.command("diff")
+@click.argument("old", type=int, required=False)
+@click.argument("new", type=int, required=False)
+@base_option
+@env_option
+@json_option
+def diff_command(old: int | None, new: int | None, base: str | None, env: str | None, as_json: bool) -> None:
+    """Show what differs between two deployments.
+
+    Patches, strategy, verdict, and figures on every suite. By default from the one before to the current one; with
+    one number from that to the current one.
+
+    \b
+    Example:
+      ppm diff 1 2 --base lab
+    """
+    from ppm.errors import RequestError
+    from ppm.inspect.diff import changes
+
+    environment = workspace().find_environment(base, env)
+    current = environment.current_number()
+    if old is None:
+        earlier = [number for number in environment.numbers() if number < current]
+        if not environment.numbers():
+            raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
+        if not earlier:
+            raise RequestError("there is only one deployment", hint="`ppm history` lists the deployments")
+        old = earlier[-1]
+    found = changes(environment.deployment(old), environment.deployment(current if new is None else new))
+    if as_json:
+        print_json(found)
+    else:
+        _print_changes(found)
+
+
+def _print_changes(found: dict[str, Any]) -> None:
+
+    write(f"From deployment {found['from']} to {found['to']}:")
+    lines = [f"  + {pin}" for pin in found["added"]]
+    lines += [f"  - {pin}" for pin in found["removed"]]
+    lines += [f"  ~ {change['name']} {change['from']} -> {change['to']}" for change in found["changed"]]
+    for key in ("strategy", "verdict"):
+        before, after = found[key]
+        if before != after:
+            lines.append(f"  {key}: {before or 'none'} -> {after or 'none'}")
+    for line in lines or ["  the same patches, strategy and verdict"]:
+        write(line)
+    if found["scores"]:
+        rows = [
+            [suite, *("" if v is None else f"{v:.3f}" for v in pair), _difference(pair)]
+            for suite, pair in found["scores"].items()
+        ]
+        print_table(["Suite", str(found["from"]), str(found["to"]), "Change"], rows, right=(1, 2, 3))
+
+
+def _difference(pair: list[float | None]) -> str:
+    before, after = pair
+    return "" if before is None or after is None else f"{after - before:+.3f}"

@@ -1,0 +1,149 @@
+"""Commands about environments: env, use."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppm.cli.options import command_line, json_option, workspace
+from ppm.cli.output import confirm, print_json, print_table, report, say
+
+if TYPE_CHECKING:
+    from ppm.environment.deployment import Deployment, Environment
+
+__all__ = ["deployed_in", "env_command", "use_command"]
+
+
+@click.group("env")
+def env_command() -> None:
+    """List environments, or remove one.
+
+    \b
+    Example:
+      ppm env list
+    """
+
+
+@env_command.command("list")
+@json_option
+def env_list(as_json: bool) -> None:
+    """List every environment with what is deployed in it; a star marks what `ppm use` chose.
+
+    \b
+    Example:
+      ppm env list
+    """
+    from ppm.environment.default import default_label
+    from ppm.environment.deployment import Environment
+    from ppm.errors import PpmError
+    from ppm.home import ppm_home
+
+    chosen = default_label(ppm_home())
+    rows: list[dict[str, Any]] = []
+    for environment in Environment.all(ppm_home()):
+        row: dict[str, Any] = {"environment": environment.label, "path": str(environment.path)}
+        row["in_use"] = environment.label == chosen
+        try:
+            deployment = environment.current()
+            assert deployment is not None
+            pins = [package.pin for package in deployment.lock.packages]
+            record = deployment.record
+            row |= {"deployment": deployment.number, "base": record.base_model, "verdict": record.verdict}
+            rows.append({**row, "patches": pins})
+        except PpmError as error:
+            rows.append({**row, "error": error.message})
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say("There is no environment yet; `ppm install` makes one.")
+        return
+    cells = []
+    for row in rows:
+        label = ["*" if row["in_use"] else "", row["environment"]]
+        if "error" in row:
+            cells.append([*label, "", f"damaged: {row['error']}", "", ""])
+        else:
+            patches = ", ".join(row["patches"]) or "none"
+            cells.append([*label, row["base"], str(row["deployment"]), row["verdict"], patches])
+    print_table(["", "Environment", "Base", "Deployment", "Verdict", "Patches"], cells)
+
+
+@env_command.command("remove")
+@click.argument("label", metavar="ENVIRONMENT")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@json_option
+def env_remove(label: str, yes: bool, as_json: bool) -> None:
+    """Remove an environment with its history. Package files stay in the store until `ppm cache prune`.
+
+    \b
+    Example:
+      ppm env remove lab-0123456789ab/staging --yes
+    """
+    from ppm.environment.default import clear_default, default_label
+    from ppm.environment.deployment import Environment
+    from ppm.environment.garbage import remove_environment
+    from ppm.environment.transaction import writer
+    from ppm.errors import RequestError, did_you_mean
+    from ppm.home import ppm_home
+
+    known = {environment.label: environment for environment in Environment.all(ppm_home())}
+    if label not in known:
+        raise RequestError(
+            f"there is no environment {label!r}", hint=did_you_mean(label, known, "`ppm env list` shows them")
+        )
+    if not yes and not sys.stdin.isatty():
+        raise RequestError(f"removing {label} can't be undone", hint="say --yes")
+    if not yes:
+        confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
+    with writer(known[label], command=command_line(), tell=say) as held:
+        remove_environment(held)
+    if default_label(ppm_home()) == label:
+        clear_default(ppm_home())
+    if as_json:
+        print_json({"removed": label})
+    else:
+        report(f"Removed {label}.")
+
+
+@click.command("use")
+@click.argument("label", metavar="[ENVIRONMENT]", required=False)
+@click.option("--clear", is_flag=True, help="Forget the choice.")
+@json_option
+def use_command(label: str | None, clear: bool, as_json: bool) -> None:
+    """Choose the environment that commands mean.
+
+    By its label as in `ppm env list`, its name, or its base model's. --base, --env and the base of a ppm.toml go before
+    it. Without an environment: say which one is chosen.
+
+    \b
+    Example:
+      ppm use lab
+    """
+    from ppm.environment.default import choose_default, clear_default, default_label, environment_called
+    from ppm.home import ppm_home
+
+    if clear and label is not None:
+        raise click.UsageError("--clear takes no environment")
+    if clear:
+        clear_default(ppm_home())
+    elif label is not None:
+        choose_default(environment_called(label, ppm_home()))
+    chosen = default_label(ppm_home())
+    if as_json:
+        print_json({"environment": chosen})
+    elif chosen is None:
+        report("No environment is chosen.")
+    else:
+        report(f"Commands mean {chosen}, unless --base, --env or a ppm.toml says otherwise.")
+
+
+def deployed_in(base: str | None, env: str | None) -> "tuple[Environment, Deployment]":
+    """An environment with what is deployed in it. Raises RequestError when nothing is."""
+    from ppm.errors import RequestError
+
+    environment = workspace().find_environment(base, env)
+    deployment = environment.current()
+    if deployment is None:
+        raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
+    return environment, deployment

@@ -1,0 +1,75 @@
+"""The command history."""
+
+from typing import Any
+
+import click
+
+from ppm.cli.options import base_option, env_option, json_option, workspace
+from ppm.cli.output import print_json, print_table, say, write
+
+__all__ = ["history_command"]
+
+
+@click.command("history")
+@base_option
+@env_option
+@click.option("--metrics", is_flag=True, help="Show the failure rate on every suite over the deployments instead.")
+@json_option
+def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
+    """List the deployments, the newest first.
+
+    \b
+    Example:
+      ppm history --base lab --metrics
+    """
+    from ppm.errors import PpmError
+    from ppm.inspect.history import figures, history
+
+    environment = workspace().find_environment(base, env)
+    current = 0
+    if not metrics:
+        try:
+            current = environment.current_number()
+        except PpmError as error:
+            fault = f"Which deployment is in force can't be read ({error.message})"
+            say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
+    rows = figures(environment) if metrics else history(environment, current)
+    if as_json:
+        print_json(rows)
+    elif not rows:
+        say("Nothing is deployed.")
+    else:
+        (_print_figures if metrics else _print_history)(rows)
+
+
+def _print_history(rows: list[dict[str, Any]]) -> None:
+    cells = []
+    for row in rows:
+        number = ["*" if row["current"] else "", str(row["number"])]
+        if "error" in row:
+            cells.append([*number, f"damaged: {row['error']}", "", "", "", ""])
+            continue
+        patches = ", ".join(row["patches"]) or "none"
+        if row["rolled_back_from"]:
+            patches += f" (rolled back to {row['rolled_back_from']})"
+        waived = "".join(f" [{w['suite']} waived by {w['by']}: {w['reason']}]" for w in row["waivers"])
+        when = row["created"].replace("T", " ")[:16]
+        cells.append([*number, when, row["user"], row["strategy"] or "", row["verdict"], patches + waived])
+    print_table(["", "Number", "Created", "By", "Strategy", "Verdict", "Patches"], cells, right=[1])
+
+
+def _print_figures(rows: list[dict[str, Any]]) -> None:
+    suites = list(dict.fromkeys(suite for row in rows for suite in row.get("values", {})))
+    cells = [
+        [
+            str(row["number"]),
+            *(f"{row['values'][s]:.3f}" if s in row.get("values", {}) else "" for s in suites),
+            f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none",
+        ]
+        for row in rows
+    ]
+    write("Failure rates of each deployment, the oldest first; lower is better (perplexity for text suites).")
+    print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
+    found = rows[-1].get("continual")
+    if found:
+        write("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in found.items()))

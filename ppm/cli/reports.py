@@ -1,0 +1,82 @@
+"""Files about an audit: their options, and writing them."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ppm.cli.options import LocalPath, together
+from ppm.cli.output import say
+
+if TYPE_CHECKING:
+    from ppm.audit.report import Report
+
+__all__ = ["Reports", "replace_report", "report_options"]
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The files about an audit that are asked for."""
+
+    junit: Path | None = None
+    samples: Path | None = None
+    html: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.junit, self.samples, self.html) if path is not None)
+
+    def refuse_unwritable(self) -> None:
+        """Raises RequestError for a file that could not be written after minutes of work."""
+        from ppm.errors import RequestError
+
+        for path in self.paths:
+            folder = path.absolute().parent
+            if not os.access(path if path.exists() else folder, os.W_OK):
+                fault = "can't be written" if folder.is_dir() else f"can't be written: there is no folder {folder}"
+                raise RequestError(fault, context=str(path), hint="name a file in a folder of your own")
+
+    def write(self, report: "Report") -> None:
+        """Write each of them. Raises PpmError."""
+        from ppm.audit.page import html_page
+        from ppm.audit.report import junit_xml, sample_lines
+
+        if self.junit is not None:
+            replace_report(self.junit, junit_xml(report.audit))
+        if self.samples is not None:
+            replace_report(self.samples, sample_lines(report.outcomes, report.suites))
+        if self.html is not None:
+            replace_report(self.html, html_page(report.audit, report.outcomes, report.suites))
+
+    def tell(self) -> None:
+        """Say which files were written."""
+        for path in self.paths:
+            say(f"Wrote {path}")
+
+
+def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--junit, --samples and --html; the command gets them together, as `reports`."""
+
+    command = together("reports", Reports, "junit", "samples", "html")(function)
+    for name, text in (
+        ("--html", "Also write a report page for a browser."),
+        ("--samples", "Also write every sample as JSON Lines."),
+        ("--junit", "Also write JUnit XML."),
+    ):
+        kind = LocalPath(dir_okay=False)
+        command = click.option(name, type=kind, metavar="FILE", help=text)(command)
+    return command
+
+
+def replace_report(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; a pipe is written into. Raises PpmError."""
+    from ppm.disk import disk_errors, replace_file
+
+    with disk_errors("can't be written", path):
+        if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
+            path.write_bytes(data)
+        else:
+            replace_file(path.resolve(), data)

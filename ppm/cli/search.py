@@ -1,0 +1,63 @@
+"""The command search."""
+
+from pathlib import Path
+
+import click
+
+from ppm.cli.options import find_links_option, json_option, workspace
+from ppm.cli.output import print_json, print_table, say
+
+__all__ = ["search_command"]
+
+
+@click.command("search")
+@click.argument("text", nargs=-1)
+@click.option(
+    "--base",
+    metavar="MODEL",
+    help="Only patches for this base model. Default: the project's, else that of `ppm use`, else any.",
+)
+@find_links_option
+@json_option
+def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Path, ...], as_json: bool) -> None:
+    """Search the sources for patches by name, risk or summary.
+
+    \b
+    Example:
+      ppm search toxicity --base lab
+    """
+    from ppm.environment.default import default_label
+    from ppm.environment.deployment import Environment
+    from ppm.errors import RequestError, did_you_mean
+    from ppm.home import ppm_home
+    from ppm.inspect.search import search
+    from ppm.sources import Joined
+    from ppm.workspace import look_up_base
+
+    project = workspace().project
+    named = workspace().base_name(base) if base or project.base or default_label(ppm_home()) else None
+    known = Environment.all(ppm_home())
+    if named is None and len(known) == 1 and not (find_links or project.sources):
+        named = workspace().base_name(known[0].label)
+    sources = workspace().sources(named, (*find_links, *project.sources))
+    if not sources:
+        raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
+    offer = Joined(sources)
+    base_model = look_up_base(named, offer, offer.names(None)) if named else None
+    rows = search(" ".join(text), offer, base_model.fingerprint if base_model else None)
+    if as_json:
+        keys = ("name", "base_model", "base_tag", "source", "file_name", "sha256", "summary")
+        table = [{key: getattr(row, key) for key in keys} for row in rows]
+        lists = [{"version": str(row.version), "risks": list(row.risks)} for row in rows]
+        print_json([{**one, **more} for one, more in zip(table, lists, strict=True)])
+        return
+    for message in (message for source in sources for message in source.damaged()):
+        say(f"passed over: {message}")
+    if not rows:
+        near = did_you_mean(" ".join(text), offer.names(None), "")
+        say(f"No patch matches {' '.join(text)!r}{f'; {near}' if near else '.'}")
+        return
+    print_table(
+        ["Patch", "Version", "For", "Against", "Summary"],
+        [[row.name, str(row.version), row.base_tag, ", ".join(row.risks), row.summary] for row in rows],
+    )

@@ -1,0 +1,67 @@
+"""Commands that take patches out: uninstall, autoremove."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
+from ppm.cli.options import base_option, env_option, workspace
+
+if TYPE_CHECKING:
+    from ppm.install.plan import Plan
+
+__all__ = ["autoremove_command", "uninstall_command"]
+
+
+@click.command("uninstall")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@base_option
+@env_option
+@deploy_options
+def uninstall_command(
+    names: tuple[str, ...],
+    base: str | None,
+    env: str | None,
+    how: DeployOptions,
+) -> None:
+    """Remove patches; what remains is composed and tested anew.
+
+    What only they needed stays until `ppm autoremove`.
+
+    \b
+    Example:
+      ppm uninstall gender-bias --base lab
+    """
+    from ppm.install.plan import plan_uninstall
+    from ppm.install.request import Request
+    from ppm.install.start import Start
+
+    found, environment = workspace().find_target(base, env)
+
+    def make_plan() -> "Plan":
+        return plan_uninstall(Start(workspace(), found, environment, Request(strategy=how.strategy)), names)
+
+    run_plan(make_plan, environment, how)
+
+
+@click.command("autoremove")
+@base_option
+@env_option
+@deploy_options
+def autoremove_command(base: str | None, env: str | None, how: DeployOptions) -> None:
+    """Remove patches that nobody asked for and nothing needs.
+
+    \b
+    Example:
+      ppm autoremove --base lab --dry-run
+    """
+    from ppm.install.plan import plan_autoremove
+    from ppm.install.request import Request
+    from ppm.install.start import Start
+
+    found, environment = workspace().find_target(base, env)
+
+    def make_plan() -> "Plan":
+        return plan_autoremove(Start(workspace(), found, environment, Request(strategy=how.strategy)))
+
+    run_plan(make_plan, environment, how)
