@@ -42,7 +42,7 @@ from ppm.manifest import Manifest
 from ppm.package import read_metadata, read_package, sha256
 from ppm.project import Project
 from ppm.resources import lab_data, lab_manifests, strategies_folder
-from ppm.sources import DirectorySource
+from ppm.sources import open_source
 
 SECONDS = 5.0
 ENOUGH = 1_000
@@ -306,7 +306,7 @@ def _listed(data: bytes, folder: Path) -> None:
     for name in ("toxicity-1.0.0-lab_000000000000.ppm", "x.ppm"):
         (folder / name).write_bytes(data)
     for _ in range(2):
-        source = DirectorySource(folder, folder / "cache")
+        source = open_source(folder, folder / "cache")
         for name in ("toxicity", "x"):
             source.named(name)
             source.problems(name)

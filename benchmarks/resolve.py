@@ -28,9 +28,9 @@ from resolvelib import AbstractProvider, BaseReporter, Resolver
 
 from ppm.package import sha256
 from ppm.resolve import Requirement, parse_requirement, resolve
-from ppm.sources import DirectorySource, Release
+from ppm.sources import Release
 from ppm.sources.cache import Entry, MetadataCache
-from ppm.sources.directory import stamp_of
+from ppm.sources.directory import DirectorySource, stamp_of
 
 FINGERPRINT = "sha256:" + "0" * 64
 LAYERS = 5

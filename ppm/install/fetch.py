@@ -15,7 +15,7 @@ from ppm.package import SUFFIX, Package, read_package
 from ppm.project import Project
 from ppm.resolve import Pin, parse_requirement
 from ppm.resources import lab_data
-from ppm.sources import DirectorySource, Listing, Offer, Release, Source
+from ppm.sources import Listing, Offer, Release, Source, open_source
 
 __all__ = [
     "PackageSource",
@@ -44,12 +44,19 @@ class PackageSource(Listing):
     ) -> None:
         self.location = location
         self._data = {package.sha256: package.data for package in packages}
+        self._files = {package.file_name: package.sha256 for package in packages}
         known = (Release.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source=location) for p in packages)
         # No date shuts out what is named by its path, or here already.
         super().__init__((replace(release, published=EPOCH) for release in known), problems)
 
     def fetch(self, release: Release) -> bytes:
         return self._data[release.sha256]
+
+    def find(self, file_name: str, sha256: str) -> bytes | None:
+        return self._data[sha256] if self._files.get(file_name) == sha256 else None
+
+    def has_file(self, file_name: str) -> bool:
+        return file_name in self._files
 
 
 def is_path(text: str) -> bool:
@@ -96,13 +103,13 @@ def refuse_damaged(requirements: Sequence[str], offer: Offer) -> None:
             raise IntegrityError(damaged[0], context=name, hint=hint)
 
 
-def sources_of(base_name: str | None, project: Project, find_links: Sequence[Path]) -> list[DirectorySource]:
-    """The folders that the user names, those of the project, and what comes with the lab when that is the base."""
+def sources_of(base_name: str | None, project: Project, find_links: Sequence[Path]) -> list[Source]:
+    """The sources that the user names, those of the project, and what comes with the lab when that is the base."""
     cache = ppm_home() / "cache" / "sources"
-    folders = [*find_links, *(Path(folder) for folder in project.sources)]
-    found = [DirectorySource(folder, cache) for folder in folders]
+    found = [open_source(folder, cache) for folder in find_links]
+    found += [open_source(location, cache) for location in project.sources]
     if base_name == "lab":
-        found.append(DirectorySource(lab_data() / "packages", cache, "lab"))
+        found.append(open_source(lab_data() / "packages", cache, label="lab"))
     return found
 
 

@@ -1,7 +1,6 @@
 """Bringing an environment to the exact state of a ppm.lock: the same files, and the very same composition."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import refuse_held
 from ppm.environment.store import Store
 from ppm.environment.transaction import writer
-from ppm.errors import EnvironmentStateError, IntegrityError, ModelError, PackageError, RequestError
+from ppm.errors import EnvironmentStateError, IntegrityError, ModelError, RequestError
 from ppm.install.current import is_whole
 from ppm.install.fetch import PackageSource, is_path, releases_of, sources_of
 from ppm.install.install import InstallResult, deploy_composition, gates_digest, install
@@ -21,11 +20,11 @@ from ppm.install.plan import Plan, rules_for
 from ppm.install.request import Options
 from ppm.lock import LOCK_FILE, Lock, LockedBase
 from ppm.names import exact_pin, expand
-from ppm.package import Package, read_bounded, read_package, sha256
+from ppm.package import Package, read_package
 from ppm.progress import Events
 from ppm.project import PROJECT_FILE
 from ppm.resolve import Pin, Rules, faults, parse_requirement
-from ppm.sources import DirectorySource, Joined
+from ppm.sources import Joined, Source, open_source
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -139,13 +138,14 @@ def _current_lock(folder: ProjectFolder) -> Lock:
     return lock
 
 
-def _sources(folder: ProjectFolder, lock: Lock, find_links: Sequence[Path]) -> list[DirectorySource]:
+def _sources(folder: ProjectFolder, lock: Lock, find_links: Sequence[Path]) -> list[Source]:
     """Those of an install, and the folders of package files that the project names by their paths."""
     files = [folder.path / expand(text) for text in folder.project.patches if is_path(text)]
-    own = [DirectorySource(path.parent) for path in files if path.parent.is_dir()]
-    for path in find_links:
-        DirectorySource(path).names(None)  # which says so when it can't be read
-    return [*sources_of(lock.base.model, folder.project, find_links), *own]
+    own = [open_source(path.parent) for path in files if path.parent.is_dir()]
+    found = sources_of(lock.base.model, folder.project, find_links)
+    for source in found[: len(find_links)]:
+        source.names(None)  # which says so when it can't be read
+    return [*found, *own]
 
 
 def _as_deployed(folder: ProjectFolder, lock: Lock, packages: tuple[Package, ...], base: BaseModel) -> Lock:
@@ -167,9 +167,7 @@ def _pinned(lock: Lock, packages: tuple[Package, ...]) -> tuple[str, ...]:
     return tuple(pins.get(Path(text).name, text) if is_path(text) else text for text in lock.requirements)
 
 
-def _take(
-    digest: str, name: str | None, store: Store, sources: Sequence[DirectorySource], *, made: bool = False
-) -> bytes:
+def _take(digest: str, name: str | None, store: Store, sources: Sequence[Source], *, made: bool = False) -> bytes:
     """The content with a digest, from the store or from a file of a source; `made` is one that can be made anew.
 
     Raises IntegrityError when nobody has it.
@@ -182,12 +180,10 @@ def _take(
             damaged = True
     other = []
     for source in sources if name else ():
-        path = source.path / str(name)
-        if path.is_file():
-            with suppress(PackageError, IntegrityError):  # it can't be read, or is too large to be it
-                data = read_bounded(path, str(path))
-                if sha256(data) == digest:
-                    return data
+        data = source.find(str(name), digest)
+        if data is not None:
+            return data
+        if source.has_file(str(name)):
             other.append(source.location)
     where = f"{' and '.join(other)} has another file of that name" if other else "neither the store nor a source has it"
     if damaged:
@@ -203,7 +199,7 @@ def _take(
     )
 
 
-def _packages(lock: Lock, store: Store, sources: Sequence[DirectorySource]) -> tuple[Package, ...]:
+def _packages(lock: Lock, store: Store, sources: Sequence[Source]) -> tuple[Package, ...]:
     found = []
     for locked in lock.packages:
         data = _take(locked.sha256, locked.file, store, sources)

@@ -106,6 +106,18 @@ class Source(Offer, Protocol):
     def fetch(self, release: Release) -> bytes:
         """The package file. Raises IntegrityError when it is not what was listed, SourceError when it is gone."""
 
+    def find(self, file_name: str, sha256: str) -> bytes | None:
+        """Any file of this name and hexadecimal digest, listed or not; None when there is none, or it can't be read.
+
+        A composition and its audit lie in a source without being releases of it.
+        """
+
+    def has_file(self, file_name: str) -> bool:
+        """Whether there is a file of this name, whatever is in it."""
+
+    def damaged(self) -> Sequence[str]:
+        """What is wrong with each file that can't be used, whatever its name."""
+
 
 class Listing:
     """Releases that are in memory."""
@@ -131,6 +143,9 @@ class Listing:
 
     def problems(self, name: str) -> Sequence[str]:
         return self._problems.get(name, ())
+
+    def damaged(self) -> Sequence[str]:
+        return [message for messages in self._problems.values() for message in messages]
 
 
 class Joined:

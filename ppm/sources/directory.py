@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ppm.errors import IntegrityError, PackageError, PpmError, SourceError
-from ppm.package import MAX_PACKAGE_BYTES, SUFFIX, file_name, parse_file_name, read_metadata, sha256
+from ppm.package import MAX_PACKAGE_BYTES, SUFFIX, parse_file_name, read_bounded, read_metadata
+from ppm.package import file_name as file_name_of
+from ppm.package import sha256 as digest_of
 from ppm.sources.base import Release
 from ppm.sources.cache import Entry, MetadataCache
 
@@ -70,13 +72,27 @@ class DirectorySource:
                 context=str(path),
                 hint="run the command again to list what is there now",
             ) from error
-        if sha256(data) != release.sha256:
+        if digest_of(data) != release.sha256:
             raise IntegrityError(
                 "has changed since it was listed",
                 context=str(path),
                 hint="find out who changed it, and run the command again only if the change was meant",
             )
         return data
+
+    def find(self, file_name: str, sha256: str) -> bytes | None:
+        if not self.has_file(file_name):
+            return None
+        with suppress(PackageError, IntegrityError):  # it can't be read, or is too large to be it
+            data = read_bounded(self.path / file_name, file_name)
+            return data if digest_of(data) == sha256 else None
+        return None
+
+    def has_file(self, file_name: str) -> bool:
+        try:
+            return file_name == Path(file_name).name and (self.path / file_name).is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            return False
 
     def _look(self, name: str) -> tuple[list[Release], list[str]]:
         """The releases and problems of one name; each file is compared with what is known of it first."""
@@ -171,7 +187,7 @@ class DirectorySource:
         try:
             manifest, digest = read_metadata(path)
             name = name if parts else manifest.name
-            if file_name(manifest) != path.name:
+            if file_name_of(manifest) != path.name:
                 raise PackageError(
                     f"holds {manifest.pin} for {manifest.base.tag}, other than its file name says", context=str(path)
                 )

@@ -9,8 +9,8 @@ import pytest
 from packages import FINGERPRINT, make_package
 
 from ppm.package import read_metadata, write_package
-from ppm.sources import DirectorySource
 from ppm.sources import directory as module
+from ppm.sources.directory import DirectorySource
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from packages import FINGERPRINT, make_package
 from ppm.bank import Bank
 from ppm.errors import IntegrityError, SourceError
 from ppm.package import Package, read_package, write_package
-from ppm.sources import DirectorySource
+from ppm.sources.directory import DirectorySource
 
 
 @pytest.fixture
