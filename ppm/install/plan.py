@@ -10,7 +10,7 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import builtin_strategies, read_strategy
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
-from ppm.errors import IntegrityError, RequestError, ResolutionError, did_you_mean
+from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
 from ppm.install.fetch import (
     PackageSource,
     readable_packages,
@@ -19,9 +19,9 @@ from ppm.install.fetch import (
     take_given,
 )
 from ppm.install.request import Options, check_hashes, parse_date, read_requirements
-from ppm.names import exact_pin, expand
+from ppm.names import expand
 from ppm.project import PROJECT_FILE, Project
-from ppm.resolve import HELD, Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
+from ppm.resolve import Pin, Requirement, Resolution, Rules, parse_name, parse_requirement, resolve
 from ppm.sources import DEPLOYED_SOURCE, Joined, Release, Source
 
 __all__ = [
@@ -229,7 +229,6 @@ def rules_for(
     `recorded` are the overrides that were recorded with what is deployed; an option's comes before the project's.
     Raises RequestError.
     """
-    held = held_requirements(deployed, holds)
     limit = options.exclude_newer or (
         parse_date(project.exclude_newer, PROJECT_FILE) if project.exclude_newer else None
     )
@@ -244,16 +243,12 @@ def rules_for(
     overrides = {requirement.name: requirement for requirement in (*_of(project.overrides), *given)}
     return Rules(
         deployed,
-        [*_of(project.constraints), *read_requirements(options.constraints), *held],
+        [*_of(project.constraints), *read_requirements(options.constraints)],
         list(overrides.values()),
         limit,
         _of(recorded, "what is deployed"),
+        frozenset(hold.name for hold in holds),
     )
-
-
-def held_requirements(deployed: Mapping[str, Version], holds: Sequence[Hold]) -> list[Requirement]:
-    """What a hold asks for: that very version, which no local one stands for."""
-    return [parse_requirement(exact_pin(h.name, deployed[h.name]), HELD) for h in holds if h.name in deployed]
 
 
 def _of(lines: Sequence[str], origin: str = PROJECT_FILE) -> list[Requirement]:
@@ -287,7 +282,7 @@ def _plan(
 
     def resolved(recorded: Sequence[Requirement]) -> Resolution:
         return resolve(
-            [*(parse_requirement(text) for text in requirements), *held_requirements(deployed, holds)],
+            [parse_requirement(text) for text in requirements],
             offer,
             fingerprint=base.fingerprint,
             base_name=base.name,
@@ -367,6 +362,8 @@ def _with_what_was_recorded(
     for way in dict.fromkeys(ways):
         try:
             found = resolved(way)
+        except ResolutionTimeout:
+            raise
         except ResolutionError as error:
             first = first or error
             continue

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,15 @@ SETTLED_AFTER = 2.0
 """Seconds after which a folder's time of change is sure to differ from that of a later change."""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What there is of one name."""
+
+    patches: list[Release] = field(default_factory=list)
+    compositions: list[Release] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
 class DirectorySource:
     """The package files of one directory; a damaged file hides only itself.
 
@@ -41,15 +50,18 @@ class DirectorySource:
         self.path = path
         self.location = label or str(path)
         self._cache_folder = cache
-        self._named: dict[str, tuple[list[Release], list[str]]] = {}
+        self._found: dict[str, _Found] = {}
         self._index: MetadataCache | None = None
         self._listed = False
 
     def named(self, name: str) -> Sequence[Release]:
-        return self._look(name)[0]
+        return self._look(name).patches
+
+    def compositions(self, name: str) -> Sequence[Release]:
+        return self._look(name).compositions
 
     def problems(self, name: str) -> Sequence[str]:
-        return self._look(name)[1]
+        return self._look(name).problems
 
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return self._ask(lambda index: index.providers(name, fingerprint))
@@ -94,10 +106,10 @@ class DirectorySource:
         except (OSError, ValueError):  # a name that no file can have
             return False
 
-    def _look(self, name: str) -> tuple[list[Release], list[str]]:
-        """The releases and problems of one name; each file is compared with what is known of it first."""
-        if name not in self._named:
-            found: tuple[list[Release], list[str]] = ([], [])
+    def _look(self, name: str) -> "_Found":
+        """What there is of one name; each file is compared with what is known of it first."""
+        if name not in self._found:
+            found = _Found()
             changed: list[Entry] = []
             for entry in self._ask(lambda index: index.entries(name)):
                 path = self.path / entry.file
@@ -109,13 +121,14 @@ class DirectorySource:
                     entry = self._read(path, stamp)
                     changed.append(entry)
                 if entry.release is None:
-                    found[1].append(f"{path}: {entry.problem}")
+                    found.problems.append(f"{path}: {entry.problem}")
                 elif entry.release.name == name:
-                    found[0].append(self._current(entry.release, path, stamp))
+                    kind = found.compositions if entry.release.composed else found.patches
+                    kind.append(self._current(entry.release, path, stamp))
             if changed:
                 self._ask(lambda index: index.put(changed))
-            self._named[name] = found
-        return self._named[name]
+            self._found[name] = found
+        return self._found[name]
 
     def _current(self, release: Release, path: Path, stamp: str) -> Release:
         """The release with what is not in its file: where it lies, since when, and whether it was taken back."""
@@ -207,7 +220,8 @@ def _reason(path: Path) -> str | None:
     """Why a package file was taken back; None when it was not."""
     try:
         with path.with_name(path.name + YANKED).open("rb") as stream:
-            return " ".join(stream.read(MAX_REASON_BYTES).decode("utf-8", "replace").split())
+            words = " ".join(stream.read(MAX_REASON_BYTES).decode("utf-8", "replace").split())
+            return "".join(letter for letter in words if letter.isprintable())
     except FileNotFoundError:
         return None
     except OSError:
