@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,6 +33,7 @@ _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+@lru_cache
 def base_tag(model: str, fingerprint: str) -> str:
     """A base tag: the model's short name and 12 hexadecimal digits of its fingerprint."""
     short = re.sub(r"[^A-Za-z0-9.]+", "-", PurePosixPath(model).name).strip("-.") or "model"

@@ -161,8 +161,8 @@ class DirectorySource:
             files = self._package_files()
             known = index.files()
             index.forget(known.keys() - files.keys())
-            changed = [(path, stamp) for name, (path, stamp) in files.items() if known.get(name) != stamp]
-            index.put([self._read(path, stamp) for path, stamp in changed])
+            changed = [(name, stamp) for name, stamp in files.items() if known.get(name) != stamp]
+            index.put([self._read(self.path / name, stamp) for name, stamp in changed])
             settled = time.time() - int(before.split()[2]) / 1e9 > SETTLED_AFTER
             index.listed(before if settled else "")
         self._listed = True
@@ -173,20 +173,20 @@ class DirectorySource:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _package_files(self) -> dict[str, tuple[Path, str]]:
+    def _package_files(self) -> dict[str, str]:
+        """The names of the files there are, with their stamps."""
+        files = {}
         try:
             with os.scandir(self.path) as entries:
-                # A file whose name starts with a dot is one that is still being written.
-                # One that is not UTF-8 is no package's.
-                found = [e.name for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith(".")]
-                names = sorted(name for name in found if name.isprintable())
+                for entry in entries:
+                    # A file whose name starts with a dot is one that is still being written.
+                    # One that is not UTF-8 is no package's.
+                    if entry.name.endswith(SUFFIX) and entry.name[0] != "." and entry.name.isprintable():
+                        with suppress(OSError):  # gone since
+                            files[entry.name] = _stamp(entry.stat())
         except OSError as error:
             raise self._unreadable(error) from error
-        files = {}
-        for name in names:
-            with suppress(OSError):  # gone since
-                files[name] = (self.path / name, stamp_of(self.path / name))
-        return files
+        return dict(sorted(files.items()))
 
     def _unreadable(self, error: OSError) -> SourceError:
         reason = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a directory"}.get(
@@ -212,7 +212,10 @@ class DirectorySource:
 
 def stamp_of(path: Path) -> str:
     """What changes when a file or folder does: size, time of change, time of any change, number. Raises OSError."""
-    found = path.stat()
+    return _stamp(path.stat())
+
+
+def _stamp(found: os.stat_result) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
 
 
