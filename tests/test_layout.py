@@ -20,8 +20,10 @@ ABOVE_THE_LINE = """
     package base requirement
     lock project
     sources.base sources.cache sources.directory sources
-    resolve.exclusion resolve.universe resolve.solver resolve.explanation resolve.engine resolve
-    environment environment.store environment.deployment environment.default environment.transaction environment.holds
+    resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
+    resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
+    environment environment.store environment.deployment environment.default environment.transaction
+    environment.holds
     environment.attempts environment.garbage
     workspace
 """
