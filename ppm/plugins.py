@@ -1,14 +1,17 @@
 """What other distributions add through entry points: steps and judges, each by its name."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from ppm.errors import ManifestError
 
-__all__ = ["Plugins", "origin_of"]
+__all__ = ["Plugins", "code_digest", "origin_of"]
 
 T = TypeVar("T")
 
@@ -51,3 +54,25 @@ class Plugins(Generic[T]):
 def origin_of(entry: EntryPoint) -> str:
     """The distribution of an entry point and its version."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def code_digest(entry: EntryPoint) -> str:
+    """The digest of the Python files behind an entry point, 16 hexadecimal digits; empty where there are none to read.
+
+    All of the distribution's count, and all beside the module that the entry point names: a distribution that is
+    installed as editable lists none of its own, and changes without a new version.
+    """
+    files = (
+        {Path(str(file.locate())) for file in (entry.dist.files or ()) if file.suffix == ".py"} if entry.dist else set()
+    )
+    top = find_spec(entry.module.partition(".")[0])
+    if top is not None and top.submodule_search_locations:
+        for folder in top.submodule_search_locations:
+            files.update(Path(folder).rglob("*.py"))
+    elif top is not None and top.origin is not None:
+        files.add(Path(top.origin))
+    digest, found = hashlib.sha256(), False
+    for content in sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in set(files) if path.is_file()):
+        digest.update(content.encode())
+        found = True
+    return digest.hexdigest()[:16] if found else ""
