@@ -59,20 +59,15 @@ def origin_of(entry: EntryPoint) -> str:
 def code_digest(entry: EntryPoint) -> str:
     """The digest of the Python files behind an entry point, 16 hexadecimal digits; empty where there are none to read.
 
-    All of the distribution's count, and all beside the module that the entry point names: a distribution that is
+    All of the distribution's count, and all of the package that the entry point names: a distribution that is
     installed as editable lists none of its own, and changes without a new version.
     """
-    files = (
-        {Path(str(file.locate())) for file in (entry.dist.files or ()) if file.suffix == ".py"} if entry.dist else set()
-    )
+    distribution = entry.dist.files or () if entry.dist else ()
+    files = {Path(str(file.locate())) for file in distribution if file.suffix == ".py"}
     top = find_spec(entry.module.partition(".")[0])
-    if top is not None and top.submodule_search_locations:
-        for folder in top.submodule_search_locations:
-            files.update(Path(folder).rglob("*.py"))
-    elif top is not None and top.origin is not None:
-        files.add(Path(top.origin))
-    digest, found = hashlib.sha256(), False
-    for content in sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in set(files) if path.is_file()):
-        digest.update(content.encode())
-        found = True
-    return digest.hexdigest()[:16] if found else ""
+    spec = top if top is not None and top.origin is not None else find_spec(entry.module)  # not all of a namespace
+    if spec is not None and spec.origin is not None:
+        origin = Path(spec.origin)
+        files.update(origin.parent.rglob("*.py") if spec.submodule_search_locations else [origin])
+    contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())
+    return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""

@@ -7,6 +7,7 @@ options, the docstring's first line its summary. Another distribution adds judge
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import EntryPoint
 from typing import Any, TypeVar
 
@@ -120,8 +121,8 @@ def _blamed(function: Callable[..., T], name: str) -> Callable[..., T]:
 class JudgeKind:
     """A registered judge. `version` changes whenever its verdicts may.
 
-    `model_of` says which model on this machine some options make it load; None for a judge that loads none. `code` is
-    the digest of a plugin's code, which may change where its version does not.
+    `model_of` says which model on this machine some options make it load; None for a judge that loads none. `code`
+    gives the digest of a plugin's code, which may change where its version does not.
     """
 
     name: str
@@ -130,12 +131,12 @@ class JudgeKind:
     make: Callable[..., Scorer]
     schema: Schema
     model_of: Callable[[Mapping[str, object]], object] = field(default=lambda options: None)
-    code: str = ""
+    code: Callable[[], str] = field(default=lambda: "")
 
 
 def _accept(entry: EntryPoint, found: Any) -> JudgeKind:
     schema = schema_of(found)  # raises for what can't be called
-    return JudgeKind(entry.name, origin_of(entry), _summary(found), found, schema, code=code_digest(entry))
+    return JudgeKind(entry.name, origin_of(entry), _summary(found), found, schema, code=partial(code_digest, entry))
 
 
 JUDGES: Plugins[JudgeKind] = Plugins("ppm.judges", "judge", _accept)

@@ -88,8 +88,8 @@ def _made(kind: JudgeKind, options: Mapping[str, object], origin: str) -> Scorer
             context=origin,
             hint=f"repair or uninstall {kind.version}",
         ) from error
-    code = f"+{kind.code}" if kind.code else ""
-    return replace(scorer.guarded(kind.name), identity=scorer.identity + code)
+    code = kind.code()
+    return replace(scorer.guarded(kind.name), identity=scorer.identity + (f"+{code}" if code else ""))
 
 
 def _text(data: bytes, origin: str) -> str:
