@@ -30,7 +30,8 @@ ABOVE_THE_LINE = """
 BELOW_THE_LINE = """
     runtime runtime.loading runtime.model runtime.tensors
     evaluation evaluation.metrics evaluation.endpoint
-    evaluation.judges evaluation.judges.base evaluation.judges.words evaluation.judges.endpoints
+    evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
+    evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
     evaluation.results evaluation.neutral evaluation.runner
