@@ -26,7 +26,7 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.model runtime.tensors
+    runtime runtime.loading runtime.text runtime.model runtime.tensors
     evaluation evaluation.metrics evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
