@@ -32,9 +32,9 @@ BELOW_THE_LINE = """
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
     evaluation.results evaluation.neutral evaluation.runner
-    training training.processes training.data training.retention training.losses training.source
-    training.teacher training.pairs training.check training.stages training.context training.collect training.trainers
-    training.baselines training.build
+    training training.processes training.data training.retention training.losses training.source training.output
+    training.teacher training.pairs training.rows training.check training.stages training.context training.collect
+    training.trainers training.baselines training.build
     composition composition.strategy composition.replay composition.soap composition.steps composition.distil
     composition.merging composition.training composition.recipe composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run

@@ -45,20 +45,21 @@ def build_command(
     if check:
         from ppm.training.check import check_source
 
-        lines = check_source(manifest, base)
+        lines = check_source(manifest, base, output=output)
         if as_json:
             echo_json({"manifest": str(manifest), "findings": lines})
         else:
             click.echo("\n".join(lines))
         return
     with shown(quiet=as_json) as events:
-        from ppm.package import write_package
         from ppm.training.build import build
+        from ppm.training.output import write_new
 
         package = build(
             manifest,
             base=base,
             cache=ppm_home() / "cache" / "training",
+            output=output,
             seed=seed,
             keep_pairs=pairs,
             progress=events.progress,
@@ -66,7 +67,7 @@ def build_command(
         )
         if package is None:  # one of several processes, and not the first
             return
-        path = write_package(package, output)
+        path = write_new(package, output)
     scores = package.manifest.provenance["scores"]
     if as_json:
         echo_json({"file": str(path), "sha256": package.sha256, "scores": scores})

@@ -89,7 +89,7 @@ class TextEncoder:
     def end(self) -> tuple[int, ...]:
         """The token that ends a text, or nothing where the base has none."""
         own = self.tokenizer.eos_token_id
-        return (int(own),) if own is not None else tuple(sorted(self.stops)[:1])
+        return () if own is None else (int(own),)
 
     def prompt(self, text: Text, where: str = "") -> tuple[int, ...]:
         """`encode`, and each token is one that the model has an embedding for. Raises ModelError."""
@@ -111,7 +111,7 @@ class TextEncoder:
             raise ModelError(
                 "an answer can't end: the base model's tokenizer has no end token",
                 context=where,
-                hint="set eos_token in its tokenizer_config.json, or eos_token_id in generation_config.json",
+                hint="set eos_token in its tokenizer_config.json",
             )
         return self._known(ids if ended else (*ids, *self.end), where)
 

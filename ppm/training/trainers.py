@@ -30,7 +30,21 @@ from ppm.training.losses import DPO, SFT
 from ppm.training.retention import Target, unpatched_target
 from ppm.training_table import Stage
 
-__all__ = ["Learner", "Setup", "StageName", "dpo", "dpo_rows", "sft", "sft_rows", "train"]
+__all__ = [
+    "STAGES",
+    "STAGES_VERSION",
+    "Learner",
+    "Setup",
+    "StageName",
+    "dpo",
+    "dpo_rows",
+    "sft",
+    "sft_rows",
+    "train",
+]
+
+STAGES_VERSION = 1
+"""Counts up whenever a stage may learn another prefix from the same inputs, so that kept ones are not used."""
 
 IGNORED = -100
 """The label of tokens that are in no loss."""
@@ -121,6 +135,9 @@ def dpo(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage)
     Raises TrainingError when the loss stops being a number.
     """
     return _of_prefix(setup, prefix, pairs, stage, "dpo")
+
+
+STAGES = {"sft": sft, "dpo": dpo}
 
 
 def _of_prefix(
