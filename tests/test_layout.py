@@ -35,8 +35,9 @@ BELOW_THE_LINE = """
     training training.processes training.data training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.build
-    composition composition.strategy composition.replay composition.soap composition.steps composition.distil
-    composition.merging composition.training composition.recipe composition.compose
+    composition composition.options composition.strategy composition.replay composition.soap composition.steps
+    composition.lesson composition.distil composition.merging composition.training composition.recipe
+    composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.bases install.fetch install.request install.current install.plan install.download
     install.ranking install.choose install.compose install.install install.lock install.sync

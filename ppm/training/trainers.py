@@ -112,13 +112,14 @@ class Setup:
 class Learner:
     """What a stage trains: the model that TRL is given, its parameters, and the base's view of benign texts.
 
-    `reference` makes the frozen model that DPO compares with.
+    `reference` makes the frozen model that DPO compares with. `virtual_tokens` stand before each text.
     """
 
     model: Any
     parameters: Sequence[torch.Tensor]
     target: Target
     reference: Callable[[], Any]
+    virtual_tokens: int = 0
 
 
 def sft(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage) -> torch.Tensor:
@@ -156,6 +157,7 @@ def _of_prefix(
         [learned],
         unpatched_target(patched),
         lambda: attach(setup.base.model, [prefix], placement=setup.placement),
+        len(prefix),
     )
     train(setup, learner, pairs, stage, name)
     return usable(learned, name)
@@ -177,12 +179,15 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
     schedule = OneCycleLR(optimizer, max_lr=stage.learning_rate, total_steps=stage.steps + 1)
     best = _Best(parameters, setup.patience) if setup.patience and setup.held else None
     encoder = encoder_of(setup.base)
+    shown = [rows(encoder, pairs), rows(encoder, setup.held) if best else []]
+    longest = max(_length(row) for part in shown for row in part)
+    encoder.check_room(learner.virtual_tokens + longest, f"the longest pair for {name.upper()}")
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         trainer = trainer_class(
             model=learner.model,
             args=_arguments(setup, stage, name, scratch, evaluated=best is not None),
-            train_dataset=Dataset.from_list(rows(encoder, pairs)),
-            eval_dataset=Dataset.from_list(rows(encoder, setup.held)) if best else None,
+            train_dataset=Dataset.from_list(shown[0]),
+            eval_dataset=Dataset.from_list(shown[1]) if best else None,
             processing_class=setup.base.tokenizer,
             optimizers=(optimizer, schedule),
             callbacks=[_Report(name, setup.progress), *([best] if best else [])],
@@ -246,6 +251,13 @@ def dpo_rows(encoder: TextEncoder, pairs: Sequence[Pair]) -> list[dict[str, list
         }
         for pair in pairs
     ]
+
+
+def _length(row: dict[str, list[int]]) -> int:
+    """The tokens of the longest text of a row."""
+    if "input_ids" in row:
+        return len(row["input_ids"])
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
 @contextlib.contextmanager
