@@ -28,18 +28,19 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.model runtime.tensors
+    runtime runtime.loading runtime.text runtime.model runtime.tensors
     evaluation evaluation.metrics evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
     evaluation.results evaluation.neutral evaluation.runner
-    training training.processes training.data training.retention training.losses training.source
-    training.teacher training.pairs training.check training.stages training.context training.collect training.trainers
-    training.baselines training.build
-    composition composition.strategy composition.replay composition.soap composition.steps composition.distil
-    composition.merging composition.training composition.recipe composition.compose
+    training training.processes training.data training.retention training.losses training.source training.output
+    training.teacher training.pairs training.rows training.check training.stages training.context training.collect
+    training.trainers training.baselines training.build
+    composition composition.options composition.strategy composition.replay composition.soap composition.steps
+    composition.lesson composition.distil composition.merging composition.training composition.recipe
+    composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose
     install.ranking install.choose install.deploy install.install install.folder install.lock install.edit

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.bank import EMPTY, Bank
-from ppm.base import BaseModel, weights_digest
+from ppm.base import BaseModel, behaviour_digest
 from ppm.disk import replace_file
 from ppm.errors import EnvironmentStateError
 from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement
 from ppm.names import canonical_digest
-from ppm.package import sha256
+from ppm.runtime.text import TEXT_VERSION
 
 __all__ = [
     "RESULTS_VERSION",
@@ -97,13 +97,8 @@ class ResultStore:
 
 
 def result_store(folder: Path, base: BaseModel, *, fresh: bool = False) -> ResultStore:
-    """Where outcomes on this base are kept: by its identity, weights, settings (dtype, stop tokens) and the device."""
-    settings = [
-        sha256(path.read_bytes())
-        for name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
-        if (path := base.folder / name).is_file()
-    ]
-    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), settings])
+    """Where outcomes on this base are kept: by all that its answers depend on, the device, and how texts are read."""
+    key = canonical_digest([behaviour_digest(base), _device(), TEXT_VERSION])
     return ResultStore(folder, key, fresh)
 
 
