@@ -13,7 +13,7 @@ import click
 
 from ppm import __version__
 from ppm.cli.options import output_options
-from ppm.errors import PpmError, did_you_mean
+from ppm.errors import DiskError, PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
 
@@ -148,7 +148,7 @@ def run(arguments: list[str] | None = None) -> None:
     except PpmError as error:
         if debug:
             traceback.print_exc()
-        _show(error, color)
+        _show(_with_advice(error) if isinstance(error, DiskError) else error, color)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -193,6 +193,13 @@ def _note_interrupts() -> list[int]:
 def _say_interrupted() -> NoReturn:
     click.echo("\ninterrupted; `ppm list` shows what is deployed", err=True)
     sys.exit(130)
+
+
+def _with_advice(error: DiskError) -> PpmError:
+    from ppm.home import advice
+
+    hint = ", ".join(filter(None, (error.hint, advice(error))))
+    return PpmError(error.message, context=error.context, hint=hint)
 
 
 def _show(error: PpmError, color: bool | None) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ppm.disk import disk_errors, replace_file
 from ppm.environment.deployment import Environment
-from ppm.locking import alone
+from ppm.locking import exclusive
 from ppm.names import canonical_digest
 
 __all__ = ["GatedAttempt", "Ledger", "open_ledger"]
@@ -68,13 +68,13 @@ class Ledger:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Nobody else changes the ledger meanwhile, and what others added is known."""
-        with alone(self.path.with_suffix(".lock"), str(self.path)), disk_errors("can't be written", self.path):
+        with exclusive(self.path.with_suffix(".lock"), str(self.path)), disk_errors("can't be written", self.path):
             self.attempts = _read(self.path)
             yield
 
     def _write(self) -> None:
         rows = [json.dumps(asdict(attempt), ensure_ascii=False) for attempt in self.attempts]
-        replace_file(self.path, ("\n".join(rows) + "\n").encode(), alone=True)
+        replace_file(self.path, ("\n".join(rows) + "\n").encode(), sole_writer=True)
 
 
 def open_ledger(environment: Environment, packages: Sequence[str]) -> Ledger:

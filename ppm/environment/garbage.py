@@ -57,7 +57,7 @@ def prune(home: Path, caches: tuple[str, ...], *, older_than: float = 0.0) -> tu
         files = [p for p in _files(home / "cache" / name) if now - _changed(p) >= older_than]
         removed.append(Usage(name, CACHES[name], *_delete(files)))
     store = Store(home)
-    with store.alone():
+    with store.exclusive():
         needed, unknown = _needed(home)
         files = []
         if not unknown:

@@ -32,7 +32,7 @@ from ppm.environment.deployment import (
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
-from ppm.locking import alone
+from ppm.locking import exclusive
 
 __all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
 
@@ -60,10 +60,10 @@ def writer(
 
     `command` is what the user ran; it is recorded, and shown to whoever waits, who is told through `tell`. Raises
     EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
-    PPM_LOCK_TIMEOUT, else 60), or when it can't be written.
+    `lock_timeout()`), or when it can't be written.
     """
     path = environment.path / "lock"
-    with alone(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
+    with exclusive(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
         with disk_errors("can't be written to", environment.path):
             _remove_leftovers(environment)
         yield Writer(environment, command, lock)

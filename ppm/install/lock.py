@@ -15,6 +15,7 @@ from ppm import document
 from ppm.base import LAB_BASES
 from ppm.composition.strategy import read_strategy
 from ppm.disk import disk_errors, replace_file
+from ppm.encoding import decode
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.install.bases import look_up_base, split_model
@@ -22,7 +23,7 @@ from ppm.install.fetch import is_path, sources_of, take_given
 from ppm.install.plan import DEFAULT_STRATEGY, rules_for, upgrade_order, yanked_note
 from ppm.install.request import Options
 from ppm.lock import LOCK_FILE, Lock, LockedPackage
-from ppm.locking import alone
+from ppm.locking import exclusive
 from ppm.names import expand
 from ppm.package import parse_file_name
 from ppm.project import PROJECT_FILE, Project
@@ -79,9 +80,9 @@ class ProjectFolder:
     def lock_path(self) -> Path:
         return self.path / LOCK_FILE
 
-    def alone(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+    def exclusive(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
-        return _alone(self.path, command, tell)
+        return _exclusive(self.path, command, tell)
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
@@ -96,7 +97,7 @@ class ProjectFolder:
     def write_lock(self, lock: Lock) -> None:
         """Replace the lock. Raises EnvironmentStateError."""
         with disk_errors("can't be written", self.lock_path):
-            replace_file(self.lock_path.resolve(), lock.render().encode(), alone=True)
+            replace_file(self.lock_path, lock.render().encode(), sole_writer=True)
 
     def stale(self, lock: Lock) -> str:
         """Why a lock does not answer the project any more, or ""."""
@@ -136,10 +137,10 @@ class ProjectFolder:
         return next((location for location in known if location and self.shown(location) == shown), shown)
 
 
-def _alone(folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+def _exclusive(folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
     """The lock lies in PPM_HOME, so that nothing is left in the project."""
     digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return alone(ppm_home() / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
+    return exclusive(ppm_home() / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
 
 
 def update_lock(
@@ -152,7 +153,7 @@ def update_lock(
     tell: Callable[[str], None],
 ) -> Locked:
     """Lock the project that `start` belongs to. See `lock_project`."""
-    with ProjectFolder.find(start).alone(command, tell):
+    with ProjectFolder.find(start).exclusive(command, tell):
         folder = ProjectFolder.find(start)  # as whoever had it before left it
         found = lock_project(folder, options, base=base, upgrade=upgrade)
         if found.lock is not None and found.lock != found.before:
@@ -367,16 +368,18 @@ def _edit(
     path: Path, change: Callable[[Any], None], options: Options, command: str, tell: Callable[[str], None]
 ) -> Locked:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with _alone(path.parent, command, tell):
-        return _edit_alone(path, change, options)
+    with _exclusive(path.parent, command, tell):
+        return _edit_held(path, change, options)
 
 
-def _edit_alone(path: Path, change: Callable[[Any], None], options: Options) -> Locked:
+def _edit_held(path: Path, change: Callable[[Any], None], options: Options) -> Locked:
     before = path.read_bytes() if path.is_file() else b""
     ProjectFolder.of(document.parse(before, str(path)), path)  # whatever is wrong with it is said before it is changed
-    table = tomlkit.parse(before.decode())
+    table = tomlkit.parse(decode(before))
     change(table)
     text = tomlkit.dumps(table)
+    if b"\r\n" in before:
+        text = text.replace("\r\n", "\n").replace("\n", "\r\n")
     folder = ProjectFolder.of(document.parse(text, str(path)), path)
     previous = folder.lock()
     found = lock_project(folder, options) if folder.project.patches else Locked(None, previous)
@@ -384,7 +387,7 @@ def _edit_alone(path: Path, change: Callable[[Any], None], options: Options) -> 
         folder.write_lock(found.lock)
     try:
         with disk_errors("can't be written", path):
-            replace_file(path.resolve(), text.encode(), alone=True)
+            replace_file(path, text.encode(), sole_writer=True)
     except BaseException:
         if previous is not None:
             folder.write_lock(previous)

@@ -358,7 +358,7 @@ def _compose(
         events=events,
     )
     locked = replace(lock, composition=result.deployment.lock.composition)
-    with folder.alone(command, events.tell):
+    with folder.exclusive(command, events.tell):
         now = folder.lock()
         if now not in (lock, locked):  # another sync of the same lock may have been faster
             raise RequestError(

@@ -8,6 +8,7 @@ import ppm.evaluation.judges.endpoints
 import ppm.evaluation.judges.llama_guard
 import ppm.evaluation.judges.models
 import ppm.evaluation.judges.words  # noqa: F401
+from ppm.encoding import decode
 from ppm.errors import ManifestError, did_you_mean
 from ppm.evaluation.judges.base import JUDGES, JudgeKind, Scorer
 from ppm.suite import Judge, judge_files
@@ -86,7 +87,7 @@ def _annotation(parameter: inspect.Parameter) -> str:
 
 def _text(data: bytes, origin: str) -> str:
     try:
-        return data.decode("utf-8")
+        return decode(data)
     except UnicodeDecodeError as error:
         raise ManifestError("is not UTF-8", context=origin) from error
 
