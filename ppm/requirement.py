@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
 from ppm.errors import RequestError
-from ppm.names import check_name
+from ppm.names import check_name, parse_specifiers, parse_version
 
 __all__ = ["Requirement", "check_requirement", "parse_name", "parse_requirement", "parse_specifier", "phrase"]
+
+
+_LONGEST_SHOWN = 500
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Requirement:
 
 def _is_version(text: str) -> bool:
     try:
-        Version(text)
+        parse_version(text)
     except InvalidVersion:
         return False
     return True
@@ -39,7 +42,7 @@ def _is_version(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def parse_specifier(text: str) -> SpecifierSet:
     """A specifier as manifests hold it, where '*' is any version. Raises InvalidSpecifier."""
-    return SpecifierSet("" if text == "*" else text)
+    return parse_specifiers(text)
 
 
 def phrase(name: str, specifier: str) -> str:
@@ -58,11 +61,13 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
     from packaging.requirements import Requirement as Pep508
 
     hint = "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+    shown = repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:20]!r}..."
     try:
         parsed = Pep508(text.strip())
         name = check_name(parsed.name)
+        parse_specifiers(str(parsed.specifier))
     except (InvalidRequirement, InvalidSpecifier, ValueError) as error:
-        raise RequestError(f"{text!r} is not a requirement", context=origin, hint=hint) from error
+        raise RequestError(f"{shown} is not a requirement", context=origin, hint=hint) from error
     for part, found in (("extras", parsed.extras), ("a marker", parsed.marker), ("a URL", parsed.url)):
         if found:
             raise RequestError(f"{text!r} has {part}, which a patch does not have", context=origin, hint=hint)
@@ -84,7 +89,8 @@ def check_requirement(text: str, key: str) -> None:
     # Imported here: it takes longer than reading a lock.
     from packaging.requirements import InvalidRequirement, Requirement
 
+    shown = repr(text) if len(text) <= _LONGEST_SHOWN else f"{text[:20]!r}..."
     try:
-        Requirement(text)
-    except InvalidRequirement as error:
-        raise ValueError(f"{key}: {text!r} is not a requirement such as 'toxicity>=1,<2'") from error
+        parse_specifiers(str(Requirement(text).specifier))
+    except (InvalidRequirement, ValueError) as error:
+        raise ValueError(f"{key}: {shown} is not a requirement such as 'toxicity>=1,<2'") from error

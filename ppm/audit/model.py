@@ -7,12 +7,14 @@ from typing import Any, Literal
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
 
-__all__ = ["COMPOSITION", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
+__all__ = ["COMPOSITION", "MOST_HALVINGS", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
 COMPOSITION = "composition"
 SCHEMA = 1
+MOST_HALVINGS = 990
+"""An alpha halved more often is too near the smallest of Python's numbers."""
 MAX_AUDIT_BYTES = 4 * 2**20
 
 
@@ -133,7 +135,9 @@ class Audit:
         ]
         if not words:
             return "nothing is shown: no suite was compared"
-        spent = [(a.number, a.alpha * (2**a.number - 1)) for a in self.attempts if a.number and a.alpha]
+        spent = [
+            (a.number, a.alpha * (2 ** min(a.number, MOST_HALVINGS) - 1)) for a in self.attempts if a.number and a.alpha
+        ]
         number, together = max(spent, default=(1, 0.0))  # alpha / 2 + ... + alpha / 2^number of the policy's
         chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
         return (

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +16,7 @@ from ppm.environment.store import Store
 from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
 from ppm.lock import LOCK_FILE, Lock
 from ppm.manifest import Manifest
-from ppm.names import check_name
+from ppm.names import LONGEST_NUMBER, check_name, is_folder
 
 __all__ = [
     "AUDIT_FILE",
@@ -37,8 +38,9 @@ HOLDS_FILE = "holds.toml"
 RECORD_SCHEMA = 1
 Verdict = Literal["pass", "waived", "none"]
 _TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_NUMBER = re.compile(r"[0-9]{6,}")
+_NUMBER = re.compile(rf"[0-9]{{6,{LONGEST_NUMBER}}}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MOST_SHOWN = 20
 # Everything else that an environment's folder holds has a dot in its name, which no normalised name has.
 _RESERVED = ("current", "deployments", "lock")
 _OTHERS = (
@@ -85,6 +87,8 @@ class Record:
     files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not 0 < self.number < 10**LONGEST_NUMBER:
+            raise ValueError("number is not one that a deployment can have")
         # A rollback writes files by these names, so none may lead out of the folder.
         for name in self.files:
             if not _FILE_NAME.fullmatch(name) or name == RECORD_FILE:
@@ -231,7 +235,7 @@ class Environment:
         number = self.current_number()
         if number == 0:
             return None
-        if number not in self.stored_numbers():
+        if not is_folder(self.deployment_path(number)):
             raise self._damaged(f"names deployment {number}, which is gone")
         return _read_deployment(self.deployment_path(number), number)
 
@@ -262,15 +266,30 @@ class Environment:
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Those that are, or were, in force, by number. Raises as `deployment` does."""
-        return tuple(self.deployment(number) for number in self.numbers())
+        return tuple(self.stored(number) for number in self.numbers())
 
     def deployment(self, number: int) -> Deployment:
         """The numbered one. Raises RequestError when there is none, IntegrityError when its record is damaged."""
+        if not self._was_in_force(number):
+            raise RequestError(f"has no deployment {_shown(number)}", context=self.label, hint=self._known_numbers())
+        return self.stored(number)
+
+    def _was_in_force(self, number: int) -> bool:
+        """Whether it is one of `numbers`, without reading them all."""
+        if not 0 < number < 10**LONGEST_NUMBER or not is_folder(self.deployment_path(number)):
+            return False
+        try:
+            return number <= self.current_number()
+        except EnvironmentStateError:
+            return True
+
+    def _known_numbers(self) -> str:
         numbers = self.numbers()
-        if number not in numbers:
-            known = f"deployments are {', '.join(map(str, numbers))}" if numbers else "nothing was deployed yet"
-            raise RequestError(f"has no deployment {number}", context=self.label, hint=known)
-        return _read_deployment(self.deployment_path(number), number)
+        if not numbers:
+            return "nothing was deployed yet"
+        if len(numbers) > _MOST_SHOWN:
+            return f"deployments are {numbers[0]} to {numbers[-1]}; `ppm history` lists them"
+        return f"deployments are {', '.join(map(str, numbers))}"
 
     def stored(self, number: int) -> Deployment:
         """A deployment on disk, in force or not. Raises IntegrityError when its record is damaged."""
@@ -279,7 +298,8 @@ class Environment:
     def stored_numbers(self) -> tuple[int, ...]:
         """The numbers of all deployments on disk, one that a killed process stored but never put in force included."""
         names = [folder.name for folder in _folders(self.path / "deployments")]
-        return tuple(sorted(int(name) for name in names if _NUMBER.fullmatch(name)))
+        found = [int(name) for name in names if _NUMBER.fullmatch(name) and name == f"{int(name):06d}"]
+        return tuple(sorted(number for number in found if number > 0))
 
     def deployment_path(self, number: int) -> Path:
         """The folder of the numbered deployment, whether it exists or not."""
@@ -309,9 +329,14 @@ def _is_normalised(name: str) -> bool:
 def _folders(path: Path) -> list[Path]:
     with disk_errors("can't be read", path):
         try:
-            return sorted(entry for entry in path.iterdir() if entry.is_dir())
+            with os.scandir(path) as entries:
+                return sorted(path / entry.name for entry in entries if entry.is_dir())
         except FileNotFoundError:
             return []
+
+
+def _shown(number: int) -> str:
+    return str(number) if abs(number) < 10**LONGEST_NUMBER else "of so many digits"
 
 
 def _read_deployment(path: Path, number: int) -> Deployment:
