@@ -21,7 +21,7 @@ ABOVE_THE_LINE = """
     lock project
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.solver resolve.explanation resolve.engine resolve
-    environment environment.store environment.deployment environment.transaction environment.holds
+    environment environment.store environment.evidence environment.deployment environment.transaction environment.holds
     environment.attempts environment.garbage
     workspace
 """
@@ -38,13 +38,13 @@ BELOW_THE_LINE = """
     composition composition.strategy composition.replay composition.soap composition.steps composition.distil
     composition.merging composition.training composition.recipe composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
-    install install.bases install.fetch install.request install.current install.plan install.download
+    install install.bases install.fetch install.request install.current install.mend install.plan install.download
     install.ranking install.choose install.compose install.install install.lock install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.outdated inspect.verify inspect.audit
     serving serving.load serving.generate
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
     cli cli.options cli.render cli.progress cli.generate cli.catalog cli.audit cli.change cli.graph cli.inspect cli.lab
-    cli.make cli.project cli.quickstart cli.sources cli.state cli.main cli.completion
+    cli.make cli.project cli.quickstart cli.sources cli.state cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

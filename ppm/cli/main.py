@@ -36,7 +36,7 @@ SUBJECTS = {
         "tree": "graph",
         "why": "graph",
         "check": "graph",
-        "verify": "state",
+        "verify": "verify",
         "freeze": "inspect",
         "history": "inspect",
         "diff": "state",

@@ -1,4 +1,4 @@
-"""Commands about environments, their history on disk, and caches: hold, unhold, diff, verify, env, cache, config."""
+"""Commands about environments, their history on disk, and caches: hold, unhold, diff, env, cache, config."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,6 @@ __all__ = [
     "env_command",
     "hold_command",
     "unhold_command",
-    "verify_command",
 ]
 
 
@@ -170,57 +169,9 @@ def _difference(pair: list[float | None]) -> str:
     return "" if before is None or after is None else f"{after - before:+.3f}"
 
 
-@click.command("verify")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
-@base_option
-@env_option
-@json_option
-def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, as_json: bool) -> None:
-    """Check what is deployed, or package files, byte by byte.
-
-    Compares with the digests that were recorded. Exit code 4 when something was changed or is missing.
-
-    \b
-    Example:
-      ppm verify --base lab
-    """
-    from ppm.cli.progress import report, say
-    from ppm.cli.render import plain
-    from ppm.errors import IntegrityError, PpmError, RequestError
-    from ppm.inspect.verify import damaged
-    from ppm.install.bases import find_environment
-    from ppm.package import read_package
-
-    found: list[tuple[str, str | None]] = []
-    for path in files:
-        try:
-            package = read_package(path)
-            found.append((f"{path} ({package.manifest.pin}, SHA-256 {package.sha256})", None))
-        except PpmError as error:
-            found.append((str(path), error.message))
-    if not files:
-        environment = find_environment(base, env)
-        if not environment.exists():
-            raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-        found = list(damaged(environment))
-    wrong = [(what, fault) for what, fault in found if fault is not None]
-    if as_json:
-        echo_json([{"what": what, "fault": fault} for what, fault in found])
-    else:
-        for what, fault in wrong or (found if files else ()):
-            click.echo(plain(f"{what}: {fault}" if fault else f"{what}: sound"))
-        if not wrong and not files:
-            report(f"Sound: what is in force, and {len(found) - 1} deployments and stored files.")
-    if wrong and not files and not as_json:
-        say("hint: `ppm install` puts a package file back from a source (--find-links DIR), and a composition from the")
-        say("store; `ppm rollback NUMBER` goes back to a deployment that is sound, and `ppm env remove` starts over")
-    if wrong:
-        raise click.exceptions.Exit(IntegrityError.exit_code)
-
-
 @click.group("env")
 def env_command() -> None:
-    """List environments, or remove one.
+    """List environments, remove one, or drop deployments from its history.
 
     \b
     Example:
@@ -306,6 +257,37 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
         report(f"Removed {label}.")
 
 
+@env_command.command("drop")
+@click.argument("numbers", nargs=-1, type=int, metavar="[NUMBER]...")
+@click.option("--damaged", is_flag=True, help="Drop every damaged deployment that is not in force.")
+@base_option
+@env_option
+@json_option
+def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str | None, as_json: bool) -> None:
+    """Drop deployments from history, damaged ones too. The one in force stays.
+
+    \b
+    Example:
+      ppm env drop --damaged --base lab
+    """
+    from ppm.cli.progress import report, say
+    from ppm.environment.transaction import drop, writer
+    from ppm.errors import RequestError
+    from ppm.inspect.verify import damaged_history
+    from ppm.install.bases import find_environment
+
+    if damaged == bool(numbers):
+        raise RequestError("which deployments?", hint="give their numbers, or say --damaged")
+    environment = find_environment(base, env)
+    with writer(environment, command=command_line(), tell=say) as held:
+        chosen = sorted(set(numbers) or damaged_history(environment))
+        drop(held, chosen)
+    if as_json:
+        echo_json({"dropped": chosen})
+    else:
+        report(f"Dropped from history: {', '.join(map(str, chosen)) or 'nothing, for no old deployment is damaged'}.")
+
+
 @click.group("cache")
 def cache_command() -> None:
     """Show how much ppm keeps, or throw away what it can do without.
@@ -358,6 +340,8 @@ def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
         _print_usage(removed, as_json, "Removed")
     for fault in unknown:
         click.echo(plain(f"The store was left alone, for a deployment can't be read: {fault}"), err=True)
+    if unknown:
+        click.echo("hint: `ppm env drop --damaged` takes damaged deployments out of history", err=True)
 
 
 def _print_usage(rows: "list[Usage]", as_json: bool, title: str = "") -> None:

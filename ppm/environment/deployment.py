@@ -137,7 +137,10 @@ class Deployment:
         data = self.read(AUDIT_FILE)
         if data is None:
             return None
-        result: dict[str, Any] = json.loads(data)
+        try:
+            result: dict[str, Any] = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise IntegrityError("is no audit", context=str(self.path / AUDIT_FILE), hint=_OTHERS) from error
         return result
 
     def read(self, name: str) -> bytes | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.disk import disk_errors, replace_file
+from ppm.environment import evidence
 from ppm.environment.deployment import HOLDS_FILE, Environment
 from ppm.environment.store import Store
 from ppm.environment.transaction import Writer
@@ -94,7 +95,7 @@ def remove_environment(writer: Writer) -> None:
     environment = writer.environment
     with disk_errors("can't be removed", environment.path):
         replace_file(environment.path / "current", b"000000\n")
-        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
+        evidence.remove(environment.path / HOLDS_FILE)
         for number in environment.stored_numbers():
             shutil.rmtree(environment.deployment_path(number))
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from ppm.disk import PARTIAL, disk_errors, flush_folder, make_folder, replace_file, write_file
+from ppm.environment import evidence
 from ppm.environment.deployment import (
     HOLDS_FILE,
     RECORD_FILE,
@@ -34,7 +35,7 @@ from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
 from ppm.locking import exclusive
 
-__all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
+__all__ = ["Writer", "deploy", "drop", "rollback", "user_name", "writer"]
 
 _STAGING = ".staging-"
 
@@ -130,6 +131,28 @@ def rollback(
     return _put_in_force(writer, record, old.files())
 
 
+def drop(writer: Writer, numbers: Sequence[int]) -> None:
+    """Take deployments out of history, damaged ones too; no later one gets their numbers.
+
+    Raises RequestError when there is no such deployment or it is in force, and EnvironmentStateError when it is
+    unknown which one is in force, or the disk refuses.
+    """
+    environment = writer.environment
+    current, known = environment.current_number(), environment.numbers()
+    for number in numbers:
+        if number == current:
+            hint = "`ppm rollback` goes back to another one; `ppm env remove` removes them all"
+            raise RequestError(f"deployment {number} is in force", context=environment.label, hint=hint)
+        if number not in known:
+            environment.deployment(number)
+    with disk_errors("can't be removed", environment.path):
+        for number in numbers:
+            gone = environment.path / f"{_STAGING}{secrets.token_hex(8)}"
+            environment.deployment_path(number).rename(gone)
+            flush_folder(environment.path / "deployments")
+            shutil.rmtree(gone)
+
+
 def _number_before_current(environment: Environment) -> int:
     current = environment.current_number()
     earlier = [number for number in environment.numbers() if number < current]
@@ -213,7 +236,7 @@ def _remove_leftovers(environment: Environment) -> None:
         # From now on a missing `current` means that it was lost, not that nothing was deployed yet.
         _switch(environment, 0)
         # The environment was removed by a process that was killed before it removed what was held in it.
-        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
+        evidence.remove(environment.path / HOLDS_FILE)
     for number in environment.stored_numbers():
         if number > current:
             shutil.rmtree(environment.deployment_path(number))
