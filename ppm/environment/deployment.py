@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from ppm.environment.store import Store
 from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
 from ppm.lock import LOCK_FILE, Lock
 from ppm.manifest import Manifest
-from ppm.names import LONGEST_NUMBER, check_name, is_folder
+from ppm.names import LONGEST_NUMBER, canonical_digest, check_name, is_folder
 
 __all__ = [
     "AUDIT_FILE",
@@ -30,12 +30,15 @@ __all__ = [
     "Record",
     "Verdict",
     "Waiver",
+    "number_file",
 ]
 
 MANIFEST_FILE, PREFIX_FILE, AUDIT_FILE = "patch.toml", "prefix.safetensors", "audit.json"
 RECORD_FILE = "deployment.toml"
 HOLDS_FILE = "holds.toml"
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
+_SCHEMAS = (1, RECORD_SCHEMA)
+"""Records of schema 1 are from before they had a digest."""
 Verdict = Literal["pass", "waived", "none"]
 _TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _NUMBER = re.compile(rf"[0-9]{{6,{LONGEST_NUMBER}}}")
@@ -66,7 +69,8 @@ class Record:
 
     `created` is a time in ISO 8601, UTC. `base_model` is as the user gave it. `rolled_back_from` is the number of
     the deployment whose files a rollback brought back. `gates` is the digest of the policy that it was tested under.
-    `files` maps the name of every other file of the deployment to `sha256:` and its digest.
+    `files` maps the name of every other file of the deployment to `sha256:` and its digest; `digest` is that of all
+    the rest of the record.
     """
 
     schema: int
@@ -85,6 +89,7 @@ class Record:
     waivers: tuple[Waiver, ...] = ()
     gates: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.number < 10**LONGEST_NUMBER:
@@ -95,8 +100,10 @@ class Record:
                 raise ValueError(f"{name!r} can't be the name of a deployed file")
 
     def render(self) -> str:
-        """The record as TOML."""
-        return document.render(document.to_table(self))
+        """The record as TOML, with its digest."""
+        table = document.to_table(replace(self, digest=None))
+        written = document.parse(document.render(table), "the record")  # which differs for bytes that are no text
+        return document.render({**table, "digest": canonical_digest(written)})
 
 
 @dataclass(frozen=True)
@@ -255,9 +262,12 @@ class Environment:
                 if self.stored_numbers():
                     raise self._damaged("is lost") from None
                 return 0
-        if not _NUMBER.fullmatch(text):
+        number, _, check = text.partition("\n")
+        if not _NUMBER.fullmatch(number):
             raise self._damaged(f"holds {text[:40]!r} instead of a number")
-        return int(text)
+        if check and check != _check_of(number):
+            raise self._damaged(f"was changed: {number} is not the number that was written")
+        return int(number)
 
     def numbers(self) -> tuple[int, ...]:
         """The numbers of the deployments that are, or were, in force; of all when it is unknown which one is."""
@@ -312,6 +322,19 @@ class Environment:
         return EnvironmentStateError(message, context=str(self.path / "current"), hint=_OTHERS)
 
 
+def number_file(number: int) -> bytes:
+    """What the file `current` holds: the number in force, and below it what shows that it is the one that was written.
+
+    Files from before there was that line hold the number alone.
+    """
+    text = f"{number:06d}"
+    return f"{text}\n{_check_of(text)}\n".encode()
+
+
+def _check_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _check_environment_name(text: str) -> str:
     try:
         name = check_name(text)
@@ -349,12 +372,15 @@ def _read_deployment(path: Path, number: int) -> Deployment:
             table = document.parse(origin.read_bytes(), str(origin))
             if "schema" not in table:
                 raise ManifestError("schema is missing")
-            if table["schema"] != RECORD_SCHEMA:
+            if table["schema"] not in _SCHEMAS:
                 raise EnvironmentStateError(
                     f"was written by another ppm (schema {table.get('schema')!r})",
                     context=str(origin),
                     hint=f"this one reads schema {RECORD_SCHEMA}; run a newer ppm",
                 )
+            rest = {key: value for key, value in table.items() if key != "digest"}
+            if table["schema"] == RECORD_SCHEMA and table.get("digest") != canonical_digest(rest):
+                raise ManifestError("it was changed after it was deployed")
             record = document.read_table(Record, table, str(origin))
         except FileNotFoundError as error:
             raise IntegrityError("was deleted after it was deployed", context=str(origin), hint=_OTHERS) from error

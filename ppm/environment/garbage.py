@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ppm.disk import disk_errors, replace_file
 from ppm.environment import evidence
-from ppm.environment.deployment import HOLDS_FILE, Environment
+from ppm.environment.deployment import HOLDS_FILE, Environment, number_file
 from ppm.environment.store import Store
 from ppm.environment.transaction import Writer
 from ppm.errors import PpmError
@@ -94,7 +94,7 @@ def remove_environment(writer: Writer) -> None:
     """
     environment = writer.environment
     with disk_errors("can't be removed", environment.path):
-        replace_file(environment.path / "current", b"000000\n")
+        replace_file(environment.path / "current", number_file(0))
         evidence.remove(environment.path / HOLDS_FILE)
         for number in environment.stored_numbers():
             shutil.rmtree(environment.deployment_path(number))

@@ -30,6 +30,7 @@ from ppm.environment.deployment import (
     Record,
     Verdict,
     Waiver,
+    number_file,
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
@@ -197,7 +198,7 @@ def _put_in_force(writer: Writer, record: Record, files: Mapping[str, bytes]) ->
 
 
 def _switch(environment: Environment, number: int) -> None:
-    replace_file(environment.path / "current", f"{number:06d}\n".encode())
+    replace_file(environment.path / "current", number_file(number))
 
 
 def _stamp(writer: Writer) -> dict[str, Any]:
