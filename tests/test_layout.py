@@ -12,7 +12,7 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    errors names progress document jsonl
+    errors names progress encoding document jsonl
     signature plugins resources
     disk locking home
     suite training_table manifest
@@ -22,9 +22,8 @@ ABOVE_THE_LINE = """
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
-    environment environment.store environment.deployment environment.default environment.transaction
-    environment.holds
-    environment.attempts environment.garbage
+    environment environment.store environment.evidence environment.deployment environment.default
+    environment.transaction environment.holds environment.attempts environment.garbage
     workspace
 """
 BELOW_THE_LINE = """
@@ -43,7 +42,7 @@ BELOW_THE_LINE = """
     composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose
-    install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
+    install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit
