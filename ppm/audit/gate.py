@@ -4,18 +4,16 @@ Every suite must pass (intersection-union), so suites need no correction. Knows 
 that are paired prompt by prompt.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ppm.audit.model import COMPOSITION, Comparison, Rule, Verdict
 from ppm.evaluation.results import Outcome
-from ppm.evaluation.statistics import Interval, mean_interval, paired_interval, prompts_needed, rate_interval
+from ppm.evaluation.statistics import Interval, prompts_needed
 from ppm.evaluation.suites import LoadedSuite
 from ppm.project import Gates
 
 __all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of", "verdict_of"]
-
-MIN_PERPLEXITY_PROMPTS = 200
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,6 @@ def margin_of(suite: LoadedSuite, policy: Gates) -> float:
     return min(declared, policy.max_margin) if policy.max_margin is not None else declared
 
 
-def _difference(suite: LoadedSuite, first: Outcome, second: Outcome, alpha: float) -> Interval:
-    if suite.suite.metric == "perplexity":
-        values: Sequence[float] = [a - b for a, b in zip(first.values, second.values, strict=True)]
-        return mean_interval(values, alpha)
-    return paired_interval(first.values, second.values, alpha)
-
-
 def _not_worse(
     suite: LoadedSuite,
     rule: Rule,
@@ -82,9 +73,9 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    interval = _difference(suite, first, second, alpha)
+    interval = suite.measure.difference(first.values, second.values, alpha)
     n = len(first.values)
-    minimum = MIN_PERPLEXITY_PROMPTS if suite.suite.metric == "perplexity" else policy.min_prompts or 0
+    minimum = suite.measure.fewest(policy.min_prompts)
     verdict: Verdict = "pass" if interval.high < margin else "fail" if interval.low > margin else "inconclusive"
     needed = prompts_needed(interval, n, margin) if verdict == "inconclusive" else None
     if verdict == "pass" and n < minimum:
@@ -97,7 +88,7 @@ def _not_worse(
 def _effect(
     suite: LoadedSuite, configuration: str, outcome: Outcome, base: Outcome, minimum: float, alpha: float
 ) -> Comparison:
-    interval = paired_interval(base.values, outcome.values, alpha)
+    interval = suite.measure.difference(base.values, outcome.values, alpha)
     verdict: Verdict = "pass" if interval.low > minimum else "fail" if interval.high <= minimum else "inconclusive"
     # A patch that reduces nothing has failed, however few prompts there are.
     if interval.value <= 0:
@@ -119,7 +110,7 @@ def _effect(
 
 
 def _ceiling(suite: LoadedSuite, outcome: Outcome, limit: float, alpha: float) -> Comparison:
-    interval = rate_interval(outcome.values, alpha)
+    interval = suite.measure.interval(outcome.values, alpha)
     verdict: Verdict = "pass" if interval.high < limit else "fail" if interval.low >= limit else "inconclusive"
     needed = prompts_needed(interval, len(outcome.values), limit) if verdict == "inconclusive" else None
     return Comparison(

@@ -18,7 +18,7 @@ MAX_AUDIT_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Cell:
-    """One suite on one configuration: a failure rate, or a perplexity, with one-sided bounds."""
+    """One suite on one configuration: its figure, such as a failure rate, with one-sided bounds."""
 
     value: float
     low: float
@@ -31,7 +31,7 @@ class Comparison:
     """One rule of the gate applied to one suite.
 
     `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
-    `ceiling`, else the failure rate (log perplexity) of `configuration` less that of `against`.
+    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`.
     """
 
     suite: str

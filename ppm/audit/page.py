@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppm.audit.model import COMPOSITION, Audit, Comparison
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 
@@ -38,6 +39,7 @@ def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites:
     text = environment.get_template("page.html").render(
         audit=audit,
         composition=COMPOSITION,
+        figures={label: figures_of(suite["metric"], label) for label, suite in audit.suites.items()},
         marks={label: _worst([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         bars=[_bar(comparison) for comparison in audit.comparisons],
         examples=[found for suite in suites if (found := _examples(audit, outcomes, suite)) is not None],

@@ -37,7 +37,7 @@ def junit_xml(audit: Audit) -> bytes:
 
 
 def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[LoadedSuite]) -> bytes:
-    """One line a prompt and configuration: its completions and its failure rate, or loss for perplexity."""
+    """One line a prompt and configuration: its completions, and its value in the suite's measure."""
     lines = []
     configurations = dict.fromkeys(configuration for configuration, _ in outcomes)
     for configuration, suite in product(configurations, suites):

@@ -1,6 +1,5 @@
 """Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_outcomes
-from ppm.evaluation.statistics import mean_interval, rate_interval
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
 from ppm.jsonl import Benign, Pair, check_leakage
 from ppm.manifest import Placement, check_tested
@@ -181,11 +179,7 @@ def audit(
 
 
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
-    if suite.suite.metric == "perplexity":
-        interval = mean_interval(outcome.values, alpha)
-        value, low, high = (math.exp(min(x, 700.0)) for x in (interval.value, interval.low, interval.high))
-        return Cell(value, low, high, len(outcome.values))
-    interval = rate_interval(outcome.values, alpha)
+    interval = suite.measure.interval(outcome.values, alpha)
     return Cell(interval.value, interval.low, interval.high, len(outcome.values))
 
 

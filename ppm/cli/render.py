@@ -45,18 +45,21 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 
 def print_audit(audit: "Audit") -> None:
     """The matrix with the gate's marks on the composition, what did not pass, and the verdict."""
+    from ppm.evaluation.measures.registry import figures_of
+
     suites = list(audit.suites)
-    perplexity = [s for s in suites if audit.suites[s]["metric"] == "perplexity"]
+    measures = {suite: figures_of(audit.suites[suite]["metric"]) for suite in suites}
+    others = [f"{suite}: {found.unit}" for suite, found in measures.items() if not found.is_rate]
     counts = sorted({int(audit.suites[s]["prompts"]) for s in suites})
     size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    note = f"; {', '.join(perplexity)}: perplexity" if perplexity else ""
+    note = "".join(f"; {other}" for other in others)
     click.echo(f"Failure rates, lower is better{note}. {size} prompts a suite.")
     rows = []
     for configuration in audit.configurations:
         cells = [configuration]
         for suite in suites:
             value = audit.matrix[configuration][suite].value
-            text = f"{value:.2f}" if suite in perplexity else f"{value:.3f}"
+            text = measures[suite].shown(value)
             if configuration == "composition":
                 text += " " + _mark([c for c in audit.comparisons if c.suite == suite])
             else:

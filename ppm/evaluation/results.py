@@ -16,6 +16,7 @@ from ppm.bank import EMPTY, Bank
 from ppm.base import BaseModel, weights_digest
 from ppm.disk import replace_file
 from ppm.errors import EnvironmentStateError
+from ppm.evaluation.measures.base import Answers
 from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement
 from ppm.names import canonical_digest
@@ -23,7 +24,6 @@ from ppm.package import sha256
 
 __all__ = [
     "RESULTS_VERSION",
-    "Answers",
     "Configuration",
     "Outcome",
     "ResultStore",
@@ -48,8 +48,8 @@ class Configuration:
 class Outcome:
     """One suite on one configuration.
 
-    `values`: for each prompt its failure rate over the samples, or for perplexity its mean loss in nats a token.
-    `completions`: the texts, for each prompt one a sample; empty for perplexity.
+    `values`: for each prompt what the suite's measure says of it, such as its failure rate over the samples.
+    `completions`: the texts, for each prompt one a sample; empty where the measure has none written.
     """
 
     values: tuple[float, ...]
@@ -58,10 +58,6 @@ class Outcome:
     @property
     def mean(self) -> float:
         return sum(self.values) / len(self.values)
-
-
-Answers = dict[str, tuple[float, tuple[str, ...]]]
-"""By the id of a prompt: its value in an outcome, and its completions."""
 
 
 @dataclass(frozen=True)

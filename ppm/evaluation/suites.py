@@ -9,6 +9,8 @@ from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.errors import ManifestError
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
+from ppm.evaluation.measures.base import Measure
+from ppm.evaluation.measures.registry import measure_of
 from ppm.jsonl import Prompt, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
@@ -32,6 +34,7 @@ class LoadedSuite:
     scorer: Scorer
     digest: str
     judge_version: str
+    measure: Measure
 
     @property
     def needs_expected(self) -> bool:
@@ -48,8 +51,8 @@ class LoadedSuite:
         return canonical_digest([self.owner, content, to_table(self.suite)])
 
     def head(self, share: float) -> "LoadedSuite":
-        """The suite with a share of its prompts, in an order that has nothing to do with theirs; a rate's only."""
-        if share >= 1 or self.suite.metric == "perplexity":  # which takes little time, and a minimum of prompts
+        """The suite with a share of its prompts, in an order that has nothing to do with theirs, if it has looks."""
+        if share >= 1 or not self.measure.has_looks:
             return self
         shuffled = sorted(self.prompts, key=lambda prompt: sha256(f"{self.digest}:{prompt.id}".encode()))
         return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]))
@@ -58,7 +61,9 @@ class LoadedSuite:
 def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None) -> LoadedSuite:
     """Read a suite's prompts and make its judge. Raises ManifestError."""
     prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
-    scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}")
+    where = f"{origin}, suite {suite.name}"
+    scorer = make_judge(suite.judge, files, where)
+    measure = measure_of(suite, scorer, where)
     if scorer.needs_expected:
         lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
         if lacking is not None:
@@ -79,7 +84,7 @@ def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: 
         "samples": suite.samples,
         "decoding": to_table(suite.decoding),
     }
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version)
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version, measure)
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:

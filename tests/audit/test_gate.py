@@ -8,6 +8,7 @@ import pytest
 
 from ppm.audit.gate import Sides, alpha_of_attempt, compare, verdict_of
 from ppm.audit.model import COMPOSITION
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
@@ -20,7 +21,7 @@ NAME = "toxicity==1.0.0"
 
 def suite_of(**settings):
     suite = Suite("toxicity", "suites/main.jsonl", **{"judge": Judge("refusal"), **settings})
-    return LoadedSuite("toxicity", suite, "toxicity", (), None, "sha256:0", "1")
+    return LoadedSuite("toxicity", suite, "toxicity", (), None, "sha256:0", "1", figures_of(suite.metric))
 
 
 def outcome(failures, n=500, start=0):

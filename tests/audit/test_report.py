@@ -7,6 +7,7 @@ from dataclasses import replace
 from test_audit_model import AUDIT, FAILED, PASSED, UNCLEAR
 
 from ppm.audit.report import junit_xml, sample_lines
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
@@ -30,7 +31,14 @@ def test_suites_with_the_same_content_each_have_their_lines():
     prompts = (Prompt("a", "one"), Prompt("b", "two"))
     suites = [
         LoadedSuite(
-            label, Suite("kind", "suites/kind.jsonl", Judge("refusal")), None, prompts, None, "sha256:same", "1"
+            label,
+            Suite("kind", "suites/kind.jsonl", Judge("refusal")),
+            None,
+            prompts,
+            None,
+            "sha256:same",
+            "1",
+            figures_of("rate"),
         )
         for label in ("first/kind", "second/kind")
     ]
