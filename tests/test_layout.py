@@ -12,7 +12,7 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    errors names progress document jsonl
+    errors names progress verdict document jsonl
     signature plugins resources
     disk locking home
     suite training_table manifest

@@ -4,16 +4,17 @@ Every suite must pass (intersection-union), so suites need no correction. Knows 
 that are paired prompt by prompt.
 """
 
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 
-from ppm.audit.model import COMPOSITION, Comparison, Rule, Verdict
+from ppm.audit.model import COMPOSITION, LAST_HALVING, Comparison, Rule
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, prompts_needed
 from ppm.evaluation.suites import LoadedSuite
 from ppm.project import Gates
+from ppm.verdict import Verdict
 
-__all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of", "verdict_of"]
+__all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,11 @@ class Sides:
 
 
 def alpha_of_attempt(alpha: float, attempt: int) -> float:
-    """What the k-th gated attempt of one install may spend (k from 1): alpha / 2^k; together less than alpha."""
-    return alpha / 2.0**attempt
+    """What the k-th gated attempt on the same patches may spend (k from 1): alpha / 2^k; together alpha at most.
+
+    From k = 1,000 on it stays at alpha / 2^1000, which no number of prompts anyone has can meet.
+    """
+    return math.ldexp(alpha, -min(attempt, LAST_HALVING))
 
 
 def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:
@@ -49,12 +53,6 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
     if suite.suite.limit is not None:
         found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
     return found
-
-
-def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
-    """Fail when one failed, else inconclusive when one is, else pass; what is waived does not count."""
-    verdicts = {c.verdict for c in comparisons if not c.waived}
-    return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
 
 
 def margin_of(suite: LoadedSuite, policy: Gates) -> float:

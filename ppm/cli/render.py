@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["one_line", "plain", "print_audit", "print_table"]
 
-MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "waived": "yellow"}
+SYMBOLS = {"pass": "ok", "fail": "X ", "inconclusive": "? ", "waived": "w "}
 
 
 # Bold and the colors that ppm uses itself may pass; concealing, moving and reversing text may not.
@@ -44,58 +45,74 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 
 
 def print_audit(audit: "Audit") -> None:
-    """The matrix with the gate's marks on the composition, what did not pass, and the verdict."""
+    """The matrix with each patch's own cells in brackets and the gate's marks, what did not pass, and the verdict."""
+    _print_matrix(audit)
+    for comparison in audit.comparisons:
+        if comparison.mark != "pass":
+            needed = comparison.prompts_needed
+            settles = f" (about {needed:,} prompts would settle it)" if needed else ""
+            click.echo(plain(f"{comparison.mark}: {comparison.rule}, {comparison.describe()}{settles}"))
+    tried = [attempt for attempt in audit.attempts if attempt.strategy != audit.strategy]
+    for attempt in tried:
+        click.echo(plain(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})"))
+    for waiver in audit.waivers:
+        click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}"))
+    if audit.circular:
+        click.echo(plain(f"circular: {', '.join(audit.circular)}"))
+    if audit.continual:
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
+        click.echo(f"Over the deployments: {figures}")
+    for note in audit.notes:
+        click.echo(plain(f"note: {note}"))
+    for word, meaning in audit.explained.items():
+        click.echo(f"  {word}: {meaning}")
+    verdict = click.style(audit.verdict, fg=MARKS[audit.verdict], bold=True)
+    click.echo(f"Verdict: {verdict} ({audit.strategy}, alpha {audit.alpha:g})")
+    if audit.may_deploy:
+        waived = dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")
+        but = f"{', '.join(waived)} did not pass; of the others, " if waived else ""
+        click.echo(plain(f"What {'this' if waived else 'a pass'} means: {but}{audit.guarantee}."))
+
+
+def _print_matrix(audit: "Audit") -> None:
     from ppm.evaluation.measures.registry import figures_of
 
     suites = list(audit.suites)
-    measures = {suite: figures_of(audit.suites[suite]["metric"]) for suite in suites}
-    others = [f"{suite}: {found.unit}" for suite, found in measures.items() if not found.is_rate]
-    counts = sorted({int(audit.suites[s]["prompts"]) for s in suites})
-    size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    note = "".join(f"; {other}" for other in others)
-    click.echo(f"Failure rates, lower is better{note}. {size} prompts a suite.")
+    measures = {suite: figures_of(audit.suites[suite].metric, suite) for suite in suites}
+    click.echo(
+        plain(_legend(audit, {suite: measure.unit for suite, measure in measures.items() if not measure.is_rate}))
+    )
     rows = []
     for configuration in audit.configurations:
         cells = [configuration]
         for suite in suites:
-            value = audit.matrix[configuration][suite].value
-            text = measures[suite].shown(value)
-            if configuration == "composition":
-                text += " " + _mark([c for c in audit.comparisons if c.suite == suite])
-            else:
-                text += " " * 3
-            cells.append(text)
+            text = measures[suite].shown(audit.matrix[configuration][suite].value)
+            own = audit.is_own(configuration, suite)
+            mark = _mark([c for c in audit.comparisons if c.suite == suite]) if configuration == "composition" else "  "
+            cells.append(f"{'[' if own else ' '}{text}{']' if own else ' '} {mark}")
         rows.append(cells)
-    print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
-    for comparison in audit.comparisons:
-        if comparison.verdict != "pass":
-            word = "waived" if comparison.waived else comparison.verdict
-            needed = (
-                f" (about {comparison.prompts_needed:,} prompts would settle it)" if comparison.prompts_needed else ""
-            )
-            click.echo(f"{word}: {comparison.rule}, {comparison.describe()}{needed}")
-    for attempt in audit.attempts:
-        if attempt.strategy != audit.strategy:
-            click.echo(plain(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})"))
-    for waiver in audit.waivers:
-        click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}"))
-    if audit.circular:
-        click.echo(f"circular: the judge of {', '.join(audit.circular)} also chose the training pairs")
-    color = MARKS[audit.verdict]
-    waived = ", with waivers" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else ""
-    verdict = click.style(audit.verdict, fg=color, bold=True)
-    if audit.continual:
-        figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
-        click.echo(f"Over the deployments: {figures}")
-    click.echo(f"Verdict: {verdict}{waived} ({audit.strategy}, alpha {audit.alpha:g})")
-    if audit.verdict == "pass":
-        click.echo(f"What a pass means: {audit.guarantee}.")
+    print_table(["", *(f"{suite}    " for suite in suites)], rows, right=range(1, len(suites) + 1))
+
+
+def _legend(audit: "Audit", units: "dict[str, str]") -> str:
+    """How the matrix is to be read."""
+    counts = sorted({suite.prompts for suite in audit.suites.values()})
+    size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    lines = [f"Failure rates, lower is better; {size} prompts a suite. [x] is a patch alone on a suite of its own."]
+    losses = [suite for suite in audit.utility if suite not in units]
+    if losses:
+        lines.append(
+            f"Utility, as loss: {', '.join(losses)} (the share of prompts that are not answered as they should be)."
+        )
+    lines += [f"{suite}: {unit}, lower is better." for suite, unit in units.items()]
+    return "\n".join(lines)
 
 
 def _mark(comparisons: "list[Comparison]") -> str:
-    counted = [c for c in comparisons if not c.waived]
-    if not counted and comparisons:
-        return click.style("w ", fg="yellow")
-    worst = next((v for v in ("fail", "inconclusive") if any(c.verdict == v for c in counted)), "pass")
-    symbol = {"pass": "ok", "fail": "X ", "inconclusive": "? "}[worst]
-    return click.style(symbol, fg=MARKS[worst])
+    """Two characters: what the gate says of a suite; nothing where it was not compared."""
+    from ppm.audit.model import verdict_of
+
+    if not comparisons:
+        return "  "
+    verdict = verdict_of(comparisons)
+    return click.style(SYMBOLS[verdict], fg=MARKS[verdict])

@@ -27,12 +27,11 @@ from ppm.environment.deployment import (
     Deployment,
     Environment,
     Record,
-    Verdict,
-    Waiver,
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
 from ppm.locking import alone
+from ppm.verdict import Verdict, Waiver
 
 __all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
 

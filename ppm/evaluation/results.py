@@ -26,6 +26,7 @@ __all__ = [
     "RESULTS_VERSION",
     "Configuration",
     "Outcome",
+    "Outcomes",
     "ResultStore",
     "kept_outcomes",
     "outcome_of",
@@ -58,6 +59,10 @@ class Outcome:
     @property
     def mean(self) -> float:
         return sum(self.values) / len(self.values)
+
+
+Outcomes = dict[tuple[str, str], Outcome]
+"""By the name of a configuration and the digest of a suite."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ def kept_outcomes(
     *,
     placement: Placement,
     store: ResultStore | None,
-) -> dict[tuple[str, str], Outcome] | None:
+) -> Outcomes | None:
     """What `evaluate` would return if it is in the store already, which needs no model; else None."""
     if store is None:
         return None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from ppm.evaluation.measures.base import Answers, Attached
-from ppm.evaluation.results import Configuration, Outcome, ResultStore, outcome_of
+from ppm.evaluation.results import Configuration, Outcomes, ResultStore, outcome_of
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.manifest import Placement
@@ -26,7 +26,7 @@ def evaluate(
     store: ResultStore | None = None,
     batch_size: int = 128,
     progress: Progress = silent,
-) -> dict[tuple[str, str], Outcome]:
+) -> Outcomes:
     """The outcome of each suite on each configuration, by (configuration name, suite digest).
 
     Prefixes of different lengths share batches. Each suite's outcomes are kept in the

@@ -1,7 +1,7 @@
 """Suites ready to run: a suite's settings with its prompts, its judge and the digest that results are kept by."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,20 @@ from ppm.errors import ManifestError
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
 from ppm.evaluation.measures.base import Measure
 from ppm.evaluation.measures.registry import measure_of
-from ppm.jsonl import Prompt, read_prompts
+from ppm.jsonl import Prompt, normalised, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.suite import Suite, judge_files
 
-__all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy_suites"]
+__all__ = [
+    "LoadedSuite",
+    "base_suites",
+    "check_distinct",
+    "load_suite",
+    "package_suites",
+    "policy_suites",
+    "without_repeats",
+]
 
 
 @dataclass(frozen=True)
@@ -134,3 +142,26 @@ def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
                 raise ManifestError(f"can't be read: {error.strerror}", context=str(folder / path)) from error
         loaded.append(load_suite(suite, files, origin=str(folder), owner=None))
     return loaded
+
+
+def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str) -> None:
+    """Raises ManifestError when a prompt occurs twice in a suite, compared normalised: evidence counts once."""
+    seen: dict[str, str] = {}
+    for prompt in prompts:
+        first = seen.setdefault(normalised(prompt.prompt), prompt.id)
+        if first != prompt.id:
+            text = prompt.prompt if isinstance(prompt.prompt, str) else prompt.prompt[-1][1]
+            repeats = len(prompts) - len({normalised(p.prompt) for p in prompts})
+            raise ManifestError(
+                f"the suite {suite!r} asks the same twice: {first!r} and {prompt.id!r} are both {text[:80]!r}",
+                context=origin,
+                hint=f"take the {repeats} repeated prompts out: each prompt counts as evidence of its own",
+            )
+
+
+def without_repeats(suite: LoadedSuite) -> LoadedSuite:
+    """The suite with every prompt once, the first of those that are the same."""
+    first: dict[str, Prompt] = {}
+    for prompt in suite.prompts:
+        first.setdefault(normalised(prompt.prompt), prompt)
+    return suite if len(first) == len(suite.prompts) else replace(suite, prompts=tuple(first.values()))

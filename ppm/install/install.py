@@ -5,34 +5,43 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.base import BaseModel, weights_digest
+from ppm.base import weights_digest
 from ppm.composition.strategy import read_strategy
-from ppm.document import to_table
 from ppm.environment.attempts import open_ledger
-from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Deployment, Environment, Waiver
+from ppm.environment.deployment import (
+    AUDIT_FILE,
+    MANIFEST_FILE,
+    POLICY_FILE,
+    PREFIX_FILE,
+    Deployment,
+    Environment,
+)
 from ppm.environment.transaction import Writer, deploy, user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
-from ppm.install.current import audit_of, is_whole, read_composition
+from ppm.install.current import audit_of, is_whole, policy_digest, policy_file, read_composition
 from ppm.install.fetch import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
-from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256
 from ppm.progress import Events
 from ppm.sources import DEPLOYED_SOURCE
+from ppm.verdict import Waiver
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
+    from ppm.audit.report import Report
     from ppm.audit.run import Subject
     from ppm.install.choose import Choice
 
 __all__ = ["InstallResult", "composes", "deploy_composition", "gates_digest", "install"]
 
 NAMED_REASONS = 3
-"""How many of the comparisons that did not pass an error's message names; the audit has them all."""
+"""How many of the suites that did not pass an error's message names; the audit has them all."""
+
+LOOK = "`--html FILE` shows the prompts that fail"
+"""What to do first about a refusal."""
 
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
@@ -40,13 +49,14 @@ MANY_ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class InstallResult:
-    """What an install did. `packages` are those that it composed."""
+    """What an install did. `packages` are those that it composed, and `report` is of their tests."""
 
     plan: Plan
     packages: tuple[Package, ...]
     deployment: Deployment
     audit: "Audit | None"
     changed: bool
+    report: "Report | None" = None
 
     @property
     def composed(self) -> bool:
@@ -98,7 +108,8 @@ def install(
         choice = _compose_and_audit(plan, packages, seed or 0, accept, reason, events)
         events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
         _insist(choice, plan)
-        return InstallResult(plan, packages, _deploy(held, plan, packages, choice), choice.audit, changed=True)
+        made = _deploy(held, plan, packages, choice)
+        return InstallResult(plan, packages, made, choice.audit, changed=True, report=choice.report)
 
 
 def composes(plan: Plan, seed: int | None = None, *, force: bool = False) -> bool:
@@ -141,18 +152,12 @@ def _deployed_again(held: Writer, plan: Plan) -> Deployment | None:
         audit = Audit.parse(store.get(made.audit), "the stored audit")
     except PpmError:
         return None
-    return deploy_composition(held, plan.base, _lock(plan, composition=made), composition, audit)
+    return deploy_composition(held, plan, _lock(plan, composition=made), composition, audit)
 
 
 def gates_digest(plan: Plan) -> str:
     """What the deployer's policy asks for, and what the suites that come with no patch hold."""
-    from ppm.evaluation.suites import base_suites, policy_suites
-
-    own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]
-    suites = (*base_suites(plan.base.folder), *own)
-    # Where the policy's suites lie is no part of it: the same project is in another folder on another machine.
-    policy = to_table(replace(plan.project.gates, suites=()))
-    return canonical_digest([policy, [(s.digest, to_table(s.suite)) for s in suites]])
+    return policy_digest(plan.project.gates, plan.base)
 
 
 def _compose_and_audit(
@@ -162,17 +167,16 @@ def _compose_and_audit(
 
     strategy = read_strategy(plan.strategy)
     check_strategy(strategy)
-    from ppm.audit.model import AuditWaiver
     from ppm.composition.compose import check_together
     from ppm.install.choose import choose
 
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    waivers = [AuditWaiver(suite, reason, user_name(), at=now) for suite in dict.fromkeys(accept)]
+    waivers = [Waiver(suite, reason, user_name(), at=now) for suite in dict.fromkeys(accept)]
     ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
     choice = choose(strategy, _subject(plan, packages), seed=seed, waivers=waivers, ledger=ledger, events=events)
-    return replace(choice, audit=replace(choice.audit, continual=_continual(plan, choice.audit)))
+    return choice.with_audit(replace(choice.audit, continual=_continual(plan, choice.audit)))
 
 
 def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
@@ -222,18 +226,15 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
 
 def _insist(choice: "Choice", plan: Plan) -> None:
     audit = choice.audit
-    if audit.verdict == "pass":
+    if audit.may_deploy:
         return
-    reasons = list(dict.fromkeys(comparison.describe() for comparison in audit.failed))
-    unnamed = len(reasons) - NAMED_REASONS
-    broken = "; ".join(reasons[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
     kept = f"deployment {plan.previous.number} is still current" if plan.previous else "nothing was deployed"
-    message = f"{audit.strategy} did not pass its tests: {broken}; {kept}"
+    message = f"{audit.strategy} did not pass its tests: {_broken(audit)}; {kept}"
     number = max(attempt.number or 0 for attempt in audit.attempts)
     if number > 1:
         message += f" (attempt {number} on these patches: each may spend half the alpha of the one before)"
     if audit.verdict == "fail":
-        error: GateError = GateFailed(message, hint=_gate_hint(plan, number))
+        error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, number)}")
     else:
         needed = [c.prompts_needed for c in audit.failed]
         settle = "would settle it" if None not in needed else "may settle it"
@@ -242,16 +243,30 @@ def _insist(choice: "Choice", plan: Plan) -> None:
             if any(needed)
             else "more prompts may settle it"
         )
-        error = GateInconclusive(message, hint=f"{more}; a waiver is --accept SUITE --reason TEXT")
-    error.audit = audit
+        error = GateInconclusive(message, hint=f"{more}; {LOOK}")
+    error.audit, error.report = audit, choice.report
     raise error
 
 
+def _broken(audit: "Audit") -> str:
+    """Which suites did not pass, and by which rules: the figures are in the audit, which is shown beside the error."""
+    rules: dict[tuple[str, str], dict[str, None]] = {}
+    for comparison in audit.failed:
+        rules.setdefault((comparison.suite, comparison.verdict), {})[comparison.rule] = None
+    words = [
+        f"{suite} {'failed' if verdict == 'fail' else 'is inconclusive'} ({', '.join(found)})"
+        for (suite, verdict), found in rules.items()
+    ]
+    unnamed = len(words) - NAMED_REASONS
+    return "; ".join(words[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
+
+
 def _gate_hint(plan: Plan, number: int) -> str:
-    if plan.strategy != "auto" and len(plan.pins) > 1 and number < MANY_ATTEMPTS:
-        return "let ppm choose with --strategy auto; `ppm strategies` lists the others"
-    fewer = "install fewer patches together, or " if len(plan.pins) > 1 else ""
-    return f"{fewer}record a waiver with --accept SUITE --reason TEXT"
+    if len(plan.pins) < 2:
+        return "another version of the patch may pass"
+    if plan.strategy != "auto" and number < MANY_ATTEMPTS:
+        return "`--strategy auto` lets ppm choose how they are composed"
+    return "fewer patches together may pass"
 
 
 def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:
@@ -270,11 +285,11 @@ def _deploy(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Ch
             weights_digest(plan.base.folder),
         ),
     )
-    return deploy_composition(held, plan.base, lock, choice.composition, choice.audit)
+    return deploy_composition(held, plan, lock, choice.composition, choice.audit)
 
 
-def deploy_composition(held: Writer, base: BaseModel, lock: Lock, composition: Package, audit: "Audit") -> Deployment:
-    """Put a composition that was tested in force, with the lock that names it and its audit."""
+def deploy_composition(held: Writer, plan: Plan, lock: Lock, composition: Package, audit: "Audit") -> Deployment:
+    """Put a composition that was tested under a plan's policy in force, with the lock that names it and its audit."""
     made, record = lock.composition, composition.manifest.composition
     assert made is not None
     assert record is not None
@@ -285,15 +300,16 @@ def deploy_composition(held: Writer, base: BaseModel, lock: Lock, composition: P
             MANIFEST_FILE: composition.manifest.render().encode(),
             PREFIX_FILE: composition.bank.to_bytes(),
             AUDIT_FILE: held.environment.store.get(made.audit),
+            POLICY_FILE: policy_file(plan.project.gates),
         },
-        base_model=base.name,
-        base_revision=base.revision,
-        fingerprint=base.fingerprint,
+        base_model=plan.base.name,
+        base_revision=plan.base.revision,
+        fingerprint=plan.base.fingerprint,
         gates=made.gates,
         weights_digest=made.weights_digest,
         strategy=record.strategy,
-        verdict="waived" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else "pass",
-        waivers=tuple(Waiver(w.suite, w.reason, w.by, w.at, w.digest) for w in audit.waivers),
+        verdict=audit.verdict,
+        waivers=audit.waivers,
     )
 
 

@@ -95,7 +95,7 @@ def sync(
         audit = _check_composition(composition, audit_data, packages, plan)
         for content in (data, audit_data):
             environment.store.put(content)
-        deployment = deploy_composition(held, base, target, composition, audit)
+        deployment = deploy_composition(held, plan, target, composition, audit)
     return Synced(deployment, packages, changed=True)
 
 
@@ -314,10 +314,10 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
     ):
         raise IntegrityError("is not made of the locked patches", context=origin, hint="run `ppm sync --recompose`")
     audit = Audit.parse(audit_data, f"{origin}{AUDIT_SUFFIX}")
-    if audit.verdict != "pass":
+    if not audit.may_deploy:
         raise IntegrityError(f"did not pass its tests: {audit.verdict}", context=origin)
     own = [suite for path in plan.project.gates.suites for suite in policy_suites(Path(path))]
-    tested = {suite.get("digest") for suite in audit.suites.values()}
+    tested = {suite.digest for suite in audit.suites.values()}
     untested = [
         s.label for s in (*package_suites(packages), *base_suites(plan.base.folder), *own) if s.digest not in tested
     ]

@@ -8,6 +8,7 @@ from ppm.base import BaseModel, identify, locate
 from ppm.errors import ManifestError, did_you_mean
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.measures.registry import measure_of
+from ppm.evaluation.suites import check_distinct
 from ppm.jsonl import Benign, Pair, Prompt, Text, check_leakage, read_benign, read_pairs, read_prompts
 from ppm.manifest import DataFile, Manifest, check_tested
 from ppm.suite import Judge, Suite
@@ -155,6 +156,7 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
     if suite.prompts in source.absent:
         return
     prompts = read_prompts(source.files[suite.prompts], origin)
+    check_distinct(suite.name, prompts, origin)
     check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign]})
     margin = suite.allowance
     reached = measure.power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)

@@ -7,7 +7,6 @@ import pytest
 import tiny
 import torch
 
-from ppm.audit.model import AuditWaiver
 from ppm.audit.run import Subject, suites_of
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
@@ -24,6 +23,7 @@ from ppm.project import Gates
 from ppm.runtime.loading import LazyModel
 from ppm.suite import Judge, Suite
 from ppm.training.build import build
+from ppm.verdict import Waiver
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
         read_strategy(recipe(tmp_path, "noise")),
         subject,
         seed=0,
-        waivers=[AuditWaiver("kind/kind", "known", "Ada")],
+        waivers=[Waiver("kind/kind", "known", "Ada")],
         ledger=Ledger(tmp_path / "ledger.jsonl"),
         events=Events(),
     )
@@ -180,7 +180,7 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
             read_strategy("merged"),
             subject,
             seed=0,
-            waivers=[AuditWaiver("kind", "known", "Ada")],
+            waivers=[Waiver("kind", "known", "Ada")],
             ledger=Ledger(tmp_path / "ledger.jsonl"),
             events=Events(),
         )
