@@ -153,3 +153,13 @@ def test_only_measures_know_a_metric_by_its_name():
                     if isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant):
                         named = side.slice.value
                     assert named != "metric", f"{path}, line {node.lineno}"
+
+
+def test_a_build_refuses_a_suite_that_asks_the_same_twice(tmp_path):
+    folder = source_with(tmp_path, "perplexity", 300)
+    rows = [{"id": str(i), "prompt": f"An ordinary  text, the {i % 5}th"} for i in range(300)]
+    (folder / "suites" / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match="asks the same twice: '0' and '5'") as caught:
+        read_source(folder)
+    assert "s.jsonl" in caught.value.context
+    assert "295 repeated prompts" in caught.value.hint
