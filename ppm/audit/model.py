@@ -4,13 +4,14 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
 from ppm.verdict import Verdict, Waiver
 
 __all__ = [
+    "CIRCULAR",
     "COMPOSITION",
     "EXPLAINED",
     "LAST_HALVING",
@@ -31,8 +32,9 @@ READABLE = (1, SCHEMA)
 MAX_AUDIT_BYTES = 4 * 2**20
 LAST_HALVING = 1000
 """From this attempt on alpha is not halved any further: 2^-1000 of it is nothing already, and floats end soon after."""
+CIRCULAR = "the judge also chose the training pairs, so a pass shows less than it seems to"
+"""Why it matters that a suite is circular."""
 EXPLAINED = {
-    "circular": "the judge of these suites also chose the training pairs, so they show less than they seem to",
     "set aside": "it did worse than allowed on prompts that cost no alpha, so it was not tested",
     "average accuracy": "the mean score (1 - failure rate) over all risks now",
     "backward transfer": "how scores on earlier risks changed since each risk was learned",
@@ -184,8 +186,7 @@ class Audit:
     @property
     def explained(self) -> dict[str, str]:
         """What the words mean that occur in this audit and that a reader may not know."""
-        words = {"circular"} if self.circular else set()
-        words |= {attempt.verdict for attempt in self.attempts}
+        words = {attempt.verdict for attempt in self.attempts}
         words |= {name.replace("_", " ") for name in self.continual or ()}
         return {word: meaning for word, meaning in EXPLAINED.items() if word in words}
 
@@ -217,7 +218,7 @@ class Audit:
             f"{chance}; on prompts unlike the suites' nothing is shown"
         )
 
-    def to_table(self) -> dict[str, Any]:
+    def to_table(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
 

@@ -46,28 +46,34 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
 
 def print_audit(audit: "Audit") -> None:
     """The matrix with each patch's own cells in brackets and the gate's marks, what did not pass, and the verdict."""
+    from ppm.audit.model import CIRCULAR
+
     _print_matrix(audit)
     for comparison in audit.comparisons:
         if comparison.mark != "pass":
             needed = comparison.prompts_needed
             settles = f" (about {needed:,} prompts would settle it)" if needed else ""
             click.echo(plain(f"{comparison.mark}: {comparison.rule}, {comparison.describe()}{settles}"))
+    meanings = dict(audit.explained)
     tried = [attempt for attempt in audit.attempts if attempt.strategy != audit.strategy]
     for attempt in tried:
         click.echo(plain(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})"))
+    for verdict in dict.fromkeys(attempt.verdict for attempt in audit.attempts):
+        if verdict in meanings:
+            click.echo(f"  {verdict}: {meanings.pop(verdict)}")
     for waiver in audit.waivers:
         click.echo(plain(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}"))
     if audit.circular:
-        click.echo(plain(f"circular: {', '.join(audit.circular)}"))
+        click.echo(plain(f"circular: {', '.join(audit.circular)}: {CIRCULAR}"))
     if audit.continual:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
         click.echo(f"Over the deployments: {figures}")
+    for word, meaning in meanings.items():
+        click.echo(f"  {word}: {meaning}")
     for note in audit.notes:
         click.echo(plain(f"note: {note}"))
-    for word, meaning in audit.explained.items():
-        click.echo(f"  {word}: {meaning}")
-    verdict = click.style(audit.verdict, fg=MARKS[audit.verdict], bold=True)
-    click.echo(f"Verdict: {verdict} ({audit.strategy}, alpha {audit.alpha:g})")
+    said = click.style(audit.verdict, fg=MARKS[audit.verdict], bold=True)
+    click.echo(f"Verdict: {said} ({audit.strategy}, alpha {audit.alpha:g})")
     if audit.may_deploy:
         waived = dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")
         but = f"{', '.join(waived)} did not pass; of the others, " if waived else ""
@@ -89,9 +95,9 @@ def _print_matrix(audit: "Audit") -> None:
             text = measures[suite].shown(audit.matrix[configuration][suite].value)
             own = audit.is_own(configuration, suite)
             mark = _mark([c for c in audit.comparisons if c.suite == suite]) if configuration == "composition" else "  "
-            cells.append(f"{'[' if own else ' '}{text}{']' if own else ' '} {mark}")
+            cells.append(f"{'[' if own else ' '}{text}{']' if own else ' '}{mark}")
         rows.append(cells)
-    print_table(["", *(f"{suite}    " for suite in suites)], rows, right=range(1, len(suites) + 1))
+    print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
 
 
 def _legend(audit: "Audit", units: "dict[str, str]") -> str:
