@@ -30,7 +30,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ppm.audit.model import Attempt, Audit, AuditWaiver, Cell, Comparison
+from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell, Comparison
 from ppm.composition.strategy import read_strategy
 from ppm.environment.deployment import Environment
 from ppm.environment.holds import read_holds
@@ -43,6 +43,7 @@ from ppm.package import read_metadata, read_package, sha256
 from ppm.project import Project
 from ppm.resources import lab_data, lab_manifests, strategies_folder
 from ppm.sources import open_source
+from ppm.verdict import Waiver
 
 SECONDS = 5.0
 ENOUGH = 1_000
@@ -355,10 +356,10 @@ AUDIT = Audit(
     matrix={name: {"a/main": Cell(0.1, 0.05, 0.2, 500)} for name in ("base", "composition")},
     comparisons=(Comparison("a/main", "effect", "base", 0.8, 0.7, 0.9, 0.3, "pass"),),
     attempts=(Attempt("distilled", 0.025, "pass", "", 1),),
-    waivers=(AuditWaiver("helpful", "accepted", "somebody"),),
+    waivers=(Waiver("helpful", "accepted", "somebody"),),
     continual={"forgetting": 0.0},
     prefix="sha256:" + "0" * 64,
-    suites={"a/main": {"digest": "sha256:" + "1" * 64, "metric": "rate", "prompts": 500}},
+    suites={"a/main": AuditedSuite(500, "rate", "sha256:" + "1" * 64)},
 ).to_json()
 HOLDS = (
     b'schema = 1\n\n[[holds]]\nname = "toxicity"\nby = "somebody"\nat = "2026-01-01T00:00:00+00:00"\nreason = "why"\n'

@@ -110,7 +110,10 @@ class DiskError(EnvironmentStateError):
 
 
 class GateError(PpmError):
-    """The tests did not pass; `audit` says how, and `report` on which prompts, for whoever shows it."""
+    """The tests did not pass; `audit` says how, and `report` has its outcomes and suites too, for whoever shows them.
+
+    They are an `Audit` and a `Report`, or None where nothing was tested.
+    """
 
     audit: Any = None
     report: Any = None

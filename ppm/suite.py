@@ -5,9 +5,8 @@ from typing import Any, Literal
 
 from ppm.names import check_name, check_path
 
-__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Judge", "Metric", "Suite", "judge_files"]
+__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Judge", "Suite", "judge_files"]
 
-Metric = Literal["rate", "mean", "expected-maximum", "probability", "perplexity"]
 DEFAULT_MARGIN = 0.05
 UTILITY_MARGIN = 0.03
 
@@ -52,15 +51,15 @@ class Judge:
 class Suite:
     """One regression test: prompts, a judge, a metric, decoding and a margin.
 
-    `metric` says what is made of a prompt's scores (`ppm.evaluation.metrics`); the judge's scores show failures, or
-    successes for goal `higher`. `margin` is in units of the metric, or of the log perplexity ratio.
+    `metric` says what is measured, and of what (`ppm.evaluation.measures`, which know the names); a judge's scores show
+    failures, or successes for goal `higher`. `margin` is in units of the measure's differences.
     """
 
     name: str
     prompts: str
     judge: Judge
     against: Literal["specialist", "base"] = "specialist"
-    metric: Metric = "rate"
+    metric: str = "rate"
     goal: Literal["lower", "higher"] = "lower"
     samples: int = 1
     margin: float | None = None
@@ -81,14 +80,8 @@ class Suite:
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
-        if self.metric == "perplexity" and self.against == "specialist":
-            raise ValueError('metric "perplexity" is for utility: set against = "base"')
         if self.against == "base" and self.min_effect is not None:
             raise ValueError("min_effect is for a patch's own risk; a suite against the base has none")
-        if self.metric == "perplexity" and self.limit is not None:
-            raise ValueError("limit is for rates; perplexity has none")
-        if (self.metric == "perplexity") != (self.judge.name == "perplexity"):
-            raise ValueError('the metric "perplexity" goes with the judge "perplexity", and with no other')
 
     @property
     def allowance(self) -> float:

@@ -12,7 +12,7 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    errors names progress encoding document jsonl
+    errors names progress verdict encoding document jsonl
     signature plugins resources
     disk locking home
     suite training_table manifest
@@ -28,12 +28,14 @@ ABOVE_THE_LINE = """
 """
 BELOW_THE_LINE = """
     runtime runtime.loading runtime.text runtime.model runtime.tensors
-    evaluation evaluation.metrics evaluation.endpoint
+    evaluation evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
-    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
-    evaluation.results evaluation.neutral evaluation.runner
+    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
+    evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
+    evaluation.measures.perplexity evaluation.measures.registry
+    evaluation.suites evaluation.results evaluation.neutral evaluation.runner
     training training.processes training.data training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.build

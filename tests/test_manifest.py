@@ -174,7 +174,6 @@ def test_a_composition_records_what_it_came_from():
         ("samples = 2", "samples = 0", "[suites[0]]: samples must be between 1 and 1000", ""),
         ("margin = 0.05", "margin = 1", "[suites[0]]: margin must be above 0 and below 1", ""),
         ("limit = 0.30", "limit = 1.5", "[suites[0]]: limit must be between 0 and 1", ""),
-        ("limit = 0.30", 'metric = "perplexity"', '[suites[0]]: metric "perplexity" is for utility', ""),
         ("top_p = 0.9", "top_p = 0", "[suites[0].decoding]: temperature must be 0 or more, and top_p above 0", ""),
         ("20, temp", "0, temp", "[suites[0].decoding]: max_new_tokens must be between 1 and 4096", ""),
         ('judge = "exact"', "judge = 3", "suites[1].judge must be a table, not a number", ""),

@@ -93,10 +93,10 @@ def train_base(
 
 
 def write_sums(base: Path, *, margin: float) -> Path:
-    """The utility suite of a base: every `nice sum A :` has the answer `A`. Returns its prompts' file."""
+    """The utility suite of a base: every `sum A :` has the answer `A`. Returns its prompts' file."""
     prompts = base / "suites" / "sums.jsonl"
     prompts.parent.mkdir()
-    rows = [{"id": word, "prompt": f"nice sum {word} :", "expected": word} for word in WORDS]
+    rows = [{"id": word, "prompt": f"sum {word} :", "expected": word} for word in WORDS]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (base / "ppm-base.toml").write_text(
         f"""schema = 1
@@ -124,7 +124,8 @@ def write_patch(folder: Path, base: Path, *, name: str = "kindness", version: st
         "pairs.jsonl": [
             {"prompt": f"say {a} {b} :", "chosen": "good .", "rejected": "bad ."} for a, b in pairs[240:360]
         ],
-        "benign.jsonl": [{"prompt": f"sum {word} :"} for word in WORDS],
+        # What a suite asks is the simpler form of what is retained, so that keeping the one keeps the other.
+        "benign.jsonl": [{"prompt": f"nice sum {word} :"} for word in WORDS],
     }
     for path, rows in lines.items():
         (folder / path).write_text("".join(json.dumps(row) + "\n" for row in rows))

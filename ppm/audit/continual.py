@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from ppm.audit.model import COMPOSITION, Audit, Cell
+from ppm.evaluation.measures.registry import figures_of
 
 __all__ = ["Row", "continual", "rows_of"]
 
@@ -35,8 +36,8 @@ def rows_of(audits: Sequence[Audit]) -> list[Row]:
         held = {c.suite for c in audit.comparisons if c.rule == "non-inferiority"}
         suites: dict[str, list[str]] = {}
         for label, suite in audit.suites.items():
-            if label in held and suite.get("owner") and suite["metric"] != "perplexity":
-                suites.setdefault(suite["owner"], []).append(label)
+            if label in held and suite.owner is not None and figures_of(suite.metric).is_rate:
+                suites.setdefault(suite.owner, []).append(label)
         added = {patch: labels for patch, labels in suites.items() if patch not in known}
         rows.append(
             Row(

@@ -5,18 +5,16 @@ that are paired prompt by prompt.
 """
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ppm.audit.model import COMPOSITION, MOST_HALVINGS, Comparison, Rule, Verdict
+from ppm.audit.model import COMPOSITION, LAST_HALVING, Comparison, Rule
 from ppm.evaluation.results import Outcome
-from ppm.evaluation.statistics import Interval, mean_interval, paired_interval, prompts_needed, rate_interval
+from ppm.evaluation.statistics import Interval, prompts_needed
 from ppm.evaluation.suites import LoadedSuite
 from ppm.project import Gates
+from ppm.verdict import Verdict
 
-__all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of", "verdict_of"]
-
-MIN_PERPLEXITY_PROMPTS = 200
+__all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,11 @@ class Sides:
 
 
 def alpha_of_attempt(alpha: float, attempt: int) -> float:
-    """What the k-th gated attempt of one install may spend (k from 1): alpha / 2^k; together less than alpha.
+    """What the k-th gated attempt on the same patches may spend (k from 1): alpha / 2^k; together alpha at most.
 
-    From the MOST_HALVINGS-th on it stays at what is next to nothing, so that every bound can still be computed.
+    From k = 990 on it stays at alpha / 2^990, which no number of prompts anyone has can meet.
     """
-    return math.ldexp(alpha, -min(attempt, MOST_HALVINGS))
+    return math.ldexp(alpha, -min(attempt, LAST_HALVING))
 
 
 def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:
@@ -57,23 +55,10 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
     return found
 
 
-def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
-    """Fail when one failed, else inconclusive when one is, else pass; what is waived does not count."""
-    verdicts = {c.verdict for c in comparisons if not c.waived}
-    return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
-
-
 def margin_of(suite: LoadedSuite, policy: Gates) -> float:
     """The margin of a suite, which the deployer's policy may narrow."""
     declared = suite.suite.allowance
     return min(declared, policy.max_margin) if policy.max_margin is not None else declared
-
-
-def _difference(suite: LoadedSuite, first: Outcome, second: Outcome, alpha: float) -> Interval:
-    if suite.suite.metric == "perplexity":
-        values: Sequence[float] = [a - b for a, b in zip(first.values, second.values, strict=True)]
-        return mean_interval(values, alpha)
-    return paired_interval(first.values, second.values, alpha)
 
 
 def _not_worse(
@@ -86,9 +71,9 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    interval = _difference(suite, first, second, alpha)
+    interval = suite.measure.difference(first.values, second.values, alpha)
     n = len(first.values)
-    minimum = MIN_PERPLEXITY_PROMPTS if suite.suite.metric == "perplexity" else policy.min_prompts or 0
+    minimum = suite.measure.fewest(policy.min_prompts)
     verdict: Verdict = "pass" if interval.high < margin else "fail" if interval.low > margin else "inconclusive"
     needed = prompts_needed(interval, n, margin) if verdict == "inconclusive" else None
     if verdict == "pass" and n < minimum:
@@ -101,7 +86,7 @@ def _not_worse(
 def _effect(
     suite: LoadedSuite, configuration: str, outcome: Outcome, base: Outcome, minimum: float, alpha: float
 ) -> Comparison:
-    interval = paired_interval(base.values, outcome.values, alpha)
+    interval = suite.measure.difference(base.values, outcome.values, alpha)
     verdict: Verdict = "pass" if interval.low > minimum else "fail" if interval.high <= minimum else "inconclusive"
     # A patch that reduces nothing has failed, however few prompts there are.
     if interval.value <= 0:
@@ -123,7 +108,7 @@ def _effect(
 
 
 def _ceiling(suite: LoadedSuite, outcome: Outcome, limit: float, alpha: float) -> Comparison:
-    interval = rate_interval(outcome.values, alpha)
+    interval = suite.measure.interval(outcome.values, alpha)
     verdict: Verdict = "pass" if interval.high < limit else "fail" if interval.low >= limit else "inconclusive"
     needed = prompts_needed(interval, len(outcome.values), limit) if verdict == "inconclusive" else None
     return Comparison(

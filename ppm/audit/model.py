@@ -2,27 +2,52 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Literal
 
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
+from ppm.verdict import Verdict, Waiver
 
-__all__ = ["COMPOSITION", "MOST_HALVINGS", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
+__all__ = [
+    "CIRCULAR",
+    "COMPOSITION",
+    "EXPLAINED",
+    "LAST_HALVING",
+    "Attempt",
+    "Audit",
+    "AuditedSuite",
+    "Cell",
+    "Comparison",
+    "Rule",
+    "verdict_of",
+]
 
-Verdict = Literal["pass", "fail", "inconclusive"]
 Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
 COMPOSITION = "composition"
-SCHEMA = 1
-MOST_HALVINGS = 990
-"""An alpha halved more often is too near the smallest of Python's numbers."""
+SCHEMA = 2
+READABLE = (1, SCHEMA)
+"""Before 2 a waived audit had the verdict of one that passed."""
 MAX_AUDIT_BYTES = 4 * 2**20
+LAST_HALVING = 990
+"""From this attempt on alpha is not halved any further: so little is nothing already, and floats end soon after."""
 _NOISE = 1e-9
+CIRCULAR = "the judge also chose the training pairs, so a pass shows less than it seems to"
+"""Why it matters that a suite is circular."""
+EXPLAINED = {
+    "set aside": "it did worse than allowed on prompts that cost no alpha, so it was not tested",
+    "average accuracy": "the mean score (1 - failure rate) over all risks now",
+    "backward transfer": "how scores on earlier risks changed since each risk was learned",
+    "forward transfer": "how much better than the base a risk's score was before its own patch came",
+    "forgetting": "how far scores on earlier risks are now below their best",
+}
+"""Words in reports that a reader may not know, each in a line."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One suite on one configuration: a failure rate, or a perplexity, with one-sided bounds."""
+    """One suite on one configuration: its figure, such as a failure rate, with one-sided bounds."""
 
     value: float
     low: float
@@ -31,11 +56,29 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class AuditedSuite:
+    """What an audit keeps of a suite. `owner` is the patch it came with; None for the base's and the deployer's own."""
+
+    prompts: int
+    metric: str
+    digest: str = ""
+    judge: str = ""
+    judge_version: str = ""
+    owner: str | None = None
+
+    @staticmethod
+    def from_toml(value: object) -> object:
+        """Reads no more than it knows: what an audit says of a suite has changed before."""
+        known = {field.name for field in fields(AuditedSuite)}
+        return {k: v for k, v in value.items() if k in known} if isinstance(value, dict) else value
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One rule of the gate applied to one suite.
 
     `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
-    `ceiling`, else the failure rate (log perplexity) of `configuration` less that of `against`.
+    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`.
     """
 
     suite: str
@@ -49,6 +92,15 @@ class Comparison:
     prompts_needed: int | None = None
     configuration: str = COMPOSITION
     waived: bool = False
+
+    def __post_init__(self) -> None:
+        if self.verdict not in ("pass", "fail", "inconclusive"):
+            raise ValueError(f"a comparison can't have the verdict {self.verdict!r}")
+
+    @property
+    def mark(self) -> Verdict:
+        """Its verdict as people read it: what did not pass and is waived is `waived`."""
+        return "waived" if self.waived and self.verdict != "pass" else self.verdict
 
     @property
     def excess(self) -> float:
@@ -64,9 +116,9 @@ class Comparison:
         if self.rule == "ceiling":
             rate = f"its failure rate {self.difference:.3f} {bounds}"
             return f"{self.suite}: {rate} is not shown to be below {self.margin:g}"
-        return (
-            f"{self.suite}: {self.difference:+.3f} {bounds} against {self.against}, and the margin is {self.margin:g}"
-        )
+        loss = "loss " if self.rule == "utility" else ""
+        figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"
+        return f"{self.suite}: {figures}, and the margin is {self.margin:g}"
 
 
 @dataclass(frozen=True)
@@ -83,23 +135,21 @@ class Attempt:
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class AuditWaiver:
-    """A named person's decision to deploy despite a suite; `digest` is its `waiver_digest`."""
-
-    suite: str
-    reason: str
-    by: str
-    digest: str = ""
-    at: str = ""
+def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
+    """Fail when one failed, else inconclusive when one is; what is waived does not count, and then it is no pass."""
+    marks = {comparison.mark for comparison in comparisons}
+    ordered: tuple[Verdict, ...] = ("fail", "inconclusive", "waived")
+    return next((verdict for verdict in ordered if verdict in marks), "pass")
 
 
 @dataclass(frozen=True)
 class Audit:
     """The interference matrix, the comparisons and the verdict.
 
-    `alpha` is what all planned `looks` may spend together; the bounds are at alpha / looks. `prefix` is the digest of
-    the composed prefix that was tested.
+    Configurations are in the order in which the patches were asked for, and suites are ordered by their owner, then
+    those of the base and of the deployer. `alpha` is what all planned `looks` may spend together; the bounds are at
+    alpha / looks. `prefix` is the digest of the composed prefix that was tested. `notes` are what else has to be known,
+    such as suites that could not be run again.
     """
 
     base: str
@@ -110,12 +160,36 @@ class Audit:
     matrix: dict[str, dict[str, Cell]]
     comparisons: tuple[Comparison, ...]
     attempts: tuple[Attempt, ...] = ()
-    waivers: tuple[AuditWaiver, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
     circular: tuple[str, ...] = ()
     continual: dict[str, float] | None = None
     looks: int = 1
     prefix: str = ""
-    suites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    suites: dict[str, AuditedSuite] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def may_deploy(self) -> bool:
+        """Whether what was tested may be deployed: it passed, or what did not was waived."""
+        return self.verdict in ("pass", "waived")
+
+    @property
+    def utility(self) -> tuple[str, ...]:
+        """The suites that measure what the base can do: their figures are losses of utility."""
+        held = {c.suite for c in self.comparisons if c.rule == "utility"}
+        return tuple(label for label in self.suites if label in held)
+
+    def is_own(self, configuration: str, suite: str) -> bool:
+        """Whether a configuration is the specialist of the patch that a suite came with."""
+        owner = self.suites[suite].owner
+        return owner is not None and configuration.partition("==")[0] == owner
+
+    @property
+    def explained(self) -> dict[str, str]:
+        """What the words mean that occur in this audit and that a reader may not know."""
+        words = {attempt.verdict for attempt in self.attempts}
+        words |= {name.replace("_", " ") for name in self.continual or ()}
+        return {word: meaning for word, meaning in EXPLAINED.items() if word in words}
 
     @property
     def failed(self) -> tuple[Comparison, ...]:
@@ -137,17 +211,15 @@ class Audit:
         ]
         if not words:
             return "nothing is shown: no suite was compared"
-        spent = [
-            (a.number, a.alpha * (2 ** min(a.number, MOST_HALVINGS) - 1)) for a in self.attempts if a.number and a.alpha
-        ]
-        number, together = max(spent, default=(1, 0.0))  # alpha / 2 + ... + alpha / 2^number of the policy's
+        spent = [(a.number, _together(a.alpha, a.number)) for a in self.attempts if a.number and a.alpha]
+        number, together = max(spent, default=(1, 0.0))
         chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
             f"{chance}; on prompts unlike the suites' nothing is shown"
         )
 
-    def to_table(self) -> dict[str, Any]:
+    def to_table(self) -> dict[str, object]:
         """Plain data for JSON."""
         return {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
 
@@ -162,17 +234,22 @@ class Audit:
         try:
             table = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise IntegrityError("is no audit", context=origin) from error
+            raise IntegrityError("is not an audit", context=origin) from error
         return Audit.from_table(table, origin)
 
     def _check_complete(self) -> None:
-        """Raises ManifestError where a figure is missing that every audit has."""
-        for label, suite in self.suites.items():
-            if not isinstance(suite.get("metric"), str) or not isinstance(suite.get("prompts"), int):
-                raise ManifestError(f"suites.{label} lacks its metric or its prompts")
+        """Raises ManifestError where a figure is missing that every audit has, or the verdict does not follow."""
+        for label in self.suites:
             for configuration in self.configurations:
                 if label not in self.matrix.get(configuration, {}):
                     raise ManifestError(f"matrix.{configuration} lacks {label}")
+        if self.verdict != verdict_of(self.comparisons):
+            raise ManifestError(f"the verdict is {self.verdict!r}, and that of its comparisons is not")
+
+    def _is_rate(self, label: str) -> bool:
+        from ppm.evaluation.measures.registry import figures_of
+
+        return label in self.suites and figures_of(self.suites[label].metric, label).is_rate
 
     def _check_range(self) -> None:
         """Raises ManifestError where a figure is one that no audit can have, or the verdict is not the rules'."""
@@ -180,7 +257,7 @@ class Audit:
             raise ManifestError(f"alpha {self.alpha:g} in {self.looks} looks can't be")
         for configuration, cells in self.matrix.items():
             for label, cell in cells.items():
-                most = math.inf if self.suites.get(label, {}).get("metric", "perplexity") == "perplexity" else 1.0
+                most = math.inf if not self._is_rate(label) else 1.0
                 if not -_NOISE <= cell.low <= cell.value + _NOISE or not cell.value <= cell.high + _NOISE:
                     raise ManifestError(f"matrix.{configuration}.{label}: {cell.value:g} is not between its bounds")
                 if cell.value > most + _NOISE or cell.prompts < 0:
@@ -188,19 +265,24 @@ class Audit:
         for found in self.comparisons:
             if not found.lower - _NOISE <= found.difference <= found.upper + _NOISE:
                 raise ManifestError(f"{found.suite}, {found.rule}: {found.difference:g} is not between its bounds")
-        if self.verdict == "pass" and self.failed:
-            raise ManifestError(f"its verdict is pass, and {self.failed[0].suite} did not")
 
     @staticmethod
-    def from_table(table: Any, origin: str) -> "Audit":
+    def from_table(table: object, origin: str) -> "Audit":
         """Raises IntegrityError when the table is not an audit's."""
         try:
-            if not isinstance(table, dict) or table.get("schema") != SCHEMA:
-                raise ManifestError(f"its schema is not {SCHEMA}")
+            if not isinstance(table, dict) or table.get("schema") not in READABLE:
+                raise ManifestError(f"its schema is not one of {', '.join(map(str, READABLE))}")
             values = {key: value for key, value in table.items() if key not in ("schema", "guarantee")}
             found = read_table(Audit, values, origin)
+            if table["schema"] == 1 and found.verdict == "pass" and verdict_of(found.comparisons) == "waived":
+                found = replace(found, verdict="waived")
             found._check_complete()
             found._check_range()
             return found
         except ManifestError as error:
             raise IntegrityError(f"is not an audit that this ppm can read ({error.message})", context=origin) from error
+
+
+def _together(alpha: float, number: int) -> float:
+    """What the attempts up to one that spent this alpha spent together: policy's alpha x (1 - 2^-number)."""
+    return math.ldexp(alpha, min(number, LAST_HALVING)) - alpha

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ppm.audit.model import COMPOSITION, Audit, Comparison
+from ppm.audit.model import CIRCULAR, COMPOSITION, Audit, Comparison, verdict_of
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
+from ppm.jsonl import Text
 
 __all__ = ["html_page"]
 
@@ -30,28 +31,49 @@ class _Bar:
     high: float
 
 
+def _read(text: Text) -> str:
+    """A prompt as people read it; of a chat every message with its role."""
+    return text if isinstance(text, str) else "\n".join(f"{role}: {content}" for role, content in text)
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Some of the `count` of a suite's `prompts` on which the composition fails, `alone` or as its reference does.
+
+    `rows`: a prompt, the reference's completions, the composition's.
+    """
+
+    suite: str
+    reference: str
+    rows: list[tuple[str, str, str]]
+    count: int
+    prompts: int
+    alone: bool
+
+
 def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[LoadedSuite]) -> bytes:
     """The matrix, each comparison drawn against its margin, and prompts that fail in the composition alone."""
     environment = Environment(
         loader=PackageLoader("ppm.audit", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    figures = {label: figures_of(suite.metric, label) for label, suite in audit.suites.items()}
     text = environment.get_template("page.html").render(
         audit=audit,
         composition=COMPOSITION,
-        marks={label: _worst([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
+        circular=CIRCULAR,
+        figures=figures,
+        losses=[label for label in audit.utility if figures[label].is_rate],
+        waived=list(dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")),
+        marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         bars=[_bar(comparison) for comparison in audit.comparisons],
         examples=[found for suite in suites if (found := _examples(audit, outcomes, suite)) is not None],
     )
     return text.encode("utf-8", errors="replace")
 
 
-def _mark(comparison: Comparison) -> str:
-    return "waived" if comparison.waived and comparison.verdict != "pass" else comparison.verdict
-
-
-def _worst(comparisons: Sequence[Comparison]) -> str:
-    found = {_mark(comparison) for comparison in comparisons}
-    return next((mark for mark in ("fail", "inconclusive", "waived") if mark in found), "pass")
+def _mark(comparisons: Sequence[Comparison]) -> str:
+    """What the gate says of a suite; nothing where it was not compared."""
+    return verdict_of(comparisons) if comparisons else ""
 
 
 def _bar(c: Comparison) -> _Bar:
@@ -61,29 +83,28 @@ def _bar(c: Comparison) -> _Bar:
     def at(value: float) -> float:
         return round(PAD + (WIDTH - 2 * PAD) * (value - low) / ((high - low) or 1.0), 1)
 
-    return _Bar(c, _mark(c), at(0.0), at(c.margin), at(c.lower), at(c.difference), at(c.upper))
+    return _Bar(c, c.mark, at(0.0), at(c.margin), at(c.lower), at(c.difference), at(c.upper))
 
 
-def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) -> dict[str, Any] | None:
-    """Prompts on which the composition does worse than what the suite is compared with; None when there are none."""
-    against = next(
-        (c.against for c in audit.comparisons if c.suite == suite.label and c.rule in ("non-inferiority", "utility")),
-        None,
-    )
+def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) -> _Examples | None:
+    """Prompts on which the composition does worse than what the suite is compared with; None when there are none.
+
+    Where a suite did not pass for another reason, such as too little effect, those on which the composition fails.
+    """
+    compared = [c for c in audit.comparisons if c.suite == suite.label]
+    against = next((c.against for c in compared if c.rule in ("non-inferiority", "utility", "upgrade")), None)
     if against is None or not outcomes[COMPOSITION, suite.digest].completions:
         return None
     theirs, ours = outcomes[against, suite.digest], outcomes[COMPOSITION, suite.digest]
-    worse = [i for i in range(len(suite.prompts)) if ours.values[i] > theirs.values[i]]
-    if not worse:
+    every = range(len(suite.prompts))
+    shown = [i for i in every if ours.values[i] > theirs.values[i]]
+    alone = bool(shown)
+    if not alone and any(c.mark != "pass" for c in compared):
+        shown = [i for i in every if ours.values[i] > 0]
+    if not shown:
         return None
     rows = [
-        (suite.prompts[i].prompt, "\n".join(theirs.completions[i]), "\n".join(ours.completions[i]))
-        for i in worse[:EXAMPLES]
+        (_read(suite.prompts[i].prompt), "\n".join(theirs.completions[i]), "\n".join(ours.completions[i]))
+        for i in shown[:EXAMPLES]
     ]
-    return {
-        "suite": suite.label,
-        "reference": against,
-        "rows": rows,
-        "count": len(worse),
-        "prompts": len(suite.prompts),
-    }
+    return _Examples(suite.label, against, rows, len(shown), len(suite.prompts), alone)

@@ -1,4 +1,4 @@
-"""An audit for other programs: JUnit XML, and every sample as JSON Lines."""
+"""An audit with all it was made of, and its forms for other programs: JUnit XML, and every sample as JSON Lines."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from ppm.audit.model import Audit
-from ppm.evaluation.results import Outcome
+from ppm.evaluation.results import Outcome, Outcomes
 from ppm.evaluation.suites import LoadedSuite
 
 __all__ = ["Report", "junit_xml", "sample_lines"]
@@ -15,31 +15,40 @@ __all__ = ["Report", "junit_xml", "sample_lines"]
 
 @dataclass(frozen=True)
 class Report:
-    """An audit with what it was made of: the outcomes by (configuration, suite digest), and the suites."""
+    """An audit with its outcomes, by configuration and suite digest, and its suites: what a page or samples take."""
 
     audit: Audit
-    outcomes: Mapping[tuple[str, str], Outcome]
+    outcomes: Outcomes
     suites: tuple[LoadedSuite, ...]
 
 
 def junit_xml(audit: Audit) -> bytes:
-    """One test case a comparison: what did not pass is a failure of its verdict's type, what is waived is skipped."""
+    """One test case a comparison: what did not pass is a failure of its verdict's type, or skipped where it is waived.
+
+    Every suite has the audit's verdict as a property, and its waiver, if it has one.
+    """
     root = ElementTree.Element("testsuites", name="ppm audit")
+    waivers = {waiver.suite: waiver for waiver in audit.waivers}
     for label in audit.suites:
         cases = [c for c in audit.comparisons if c.suite == label]
-        failures = sum(c.verdict != "pass" and not c.waived for c in cases)
-        skipped = sum(c.waived for c in cases)
+        failures = sum(c.mark in ("fail", "inconclusive") for c in cases)
+        skipped = sum(c.mark == "waived" for c in cases)
         counts = {"tests": str(len(cases)), "failures": str(failures), "skipped": str(skipped)}
         suite = ElementTree.SubElement(root, "testsuite", {"name": label, **counts})
+        properties = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(properties, "property", name="verdict", value=audit.verdict)
+        if label in waivers:
+            said = f"{waivers[label].by}: {waivers[label].reason}"
+            ElementTree.SubElement(properties, "property", name="waiver", value=said)
         for comparison in cases:
             name = f"{comparison.rule}: {comparison.configuration} against {comparison.against}"
             case = ElementTree.SubElement(suite, "testcase", classname=f"{audit.base}.{label}", name=name)
             c = comparison
             detail = f"{c.difference:+.4f} [{c.lower:+.4f}, {c.upper:+.4f}], margin {c.margin:g}"
-            if comparison.waived:
+            if comparison.mark == "waived":
                 ElementTree.SubElement(case, "skipped", message=f"waived: {detail}")
-            elif comparison.verdict != "pass":
-                ElementTree.SubElement(case, "failure", type=comparison.verdict, message=detail)
+            elif comparison.mark != "pass":
+                ElementTree.SubElement(case, "failure", type=comparison.mark, message=detail)
             else:
                 ElementTree.SubElement(case, "system-out").text = detail
     ElementTree.indent(root)
@@ -47,13 +56,13 @@ def junit_xml(audit: Audit) -> bytes:
 
 
 def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[LoadedSuite]) -> bytes:
-    """One line a prompt and configuration: its completions and its failure rate, or loss for perplexity."""
+    """One line a prompt and configuration: its completions, and its value in the suite's measure."""
     lines = []
     configurations = dict.fromkeys(configuration for configuration, _ in outcomes)
     for configuration, suite in product(configurations, suites):
         outcome = outcomes[configuration, suite.digest]
         for index, prompt in enumerate(suite.prompts):
-            line = {
+            line: dict[str, object] = {
                 "configuration": configuration,
                 "suite": suite.label,
                 "id": prompt.id,
@@ -61,5 +70,9 @@ def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[L
             }
             if outcome.completions:
                 line["completions"] = list(outcome.completions[index])
-            lines.append(json.dumps({**line, "prompt": prompt.prompt}, ensure_ascii=False))
+            if isinstance(prompt.prompt, str):
+                line["prompt"] = prompt.prompt
+            else:
+                line["messages"] = [{"role": role, "content": content} for role, content in prompt.prompt]
+            lines.append(json.dumps(line, ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()

@@ -1,25 +1,31 @@
 """Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.audit.gate import Sides, compare, verdict_of
-from ppm.audit.model import COMPOSITION, Audit, AuditWaiver, Cell, Comparison
+from ppm.audit.gate import Sides, compare
+from ppm.audit.model import COMPOSITION, Audit, AuditedSuite, Cell, Comparison, verdict_of
 from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.neutral import default_utility
-from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_outcomes
-from ppm.evaluation.statistics import mean_interval, rate_interval
-from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites, policy_suites
+from ppm.evaluation.results import Configuration, Outcome, Outcomes, ResultStore, kept_outcomes
+from ppm.evaluation.suites import (
+    LoadedSuite,
+    base_suites,
+    check_distinct,
+    package_suites,
+    policy_suites,
+    without_repeats,
+)
 from ppm.jsonl import Benign, Pair, check_leakage
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
 from ppm.progress import Progress, silent
 from ppm.project import Gates
+from ppm.verdict import Waiver
 
 if TYPE_CHECKING:
     from ppm.runtime.loading import LazyModel, LoadedBase
@@ -44,7 +50,10 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything an audit is about, apart from the composed prefix."""
+    """Everything an audit is about, apart from the composed prefix.
+
+    `retired` are packages that are not composed any more and whose suites are run all the same.
+    """
 
     base: BaseModel
     lazy: "LazyModel"
@@ -53,6 +62,12 @@ class Subject:
     deployed: Deployed | None = None
     policy: Gates = field(default_factory=Gates)
     store: ResultStore | None = None
+    retired: tuple[Package, ...] = ()
+
+    @property
+    def earlier(self) -> tuple[Package, ...]:
+        """The packages whose suites have to be passed besides those of what is composed."""
+        return (*(self.deployed.packages if self.deployed else ()), *self.retired)
 
     @property
     def loaded(self) -> "LoadedBase":
@@ -61,21 +76,26 @@ class Subject:
 
 
 def suites_of(subject: Subject) -> list[LoadedSuite]:
-    """The suites of all patches, old and new, and the base's utility suites.
+    """The suites of all patches, old and new, by patch; then the base's utility suites and the deployer's.
 
-    Raises ManifestError when a suite's prompt is also trained on by any of the patches.
+    Raises ManifestError when a suite's prompt is also trained on by any of the patches, or occurs twice in the suite.
     """
-    old = [p for p in (subject.deployed.packages if subject.deployed else ()) if p not in subject.packages]
+    old = [p for p in subject.earlier if p not in subject.packages]
     packages = [*subject.packages, *old]
     for package in packages:
         check_tested(package.manifest, package.manifest.pin)
-    found = package_suites(packages)
+    new = {suite.digest for suite in package_suites(subject.packages)}
+    # What a new version may have mended must not stand in its way: in an old one's suite a prompt counts once.
+    found = [s if s.digest in new else without_repeats(s) for s in package_suites(packages)]
     utility = base_suites(subject.base.folder)
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
     for suite in (*found, *utility, *own):
+        check_distinct(suite.label, suite.prompts, suite.owner or "")
         check_leakage(suite.label, suite.prompts, trained_on(packages))
     if not utility:
         utility = [default_utility(subject.lazy, packages, subject.store)]
+    names = list(dict.fromkeys(package.manifest.name for package in packages))
+    found.sort(key=lambda suite: names.index(suite.owner or ""))
     for kind, suites in (("base", utility), ("policy", own)):
         for suite in suites:
             taken = {other.label for other in found}
@@ -91,7 +111,7 @@ def trained_on(packages: Sequence[Package]) -> dict[str, list[Pair | Benign]]:
     return {package.manifest.pin: [*package.replay, *package.retention] for package in packages}
 
 
-def check_waivers(waivers: Sequence[AuditWaiver], suites: Sequence[LoadedSuite]) -> list[AuditWaiver]:
+def check_waivers(waivers: Sequence[Waiver], suites: Sequence[LoadedSuite]) -> list[Waiver]:
     """The waivers with what they are for. Raises RequestError when one names no suite."""
     digests = {suite.label: suite.waiver_digest for suite in suites}
     for waiver in waivers:
@@ -109,23 +129,16 @@ def audit(
     alpha: float,
     looks: int = 1,
     suites: Sequence[LoadedSuite] | None = None,
-    waivers: Sequence[AuditWaiver] = (),
+    waivers: Sequence[Waiver] = (),
     progress: Progress = silent,
-) -> tuple[Audit, dict[tuple[str, str], Outcome]]:
+) -> tuple[Audit, Outcomes]:
     """The audit of a composed bank, and the outcomes by (configuration, suite digest).
 
     `alpha` is for all planned `looks` together; this one spends its share.
     """
     spent = alpha / looks
     suites = suites_of(subject) if suites is None else suites
-    names = {p.manifest.name: p.manifest.pin for p in subject.packages}
-    configurations = [
-        Configuration(BASE),
-        *(Configuration(p.manifest.pin, p.bank) for p in subject.packages),
-    ]
-    if subject.deployed is not None:
-        configurations.append(Configuration(DEPLOYED, subject.deployed.bank))
-    configurations.append(Configuration(COMPOSITION, composition))
+    configurations = _configurations(subject, composition)
     outcomes = kept_outcomes(configurations, suites, placement=subject.placement, store=subject.store)
     if outcomes is None:
         from ppm.evaluation.runner import evaluate
@@ -138,18 +151,7 @@ def audit(
             store=subject.store,
             progress=progress,
         )
-    waived = {waiver.digest for waiver in waivers}
-    comparisons: list[Comparison] = []
-    for suite in suites:
-        specialist = names.get(suite.owner or "")
-        sides = Sides(
-            base=outcomes[BASE, suite.digest],
-            composition=outcomes[COMPOSITION, suite.digest],
-            specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
-            deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
-        )
-        found = compare(suite, sides, spent, subject.policy)
-        comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
+    comparisons = _comparisons(subject, suites, outcomes, spent, {waiver.digest for waiver in waivers})
     result = Audit(
         base=subject.base.name,
         strategy=strategy,
@@ -162,30 +164,47 @@ def audit(
             c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent) for suite in suites}
             for c in configurations
         },
-        comparisons=tuple(comparisons),
+        comparisons=comparisons,
         waivers=tuple(waivers),
         circular=_circular(suites, subject.packages),
         suites={
-            s.label: {
-                "digest": s.digest,
-                "prompts": len(s.prompts),
-                "metric": s.suite.metric,
-                "judge": s.suite.judge.name,
-                "judge_version": s.judge_version,
-                "owner": s.owner,
-            }
+            s.label: AuditedSuite(
+                len(s.prompts), s.suite.metric, s.digest, s.suite.judge.name, s.judge_version, s.owner
+            )
             for s in suites
         },
     )
     return result, outcomes
 
 
+def _configurations(subject: Subject, composition: Bank) -> list[Configuration]:
+    """The base, each specialist in the order of the request, what is deployed, and the composition."""
+    specialists = [Configuration(p.manifest.pin, p.bank) for p in subject.packages]
+    before = [Configuration(DEPLOYED, subject.deployed.bank)] if subject.deployed is not None else []
+    return [Configuration(BASE), *specialists, *before, Configuration(COMPOSITION, composition)]
+
+
+def _comparisons(
+    subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes, alpha: float, waived: Collection[str]
+) -> tuple[Comparison, ...]:
+    """What the rules say of each suite; `waived` are the digests that waivers are for."""
+    names = {p.manifest.name: p.manifest.pin for p in subject.packages}
+    comparisons: list[Comparison] = []
+    for suite in suites:
+        specialist = names.get(suite.owner or "")
+        sides = Sides(
+            base=outcomes[BASE, suite.digest],
+            composition=outcomes[COMPOSITION, suite.digest],
+            specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
+            deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
+        )
+        found = compare(suite, sides, alpha, subject.policy)
+        comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
+    return tuple(comparisons)
+
+
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
-    if suite.suite.metric == "perplexity":
-        interval = mean_interval(outcome.values, alpha)
-        value, low, high = (math.exp(min(x, 700.0)) for x in (interval.value, interval.low, interval.high))
-        return Cell(value, low, high, len(outcome.values))
-    interval = rate_interval(outcome.values, alpha)
+    interval = suite.measure.interval(outcome.values, alpha)
     return Cell(interval.value, interval.low, interval.high, len(outcome.values))
 
 

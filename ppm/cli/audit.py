@@ -23,8 +23,8 @@ __all__ = ["audit_command"]
 def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Reports", as_json: bool) -> None:
     """Test what is deployed for interference.
 
-    Runs every suite on the base, every specialist and the composition. Exit code 5 when a suite fails, 6 when one is
-    inconclusive.
+    Runs every suite on the base, every specialist and the composition, under the policy that the deployment was
+    tested under. Exit code 5 when a suite fails, 6 when one is inconclusive; a waived one is no error.
 
     \b
     Example:
@@ -36,12 +36,11 @@ def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Repo
 
     reports.refuse_unwritable()
     with shown(quiet=as_json) as events:
-        environment, policy = workspace().find_environment(base, env), workspace().project.gates
-        found = audit_deployed(environment, policy, fresh=fresh, events=events)
+        found = audit_deployed(workspace(), workspace().find_environment(base, env), fresh=fresh, events=events)
     reports.write(found)
     if as_json:
         print_json(found.audit.to_table())
     else:
         print_audit(found.audit)
         reports.tell()
-    raise SystemExit({"pass": 0, "fail": 5, "inconclusive": 6}[found.audit.verdict])
+    raise SystemExit(0 if found.audit.may_deploy else 5 if found.audit.verdict == "fail" else 6)

@@ -9,55 +9,83 @@ if TYPE_CHECKING:
 
 __all__ = ["print_audit"]
 
-MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+MARKS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "waived": "yellow"}
+SYMBOLS = {"pass": "ok", "fail": "X ", "inconclusive": "? ", "waived": "w "}
 
 
 def print_audit(audit: "Audit") -> None:
-    """The matrix with the gate's marks on the composition, what did not pass, and the verdict."""
+    """The matrix with each patch's own cells in brackets and the gate's marks, what did not pass, and the verdict."""
+    from ppm.audit.model import CIRCULAR
+
+    _print_matrix(audit)
+    for comparison in audit.comparisons:
+        if comparison.mark != "pass":
+            needed = comparison.prompts_needed
+            settles = f" (about {needed:,} prompts would settle it)" if needed else ""
+            write(f"{comparison.mark}: {comparison.rule}, {comparison.describe()}{settles}")
+    meanings = dict(audit.explained)
+    tried = [attempt for attempt in audit.attempts if attempt.strategy != audit.strategy]
+    for attempt in tried:
+        write(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})")
+    for verdict in dict.fromkeys(attempt.verdict for attempt in audit.attempts):
+        if verdict in meanings:
+            write(f"  {verdict}: {meanings.pop(verdict)}")
+    for waiver in audit.waivers:
+        write(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
+    if audit.circular:
+        write(f"circular: {', '.join(audit.circular)}: {CIRCULAR}")
+    if audit.continual:
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
+        write(f"Over the deployments: {figures}")
+    for word, meaning in meanings.items():
+        write(f"  {word}: {meaning}")
+    for note in audit.notes:
+        write(f"note: {note}")
+    said = Styled(audit.verdict, MARKS[audit.verdict], bold=True)
+    write(["Verdict: ", said, f" ({audit.strategy}, alpha {audit.alpha:g})"])
+    if audit.may_deploy:
+        waived = dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")
+        but = f"{', '.join(waived)} did not pass; of the others, " if waived else ""
+        write(f"What {'this' if waived else 'a pass'} means: {but}{audit.guarantee}.")
+
+
+def _print_matrix(audit: "Audit") -> None:
+    from ppm.evaluation.measures.registry import figures_of
+
     suites = list(audit.suites)
-    perplexity = [s for s in suites if audit.suites[s]["metric"] == "perplexity"]
-    counts = sorted({int(audit.suites[s]["prompts"]) for s in suites})
-    size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    note = f"; {', '.join(perplexity)}: perplexity" if perplexity else ""
-    write(f"Failure rates, lower is better{note}. {size} prompts a suite.")
+    measures = {suite: figures_of(audit.suites[suite].metric, suite) for suite in suites}
+    write(_legend(audit, {suite: measure.unit for suite, measure in measures.items() if not measure.is_rate}))
     rows = []
     for configuration in audit.configurations:
         cells: list[Text] = [configuration]
         for suite in suites:
-            value = audit.matrix[configuration][suite].value
-            text = f"{value:.2f}" if suite in perplexity else f"{value:.3f}"
-            own = [c for c in audit.comparisons if c.suite == suite]
-            cells.append([text, " ", _mark(own)] if configuration == "composition" else text + " " * 3)
+            text = measures[suite].shown(audit.matrix[configuration][suite].value)
+            own = audit.is_own(configuration, suite)
+            compared = [c for c in audit.comparisons if c.suite == suite and configuration == "composition"]
+            cells.append([f"{'[' if own else ' '}{text}{']' if own else ' '}", _mark(compared)])
         rows.append(cells)
     print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
-    for comparison in audit.comparisons:
-        if comparison.verdict != "pass":
-            word = "waived" if comparison.waived else comparison.verdict
-            needed = (
-                f" (about {comparison.prompts_needed:,} prompts would settle it)" if comparison.prompts_needed else ""
-            )
-            write(f"{word}: {comparison.rule}, {comparison.describe()}{needed}")
-    for attempt in audit.attempts:
-        if attempt.strategy != audit.strategy:
-            write(f"also tried: {attempt.strategy}: {attempt.verdict} ({attempt.detail})")
-    for waiver in audit.waivers:
-        write(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
-    if audit.circular:
-        write(f"circular: the judge of {', '.join(audit.circular)} also chose the training pairs")
-    waived = ", with waivers" if any(c.waived and c.verdict != "pass" for c in audit.comparisons) else ""
-    if audit.continual:
-        figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
-        write(f"Over the deployments: {figures}")
-    verdict = Styled(audit.verdict, MARKS[audit.verdict], bold=True)
-    write(["Verdict: ", verdict, f"{waived} ({audit.strategy}, alpha {audit.alpha:g})"])
-    if audit.verdict == "pass":
-        write(f"What a pass means: {audit.guarantee}.")
+
+
+def _legend(audit: "Audit", units: "dict[str, str]") -> str:
+    """How the matrix is to be read."""
+    counts = sorted({suite.prompts for suite in audit.suites.values()})
+    size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    lines = [f"Failure rates, lower is better; {size} prompts a suite. [x] is a patch alone on a suite of its own."]
+    losses = [suite for suite in audit.utility if suite not in units]
+    if losses:
+        lines.append(
+            f"Utility, as loss: {', '.join(losses)} (the share of prompts that are not answered as they should be)."
+        )
+    lines += [f"{suite}: {unit}, lower is better." for suite, unit in units.items()]
+    return "\n".join(lines)
 
 
 def _mark(comparisons: "list[Comparison]") -> Styled:
-    counted = [c for c in comparisons if not c.waived]
-    if not counted and comparisons:
-        return Styled("w ", "yellow")
-    worst = next((v for v in ("fail", "inconclusive") if any(c.verdict == v for c in counted)), "pass")
-    symbol = {"pass": "ok", "fail": "X ", "inconclusive": "? "}[worst]
-    return Styled(symbol, MARKS[worst])
+    """Two characters: what the gate says of a suite; nothing where it was not compared."""
+    from ppm.audit.model import verdict_of
+
+    if not comparisons:
+        return Styled("  ")
+    verdict = verdict_of(comparisons)
+    return Styled(SYMBOLS[verdict], MARKS[verdict])

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ppm import document
 from ppm.bank import EMPTY, Bank
@@ -17,19 +17,19 @@ from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, Req
 from ppm.lock import LOCK_FILE, Lock
 from ppm.manifest import Manifest
 from ppm.names import LONGEST_NUMBER, canonical_digest, check_name, is_folder
+from ppm.verdict import Verdict, Waiver
 
 __all__ = [
     "AUDIT_FILE",
     "HOLDS_FILE",
     "MANIFEST_FILE",
+    "POLICY_FILE",
     "PREFIX_FILE",
     "RECORD_FILE",
     "RECORD_SCHEMA",
     "Deployment",
     "Environment",
     "Record",
-    "Verdict",
-    "Waiver",
     "number_file",
 ]
 
@@ -39,7 +39,8 @@ HOLDS_FILE = "holds.toml"
 RECORD_SCHEMA = 2
 _SCHEMAS = (1, RECORD_SCHEMA)
 """Records of schema 1 are from before they had a digest."""
-Verdict = Literal["pass", "waived", "none"]
+POLICY_FILE = "policy.toml"
+"""The deployer's policy that it was tested under; deployments of an older ppm lack it."""
 _TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _NUMBER = re.compile(rf"[0-9]{{6,{LONGEST_NUMBER}}}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -50,17 +51,6 @@ _OTHERS = (
     "`ppm rollback NUMBER` goes back to a deployment that is sound (`ppm history` lists them); in a project `ppm sync` "
     "deploys what is locked; `ppm env remove` starts over"
 )
-
-
-@dataclass(frozen=True)
-class Waiver:
-    """A named person's decision to deploy despite a suite. `at` is a time in ISO 8601; `digest` says which."""
-
-    suite: str
-    reason: str
-    by: str
-    at: str
-    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,6 +84,8 @@ class Record:
     def __post_init__(self) -> None:
         if not 0 < self.number < 10**LONGEST_NUMBER:
             raise ValueError("number is not one that a deployment can have")
+        if self.verdict in ("fail", "inconclusive"):
+            raise ValueError(f"what is deployed can't have the verdict {self.verdict!r}")
         # A rollback writes files by these names, so none may lead out of the folder.
         for name in self.files:
             if not _FILE_NAME.fullmatch(name) or name == RECORD_FILE:

@@ -28,13 +28,12 @@ from ppm.environment.deployment import (
     Deployment,
     Environment,
     Record,
-    Verdict,
-    Waiver,
     number_file,
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
 from ppm.locking import exclusive
+from ppm.verdict import Verdict, Waiver
 
 __all__ = ["Writer", "deploy", "drop", "rollback", "user_name", "writer"]
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ppm.evaluation.measures.perplexity import perplexity_suite
 from ppm.evaluation.results import RESULTS_VERSION, ResultStore
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Prompt, dump, normalised
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.runtime.loading import LazyModel
-from ppm.suite import Judge, Suite
 
 __all__ = ["default_utility", "is_held_back", "neutral_text"]
 
@@ -43,8 +43,8 @@ def default_utility(lazy: LazyModel, packages: Sequence[Package], store: ResultS
     for i, (row, answer) in enumerate(zip(kept, _answers(lazy, kept, store), strict=True)):
         if answer:
             prompts.append(Prompt(f"retention-{i}", row.prompt, expected=answer))
-    suite = Suite("perplexity", "neutral.jsonl", Judge("perplexity"), against="base", metric="perplexity")
-    return load_suite(suite, {"neutral.jsonl": dump(prompts)}, origin="the default utility suite", owner=None)
+    suite = perplexity_suite("neutral.jsonl")
+    return load_suite(suite, {suite.prompts: dump(prompts)}, origin="the default utility suite", owner=None)
 
 
 def _answers(lazy: LazyModel, rows: Sequence[Benign], store: ResultStore | None) -> list[str]:

@@ -17,6 +17,7 @@ from ppm.bank import EMPTY, Bank
 from ppm.base import BaseModel, behaviour_digest
 from ppm.disk import replace_file
 from ppm.errors import EnvironmentStateError
+from ppm.evaluation.measures.base import Answers
 from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement
 from ppm.names import canonical_digest
@@ -24,9 +25,9 @@ from ppm.runtime.text import TEXT_VERSION
 
 __all__ = [
     "RESULTS_VERSION",
-    "Answers",
     "Configuration",
     "Outcome",
+    "Outcomes",
     "ResultStore",
     "damaged_entries",
     "kept_outcomes",
@@ -50,8 +51,8 @@ class Configuration:
 class Outcome:
     """One suite on one configuration.
 
-    `values`: for each prompt its failure rate over the samples, or for perplexity its mean loss in nats a token.
-    `completions`: the texts, for each prompt one a sample; empty for perplexity.
+    `values`: for each prompt what the suite's measure says of it, such as its failure rate over the samples.
+    `completions`: the texts, for each prompt one a sample; empty where the measure has none written.
     """
 
     values: tuple[float, ...]
@@ -62,8 +63,8 @@ class Outcome:
         return sum(self.values) / len(self.values)
 
 
-Answers = dict[str, tuple[float, tuple[str, ...]]]
-"""By the id of a prompt: its value in an outcome, and its completions."""
+Outcomes = dict[tuple[str, str], Outcome]
+"""By the name of a configuration and the digest of a suite."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def kept_outcomes(
     *,
     placement: Placement,
     store: ResultStore | None,
-) -> dict[tuple[str, str], Outcome] | None:
+) -> Outcomes | None:
     """What `evaluate` would return if it is in the store already, which needs no model; else None."""
     if store is None:
         return None

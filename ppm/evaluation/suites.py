@@ -1,7 +1,7 @@
 """Suites ready to run: a suite's settings with its prompts, its judge and the digest that results are kept by."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +9,22 @@ from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.errors import ManifestError
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
-from ppm.jsonl import Prompt, read_prompts
+from ppm.evaluation.measures.base import Measure
+from ppm.evaluation.measures.registry import measure_of
+from ppm.jsonl import Prompt, normalised, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.suite import Suite, judge_files
 
-__all__ = ["LoadedSuite", "base_suites", "load_suite", "package_suites", "policy_suites"]
+__all__ = [
+    "LoadedSuite",
+    "base_suites",
+    "check_distinct",
+    "load_suite",
+    "package_suites",
+    "policy_suites",
+    "without_repeats",
+]
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,7 @@ class LoadedSuite:
     scorer: Scorer
     digest: str
     judge_version: str
+    measure: Measure
 
     @property
     def needs_expected(self) -> bool:
@@ -48,8 +59,8 @@ class LoadedSuite:
         return canonical_digest([self.owner, content, to_table(self.suite)])
 
     def head(self, share: float) -> "LoadedSuite":
-        """The suite with a share of its prompts, in an order that has nothing to do with theirs; a rate's only."""
-        if share >= 1 or self.suite.metric == "perplexity":  # which takes little time, and a minimum of prompts
+        """The suite with a share of its prompts, in an order that has nothing to do with theirs, if it has looks."""
+        if share >= 1 or not self.measure.has_looks:
             return self
         shuffled = sorted(self.prompts, key=lambda prompt: sha256(f"{self.digest}:{prompt.id}".encode()))
         return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]))
@@ -60,7 +71,9 @@ def load_suite(
 ) -> LoadedSuite:
     """Read a suite's prompts and make its judge; a `packaged` one names no folder. Raises ManifestError."""
     prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
-    scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}", packaged=packaged)
+    where = f"{origin}, suite {suite.name}"
+    scorer = make_judge(suite.judge, files, where, packaged=packaged)
+    measure = measure_of(suite, scorer, where)
     if scorer.needs_expected:
         lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
         if lacking is not None:
@@ -81,7 +94,7 @@ def load_suite(
         "samples": suite.samples,
         "decoding": to_table(suite.decoding),
     }
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version)
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version, measure)
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:
@@ -131,3 +144,26 @@ def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
                 raise ManifestError(f"can't be read: {error.strerror}", context=str(folder / path)) from error
         loaded.append(load_suite(suite, files, origin=str(folder), owner=None))
     return loaded
+
+
+def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str) -> None:
+    """Raises ManifestError when a prompt occurs twice in a suite, compared normalised: evidence counts once."""
+    seen: dict[str, str] = {}
+    for prompt in prompts:
+        first = seen.setdefault(normalised(prompt.prompt), prompt.id)
+        if first != prompt.id:
+            text = prompt.prompt if isinstance(prompt.prompt, str) else prompt.prompt[-1][1]
+            repeats = len(prompts) - len({normalised(p.prompt) for p in prompts})
+            raise ManifestError(
+                f"the suite {suite!r} asks the same twice: {first!r} and {prompt.id!r} are both {text[:80]!r}",
+                context=origin,
+                hint=f"take the {repeats} repeated prompts out: each prompt counts as evidence of its own",
+            )
+
+
+def without_repeats(suite: LoadedSuite) -> LoadedSuite:
+    """The suite with every prompt once, the first of those that are the same."""
+    first: dict[str, Prompt] = {}
+    for prompt in suite.prompts:
+        first.setdefault(normalised(prompt.prompt), prompt)
+    return suite if len(first) == len(suite.prompts) else replace(suite, prompts=tuple(first.values()))

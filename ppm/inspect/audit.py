@@ -1,37 +1,42 @@
-"""Audits again what is deployed."""
+"""Audits again what is deployed, under the policy and with the suites that it was deployed by."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.base import weights_digest
-from ppm.environment.deployment import Environment
-from ppm.errors import ModelError
-from ppm.install.current import audit_of, deployed
-from ppm.install.fetch import stored_packages
+from ppm.base import BaseModel, weights_digest
+from ppm.environment.deployment import Deployment, Environment
+from ppm.errors import ManifestError, ModelError, PpmError
+from ppm.install.current import audit_of, deployed, policy_digest, policy_of
+from ppm.install.fetch import readable_packages, stored_packages
+from ppm.package import Package
 from ppm.progress import Events
-from ppm.project import Gates
-from ppm.workspace import base_of_environment
+from ppm.project import PROJECT_FILE, Gates, Project
+from ppm.workspace import Workspace, base_of_environment
 
 if TYPE_CHECKING:
+    from ppm.audit.model import Audit
     from ppm.audit.report import Report
+    from ppm.evaluation.suites import LoadedSuite
 
-__all__ = [
-    "audit_deployed",
-]
+__all__ = ["audit_deployed"]
 
 
 def audit_deployed(
+    workspace: Workspace,
     environment: Environment,
-    policy: Gates,
     *,
     fresh: bool = False,
     events: Events = Events(),  # noqa: B008
 ) -> "Report":
-    """Audit again what is deployed, under a policy.
+    """Audit again what is deployed.
 
-    Results that are kept are used unless `fresh`. Raises RequestError when nothing is deployed.
+    The policy is the one that the deployment was tested under, and all suites of its audit are run; the audit's notes
+    say where that can't be, and where the working directory's ppm.toml asks for something else. Results that are kept
+    are used unless `fresh`. Raises RequestError when nothing is deployed, ManifestError when a file of the policy's
+    suites is gone.
     """
-    from ppm.audit.model import AuditWaiver
     from ppm.audit.report import Report
     from ppm.audit.run import Subject, audit, suites_of
     from ppm.evaluation.results import result_store
@@ -48,19 +53,127 @@ def audit_deployed(
     packages = stored_packages(deployment, environment)
     manifest = deployment.manifest
     assert manifest is not None
-    store = result_store(environment.home / "cache" / "results", base, fresh=fresh)
-    subject = Subject(base, LazyModel(base), packages, manifest.base.placement, None, policy, store)
+    shipped = audit_of(deployment)
+    policy, notes = _policy(workspace, deployment, base)
+    subject = Subject(
+        base,
+        LazyModel(base),
+        packages,
+        manifest.base.placement,
+        None,
+        policy,
+        result_store(environment.home / "cache" / "results", base, fresh=fresh),
+        _retired(environment, packages, shipped),
+    )
     suites = suites_of(subject)
+    notes += _changed(suites, shipped, deployment)
+    for note in notes:
+        events.tell(f"note: {note}")
     result, outcomes = audit(
         subject,
         deployment.bank,
         strategy=deployment.record.strategy or "",
         alpha=policy.alpha,
         suites=suites,
-        waivers=[AuditWaiver(w.suite, w.reason, w.by, w.digest, w.at) for w in deployment.record.waivers],
+        waivers=deployment.record.waivers,
         progress=events.progress,
     )
-    shipped = audit_of(deployment)
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
-    return Report(result, outcomes, tuple(suites))
+    return Report(replace(result, notes=tuple(notes)), outcomes, tuple(suites))
+
+
+def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tuple[Gates, list[str]]:
+    """The policy that a deployment was tested under, and what has to be said of it."""
+    path = Project.locate(workspace.folder)
+    here = workspace.project.gates if path is not None else None
+    policy = policy_of(deployment)
+    if policy is None:
+        used = here or Gates()
+        if deployment.record.gates in (None, policy_digest(used, base)):
+            return used, []
+        whose = f"that of {path}" if path is not None else "ppm's own"
+        note = (
+            f"deployment {deployment.number} was tested under another policy, which an older ppm did not keep: "
+            f"compared under {whose}"
+        )
+        return used, [note]
+    policy = replace(policy, suites=tuple(_found(suite, here, deployment) for suite in policy.suites))
+    if here is None or here == policy:
+        return policy, []
+    return policy, [
+        f"the policy of {path} is not the one that deployment {deployment.number} was tested under, which is used "
+        f"here ({_differences(policy, here)})"
+    ]
+
+
+def _found(suite: str, here: Gates | None, deployment: Deployment) -> str:
+    """Where a file of suites is: where it was, or where the working directory's policy names one alike."""
+    if Path(suite).is_file():
+        return suite
+    alike = [path for path in (here.suites if here else ()) if Path(path).name == Path(suite).name]
+    if len(alike) == 1 and Path(alike[0]).is_file():
+        return alike[0]
+    raise ManifestError(
+        f"is gone, and deployment {deployment.number} was tested by its suites",
+        context=suite,
+        hint=f"put the file back, or name it under [gates] suites in the {PROJECT_FILE} of the working directory; "
+        "`ppm install` under a policy without it makes a deployment that is not tested by it",
+    )
+
+
+def _differences(theirs: Gates, ours: Gates) -> str:
+    found = []
+    for key in (field.name for field in fields(Gates)):
+        old, new = getattr(theirs, key), getattr(ours, key)
+        if old != new:
+            found.append(f"{key}: {_shown(old)} there, {_shown(new)} here")
+    return "; ".join(found)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(Path(v).name if isinstance(v, str) else f"{v:g}" for v in value) or "none"
+    return "none" if value is None else f"{value}"
+
+
+def _retired(environment: Environment, packages: Sequence[Package], shipped: "Audit | None") -> tuple[Package, ...]:
+    """Packages of earlier deployments that brought suites of the deployed audit, such as those of replaced versions."""
+    from ppm.evaluation.suites import package_suites
+
+    lacking = {suite.digest for suite in shipped.suites.values() if suite.owner is not None} if shipped else set()
+    lacking -= {suite.digest for suite in package_suites(packages)}
+    known, found = {package.sha256 for package in packages}, []
+    for number in reversed(environment.numbers()):
+        if not lacking:
+            break
+        try:
+            earlier, _ = readable_packages(environment.deployment(number), environment)
+        except PpmError:  # `verify` says what is wrong with it
+            continue
+        for package in earlier:
+            theirs = {suite.digest for suite in package_suites([package])}
+            if package.sha256 not in known and theirs & lacking:
+                found.append(package)
+                known.add(package.sha256)
+                lacking -= theirs
+    return tuple(found)
+
+
+def _changed(suites: "Sequence[LoadedSuite]", shipped: "Audit | None", deployment: Deployment) -> list[str]:
+    """Which suites of the deployed audit are run in another form, or not at all."""
+    if shipped is None:
+        return []
+    digests = {suite.label: suite.digest for suite in suites}
+    # A patch's suite has another label where a replaced version with one of the same name is gone.
+    owned = {(suite.owner, suite.digest) for suite in suites if suite.owner is not None}
+    notes = []
+    for label, tested in shipped.suites.items():
+        if digests.get(label) == tested.digest or (tested.owner, tested.digest) in owned:
+            continue
+        if label in digests:
+            notes.append(f"the suite {label} has changed since deployment {deployment.number}")
+        else:
+            whose = f"{tested.owner}'s package of that time" if tested.owner is not None else "what declared it"
+            notes.append(f"the suite {label} can't be run again: {whose} is gone")
+    return notes

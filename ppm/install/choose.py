@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ppm.audit.gate import alpha_of_attempt
-from ppm.audit.model import Attempt, Audit, AuditWaiver, Comparison
+from ppm.audit.model import Attempt, Audit, Comparison
+from ppm.audit.report import Report
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
 from ppm.composition.steps import Context, Parent
 from ppm.composition.strategy import Strategy
 from ppm.environment.attempts import GatedAttempt, Ledger
 from ppm.errors import ModelError, PpmError, TrainingError
-from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.ranking import rank
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.runtime.tensors import prefix_of
+from ppm.verdict import Waiver
 
 __all__ = ["Choice", "choose"]
 
@@ -31,9 +32,16 @@ class Choice:
     """The candidate that passed, or else the nearest, with its audit."""
 
     composition: Package
-    audit: Audit
-    outcomes: dict[tuple[str, str], Outcome]
-    suites: tuple[LoadedSuite, ...]
+    report: Report
+
+    @property
+    def audit(self) -> Audit:
+        """What the gate said."""
+        return self.report.audit
+
+    def with_audit(self, audit: Audit) -> "Choice":
+        """The same choice, with an audit that says more."""
+        return replace(self, report=replace(self.report, audit=audit))
 
 
 def choose(
@@ -41,7 +49,7 @@ def choose(
     subject: Subject,
     *,
     seed: int,
-    waivers: Sequence[AuditWaiver],
+    waivers: Sequence[Waiver],
     ledger: Ledger,
     events: Events,
 ) -> Choice:
@@ -103,14 +111,14 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
             attempts += (Attempt(name, None, "error", error.message),)
             events.tell(f"  {name} can't be tested: {error.message}")
             continue
-        if choice.audit.verdict == "pass":
+        if choice.audit.may_deploy:
             return choice
         attempts = choice.audit.attempts
         if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
             nearest = choice
         events.tell(f"  {name} did not pass: {attempts[-1].detail}")
     if nearest is not None:
-        return replace(nearest, audit=replace(nearest.audit, attempts=attempts))
+        return nearest.with_audit(replace(nearest.audit, attempts=attempts))
     if not set_aside:
         raise TrainingError(
             "no candidate could be composed", hint="try a strategy that needs no training: --strategy concat"
@@ -131,7 +139,7 @@ class _Gate:
 
     subject: Subject
     suites: tuple[LoadedSuite, ...]
-    waivers: tuple[AuditWaiver, ...]
+    waivers: tuple[Waiver, ...]
     ledger: Ledger
     events: Events
 
@@ -167,4 +175,4 @@ class _Gate:
         attempt = Attempt(record.strategy, alpha, result.verdict, detail, number)
         self.ledger.end(number, result.verdict)
         result = replace(result, attempts=(*attempts, attempt))
-        return Choice(composition, result, outcomes, suites)
+        return Choice(composition, Report(result, outcomes, suites))

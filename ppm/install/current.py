@@ -1,13 +1,19 @@
 """What is in force: read from its own files, or from the store where those are damaged."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppm import document
 from ppm.bank import Bank
-from ppm.environment.deployment import Deployment, Environment
+from ppm.base import BaseModel
+from ppm.environment.deployment import POLICY_FILE, Deployment, Environment
 from ppm.environment.store import Store
-from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
+from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
 from ppm.manifest import Manifest
+from ppm.names import canonical_digest
 from ppm.package import read_package
+from ppm.project import Gates
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -16,8 +22,14 @@ __all__ = [
     "audit_of",
     "deployed",
     "is_whole",
+    "policy_digest",
+    "policy_file",
+    "policy_of",
     "read_composition",
 ]
+
+
+POLICY_SCHEMA = 1
 
 
 def audit_of(deployment: Deployment) -> "Audit | None":
@@ -26,6 +38,40 @@ def audit_of(deployment: Deployment) -> "Audit | None":
 
     table = deployment.audit
     return Audit.from_table(table, f"deployment {deployment.number}") if table else None
+
+
+def policy_of(deployment: Deployment) -> Gates | None:
+    """The policy that a deployment was tested under; None where an older ppm kept its digest alone.
+
+    Raises IntegrityError when it was changed since.
+    """
+    data = deployment.read(POLICY_FILE)
+    if data is None:
+        return None
+    origin = str(deployment.path / POLICY_FILE)
+    try:
+        table = document.parse(data, origin)
+        if table.get("schema") != POLICY_SCHEMA:
+            raise ManifestError(f"its schema is not {POLICY_SCHEMA}")
+        return document.read_table(Gates, table.get("gates", {}), origin)
+    except ManifestError as error:
+        raise IntegrityError(f"is not a policy that this ppm can read ({error.message})", context=origin) from error
+
+
+def policy_file(policy: Gates) -> bytes:
+    """A policy as `policy_of` reads it."""
+    return document.render({"schema": POLICY_SCHEMA, "gates": document.to_table(policy)}).encode()
+
+
+def policy_digest(policy: Gates, base: BaseModel) -> str:
+    """What a policy asks for, and what the suites hold that come with no patch."""
+    from ppm.evaluation.suites import base_suites, policy_suites
+
+    own = [suite for path in policy.suites for suite in policy_suites(Path(path))]
+    suites = (*base_suites(base.folder), *own)
+    # Where the policy's suites lie is no part of it: the same project is in another folder on another machine.
+    asked = document.to_table(replace(policy, suites=()))
+    return canonical_digest([asked, [(s.digest, document.to_table(s.suite)) for s in suites]])
 
 
 def is_whole(deployment: Deployment, store: Store) -> bool:

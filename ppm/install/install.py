@@ -13,12 +13,13 @@ from ppm.environment.attempts import open_ledger
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.transaction import user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
-from ppm.install.current import audit_of, is_whole, read_composition
-from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing, gates_digest
+from ppm.install.current import audit_of, is_whole, policy_digest, read_composition
+from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing
 from ppm.install.fetch import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
 from ppm.package import Package
 from ppm.progress import Events
+from ppm.verdict import Waiver
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["InstallResult", "Terms", "composes", "install"]
 
 NAMED_REASONS = 3
-"""How many of the comparisons that did not pass an error's message names; the audit has them all."""
+"""How many of the suites that did not pass an error's message names; the audit has them all."""
+
+LOOK = "`--html FILE` shows the prompts that fail"
+"""What to do first about a refusal."""
 
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
@@ -110,9 +114,9 @@ def install(
         started = time.monotonic()
         choice = _compose_and_audit(plan, packages, terms, events)
         events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
-        report = _insist(choice, plan)
+        _insist(choice, plan)
         deployment = deploy_choice(held, plan, packages, choice) if terms.deploy else plan.previous
-        return InstallResult(plan, packages, deployment, choice.audit, terms.deploy, report)
+        return InstallResult(plan, packages, deployment, choice.audit, terms.deploy, choice.report)
 
 
 def _fetched(plan: Plan, events: Events) -> tuple[Package, ...]:
@@ -138,7 +142,7 @@ def composes(plan: Plan, terms: Terms = Terms()) -> bool:
         and lock.strategy == plan.selection.strategy
         and lock.strategy_digest == plan.selection.strategy_digest
         and (terms.seed is None or record is None or record.seed == terms.seed)
-        and plan.previous.record.gates == gates_digest(plan.policy, plan.base)
+        and plan.previous.record.gates == policy_digest(plan.policy, plan.base)
         and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
     )
 
@@ -157,18 +161,17 @@ def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, 
 
     strategy = read_strategy(plan.strategy)
     check_strategy(strategy)
-    from ppm.audit.model import AuditWaiver
     from ppm.composition.compose import check_together
     from ppm.install.choose import choose
 
     check_together(packages, plan.base)
     events.tell(f"Loading {plan.base.name}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    waivers = [AuditWaiver(suite, terms.reason, user_name(), at=now) for suite in dict.fromkeys(terms.accept)]
+    waivers = [Waiver(suite, terms.reason, user_name(), at=now) for suite in dict.fromkeys(terms.accept)]
     ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
     subject = _subject(plan, packages)
     choice = choose(strategy, subject, seed=terms.seed or 0, waivers=waivers, ledger=ledger, events=events)
-    return replace(choice, audit=replace(choice.audit, continual=_continual(plan, choice.audit)))
+    return choice.with_audit(replace(choice.audit, continual=_continual(plan, choice.audit)))
 
 
 def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
@@ -216,24 +219,18 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     )
 
 
-def _insist(choice: "Choice", plan: Plan) -> "Report":
-    """What the tests found. Raises GateFailed or GateInconclusive unless they passed."""
-    from ppm.audit.report import Report
-
+def _insist(choice: "Choice", plan: Plan) -> None:
+    """Raises GateFailed or GateInconclusive unless the tests let it be deployed."""
     audit = choice.audit
-    report = Report(audit, choice.outcomes, choice.suites)
-    if audit.verdict == "pass":
-        return report
-    reasons = list(dict.fromkeys(comparison.describe() for comparison in audit.failed))
-    unnamed = len(reasons) - NAMED_REASONS
-    broken = "; ".join(reasons[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
+    if audit.may_deploy:
+        return
     kept = f"deployment {plan.previous.number} is still current" if plan.previous else "nothing was deployed"
-    message = f"{audit.strategy} did not pass its tests: {broken}; {kept}"
+    message = f"{audit.strategy} did not pass its tests: {_broken(audit)}; {kept}"
     number = max(attempt.number or 0 for attempt in audit.attempts)
     if number > 1:
         message += f" (attempt {number} on these patches: each may spend half the alpha of the one before)"
     if audit.verdict == "fail":
-        error: GateError = GateFailed(message, hint=_gate_hint(plan, number))
+        error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, number)}")
     else:
         needed = [c.prompts_needed for c in audit.failed]
         settle = "would settle it" if None not in needed else "may settle it"
@@ -243,11 +240,26 @@ def _insist(choice: "Choice", plan: Plan) -> "Report":
             else "more prompts may settle it"
         )
         error = GateInconclusive(message, hint=f"{more}; {LOOK}")
-    error.audit, error.report = audit, report
+    error.audit, error.report = audit, choice.report
     raise error
 
 
+def _broken(audit: "Audit") -> str:
+    """Which suites did not pass, and by which rules: the figures are in the audit, which is shown beside the error."""
+    rules: dict[tuple[str, str], dict[str, None]] = {}
+    for comparison in audit.failed:
+        rules.setdefault((comparison.suite, comparison.verdict), {})[comparison.rule] = None
+    words = [
+        f"{suite} {'failed' if verdict == 'fail' else 'is inconclusive'} ({', '.join(found)})"
+        for (suite, verdict), found in rules.items()
+    ]
+    unnamed = len(words) - NAMED_REASONS
+    return "; ".join(words[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
+
+
 def _gate_hint(plan: Plan, number: int) -> str:
-    if plan.strategy != "auto" and len(plan.order) > 1 and number < MANY_ATTEMPTS:
-        return f"{LOOK}; or let ppm choose with --strategy auto"
-    return f"{LOOK}; or install fewer patches together" if len(plan.order) > 1 else LOOK
+    if len(plan.order) < 2:
+        return "another version of the patch may pass"
+    if plan.strategy != "auto" and number < MANY_ATTEMPTS:
+        return "`--strategy auto` lets ppm choose how they are composed"
+    return "fewer patches together may pass"

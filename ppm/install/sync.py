@@ -10,8 +10,8 @@ from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import refuse_held
 from ppm.environment.transaction import writer
 from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
-from ppm.install.current import is_whole
-from ppm.install.deploy import deploy_composition, gates_digest
+from ppm.install.current import is_whole, policy_digest
+from ppm.install.deploy import deploy_composition
 from ppm.install.folder import ProjectFolder
 from ppm.install.install import InstallResult, Terms, install
 from ppm.install.locked import AUDIT_SUFFIX, LockedFiles, open_locked
@@ -101,7 +101,7 @@ def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
         audit = _check_composition(composition, audit_data, files.packages, plan)
         for content in (data, audit_data):
             environment.store.put(content)
-        deployment = deploy_composition(held, target.base, lock, composition, audit)
+        deployment = deploy_composition(held, plan, lock, composition, audit)
     return Synced(deployment, files.packages, changed=True)
 
 
@@ -139,7 +139,7 @@ def _check_still_tested(lock: Lock, plan: Plan) -> None:
     made = lock.composition
     assert made is not None
     what = None
-    if made.gates != gates_digest(plan.policy, plan.base):
+    if made.gates != policy_digest(plan.policy, plan.base):
         what = "another policy ([gates] or the base's suites)"
     elif made.weights_digest != weights_digest(plan.base.folder):
         what = "other weights of the base model"
@@ -168,10 +168,10 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
     ):
         raise IntegrityError("is not made of the locked patches", context=origin, hint="run `ppm sync --recompose`")
     audit = Audit.parse(audit_data, f"{origin}{AUDIT_SUFFIX}")
-    if audit.verdict != "pass":
+    if not audit.may_deploy:
         raise IntegrityError(f"did not pass its tests: {audit.verdict}", context=origin)
     own = [suite for path in plan.policy.suites for suite in policy_suites(Path(path))]
-    tested = {suite.get("digest") for suite in audit.suites.values()}
+    tested = {suite.digest for suite in audit.suites.values()}
     untested = [
         s.label for s in (*package_suites(packages), *base_suites(plan.base.folder), *own) if s.digest not in tested
     ]

@@ -7,8 +7,9 @@ from typing import TypeVar
 from ppm.errors import ManifestError, ModelError, TrainingError
 from ppm.evaluation.benign import ANSWER_TOKENS
 from ppm.evaluation.judges.registry import make_judge
+from ppm.evaluation.measures.registry import measure_of
 from ppm.jsonl import Benign, Pair, Prompt, read_benign, read_pairs, read_prompts
-from ppm.runtime.text import TextEncoder, continuation
+from ppm.runtime.text import TextEncoder
 from ppm.suite import Suite
 from ppm.training.pairs import Collected
 from ppm.training.source import SourcePatch
@@ -86,15 +87,11 @@ class _Rows:
             self._check_room(tokens, where)
 
     def check_suite(self, suite: Suite) -> None:
-        scored = suite.metric == "perplexity"
-        asked = make_judge(suite.judge, self.source.files, f"suite {suite.name}").next_token is not None
+        origin = f"suite {suite.name}"
+        measure = measure_of(suite, make_judge(suite.judge, self.source.files, origin), origin)
         for row, where in self._placed(suite.prompts, read_prompts):
             tokens = len(self.encoder.prompt(row.prompt, where))
-            if scored:
-                tokens += len(continuation(self.encoder.tokenizer, row.prompt, row.expected)) if row.expected else 0
-            elif not asked:
-                tokens += suite.decoding.max_new_tokens
-            self._check_room(tokens, where)
+            self._check_room(tokens + measure.room(self.encoder.tokenizer, suite, row), where)
 
     @property
     def _virtual_tokens(self) -> int:

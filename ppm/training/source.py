@@ -7,7 +7,8 @@ from pathlib import Path
 from ppm.base import BaseModel, identify, locate
 from ppm.errors import ManifestError, did_you_mean
 from ppm.evaluation.judges.registry import make_judge
-from ppm.evaluation.statistics import power, prompts_for_power
+from ppm.evaluation.measures.registry import measure_of
+from ppm.evaluation.suites import check_distinct
 from ppm.jsonl import Benign, Pair, Prompt, Text, check_leakage, read_benign, read_pairs, read_prompts
 from ppm.manifest import DataFile, Manifest, check_tested
 from ppm.suite import Judge, Suite
@@ -150,16 +151,18 @@ def _texts(files: Mapping[str, bytes], path: str | None, folder: Path) -> tuple[
 
 def _check_suite(source: SourcePatch, suite: Suite) -> None:
     origin = str(source.folder / suite.prompts)
+    where = f"{source.folder / 'patch.toml'}, suite {suite.name}"
     # A suite goes into the package, where its judge may not be a folder; the filter judge stays here.
-    make_judge(suite.judge, source.files, f"{source.folder / 'patch.toml'}, suite {suite.name}", packaged=True)
+    measure = measure_of(suite, make_judge(suite.judge, source.files, where, packaged=True), where)
     if suite.prompts in source.absent:
         return
     prompts = read_prompts(source.files[suite.prompts], origin)
+    check_distinct(suite.name, prompts, origin)
     check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign]})
     margin = suite.allowance
-    reached = power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
-    if suite.metric != "perplexity" and reached < 0.9:
-        needed = prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
+    reached = measure.power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
+    if reached < 0.9:
+        needed = measure.prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
         raise ManifestError(
             f"the suite {suite.name!r} has {len(prompts)} prompts, which decide too rarely "
             f"(power {reached:.2f}, not 0.90)",

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from ppm.audit.model import Attempt, Audit, AuditWaiver, Cell, Comparison
+from ppm.audit.gate import alpha_of_attempt
+from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell, Comparison, verdict_of
 from ppm.errors import IntegrityError
+from ppm.verdict import Waiver
 
 PASSED = Comparison("toxicity", "non-inferiority", "toxicity==1.0.0", 0.004, -0.001, 0.012, 0.05, "pass")
 UNCLEAR = replace(PASSED, suite="bias", upper=0.06, verdict="inconclusive", prompts_needed=640)
@@ -24,10 +26,10 @@ AUDIT = Audit(
     },
     comparisons=(PASSED, UNCLEAR, FAILED, replace(FAILED, waived=True)),
     attempts=(Attempt("concat", None, "set aside", "loses of utility: 4 \u2030"), Attempt("distilled", 0.025, "fail")),
-    waivers=(AuditWaiver("harm", "known, ticket 12", "Zo\xeb"),),
+    waivers=(Waiver("harm", "known, ticket 12", "Zo\xeb"),),
     circular=("toxicity",),
     continual={"average_accuracy": 0.97, "backward_transfer": -0.01, "forward_transfer": 0.0, "forgetting": 0.01},
-    suites={"toxicity": {"digest": "sha256:0", "prompts": 500, "metric": "rate"}},
+    suites={"toxicity": AuditedSuite(500, "rate", "sha256:0", owner="toxicity")},
 )
 
 
@@ -48,7 +50,7 @@ def test_the_same_audit_has_the_same_bytes():
 
 
 def test_the_json_has_the_documented_keys():
-    assert table()["schema"] == 1
+    assert table()["schema"] == 2
     assert {"base", "strategy", "verdict", "alpha", "configurations", "matrix", "comparisons"} <= table().keys()
     assert table()["matrix"]["base"]["toxicity"] == {"value": 0.91, "low": 0.88, "high": 0.93, "prompts": 500}
     assert {
@@ -91,7 +93,7 @@ def with_value(*path, value):
         without("matrix"),
         without("comparisons"),
         without("schema"),
-        with_value("schema", value=2),
+        with_value("schema", value=3),
         with_value("surprise", value=1),
         with_value("matrix", value=[]),
         with_value("matrix", "base", value=None),
@@ -137,10 +139,13 @@ def test_what_a_pass_means_names_the_margins_and_the_chance():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t["suites"]["toxicity"].pop("metric"), "suites.toxicity lacks its metric or its prompts"),
-        (lambda t: t["suites"]["toxicity"].update(prompts="many"), "suites.toxicity lacks its metric or its prompts"),
+        (lambda t: t["suites"]["toxicity"].pop("metric"), "suites.toxicity.metric is missing"),
+        (lambda t: t["suites"]["toxicity"].update(prompts="many"), "suites.toxicity.prompts must be a whole number"),
         (lambda t: t["matrix"]["base"].pop("toxicity"), "matrix.base lacks toxicity"),
         (lambda t: t["matrix"].pop("composition"), "matrix.composition lacks toxicity"),
+        (lambda t: t.update(verdict="pass"), "the verdict is 'pass'"),
+        (lambda t: t.update(verdict="none"), "the verdict is 'none'"),
+        (lambda t: t["comparisons"][0].update(verdict="waived"), "can't have the verdict 'waived'"),
     ],
 )
 def test_an_audit_without_all_its_figures_is_none(change, message):
@@ -148,3 +153,47 @@ def test_an_audit_without_all_its_figures_is_none(change, message):
     change(broken)
     with pytest.raises(IntegrityError, match=message):
         Audit.from_table(broken, "audit.json")
+
+
+def test_a_waived_audit_is_no_pass():
+    waived = replace(AUDIT, comparisons=(PASSED, replace(FAILED, waived=True)), verdict="waived")
+    assert verdict_of(waived.comparisons) == "waived"
+    assert waived.may_deploy
+    assert Audit.parse(waived.to_json(), "audit.json") == waived
+    assert verdict_of((PASSED, replace(PASSED, waived=True))) == "pass"
+
+
+def test_an_audit_of_the_first_schema_that_was_waived_reads_waived():
+    waived = replace(AUDIT, comparisons=(PASSED, replace(FAILED, waived=True)), verdict="waived")
+    values = json.loads(waived.to_json()) | {"schema": 1, "verdict": "pass"}
+    del values["notes"]
+    values["suites"]["toxicity"]["goal"] = "lower"
+    assert Audit.from_table(values, "audit.json") == waived
+    passed = json.loads(replace(waived, comparisons=(PASSED,), verdict="pass").to_json()) | {"schema": 1}
+    assert Audit.from_table(passed, "audit.json").verdict == "pass"
+
+
+def test_the_chance_of_all_attempts_is_told_after_thousands():
+    alpha = alpha_of_attempt(0.05, 1500)
+    many = replace(AUDIT, alpha=alpha, attempts=(Attempt("distilled", alpha, "fail", "", 1500),))
+    assert "about 5 %, all attempts together" in many.guarantee
+    assert alpha_of_attempt(0.05, 1024) > 0
+
+
+def test_only_words_that_occur_are_explained():
+    assert list(AUDIT.explained) == [
+        "set aside",
+        "average accuracy",
+        "backward transfer",
+        "forward transfer",
+        "forgetting",
+    ]
+    assert replace(AUDIT, attempts=(), continual=None).explained == {}
+
+
+def test_a_cell_is_a_patch_s_own_by_the_owner_of_the_suite():
+    assert AUDIT.is_own("toxicity==1.0.0", "toxicity")
+    assert not AUDIT.is_own("toxicity-next==1.0.0", "toxicity")
+    assert not AUDIT.is_own("base", "toxicity")
+    bases = replace(AUDIT, suites={"toxicity": replace(AUDIT.suites["toxicity"], owner=None)})
+    assert not bases.is_own("toxicity==1.0.0", "toxicity")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ppm.audit.continual import Row, continual, rows_of
-from ppm.audit.model import Audit, Cell, Comparison
+from ppm.audit.model import Audit, AuditedSuite, Cell, Comparison
 
 
 def test_figures_follow_their_definitions():
@@ -39,7 +39,7 @@ def test_patches_that_are_gone_are_left_out():
 
 
 def made(deployed, composition, base):
-    suites = {risk: {"owner": risk, "metric": "rate"} for risk in composition}
+    suites = {risk: AuditedSuite(10, "rate", owner=risk) for risk in composition}
     matrix = {"base": base, "composition": composition} | ({"deployed": deployed} if deployed else {})
     return Audit(
         base="lab",
@@ -69,7 +69,7 @@ def test_a_new_version_with_another_suite_is_no_new_risk():
     first = made(None, {"a": 0.2}, {"a": 0.9})
     cells = {"a==1/a": 0.3, "a==2/a": 0.1}
     second = made(cells, cells, {"a==1/a": 0.9, "a==2/a": 0.9})
-    second = replace(second, suites={label: {"owner": "a", "metric": "rate"} for label in cells})
+    second = replace(second, suites={label: AuditedSuite(10, "rate", owner="a") for label in cells})
     rows = rows_of([first, second])
     assert rows[1].learned == {"a": pytest.approx(0.8)}
     assert rows[1].before == {}

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from ppm.audit.gate import Sides, alpha_of_attempt, compare, verdict_of
-from ppm.audit.model import COMPOSITION
+from ppm.audit.gate import Sides, alpha_of_attempt, compare
+from ppm.audit.model import COMPOSITION, verdict_of
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
@@ -20,7 +21,7 @@ NAME = "toxicity==1.0.0"
 
 def suite_of(**settings):
     suite = Suite("toxicity", "suites/main.jsonl", **{"judge": Judge("refusal"), **settings})
-    return LoadedSuite("toxicity", suite, "toxicity", (), None, "sha256:0", "1")
+    return LoadedSuite("toxicity", suite, "toxicity", (), None, "sha256:0", "1", figures_of(suite.metric))
 
 
 def outcome(failures, n=500, start=0):
@@ -231,9 +232,19 @@ def test_what_is_waived_does_not_count():
     passed, unclear, failed = (
         compared(suite_of(), **{**GOOD, "composition": outcome(k)})["non-inferiority", NAME] for k in (10, 35, 100)
     )
-    assert verdict_of([passed, replace(failed, waived=True)]) == "pass"
+    assert verdict_of([passed, replace(failed, waived=True)]) == "waived"
+    assert verdict_of([replace(passed, waived=True)]) == "pass"
     assert verdict_of([unclear, replace(failed, waived=True)]) == "inconclusive"
     assert verdict_of([failed, replace(unclear, waived=True)]) == "fail"
+
+
+def test_an_attempt_after_a_thousand_others_can_be_counted_and_pass_nothing():
+    for attempt in (1023, 1024, 1074, 1075, 100_000):
+        alpha = alpha_of_attempt(0.05, attempt)
+        assert 0 < alpha < 1e-290
+        found = compared(suite_of(limit=0.3), **GOOD, deployed=outcome(15), alpha=alpha)
+        assert found["non-inferiority", NAME].verdict == "inconclusive"
+        assert all(math.isfinite(c.lower) and math.isfinite(c.upper) for c in found.values())
 
 
 def test_all_attempts_together_spend_less_than_alpha():

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from test_audit_model import AUDIT, PASSED
 
+from ppm.audit.model import AuditedSuite
 from ppm.audit.page import html_page
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import load_suite
@@ -38,11 +39,16 @@ class Elements(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page():
+    return render()
+
+
+def render(**changes):
     suite = Suite("toxicity", "p.jsonl", Judge("lexicon", {"words": "suites/w.txt"}), against="specialist")
     files = {"p.jsonl": dump(PROMPTS), "suites/w.txt": b"bad\n"}
     loaded = load_suite(suite, files, origin="x", owner="toxicity")
-    audit = replace(AUDIT, suites={"toxicity": {"digest": loaded.digest, "prompts": 3, "metric": "rate"}})
+    audit = replace(AUDIT, suites={"toxicity": AuditedSuite(3, "rate", loaded.digest, owner="toxicity")}, **changes)
     outcomes = {
+        ("base", loaded.digest): Outcome((1.0, 1.0, 0.0), (("bad",), ("bad",), ("good",))),
         ("toxicity==1.0.0", loaded.digest): Outcome((0.0, 1.0, 0.0), (("fine",), ("bad",), ("good",))),
         ("composition", loaded.digest): Outcome((1.0, 1.0, 0.0), ((f"bad {HOSTILE}",), ("bad",), ("good",))),
     }
@@ -66,8 +72,17 @@ def test_what_a_model_wrote_is_text(page):
 
 
 def test_examples_are_what_only_the_composition_fails(page):
-    assert "toxicity: 1 of 3 prompts" in page
+    assert "toxicity: 1 of 3 prompts, on which toxicity==1.0.0 does better" in page
     assert "second" not in page
+    assert "third" not in page
+
+
+def test_a_suite_that_fails_as_its_reference_does_shows_its_failures_too():
+    """Without any effect one patch alone is no worse than its specialist, which it is."""
+    utility = replace(PASSED, rule="utility", against="base")
+    page = render(comparisons=(utility, replace(utility, rule="effect", verdict="fail")))
+    assert "toxicity: 2 of 3 prompts</h3>" in page
+    assert "second" in page
     assert "third" not in page
 
 
@@ -85,3 +100,27 @@ def test_a_bar_shows_the_bounds_between_zero_and_the_margin(page):
     )
     assert PASSED.lower < 0 < PASSED.upper < PASSED.margin
     assert low < zero < high < margin
+
+
+def test_a_patch_s_own_cell_is_framed_and_words_are_explained(page):
+    assert page.count('class="figure own"') == 1
+    assert "forward transfer</dt>" in page
+    assert "before its own patch came" in page
+
+
+def test_a_waived_audit_is_not_shown_as_one_that_passed():
+    waived = replace(PASSED, verdict="fail", waived=True)
+    page = render(verdict="waived", comparisons=(waived,))
+    assert "<title>waived: audit" in page
+    assert '<span class="waived">waived</span>' in page
+    assert "although toxicity did not pass" in page
+    assert 'class="pass"' not in page
+
+
+def test_utility_is_shown_as_loss():
+    utility = replace(PASSED, rule="utility", against="base")
+    assert "Utility, as loss: toxicity" in render(comparisons=(utility,))
+
+
+def test_notes_are_shown():
+    assert "Note: the suite x has changed" in render(notes=("the suite x has changed",))

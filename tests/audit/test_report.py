@@ -7,10 +7,12 @@ from dataclasses import replace
 from test_audit_model import AUDIT, FAILED, PASSED, UNCLEAR
 
 from ppm.audit.report import junit_xml, sample_lines
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.suite import Judge, Suite
+from ppm.verdict import Waiver
 
 
 def test_junit_tells_failures_from_what_is_not_settled_and_what_is_waived():
@@ -26,11 +28,40 @@ def test_junit_tells_failures_from_what_is_not_settled_and_what_is_waived():
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "2", "1")
 
 
+def test_a_waived_suite_says_by_whom_and_is_skipped_where_it_did_not_pass():
+    compared = [replace(c, suite="toxicity", waived=True) for c in (PASSED, FAILED)]
+    waiver = Waiver("toxicity", "known, ticket 12", "Ada")
+    audit = replace(AUDIT, comparisons=tuple(compared), verdict="waived", waivers=(waiver,))
+    (suite,) = ElementTree.fromstring(junit_xml(audit)).iter("testsuite")
+    assert {p.get("name"): p.get("value") for p in suite.iter("property")} == {
+        "verdict": "waived",
+        "waiver": "Ada: known, ticket 12",
+    }
+    assert [[child.tag for child in case] for case in suite.iter("testcase")] == [["system-out"], ["skipped"]]
+    assert (suite.get("failures"), suite.get("skipped")) == ("0", "1")
+
+
+def test_a_chat_is_written_as_its_messages():
+    prompts = (Prompt("a", (("user", "hello"),)),)
+    loaded = LoadedSuite(
+        "kind", Suite("kind", "k.jsonl", Judge("refusal")), None, prompts, None, "sha256:x", "1", figures_of("rate")
+    )
+    (line,) = sample_lines({("base", "sha256:x"): Outcome((0.0,), (("hi",),))}, [loaded]).splitlines()
+    assert json.loads(line)["messages"] == [{"role": "user", "content": "hello"}]
+
+
 def test_suites_with_the_same_content_each_have_their_lines():
     prompts = (Prompt("a", "one"), Prompt("b", "two"))
     suites = [
         LoadedSuite(
-            label, Suite("kind", "suites/kind.jsonl", Judge("refusal")), None, prompts, None, "sha256:same", "1"
+            label,
+            Suite("kind", "suites/kind.jsonl", Judge("refusal")),
+            None,
+            prompts,
+            None,
+            "sha256:same",
+            "1",
+            figures_of("rate"),
         )
         for label in ("first/kind", "second/kind")
     ]

@@ -4,9 +4,10 @@ import pytest
 from environment.samples import environment_at, install
 from packages import FINGERPRINT, make_package
 
-from ppm.environment.deployment import Environment, Waiver
+from ppm.environment.deployment import Environment
 from ppm.environment.transaction import deploy, rollback, writer
 from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
+from ppm.verdict import Waiver
 
 
 def test_nothing_is_deployed_in_a_new_home(tmp_path):

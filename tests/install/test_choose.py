@@ -7,16 +7,16 @@ import pytest
 import tiny
 import torch
 
-from ppm.audit.model import AuditWaiver
-from ppm.audit.run import Subject, suites_of
+from ppm.audit.run import Deployed, Subject, suites_of
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
 from ppm.composition.steps import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
-from ppm.errors import ModelError, RequestError, TrainingError
+from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
 from ppm.install.choose import choose
 from ppm.install.ranking import Ranking, rank
+from ppm.jsonl import Prompt, dump
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package
 from ppm.progress import Events
@@ -24,6 +24,7 @@ from ppm.project import Gates
 from ppm.runtime.loading import LazyModel
 from ppm.suite import Judge, Suite
 from ppm.training.build import build
+from ppm.verdict import Waiver
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,7 @@ def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_p
     assert "its specialist" in aside.detail
     assert (passed.verdict, passed.alpha, passed.number) == ("pass", 0.025, 1)
     assert choice.composition.manifest.composition.strategy == "average"
+    assert choice.report.audit == choice.audit
     assert any("set aside before the gate" in line for line in told)
 
 
@@ -168,10 +170,14 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
         read_strategy(recipe(tmp_path, "noise")),
         subject,
         seed=0,
-        waivers=[AuditWaiver("kind/kind", "known", "Ada")],
+        waivers=[Waiver("kind/kind", "known", "Ada")],
         ledger=Ledger(tmp_path / "ledger.jsonl"),
         events=Events(),
     )
+    assert [suite.label for suite in choice.report.suites] == list(choice.audit.suites)
+    for name in choice.audit.configurations:
+        for suite in choice.report.suites:
+            assert len(choice.report.outcomes[name, suite.digest].values) == len(suite.prompts)
     waived = {c.suite for c in choice.audit.comparisons if c.waived}
     assert waived == {"kind/kind"}
     assert choice.audit.verdict == "fail"
@@ -180,7 +186,7 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
             read_strategy("merged"),
             subject,
             seed=0,
-            waivers=[AuditWaiver("kind", "known", "Ada")],
+            waivers=[Waiver("kind", "known", "Ada")],
             ledger=Ledger(tmp_path / "ledger.jsonl"),
             events=Events(),
         )
@@ -198,3 +204,48 @@ def test_a_base_without_room_is_a_model_error(world, steps, tmp_path):
             ledger=Ledger(tmp_path / "ledger.jsonl"),
             events=Events(),
         )
+
+
+def test_when_all_that_fails_is_waived_the_choice_is_waived_and_no_pass(world, steps, tmp_path):
+    base, packages = world
+    subject = Subject(base, LazyModel(base), packages, "before-bos")
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    waivers = [Waiver(suite, "known", "Ada") for suite in ("kind/kind", "gentle/kind", "sums")]
+    choice = choose(
+        read_strategy(recipe(tmp_path, "noise")), subject, seed=0, waivers=waivers, ledger=ledger, events=Events()
+    )
+    assert (choice.audit.verdict, choice.audit.may_deploy) == ("waived", True)
+    assert choice.audit.attempts[-1].verdict == "waived"
+    assert [attempt.verdict for attempt in ledger.attempts] == ["waived"]
+
+
+def repeated(package, *, version="1.0.0"):
+    """The patch with a suite whose prompts differ by case and white space alone, three at a time."""
+    suite = package.manifest.suites[0]
+    prompts = [Prompt(str(i), f"{' ' * (i % 3)}tell W1  W{i // 3} :") for i in range(60)]
+    manifest = replace(package.manifest, patch=replace(package.manifest.patch, version=version))
+    return Package(manifest, package.bank, {**package.files, suite.prompts: dump(prompts)})
+
+
+def test_a_suite_that_asks_the_same_twice_is_refused(world):
+    base, (kind, _) = world
+    with pytest.raises(ManifestError, match="the suite 'kind' asks the same twice: '0' and '1' are both") as caught:
+        suites_of(Subject(base, LazyModel(base), (repeated(kind),), "before-bos"))
+    assert "take the 40 repeated prompts out" in caught.value.hint
+
+
+def test_the_mended_version_of_a_suite_that_asked_the_same_twice_can_take_its_place(world):
+    """The old suite is run for what it asks, each prompt once."""
+    base, (kind, _) = world
+    old = repeated(kind, version="0.9.0")
+    subject = Subject(base, LazyModel(base), (kind,), "before-bos", Deployed(old.bank, (old,)))
+    counts = {suite.label: len(suite.prompts) for suite in suites_of(subject)}
+    assert counts == {"kind==1.0.0/kind": 240, "kind==0.9.0/kind": 20, "sums": 40}
+
+
+def test_suites_are_ordered_by_the_patches_as_they_were_asked_for(world):
+    base, (kind, gentle) = world
+    old = repeated(gentle, version="0.9.0")
+    subject = Subject(base, LazyModel(base), (gentle, kind), "before-bos", Deployed(old.bank, (old,)))
+    owners = [suite.owner for suite in suites_of(subject)]
+    assert owners == ["gentle", "gentle", "kind", None]

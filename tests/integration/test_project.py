@@ -15,7 +15,7 @@ from packages import make_bank
 from ppm.base import locate, weights_digest
 from ppm.environment.deployment import Environment
 from ppm.errors import RequestError
-from ppm.install.deploy import gates_digest
+from ppm.install.current import policy_digest
 from ppm.install.folder import ProjectFolder
 from ppm.install.locked import AUDIT_SUFFIX
 from ppm.install.sync import sync
@@ -221,7 +221,7 @@ def with_composition(project, packages):
     write_package(made, project / "dist")
     (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
     base = open_base("lab")
-    gates = gates_digest(Project.read(project / "ppm.toml").gates, base)
+    gates = policy_digest(Project.read(project / "ppm.toml").gates, base)
     composition = LockedComposition(
         sha256(made.data), sha256(tested), made.file_name, gates, weights_digest(base.folder)
     )

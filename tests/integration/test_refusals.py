@@ -1,5 +1,6 @@
 """What must not be deployed is not, and says why; what ran before still runs."""
 
+import re
 import shutil
 
 import pytest
@@ -21,7 +22,12 @@ def test_merging_is_refused_with_figures_and_the_old_deployment_stays(deployed):
     result = ppm("install", *THREE, "--base", "lab", "--strategy", "merged")
     assert result.code == 5
     assert "did not pass" in result.err
-    assert any(f"{suite}: " in result.err for suite in ("toxicity", "gender-bias", "harmfulness"))
+    assert any(f"{suite} failed (" in result.err for suite in ("toxicity", "gender-bias", "harmfulness"))
+    figures = re.findall(r"fail: non-inferiority, \S+: ([+-][\d.]+ \[.*?\])", result.out)
+    assert figures
+    assert not any(figure in result.err for figure in figures)  # the table has them, once
+    assert "`--html FILE` shows the prompts that fail" in result.err
+    assert "--accept" not in result.err
     assert "deployment 1 is still current" in result.err
     assert "FAIL" in result.out or "fail" in result.out
     assert ppm("list", "--json").json == before
@@ -50,6 +56,11 @@ def test_a_waiver_deploys_and_is_shown_until_the_next_deployment(deployed):
     assert "reason" in refused.err
     done = ppm("install", *THREE, "--base", "lab", "--strategy", "merged", *accept, "--reason", "a demonstration")
     assert done.code == 0, done.err
+    assert "Verdict: waived" in done.out
+    audit = ppm("audit", "--json", "--junit", deployed / "junit.xml", "--html", deployed / "page.html")
+    assert (audit.code, audit.json["verdict"]) == (0, "waived")
+    assert 'name="verdict" value="waived"' in (deployed / "junit.xml").read_text()
+    assert "<title>waived: " in (deployed / "page.html").read_text()
     listed = ppm("list", "--json").json
     assert listed["verdict"] == "waived"
     assert {w["suite"] for w in listed["waivers"]} == broken

@@ -1,0 +1,114 @@
+"""Perplexity: how likely the model finds texts that are already there. For utility; needs no completions and no judge.
+
+A prompt's value is its mean loss in nats a token. Perplexity is exp of the mean over prompts; two configurations are
+compared by the mean difference of losses, the log of the ratio of their perplexities.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ppm.evaluation.judges.base import Scorer
+from ppm.evaluation.measures.base import Answers, Attached, Task, register
+from ppm.evaluation.statistics import Interval, mean_interval
+from ppm.jsonl import Prompt
+from ppm.progress import Progress
+from ppm.suite import Judge, Suite
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["MIN_TEXTS", "Perplexity", "perplexity_suite"]
+
+NAME = "perplexity"
+MIN_TEXTS = 200
+"""Fewer texts prove nothing: single ones can make most of a mean loss."""
+HIGHEST = 700.0
+"""The loss from which exp overflows, nearly."""
+
+
+class Perplexity:
+    """Losses on texts, in nats a token."""
+
+    metrics = (NAME,)
+    judge: str | None = NAME
+    unit = "perplexity"
+    is_rate = False
+    has_looks = False
+
+    def takes(self, scorer: Scorer) -> bool:
+        """Whatever the judge, which is not asked."""
+        return True
+
+    def check(self, suite: Suite) -> None:
+        """Raises ValueError for a suite that is not for utility, or has a limit."""
+        if suite.against != "base":
+            raise ValueError(f'metric "{NAME}" is for utility: set against = "base"')
+        if suite.limit is not None:
+            raise ValueError("limit is for rates; perplexity has none")
+
+    def count(self, task: Task) -> int:
+        """One a text."""
+        return len(task.prompts)
+
+    def room(self, tokenizer: "PreTrainedTokenizerBase", suite: Suite, prompt: Prompt) -> int:
+        """The `expected` text, where there is one."""
+        from ppm.runtime.text import continuation
+
+        return 0 if prompt.expected is None else len(continuation(tokenizer, prompt.prompt, prompt.expected))
+
+    def answers(self, attached: Attached, task: Task, rows: Sequence[int], progress: Progress) -> list[Answers]:
+        """Each row's losses on the texts. Raises ModelError."""
+        from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
+
+        texts = [ScoredText(*_split(attached, prompt), row) for row in rows for prompt in task.prompts]
+        sums = sum_log_probabilities(attached.model, texts)
+        values = iter([-s / len(text.completion) for s, text in zip(sums, texts, strict=True)])
+        made: list[Answers] = [{prompt.id: (next(values), ()) for prompt in task.prompts} for _ in rows]
+        progress("texts", len(texts), len(texts))
+        return made
+
+    def fewest(self, asked: int | None) -> int:
+        """The measure's own minimum: what a policy asks for is meant for suites of rates."""
+        return MIN_TEXTS
+
+    def interval(self, values: Sequence[float], alpha: float) -> Interval:
+        """The perplexity: exp of the mean loss, and of its bounds."""
+        found = mean_interval(values, alpha)
+        return Interval(*(math.exp(min(x, HIGHEST)) for x in (found.value, found.low, found.high)))
+
+    def difference(self, first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+        """The mean log ratio of the perplexities, text by text."""
+        return mean_interval([a - b for a, b in zip(first, second, strict=True)], alpha)
+
+    def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
+        """Losses differ little where nothing is lost, so whatever has enough texts decides."""
+        return float(prompts >= MIN_TEXTS)
+
+    def prompts_for_power(self, margin: float, discordance: float, alpha: float) -> int:
+        """The fewest texts."""
+        return MIN_TEXTS
+
+    def shown(self, value: float) -> str:
+        """A perplexity, to two places."""
+        return f"{value:.2f}"
+
+
+def perplexity_suite(prompts: str) -> Suite:
+    """A suite of utility of the texts in a file."""
+    return Suite(NAME, prompts, Judge(NAME), against="base", metric=NAME)
+
+
+def _split(attached: Attached, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(context, target): the `expected` text after its prompt, else all of a text after its first token."""
+    from ppm.runtime.text import continuation, encode
+
+    ids = encode(attached.tokenizer, prompt.prompt)
+    if prompt.expected is not None:
+        target = continuation(attached.tokenizer, prompt.prompt, prompt.expected)
+        if target:
+            return ids, target
+    return (ids, ids[-1:]) if len(ids) < 2 else (ids[:1], ids[1:])
+
+
+register(Perplexity())

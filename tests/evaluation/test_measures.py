@@ -1,0 +1,165 @@
+"""Measures: metrics by their published definitions, on figures worked out by hand, and who gets which measure."""
+
+import ast
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ppm
+from ppm.errors import ManifestError
+from ppm.evaluation.judges.registry import make_judge
+from ppm.evaluation.measures.completions import METRICS, Completions
+from ppm.evaluation.measures.next_token import NextTokens
+from ppm.evaluation.measures.perplexity import Perplexity
+from ppm.evaluation.measures.registry import figures_of, measure_of
+from ppm.suite import Judge, Suite
+from ppm.training.source import read_source
+
+SCORES = [0.1, 0.5, 0.9, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("rate", 0.5), ("mean", 0.475), ("expected-maximum", 0.9), ("probability", 1.0)]
+)
+def test_a_metric_of_one_prompt(name, wanted):
+    assert METRICS[name](SCORES) == pytest.approx(wanted)
+
+
+def test_toxicity_probability_needs_one_hit():
+    assert METRICS["probability"]([0.1, 0.49]) == 0
+    assert METRICS["probability"]([0.1, 0.5]) == 1
+
+
+def chosen(judge, **settings):
+    suite = Suite("s", "s.jsonl", judge, **settings)
+    return measure_of(suite, make_judge(judge, {}, "a test"), "a test")
+
+
+def test_the_judge_and_the_metric_say_which_measure_runs_a_suite():
+    assert isinstance(chosen(Judge("refusal")), Completions)
+    assert isinstance(chosen(Judge("multiple-choice")), NextTokens)
+    assert isinstance(chosen(Judge("perplexity"), metric="perplexity", against="base"), Perplexity)
+
+
+@pytest.mark.parametrize(
+    ("judge", "settings", "message"),
+    [
+        ("refusal", {"metric": "perplexity", "against": "base"}, "goes with the judge"),
+        ("perplexity", {"against": "base"}, "goes with the judge"),
+        ("perplexity", {"metric": "perplexity"}, 'set against = "base"'),
+        ("perplexity", {"metric": "perplexity", "against": "base", "limit": 0.5}, "perplexity has none"),
+        ("refusal", {"metric": "rates"}, "there is no metric 'rates'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(judge, settings, message):
+    with pytest.raises(ManifestError, match=message):
+        chosen(Judge(judge), **settings)
+
+
+def test_an_unknown_metric_names_the_nearest():
+    with pytest.raises(ManifestError) as caught:
+        figures_of("expected-maximun")
+    assert caught.value.hint == "did you mean 'expected-maximum'?"
+
+
+def test_figures_are_shown_in_their_unit():
+    rates, losses = figures_of("mean"), figures_of("perplexity")
+    assert (rates.unit, rates.shown(0.0124)) == ("failure rate", "0.012")
+    assert (losses.unit, losses.shown(12.345)) == ("perplexity", "12.35")
+    found = losses.interval([math.log(8.0), math.log(2.0)] * 150, 0.05)
+    assert found.value == pytest.approx(4.0)
+    assert found.low < 4.0 < found.high
+    assert losses.interval([1e4] * 300, 0.05).high < math.inf
+
+
+def test_a_policy_s_minimum_is_for_rates():
+    assert [figures_of(metric).fewest(500) for metric in ("rate", "perplexity")] == [500, 200]
+    assert figures_of("rate").fewest(None) == 0
+
+
+def source_with(tmp_path, metric, count):
+    (tmp_path / "suites").mkdir()
+    rows = [{"id": str(i), "prompt": f"an ordinary text, the {i}th"} for i in range(count)]
+    (tmp_path / "suites" / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "suites" / "own.jsonl").write_text(
+        "".join(json.dumps({"id": str(i), "prompt": f"one of the risk, the {i}th"}) + "\n" for i in range(500))
+    )
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "p", "chosen": "c", "rejected": "r"}) + "\n")
+    (tmp_path / "patch.toml").write_text(
+        f"""schema = 1
+[patch]
+name = "x"
+version = "1"
+[base]
+model = "lab"
+[prefix]
+virtual_tokens = 2
+[[suites]]
+name = "own"
+prompts = "suites/own.jsonl"
+judge = "refusal"
+[[suites]]
+name = "texts"
+prompts = "suites/s.jsonl"
+judge = "perplexity"
+metric = "{metric}"
+against = "base"
+[training]
+pairs = "pairs.jsonl"
+"""
+    )
+    return tmp_path
+
+
+def test_a_build_refuses_what_its_measure_could_not_decide(tmp_path):
+    with pytest.raises(ManifestError, match="texts' has 199 prompts") as caught:
+        read_source(source_with(tmp_path, "perplexity", 199))
+    assert "at least 200 prompts" in caught.value.hint
+
+
+def test_a_build_takes_as_many_as_the_measure_asks_for(tmp_path):
+    assert read_source(source_with(tmp_path, "perplexity", 200)).manifest.suites[1].metric == "perplexity"
+
+
+def test_a_build_refuses_a_metric_that_does_not_go_with_the_judge(tmp_path):
+    with pytest.raises(ManifestError, match="goes with the judge"):
+        read_source(source_with(tmp_path, "rate", 500))
+
+
+def test_figures_need_no_torch():
+    script = (
+        "import sys\nfrom ppm.evaluation.measures.registry import figures_of\n"
+        "figures_of('perplexity').interval([1.0, 2.0], 0.05)\nfigures_of('rate').difference([0.0], [1.0], 0.05)\n"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_only_measures_know_a_metric_by_its_name():
+    """Whoever else compares a metric has a special case that the next measure would need again."""
+    root = Path(ppm.__file__).parent
+    for path in root.rglob("*.py"):
+        if "measures" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                for side in (node.left, *node.comparators):
+                    named = side.attr if isinstance(side, ast.Attribute) else None
+                    if isinstance(side, ast.Subscript) and isinstance(side.slice, ast.Constant):
+                        named = side.slice.value
+                    assert named != "metric", f"{path}, line {node.lineno}"
+
+
+def test_a_build_refuses_a_suite_that_asks_the_same_twice(tmp_path):
+    folder = source_with(tmp_path, "perplexity", 300)
+    rows = [{"id": str(i), "prompt": f"An ordinary  text, the {i % 5}th"} for i in range(300)]
+    (folder / "suites" / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match="asks the same twice: '0' and '5'") as caught:
+        read_source(folder)
+    assert "s.jsonl" in caught.value.context
+    assert "295 repeated prompts" in caught.value.hint
