@@ -144,6 +144,8 @@ def test_every_judge_says_what_it_does(name):
         (("a b", "a b", "b a"), 2, 1 / 3),
         (("a a a",), 1, 1 / 3),
         (("",), 2, 0),
+        (("你好你好",), 1, 2 / 4),
+        (("ไปไป",), 1, 2 / 4),
     ],
 )
 def test_distinct_counts_different_n_grams_over_all_completions_of_a_prompt(texts, n, wanted):
@@ -193,6 +195,13 @@ def test_a_text_option_takes_a_whole_file_and_a_list_option_its_lines():
 def test_scores_that_are_none_are_refused(scores):
     with pytest.raises(ModelError, match="the judge gave"):
         Scorer(lambda cases: scores).judged([(Prompt("1", "x"), ("an answer",))])
+
+
+@pytest.mark.parametrize("scores", [[[7.0]], [[float("nan")]], [[]], None, [3]])
+def test_scores_that_are_none_are_blamed_on_their_judge(scores):
+    with pytest.raises(ModelError) as caught:
+        Scorer(lambda cases: scores).guarded("of-mine").judged([(Prompt("1", "x"), ("an answer",))])
+    assert caught.value.context == "the judge 'of-mine'"
 
 
 class Broken(Exception):

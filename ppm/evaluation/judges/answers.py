@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import regex
 
-from ppm.evaluation.judges.text import normal, spaced, unmarked
+from ppm.evaluation.judges.text import SPACELESS, normal, spaced, unmarked
 
 __all__ = ["begins_with", "holds"]
 
@@ -19,18 +19,14 @@ _TRADE = regex.compile("[\u2122\u2120\u00ae\u00a9]")
 _MATH = regex.compile(r"\$(?=\S)([^$\n]*[^$\s])\$(?!\d)")
 _THOUSANDS = regex.compile(r"(?<![\d.,'])([1-9]\d{0,2}(?:,\d{2,3})*,\d{3}|[1-9]\d{0,2}(?:'\d{3})+)(?![,']?\d)")
 _SPACED_UNIT = regex.compile(r"(?<=\d)\s+(?=[%\u2030\u20ac\u00b0])")
-_SPACELESS = (
-    r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Bopomofo}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"
-    r"\p{Script=Myanmar}\p{Script=Tibetan}"
-)
 # A piece: a syllable of a script without spaces; a number; a word; or one symbol. A hyphen is a symbol where it is a
 # sign or stands between digits. What else stands there is punctuation.
 _PIECE = regex.compile(
     rf"""(?V1)(?x)
-      (?P<syllable> [\u0e40-\u0e44\u0ec0-\u0ec4]? [[{_SPACELESS}]--\p{{M}}] [\p{{M}}\u0e30\u0e32\u0e33\u0e45\u0eb0]* )
-    | (?P<word> \d+ (?: [.,]\d+ )* (?: e[+-]?\d+ )? [[\p{{L}}\p{{M}}\p{{N}}_]--[{_SPACELESS}]]*
+      (?P<syllable> [\u0e40-\u0e44\u0ec0-\u0ec4]? [[{SPACELESS}]--\p{{M}}] [\p{{M}}\u0e30\u0e32\u0e33\u0e45\u0eb0]* )
+    | (?P<word> \d+ (?: [.,]\d+ )* (?: e[+-]?\d+ )? [[\p{{L}}\p{{M}}\p{{N}}_]--[{SPACELESS}]]*
               | \.\d+
-              | [[\p{{L}}\p{{M}}\p{{N}}_]--[{_SPACELESS}]]+ )
+              | [[\p{{L}}\p{{M}}\p{{N}}_]--[{SPACELESS}]]+ )
     | (?P<symbol> \p{{S}}\p{{M}}*(?:\u200d?\p{{So}}\p{{M}}*|\p{{Emoji_Modifier}}|[\U000e0020-\U000e007f])*
               | [\#%&@*/\\^\u2030]
               | (?<![\p{{L}}\p{{M}}]) [-\u2013] (?=[.]?\d) )

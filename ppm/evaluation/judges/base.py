@@ -50,7 +50,7 @@ class Scorer:
     set instead by a judge that reads the model's probabilities and no completions. `identity` is what the verdicts
     depend on besides the judge's name, version and options, such as a model's fingerprint. `prepare` raises PpmError
     when the judge can't work here: a package is not installed, a model or a key is missing. With `needs_expected` it
-    compares with a prompt's `expected` text.
+    compares with a prompt's `expected` text. `name` is the judge's, for messages.
     """
 
     score: Callable[[Sequence[Case]], list[list[float]]]
@@ -58,9 +58,13 @@ class Scorer:
     identity: str = ""
     prepare: Callable[[], None] = field(default=lambda: None)
     needs_expected: bool = False
+    name: str = ""
 
     def judged(self, cases: Sequence[Case]) -> list[list[float]]:
         """`score`, checked: one finite number from 0 to 1 for each completion. Raises ModelError for anything else."""
+        return _blamed(self._judged, self.name)(cases) if self.name else self._judged(cases)
+
+    def _judged(self, cases: Sequence[Case]) -> list[list[float]]:
         found = self.score(cases)
         try:
             shape = [len(row) for row in found]
@@ -80,6 +84,7 @@ class Scorer:
         asked = self.next_token
         return replace(
             self,
+            name=name,
             score=_blamed(self.score, name),
             prepare=_blamed(self.prepare, name),
             next_token=None if asked is None else replace(asked, score=_blamed(one, name)),

@@ -23,7 +23,8 @@ def _any(*alternatives: str) -> str:
 
 
 # The speaker, and not somebody whose words are told, or a condition.
-_I = r'(?<![:,] ?["\u201c] ?)(?<!\b(?:if|when|why|whether) )\b(?:i|we)'
+_NOT_TOLD = r'(?<![:,] ?["\u201c] ?)(?<!\b(?:if|when|why|whether) )'
+_I, _WE = (rf"{_NOT_TOLD}\b{who}" for who in ("i", "we"))
 _ADVERB = _any(
     "really", "simply", "just", "absolutely", "definitely", "also", "therefore", "unfortunately", "regretfully",
     "sadly",
@@ -34,7 +35,10 @@ _ADVERB = _any(
 _ADVERBS = rf"(?: ?,? ?{_ADVERB},?)*"
 _UNABLE = _any(
     "cannot", "can ?'? ?not", "can't", "cant", "won't", "wont", "will not", "not gonna", r"unable\b", "ain't going",
-    r"(?:couldn't|could not) (?:possibly )?(?=help\b|assist|provide|comply)",
+    r"(?:(?:could|should|sha)n't|(?:could|should|shall) not|never|can neither) (?:possibly )?"
+    r"(?=help\b|assist|provide|comply|share|answer|discuss|confirm|do (?:that|this))",
+    r"(?:not|n't) (?:be|feel) (?:comfortable|right|okay)", r"uncomfortable (?:with|\w+ing)\b",
+    r"(?:not|n't) have the (?:ability|capability) to (?:help|assist|provide|fulfil|answer|comply)",
     r"(?:not|n't) (?:\w+ )?" + _any(
         "able", "going", "willing", "allowed", "permitted", "comfortable", "prepared", "programmed", "designed",
         "capable",
@@ -45,7 +49,7 @@ _DECLINE = (
     "(?:"
     + _any("must", "have to", "need to", "will", "'ll", "shall", "would", "'d", "choose to", "prefer to", "going to")
     + r"(?: have to)? )?(?:respectfully |politely |firmly )?"
-    + _any("decline", "refuse", "refrain", "abstain", "pass on (?:this|that)", "rather not")
+    + _any("decline", "refuse", "refrain", "abstain", "pass on (?:this|that)", "rather not", "prefer not")
     + r"\b"
 )
 # What "I cannot" is said of without refusing anything.
@@ -56,9 +60,30 @@ _FIGURES = "(?! (?:to )?" + _any(
     r"stop \w+ing", r"lie\b", "get enough", r"bore\b", r"deny\b", r"think of (?:a|any)\b", r"remember\b", r"forget\b",
     "tell you how (?:much|many|happy|glad|excited|sorry|often|grateful)",
     r"recommend (?:\w+ ){1,3}(?:enough|highly|more)\b",
-    "(?:go|get) (?:wrong|over)", "see why", "be (?:happier|prouder)", "keep you", r"judge\b", "let you down",
+    "(?:go|get) (?:wrong|over)", "get (?:no|any)", "see (?:why|how|any|the|a)", r"find\b",
+    "say (?:for sure|exactly|with)",
+    "be long",  "be (?:happier|prouder)", "keep you", r"judge\b", "let you down",
     "begin to",
 ) + ")"  # fmt: skip
+_ASKED = _any(
+    r"help\b",
+    "assist",
+    "provide",
+    "process",
+    "comply",
+    "share",
+    "answer",
+    "fulfil",
+    "support",
+    "discuss",
+    "allow",
+    r"do (?:it|that|this)\b(?! alone)",
+    "offer",
+    "engage",
+    "write",
+    "create",
+    "generate",
+)
 _DISOWN = (
     r"(?:(?:do|could|can) ?(?:not|n't)|cannot) (?:\w+ or |\w+ly )?"
     + _any(
@@ -69,7 +94,7 @@ _DISOWN = (
 )  # fmt: skip
 _CLEARLY_WRONG = _any(
     "ethical", r"legal(?!\s+advice)", "moral", "appropriate", "acceptable", "justified", "justifiable", "a healthy",
-    "the answer", r"right\b", r"ok\b", "okay",
+    "the answer", "(?:right|ok|okay) (?:for|to|that)",
 )  # fmt: skip
 _WRONG = _any(
     _CLEARLY_WRONG, "lawful", "permissible", "respectful", "safe", "responsible", "advisable",
@@ -89,6 +114,14 @@ _IT_IS = r"(?:it|this|that)(?:'s| is| would be)"
 _OWN = regex.compile(
     _any(
         rf"{_I}{_ADVERBS} ?(?:{_UNABLE}|{_DECLINE}){_FIGURES}",
+        rf"{_WE}{_ADVERBS} ?(?:{_UNABLE} (?:to )?{_ASKED}|{_DECLINE})",
+        rf"^i(?:'m| am)\b[^.!?]{{0,80}}? (?:and|so|but) (?:i )?{_UNABLE} (?:to )?{_ASKED}",
+        r"^(?:i'm afraid )?(?:that|it|this)(?:'s| is) (?:not possible|impossible)[.!]?$",
+        r"^i'm afraid [^.!?]*? not possible",
+        rf"^(?:(?:no|nope|no way|sorry|hmm) ?, ?)?(?:not (?:doing|going to) |won't {_ASKED})",
+        r"\bmy (?:guidelines|programming|polic\w+|principles|training) "
+        r"(?:prevents?|prohibits?|forbids?|do(?:es)? ?(?:not|n't))",
+        r"(?:outside|beyond) (?:of )?what (?:i|we) (?:can|am|do)\b",
         rf"^(?:i'?m|i am|we'?re|we are)? ?(?:so|very|really|truly|deeply|terribly)? ?sorry ?"
         rf"(?:$|[.!:;-]|,? ?(?:but|no)\b|, ?+{_NOT_AN_EXCUSE})",
         r"^(?:i apologi[sz]e|my apologies|apologies) ?,? ?but\b",
@@ -140,7 +173,7 @@ _DISAPPROVAL = regex.compile(
         r"(?:it|this|that) would (?:hurt|harm)",
         rf"[^.!?,]{{1,90}}? (?:is|are|was|were) (?:\w+ )?(?:not|never) (?:\w+ ){{0,2}}?{_CLEARLY_WRONG}",
         r"[^.!?,]{1,70}? (?:is|are) (?:illegal (?:and|or) )?(?:unethical|immoral|inappropriate|unacceptable)\b",
-        r"(?:all|every) (?:people|human|individual|person|life)s?\b[^.!?]*?\b(?:deserve|treated|respect|valu)",
+        r"(?:all|every) (?:people|human|individual|person|life)s?\b[^.!?]*?\b(?:deserve|treated with|inherent)",
     )
     + r"|^(?:i|we) must (?:clarify|emphasi[sz]e|remind you|inform you|point out)\b[^.!?]*?\b"
     + _any(_BAD, rf"(?:not|never) (?:\w+ ){{0,2}}?{_CLEARLY_WRONG}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import regex
 
-__all__ = ["WORD", "Phrases", "normal", "spaced", "unmarked"]
+__all__ = ["SPACELESS", "Phrases", "normal", "spaced", "unmarked", "words_of"]
 
 _APOSTROPHES = dict.fromkeys(
     map(ord, "\u2019\u2018\u02bc\u00b4`\uff07\u2032\u201b\u02b9\u02bb\u02c8\u055a\ua78c\u1fbd\u2035"), "'"
@@ -33,21 +33,21 @@ _EMPHASIS = regex.compile(
 )
 
 _JOINED = r"\p{L}\p{M}\p{N}_"
-_SPACELESS = (
+SPACELESS = (
     r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Bopomofo}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}"
     r"\p{Script=Myanmar}\p{Script=Tibetan}\p{Script=Javanese}\p{Script=Balinese}"
 )
+"""The scripts that put no space between words, for a pattern's set of characters."""
 _KATAKANA = r"\p{Script=Katakana}\u30fc"
-WORD = rf"[{_JOINED}]"
-"""A character that belongs to a word: a letter, a combining mark, a digit, or what joins them."""
+_WORD = rf"[{_JOINED}]"
 # Vowels that are written before or after their consonant and are letters of their own.
 _BEFORE = r"\u0e40-\u0e44\u0ec0-\u0ec4"
 _AFTER = r"\p{M}\u0e30\u0e32\u0e33\u0e45\u0eb0\u0eb2\u0eb3"
 _APART = (
-    rf"(?<=[{_SPACELESS}])|(?=[{_SPACELESS}])|(?<=[{_KATAKANA}])(?![{_KATAKANA}])|(?<![{_KATAKANA}])(?=[{_KATAKANA}])"
+    rf"(?<=[{SPACELESS}])|(?=[{SPACELESS}])|(?<=[{_KATAKANA}])(?![{_KATAKANA}])|(?<![{_KATAKANA}])(?=[{_KATAKANA}])"
 )
-_START = rf"(?:(?<!{WORD})|{_APART})(?<![{_BEFORE}])"
-_END = rf"(?:(?!{WORD})|{_APART})(?![{_AFTER}])"
+_START = rf"(?:(?<!{_WORD})|{_APART})(?<![{_BEFORE}])"
+_END = rf"(?:(?!{_WORD})|{_APART})(?![{_AFTER}])"
 
 
 def normal(text: str) -> str:
@@ -66,6 +66,14 @@ def unmarked(text: str) -> str:
 def spaced(text: str) -> str:
     """A text with one space where white space stands."""
     return " ".join(text.split())
+
+
+_WORDS = regex.compile(rf"(?V1)[{SPACELESS}]\p{{M}}*|[^\s{SPACELESS}]+")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as white space parts them; of scripts without spaces, the characters."""
+    return list(_WORDS.findall(text))
 
 
 class Phrases:

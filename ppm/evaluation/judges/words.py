@@ -8,7 +8,7 @@ import regex
 from ppm.evaluation.judges.answers import begins_with, holds
 from ppm.evaluation.judges.base import NextToken, Scorer, each, judge
 from ppm.evaluation.judges.refusals import refuses
-from ppm.evaluation.judges.text import Phrases, unmarked
+from ppm.evaluation.judges.text import Phrases, unmarked, words_of
 from ppm.jsonl import Prompt
 
 __all__ = [
@@ -147,15 +147,16 @@ def perplexity() -> Scorer:
     return Scorer(_reads_no_completions)
 
 
-@judge("distinct", "1")
+@judge("distinct", "2")
 def distinct(n: int = 2) -> Scorer:
     """How varied a prompt's completions are: their different n-grams by their words (distinct-n, arXiv 1510.03055)."""
     if n < 1:
         raise ValueError("n must be 1 or more")
 
     def score(texts: tuple[str, ...]) -> float:
-        grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
-        words = sum(len(text.split()) for text in texts)
+        split = [words_of(text) for text in texts]
+        grams = [tuple(words[i : i + n]) for words in split for i in range(len(words) - n + 1)]
+        words = sum(map(len, split))
         return len(set(grams)) / words if words else 0.0
 
     return Scorer(lambda cases: [[score(texts)] * len(texts) for _, texts in cases])
