@@ -127,7 +127,8 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
         from ppm.install.request import Options, parse_date
 
         date = parse_date(exclude_newer) if exclude_newer else None
-        return function(options=Options(find_links, None, constraints, overrides, date), **others)
+        options = Options(find_links, None, constraints, overrides, date, search_seconds=_search_seconds())
+        return function(options=options, **others)
 
     for option in reversed(
         (
@@ -148,6 +149,18 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         option(command)
     return command
+
+
+def _search_seconds() -> float:
+    """How long a search for versions may take: PPM_SEARCH_SECONDS, else 30."""
+    text = os.environ.get("PPM_SEARCH_SECONDS") or "30"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise click.UsageError(f"the environment's PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
+    return seconds
 
 
 def json_option(function: F) -> F:

@@ -19,7 +19,7 @@ from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.install.bases import look_up_base, split_model
 from ppm.install.fetch import is_path, sources_of, take_given
-from ppm.install.plan import DEFAULT_STRATEGY, rules_for, upgrade_order, yanked_note
+from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, rules_for, upgrade_order, yanked_note
 from ppm.install.request import Options
 from ppm.lock import LOCK_FILE, Lock, LockedPackage
 from ppm.locking import alone
@@ -217,6 +217,7 @@ def lock_project(
     if previous is not None and _same_inputs(previous, lock):  # however they are asked for
         lock = replace(lock, composition=previous.composition)
     notes = [yanked_note(pin.release) for pin in resolution.pins if pin.release.yanked is not None]
+    notes += [OUT_OF_TIME] if resolution.timed_out else []
     listed, used = {Path(source).resolve() for source in project.sources}, {p.release.source for p in resolution.pins}
     for link in options.find_links:
         if str(link) in used and link.resolve() not in listed:

@@ -25,6 +25,7 @@ from ppm.resolve import Pin, Requirement, Resolution, Rules, parse_name, parse_r
 from ppm.sources import DEPLOYED_SOURCE, Joined, Release, Source
 
 __all__ = [
+    "OUT_OF_TIME",
     "Plan",
     "plan_autoremove",
     "plan_install",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 DEFAULT_STRATEGY = "auto"
+OUT_OF_TIME = "newer versions may fit together too: there was no time to try all (PPM_SEARCH_SECONDS gives more)"
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,7 @@ def rules_for(
         limit,
         _of(recorded, "what is deployed"),
         frozenset(hold.name for hold in holds),
+        options.search_seconds,
     )
 
 
@@ -321,6 +324,7 @@ def _plan(
         notes.append(f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead")
     overrides = tuple(requirement.text for requirement in resolution.overrides)
     notes += [f"{r.text} is in place of what a manifest needs of {r.name}" for r in resolution.overrides]
+    notes += [OUT_OF_TIME] if resolution.timed_out else []
     plan = Plan(
         base,
         environment,

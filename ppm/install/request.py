@@ -32,7 +32,8 @@ class Options:
     """How versions are chosen and composed, as options of a command say it.
 
     `constraints` and `overrides` are files of requirements. `hashes` are the digests that a patch's package file may
-    have, by name; with `require_hashes` every package file that is not deployed yet must have one of them.
+    have, by name; with `require_hashes` every package file that is not deployed yet must have one of them. A search for
+    versions is given up after `search_seconds`.
     """
 
     find_links: Sequence[Path] = ()
@@ -42,6 +43,7 @@ class Options:
     exclude_newer: datetime | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
+    search_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
