@@ -2,11 +2,11 @@
 
     python benchmarks/universes.py [--universes 20000] [--first 0] [--processes 2]
 
-Universes have up to five names of up to three versions each, with cycles, conflicts, virtual names, replacements,
-pre-releases, yanked versions, other base models, constraints, overrides, dates, and what is deployed. What can be had
-must be found, with the best versions as `ppm.resolve` defines them; what is called impossible must be so; each fact and
-each sentence of an explanation must be true, the facts must contradict each other, and a hint that says what to ask for
-must work. Exits with 1 at the first wrong answer.
+Universes have up to five names of up to three versions each, or three of up to ten, with cycles, conflicts, virtual
+names, replacements, pre-releases, yanked versions, other base models, constraints, overrides, dates, and what is
+deployed. What can be had must be found, with the best versions as `ppm.resolve` defines them; what is called impossible
+must be so; each fact and each sentence of an explanation must be true, the facts must contradict each other, and a hint
+that says what to ask for must work. Exits with 1 at the first wrong answer.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from ppm.sources.base import declarations
 
 NAMES = ("a", "b", "c", "d", "e")
 VERSIONS = ("1", "2", "3", "2.0rc1", "3.0b1", "1+lab")
+MANY = ("1", "1.5", "2", "2.5", "3", "3.5", "4", "5", "2.0rc1", "3.0b1", "1+lab")
 SPECIFIERS = ("<2", ">=2", "==1", "!=2", ">=3", "~=2.0", ">=2.0rc1", "==1.*", "==2.0rc1", "<=2,>1")
 BASE, OTHER_BASE = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 BEFORE, LIMIT, AFTER = (datetime(2026, month, 1, tzinfo=UTC) for month in (1, 6, 9))
@@ -76,10 +77,13 @@ def random_case(seed: int) -> Case:
     rng = random.Random(seed)
     names = NAMES[: rng.choice((3, 4, 5, 5))]
     plain = rng.random() < 0.4  # without pre-releases, dates and the like, so that structure decides
+    counts, versions = (1, 3), VERSIONS[:3] if plain else VERSIONS
+    if rng.random() < 0.1:
+        names, counts, versions = NAMES[:3], (5, 10), MANY[:8] if plain else MANY
     releases = [
         _random_release(rng, name, version, names, plain)
         for name in names
-        for version in rng.sample(VERSIONS[:3] if plain else VERSIONS, rng.randint(1, 3))
+        for version in rng.sample(versions, min(len(versions), rng.randint(*counts)))
     ]
 
     def wish(origin: str = "") -> Requirement:
@@ -344,20 +348,23 @@ def _unproven(facts: Sequence[Fact], universe: Universe, case: Case) -> Iterable
             return
 
 
-SUBJECT = re.compile(
-    r"(?:Every version of )?(\w+) \(?((?:\d\S*?)(?:(?:, | and )\d[^\s,)]*)*)\)?,?(?: the only version,)? ([a-z].+)\.$"
-)
+LISTED = r"\d\S*?(?:(?: to |, | and )\d[^\s,)]*| older ones)*"
+SUBJECT = re.compile(rf"(?:Every version of )?(\w+) \(?({LISTED})\)?,?(?: the only version,)? ([a-z].+)\.$")
 SENTENCES: tuple[tuple[str, Callable[[Release, str, Rules], bool]], ...] = (
-    (r"needs? (.+)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
+    (r"needs? (.+)(?<! own)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
     (r"conflicts? with (\S+), which .+ provides?", lambda c, text, rules: _any_of(c.conflicts, text)),
-    (r"conflicts? with (.+)", lambda c, text, rules: all(_is_in(c.conflicts, part) for part in _parts(text))),
-    (r"replaces? (.+)", lambda c, text, rules: all(_is_in(c.replaces, part) for part in _parts(text))),
+    (
+        r"conflicts? with (.+)(?<!of its own)",
+        lambda c, text, rules: all(_is_in(c.conflicts, part) for part in _parts(text)),
+    ),
+    (r"replaces? (.+)(?<! own)", lambda c, text, rules: all(_is_in(c.replaces, part) for part in _parts(text))),
     (r"(was yanked).*", lambda c, text, rules: c.yanked is not None),
     (r"(is a pre-release).*", lambda c, text, rules: c.version.is_prerelease),
     (r"(is of \S+), and nothing after \S+ is taken", lambda c, text, rules: c.published == AFTER),
     (r"(has no known date).*", lambda c, text, rules: c.published is None),
     (r"(is kept out by a hold), which allows only \S+ \S+", lambda c, text, rules: c.name in rules.stays),
     (r"is kept out by .+, which allows only (.+)", lambda c, text, rules: not _fits_phrase(c, text)),
+    (r"(needs?|conflicts? with|replaces?) \S.* too, each in a way of its own", lambda c, text, rules: True),
     (r"(exists?), but for another base model.*", lambda c, text, rules: c.fingerprint == OTHER_BASE),
 )
 
@@ -378,9 +385,11 @@ def _false_sentences(case: Case, error: ResolutionError) -> Iterable[str]:
         if not any(re.fullmatch(form, rest) for form, _ in SENTENCES):
             yield f"not understood: {line}"
         every = {str(c.version) for c in _available(case) if c.name == name}
-        if re.match("Every version of|.*, the only version,", line) and every != set(re.split(r", | and ", versions)):
+        if re.match("Every version of|.*, the only version,", line) and every != set(
+            _spelled_out(case, name, versions)
+        ):
             yield f"not so: {line}"
-        for version in re.split(r", | and ", versions):
+        for version in _spelled_out(case, name, versions):
             own = [c for c in case.releases if c.name == name and str(c.version) == version]
             if not any(_is_so(c, rest, case.rules) for c in own):
                 yield f"not so: {line}"
@@ -394,7 +403,21 @@ def _is_so(release: Release, text: str, rules: Rules) -> bool:
 def _there(case: Case, name: str, versions: str) -> bool:
     """Whether all of these versions are there for the base model."""
     there = {str(c.version) for c in case.releases if c.name == name and c.fingerprint == BASE}
-    return set(re.split(r", | and ", versions)) <= there
+    return set(_spelled_out(case, name, versions)) <= there
+
+
+def _spelled_out(case: Case, name: str, text: str) -> list[str]:
+    """The versions of a list such as `1 to 2.5, 4 and 5`; a range stands for all there are for its base."""
+    every = sorted({(c.version, c.fingerprint) for c in case.releases if c.name == name})
+    found: list[str] = []
+    for part in re.split(r", | and ", text):
+        if part.endswith(" older ones"):
+            continue
+        first, _, last = part.partition(" to ")
+        bases = {base for version, base in every if str(version) == first}
+        ends = Version(first), Version(last or first)
+        found += [str(version) for version, base in every if base in bases and ends[0] <= version <= ends[1]]
+    return list(dict.fromkeys(found))
 
 
 def _asked(case: Case, phrases: str) -> bool:
@@ -408,21 +431,20 @@ def _available(case: Case) -> list[Release]:
 
 
 def _none_fits(case: Case, phrases: str) -> bool:
+    phrases = re.sub(r" or any of \d+ other demands on \w+$", "", phrases)
     texts = re.split(r", (?=\w)| or ", phrases)
     return not any(_fits_phrase(c, text) for c in _available(case) for text in texts)
 
 
 def _provided(case: Case, name: str, text: str) -> bool:
     """Whether each of `a 1 and 2, b 1` stands for a name."""
-    provider, found = "", False
-    for word in re.split(r",? and |, | ", re.sub(r"[()]", "", text)):
-        if not word[0].isdigit():
-            provider = word
-            continue
-        own = [c for c in case.releases if (c.name, str(c.version), c.fingerprint) == (provider, word, BASE)]
-        found = any(_stands_for(c, name) for c in own)
-        if not found:
-            return False
+    found = False
+    for provider, bracketed, bare in re.findall(rf"([a-z]+) (?:\(([^)]+)\)|({LISTED})(?=, [a-z]| and [a-z]|$))", text):
+        for version in _spelled_out(case, provider, bracketed or bare):
+            own = [c for c in case.releases if (c.name, str(c.version), c.fingerprint) == (provider, version, BASE)]
+            found = any(_stands_for(c, name) for c in own)
+            if not found:
+                return False
     return found
 
 

@@ -1,6 +1,7 @@
 """Makes releases for tests of resolving and of what takes its result, without any file."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from packages import FINGERPRINT
@@ -24,6 +25,7 @@ def make_release(
     model: str = "acme/tiny",
     source: str = "here",
     content: str = "",
+    composed: bool = False,
     **known: Any,
 ) -> Release:
     """A release whose package file exists only as a digest, of its name, version and `content`.
@@ -39,4 +41,5 @@ def make_release(
         conflicts=dict(conflicts or {}),
     )
     digest = sha256(f"{manifest.pin} {fingerprint} {content}".encode())
-    return Release.of(manifest, file_name=file_name(manifest), sha256=digest, source=source, **known)
+    release = Release.of(manifest, file_name=file_name(manifest), sha256=digest, source=source, **known)
+    return replace(release, composed=composed)

@@ -137,7 +137,13 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
         limits, instead = read_constraints(constraints), read_constraints(overrides)
         date = parse_date(exclude_newer) if exclude_newer else None
-        return Request(find_links=tuple(find_links), constraints=limits, overrides=instead, exclude_newer=date)
+        return Request(
+            find_links=tuple(find_links),
+            constraints=limits,
+            overrides=instead,
+            exclude_newer=date,
+            search_seconds=_search_seconds(),
+        )
 
     command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
     for option in reversed(
@@ -180,6 +186,18 @@ def workspace() -> "Workspace":
     from ppm.workspace import Workspace
 
     return Workspace.open(Path.cwd())
+
+
+def _search_seconds() -> float:
+    """How long a search for versions may take: PPM_SEARCH_SECONDS, else 30."""
+    text = os.environ.get("PPM_SEARCH_SECONDS") or "30"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise click.UsageError(f"the environment's PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
+    return seconds
 
 
 def json_option(function: F) -> F:

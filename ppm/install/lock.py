@@ -10,7 +10,7 @@ from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError, did_you_mean
 from ppm.install.fetch import take_given
 from ppm.install.folder import ProjectFolder, asks_nothing
-from ppm.install.plan import DEFAULT_STRATEGY, locked_packages, upgrade_order, yanked_note
+from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, locked_packages, upgrade_order, yanked_note
 from ppm.install.request import Request
 from ppm.install.start import rules_for
 from ppm.lock import Lock, Selection
@@ -125,6 +125,8 @@ def _raised(
 def _notes(folder: ProjectFolder, request: Request, resolution: Resolution) -> Iterator[str]:
     """What to know of the choice."""
     yield from (yanked_note(pin.release) for pin in resolution.pins if pin.release.yanked is not None)
+    if resolution.timed_out:
+        yield OUT_OF_TIME
     listed = {Path(source).resolve() for source in folder.project.sources}
     used = {pin.release.source for pin in resolution.pins}
     for link in request.find_links:

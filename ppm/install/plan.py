@@ -23,6 +23,7 @@ from ppm.sources import DEPLOYED_SOURCE, Joined, Release, Source
 
 __all__ = [
     "DEFAULT_STRATEGY",
+    "OUT_OF_TIME",
     "Plan",
     "locked_packages",
     "plan_autoremove",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 DEFAULT_STRATEGY = "auto"
+OUT_OF_TIME = "newer versions may fit together too: there was no time to try all (PPM_SEARCH_SECONDS gives more)"
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,7 @@ def _plan(
     notes = [yanked_note(pin.release) for pin in pins if pin.release.yanked is not None]
     notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
     notes += [remark] if remark else []
+    notes += [OUT_OF_TIME] if resolution.timed_out else []
     notes += [f"{r.text} is in place of what a manifest needs of {r.name}" for r in resolution.overrides]
     before = {package.sha256: package.source for package in start.packages.values()}
     selection = Selection(

@@ -32,7 +32,7 @@ class Request:
     """What the user typed, parsed once.
 
     `hashes` are the digests that a patch's package file may have, by name; with `require_hashes` every package file
-    that is not deployed yet must have one of them.
+    that is not deployed yet must have one of them. A search for versions is given up after `search_seconds`.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -43,6 +43,7 @@ class Request:
     exclude_newer: datetime | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
+    search_seconds: float = 30.0
 
     def asking(self, texts: Sequence[str], files: Sequence[Path] = ()) -> "Request":
         """The same with the requirements of a command line and of its files. Raises RequestError."""

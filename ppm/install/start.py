@@ -87,6 +87,7 @@ def rules_for(
         limit,
         _of("what is deployed", recorded),
         frozenset(hold.name for hold in holds),
+        request.search_seconds,
     )
 
 

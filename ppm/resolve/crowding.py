@@ -20,6 +20,10 @@ MAX_CHOICES = 400
 """Beyond so many there is no counting: its time grows with their square. 20 patches of 20 versions are as many."""
 
 
+FEW = 2
+"""So many patches are no crowd: a search says more of what is between them, and soon."""
+
+
 @dataclass(frozen=True)
 class _Choice:
     """Versions of one patch that exclude the same of all others: their places in the list, and what they exclude."""
@@ -39,7 +43,7 @@ def crowded(requirements: Sequence[Requirement], universe: Universe) -> tuple[Fa
     choices = _choices(releases, universe)
     groups = _groups(choices)
     names = _too_many(choices, groups)
-    if not names:
+    if len(names) <= FEW:
         return ()
     kept = [[choice for choice in group if choice.name in names] for group in groups]
     kept = [group for group in kept if group]
@@ -121,8 +125,8 @@ def _torn(one: Release, other: Release, universe: Universe) -> str:
     ours, theirs = universe.needs(one), universe.needs(other)
     for name in ours.keys() & theirs.keys():
         if _is_real(ours[name], universe) and _is_real(theirs[name], universe):
-            fits = universe.matching(name, ours[name].specifier) & universe.matching(name, theirs[name].specifier)
-            if not fits:
+            fits = [universe.matching(name, wish.specifier) for wish in (ours[name], theirs[name])]
+            if all(fits) and not fits[0] & fits[1]:
                 return name
     return ""
 

@@ -226,7 +226,7 @@ def _statements(
     if len(by_subject) > MAX_PARTS:
         folded = sorted(by_subject, key=lambda subjects: subjects[-1].version)[: 1 - MAX_PARTS]
     lines = []
-    for subjects, wishes in by_subject.items():
+    for subjects, wishes in sorted(by_subject.items(), key=lambda item: item[0][0].version):
         if subjects not in folded:
             subject, singular = _subject(story, name, subjects)
             lines.append(f"{subject} {verbs[not singular]} {join([words for _, words in wishes])}.")

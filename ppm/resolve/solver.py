@@ -7,12 +7,12 @@ extra clause, added when one of the two patches is first considered.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from nab_resolver.errors import ResolutionError as Unsolvable
 from nab_resolver.errors import ResolutionTerminatedError
 from nab_resolver.resolver import BaseProvider, Resolver, ResolverObserver
-from nab_resolver.types import Incompatibility, IncompatibilityCause, RootRequirement, Term
+from nab_resolver.types import Incompatibility, IncompatibilityCause, RangeProtocol, RootRequirement, Term
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -26,7 +26,7 @@ from ppm.sources.base import Release
 
 __all__ = ["Deadline", "solve"]
 
-COUNT_AFTER = 200
+COUNT_AFTER = 30
 """Conflicts after which a search stops to count: see `crowding`."""
 MAX_ROUNDS = 2**62
 """Time alone limits a search."""
@@ -140,17 +140,17 @@ class _Versions:
     def __contains__(self, version: int) -> bool:
         return bool(self.bits >> version & 1)
 
-    def __and__(self, other: Any) -> "_Versions":
-        return _Versions(self.bits & other.bits)
+    def __and__(self, other: object) -> "_Versions":
+        return _Versions(self.bits & _bits(other))
 
-    def __or__(self, other: Any) -> "_Versions":
-        return _Versions(self.bits | other.bits)
+    def __or__(self, other: object) -> "_Versions":
+        return _Versions(self.bits | _bits(other))
 
     def __invert__(self) -> "_Versions":
         return _Versions(~self.bits)
 
-    def __sub__(self, other: Any) -> "_Versions":
-        return _Versions(self.bits & ~other.bits)
+    def __sub__(self, other: object) -> "_Versions":
+        return _Versions(self.bits & ~_bits(other))
 
     def is_subset(self, other: "_Versions") -> bool:
         return self.bits & ~other.bits == 0
@@ -226,6 +226,7 @@ class _Provider(BaseProvider[_Node, int]):
         self._raised = raised
         self._answers: dict[str, list[tuple[str, int]]] = {}
         self._needs: dict[tuple[_Node, int], dict[_Node, _Versions]] = {}
+        self._alike: dict[str, list[_Versions]] = {}
         self._clauses: list[Incompatibility[_Node, int]] = []
         self._considered: set[tuple[_Node, int]] = set()
         self._decided: Mapping[_Node, int] = {}
@@ -250,11 +251,13 @@ class _Provider(BaseProvider[_Node, int]):
             self._answers[name] = list(self.universe.answers(name).items())
         return self._answers[name]
 
-    def receive_partial_solution_hint(self, positive_ranges: Any, decisions: Mapping[_Node, int]) -> None:
+    def receive_partial_solution_hint(
+        self, positive_ranges: Mapping[_Node, RangeProtocol[int]], decisions: Mapping[_Node, int]
+    ) -> None:
         self._decided = decisions
 
-    def choose_version(self, package: _Node, version_range: Any) -> int | None:
-        allowed = version_range.bits
+    def choose_version(self, package: _Node, version_range: RangeProtocol[int]) -> int | None:
+        allowed = _bits(version_range)
         if package.virtual:
             return self._choose_answer(package.name, allowed)
         versions = self.universe.versions(package.name)
@@ -276,11 +279,11 @@ class _Provider(BaseProvider[_Node, int]):
                 return index
         return options[0][0] if options else None
 
-    def has_satisfying_version(self, package: _Node, version_range: Any) -> bool:
+    def has_satisfying_version(self, package: _Node, version_range: RangeProtocol[int]) -> bool:
         count = len(self._answers[package.name] if package.virtual else self.universe.versions(package.name))
-        return bool(version_range.bits & ((1 << count) - 1))
+        return bool(_bits(version_range) & ((1 << count) - 1))
 
-    def get_dependencies(self, package: _Node, version: int) -> dict[_Node, Any]:
+    def get_dependencies(self, package: _Node, version: int) -> dict[_Node, _Versions]:
         key = (package, version)
         if key not in self._needs:
             if package.virtual:
@@ -291,16 +294,31 @@ class _Provider(BaseProvider[_Node, int]):
                 self._needs[key] = dict(self.target(name, wish.specifier) for name, wish in needs.items())
         return self._needs[key]
 
-    def prioritize(self, package: _Node, version_range: Any, conflict_counts: Any, culprit_counts: Any = None) -> Any:
+    def prioritize(
+        self,
+        package: _Node,
+        version_range: RangeProtocol[int],
+        conflict_counts: Mapping[_Node, int],
+        culprit_counts: Mapping[_Node, int] | None = None,
+    ) -> tuple[bool, int]:
         # Virtual names last: by then a patch that is needed anyway may stand for them.
         return package.virtual, -conflict_counts.get(package, 0)
 
-    def widen_decision(self, package: _Node, version: int) -> Any:
+    def widen_decision(self, package: _Node, version: int) -> _Versions | None:
         if package.virtual:
             return None
-        versions = self.universe.versions(package.name)
-        same = self.universe.needs(versions[version])
-        return _Versions(sum(1 << i for i, c in enumerate(versions) if self.universe.needs(c) == same))
+        if package.name not in self._alike:
+            self._alike[package.name] = self._sharing_needs(package.name)
+        return self._alike[package.name][version]
+
+    def _sharing_needs(self, name: str) -> list[_Versions]:
+        """For each version of a patch, those that need the same."""
+        tables = [self.universe.needs(release) for release in self.universe.versions(name)]
+        keys = [tuple(sorted((wish.name, wish.text) for wish in table.values())) for table in tables]
+        masks: dict[tuple[tuple[str, str], ...], int] = {}
+        for index, key in enumerate(keys):
+            masks[key] = masks.get(key, 0) | 1 << index
+        return [_Versions(masks[key]) for key in keys]
 
     def consume_pending_clauses(self) -> list[Incompatibility[_Node, int]]:
         clauses, self._clauses = self._clauses, []
@@ -323,21 +341,21 @@ class _Provider(BaseProvider[_Node, int]):
 def _facts(error: Unsolvable) -> tuple[Fact, ...]:
     """The facts that the proof starts from, in its order, each once."""
     facts: dict[Fact, None] = {}
-    clauses: Iterable[Incompatibility[Any, Any]] = error.incompatibility.walk() if error.incompatibility else ()
+    clauses: Iterable[Incompatibility[_Node, int]] = error.incompatibility.walk() if error.incompatibility else ()
     for clause in clauses:
         if clause.cause is IncompatibilityCause.ROOT:
             facts[clause.origin] = None
         elif clause.cause is IncompatibilityCause.DEPENDENCY and not clause.terms[0].package.virtual:
             subject, needed = clause.terms[0], clause.terms[-1]
-            name, mask = subject.package.name, _bits(subject)
+            name, mask = subject.package.name, _bits(subject.constraint)
             if len(clause.terms) > 1 and needed.is_positive():
-                facts[Clashes(name, mask, needed.package.name, _bits(needed))] = None
+                facts[Clashes(name, mask, needed.package.name, _bits(needed.constraint))] = None
             else:
                 facts[Needs(name, mask, needed.package.name)] = None
     return tuple(facts)
 
 
-def _bits(term: Term[Any, Any]) -> int:
-    versions = term.constraint
+def _bits(versions: object) -> int:
+    """nab_resolver knows the type of a range by its protocol alone, and hands back what it was given."""
     assert isinstance(versions, _Versions)
     return versions.bits

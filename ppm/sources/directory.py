@@ -43,13 +43,16 @@ class DirectorySource:
     """The package files of one directory; a damaged file hides only itself.
 
     `cache` is a folder to keep metadata in; without one, or where it can't be used, every file is read. `label` is how
-    messages and locks name it, in place of its path.
+    messages and locks name it, in place of its path. `clock` is that by which files are dated.
     """
 
-    def __init__(self, path: Path, cache: Path | None = None, label: str = "") -> None:
+    def __init__(
+        self, path: Path, cache: Path | None = None, label: str = "", clock: Callable[[], float] = time.time
+    ) -> None:
         self.path = path
         self.location = label or str(path)
         self._cache_folder = cache
+        self._clock = clock
         self._found: dict[str, _Found] = {}
         self._index: MetadataCache | None = None
         self._listed = False
@@ -163,7 +166,7 @@ class DirectorySource:
             index.forget(known.keys() - files.keys())
             changed = [(name, stamp) for name, stamp in files.items() if known.get(name) != stamp]
             index.put([self._read(self.path / name, stamp) for name, stamp in changed])
-            settled = time.time() - int(before.split()[2]) / 1e9 > SETTLED_AFTER
+            settled = self._clock() - int(before.split()[2]) / 1e9 > SETTLED_AFTER
             index.listed(before if settled else "")
         self._listed = True
 

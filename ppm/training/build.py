@@ -127,7 +127,7 @@ def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseM
 
 def _check_base_fails(work: Work, suites: Sequence[LoadedSuite]) -> None:
     """Raises TrainingError when the base hardly fails a risk's suite, so that no patch could show its effect."""
-    risks = [s for s in suites if s.suite.against == "specialist" and s.suite.metric != "perplexity"]
+    risks = [s for s in suites if s.suite.against == "specialist" and s.measure.is_rate]
     heads = [suite.head(LOOK / len(suite.prompts)) for suite in risks]
     placement = work.source.manifest.base.placement
     found = evaluate(

@@ -335,20 +335,23 @@ def test_a_lock_that_was_changed_by_hand_is_refused(synced, change, message):
 
 
 def test_a_composition_of_other_patches_or_one_that_failed_is_refused(synced):
-    table = tomlkit.parse((synced / "ppm.lock").read_text()).unwrap()
+    lock = tomlkit.parse((synced / "ppm.lock").read_text()).unwrap()
     other = composed([patch("other")])
     path = write_package(other, synced / "dist")
-    failing = audit({"app/main": 0.1}).replace(b'"pass"', b'"fail"')
-    good = dict(table["composition"])
-    table["composition"] |= {"sha256": other.sha256}
-    (synced / "ppm.lock").write_text(tomlkit.dumps(table))
+    table = json.loads(audit({"app/main": 0.1}))
+    worse = {"difference": 0.4, "lower": 0.3, "upper": 0.5, "margin": 0.05, "verdict": "fail"}
+    comparison = {"suite": "app/main", "rule": "non-inferiority", "against": "composition", **worse}
+    failing = json.dumps({**table, "verdict": "fail", "comparisons": [comparison]}).encode()
+    good = dict(lock["composition"])
+    lock["composition"] |= {"sha256": other.sha256}
+    (synced / "ppm.lock").write_text(tomlkit.dumps(lock))
     assert "is not made of the locked patches" in ppm("sync").err
     parts = [read_package(next((synced / "dist").glob(name))) for name in ("app-1.0.0*", "core-1.1.0*")]
     made = composed(parts)
     write_package(made, synced / "dist")
     (synced / "dist" / f"{path.name}{AUDIT_SUFFIX}").write_bytes(failing)
-    table["composition"] = good | {"audit": sha256(failing)}
-    (synced / "ppm.lock").write_text(tomlkit.dumps(table))
+    lock["composition"] = good | {"audit": sha256(failing)}
+    (synced / "ppm.lock").write_text(tomlkit.dumps(lock))
     done = ppm("sync")
     assert (done.code, "did not pass its tests" in done.err) == (4, True)
 

@@ -5,42 +5,17 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
+from asking import failure, pins, run
 from packages import FINGERPRINT
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from releases import OTHER_FINGERPRINT, make_release
 
-from ppm.errors import IntegrityError, PpmError, RequestError, ResolutionError
-from ppm.resolve import Resolution, Rules, parse_requirement, resolve
+from ppm.errors import IntegrityError, PpmError, RequestError
+from ppm.resolve import Rules, parse_requirement
 from ppm.resolve.check import check
 from ppm.resolve.universe import Universe
 from ppm.sources import Listing
-
-
-def run(request, releases, deployed=None, problems=None, raised=(), kept=(), **rules) -> Resolution:
-    return resolve(
-        [parse_requirement(text) for text in request.split()],
-        Listing(releases, problems),
-        fingerprint=FINGERPRINT,
-        base_name="acme/tiny",
-        rules=Rules({name: Version(version) for name, version in (deployed or {}).items()}, **rules),
-        raised=raised,
-        kept=kept,
-    )
-
-
-def pins(request, releases, deployed=None, **settings) -> str:
-    return " ".join(pin.release.pin for pin in run(request, releases, deployed, **settings).pins)
-
-
-def failure(request, releases, problems=None, **settings) -> str:
-    """The explanation without its first line, which is always the same."""
-    with pytest.raises(ResolutionError) as caught:
-        run(request, releases, problems=problems, **settings)
-    first, _, rest = str(caught.value).partition("\n")
-    assert first == "no set of patches satisfies the request."
-    assert caught.value.exit_code == 3
-    return rest
 
 
 def test_a_requirement_is_a_name_and_versions():
@@ -228,13 +203,13 @@ def test_a_dependency_that_no_source_has():
 def test_a_damaged_file_is_mentioned_only_where_it_matters():
     problems = {"core": ["core.ppm: is not a whole package file"], "other": ["other.ppm: is damaged"]}
     releases = [make_release("a", "1.0", {"core": ">=2"})]
-    assert failure("a", releases, problems).splitlines() == [
+    assert failure("a", releases, problems=problems).splitlines() == [
         "You asked for a.",
         "a 1.0, the only version, needs core>=2.",
         "A file of core can't be used: core.ppm: is not a whole package file.",
         "hint: replace the damaged file of core: fetch it again from its vendor",
     ]
-    assert "hint: replace the damaged file of other" in failure("other", releases, problems)
+    assert "hint: replace the damaged file of other" in failure("other", releases, problems=problems)
 
 
 def test_versions_for_another_base_model_are_not_used_but_named():

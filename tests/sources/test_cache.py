@@ -2,14 +2,17 @@
 
 import os
 import sqlite3
+import sys
 import time
+from pathlib import Path
 from shutil import copy
 
 import pytest
 from packages import FINGERPRINT, make_package
 
-from ppm.package import read_metadata, write_package
-from ppm.sources import directory as module
+from ppm.manifest import Component, CompositionRecord
+from ppm.package import write_package
+from ppm.sources.cache import MetadataCache
 from ppm.sources.directory import DirectorySource
 
 
@@ -23,28 +26,31 @@ def folder(tmp_path):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def settled(monkeypatch):
-    """Let every directory look as if nothing had changed in it for a while."""
-    monkeypatch.setattr(module, "SETTLED_AFTER", -1.0)
+_opened = []
+sys.addaudithook(lambda event, args: event == "open" and _opened.append(str(args[0])))
 
 
 @pytest.fixture
-def reads(monkeypatch):
-    """The names of the files whose metadata was read."""
-    found = []
+def reads():
+    """The names of the package files that were opened since the last time this was asked."""
 
-    def read(path):
-        found.append(path.name)
-        return read_metadata(path)
+    def since():
+        names = sorted(Path(path).name for path in _opened if path.endswith(".ppm"))
+        _opened.clear()
+        return names
 
-    monkeypatch.setattr(module, "read_metadata", read)
-    return found
+    since()
+    return since
 
 
-def look(folder, cache):
+def later():
+    """A clock by which nothing has changed for a while."""
+    return time.time() + 60
+
+
+def look(folder, cache, clock=later):
     """What a new process sees: every pin, and who provides what."""
-    source = DirectorySource(folder, cache)
+    source = DirectorySource(folder, cache, clock=clock)
     pins = sorted(c.pin for name in source.names(FINGERPRINT) for c in source.named(name))
     return pins, sorted(source.providers("fairness", FINGERPRINT)), list(source.damaged())
 
@@ -54,9 +60,9 @@ ALL = (["gender-bias==2.0", "toxicity==1.0.0", "toxicity==1.1.0"], ["gender-bias
 
 def test_nothing_is_read_twice(folder, tmp_path, reads):
     assert look(folder, tmp_path / "cache") == ALL
-    assert len(reads) == 3
+    assert len(reads()) == 3
     assert look(folder, tmp_path / "cache") == ALL
-    assert len(reads) == 3
+    assert reads() == []
     [first] = DirectorySource(folder, tmp_path / "cache").named("gender-bias")
     assert first == DirectorySource(folder).named("gender-bias")[0]
     assert vars(first) == vars(DirectorySource(folder).named("gender-bias")[0])
@@ -65,15 +71,15 @@ def test_nothing_is_read_twice(folder, tmp_path, reads):
 def test_what_is_new_gone_or_changed_is_seen(folder, tmp_path, reads):
     cache = tmp_path / "cache"
     look(folder, cache)
-    reads.clear()
     write_package(make_package("toxicity", "2.0.0"), folder)
     (folder / "gender_bias-2.0-tiny_0123456789ab.ppm").unlink()
     changed = folder / "toxicity-1.0.0-tiny_0123456789ab.ppm"
     changed.write_bytes(changed.read_bytes()[:-1])
+    reads()
     pins, providers, damaged = look(folder, cache)
+    assert reads() == ["toxicity-1.0.0-tiny_0123456789ab.ppm", "toxicity-2.0.0-tiny_0123456789ab.ppm"]
     assert (pins, providers) == (["toxicity==1.1.0", "toxicity==2.0.0"], [])
     assert damaged == [f"{changed}: is not a whole package file"]
-    assert sorted(reads) == ["toxicity-1.0.0-tiny_0123456789ab.ppm", "toxicity-2.0.0-tiny_0123456789ab.ppm"]
 
 
 def test_a_change_in_place_is_seen_though_the_directory_is_the_same(folder, tmp_path):
@@ -88,14 +94,26 @@ def test_a_change_in_place_is_seen_though_the_directory_is_the_same(folder, tmp_
     assert first.sha256 == make_package("toxicity", "1.0.0", value=0.25).sha256
 
 
-def test_a_directory_that_has_just_changed_is_listed_again(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SETTLED_AFTER", 2.0)
-    now = time.time_ns()
-    stamp = f"1 {now} {now} 1"
-    monkeypatch.setattr(DirectorySource, "_folder_stamp", lambda source: stamp)  # a clock too coarse for two changes
-    look(folder, tmp_path / "cache")
-    write_package(make_package("toxicity", "3.0.0"), folder)
-    assert "toxicity==3.0.0" in look(folder, tmp_path / "cache")[0]
+def test_only_of_a_directory_that_has_not_just_changed_the_list_of_files_is_kept(folder, tmp_path):
+    """A clock that is too coarse would give two changes one time."""
+    cache = tmp_path / "cache"
+    look(folder, cache, clock=time.time)
+    assert MetadataCache.open(cache, folder).listing == ""
+    look(folder, cache)
+    assert MetadataCache.open(cache, folder).listing != ""
+
+
+def test_a_composition_is_kept_as_one(folder, tmp_path):
+    made = CompositionRecord("concat", "sha256:" + "0" * 64, (Component("toxicity", "1.0.0", "0" * 64),))
+    write_package(make_package("both", "1.0.0+aaa", provides=("toxicity", "made-of"), composition=made), folder)
+    for _ in range(2):
+        source = DirectorySource(folder, tmp_path / "cache", clock=later)
+        assert source.named("both") == []
+        [composition] = source.compositions("both")
+        assert (composition.pin, composition.composed) == ("both==1.0.0+aaa", True)
+        assert not {"both", "made-of"} & set(source.names(None))
+        assert list(source.providers("made-of", FINGERPRINT)) == []
+        assert look(folder, tmp_path / "cache") == ALL
 
 
 @pytest.mark.parametrize(

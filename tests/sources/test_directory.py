@@ -9,6 +9,8 @@ from packages import FINGERPRINT, make_package
 from ppm.bank import Bank
 from ppm.errors import IntegrityError, SourceError
 from ppm.package import Package, read_package, write_package
+from ppm.resolve import parse_requirement, resolve
+from ppm.sources import Joined
 from ppm.sources.directory import DirectorySource
 
 
@@ -132,3 +134,28 @@ def test_a_file_that_vanishes_after_it_was_listed_is_missed(folder):
     (folder / release.file_name).unlink()
     with pytest.raises(SourceError, match="can't be read: No such file"):
         source.fetch(release)
+
+
+def test_two_files_of_one_version_are_both_named(tmp_path):
+    write_package(make_package("toxicity", "1.0"), tmp_path)
+    write_package(make_package("toxicity", "1.0.0", value=0.25), tmp_path)
+    other = tmp_path / "other"
+    write_package(make_package("toxicity", "1.0", model="elsewhere/small", value=0.75), other)
+    for sources, files in (
+        ([tmp_path], ("toxicity-1.0-tiny_0123456789ab.ppm", "toxicity-1.0.0-tiny_0123456789ab.ppm")),
+        ([tmp_path / "other", tmp_path], ("toxicity-1.0-small_0123456789ab.ppm", "toxicity-1.0-tiny_0123456789ab.ppm")),
+    ):
+        offer = Joined([DirectorySource(path) for path in sources])
+        with pytest.raises(IntegrityError) as caught:
+            resolve([parse_requirement("toxicity")], offer, fingerprint=FINGERPRINT, base_name="acme/tiny")
+        assert caught.value.message.startswith("two files of toxicity==1.0")
+        for path, name in zip((sources[0], sources[-1]), files, strict=True):
+            assert f"{name} in {path} (SHA-256 " in caught.value.message
+    assert "leave the other source out" in caught.value.hint
+
+
+def test_what_can_t_be_shown_of_a_yank_is_left_out(folder):
+    path = next(folder.glob("gender*"))
+    path.with_name(f"{path.name}.yanked").write_bytes(b"bad\x1b[31m\x00 news\xff")
+    [release] = DirectorySource(folder).named("gender-bias")
+    assert release.yanked == "bad[31m news\N{REPLACEMENT CHARACTER}"
