@@ -21,6 +21,7 @@ __all__ = [
     "Text",
     "check_leakage",
     "dump",
+    "last_turn",
     "normalised",
     "read_benign",
     "read_pairs",
@@ -226,6 +227,14 @@ def normalised(text: Text) -> str:
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
 
 
+def last_turn(text: Text) -> str:
+    """A prompt as a message shows it: of a chat what the user said last."""
+    if isinstance(text, str):
+        return text
+    said = [content for role, content in text if role == "user"] or [content for _, content in text]
+    return said[-1] if said else ""
+
+
 def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, Iterable[Pair | Benign]]) -> None:
     """Raises ManifestError when a prompt of a suite occurs, compared normalised, in training data given by origin."""
     known = {normalised(prompt.prompt) for prompt in prompts}
@@ -233,7 +242,7 @@ def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, I
         leaked = next((row.prompt for row in rows if normalised(row.prompt) in known), None)
         if leaked is not None:
             raise ManifestError(
-                f"trains on a prompt of the suite {suite!r}: {str(leaked)[:80]!r}",
+                f"trains on a prompt of the suite {suite!r}: {last_turn(leaked)[:80]!r}",
                 context=origin,
                 hint="a test on training data proves nothing; take the prompt out of one of the two",
             )

@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppm.errors import ManifestError
-from ppm.jsonl import Benign, Pair, Prompt, check_leakage, dump, normalised, read_benign, read_pairs, read_prompts
+from ppm.jsonl import (
+    Benign,
+    Pair,
+    Prompt,
+    check_leakage,
+    dump,
+    last_turn,
+    normalised,
+    read_benign,
+    read_pairs,
+    read_prompts,
+)
 
 CHAT = (("system", "Be kind."), ("user", "Hello?"))
 
@@ -117,6 +128,13 @@ def test_prompts_are_compared_normalised():
     check_leakage("s", suite, {"a file": [Benign("Hello")], "none": []})
     with pytest.raises(ManifestError, match="a file: trains on a prompt of the suite 's': '  HELLO"):
         check_leakage("s", suite, {"none": [], "a file": [Benign("Hello"), Pair("  HELLO?", "a", "b")]})
+
+
+def test_a_chat_is_shown_as_what_its_user_said_last():
+    assert last_turn(CHAT) == "Hello?"
+    assert last_turn((("system", "be kind"),)) == "be kind"
+    with pytest.raises(ManifestError, match=r"of the suite 's': 'Hello\?'$"):
+        check_leakage("s", [Prompt("1", CHAT)], {"a file": [Benign(CHAT)]})
 
 
 def test_more_than_any_suite_has_is_refused():

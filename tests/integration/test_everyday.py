@@ -93,7 +93,21 @@ def test_outdated_tells_what_an_upgrade_takes_and_what_is_newest(world):
     assert "tool" in ppm("outdated", "--find-links", world, "--all").out
     table = ppm("outdated", "--find-links", world).out.splitlines()
     assert table[0].split() == ["Patch", "Deployed", "Upgrade", "Newest"]
-    assert "No source has app, core, tool: say --find-links DIR." in ppm("outdated").err
+    assert ppm("outdated").err.splitlines() == [
+        "In none of the sources: app, core, tool. Add the folder that has them with --find-links DIR."
+    ]
+
+
+def test_outdated_tells_patches_that_are_up_to_date_from_those_no_source_has(world, tmp_path, core):
+    one = write(tmp_path / "one", core)
+    told = ppm("outdated", "-f", one)
+    assert (told.out, told.err.splitlines()) == (
+        "",
+        ["Up to date: core.", "In none of the sources: app, tool. Add the folder that has them with --find-links DIR."],
+    )
+    for package in (patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})):
+        write(one, package)
+    assert ppm("outdated", "-f", one).err == "Every deployed patch is the newest that the sources have.\n"
 
 
 def test_outdated_names_yanked_and_held_versions(world):
@@ -498,3 +512,16 @@ def test_a_damaged_file_of_a_source_is_in_no_uninstall_s_way(world):
     assert ppm("install", "app", "--base", "lab", "-f", world, "--dry-run").code == 4
     (world.parent / "ppm.toml").write_text('base = "lab"\nsources = ["dist"]\n')
     assert ppm("uninstall", "tool", "--dry-run").code == 0
+
+
+def test_compositions_in_a_source_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for strategy in ("concat", "merged"):
+        assert (
+            ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", strategy, "-o", "dist").code == 0
+        )
+    names = [row["name"] for row in ppm("search", "toxicity", "--base", "lab", "-f", "dist", "--json").json]
+    assert names == ["toxicity", "toxicity-gender-bias-concat", "toxicity-gender-bias-merged"]
+    shown = ppm("search", "merged", "--base", "lab", "-f", "dist").out
+    assert "merged of toxicity 1.0.0, gender-bias 1.0.0" in shown
+    assert "concat" not in shown
