@@ -133,7 +133,7 @@ def test_prompts_are_compared_normalised():
 def test_a_chat_is_shown_as_what_its_user_said_last():
     assert last_turn(CHAT) == "Hello?"
     assert last_turn((("system", "be kind"),)) == "be kind"
-    with pytest.raises(ManifestError, match=r"of the suite 's': 'Hello\?'$"):
+    with pytest.raises(ManifestError, match=r"of the suite 's': 'Hello\?'"):
         check_leakage("s", [Prompt("1", CHAT)], {"a file": [Benign(CHAT)]})
 
 
