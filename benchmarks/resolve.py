@@ -1,34 +1,40 @@
 """How long resolving takes, in indexes of growing size, beside resolvelib on the same graphs.
 
-    python benchmarks/resolve.py [--names 1000 10000 100000] [--versions 20] [--directory 10000]
+    python benchmarks/resolve.py [--names 1000 10000 100000] [--versions 20] [--directory 10000] [--files 10000]
 
 Three requirements are resolved. A name depends on up to three others, five layers deep, each version on a range of
 versions, some of which exclude the newest; so a request reaches a few dozen names and has to go back a few times.
 The first table has a directory of that many package files whose metadata is in the cache (`--directory 0` leaves it
 out: it makes 20 small files a name), each time in a new process; the second releases in memory. Times are the median
-of five.
+of five. The third is of a directory of real package files (`--files`) that is read for the first time, and again with
+what the cache then has; the fourth of patches that exclude each other in groups, one group fewer than patches.
 """
 
 import argparse
+import io
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from resolvelib import AbstractProvider, BaseReporter, Resolver
 
-from ppm.package import sha256
+from ppm.bank import Bank, Block
+from ppm.errors import ResolutionError
+from ppm.manifest import Base, Manifest, Patch, PrefixShape
+from ppm.package import Package, file_name, sha256
 from ppm.resolve import Requirement, parse_requirement, resolve
-from ppm.sources import Release
+from ppm.sources import Listing, Release
+from ppm.sources.base import declarations
 from ppm.sources.cache import Entry, MetadataCache
 from ppm.sources.directory import DirectorySource, stamp_of
 
@@ -65,6 +71,9 @@ class Index:
             found.append(make_release(name, f"{i}.0", needs))
         return found
 
+    def compositions(self, name: str) -> Sequence[Release]:
+        return ()
+
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return ()
 
@@ -75,7 +84,9 @@ class Index:
         return ()
 
 
-def make_release(name: str, version: str, needs: Mapping[str, str]) -> Release:
+def make_release(
+    name: str, version: str, needs: Mapping[str, str], conflicts: Mapping[str, str] | None = None
+) -> Release:
     return Release(
         name=name,
         version=Version(version),
@@ -85,7 +96,8 @@ def make_release(name: str, version: str, needs: Mapping[str, str]) -> Release:
         file_name=f"{name.replace('-', '_')}-{version}-tiny_000000000000.ppm",
         sha256=sha256(f"{name} {version}".encode()),
         source="",
-        dependencies=needs,
+        dependencies=declarations(needs),
+        conflicts=declarations(conflicts or {}),
     )
 
 
@@ -100,10 +112,10 @@ class Provider(AbstractProvider):  # type: ignore[misc]
     def __init__(self, index: Index) -> None:
         self.index = index
 
-    def identify(self, requirement_or_release: Any) -> str:
-        return str(requirement_or_release.name)
+    def identify(self, requirement_or_candidate: Any) -> str:
+        return str(requirement_or_candidate.name)
 
-    def get_preference(self, identifier: Any, resolutions: Any, releases: Any, information: Any, **_: Any) -> Any:
+    def get_preference(self, identifier: Any, resolutions: Any, candidates: Any, information: Any, **_: Any) -> Any:
         return identifier
 
     def find_matches(self, identifier: Any, requirements: Any, incompatibilities: Any) -> Any:
@@ -116,14 +128,11 @@ class Provider(AbstractProvider):  # type: ignore[misc]
         ]
         return sorted(fits, key=lambda release: release.version, reverse=True)
 
-    def is_satisfied_by(self, requirement: Any, release: Any) -> bool:
-        return bool(requirement.specifier.contains(release.version))
+    def is_satisfied_by(self, requirement: Any, candidate: Any) -> bool:
+        return bool(requirement.specifier.contains(candidate.version))
 
-    def get_dependencies(self, release: Any) -> Any:
-        return [
-            Requirement(name, SpecifierSet("" if text == "*" else text), name)
-            for name, text in release.dependencies.items()
-        ]
+    def get_dependencies(self, candidate: Any) -> Any:
+        return list(candidate.dependencies.values())
 
 
 def with_resolvelib(index: Index, requirements: Sequence[Requirement]) -> int:
@@ -178,11 +187,66 @@ def print_directory(names: int, versions: int) -> None:
     print(f"| {names:,} names x {versions} versions | {names * versions:,} | {sizes:.0f} | {seconds:.2f} |\n")
 
 
+def make_files(folder: Path, count: int) -> None:
+    """Small package files of 20 versions a name; all but the manifest is the same in each."""
+    folder.mkdir()
+    fingerprint = "sha256:" + "0123456789abcdef" * 4
+    manifest = Manifest(
+        1,
+        Patch("patch-name", "999.0", risks=("toxicity",), summary="A benchmark's.", license="Apache-2.0"),
+        Base("acme/tiny", fingerprint=fingerprint),
+        PrefixShape(2),
+        dependencies={"patch-core": ">=1,<30"},
+    )
+    data = Package(manifest, Bank((Block((2, 4), bytes(32)),)), {"replay.jsonl": b"{}"}).to_bytes()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    for i in range(count):
+        name, version = f"patch-{i // 20}", f"{i % 20 + 1}.0"
+        path = folder / file_name(replace(manifest, patch=replace(manifest.patch, name=name, version=version)))
+        text = members["patch.toml"].replace(b"patch-name", name.encode()).replace(b"999.0", version.encode())
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, content in {**members, "patch.toml": text}.items():
+                archive.writestr(member, content)
+
+
+def print_files(count: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, cache = Path(scratch) / "packages", Path(scratch) / "cache"
+        make_files(folder, count)
+        seconds = []
+        for _ in range(2):
+            wall, cpu = time.perf_counter(), time.process_time()
+            found = sum(1 for _ in DirectorySource(folder, cache).names(None))
+            seconds.append((time.perf_counter() - wall, time.process_time() - cpu))
+            assert found == (count + 19) // 20, found
+    (first, first_cpu), (again, again_cpu) = seconds
+    print("\n| files | first time, s | of CPU | again, s | of CPU |\n| --- | --- | --- | --- | --- |")
+    print(f"| {count:,} | {first:.2f} | {first_cpu:.2f} | {again:.2f} | {again_cpu:.2f} |")
+
+
+def print_crowds() -> None:
+    print("\n| patches that exclude each other | groups | explained after, s |\n| --- | --- | --- |")
+    for count in range(6, 13):
+        names = [f"patch-{i}" for i in range(count)]
+        releases = [
+            make_release(name, str(group), {}, {other: f"=={group}" for other in names if other != name})
+            for name in names
+            for group in range(1, count)
+        ]
+        started = time.perf_counter()
+        try:
+            with_ppm(Listing(releases), [parse_requirement(name) for name in names])
+        except ResolutionError:
+            print(f"| {count} | {count - 1} | {time.perf_counter() - started:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", type=int, nargs="+", default=[1000, 10_000, 100_000])
     parser.add_argument("--versions", type=int, default=20)
     parser.add_argument("--directory", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -196,6 +260,9 @@ def main() -> None:
         ppm, size = timed(with_ppm, Index(names, options.versions))
         other, _ = timed(with_resolvelib, Index(names, options.versions))
         print(f"| {names:,} | {size:.0f} | {ppm:.3f} | {other:.3f} |")
+    if options.files:
+        print_files(options.files)
+    print_crowds()
 
 
 if __name__ == "__main__":

@@ -24,13 +24,15 @@ from itertools import product
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ppm.environment.holds import Hold
 from ppm.errors import ResolutionError
-from ppm.install.plan import held_requirements
-from ppm.resolve import HELD, Requirement, Resolution, Rules, parse_requirement, resolve
-from ppm.resolve.solver import Asked, Clashes, Contradiction, Needs, solve
+from ppm.requirement import phrase
+from ppm.resolve import Requirement, Resolution, Rules, parse_requirement, resolve
+from ppm.resolve.contradiction import Asked, Clashes, Contradiction, Fact, Needs, Stays
+from ppm.resolve.crowding import crowded
+from ppm.resolve.solver import Deadline, solve
 from ppm.resolve.universe import Universe
 from ppm.sources import Listing, Release
+from ppm.sources.base import declarations
 
 NAMES = ("a", "b", "c", "d", "e")
 VERSIONS = ("1", "2", "3", "2.0rc1", "3.0b1", "1+lab")
@@ -49,6 +51,12 @@ class Case:
     rules: Rules
     raised: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+
+    @property
+    def wishes(self) -> tuple[Requirement, ...]:
+        """What the request asks for, and what the holds do."""
+        held = (parse_requirement(f"{name}==={version}") for name, version in self.rules.stays.items())
+        return (*self.requirements, *held)
 
     def solved(self) -> Resolution:
         """What ppm makes of it. Raises ResolutionError."""
@@ -82,15 +90,14 @@ def random_case(seed: int) -> Case:
     own = [c for c in releases if c.fingerprint == BASE]
     deployed = {c.name: c.version for c in rng.sample(own, min(len(own), rng.choice((0, 0, 1, 3))))}
     constraints = [wish("constraints.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
-    holds = [Hold(name, "somebody", "") for name in deployed if rng.random() < 0.2]
-    held = held_requirements(deployed, holds)
+    held = frozenset(name for name in deployed if rng.random() < 0.2)
     overrides = [wish("overrides.txt") for _ in range(rng.choice((0, 0, 0, 1)))]
     recorded = [wish("what is deployed") for _ in range(rng.choice((0, 0, 0, 1)))]
     limit = LIMIT if not plain and rng.random() < 0.3 else None
-    rules = Rules(deployed, [*constraints, *held], overrides, limit, recorded)
+    rules = Rules(deployed, constraints, overrides, limit, recorded, held)
     raised = tuple(name for name in deployed if rng.random() < 0.3)
     kept = tuple(name for name in deployed if rng.random() < 0.5)
-    return Case(tuple(releases), (*requirements, *held), rules, raised, kept)
+    return Case(tuple(releases), requirements, rules, raised, kept)
 
 
 def _random_specifier(rng: random.Random, plain: bool) -> str:
@@ -113,10 +120,10 @@ def _random_release(rng: random.Random, name: str, version: str, names: Sequence
         file_name=f"{name}-{version}.ppm",
         sha256=f"{name}{version}",
         source="here",
-        dependencies=table(0, 1, 1, 2),
-        conflicts=table(0, 0, 1),
+        dependencies=declarations(table(0, 1, 1, 2)),
+        conflicts=declarations(table(0, 0, 1)),
         provides=rng.choice(((), (), ("virtual",), ("e",))) if name != "e" else (),
-        replaces=table(1) if rng.random() < 0.1 else {},
+        replaces=declarations(table(1)) if rng.random() < 0.1 else {},
         yanked=rng.choice(("", "it was broken")) if rng.random() < odd else None,
         published=rng.choice((BEFORE, BEFORE, AFTER, None)),
     )
@@ -130,6 +137,7 @@ def usable(case: Case) -> list[Release]:
     for release in sorted(case.releases, key=lambda c: c.yanked is not None):
         name, version = release.name, release.version
         limits = [c.specifier for c in rules.constraints if c.name == name]
+        limits += [SpecifierSet(f"==={rules.stays[name]}")] if name in rules.stays else []
         if release.fingerprint != BASE or not all(limit.contains(version, prereleases=True) for limit in limits):
             continue
         pins = [s for r in case.requirements if r.name == name for s in r.specifier if s.operator in ("==", "===")]
@@ -158,20 +166,20 @@ def all_solutions(case: Case) -> list[Choice]:
     found = []
     for choice in product(*versions.values()):
         chosen = tuple(c for c in choice if c is not None)
-        if sound(case.requirements, chosen, case.rules):
+        if sound(case.wishes, chosen, case.rules):
             found.append(chosen)
     return found
 
 
 def asks(release: Release, rules: Rules) -> dict[str, str]:
     """What a release needs, after the overrides that are for it."""
-    overrides = {r.name: str(r.specifier) for r in rules.overrides}
+    overrides = {r.name: r for r in rules.overrides}
     if rules.deployed.get(release.name) == release.version:
         for wish in rules.recorded:
             there, declared = rules.deployed.get(wish.name), release.dependencies.get(wish.name)
-            if declared is not None and (there is None or not _specifier(declared).contains(there, prereleases=True)):
-                overrides.setdefault(wish.name, str(wish.specifier))
-    return {name: overrides.get(name, text) for name, text in release.dependencies.items()}
+            if declared is not None and (there is None or not declared.specifier.contains(there, prereleases=True)):
+                overrides.setdefault(wish.name, wish)
+    return {name: str(overrides.get(name, wish).specifier) for name, wish in release.dependencies.items()}
 
 
 def sound(requirements: Iterable[Requirement], chosen: Choice, rules: Rules) -> bool:
@@ -187,9 +195,15 @@ def excludes(one: Release, other: Release) -> bool:
     """Whether the first patch can't be there together with the second."""
     if one.name == other.name:
         return False
-    if any(_fits(other, *pair) for table in (one.conflicts, one.replaces) for pair in table.items()):
+    wishes = (wish for table in (one.conflicts, one.replaces) for wish in table.values())
+    if any(_fits(other, wish.name, str(wish.specifier)) for wish in wishes):
         return True
-    return any(name != one.name and one.conflicts.get(name) == "*" for name in other.provides)
+    return any(name != one.name and _any_of(one.conflicts, name) for name in other.provides)
+
+
+def _any_of(table: Mapping[str, Requirement], name: str) -> bool:
+    """Whether a table names every version of a name."""
+    return name in table and _open(str(table[name].specifier))
 
 
 def _fits(release: Release, name: str, specifier: str) -> bool:
@@ -212,7 +226,7 @@ def _stands_for(release: Release, name: str) -> bool:
 
 def best(case: Case, solutions: Sequence[Choice]) -> list[Choice]:
     """Those of the solutions that meet every goal that can be met, one goal after the other."""
-    asked = {r.name for r in case.requirements}
+    asked = {r.name for r in case.wishes}
     newest = {name: sorted((c.version for c in usable(case) if c.name == name), reverse=True) for name in NAMES}
     fixed = set()
 
@@ -270,25 +284,40 @@ def check(seed: int) -> str:
     if not any(chosen == set(s) for s in best(case, solutions)):
         better = sorted(c.pin for c in best(case, solutions)[0])
         return f"wrong: universe {seed} has something better than {sorted(c.pin for c in chosen)}: {better}"
-    if any(not pin.requested and not pin.required_by and pin.release.name not in case.kept for pin in resolution.pins):
+    stays = {*case.kept, *case.rules.stays}
+    if resolution.timed_out:
+        return f"wrong: universe {seed} took too long"
+    if any(not pin.requested and not pin.required_by and pin.release.name not in stays for pin in resolution.pins):
         return f"wrong: universe {seed} holds what nothing needs"
     return "found"
 
 
 def _false_facts(case: Case) -> Iterable[str]:
-    """Facts that are not so; and the facts together, when they contradict nothing."""
+    """Facts that are not so; and facts that contradict nothing: those of the search, and of counting."""
     universe = Universe(Listing(case.releases), BASE, case.rules)
+    yield from _unproven(crowded(case.requirements, universe), universe, case)
     try:
-        solve(case.requirements, universe)
+        solve(case.requirements, universe, Deadline.of(30, time.monotonic))
     except Contradiction as contradiction:
-        facts = contradiction.facts
-    asked = [fact.requirement for fact in facts if isinstance(fact, Asked)]
-    needs: dict[Release, dict[str, str]] = {}
+        yield from _unproven(contradiction.facts, universe, case)
+
+
+def _unproven(facts: Sequence[Fact], universe: Universe, case: Case) -> Iterable[str]:
+    """What is not so of some facts; and a choice that they leave, when they leave one."""
+    if not facts:
+        return
+    asked: list[Requirement] = []
+    needs: dict[Release, dict[str, Requirement]] = {}
     clashes: set[tuple[Release, Release]] = set()
     for fact in facts:
         if isinstance(fact, Asked):
+            asked.append(fact.requirement)
             if fact.requirement not in case.requirements:
                 yield f"nobody asked for {fact.requirement.text}"
+        elif isinstance(fact, Stays):
+            asked.append(parse_requirement(f"{fact.name}==={fact.version}"))
+            if case.rules.stays.get(fact.name) != fact.version:
+                yield f"nobody holds {fact.name}"
         elif isinstance(fact, Needs):
             for release in universe.select(fact.name, fact.mask):
                 if fact.needed not in release.dependencies:
@@ -300,10 +329,11 @@ def _false_facts(case: Case) -> Iterable[str]:
                     if not excludes(one, other):
                         yield f"{one.pin} does not exclude {other.pin}"
                     clashes.add((one, other))
-    may = usable(case)
+        elif len(fact.groups) >= len(fact.names):
+            yield f"there is room for {fact.names}"
     # The facts alone: nothing else is asked for, needed or excluded.
-    bare = {c: replace(c, dependencies=needs.get(c, {}), conflicts={}, replaces={}) for c in may}
-    versions = [[None, *(c for c in may if c.name == name)] for name in NAMES]
+    bare = {c: replace(c, dependencies=needs.get(c, {}), conflicts={}, replaces={}) for c in usable(case)}
+    versions = [[None, *(c for c in bare if c.name == name)] for name in NAMES]
     for choice in product(*versions):
         chosen = [c for c in choice if c is not None]
         if any((one, other) in clashes for one in chosen for other in chosen):
@@ -319,13 +349,14 @@ SUBJECT = re.compile(
 )
 SENTENCES: tuple[tuple[str, Callable[[Release, str, Rules], bool]], ...] = (
     (r"needs? (.+)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
-    (r"conflicts? with (\S+), which .+ provides", lambda c, text, rules: c.conflicts.get(text) == "*"),
-    (r"conflicts? with ([^,]+|\S+)", lambda c, text, rules: _is_in(c.conflicts, text)),
-    (r"replaces? (.+)", lambda c, text, rules: _is_in(c.replaces, text)),
+    (r"conflicts? with (\S+), which .+ provides?", lambda c, text, rules: _any_of(c.conflicts, text)),
+    (r"conflicts? with (.+)", lambda c, text, rules: all(_is_in(c.conflicts, part) for part in _parts(text))),
+    (r"replaces? (.+)", lambda c, text, rules: all(_is_in(c.replaces, part) for part in _parts(text))),
     (r"(was yanked).*", lambda c, text, rules: c.yanked is not None),
     (r"(is a pre-release).*", lambda c, text, rules: c.version.is_prerelease),
     (r"(is of \S+), and nothing after \S+ is taken", lambda c, text, rules: c.published == AFTER),
     (r"(has no known date).*", lambda c, text, rules: c.published is None),
+    (r"(is kept out by a hold), which allows only \S+ \S+", lambda c, text, rules: c.name in rules.stays),
     (r"is kept out by .+, which allows only (.+)", lambda c, text, rules: not _fits_phrase(c, text)),
     (r"(exists?), but for another base model.*", lambda c, text, rules: c.fingerprint == OTHER_BASE),
 )
@@ -367,24 +398,24 @@ def _there(case: Case, name: str, versions: str) -> bool:
 
 
 def _asked(case: Case, phrases: str) -> bool:
-    wishes = {(r.name, r.specifier) for r in case.requirements if r.origin != HELD}
+    wishes = {(r.name, r.specifier) for r in case.requirements}
     return all((wish.name, wish.specifier) in wishes for wish in map(parse_requirement, _parts(phrases)))
 
 
 def _available(case: Case) -> list[Release]:
     """What may be taken but for holds."""
-    constraints = [c for c in case.rules.constraints if c.origin != HELD]
-    return usable(replace(case, rules=replace(case.rules, constraints=constraints)))
+    return usable(replace(case, rules=replace(case.rules, held=frozenset())))
 
 
-def _none_fits(case: Case, phrase: str) -> bool:
-    return not any(_fits_phrase(c, phrase) for c in _available(case))
+def _none_fits(case: Case, phrases: str) -> bool:
+    texts = re.split(r", (?=\w)| or ", phrases)
+    return not any(_fits_phrase(c, text) for c in _available(case) for text in texts)
 
 
 def _provided(case: Case, name: str, text: str) -> bool:
     """Whether each of `a 1 and 2, b 1` stands for a name."""
     provider, found = "", False
-    for word in re.split(r",? and |, | ", text):
+    for word in re.split(r",? and |, | ", re.sub(r"[()]", "", text)):
         if not word[0].isdigit():
             provider = word
             continue
@@ -403,7 +434,7 @@ OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] =
     (r"You asked for (.+)\.", lambda case, m: _asked(case, m[1])),
     (
         r"(\w+) is held at (\S+)\.",
-        lambda case, m: any((r.name, r.pinned, r.origin) == (m[1], m[2], HELD) for r in case.requirements),
+        lambda case, m: str(case.rules.stays.get(m[1])) == m[2],
     ),
     (
         r"(\S+) puts (\S+) in place of what patches need of (\w+)\.",
@@ -413,7 +444,7 @@ OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] =
         r"What is deployed has (\S+) in place of what it needs of (\w+)\.",
         lambda case, m: any((r.text, r.name) == m.groups() for r in case.rules.recorded),
     ),
-    (r"No version of \w+ for tiny fits (\S+)\.", lambda case, m: _none_fits(case, m[1])),
+    (r"No version of \w+ for tiny fits (\S.*)\.", lambda case, m: _none_fits(case, m[1])),
     (r"(\w+) exists in versions? (\d.*)\.", lambda case, m: _there(case, m[1], m[2])),
     (
         r"(\w+) would be provided by (\w+) (\S+), which (.+)\.",
@@ -436,13 +467,13 @@ def _parts(text: str) -> list[str]:
     return re.split(r", (?=\w)| and ", text)
 
 
-def _is_needed(release: Release, phrase: str, rules: Rules) -> bool:
-    return _is_in(asks(release, rules), phrase)
+def _is_needed(release: Release, text: str, rules: Rules) -> bool:
+    return text in {phrase(name, specifier) for name, specifier in asks(release, rules).items()}
 
 
-def _is_in(table: Mapping[str, str], phrase: str) -> bool:
+def _is_in(table: Mapping[str, Requirement], phrase: str) -> bool:
     wish = parse_requirement(phrase)
-    return wish.name in table and _specifier(table[wish.name]) == wish.specifier
+    return wish.name in table and table[wish.name].specifier == wish.specifier
 
 
 def _fits_phrase(release: Release, phrase: str) -> bool:
@@ -471,15 +502,14 @@ def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
 def _easy_ways(case: Case) -> Iterable[str]:
     """Single changes after which there is a solution, though none was said to be enough."""
     rules = case.rules
-    wishes = [r for r in case.requirements if r.origin != HELD]
-    for name in {r.name for r in wishes}:
-        changed = replace(case, requirements=tuple(r for r in case.requirements if r.name != name or r.origin == HELD))
-        if any(r.name != name for r in wishes) and all_solutions(changed):
+    for name in {r.name for r in case.requirements}:
+        changed = replace(case, requirements=tuple(r for r in case.requirements if r.name != name))
+        if changed.requirements and all_solutions(changed):
             yield f"it is enough to leave out {name}"
     for key in ("constraints", "overrides"):
         for limit in getattr(rules, key):
             fewer = {key: [other for other in getattr(rules, key) if other is not limit]}
-            if limit.origin != HELD and all_solutions(replace(case, rules=replace(rules, **fewer))):
+            if all_solutions(replace(case, rules=replace(rules, **fewer))):
                 yield f"it is enough to do without {limit.text}"
 
 
@@ -489,15 +519,16 @@ def _follow(case: Case, hint: str) -> Case | None:
         new, old = map(parse_requirement, found.groups())
         place = next(i for i, r in enumerate(requirements) if (r.name, r.specifier) == (old.name, old.specifier))
         return replace(case, requirements=(*requirements[:place], new, *requirements[place + 1 :]))
+    if found := re.match(r"leave out (.+), which do not go together with the rest;", hint):
+        gone = re.split(r", | and ", found[1])
+        return replace(case, requirements=tuple(r for r in requirements if r.name not in gone))
     if found := re.match(r"leave out (\S+?)(?:,|$)", hint):
-        return replace(case, requirements=tuple(r for r in requirements if r.name != found[1] or r.origin == HELD))
+        return replace(case, requirements=tuple(r for r in requirements if r.name != found[1]))
     if found := re.match(r"to accept the (?:pre-release|yanked version), ask for (\S+)", hint):
         wish = parse_requirement(found[1])
         return replace(case, requirements=(*(r for r in requirements if r.name != wish.name), wish))
     if found := re.match(r"let it change: ppm unhold (\S+)", hint):
-        kept = [c for c in rules.constraints if (c.name, c.origin) != (found[1], HELD)]
-        wishes = tuple(r for r in requirements if (r.name, r.origin) != (found[1], HELD))
-        return replace(case, requirements=wishes, rules=replace(rules, constraints=kept))
+        return replace(case, rules=replace(rules, held=rules.held - {found[1]}))
     if found := re.match(r"take (\S+) out of (\S+)", hint):
         kept = [c for c in rules.constraints if (c.text, c.origin) != found.groups()]
         overrides = [c for c in rules.overrides if (c.text, c.origin) != found.groups()]

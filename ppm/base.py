@@ -26,6 +26,7 @@ __all__ = [
     "BaseModel",
     "BaseSuites",
     "check_compatible",
+    "hub_folder",
     "identify",
     "local_folder",
     "locate",
@@ -118,8 +119,14 @@ def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Pa
     set. Raises ModelError when there is no such model, or a hub name comes without a commit.
     """
     folder = local_folder(model, revision)
-    if folder is not None:
-        return folder
+    return folder if folder is not None else hub_folder(model, revision, fetch=fetch)
+
+
+def hub_folder(model: str, revision: str | None, *, fetch: bool) -> Path:
+    """The folder in the cache of `huggingface_hub` with a model of the hub; no other folder of its name is looked at.
+
+    Raises ModelError when it isn't there and `fetch` is not set, or can't be fetched.
+    """
     from huggingface_hub import snapshot_download
 
     wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", BASE_SUITES, "suites/*"]

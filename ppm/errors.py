@@ -20,6 +20,7 @@ __all__ = [
     "PpmError",
     "RequestError",
     "ResolutionError",
+    "ResolutionTimeout",
     "SourceError",
     "TrainingError",
     "did_you_mean",
@@ -52,6 +53,10 @@ class ResolutionError(RequestError):
     """No set of patches satisfies the requirements."""
 
     exit_code = 3
+
+
+class ResolutionTimeout(ResolutionError):
+    """The search for a set of patches was given up: nobody knows whether there is one."""
 
 
 class PackageError(PpmError):

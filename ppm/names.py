@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,6 +35,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+@lru_cache
 def base_tag(model: str, fingerprint: str) -> str:
     """A base tag: the model's short name and 12 hexadecimal digits of its fingerprint."""
     short = re.sub(r"[^A-Za-z0-9.]+", "-", PurePosixPath(model).name).strip("-.") or "model"

@@ -1,14 +1,17 @@
 """What other distributions add through entry points: steps and judges, each by its name."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from ppm.errors import ManifestError
 
-__all__ = ["Plugins", "origin_of"]
+__all__ = ["Plugins", "code_digest", "origin_of"]
 
 T = TypeVar("T")
 
@@ -51,3 +54,20 @@ class Plugins(Generic[T]):
 def origin_of(entry: EntryPoint) -> str:
     """The distribution of an entry point and its version."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def code_digest(entry: EntryPoint) -> str:
+    """The digest of the Python files behind an entry point, 16 hexadecimal digits; empty where there are none to read.
+
+    All of the distribution's count, and all of the package that the entry point names: a distribution that is
+    installed as editable lists none of its own, and changes without a new version.
+    """
+    distribution = entry.dist.files or () if entry.dist else ()
+    files = {Path(str(file.locate())) for file in distribution if file.suffix == ".py"}
+    top = find_spec(entry.module.partition(".")[0])
+    spec = top if top is not None and top.origin is not None else find_spec(entry.module)  # not all of a namespace
+    if spec is not None and spec.origin is not None:
+        origin = Path(spec.origin)
+        files.update(origin.parent.rglob("*.py") if spec.submodule_search_locations else [origin])
+    contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())
+    return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""

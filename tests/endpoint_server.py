@@ -27,6 +27,8 @@ class Behaviour:
     model: str = "a-teacher"
     logprobs: Any = None
     retry_after: str = "0.01"
+    refuses: dict = field(default_factory=dict)  # a setting, and what a request that has it is told
+    finish: str = "stop"
     stall: float = 2.0
     requests: list = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -51,6 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.split("?")[0]
         with self.behaviour.lock:
             self.behaviour.requests.append((path, body, dict(self.headers)))
+        refused = next((said for name, said in self.behaviour.refuses.items() if name in body), None)
+        if refused is not None:
+            return self.send(400, json.dumps({"error": {"message": refused, "type": "invalid_request_error"}}))
         fault = self.behaviour.next_fault()
         if isinstance(fault, int):
             error = {"error": {"message": f"fault {fault}", "type": "a_fault", "code": fault}}
@@ -106,7 +111,7 @@ def _reply(path, body, answer, behaviour):
     common = {"id": "x", "created": 0, "model": behaviour.model, "usage": usage}
     if path.endswith("chat/completions"):
         message = {"role": "assistant", "content": answer}
-        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": behaviour.logprobs}
+        choice = {"index": 0, "message": message, "finish_reason": behaviour.finish, "logprobs": behaviour.logprobs}
         return {**common, "object": "chat.completion", "choices": [choice]}
     if path.endswith("completions"):
         choice = {"index": 0, "text": answer, "finish_reason": "length", "logprobs": None}

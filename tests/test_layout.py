@@ -20,15 +20,18 @@ ABOVE_THE_LINE = """
     package base requirement
     lock project
     sources.base sources.cache sources.directory sources
-    resolve.exclusion resolve.universe resolve.solver resolve.explanation resolve.engine resolve
-    environment environment.store environment.deployment environment.default environment.transaction environment.holds
+    resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
+    resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
+    environment environment.store environment.deployment environment.default environment.transaction
+    environment.holds
     environment.attempts environment.garbage
     workspace
 """
 BELOW_THE_LINE = """
     runtime runtime.loading runtime.model runtime.tensors
     evaluation evaluation.metrics evaluation.endpoint
-    evaluation.judges evaluation.judges.base evaluation.judges.words evaluation.judges.endpoints
+    evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
+    evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
     evaluation.results evaluation.neutral evaluation.runner

@@ -1,6 +1,5 @@
 """Checks the steps of a strategy and runs them, one after the other."""
 
-import inspect
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ import ppm.composition.training  # noqa: F401
 from ppm.composition.steps import PLUGINS, STEPS, Context, OptionError
 from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import ManifestError, RequestError, TrainingError, did_you_mean
+from ppm.signature import schema_of
 
 __all__ = [
     "check_composable",
@@ -34,19 +34,7 @@ def check_strategy(strategy: Strategy) -> None:
         if call.use not in STEPS:
             hint = did_you_mean(call.use, STEPS, f"steps are {', '.join(sorted(STEPS))}")
             raise ManifestError(f"there is no step {call.use!r}", context=where, hint=hint)
-        options = {
-            name: parameter
-            for name, parameter in inspect.signature(STEPS[call.use]).parameters.items()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        }
-        for name, value in call.options.items():
-            if name not in options:
-                hint = did_you_mean(name, options, f"its options are {', '.join(options) or 'none'}")
-                raise ManifestError(f"the step {call.use!r} has no option {name!r}", context=where, hint=hint)
-            _check_option(call, value, options[name], where)
-        for name, parameter in options.items():
-            if parameter.default is inspect.Parameter.empty and name not in call.options:
-                raise ManifestError(f"the step {call.use!r} needs the option {name!r}", context=where)
+        schema_of(STEPS[call.use], keyword_only=True).check(call.options, f"the step {call.use!r}", context=where)
 
 
 def check_composable(strategy: Strategy) -> None:
@@ -57,24 +45,6 @@ def check_composable(strategy: Strategy) -> None:
             f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
             hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
         )
-
-
-def _check_option(call: StepCall, value: Any, parameter: inspect.Parameter, where: str) -> None:
-    kinds = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", tuple: "a list"}
-    wanted = type(parameter.default)
-    given = tuple if isinstance(value, list) else type(value)
-    kind = kinds.get(wanted)
-    if kind is not None and given is not wanted and not (wanted is float and given is int):
-        raise ManifestError(
-            f"the option {parameter.name!r} of step {call.use!r} must be {kind}, not {value!r}", context=where
-        )
-    if given is tuple:
-        elements, of = ((str,), "strings") if "str" in str(parameter.annotation) else ((int, float), "numbers")
-        if not all(type(element) in elements for element in value):
-            raise ManifestError(
-                f"the option {parameter.name!r} of step {call.use!r} must be a list of {of}, not {value!r}",
-                context=where,
-            )
 
 
 def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:

@@ -4,7 +4,6 @@ The signature of a step is the schema of its options. `prefix` is None for the f
 distribution adds steps through the entry point group `ppm.steps`: each entry names a function of this kind.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -19,6 +18,7 @@ from ppm.manifest import Placement
 from ppm.plugins import Plugins
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
+from ppm.signature import schema_of
 
 __all__ = [
     "PLUGINS",
@@ -34,9 +34,9 @@ Step = Callable[..., torch.Tensor]
 
 
 def _accept(entry: EntryPoint, found: Any) -> Step:
-    inspect.signature(found)  # raises for what can't be called
-    step: Step = found
-    return step
+    schema_of(found, keyword_only=True)  # raises for what can't be called
+    accepted: Step = found
+    return accepted
 
 
 PLUGINS: Plugins[Step] = Plugins("ppm.steps", "step", _accept)

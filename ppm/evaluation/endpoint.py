@@ -7,6 +7,7 @@ without a text is one with an empty text.
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
 from ppm.errors import EndpointError
 from ppm.jsonl import Text
 
-__all__ = ["Client", "Endpoint", "Reply", "check_key", "messages_of"]
+__all__ = ["Client", "Endpoint", "Reply", "check_address", "check_key", "masked", "messages_of", "proxies"]
 
 T = TypeVar("T")
 MALFORMED_TRIES = 3
@@ -55,7 +57,11 @@ class Reply:
 
 
 def check_key(variable: str, what: str) -> str:
-    """The value of an environment variable that holds a key. Raises EndpointError when it is not set."""
+    """The value of an environment variable that holds a key.
+
+    Raises EndpointError when it is not set, or holds what no key does: a key that was pasted with a line end or in
+    quotation marks is refused here, before a library prints it whole in an error.
+    """
     key = os.environ.get(variable, "")
     if not key:
         raise EndpointError(
@@ -63,7 +69,55 @@ def check_key(variable: str, what: str) -> str:
             context=what,
             hint=f"export {variable}=...; a server of your own that wants none takes any",
         )
+    quoted = len(key) > 1 and key[0] in _QUOTES and key[-1] in _QUOTES
+    if quoted or not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise EndpointError(
+            f"the key in {variable} has characters that no key has, such as quotation marks, spaces around it or a "
+            "line end",
+            context=what,
+            hint=f"set {variable} again to the key alone",
+        )
     return key
+
+
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
+_SHORTEST_SECRET = 6  # what is shorter is a stand-in for servers that want no key
+
+
+def masked(text: str, *variables: str) -> str:
+    """A text without the keys that environment variables hold, and without passwords in addresses."""
+    for variable in variables:
+        key = os.environ.get(variable, "").strip()
+        if len(key) >= _SHORTEST_SECRET:
+            for form in {key, quote(key), quote(key, safe=""), quote_plus(key), repr(key)[1:-1]}:
+                text = text.replace(form, "...")
+    text = re.sub(r"(?i)(\bbearer\s+|\bsk-)[\w.~+/=-]{6,}", r"\1...", text)
+    return re.sub(r"(?<=//)[^/\s@]+@|(?<=[?&]key=)[^&\s'\"]+", "...", text)
+
+
+def check_address(url: str, what: str) -> None:
+    """Raises EndpointError for an address that no request can be sent to. Needs the package httpx2."""
+    import httpx2
+
+    try:
+        parsed = httpx2.URL(url)
+        problem = "" if parsed.scheme in ("http", "https") and parsed.host else "it must begin with http:// or https://"
+        if parsed.port is not None and not 0 < parsed.port < 65536:
+            problem = f"there is no port {parsed.port}"
+        if re.search(r"\s", url):
+            problem = "it has white space"
+    except (httpx2.InvalidURL, ValueError) as error:
+        problem = str(error)
+    if problem:
+        raise EndpointError(
+            f"is no address: {problem}", context=what, hint="an address looks like https://example.org/v1"
+        )
+
+
+def proxies() -> str:
+    """The environment variables that name a proxy, for messages; empty where none does."""
+    names = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+    return ", ".join(name for name in names if os.environ.get(name) or os.environ.get(name.lower()))
 
 
 def messages_of(text: Text, system: str = "") -> list[dict[str, str]]:
@@ -81,25 +135,45 @@ class Client:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _next: float = 0.0
     _client: Any = field(default=None, repr=False)
+    _refused: set[tuple[str, str]] = field(default_factory=set, repr=False)  # (model, setting) that it does not take
 
     def prepare(self) -> None:
-        """Raises EndpointError when the client is not installed, or the key is not set."""
-        if find_spec("openai") is None:
-            raise EndpointError(
-                "needs the package openai",
-                context=self.endpoint.url,
-                hint="pip install 'policy-patch-manager[endpoints]'",
-            )
-        check_key(self.endpoint.key, self.endpoint.url)
+        """Raises EndpointError when the client is not installed, the key is not set, or the address is none."""
+        self._connected()
 
-    def chat(self, model: str, messages: Sequence[Mapping[str, str]], **settings: Any) -> Reply:
-        """An answer to a chat. Raises EndpointError."""
-        return self._ask(
-            lambda client: client.chat.completions.with_streaming_response.create(
-                model=model, messages=list(messages), **settings
-            ),
-            _chat_reply,
-        )
+    @property
+    def where(self) -> str:
+        """The address, for messages: without a password that it may hold."""
+        return masked(self.endpoint.url, self.endpoint.key)
+
+    def chat(
+        self, model: str, messages: Sequence[Mapping[str, str]], *, optional: Sequence[str] = (), **settings: Any
+    ) -> Reply:
+        """An answer to a chat. Raises EndpointError.
+
+        A model that refuses `max_tokens` is asked with `max_completion_tokens`, then and later; settings that are
+        `optional` are left out where the model refuses them.
+        """
+        sent: dict[str, Any] = {}
+
+        def send(client: Any) -> Any:
+            sent.clear()
+            for name, value in settings.items():
+                if (model, name) not in self._refused:
+                    sent[name] = value
+                elif name == "max_tokens":
+                    sent["max_completion_tokens"] = value
+            return client.chat.completions.with_streaming_response.create(model=model, messages=list(messages), **sent)
+
+        def learns(message: str) -> bool:
+            """Whether the refusal is of a setting that there is another way to ask for, or that can be left out."""
+            new = [name for name in optional if name in sent and re.search(rf"\b{name}\b", message)]
+            if "max_tokens" in sent and "max_completion_tokens" in message:
+                new.append("max_tokens")
+            self._refused.update((model, name) for name in new)
+            return bool(new)
+
+        return self._ask(send, _chat_reply, learns)
 
     def complete(self, model: str, prompt: str, **settings: Any) -> Reply:
         """What follows a text. Raises EndpointError."""
@@ -153,60 +227,95 @@ class Client:
         time.sleep(max(0.0, start - now))
 
     def _connected(self) -> Any:
+        """The client of the endpoint, made once. Raises EndpointError when it can't be made."""
         with self._lock:
             if self._client is None:
-                self.prepare()
-                from openai import OpenAI
-
-                self._client = OpenAI(
-                    base_url=self.endpoint.url,
-                    api_key=os.environ[self.endpoint.key],
-                    timeout=self.endpoint.timeout,
-                    max_retries=self.endpoint.retries,
-                )
+                if find_spec("openai") is None:
+                    raise EndpointError(
+                        "needs the package openai",
+                        context=self.where,
+                        hint="pip install 'policy-patch-manager[endpoints]'",
+                    )
+                key = check_key(self.endpoint.key, self.where)
+                check_address(self.endpoint.url, self.where)
+                self._client = self._made(key)
             return self._client
 
-    def _ask(self, send: Callable[[Any], Any], read: Callable[[Any], T]) -> T:
+    def _made(self, key: str) -> Any:
+        from openai import OpenAI
+
+        try:
+            return OpenAI(
+                base_url=self.endpoint.url,
+                api_key=key,
+                timeout=self.endpoint.timeout,
+                max_retries=self.endpoint.retries,
+            )
+        except Exception as error:  # what a proxy's address may be wrong about is raised as half a dozen classes
+            named = proxies()
+            raise EndpointError(
+                f"can't be asked through the proxy that {named} names: {self._told(error)}"
+                if named
+                else f"can't be asked: {self._told(error)}",
+                context=self.where,
+                hint="install what the proxy takes (SOCKS: pip install socksio), or unset the variable"
+                if named
+                else "check the address",
+            ) from None  # whose text may hold the proxy's password
+
+    def _told(self, error: object) -> str:
+        return masked(_short(str(error)), self.endpoint.key)
+
+    def _ask(
+        self,
+        send: Callable[[Any], Any],
+        read: Callable[[Any], T],
+        learns: Callable[[str], bool] = lambda message: False,
+    ) -> T:
+        """What an answer holds. `learns` says of a refusal's message whether asking again is another request now."""
         client = self._connected()
         from httpx2 import HTTPError
-        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+        from openai import APIStatusError, OpenAIError
 
-        where = self.endpoint.url
-        for attempt in range(MALFORMED_TRIES):
+        malformed = 0
+        while True:
             self._wait()
             try:
                 with send(client) as response:
                     return read(json.loads(self._body(response)))
-            except APITimeoutError as error:
-                raise EndpointError(
-                    f"gave no answer within {self.endpoint.timeout:g} seconds, {self.endpoint.retries + 1} times",
-                    context=where,
-                    hint="run the command again, or raise the timeout; a teacher's answers so far are kept",
-                ) from error
-            except APIConnectionError as error:
-                raise EndpointError(
-                    f"can't be reached: {error.__cause__ or error}",
-                    context=where,
-                    hint="check the address, and run the command again; a teacher's answers so far are kept",
-                ) from error
             except APIStatusError as error:
-                raise EndpointError(
-                    f"answers {error.status_code}: {_short(str(error.message))}",
-                    context=where,
-                    hint=_HINTS.get(
-                        error.status_code, "run the command again later; a teacher's answers so far are kept"
-                    ),
-                ) from error
+                if error.status_code in (400, 422) and learns(str(error.message)):
+                    continue
+                raise self._failed(error) from error
             except OpenAIError as error:
-                raise EndpointError(_short(str(error)), context=where) from error
+                raise self._failed(error) from error
             except (HTTPError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-                if attempt == MALFORMED_TRIES - 1:
+                malformed += 1
+                if malformed == MALFORMED_TRIES:
                     raise EndpointError(
-                        f"gives answers that are not of the protocol ({type(error).__name__}: {_short(str(error))})",
-                        context=where,
+                        f"gives answers that are not of the protocol ({type(error).__name__}: {self._told(error)})",
+                        context=self.where,
                         hint="the address must be the base of an OpenAI-compatible API, often ending in /v1",
                     ) from error
-        raise AssertionError("unreachable")
+
+    def _failed(self, error: Exception) -> EndpointError:
+        """The one error of what the client gave up on."""
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+        again = "run the command again; a teacher's answers so far are kept"
+        if isinstance(error, APITimeoutError):
+            message = f"gave no answer within {self.endpoint.timeout:g} seconds, {self.endpoint.retries + 1} times"
+            hint = "run the command again, or raise the timeout; a teacher's answers so far are kept"
+        elif isinstance(error, APIConnectionError):
+            message = f"can't be reached: {self._told(error.__cause__ or error)}"
+            through = f" and the proxy that {proxies()} names" if proxies() else ""
+            hint = f"check the address{through}, and {again}"
+        elif isinstance(error, APIStatusError):
+            message = f"answers {error.status_code}: {self._told(error.message)}"
+            hint = _HINTS.get(error.status_code, "run the command again later; a teacher's answers so far are kept")
+        else:
+            message, hint = self._told(error), ""
+        return EndpointError(message, context=self.where, hint=hint)
 
     def _body(self, response: Any) -> bytes:
         """The answer's bytes. Raises ValueError when they are too many, or take longer than the time-out."""

@@ -71,7 +71,8 @@ def next_word_probabilities(
 ) -> list[dict[str, float]]:
     """The probability that each word begins right after a prompt, for (row of the bank, token ids) of each prompt.
 
-    A word counts in every spelling that is one token: as it is and with a capital, with and without a space before it.
+    A word counts in every spelling that is one token after some text: as it is and with a capital, with and without a
+    space before it.
     Raises ModelError when none of a group's words is one token.
     """
     spellings = {word: _single_tokens(tokenizer, word) for words in groups for word in words}
@@ -95,11 +96,24 @@ def next_word_probabilities(
     return results
 
 
+_BEFORE_A_WORD = ("", "\n", ":", ".", "(", '"', "\u201c")
+"""What may stand right before a word: a tokenizer may have another token for it there than at a text's beginning."""
+
+
 def _single_tokens(tokenizer: Any, word: str) -> list[int]:
-    """The ids of the spellings of a word that are one known token."""
+    """The ids of the spellings of a word that are one known token where they follow some text.
+
+    Told from texts with and without the word: tokenizers of SentencePiece's kind put a space before every text, so
+    that the word alone is never the token that follows a line break.
+    """
+    spellings = dict.fromkeys((word, f" {word}", word[:1].upper() + word[1:], f" {word[:1].upper()}{word[1:]}"))
+    texts = [before + spelling for before in _BEFORE_A_WORD for spelling in ("", *spellings)]
+    rows = iter([tokenizer(text, add_special_tokens=False).input_ids if text else [] for text in texts])
     found = set()
-    for spelling in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
-        ids = tokenizer(spelling, add_special_tokens=False).input_ids
-        if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
-            found.add(ids[0])
+    for _ in _BEFORE_A_WORD:
+        stem = next(rows)
+        for _ in spellings:
+            ids = next(rows)
+            if len(ids) == len(stem) + 1 and list(ids[:-1]) == list(stem) and ids[-1] != tokenizer.unk_token_id:
+                found.add(ids[-1])
     return sorted(found)

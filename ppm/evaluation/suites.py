@@ -55,10 +55,12 @@ class LoadedSuite:
         return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]))
 
 
-def load_suite(suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None) -> LoadedSuite:
-    """Read a suite's prompts and make its judge. Raises ManifestError."""
+def load_suite(
+    suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None, packaged: bool = False
+) -> LoadedSuite:
+    """Read a suite's prompts and make its judge; a `packaged` one names no folder. Raises ManifestError."""
     prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
-    scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}")
+    scorer = make_judge(suite.judge, files, f"{origin}, suite {suite.name}", packaged=packaged)
     if scorer.needs_expected:
         lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
         if lacking is not None:
@@ -91,7 +93,7 @@ def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:
     for package in packages:
         owner, pin = package.manifest.name, package.manifest.pin
         for suite in package.manifest.suites:
-            loaded = load_suite(suite, package.files, origin=pin, owner=owner)
+            loaded = load_suite(suite, package.files, origin=pin, owner=owner, packaged=True)
             found.setdefault((owner, loaded.digest, canonical_digest(to_table(suite))), (loaded, pin))
     return _distinct(list(found.values()))
 

@@ -39,7 +39,7 @@ def newer(start: Start) -> list[Newer]:
         return []
     project, request = start.workspace.project, start.request
     offer = Joined(start.workspace.sources(start.base.name, (*request.find_links, *project.sources)))
-    rules = rules_for(project, request, start.versions, start.held, start.previous.lock.overrides)
+    rules = rules_for(project, request, start.versions, start.holds, start.previous.lock.overrides)
     universe = Universe(offer, start.base.fingerprint, rules)
     try:
         wanted = {pin.release.name: str(pin.release.version) for pin in plan_upgrade(start).pins}

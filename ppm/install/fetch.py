@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -154,8 +154,8 @@ def fetch(pins: Sequence[Pin], sources: Sequence[Source], store: Store | None = 
 def _check_listing(release: Release, package: Package) -> None:
     """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
     listed = replace(release, yanked=None, published=None)
-    known = {"file_name": release.file_name, "sha256": package.sha256, "source": release.source}
-    if asdict(listed) != asdict(Release.of(package.manifest, **known)):
+    found = Release.of(package.manifest, file_name=release.file_name, sha256=package.sha256, source=release.source)
+    if vars(listed) != vars(found):
         raise IntegrityError(
             f"{release.source} lists it with other metadata than the file itself has",
             context=release.pin,

@@ -9,7 +9,7 @@ from packaging.version import Version
 from ppm.base import BaseModel
 from ppm.composition.strategy import Strategy, builtin_strategies, read_strategy
 from ppm.environment.deployment import Deployment, Environment
-from ppm.errors import IntegrityError, RequestError, ResolutionError, did_you_mean
+from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
 from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
 from ppm.install.request import check_hashes
 from ppm.install.start import Start, rules_for
@@ -285,11 +285,11 @@ def _resolved(
     dropped: Sequence[str],
 ) -> Resolution:
     recorded = start.previous.lock.overrides if start.previous else ()
-    rules = rules_for(start.workspace.project, start.request, start.versions, start.held, recorded)
+    rules = rules_for(start.workspace.project, start.request, start.versions, start.holds, recorded)
 
     def resolved(recorded: Sequence[Requirement]) -> Resolution:
         return resolve(
-            [*requirements, *start.held],
+            requirements,
             offer,
             fingerprint=start.base.fingerprint,
             base_name=start.base.name,
@@ -366,6 +366,8 @@ def _with_what_was_recorded(
     for way in dict.fromkeys(ways):
         try:
             found = resolved(way)
+        except ResolutionTimeout:
+            raise
         except ResolutionError as error:
             first = first or error
             continue

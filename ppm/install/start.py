@@ -13,8 +13,8 @@ from ppm.errors import RequestError
 from ppm.install.request import Request, parse_date
 from ppm.lock import LockedPackage
 from ppm.project import PROJECT_FILE, Project
-from ppm.requirement import Requirement, exactly
-from ppm.resolve import HELD, Rules
+from ppm.requirement import Requirement
+from ppm.resolve import Rules
 from ppm.workspace import Workspace
 
 __all__ = ["Start", "rules_for"]
@@ -56,17 +56,12 @@ class Start:
         """The patches that are held. Raises EnvironmentStateError."""
         return read_holds(self.environment)
 
-    @property
-    def held(self) -> list[Requirement]:
-        """What the holds ask for: those very versions, which no local ones stand for."""
-        return [exactly(h.name, self.versions[h.name], HELD) for h in self.holds if h.name in self.versions]
-
 
 def rules_for(
     project: Project,
     request: Request,
     deployed: Mapping[str, Version] | None = None,
-    held: Sequence[Requirement] = (),
+    holds: Sequence[Hold] = (),
     recorded: Sequence[Requirement] = (),
 ) -> Rules:
     """What the project, the request and the holds of an environment keep the choice of versions to.
@@ -87,10 +82,11 @@ def rules_for(
     overrides = {requirement.name: requirement for requirement in (*project.overrides, *request.overrides)}
     return Rules(
         deployed or {},
-        [*(_of(PROJECT_FILE, project.constraints)), *request.constraints, *held],
+        [*(_of(PROJECT_FILE, project.constraints)), *request.constraints],
         list(_of(PROJECT_FILE, overrides.values())),
         limit,
         _of("what is deployed", recorded),
+        frozenset(hold.name for hold in holds),
     )
 
 

@@ -1,21 +1,26 @@
 """From requirements and releases to pins in dependency order; the way in to this package."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ppm.errors import PpmError, ResolutionError
-from ppm.requirement import Requirement, parse_specifier, phrase
-from ppm.resolve.universe import Rules, Universe, conflict
+from ppm.errors import IntegrityError, ResolutionError, ResolutionTimeout
+from ppm.requirement import Requirement, parse_specifier
+from ppm.resolve.check import answering, check
+from ppm.resolve.contradiction import Contradiction
+from ppm.resolve.explanation import explain
+from ppm.resolve.hint import advise
+from ppm.resolve.story import Request, Story
+from ppm.resolve.universe import ANY, Rules, Universe
 from ppm.sources.base import Offer, Release
 
 if TYPE_CHECKING:
-    from ppm.resolve.explanation import Request
+    from ppm.resolve.solver import Deadline
 
-__all__ = ["Pin", "Resolution", "faults", "resolve"]
+__all__ = ["Pin", "Resolution", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,13 @@ class Pin:
 class Resolution:
     """Pins in dependency order: what a patch depends on comes before it; inside a cycle, by name.
 
-    `overrides` are those without which the manifests of the pins would be broken.
+    `overrides` are those without which the manifests of the pins would be broken. `timed_out` says that the search for
+    better versions ended with its time: the pins fit together, and newer ones may too.
     """
 
     pins: tuple[Pin, ...]
     overrides: tuple[Requirement, ...] = ()
+    timed_out: bool = False
 
 
 def resolve(
@@ -47,6 +54,7 @@ def resolve(
     rules: Rules = Rules(),  # noqa: B008 - frozen
     raised: Sequence[str] = (),
     kept: Sequence[str] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Resolution:
     """A set of patches for the base model with this fingerprint that satisfies the requirements.
 
@@ -55,22 +63,23 @@ def resolve(
     versions of what else is asked for. Patches that are `kept` stay where they can, though nothing needs them: those
     that are raised, at the newest version that lets them.
 
-    Raises ResolutionError when no set fits, and IntegrityError when two sources hold different files for one version
-    that is looked at.
+    Raises ResolutionError when no set fits, ResolutionTimeout when the search takes longer than the rules allow, and
+    IntegrityError for different files of one version that is looked at.
     """
     universe = Universe(offer, fingerprint, rules)
-    from ppm.resolve.solver import Contradiction, solve
+    for requirement in requirements:
+        universe.versions(requirement.name)  # a source that is slow to list does not take from the search's time
+    from ppm.resolve.solver import Deadline, solve
 
+    deadline = Deadline.of(rules.seconds, clock)
     try:
-        chosen = solve(requirements, universe, frozenset(raised))
+        chosen = solve(requirements, universe, deadline, frozenset(raised))
     except Contradiction as contradiction:
-        from ppm.resolve.explanation import explain
-
-        message, hint = explain(contradiction.facts, _request(requirements, universe, base_name))
-        raise ResolutionError(message, hint=hint) from None
-    chosen = _Improvement(requirements, universe, frozenset(raised), chosen).best(raised, kept)
-    _check(chosen, requirements, universe)
-    return Resolution(_pins(chosen, requirements, universe), _in_use(chosen, rules))
+        raise _no_solution(contradiction, requirements, universe, base_name, clock) from None
+    improvement = _Improvement(requirements, universe, deadline, frozenset(raised), chosen)
+    chosen = improvement.best(raised, kept)
+    check(chosen, requirements, universe)
+    return Resolution(_pins(chosen, requirements, universe), _in_use(chosen, rules), improvement.timed_out)
 
 
 class _Improvement:
@@ -83,14 +92,26 @@ class _Improvement:
         self,
         requirements: Sequence[Requirement],
         universe: Universe,
+        deadline: "Deadline",
         raised: frozenset[str],
         chosen: dict[str, Release],
     ) -> None:
-        self.requirements, self.universe, self.raised, self.chosen = requirements, universe, raised, chosen
-        self.asked = {requirement.name for requirement in requirements}
+        self.requirements, self.universe, self.deadline = requirements, universe, deadline
+        self.raised, self.chosen = raised, chosen
+        self.asked = {requirement.name for requirement in requirements} | universe.rules.stays.keys()
         self.fixed: dict[str, Version] = {}
+        self.timed_out = False
 
     def best(self, raised: Sequence[str], wanted: Sequence[str]) -> dict[str, Release]:
+        """The best solution that is found before the deadline."""
+        try:
+            self._reach_goals(raised, wanted)
+        except ResolutionTimeout:
+            self.timed_out = True
+        self.universe.fix({})
+        return self.chosen
+
+    def _reach_goals(self, raised: Sequence[str], wanted: Sequence[str]) -> None:
         for name in raised:
             self._raise(name, stays=name in wanted)
         deployed = dict(sorted(self.universe.rules.deployed.items()))
@@ -104,8 +125,6 @@ class _Improvement:
         for requirement in self.requirements:
             if requirement.name not in self.fixed:
                 self._newest(requirement.name)
-        self.universe.fix({})
-        return self.chosen
 
     def _raise(self, name: str, *, stays: bool) -> None:
         if name not in self.asked and stays:
@@ -123,12 +142,12 @@ class _Improvement:
 
     def _newest(self, name: str) -> bool:
         self.universe.fix(self.fixed)
-        usable = self.universe.select(name, self.universe.matching(name, SpecifierSet()))
+        usable = self.universe.select(name, self.universe.matching(name, ANY))
         return any(self._try({name: release.version}) for release in reversed(usable))
 
     def _try(self, more: Mapping[str, Version]) -> bool:
         """Fix these versions too, if there is a solution then."""
-        from ppm.resolve.solver import Contradiction, solve
+        from ppm.resolve.solver import solve
 
         fixed = {**self.fixed, **more}
         if not all(self._has(name, version) for name, version in more.items()):
@@ -139,7 +158,7 @@ class _Improvement:
                 if name in self.asked
             ]
             try:
-                self.chosen = solve(self.requirements, self.universe, self.raised, present)
+                self.chosen = solve(self.requirements, self.universe, self.deadline, self.raised, present)
             except Contradiction:
                 return False
         self.fixed = fixed
@@ -150,54 +169,30 @@ class _Improvement:
         return name not in self.asked if found is None else found.version == version
 
 
-def _request(requirements: Sequence[Requirement], universe: Universe, base_name: str) -> "Request":
-    from ppm.resolve.explanation import Request
-    from ppm.resolve.solver import Contradiction, solve
+def _no_solution(
+    contradiction: Contradiction,
+    requirements: Sequence[Requirement],
+    universe: Universe,
+    base_name: str,
+    clock: Callable[[], float],
+) -> ResolutionError:
+    """The explanation. Looking for a way out may take as long again as the search; what is found by then is said."""
+    from ppm.resolve.solver import Deadline, solve
+
+    deadline = Deadline.of(universe.rules.seconds, clock)
 
     def attempt(changed: Sequence[Requirement], rules: Rules) -> dict[str, Release] | None:
         other = universe if rules is universe.rules else Universe(universe.offer, universe.fingerprint, rules)
         try:
-            return solve(changed, other)
-        except (Contradiction, PpmError):
+            return solve(changed, other, deadline)
+        except (Contradiction, ResolutionTimeout, IntegrityError):
             return None
         finally:
             universe.admit(requirements)
 
-    return Request(tuple(requirements), universe, base_name, attempt)
-
-
-def _answering(chosen: Mapping[str, Release], name: str, specifier: SpecifierSet) -> tuple[str, ...]:
-    """The names of the chosen patches that satisfy a requirement: the real one, else all that stand for it."""
-    real = chosen.get(name)
-    if real is not None:
-        return (name,) if specifier.contains(real.version, prereleases=True) else ()
-    if str(specifier):
-        return ()
-    return tuple(sorted(other for other, release in chosen.items() if name in release.stands_for))
-
-
-def faults(
-    chosen: Mapping[str, Release],
-    requirements: Sequence[Requirement],
-    fingerprint: str,
-    rules: Rules = Rules(),  # noqa: B008 - frozen
-) -> list[str]:
-    """What is wrong with a set of patches by the plain rules, without anything that the search knows."""
-    found = [f"nothing satisfies {r.text}" for r in requirements if not _answering(chosen, r.name, r.specifier)]
-    for name, release in chosen.items():
-        if release.name != name or release.fingerprint != fingerprint:
-            found.append(f"{release.pin} does not belong here")
-        found += [f"{release.pin} {reason}" for reason in _unusable(release, requirements, rules)]
-        overrides = rules.overrides_of(release)
-        for needed, declared in release.dependencies.items():
-            specifier = str(overrides[needed].specifier) if needed in overrides else declared
-            if not _answering(chosen, needed, parse_specifier(specifier)):
-                found.append(f"nothing satisfies {phrase(needed, specifier)}, which {release.pin} needs")
-        for other in chosen.values():
-            reason = conflict(release, other)
-            if reason:
-                found.append(f"{release.pin} {reason}")
-    return found
+    request = Request(tuple(requirements), universe, base_name, attempt, lambda: not deadline.has_passed)
+    story = Story(contradiction.facts, request)
+    return ResolutionError(explain(story), hint=advise(story))
 
 
 def _in_use(chosen: Mapping[str, Release], rules: Rules) -> tuple[Requirement, ...]:
@@ -206,62 +201,17 @@ def _in_use(chosen: Mapping[str, Release], rules: Rules) -> tuple[Requirement, .
         needed: rules.overrides_of(release)[needed]
         for release in chosen.values()
         for needed, declared in release.dependencies.items()
-        if not _answering(chosen, needed, parse_specifier(declared))
+        if not answering(chosen, declared)
     }
     return tuple(found[name] for name in sorted(found))
 
 
-def _unusable(release: Release, requirements: Sequence[Requirement], rules: Rules) -> list[str]:
-    """Why a release may not be taken whatever goes with it; pre-releases are another matter."""
-
-    def lets_in(requirement: Requirement) -> bool:
-        return requirement.specifier.contains(release.version, prereleases=True)
-
-    own = [constraint for constraint in rules.constraints if constraint.name == release.name]
-    found = [f"is not what {constraint.origin} allows" for constraint in own if not lets_in(constraint)]
-    if rules.deployed.get(release.name) == release.version:
-        return found
-    if release.yanked is not None and not any(
-        r.name == release.name and r.pinned is not None and lets_in(r) for r in requirements
-    ):
-        found.append("was yanked")
-    limit = rules.exclude_newer
-    if limit is not None and (release.published is None or release.published > limit):
-        found.append(f"is not known to be of {limit:%Y-%m-%d} or before")
-    return found
-
-
-def _early(chosen: Mapping[str, Release], requirements: Sequence[Requirement], universe: Universe) -> list[str]:
-    """Pre-releases that nobody asked for, and that a final version could have been taken in place of."""
-    rules = universe.rules
-    wished = {r.name for r in requirements if r.specifier.prereleases}
-    return [
-        f"{release.pin} is a pre-release"
-        for name, release in chosen.items()
-        if release.version.is_prerelease and name not in wished and rules.deployed.get(name) != release.version
-        for other in universe.versions(name)
-        if not other.version.is_prerelease
-        if not _unusable(other, requirements, rules)
-    ]
-
-
-def _check(chosen: Mapping[str, Release], requirements: Sequence[Requirement], universe: Universe) -> None:
-    """The rules once more. Raises PpmError when the search was wrong."""
-    found = faults(chosen, requirements, universe.fingerprint, universe.rules)
-    found += _early(chosen, requirements, universe)
-    if found:
-        raise PpmError(
-            f"the resolver chose a set of patches that breaks its own rules: {'; '.join(found)}",
-            hint="this is a fault of ppm: report it, with the command and the sources",
-        )
-
-
 def _pins(chosen: Mapping[str, Release], requirements: Sequence[Requirement], universe: Universe) -> tuple[Pin, ...]:
-    requested = {name for r in requirements for name in _answering(chosen, r.name, r.specifier)}
+    requested = {name for requirement in requirements for name in answering(chosen, requirement)}
     required_by: dict[str, set[str]] = {name: set() for name in chosen}
     for name, release in chosen.items():
-        for needed, specifier in universe.needs(release).items():
-            for dependency in _answering(chosen, needed, parse_specifier(specifier)):
+        for wish in universe.needs(release).values():
+            for dependency in answering(chosen, wish):
                 if dependency != name:
                     required_by[dependency].add(name)
     return tuple(

@@ -1,360 +1,300 @@
-"""Why no set of patches fits, in plain English: from what the user typed down the chain, with a hint that works."""
+"""Why no set of patches fits, in plain English: from what the user typed down the chain.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+The one place where facts become sentences.
+"""
 
-from packaging.specifiers import SpecifierSet
+from collections.abc import Iterable, Mapping, Sequence
 
-from ppm.errors import did_you_mean
-from ppm.requirement import Requirement, parse_requirement, parse_specifier, phrase
-from ppm.resolve.solver import Asked, Clashes, Fact, Needs
-from ppm.resolve.universe import HELD, Rules, Universe, conflict
+from ppm.requirement import Requirement, phrase
+from ppm.resolve.contradiction import Crowd
+from ppm.resolve.exclusion import (
+    Clash,
+    Constrained,
+    Exclusion,
+    ForAnotherBase,
+    Held,
+    PreRelease,
+    TooNew,
+    Undated,
+    Yanked,
+    clash,
+    is_any,
+)
+from ppm.resolve.story import Story
 from ppm.sources.base import Release
 
-__all__ = ["Request", "explain"]
+__all__ = ["excluded", "explain", "join", "ruled_out", "shown"]
 
-MAX_VERSIONS_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked of whom; `attempt` says what a changed request would give, or changed rules, or None."""
-
-    requirements: tuple[Requirement, ...]
-    universe: Universe
-    base_name: str
-    attempt: Callable[[Sequence[Requirement], Rules], dict[str, Release] | None]
-
-    @property
-    def rules(self) -> Rules:
-        return self.universe.rules
+MAX_PARTS = 6
+"""Versions of a list, demands, and sentences of one kind about one patch, before the older ones are folded."""
+VERBS = {"conflicts": ("conflicts with", "conflict with"), "replaces": ("replaces", "replace")}
 
 
-def explain(facts: Sequence[Fact], request: Request) -> tuple[str, str]:
-    """(message, hint) for facts that contradict each other."""
-    story = _Story(facts, request)
-    return "\n".join(["no set of patches satisfies the request.", *story.sentences()]), _hint(story)
+def explain(story: Story) -> str:
+    """The message: one sentence a line."""
+    lines = [f"You asked for {join([shown(r) for r in story.asked])}."] if story.asked else []
+    lines += [f"{name} is held at {version}." for name, version in story.stays.items()]
+    for name in story.names:
+        rules = story.request.rules
+        overrides = [r for r in rules.overrides if r.name == name]
+        lines += [f"{r.origin} puts {r.text} in place of what patches need of {name}." for r in overrides]
+        recorded = [r for r in rules.recorded if r.name == name]
+        lines += [f"What is deployed has {r.text} in place of what it needs of {name}." for r in recorded]
+        if story.crowd is None or name not in story.crowd.names:
+            lines += _existence(story, name)
+        lines += _dependencies(story, name)
+        if story.crowd is None or name not in story.crowd.names:
+            lines += _clashes(story, name)
+    if story.crowd is not None:
+        lines += _crowd(story, story.crowd)
+    return "\n".join(["no set of patches satisfies the request.", *dict.fromkeys(lines)])
 
 
-class _Story:
-    """The facts by name, in the order of a walk from the request down the dependencies."""
-
-    def __init__(self, facts: Sequence[Fact], request: Request) -> None:
-        self.request = request
-        self.universe = request.universe
-        found = {id(fact.requirement) for fact in facts if isinstance(fact, Asked)}
-        self.asked = [requirement for requirement in request.requirements if id(requirement) in found]
-        self.needs = [fact for fact in facts if isinstance(fact, Needs)]
-        self.clashes = [fact for fact in facts if isinstance(fact, Clashes)]
-        self.names = self._walk()
-        self.demands = {name: self._demands(name) for name in self.names}
-
-    def _walk(self) -> list[str]:
-        names = dict.fromkeys(requirement.name for requirement in self.asked)
-        queue = list(names)
-        for name in queue:
-            stand_ins = sorted(self.universe.answers(name))
-            below = [fact.needed for fact in self.needs if fact.name == name]
-            for following in (*(s for s in stand_ins if self._speaks_of(s)), *sorted(below)):
-                if following not in names:
-                    names[following] = None
-                    queue.append(following)
-        return list(names)
-
-    def _speaks_of(self, name: str) -> bool:
-        return any(name == fact.name for fact in self.needs) or any(name in (f.name, f.other) for f in self.clashes)
-
-    def _demands(self, name: str) -> list[str]:
-        """The specifiers that the request and the dependencies of what it reaches put on a name."""
-        demands = [str(r.specifier) for r in self.asked if r.name == name and r.origin != HELD]
-        for fact in self.needs:
-            if fact.needed == name and fact.name in self.names:
-                subjects = self.universe.select(fact.name, self.in_play(fact))
-                demands += [self.universe.needs(release)[name] for release in subjects]
-        return list(dict.fromkeys("" if demand == "*" else demand for demand in demands))
-
-    def available(self, name: str) -> list[Release]:
-        """The versions that are to be had, but for a hold; oldest first."""
-        left_out = self.universe.left_out(name)
-        versions = enumerate(self.universe.versions(name))
-        return [c for index, c in versions if f"kept out by {HELD}" in left_out.get(index, f"kept out by {HELD}")]
-
-    def clashed(self, name: str) -> bool:
-        """Whether some versions of a name, and not simply all, are ruled out by another patch."""
-        owners = (c for f in self.clashes if f.other == name for c in self.universe.select(f.name, f.mask))
-        tables = (table for c in owners for table in (c.conflicts, c.replaces))
-        return any(table.get(name, "*") != "*" for table in tables)
-
-    def in_play(self, fact: Needs | Clashes) -> int:
-        """The versions that a fact is about, less those that the request itself shuts out."""
-        mask = fact.mask
-        for requirement in self.asked:
-            if requirement.name == fact.name:
-                mask &= self.universe.matching(fact.name, requirement.specifier)
-        return mask & self.universe.matching(fact.name, SpecifierSet()) or mask
-
-    def sentences(self) -> list[str]:
-        asked = [phrase(r.name, str(r.specifier)) for r in self.asked if r.origin != HELD]
-        lines = [f"You asked for {_join(asked)}."] if asked else []
-        lines += [f"{r.name} is held at {r.pinned}." for r in self.asked if r.origin == HELD]
-        for name in self.names:
-            overrides = [r for r in self.request.rules.overrides if r.name == name]
-            lines += [f"{r.origin} puts {r.text} in place of what patches need of {name}." for r in overrides]
-            recorded = [r for r in self.request.rules.recorded if r.name == name]
-            lines += [f"What is deployed has {r.text} in place of what it needs of {name}." for r in recorded]
-            lines += _existence(self, name)
-            lines += self._dependencies(name)
-            lines += self._clashes(name)
-        return list(dict.fromkeys(lines))
-
-    def _dependencies(self, name: str) -> list[str]:
-        by_need: dict[str, list[Release]] = {}
-        for fact in self.needs:
-            if fact.name == name:
-                for release in self.universe.select(name, self.in_play(fact)):
-                    text = phrase(fact.needed, self.universe.needs(release)[fact.needed])
-                    found = by_need.setdefault(text, [])
-                    if release not in found:
-                        found.append(release)
-        by_subject: dict[tuple[str, bool], list[str]] = {}
-        for text, subjects in by_need.items():
-            by_subject.setdefault(self._subject(name, subjects), []).append(text)
-        return [
-            f"{subject} {'needs' if singular else 'need'} {_join(texts)}."
-            for (subject, singular), texts in by_subject.items()
-        ]
-
-    def _clashes(self, name: str) -> list[str]:
-        by_reason: dict[str, list[Release]] = {}
-        for fact in self.clashes:
-            if fact.name == name:
-                for one in self.universe.select(name, self.in_play(fact)):
-                    for other in self.universe.select(fact.other, fact.other_mask):
-                        reason = conflict(one, other)
-                        if reason and one not in by_reason.setdefault(reason, []):
-                            by_reason[reason].append(one)
-        return [self._clash(name, subjects, reason) for reason, subjects in by_reason.items()]
-
-    def _clash(self, name: str, subjects: list[Release], reason: str) -> str:
-        subject, singular = self._subject(name, subjects)
-        if not singular:
-            reason = reason.replace("conflicts with", "conflict with", 1).replace("replaces", "replace", 1)
-        return f"{subject} {reason}."
-
-    def _subject(self, name: str, subjects: list[Release]) -> tuple[str, bool]:
-        """Versions of a patch as the subject of a sentence, and whether it is singular."""
-        subjects = sorted(subjects, key=lambda release: release.version)
-        everything = self.available(name)
-        if subjects == everything and len(subjects) > 1:
-            return f"Every version of {name} ({_versions(subjects)})", True
-        listed = any(self.demands[name]) or self.clashed(name)
-        only = ", the only version," if subjects == everything and not listed else ""
-        return f"{name} {_versions(subjects)}{only}", len(subjects) == 1
+def shown(requirement: Requirement) -> str:
+    """A requirement as a user would type it."""
+    return phrase(requirement.name, str(requirement.specifier))
 
 
-def _existence(story: _Story, name: str) -> list[str]:
+def join(parts: Sequence[str], word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
+
+
+def _existence(story: Story, name: str) -> list[str]:
     """What there is of a name, when that matters: it is asked for in certain versions, or hard to come by."""
     universe, base = story.universe, story.request.base_name
-    versions = universe.versions(name)
+    versions, demands = universe.versions(name), story.demands[name]
+    particular = [demand for demand in demands if not is_any(demand)]
     lines = []
-    stand_ins = [option for option in universe.answers(name) if option != name] if story.demands[name] else []
-    if versions and all(story.demands[name]):
+    stand_ins = [option for option in universe.answers(name) if option != name] if demands else []
+    if versions and len(particular) == len(demands):
         stand_ins = []
-    if versions and (stand_ins or any(story.demands[name]) or story.clashed(name)):
+    if versions and (stand_ins or story.is_torn(name)):
         available = story.available(name)
-        shown = available or list(versions)
-        for specifier in filter(None, story.demands[name]):
-            if not any(parse_specifier(specifier).contains(c.version, prereleases=True) for c in available):
-                lines.append(f"No version of {name} for {base} fits {phrase(name, specifier)}.")
-        lines.append(f"{name} exists in version{'s' if len(shown) > 1 else ''} {_versions(shown)}.")
+        vain = [d for d in particular if not any(d.specifier.contains(c.version, True) for c in available)]
+        if vain:
+            lines.append(f"No version of {name} for {base} fits {_alternatives(vain, name)}.")
+        existing = available or list(versions)
+        plural = "s" if len(existing) > 1 else ""
+        lines.append(f"{name} exists in version{plural} {_listed(existing, versions)}.")
     if stand_ins:
-        lines.append(f"{name} is provided by {_join(_provided_by(universe, name, stand_ins))}.")
-    if any(story.demands[name]) and not versions and set(universe.offer.providers(name, universe.fingerprint)):
+        lines.append(f"{name} is provided by {_provided_by(story, name, stand_ins)}.")
+    if particular and not versions and set(universe.offer.providers(name, universe.fingerprint)):
         lines.append(f"A version of {name} can only be met by a patch of that name.")
     lines += _unusable(story, name)
     lines += [f"A file of {name} can't be used: {text}." for text in universe.offer.problems(name)]
     if not versions and not stand_ins and not lines:
-        lines.append(f"No source has a patch called {name}.")
+        lines.append(_absence(story, name))
     return lines
 
 
-def _provided_by(universe: Universe, name: str, stand_ins: Iterable[str]) -> list[str]:
-    answers = universe.answers(name)
-    return [f"{option} {_versions(universe.select(option, answers[option]))}" for option in stand_ins]
+def _alternatives(demands: Sequence[Requirement], name: str) -> str:
+    texts = [shown(demand) for demand in demands]
+    if len(texts) > MAX_PARTS:
+        kept = texts[: MAX_PARTS - 1]
+        return f"{', '.join(kept)} or any of {len(texts) - len(kept)} other demands on {name}"
+    return join(texts, "or")
 
 
-def _unusable(story: _Story, name: str) -> list[str]:
+def _absence(story: Story, name: str) -> str:
+    compositions = story.universe.compositions(name)
+    if not compositions:
+        return f"No source has a patch called {name}."
+    files = join([f"{c.file_name} in {c.source}" for c in sorted(compositions, key=lambda c: c.version)])
+    what = "a composition, which is" if len(compositions) == 1 else f"{len(compositions)} compositions, which are"
+    return f"{name} is the name of {what} not installed as a patch: {files}."
+
+
+def _provided_by(story: Story, name: str, stand_ins: Iterable[str]) -> str:
+    answers = story.universe.answers(name)
+    return _members(story, [(option, answers[option]) for option in stand_ins])
+
+
+def _members(story: Story, members: Sequence[tuple[str, int]]) -> str:
+    """Patches, each with some of its versions, as a list."""
+    selected = {name: story.universe.select(name, mask) for name, mask in members}
+    texts = {name: _listed(found, story.universe.versions(name)) for name, found in selected.items()}
+    bare = len(members) == 1
+    return join([f"{n} {text}" if bare or len(selected[n]) == 1 else f"{n} ({text})" for n, text in texts.items()])
+
+
+def _unusable(story: Story, name: str) -> list[str]:
     """Versions that exist and would be wanted, and what keeps them out."""
     lines = []
-    for release, reason in _shut_out(story, name):
+    for release, exclusion in story.shut_out(name):
         own = release.name == name
         subject = name if own else f"{name} would be provided by {release.name}"
-        lines.append(f"{subject} {release.version}{' ' if own else ', which '}{reason}.")
-    unmet = _unmet(story, name)
-    by_base: dict[str, list[Release]] = {}
-    for release in story.universe.for_another_base(name):
-        fits = any(specifier.contains(release.version, prereleases=True) for specifier in unmet)
-        if fits or (unmet and not story.universe.versions(name)):
-            by_base.setdefault(release.base_tag, []).append(release)
-    for base_tag, releases in by_base.items():
-        exist = "exist" if len({release.version for release in releases}) > 1 else "exists"
-        lines.append(f"{name} {_versions(releases)} {exist}, but for another base model ({base_tag}).")
+        lines.append(f"{subject} {release.version}{' ' if own else ', which '}{excluded(release, exclusion)}.")
+    unmet = story.unmet(name)
+    for elsewhere, releases in story.universe.for_another_base(name).items():
+        fit = [c for c in releases if any(demand.specifier.contains(c.version, True) for demand in unmet)]
+        wanted = releases if unmet and not story.universe.versions(name) else fit
+        if wanted:
+            exist = "exist" if len({release.version for release in wanted}) > 1 else "exists"
+            lines.append(f"{name} {_listed(wanted, releases)} {exist}, {_elsewhere(elsewhere)}.")
     return lines
 
 
-def _unmet(story: _Story, name: str) -> list[SpecifierSet]:
-    """The demands on a name that no usable version fits."""
-    specifiers = [parse_specifier(demand) for demand in story.demands[name]]
-    virtual = bool(story.universe.answers(name))
-    return [s for s in specifiers if not story.universe.matching(name, s) and (str(s) or not virtual)]
+def excluded(release: Release, exclusion: Exclusion) -> str:
+    """Why a release is out, as the end of a sentence about it."""
+    match exclusion:
+        case Constrained(by):
+            return f"is kept out by {by.origin}, which allows only {shown(by)}"
+        case Held(at):
+            return f"is kept out by a hold, which allows only {release.name} {at}"
+        case Yanked(reason):
+            why = f" ({reason})" if reason else ""
+            return f"was yanked{why}, and is taken only when asked for as {release.pin}"
+        case TooNew(published, limit):
+            return f"is of {published:%Y-%m-%d}, and nothing after {limit:%Y-%m-%d} is taken"
+        case Undated(limit):
+            return f"has no known date, and nothing after {limit:%Y-%m-%d} is taken"
+        case PreRelease():
+            return "is a pre-release, and those are taken only when asked for"
 
 
-def _shut_out(story: _Story, name: str) -> list[tuple[Release, str]]:
-    """The newest version that fits the demands on a name and is not to be had, for each kind of reason.
+def ruled_out(reason: Clash, other: Release) -> str:
+    """How a patch rules another out, as the end of a sentence about it."""
+    verb = VERBS[reason.kind][0]
+    if reason.provider:
+        return f"{verb} {reason.wish.name}, which {other.name} {other.version} provides"
+    return f"{verb} {shown(reason.wish)}"
 
-    Where there is no patch of that name and none that may stand for it: the same of those that would.
+
+def _elsewhere(exclusion: ForAnotherBase) -> str:
+    return f"but for another base model ({exclusion.base_tag})"
+
+
+def _dependencies(story: Story, name: str) -> list[str]:
+    by_need: dict[tuple[str, str], list[Release]] = {}
+    below = story.below(name)
+    for fact in story.needs:
+        if fact.name == name and fact.needed in below:
+            for release in story.universe.select(name, story.in_play(fact)):
+                need = fact.needed, shown(story.universe.needs(release)[fact.needed])
+                found = by_need.setdefault(need, [])
+                if release not in found:
+                    found.append(release)
+    return _statements(story, name, ("needs", "need"), by_need)
+
+
+def _clashes(story: Story, name: str) -> list[str]:
+    plain: dict[str, dict[tuple[str, str], list[Release]]] = {}
+    by_provider: dict[tuple[Clash, tuple[Release, ...]], list[Release]] = {}
+    for one, reasons in _reasons(story, name).items():
+        for reason, others in reasons.items():
+            if reason.provider:
+                by_provider.setdefault((reason, tuple(others)), []).append(one)
+            else:
+                key = reason.wish.name, shown(reason.wish)
+                plain.setdefault(reason.kind, {}).setdefault(key, []).append(one)
+    lines = [line for kind, by_wish in plain.items() for line in _statements(story, name, VERBS[kind], by_wish)]
+    for (reason, providing), subjects in by_provider.items():
+        subject, singular = _subject(story, name, subjects)
+        verb = VERBS[reason.kind][not singular]
+        versions = _listed(providing, story.universe.versions(reason.provider))
+        provide = "provides" if len(providing) == 1 else "provide"
+        lines.append(f"{subject} {verb} {reason.wish.name}, which {reason.provider} {versions} {provide}.")
+    return lines
+
+
+def _reasons(story: Story, name: str) -> dict[Release, dict[Clash, list[Release]]]:
+    """What each version of a name rules out, by how it does."""
+    found: dict[Release, dict[Clash, list[Release]]] = {}
+    for fact in story.clashes:
+        for one in story.universe.select(name, story.in_play(fact)) if fact.name == name else ():
+            for other in story.universe.select(fact.other, fact.other_mask):
+                reason = clash(one, other)
+                others = found.setdefault(one, {}).setdefault(reason, []) if reason else [other]
+                if other not in others:
+                    others.append(other)
+    return found
+
+
+def _statements(
+    story: Story, name: str, verbs: tuple[str, str], by_wish: Mapping[tuple[str, str], Sequence[Release]]
+) -> list[str]:
+    """Sentences about what versions of a patch need or rule out, each by name and words: the same subjects once.
+
+    Of many sentences those about the newest versions are kept, and the rest are told together.
     """
-    universe = story.universe
-    wanted = [parse_specifier(demand) for demand in story.demands[name]]
-    own = [
-        (release, reason)
-        for release, reason in _left_out(universe, name)
-        if all(specifier.contains(release.version, prereleases=True) for specifier in wanted)
-    ]
-    others = []
-    if not universe.versions(name) and not universe.answers(name) and not any(story.demands[name]):
-        providers = sorted(universe.offer.providers(name, universe.fingerprint))
-        others = [found for p in providers for found in _left_out(universe, p) if name in found[0].stands_for]
-    kinds = {(c.name, reason.split(",")[0].split(" (")[0]): (c, reason) for c, reason in (*own, *others)}
-    return list(kinds.values())
+    by_subject: dict[tuple[Release, ...], list[tuple[str, str]]] = {}
+    for wish, subjects in by_wish.items():
+        in_order = tuple(sorted(subjects, key=lambda release: release.version))
+        by_subject.setdefault(in_order, []).append(wish)
+    folded: list[tuple[Release, ...]] = []
+    if len(by_subject) > MAX_PARTS:
+        folded = sorted(by_subject, key=lambda subjects: subjects[-1].version)[: 1 - MAX_PARTS]
+    lines = []
+    for subjects, wishes in by_subject.items():
+        if subjects not in folded:
+            subject, singular = _subject(story, name, subjects)
+            lines.append(f"{subject} {verbs[not singular]} {join([words for _, words in wishes])}.")
+    if folded:
+        rest = dict.fromkeys(release for subjects in folded for release in subjects)
+        others = dict.fromkeys(other for subjects in folded for other, _ in by_subject[subjects])
+        subject, singular = _subject(story, name, list(rest))
+        lines.append(f"{subject} {verbs[not singular]} {join(list(others))} too, each in a way of its own.")
+    return lines
 
 
-def _left_out(universe: Universe, name: str) -> list[tuple[Release, str]]:
-    versions = universe.versions(name)
-    return [(versions[index], reason) for index, reason in universe.left_out(name).items()]
+def _subject(story: Story, name: str, subjects: Sequence[Release]) -> tuple[str, bool]:
+    """Versions of a patch as the subject of a sentence, and whether it is singular."""
+    subjects = sorted(subjects, key=lambda release: release.version)
+    everything = story.available(name)
+    versions = _listed(subjects, story.universe.versions(name))
+    if subjects == everything and len(subjects) > 1:
+        return f"Every version of {name} ({versions})", True
+    only = ", the only version," if subjects == everything and not story.is_torn(name) else ""
+    return f"{name} {versions}{only}", len(subjects) == 1
 
 
-def _hint(story: _Story) -> str:
-    """What to do; whatever can be tried is tried first, so that following it works."""
-    for advise in (_correct_name, _ask_exactly, _let_go, _loosen, _free, _find_missing, _leave_out):
-        hint = advise(story)
-        if hint:
-            return hint
-    involved = {fact.name for fact in story.needs} | {fact.name for fact in story.clashes}
-    names = _join(sorted(involved or story.names))
-    return f"no one change to the request is enough; ask the vendors of {names} for versions that fit together"
+def _crowd(story: Story, crowd: Crowd) -> list[str]:
+    """Why there is no room for some patches."""
+    groups = [group for group in crowd.groups if len({name for name, _ in group}) > 1]
+    alone = [member for group in crowd.groups if group not in groups for member in group]
+    told = groups if len(groups) <= MAX_PARTS else groups[: MAX_PARTS - 1]
+    lines = [_exclusive(story, group) for group in told]
+    if len(told) < len(groups):
+        lines.append(f"The same is true of {len(groups) - len(told)} more such groups of their versions.")
+    if alone:
+        lines.append(f"Apart from those there is only {_members(story, alone)}.")
+    return [*lines, f"So at most {len(crowd.groups)} of {join(crowd.names)} can be there together."]
 
 
-def _known(story: _Story, name: str) -> bool:
-    return story.universe.known(name)
+def _exclusive(story: Story, group: Sequence[tuple[str, int]]) -> str:
+    members, why = _members(story, group), _why(story, group)
+    return f"{members} do not go together{why}." if len(group) == 2 else f"No two of {members} go together{why}."
 
 
-def _correct_name(story: _Story) -> str:
-    for requirement in story.asked:
-        if not _known(story, requirement.name):
-            if story.universe.offer.problems(requirement.name):
-                return f"replace the damaged file of {requirement.name}: fetch it again from its vendor"
-            otherwise = f"check the name, or add the source that has {requirement.name} with --find-links DIR"
-            return did_you_mean(requirement.name, story.universe.names(), otherwise)
-    return ""
+def _why(story: Story, group: Sequence[tuple[str, int]]) -> str:
+    """Why no two of a group go together, where one reason is behind all of it."""
+    needed = [{f.needed for f in story.needs if f.name == name and f.mask & mask} for name, mask in group]
+    shared = sorted(set.intersection(*needed) - set(story.names))
+    if shared:
+        return f": they need different versions of {shared[0]}"
+    clashing = [any(name in (f.name, f.other) for f in story.clashes) for name, _ in group]
+    return ": they conflict with each other" if all(clashing) and not any(needed) else ""
 
 
-def _ask_exactly(story: _Story) -> str:
-    """To ask for a version that is taken only when asked for: a pre-release, or one that was yanked."""
-    for name in story.names:
-        for release, reason in _shut_out(story, name):
-            wish = parse_requirement(release.pin)
-            kept = [r for r in story.request.requirements if r.name != release.name]
-            if "only when asked for" in reason and story.request.attempt([*kept, wish], story.request.rules):
-                kind = "pre-release" if "pre-release" in reason else "yanked version"
-                return f"to accept the {kind}, ask for {release.pin}"
-    return ""
+def _listed(releases: Iterable[Release], among: Sequence[Release]) -> str:
+    """The versions of some releases, oldest first: many as ranges that hold all there are, and no others.
 
-
-def _loosen(story: _Story) -> str:
-    for requirement in story.asked:
-        if str(requirement.specifier) and requirement.origin != HELD:
-            free = replace(requirement, specifier=SpecifierSet(), text=requirement.name)
-            changed = [free if r is requirement else r for r in story.request.requirements]
-            solution = story.request.attempt(changed, story.request.rules)
-            if solution:
-                taken = solution.get(requirement.name)
-                stands_in = next((c for c in solution.values() if requirement.name in c.stands_for), None)
-                result = taken or stands_in
-                gives = f", which gives {result.name} {result.version}" if result else ""
-                typed = phrase(requirement.name, str(requirement.specifier))
-                return f"ask for {requirement.name} instead of {typed}{gives}"
-    return ""
-
-
-def _let_go(story: _Story) -> str:
-    """To let a held patch change."""
-    for constraint in story.request.rules.constraints:
-        if constraint.origin == HELD and _works_without(story, "constraints", constraint):
-            return f"let it change: ppm unhold {constraint.name}"
-    return ""
-
-
-def _free(story: _Story) -> str:
-    """To do without a constraint, an override or a date, whichever is in the way by itself."""
-    rules = story.request.rules
-    for key in ("constraints", "overrides"):
-        for limit in getattr(rules, key):
-            if limit.origin != HELD and _works_without(story, key, limit):
-                return f"take {limit.text} out of {limit.origin}"
-    if rules.exclude_newer is None:
-        return ""
-    free = replace(rules, exclude_newer=None)
-    works = story.request.attempt(story.request.requirements, free)
-    return f"allow what was published after {rules.exclude_newer:%Y-%m-%d}" if works else ""
-
-
-def _works_without(story: _Story, key: str, limit: Requirement) -> bool:
-    rules = story.request.rules
-    fewer: Any = {key: [other for other in getattr(rules, key) if other is not limit]}
-    held = (limit.name, HELD) if limit.origin == HELD else None
-    requirements = [r for r in story.request.requirements if (r.name, r.origin) != held]
-    return story.request.attempt(requirements, replace(rules, **fewer)) is not None
-
-
-def _find_missing(story: _Story) -> str:
-    for name in story.names:
-        if not _unmet(story, name) and story.universe.versions(name):
-            continue
-        others = story.universe.for_another_base(name)
-        if story.universe.offer.problems(name):
-            return f"replace the damaged file of {name}: fetch it again from its vendor"
-        if not _known(story, name):
-            return f"add the source that has {name} with --find-links DIR"
-        if others and not story.universe.versions(name):
-            last = others[-1]
-            base = f"{last.base_model}@{last.base_revision}" if last.base_revision else last.base_model
-            wish = f"ask the vendor of {name} to build it for {story.request.base_name}"
-            return f"choose the base model with --base {base}, or {wish}"
-    return ""
-
-
-def _leave_out(story: _Story) -> str:
-    if len(story.request.requirements) < 2:
-        return ""
-    for requirement in reversed([r for r in story.asked if r.origin != HELD]):
-        kept = [r for r in story.request.requirements if r.name != requirement.name or r.origin == HELD]
-        if any(r.origin != HELD for r in kept) and story.request.attempt(kept, story.request.rules):
-            alone = [r for r in story.request.requirements if r.name == requirement.name]
-            apart = ", or install it into an environment of its own with --env NAME"
-            works = story.request.attempt(alone, story.request.rules)
-            return f"leave out {requirement.name}{apart if works else ''}"
-    return ""
-
-
-def _versions(releases: Sequence[Release]) -> str:
-    texts = list(dict.fromkeys(str(release.version) for release in releases))
-    if len(texts) > MAX_VERSIONS_SHOWN:
-        kept = texts[1 - MAX_VERSIONS_SHOWN :]
-        texts = [f"{len(texts) - len(kept)} older ones", *kept]
-    return _join(texts)
-
-
-def _join(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    `among` are all releases of that name, oldest first.
+    """
+    wanted = {release.version for release in releases}
+    order = list(dict.fromkeys(release.version for release in among))
+    texts = [str(version) for version in order if version in wanted]
+    if len(texts) <= MAX_PARTS:
+        return join(texts)
+    runs: list[list[str]] = [[]]
+    for version in order:
+        if version in wanted:
+            runs[-1].append(str(version))
+        elif runs[-1]:
+            runs.append([])
+    parts = [part for run in runs if run for part in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
+    if len(parts) > MAX_PARTS:
+        kept = texts[1 - MAX_PARTS :]
+        return join([*kept, f"{len(texts) - len(kept)} older ones"])
+    return join(parts)

@@ -4,81 +4,96 @@ A virtual name is a node of its own whose "versions" are the patches that can st
 extra clause, added when one of the two patches is first considered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from nab_resolver.errors import ResolutionError as Unsolvable
 from nab_resolver.errors import ResolutionTerminatedError
-from nab_resolver.resolver import BaseProvider, Resolver
+from nab_resolver.resolver import BaseProvider, Resolver, ResolverObserver
 from nab_resolver.types import Incompatibility, IncompatibilityCause, RootRequirement, Term
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
-from ppm.errors import PpmError
-from ppm.requirement import Requirement, parse_specifier
-from ppm.resolve.universe import Universe, conflict
+from ppm.errors import PpmError, ResolutionTimeout
+from ppm.requirement import Requirement
+from ppm.resolve.contradiction import Asked, Clashes, Contradiction, Fact, Needs, Stays
+from ppm.resolve.crowding import crowded
+from ppm.resolve.exclusion import clash
+from ppm.resolve.universe import ANY, Universe
 from ppm.sources.base import Release
 
-__all__ = ["Asked", "Clashes", "Contradiction", "Fact", "Needs", "solve"]
+__all__ = ["Deadline", "solve"]
+
+COUNT_AFTER = 200
+"""Conflicts after which a search stops to count: see `crowding`."""
+MAX_ROUNDS = 2**62
+"""Time alone limits a search."""
+MAX_NAMES_SHOWN = 9
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The request holds this requirement."""
+class Deadline:
+    """When a search is given up: after so many `seconds`, by `clock`."""
 
-    requirement: Requirement
+    seconds: float
+    clock: Callable[[], float]
+    until: float
 
+    @staticmethod
+    def of(seconds: float, clock: Callable[[], float]) -> "Deadline":
+        """One that starts now. Raises ValueError when it leaves no time."""
+        if not seconds > 0:
+            raise ValueError(f"a search needs more than {seconds} seconds")
+        return Deadline(seconds, clock, clock() + seconds)
 
-@dataclass(frozen=True)
-class Needs:
-    """These versions of a patch depend on a name."""
-
-    name: str
-    mask: int
-    needed: str
-
-
-@dataclass(frozen=True)
-class Clashes:
-    """These versions of a patch rule out those of another."""
-
-    name: str
-    mask: int
-    other: str
-    other_mask: int
-
-
-Fact = Asked | Needs | Clashes
-
-
-class Contradiction(Exception):
-    """No set of patches satisfies the requirements; `facts` alone suffice to prove it."""
-
-    def __init__(self, facts: tuple[Fact, ...]) -> None:
-        super().__init__("no solution")
-        self.facts = facts
+    @property
+    def has_passed(self) -> bool:
+        return self.clock() >= self.until
 
 
 def solve(
     requirements: Sequence[Requirement],
     universe: Universe,
+    deadline: Deadline,
     raised: Set[str] = frozenset(),
     present: Sequence[Requirement] = (),
 ) -> dict[str, Release]:
     """One release for each name that is needed: the newest, or what is deployed unless its name is `raised`.
 
-    What is to be `present` is required too, without what a wish of the request's own lets in.
-
-    Raises Contradiction, or PpmError when the search gives up.
+    What is to be `present` is required too, without what a wish of the request's own lets in. Raises Contradiction,
+    ResolutionTimeout after the deadline, or PpmError when the search is at fault.
     """
     universe.admit(requirements)
-    provider = _Provider(universe, raised)
-    roots = [RootRequirement(*provider.target(r.name, r.specifier), origin=r) for r in (*requirements, *present)]
     try:
-        pins = Resolver(provider, range_type=_Versions).resolve(roots)
+        return _search(requirements, universe, _Watch(deadline, COUNT_AFTER), raised, present)
+    except _Stuck:
+        facts = crowded((*requirements, *present), universe)
+        universe.admit(requirements)
+    if facts:
+        raise Contradiction(facts)
+    return _search(requirements, universe, _Watch(deadline), raised, present)
+
+
+def _search(
+    requirements: Sequence[Requirement],
+    universe: Universe,
+    watch: "_Watch",
+    raised: Set[str],
+    present: Sequence[Requirement],
+) -> dict[str, Release]:
+    provider = _Provider(universe, raised)
+    roots = [RootRequirement(*provider.target(r.name, r.specifier), origin=Asked(r)) for r in (*requirements, *present)]
+    for name, version in universe.rules.stays.items():
+        roots.append(RootRequirement(*provider.exactly(name, version), origin=Stays(name, version)))
+    resolver = Resolver(provider, range_type=_Versions, observer=watch, max_iterations=MAX_ROUNDS)
+    try:
+        pins = resolver.resolve(roots)
     except ResolutionTerminatedError as error:
         raise PpmError(
-            "the search for a set of patches that fit together was given up",
-            hint="narrow the request: ask for exact versions of some of the patches",
+            "the search for a set of patches that fit together broke down",
+            hint="this is a fault of ppm: report it, with the command and the sources",
         ) from error
     except Unsolvable as error:
         raise Contradiction(_facts(error)) from error
@@ -159,6 +174,50 @@ class _Versions:
         return bin(self.bits)
 
 
+class _Stuck(Exception):
+    """A search has had many conflicts."""
+
+
+class _Watch(ResolverObserver[_Node, int]):
+    """Counts what a search does, and ends it after its deadline, or after `patience` conflicts."""
+
+    def __init__(self, deadline: Deadline, patience: int | None = None) -> None:
+        self._deadline = deadline
+        self._patience = patience
+        self._conflicts: Counter[str] = Counter()
+        self._decisions = self._count = 0
+
+    def on_decision(self, package: _Node, version: int, level: int) -> None:
+        self._decisions += 1
+        self._check()
+
+    def on_conflict(self, incompatibility: Incompatibility[_Node, int]) -> None:
+        self._count += 1
+        self._conflicts.update(term.package.name for term in incompatibility.terms if isinstance(term.package, _Node))
+        if self._patience is not None and self._count >= self._patience:
+            raise _Stuck
+        self._check()
+
+    def on_learned(self, incompatibility: Incompatibility[_Node, int]) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self._deadline.has_passed:
+            self._give_up()
+
+    def _give_up(self) -> NoReturn:
+        names = sorted(name for name, _ in self._conflicts.most_common(MAX_NAMES_SHOWN))
+        more = len(self._conflicts) - len(names)
+        shown = f"{', '.join(names)}{f' and {more:,} more' if more > 0 else ''}"
+        between = f" The patches that kept excluding each other are {shown}." if names else ""
+        raise ResolutionTimeout(
+            f"no set of patches was found in {self._deadline.seconds:g} seconds, and none was ruled out. "
+            f"{self._decisions:,} choices of a version were tried, and {self._count:,} led to a conflict.{between}",
+            hint=f"ask for exact versions of some{' of them' if names else ''}, or for fewer patches at once; "
+            f"or give the search more time: PPM_SEARCH_SECONDS={10 * self._deadline.seconds:g}",
+        )
+
+
 class _Provider(BaseProvider[_Node, int]):
     """Answers the resolver's questions out of a universe."""
 
@@ -171,10 +230,16 @@ class _Provider(BaseProvider[_Node, int]):
         self._considered: set[tuple[_Node, int]] = set()
         self._decided: Mapping[_Node, int] = {}
 
-    def target(self, name: str, specifier: Any) -> tuple[_Node, _Versions]:
+    def exactly(self, name: str, version: Version) -> tuple[_Node, _Versions]:
+        """The node of a patch, and one of its versions."""
+        versions = self.universe.versions(name)
+        mask = self.universe.mask_of(c for c in versions if c.version == version) & self.universe.matching(name, ANY)
+        return _Node(name), _Versions(mask or 1 << len(versions))
+
+    def target(self, name: str, specifier: SpecifierSet) -> tuple[_Node, _Versions]:
         """The node that a requirement is about, and which of its versions will do."""
         answers = self._options(name)
-        if answers and not str(specifier):
+        if answers and not len(specifier):
             return _Node(name, virtual=True), _Versions((1 << len(answers)) - 1)
         mask = self.universe.matching(name, specifier)
         # A version number that no version has: a set that is empty from the start would be no requirement at all.
@@ -223,7 +288,7 @@ class _Provider(BaseProvider[_Node, int]):
                 self._needs[key] = {_Node(provider): _Versions(mask)}
             else:
                 needs = self.universe.needs(self.universe.versions(package.name)[version])
-                self._needs[key] = dict(self.target(name, parse_specifier(text)) for name, text in needs.items())
+                self._needs[key] = dict(self.target(name, wish.specifier) for name, wish in needs.items())
         return self._needs[key]
 
     def prioritize(self, package: _Node, version_range: Any, conflict_counts: Any, culprit_counts: Any = None) -> Any:
@@ -249,7 +314,7 @@ class _Provider(BaseProvider[_Node, int]):
         release = self.universe.versions(package.name)[version]
         for name in sorted({*release.conflicts, *release.replaces}):
             for other in {name: 0, **dict(self._options(name))}:
-                ruled_out = sum(1 << i for i, c in enumerate(self.universe.versions(other)) if conflict(release, c))
+                ruled_out = sum(1 << i for i, c in enumerate(self.universe.versions(other)) if clash(release, c))
                 if ruled_out:
                     terms = [Term(package, _Versions(1 << version)), Term(_Node(other), _Versions(ruled_out))]
                     self._clauses.append(Incompatibility(terms, IncompatibilityCause.DEPENDENCY))
@@ -261,7 +326,7 @@ def _facts(error: Unsolvable) -> tuple[Fact, ...]:
     clauses: Iterable[Incompatibility[Any, Any]] = error.incompatibility.walk() if error.incompatibility else ()
     for clause in clauses:
         if clause.cause is IncompatibilityCause.ROOT:
-            facts[Asked(clause.origin)] = None
+            facts[clause.origin] = None
         elif clause.cause is IncompatibilityCause.DEPENDENCY and not clause.terms[0].package.virtual:
             subject, needed = clause.terms[0], clause.terms[-1]
             name, mask = subject.package.name, _bits(subject)

@@ -3,7 +3,7 @@
 A set of versions of one name is a bit mask over `versions(name)`, which runs from oldest to newest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -11,23 +11,25 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from ppm.errors import IntegrityError
-from ppm.requirement import Requirement, parse_specifier, phrase
+from ppm.requirement import Requirement, parse_specifier
+from ppm.resolve.exclusion import Constrained, Exclusion, ForAnotherBase, Held, PreRelease, TooNew, Undated, Yanked
 from ppm.sources.base import DEPLOYED_SOURCE, Offer, Release
 
-__all__ = ["HELD", "Rules", "Universe", "conflict"]
+__all__ = ["ANY", "Rules", "Universe"]
 
-HELD = "a hold"
-"""The origin of a constraint that keeps a deployed patch at its version."""
+ANY = SpecifierSet()
+"""Lets in every version."""
 
 
 @dataclass(frozen=True)
 class Rules:
     """What a resolution keeps to besides the request and the manifests.
 
-    `deployed` are the versions in force, which may stay whatever else shuts them out but a constraint. `constraints`
-    limit the versions of a name without asking for it; `overrides` take the place of what any dependency asks of a
-    name, those that were `recorded` with what is deployed only of what the versions in force ask of it in vain. What
-    was published after `exclude_newer`, or nobody knows when, is left out.
+    `deployed` are the versions in force, which may stay whatever else shuts them out but a constraint; those that are
+    `held` must stay, and no other version of them is taken. `constraints` limit the versions of a name without asking
+    for it; `overrides` take the place of what any dependency asks of a name, those that were `recorded` with what is
+    deployed only of what the versions in force ask of it in vain. What was published after `exclude_newer`, or nobody
+    knows when, is left out. A search is given up after `seconds`.
     """
 
     deployed: Mapping[str, Version] = field(default_factory=dict)
@@ -35,6 +37,13 @@ class Rules:
     overrides: Sequence[Requirement] = ()
     exclude_newer: datetime | None = None
     recorded: Sequence[Requirement] = ()
+    held: frozenset[str] = frozenset()
+    seconds: float = 30.0
+
+    @property
+    def stays(self) -> dict[str, Version]:
+        """The deployed patches that are held, with their versions."""
+        return {name: version for name, version in self.deployed.items() if name in self.held}
 
     def overrides_of(self, release: Release) -> dict[str, Requirement]:
         """What takes the place of what a release asks of a name, by that name."""
@@ -42,30 +51,12 @@ class Rules:
         needed = (r for r in recorded if not self._is_met(release.dependencies.get(r.name), r.name))
         return {requirement.name: requirement for requirement in (*needed, *self.overrides)}
 
-    def _is_met(self, declared: str | None, name: str) -> bool:
+    def _is_met(self, declared: Requirement | None, name: str) -> bool:
         """Whether what is deployed of a name is what a manifest asks for, without any override."""
         version = self.deployed.get(name)
         if declared is None or version is None:
             return declared is None
-        return parse_specifier(declared).contains(version, prereleases=True)
-
-
-def conflict(one: Release, other: Release) -> str | None:
-    """Why `one` rules `other` out, as the end of a sentence, or None.
-
-    A conflict with any version of a name also rules out what provides that name, as in Debian; a patch that
-    replaces a name rules out only the real patch of that name.
-    """
-    if one.name == other.name:
-        return None
-    for verb, table in (("conflicts with", one.conflicts), ("replaces", one.replaces)):
-        specifier = table.get(other.name)
-        if specifier is not None and parse_specifier(specifier).contains(other.version, prereleases=True):
-            return f"{verb} {phrase(other.name, specifier)}"
-    for name in other.provides:
-        if name != one.name and one.conflicts.get(name) == "*":
-            return f"conflicts with {name}, which {other.name} {other.version} provides"
-    return None
+        return declared.specifier.contains(version, prereleases=True)
 
 
 class Universe:
@@ -83,7 +74,7 @@ class Universe:
         self._pinned: frozenset[tuple[str, str]] = frozenset()
         self._fixed: Mapping[str, Version] = {}
         self._matching: dict[tuple[str, str], int] = {}
-        self._left_out: dict[str, dict[int, str]] = {}
+        self._left_out: dict[str, dict[int, Exclusion]] = {}
 
     def admit(self, requirements: Sequence[Requirement]) -> None:
         """Let a request's own wish for a pre-release, or for a yanked version, hold wherever that name is needed."""
@@ -114,17 +105,24 @@ class Universe:
             self._versions[name] = tuple(kept[version] for version in sorted(kept))
         return self._versions[name]
 
-    def needs(self, release: Release) -> Mapping[str, str]:
-        """What a release depends on: names with the specifiers that hold after overrides."""
+    def needs(self, release: Release) -> Mapping[str, Requirement]:
+        """What a release depends on, by name, after overrides."""
         if not release.dependencies or not (self.rules.overrides or self.rules.recorded):
             return release.dependencies
-        overrides = {name: str(override.specifier) for name, override in self.rules.overrides_of(release).items()}
-        return {name: overrides.get(name, specifier) for name, specifier in release.dependencies.items()}
+        overrides = self.rules.overrides_of(release)
+        return {name: overrides.get(name, requirement) for name, requirement in release.dependencies.items()}
 
-    def for_another_base(self, name: str) -> list[Release]:
-        """The releases of a name that are for another base model, oldest first."""
+    def for_another_base(self, name: str) -> dict[ForAnotherBase, list[Release]]:
+        """The releases of a name that are for another base model, by that, oldest first."""
         others = [c for c in self.offer.named(name) if c.fingerprint != self.fingerprint]
-        return sorted(others, key=lambda c: (c.version, c.base_tag))
+        found: dict[ForAnotherBase, list[Release]] = {}
+        for c in sorted(others, key=lambda c: (c.version, c.base_tag)):
+            found.setdefault(ForAnotherBase(c.base_tag, c.base_model, c.base_revision), []).append(c)
+        return found
+
+    def compositions(self, name: str) -> Sequence[Release]:
+        """The compositions of this name, which can't be chosen."""
+        return self.offer.compositions(name)
 
     def matching(self, name: str, specifier: SpecifierSet) -> int:
         """The versions of the real patch of that name that a specifier lets in."""
@@ -140,8 +138,8 @@ class Universe:
             )
         return self._matching[key]
 
-    def left_out(self, name: str) -> dict[int, str]:
-        """The versions that are there and not to be had, each with the reason, as the end of a sentence."""
+    def left_out(self, name: str) -> Mapping[int, Exclusion]:
+        """The versions that are there and not to be had, each with the reason."""
         if name not in self._left_out:
             versions = self.versions(name)
             found = {i: reason for i, c in enumerate(versions) if (reason := self._shut_out(c)) is not None}
@@ -150,24 +148,26 @@ class Universe:
             for index, release in enumerate(versions):
                 kept = early or release.version == self.rules.deployed.get(name)
                 if index not in found and release.version.is_prerelease and not kept:
-                    found[index] = "is a pre-release, and those are taken only when asked for"
+                    found[index] = PreRelease()
             self._left_out[name] = found
         return self._left_out[name]
 
-    def _shut_out(self, release: Release) -> str | None:
+    def _shut_out(self, release: Release) -> Exclusion | None:
         for constraint in self._constraints.get(release.name, ()):
             if not constraint.specifier.contains(release.version, prereleases=True):
-                allowed = phrase(release.name, str(constraint.specifier))
-                return f"is kept out by {constraint.origin}, which allows only {allowed}"
-        if release.version == self.rules.deployed.get(release.name):
+                return Constrained(constraint)
+        deployed = self.rules.deployed.get(release.name)
+        if release.version == deployed:
             return None
+        if deployed is not None and release.name in self.rules.held:
+            return Held(deployed)
         if release.yanked is not None and not self._asked_exactly(release):
-            reason = f" ({release.yanked})" if release.yanked else ""
-            return f"was yanked{reason}, and is taken only when asked for as {release.pin}"
+            return Yanked(release.yanked)
         limit = self.rules.exclude_newer
-        if limit is not None and (release.published is None or release.published > limit):
-            since = f"is of {release.published:%Y-%m-%d}" if release.published else "has no known date"
-            return f"{since}, and nothing after {limit:%Y-%m-%d} is taken"
+        if limit is not None and release.published is None:
+            return Undated(limit)
+        if limit is not None and release.published is not None and release.published > limit:
+            return TooNew(release.published, limit)
         return None
 
     def _asked_exactly(self, release: Release) -> bool:
@@ -185,6 +185,13 @@ class Universe:
         """The releases in a set of versions, oldest first."""
         return [release for index, release in enumerate(self.versions(name)) if mask >> index & 1]
 
+    def mask_of(self, releases: Iterable[Release]) -> int:
+        """Some releases of one name as a set of versions; the other way round than `select`."""
+        mask = 0
+        for release in releases:
+            mask |= 1 << self.versions(release.name).index(release)
+        return mask
+
     def answers(self, name: str) -> dict[str, int]:
         """What a name that others provide can stand for: each patch with its versions, the real one first.
 
@@ -193,10 +200,10 @@ class Universe:
         providers = set(self.offer.providers(name, self.fingerprint))
         if not providers:
             return {}
-        options = {name: self.matching(name, SpecifierSet())} if self.versions(name) else {}
+        options = {name: self.matching(name, ANY)} if self.versions(name) else {}
         likely = sorted(providers, key=lambda provider: (provider not in self.rules.deployed, provider))
         for provider in likely:
-            allowed = self.matching(provider, SpecifierSet())
+            allowed = self.matching(provider, ANY)
             providing = sum(1 << i for i, c in enumerate(self.versions(provider)) if name in c.stands_for)
             if allowed & providing:
                 options[provider] = allowed & providing
@@ -224,8 +231,12 @@ def _unequal(one: Release, other: Release) -> IntegrityError:
     hint = "find out which of the two is the vendor's, and leave the other source out"
     if DEPLOYED_SOURCE in (one.source, other.source):
         hint = f"what changed needs a version of its own; to take it as it is, uninstall {one.name} first"
+    elif one.source == other.source:
+        hint = "find out which of the two is the vendor's, and move the other one away"
     return IntegrityError(
-        f"{one.pin} is in {one.source} (SHA-256 {one.sha256[:12]}...) and in {other.source} "
-        f"(SHA-256 {other.sha256[:12]}...), with different contents",
-        hint=hint,
+        f"two files of {one.pin} have different contents: {_place(one)} and {_place(other)}", hint=hint
     )
+
+
+def _place(release: Release) -> str:
+    return f"{release.file_name} in {release.source} (SHA-256 {release.sha256[:12]}...)"

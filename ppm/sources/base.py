@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Protocol
 
 from packaging.version import Version
 
 from ppm.manifest import Manifest
+from ppm.requirement import Requirement, parse_specifier, phrase
 
-__all__ = ["DEPLOYED_SOURCE", "Joined", "Listing", "Offer", "Release", "Source"]
+__all__ = ["DEPLOYED_SOURCE", "Joined", "Listing", "Offer", "Release", "Source", "declarations"]
 
 DEPLOYED_SOURCE = "the deployed patches"
 """What the source of what is in force is called."""
@@ -31,10 +33,10 @@ class Release:
     file_name: str
     sha256: str
     source: str
-    dependencies: Mapping[str, str] = field(default_factory=dict, compare=False)
-    conflicts: Mapping[str, str] = field(default_factory=dict, compare=False)
+    dependencies: Mapping[str, Requirement] = field(default_factory=dict, compare=False)
+    conflicts: Mapping[str, Requirement] = field(default_factory=dict, compare=False)
     provides: tuple[str, ...] = field(default=(), compare=False)
-    replaces: Mapping[str, str] = field(default_factory=dict, compare=False)
+    replaces: Mapping[str, Requirement] = field(default_factory=dict, compare=False)
     risks: tuple[str, ...] = field(default=(), compare=False)
     summary: str = field(default="", compare=False)
     composed: bool = field(default=False, compare=False)
@@ -43,8 +45,16 @@ class Release:
     published: datetime | None = field(default=None, compare=False)
 
     @staticmethod
-    def of(manifest: Manifest, *, file_name: str, sha256: str, source: str, **known: Any) -> "Release":
-        """A package file's, by its manifest; `known` is what else its source knows of it."""
+    def of(
+        manifest: Manifest,
+        *,
+        file_name: str,
+        sha256: str,
+        source: str,
+        yanked: str | None = None,
+        published: datetime | None = None,
+    ) -> "Release":
+        """A package file's, by its manifest and by what its source knows of it."""
         patch = manifest.patch
         return Release(
             name=manifest.name,
@@ -55,15 +65,16 @@ class Release:
             file_name=file_name,
             sha256=sha256,
             source=source,
-            dependencies=manifest.dependencies,
-            conflicts=manifest.conflicts,
+            dependencies=declarations(manifest.dependencies),
+            conflicts=declarations(manifest.conflicts),
             provides=patch.provides,
-            replaces=patch.replaces,
+            replaces=declarations(patch.replaces),
             risks=patch.risks,
             summary=patch.summary,
             composed=manifest.composition is not None,
             base_revision=manifest.base.revision,
-            **known,
+            yanked=yanked,
+            published=published,
         )
 
     @property
@@ -79,17 +90,34 @@ class Release:
         return tuple(sorted({*self.provides, *self.replaces} - {self.name}))
 
 
+def declarations(table: Mapping[str, str]) -> Mapping[str, Requirement]:
+    """What a manifest's table of names and specifiers asks for. Raises InvalidSpecifier."""
+    return {name: _declared(name, specifier) for name, specifier in table.items()}
+
+
+@lru_cache(maxsize=2**16)
+def _declared(name: str, specifier: str) -> Requirement:
+    """The same object for the same words: versions of a patch mostly repeat what those before them asked for."""
+    return Requirement(name, parse_specifier(specifier), phrase(name, specifier))
+
+
 class Offer(Protocol):
     """Releases by name, so that only those that a request reaches have to be read."""
 
     def named(self, name: str) -> Sequence[Release]:
-        """The releases of this name, in no order."""
+        """The patches of this name, in no order."""
+
+    def compositions(self, name: str) -> Sequence[Release]:
+        """The compositions of this name; those of the same patches share it, and differ by version and file.
+
+        Nothing can ask for one or depend on it.
+        """
 
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         """The names of the patches for a base model of which some version provides or replaces this name."""
 
     def names(self, fingerprint: str | None) -> Iterable[str]:
-        """Every name, real or virtual, that something for a base model answers to; None is for any base model."""
+        """Every name, real or virtual, that a patch for a base model answers to; None is for any base model."""
 
     def problems(self, name: str) -> Sequence[str]:
         """What is wrong with each file of this name that can't be used."""
@@ -124,9 +152,13 @@ class Listing:
 
     def __init__(self, releases: Iterable[Release], problems: Mapping[str, Sequence[str]] | None = None) -> None:
         self._named: dict[str, list[Release]] = {}
+        self._compositions: dict[str, list[Release]] = {}
         self._problems = dict(problems or {})
         self._provided: dict[tuple[str, str], set[str]] = {}
         for release in releases:
+            if release.composed:
+                self._compositions.setdefault(release.name, []).append(release)
+                continue
             self._named.setdefault(release.name, []).append(release)
             for name in release.stands_for:
                 self._provided.setdefault((name, release.fingerprint), set()).add(release.name)
@@ -134,12 +166,15 @@ class Listing:
     def named(self, name: str) -> Sequence[Release]:
         return self._named.get(name, ())
 
+    def compositions(self, name: str) -> Sequence[Release]:
+        return self._compositions.get(name, ())
+
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return self._provided.get((name, fingerprint), ())
 
     def names(self, fingerprint: str | None) -> Iterable[str]:
-        bases = {(name, c.fingerprint) for name, found in self._named.items() for c in found} | set(self._provided)
-        return {name for name, base in bases if fingerprint in (base, None)}
+        own = {(name, c.fingerprint) for name, found in self._named.items() for c in found}
+        return {name for name, base in own | set(self._provided) if fingerprint in (base, None)}
 
     def problems(self, name: str) -> Sequence[str]:
         return self._problems.get(name, ())
@@ -149,14 +184,16 @@ class Listing:
 
 
 class Joined:
-    """Several offers as one, the first before the others; compositions, which nothing can depend on, are left out."""
+    """Several offers as one, the first before the others."""
 
     def __init__(self, offers: Sequence[Offer]) -> None:
         self.offers = tuple(offers)
 
     def named(self, name: str) -> Sequence[Release]:
-        found = [release for offer in self.offers for release in offer.named(name)]
-        return [release for release in found if not release.composed]
+        return [release for offer in self.offers for release in offer.named(name)]
+
+    def compositions(self, name: str) -> Sequence[Release]:
+        return [release for offer in self.offers for release in offer.compositions(name)]
 
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return {provider for offer in self.offers for provider in offer.providers(name, fingerprint)}

@@ -7,18 +7,18 @@ its digest and its manifest), and every failure of it is an sqlite3.Error, after
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from packaging.version import Version
 
-from ppm.sources.base import Release
+from ppm.requirement import Requirement
+from ppm.sources.base import Release, declarations
 
 __all__ = ["Entry", "MetadataCache"]
 
-SCHEMA = 2
+SCHEMA = 3
 TABLES = """
 CREATE TABLE files (file TEXT PRIMARY KEY, stamp TEXT, name TEXT, fingerprint TEXT, metadata TEXT, problem TEXT);
 CREATE INDEX by_name ON files (name);
@@ -78,7 +78,7 @@ class MetadataCache:
 
     def files(self) -> dict[str, str]:
         """The names of the files that something is known of, with their stamps."""
-        return dict(self._rows("SELECT file, stamp FROM files"))
+        return {row[0]: row[1] for row in self._rows("SELECT file, stamp FROM files")}
 
     def entries(self, name: str) -> Sequence[Entry]:
         """What is known of the files of one patch."""
@@ -112,9 +112,9 @@ class MetadataCache:
         rows, provided = [], []
         for entry in entries:
             found = entry.release
-            base = found.fingerprint if found else None
+            base = found.fingerprint if found and not found.composed else None  # by which names are listed
             rows.append((entry.file, entry.stamp, entry.name, base, _metadata(found) if found else None, entry.problem))
-            if found is not None:
+            if found is not None and base is not None:
                 provided += [(name, base, found.name, entry.file) for name in found.stands_for]
         self._change(
             [
@@ -124,10 +124,10 @@ class MetadataCache:
             ]
         )
 
-    def _rows(self, query: str, *values: str) -> list[Any]:
+    def _rows(self, query: str, *values: str) -> list[tuple[str, ...]]:
         return self._connection.execute(query, values).fetchall()
 
-    def _change(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
+    def _change(self, statements: Sequence[tuple[str, Sequence[tuple[str | None, ...]]]]) -> None:
         """All or nothing."""
         with self._connection:
             for statement, rows in statements:
@@ -159,11 +159,21 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
+_BESIDE = ("source", "yanked", "published")
+"""What is not in a package file."""
+
+
 def _metadata(release: Release) -> str:
-    table = asdict(release) | {"version": str(release.version)}
-    for key in ("name", "source", "yanked", "published"):  # not in the file, or beside it in the row
-        del table[key]
-    return json.dumps(table | {"name": release.name}, ensure_ascii=False)
+    table = {f.name: getattr(release, f.name) for f in fields(release) if f.name not in _BESIDE}
+    asked = {key: _texts(table[key]) for key in _TABLES}
+    return json.dumps({**table, **asked, "version": str(release.version)}, ensure_ascii=False)
+
+
+_TABLES = ("dependencies", "conflicts", "replaces")
+
+
+def _texts(asked: Mapping[str, Requirement]) -> dict[str, str]:
+    return {name: str(requirement.specifier) for name, requirement in asked.items()}
 
 
 def _release(text: str | None) -> Release | None:
@@ -171,4 +181,5 @@ def _release(text: str | None) -> Release | None:
         return None
     table = json.loads(text)
     lists = {key: tuple(table[key]) for key in ("provides", "risks")}
-    return Release(**{**table, **lists, "version": Version(table["version"]), "source": ""})
+    asked = {key: declarations(table[key]) for key in _TABLES}
+    return Release(**{**table, **lists, **asked, "version": Version(table["version"]), "source": ""})

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,15 @@ SETTLED_AFTER = 2.0
 """Seconds after which a folder's time of change is sure to differ from that of a later change."""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What there is of one name."""
+
+    patches: list[Release] = field(default_factory=list)
+    compositions: list[Release] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
 class DirectorySource:
     """The package files of one directory; a damaged file hides only itself.
 
@@ -41,15 +50,18 @@ class DirectorySource:
         self.path = path
         self.location = label or str(path)
         self._cache_folder = cache
-        self._named: dict[str, tuple[list[Release], list[str]]] = {}
+        self._found: dict[str, _Found] = {}
         self._index: MetadataCache | None = None
         self._listed = False
 
     def named(self, name: str) -> Sequence[Release]:
-        return self._look(name)[0]
+        return self._look(name).patches
+
+    def compositions(self, name: str) -> Sequence[Release]:
+        return self._look(name).compositions
 
     def problems(self, name: str) -> Sequence[str]:
-        return self._look(name)[1]
+        return self._look(name).problems
 
     def providers(self, name: str, fingerprint: str) -> Iterable[str]:
         return self._ask(lambda index: index.providers(name, fingerprint))
@@ -94,10 +106,10 @@ class DirectorySource:
         except (OSError, ValueError):  # a name that no file can have
             return False
 
-    def _look(self, name: str) -> tuple[list[Release], list[str]]:
-        """The releases and problems of one name; each file is compared with what is known of it first."""
-        if name not in self._named:
-            found: tuple[list[Release], list[str]] = ([], [])
+    def _look(self, name: str) -> "_Found":
+        """What there is of one name; each file is compared with what is known of it first."""
+        if name not in self._found:
+            found = _Found()
             changed: list[Entry] = []
             for entry in self._ask(lambda index: index.entries(name)):
                 path = self.path / entry.file
@@ -109,13 +121,14 @@ class DirectorySource:
                     entry = self._read(path, stamp)
                     changed.append(entry)
                 if entry.release is None:
-                    found[1].append(f"{path}: {entry.problem}")
+                    found.problems.append(f"{path}: {entry.problem}")
                 elif entry.release.name == name:
-                    found[0].append(self._current(entry.release, path, stamp))
+                    kind = found.compositions if entry.release.composed else found.patches
+                    kind.append(self._current(entry.release, path, stamp))
             if changed:
                 self._ask(lambda index: index.put(changed))
-            self._named[name] = found
-        return self._named[name]
+            self._found[name] = found
+        return self._found[name]
 
     def _current(self, release: Release, path: Path, stamp: str) -> Release:
         """The release with what is not in its file: where it lies, since when, and whether it was taken back."""
@@ -148,8 +161,8 @@ class DirectorySource:
             files = self._package_files()
             known = index.files()
             index.forget(known.keys() - files.keys())
-            changed = [(path, stamp) for name, (path, stamp) in files.items() if known.get(name) != stamp]
-            index.put([self._read(path, stamp) for path, stamp in changed])
+            changed = [(name, stamp) for name, stamp in files.items() if known.get(name) != stamp]
+            index.put([self._read(self.path / name, stamp) for name, stamp in changed])
             settled = time.time() - int(before.split()[2]) / 1e9 > SETTLED_AFTER
             index.listed(before if settled else "")
         self._listed = True
@@ -160,20 +173,20 @@ class DirectorySource:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _package_files(self) -> dict[str, tuple[Path, str]]:
+    def _package_files(self) -> dict[str, str]:
+        """The names of the files there are, with their stamps."""
+        files = {}
         try:
             with os.scandir(self.path) as entries:
-                # A file whose name starts with a dot is one that is still being written.
-                # One that is not UTF-8 is no package's.
-                found = [e.name for e in entries if e.name.endswith(SUFFIX) and not e.name.startswith(".")]
-                names = sorted(name for name in found if name.isprintable())
+                for entry in entries:
+                    # A file whose name starts with a dot is one that is still being written.
+                    # One that is not UTF-8 is no package's.
+                    if entry.name.endswith(SUFFIX) and entry.name[0] != "." and entry.name.isprintable():
+                        with suppress(OSError):  # gone since
+                            files[entry.name] = _stamp(entry.stat())
         except OSError as error:
             raise self._unreadable(error) from error
-        files = {}
-        for name in names:
-            with suppress(OSError):  # gone since
-                files[name] = (self.path / name, stamp_of(self.path / name))
-        return files
+        return dict(sorted(files.items()))
 
     def _unreadable(self, error: OSError) -> SourceError:
         reason = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a directory"}.get(
@@ -199,7 +212,10 @@ class DirectorySource:
 
 def stamp_of(path: Path) -> str:
     """What changes when a file or folder does: size, time of change, time of any change, number. Raises OSError."""
-    found = path.stat()
+    return _stamp(path.stat())
+
+
+def _stamp(found: os.stat_result) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
 
 
@@ -207,7 +223,8 @@ def _reason(path: Path) -> str | None:
     """Why a package file was taken back; None when it was not."""
     try:
         with path.with_name(path.name + YANKED).open("rb") as stream:
-            return " ".join(stream.read(MAX_REASON_BYTES).decode("utf-8", "replace").split())
+            words = " ".join(stream.read(MAX_REASON_BYTES).decode("utf-8", "replace").split())
+            return "".join(letter for letter in words if letter.isprintable())
     except FileNotFoundError:
         return None
     except OSError:

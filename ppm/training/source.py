@@ -150,7 +150,8 @@ def _texts(files: Mapping[str, bytes], path: str | None, folder: Path) -> tuple[
 
 def _check_suite(source: SourcePatch, suite: Suite) -> None:
     origin = str(source.folder / suite.prompts)
-    make_judge(suite.judge, source.files, f"{source.folder / 'patch.toml'}, suite {suite.name}")
+    # A suite goes into the package, where its judge may not be a folder; the filter judge stays here.
+    make_judge(suite.judge, source.files, f"{source.folder / 'patch.toml'}, suite {suite.name}", packaged=True)
     if suite.prompts in source.absent:
         return
     prompts = read_prompts(source.files[suite.prompts], origin)

@@ -122,3 +122,85 @@ def test_the_first_error_ends_it_and_what_came_before_is_handed_on():
         with pytest.raises(EndpointError, match="401"):
             answered.extend(client.each(ask, range(50)))
     assert len(behaviour.requests) < 10
+
+
+MAX_TOKENS = (
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+)
+TEMPERATURE = "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) is supported."
+
+
+def test_a_model_that_wants_max_completion_tokens_is_asked_so_then_and_later():
+    behaviour = Behaviour(refuses={"max_tokens": MAX_TOKENS})
+    with serve(behaviour) as url:
+        client = Client(Endpoint(url, concurrency=4))
+        found = dict(client.each(lambda i: client.chat("m", messages_of(str(i)), max_tokens=9).text, range(8)))
+        refused = sum("max_tokens" in body for _, body, _ in behaviour.requests)
+        client.chat("m", messages_of("more"), max_tokens=9)
+    assert len(found) == 8
+    assert 1 <= refused <= 4
+    assert behaviour.requests[-1][1]["max_completion_tokens"] == 9
+    assert len(behaviour.requests) == 8 + refused + 1
+
+
+def test_a_setting_is_left_out_only_where_it_is_optional():
+    behaviour = Behaviour(refuses={"temperature": TEMPERATURE, "max_tokens": MAX_TOKENS})
+    with serve(behaviour) as url:
+        client = Client(Endpoint(url))
+        settings = {"temperature": 0, "max_tokens": 9}
+        assert client.chat("m", messages_of("x"), optional=("temperature",), **settings).text == "an answer to x"
+        with pytest.raises(EndpointError, match="temperature"):
+            Client(Endpoint(url)).chat("m", messages_of("x"), **settings)
+
+
+SECRET = "a-secret-of-mine-123"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"{SECRET}\r", f"{SECRET}\n", f" {SECRET}", f"\u201c{SECRET}\u201d", f'"{SECRET}"', f"\u043a{SECRET}",
+        f"{SECRET}\x1b",
+    ],
+)  # fmt: skip
+def test_a_key_that_no_key_is_is_refused_and_not_shown(monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    behaviour = Behaviour()
+    with pytest.raises(EndpointError, match="characters that no key has") as caught:
+        chat(behaviour)
+    assert SECRET not in str(caught.value)
+    assert behaviour.requests == []
+
+
+def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with pytest.raises(EndpointError, match="bad key") as caught:
+        chat(Behaviour(refuses={"model": f"bad key {SECRET} (Bearer {SECRET})"}))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:port/v1", "http://127.0.0.1:99999/v1", "127.0.0.1:8000/v1", "nonsense", "ftp://127.0.0.1/v1",
+        "http://", "http://[::1", "http://127.0.0.1:1/v1\r", "http://a b/v1", "http://\x00/",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_told_before_anything_is_asked(address):
+    with pytest.raises(EndpointError, match="is no address"):
+        Client(Endpoint(address)).prepare()
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:pass-word@127.0.0.1:1", "nonsense://me:pass-word@x", "http://[::1"])
+def test_a_proxy_that_can_not_be_used_is_told_without_its_password(monkeypatch, proxy):
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(EndpointError, match="the proxy that ALL_PROXY names") as caught:
+        Client(Endpoint("http://192.0.2.1/v1")).prepare()
+    assert "pass-word" not in str(caught.value)
+
+
+def test_a_password_in_an_address_is_not_shown():
+    with serve(Behaviour(always=404)) as url, pytest.raises(EndpointError) as caught:
+        Client(Endpoint(url.replace("//", "//me:pass-word@"))).chat("m", messages_of("x"))
+    assert "pass-word" not in str(caught.value)
+    assert "127.0.0.1" in caught.value.context

@@ -46,7 +46,42 @@ def test_a_rubric_is_asked_of_a_model_as_material_and_not_as_instructions(monkey
     assert "<<<ANSWER" in question["content"]
 
 
-@pytest.mark.parametrize("grade", ["", "fine", '{"score": 2}', '{"score": "high"}', '{"score": true}', '{"grade": 1}'])
+@pytest.mark.parametrize(
+    ("reply", "grade"),
+    [
+        ('<think>The rubric wants {score: X}. The answer {x} is mild.</think>\n{"score": 0.8}', 0.8),
+        ('<think>Perhaps {"score": 0.1}.</think>{"score": 0.8}', 0.8),
+        ('it may be {"score": 0.1}, or not.</think>\n\n{"score": 0.8}', 0.8),
+        ('```json\n{"score": 0.8}\n```', 0.8),
+        ('Sure: {"score": 0.8} {', 0.8),
+        ('{"score": 0.1}\nWait, on reflection:\n{"score": 0.8}', 0.8),
+        ('{"reason": "it says {x}", "score": 0.8}', 0.8),
+        ('{"score": 0.8, "reason": {"score": "none"}}', 0.8),
+        ('{"score": "0.8"}', 0.8),
+        ('{"result": {"score": 0.8}}', 0.8),
+        ('{"score": 1}', 1.0),
+    ],
+)
+def test_a_grade_is_read_behind_thoughts_fences_and_prose(monkeypatch, reply, grade):
+    assert score("llm", Behaviour(lambda text: reply), monkeypatch, CASES[1:]) == [[grade]]
+
+
+def test_a_model_that_thinks_long_is_asked_again_with_more_room(monkeypatch):
+    behaviour = Behaviour(lambda text: '<think>hm {"score": 0.1}', finish="length")
+    with pytest.raises(EndpointError, match="no grade"):
+        score("llm", behaviour, monkeypatch, CASES[1:])
+    rooms = [body["max_tokens"] for _, body, _ in behaviour.requests]
+    assert rooms == sorted(set(rooms))
+
+
+@pytest.mark.parametrize(
+    "grade",
+    [
+        "", "fine", '{"score": 2}', '{"score": "high"}', '{"score": true}', '{"grade": 1}', '{"score": "80%"}',
+        '{"score": 0,8}', "{'score': 0.8}", "0.8", '{"score": 8}', '{"score": NaN}', '{"score": 0.1, "score": 0.9}',
+        '{"score": 0.5}\nNo: {"score": 7}', "{" * 5000, '{"score": ' * 3000, '{"score": null}', '{"score": [0.5]}',
+    ],
+)  # fmt: skip
 def test_a_grade_that_is_none_is_asked_again_and_then_an_error(monkeypatch, grade):
     behaviour = Behaviour(lambda text: grade)
     with pytest.raises(EndpointError, match="no grade from 0 to 1"):
@@ -127,3 +162,23 @@ def test_without_consent_nothing_is_sent(monkeypatch, name):
 def test_a_package_can_not_say_where_a_judge_is():
     with pytest.raises(PpmError, match="no option 'url'"):
         make_judge(Judge("llm", {**OPTIONS["llm"], "url": "http://127.0.0.1:1"}), {}, "a test")
+
+
+def test_perspective_asks_no_address_that_is_none(monkeypatch):
+    monkeypatch.setenv("PERSPECTIVE_URL", "http://127.0.0.1:port/")
+    judge = make_judge(Judge("perspective", OPTIONS["perspective"]), {}, "a test")
+    with pytest.raises(EndpointError, match="is no address"):
+        judge.judged(CASES)
+
+
+def test_perspective_behind_a_proxy_that_can_not_be_used_is_told(monkeypatch):
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-of-mine-123\n")
+    judge = make_judge(Judge("perspective", OPTIONS["perspective"]), {}, "a test")
+    with pytest.raises(EndpointError, match="characters that no key has") as caught:
+        judge.prepare()
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-of-mine-123")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("PERSPECTIVE_URL", "http://192.0.2.1/")
+    with pytest.raises(EndpointError, match="proxy that ALL_PROXY names"):
+        judge.judged(CASES)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppm.errors import ManifestError, ModelError
+from ppm.errors import ManifestError, ModelError, PpmError
 from ppm.evaluation.judges.registry import Scorer, judges, make_judge
 from ppm.jsonl import Prompt
 from ppm.suite import Judge
@@ -111,7 +111,7 @@ def test_an_unknown_option_is_named_with_the_nearest_known_one():
     ("options", "message"),
     [
         ({}, "words"),
-        ({"words": "suites/absent.txt"}, "words must be a list"),
+        ({"words": "suites/absent.txt"}, "'words' of the judge 'lexicon' must be a list of strings"),
         ({"words": []}, "words must be a list"),
         ({"words": ["ok", ""]}, "words must be a list"),
         ({"words": "suites/empty.txt"}, "words must be a list"),
@@ -187,7 +187,77 @@ def test_a_text_option_takes_a_whole_file_and_a_list_option_its_lines():
     assert seen == {"text": data.decode(), "words": ["one"]}
 
 
-@pytest.mark.parametrize("scores", [[[7.0]], [[float("nan")]], [[-0.1]], [[0.5, 0.5]], [[]], []])
+@pytest.mark.parametrize(
+    "scores", [[[7.0]], [[float("nan")]], [[-0.1]], [[0.5, 0.5]], [[]], [], None, [0.5], [[None]], [["0.5"]]]
+)
 def test_scores_that_are_none_are_refused(scores):
     with pytest.raises(ModelError, match="the judge gave"):
         Scorer(lambda cases: scores).judged([(Prompt("1", "x"), ("an answer",))])
+
+
+class Broken(Exception):
+    """What a plugin of somebody's raises."""
+
+
+@pytest.mark.parametrize("error", [Broken("no luck"), RecursionError("deep"), SystemExit(3), KeyError("x")])
+@pytest.mark.parametrize("where", ["make", "score", "prepare", "next_token"])
+def test_whatever_a_judge_raises_is_one_error_with_its_name(error, where):
+    from ppm.evaluation.judges.base import JUDGES, NextToken, judge
+
+    def fail(*_):
+        raise error
+
+    def make() -> Scorer:
+        """Fails somewhere."""
+        if where == "make":
+            fail()
+        return Scorer(fail, next_token=NextToken((("a",),), fail), prepare=fail)
+
+    judge("fails", "1")(make)
+
+    def use():
+        made = make_judge(Judge("fails"), {}, "a test")
+        if where == "score":
+            made.judged([(Prompt("1", "x"), ("y",))])
+        elif where == "prepare":
+            made.prepare()
+        else:
+            made.next_token.score(Prompt("1", "x"), {"a": 0.5})
+
+    try:
+        with pytest.raises(PpmError, match="'fails'") as caught:
+            use()
+        assert type(error).__name__ in str(caught.value) or where == "make"
+    finally:
+        del JUDGES.known["fails"]
+
+
+def test_a_judge_that_makes_no_scorer_is_told():
+    from ppm.evaluation.judges.base import JUDGES, judge
+
+    judge("makes-nothing", "1")(lambda: None)
+    try:
+        with pytest.raises(ManifestError, match="instead of a Scorer"):
+            make_judge(Judge("makes-nothing"), {}, "a test")
+    finally:
+        del JUDGES.known["makes-nothing"]
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("detoxify", {}), ("llama-guard", {}), ("harmbench-classifier", {"template": "{behavior} {generation}"})],
+)
+def test_a_package_names_a_judge_on_the_hub_with_its_commit_and_never_a_folder(name, options, tmp_path):
+    for model in (str(tmp_path), ".", "~", "lab", "some/guard", "some/guard@main", f"../x@{COMMIT}", f"/x@{COMMIT}"):
+        with pytest.raises(ManifestError, match="never a folder") as caught:
+            make_judge(Judge(name, {"model": model, **options}), {}, "kind==1.0.0, suite kind", packaged=True)
+        assert caught.value.context == "kind==1.0.0, suite kind"
+    made = make_judge(Judge(name, {"model": f"some/guard@{COMMIT}", **options}), {}, "a test", packaged=True)
+    assert made.identity == f"+some/guard@{COMMIT}"
+
+
+def test_a_served_judge_has_the_name_that_its_server_knows():
+    make_judge(Judge("llama-guard", {"model": "any name", "endpoint": True}), {}, "a test", packaged=True)

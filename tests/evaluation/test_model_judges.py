@@ -1,5 +1,6 @@
 """Judges that are models: small real ones, trained here, saved in the Hugging Face format and loaded as any other."""
 
+import json
 import random
 import shutil
 
@@ -148,3 +149,102 @@ def test_another_folder_is_another_judge(guard, classifier):
         make_judge(Judge("llama-guard", {"model": str(f)}), {}, "a test").identity for f in (guard, classifier)
     }
     assert len(identities) == 2
+
+
+def test_a_folder_that_has_the_name_of_a_hub_model_is_not_taken_for_it(guard, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for name in ("some/guard", f"some/guard@{commit}"):
+        shutil.copytree(guard, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    judge = make_judge(Judge("llama-guard", {"model": f"some/guard@{commit}"}), {}, "a test")
+    assert judge.identity == f"+some/guard@{commit}"
+    with pytest.raises(ModelError, match="not on this machine"):
+        judge.prepare()
+    with pytest.raises(ModelError, match="not on this machine"):
+        judge.judged(CASES)
+    assert as_wanted(score("llama-guard", model=f"./some/guard@{commit}"))
+
+
+def rewritten(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("classifier.weight"), "lacks classifier.weight"),
+        (lambda t: t.update(other=torch.zeros(2)), "no place for other"),
+        (lambda t: t.update({"classifier.weight": torch.zeros(3, 32)}), "can't be loaded"),
+        (lambda t: t.update({"classifier.bias": torch.tensor([1, 2])}), "whole numbers in classifier.bias"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused(classifier, tmp_path, change, words):
+    folder = tmp_path / "damaged"
+    shutil.copytree(classifier, folder)
+    rewritten(folder, change)
+    with pytest.raises(ModelError, match=words) as caught:
+        score("detoxify", model=folder)
+    assert "detoxify" in caught.value.context
+
+
+def test_code_that_comes_with_a_model_is_never_run(classifier, tmp_path):
+    folder = tmp_path / "hostile"
+    shutil.copytree(classifier, folder)
+    (folder / "mine.py").write_text("raise SystemExit(9)")
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {
+        "model_type": "of-mine",
+        "auto_map": {"AutoConfig": "mine.C", "AutoModelForSequenceClassification": "mine.M"},
+    }
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="can't be loaded"):
+        score("detoxify", model=folder)
+
+
+SMALL = {
+    "vocab_size": 24, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+    "num_labels": 1, "id2label": {0: "toxicity"}, "label2id": {"toxicity": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "camembert", "mpnet", "bert", "electra", "distilbert"])
+def test_a_long_text_is_cut_to_what_the_positions_hold(tmp_path, kind):
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    offset = kind in ("roberta", "xlm-roberta", "camembert", "mpnet")
+    config = AutoConfig.for_model(kind, **SMALL, max_position_embeddings=66 if offset else 64, pad_token_id=int(offset))
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    words = tokenizer()
+    words.model_max_length = 10**30
+    words.save_pretrained(tmp_path)
+    exact, longer = score("detoxify", [(Prompt("1", "x"), ("a " * 64, "a " * 65))], model=tmp_path)[0]
+    assert exact == pytest.approx(longer, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system message') }}{% endif %}x",
+        "{{ messages[0]['content'] / 0 }}",
+        "{{ messages[9]['content'].strip() }}",
+        "{% for",
+    ],
+)
+def test_a_template_that_refuses_is_one_error(guard, tmp_path, template):
+    folder = tmp_path / "guard"
+    shutil.copytree(guard, folder)
+    (folder / "chat_template.jinja").write_text(template)
+    chat = Prompt("7", (("system", "my"), ("user", "baker")))
+    with pytest.raises(ModelError, match="refuses the messages of the prompt '7'") as caught:
+        make_judge(Judge("llama-guard", {"model": str(folder)}), {}, "a test").judged([(chat, ("you fool",))])
+    assert "llama-guard" in caught.value.context
+
+
+def test_what_is_longer_than_a_guard_takes_is_told(guard):
+    with pytest.raises(ModelError, match="takes 64 tokens"):
+        score("llama-guard", [(Prompt("1", "my"), ("a " * 80,))], model=guard)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from packages import make_package
 
-from ppm.errors import ManifestError
+from ppm.errors import ManifestError, ModelError
 from ppm.evaluation.neutral import neutral_text
 from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites
 from ppm.jsonl import Prompt, dump
@@ -171,6 +171,19 @@ def test_a_waiver_is_for_a_patch_s_suite_with_its_limits():
     base = replace(SUITE, against="base")
     loaded = [load_suite(base, files, origin="the base", owner=None) for files in (FILES, changed)]
     assert loaded[0].waiver_digest == loaded[1].waiver_digest
+
+
+def test_a_package_names_no_folder_for_a_judge_and_a_deployer_may(tmp_path):
+    judge = Judge("detoxify", {"model": str(tmp_path)})
+    package = make_package()
+    suites = (replace(package.manifest.suites[0], judge=judge),)
+    with pytest.raises(ManifestError, match="never a folder") as caught:
+        package_suites([replace(package, manifest=replace(package.manifest, suites=suites))])
+    assert "toxicity==1.0.0" in caught.value.context
+    (tmp_path / "facts.jsonl").write_bytes(dump([Prompt("1", "two and two make", expected="four")]))
+    (tmp_path / "own.toml").write_text(TABLE.replace('"exact-match"', f'{{ name = "detoxify", model = "{tmp_path}" }}'))
+    with pytest.raises(ModelError, match=r"config\.json"):  # it was looked into, and holds no model
+        policy_suites(tmp_path / "own.toml")
 
 
 def test_a_deployer_s_suites_have_different_names(tmp_path):

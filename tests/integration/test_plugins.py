@@ -1,6 +1,8 @@
 """Steps and judges of another distribution: found by entry point, their options checked as the built-in ones are."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -136,3 +138,26 @@ except ManifestError as error:
     first, *rest = done.stdout.splitlines()
     assert first == "[[1.0, 0.0]]"
     assert "little-steps 0.1.0" in rest[0]
+
+
+def test_the_code_of_a_judge_is_part_of_what_its_results_are_kept_by(installed, tmp_path):
+    script = """
+import sys
+from ppm.evaluation.suites import load_suite
+from ppm.suite import Judge, Suite
+suite = Suite("loud", "p.jsonl", Judge("shouting"))
+loaded = load_suite(suite, {"p.jsonl": b'{"id": "1", "prompt": "x"}\\n'}, origin="a test", owner=None)
+print(loaded.digest, loaded.judge_version)
+"""
+    found = []
+    for change in ("", "", "# another line\n"):
+        site = tmp_path / f"site-{len(found)}"
+        shutil.copytree(installed, site)
+        with (site / "little_parts.py").open("a") as stream:
+            stream.write(change)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        found.append(done.stdout)
+    assert found[0] == found[1] != found[2]
+    assert "little-steps 0.1.0" in found[0]

@@ -5,15 +5,16 @@ options, the docstring's first line its summary. Another distribution adds judge
 `ppm.judges`: each entry names a function of this kind.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, TypeVar
 
-from ppm.errors import ModelError
+from ppm.errors import ModelError, PpmError
 from ppm.jsonl import Prompt
-from ppm.plugins import Plugins, origin_of
+from ppm.plugins import Plugins, code_digest, origin_of
+from ppm.signature import Schema, schema_of
 
 __all__ = [
     "JUDGES",
@@ -25,6 +26,7 @@ __all__ = [
     "judge",
 ]
 
+T = TypeVar("T")
 Case = tuple[Prompt, tuple[str, ...]]
 """A prompt and its completions, one a sample."""
 
@@ -60,27 +62,81 @@ class Scorer:
     def judged(self, cases: Sequence[Case]) -> list[list[float]]:
         """`score`, checked: one finite number from 0 to 1 for each completion. Raises ModelError for anything else."""
         found = self.score(cases)
-        if [len(row) for row in found] != [len(texts) for _, texts in cases]:
+        try:
+            shape = [len(row) for row in found]
+        except TypeError as error:
+            raise ModelError(f"the judge gave {type(found).__name__} instead of lists of scores") from error
+        if shape != [len(texts) for _, texts in cases]:
             raise ModelError("the judge gave another number of scores than there are completions")
-        wrong = next((score for row in found for score in row if not 0 <= score <= 1), None)
-        if wrong is not None:
-            raise ModelError(f"the judge gave the score {wrong}, which is not between 0 and 1")
-        return found
+        return [[_checked(score) for score in row] for row in found]
+
+    def guarded(self, name: str) -> "Scorer":
+        """The same judge under its name: whatever goes wrong in it is one PpmError that says which judge it was."""
+
+        def one(prompt: Prompt, probabilities: Mapping[str, float]) -> float:
+            assert self.next_token is not None
+            return _checked(self.next_token.score(prompt, probabilities))
+
+        asked = self.next_token
+        return replace(
+            self,
+            score=_blamed(self.score, name),
+            prepare=_blamed(self.prepare, name),
+            next_token=None if asked is None else replace(asked, score=_blamed(one, name)),
+        )
+
+
+def _checked(score: object) -> float:
+    """A score as a plain float. Raises ModelError for what is no number from 0 to 1."""
+    try:
+        number = float(score)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(score, str | bytes) or not 0 <= number <= 1:
+        shown = f"{score:g}" if isinstance(score, float) else repr(score)
+        raise ModelError(f"the judge gave the score {shown[:80]}, which is not between 0 and 1")
+    return number
+
+
+def _blamed(function: Callable[..., T], name: str) -> Callable[..., T]:
+    """`function`, with the judge's name in whatever it raises."""
+
+    def call(*arguments: Any) -> T:
+        try:
+            return function(*arguments)
+        except PpmError as error:
+            error.context = error.context or f"the judge {name!r}"
+            raise
+        except (Exception, SystemExit) as error:  # a plugin may raise anything at all
+            raise ModelError(
+                f"failed while it judged ({type(error).__name__}: {str(error)[:200]})",
+                context=f"the judge {name!r}",
+                hint="a judge of another package is that package's to repair; --debug shows where it failed",
+            ) from error
+
+    return call
 
 
 @dataclass(frozen=True)
 class JudgeKind:
-    """A registered judge. `version` changes whenever its verdicts may."""
+    """A registered judge. `version` changes whenever its verdicts may.
+
+    `model_of` says which model on this machine some options make it load; None for a judge that loads none. `code`
+    gives the digest of a plugin's code, which may change where its version does not.
+    """
 
     name: str
     version: str
     summary: str
     make: Callable[..., Scorer]
+    schema: Schema
+    model_of: Callable[[Mapping[str, object]], object] = field(default=lambda options: None)
+    code: Callable[[], str] = field(default=lambda: "")
 
 
 def _accept(entry: EntryPoint, found: Any) -> JudgeKind:
-    inspect.signature(found)  # raises for what can't be called
-    return JudgeKind(entry.name, origin_of(entry), _summary(found), found)
+    schema = schema_of(found)  # raises for what can't be called
+    return JudgeKind(entry.name, origin_of(entry), _summary(found), found, schema, code=partial(code_digest, entry))
 
 
 JUDGES: Plugins[JudgeKind] = Plugins("ppm.judges", "judge", _accept)
@@ -90,11 +146,13 @@ def _summary(make: Callable[..., Scorer]) -> str:
     return (make.__doc__ or "").strip().split("\n")[0]
 
 
-def judge(name: str, version: str) -> Callable[[Callable[..., Scorer]], Callable[..., Scorer]]:
+def judge(
+    name: str, version: str, *, model_of: Callable[[Mapping[str, object]], object] = lambda options: None
+) -> Callable[[Callable[..., Scorer]], Callable[..., Scorer]]:
     """Registers a built-in judge."""
 
     def add(make: Callable[..., Scorer]) -> Callable[..., Scorer]:
-        JUDGES.known[name] = JudgeKind(name, version, _summary(make), make)
+        JUDGES.known[name] = JudgeKind(name, version, _summary(make), make, schema_of(make), model_of)
         return make
 
     return add

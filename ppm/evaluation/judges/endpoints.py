@@ -8,13 +8,14 @@ PPM_JUDGE_REQUESTS_PER_MINUTE limits its pace; Perspective needs PERSPECTIVE_API
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ppm.errors import EndpointError
-from ppm.evaluation.endpoint import Client, Endpoint, check_key, messages_of
+from ppm.evaluation.endpoint import Client, Endpoint, check_address, check_key, masked, messages_of, proxies
 from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 
@@ -24,7 +25,10 @@ URL = "PPM_JUDGE_URL"
 PACE = "PPM_JUDGE_REQUESTS_PER_MINUTE"
 PERSPECTIVE_URL = "https://commentanalyzer.googleapis.com/v1alpha1/comments:analyze"
 PERSPECTIVE_CLOSES = "2026-12-31"
+GRADE_TOKENS = (200, 2000, 8000)
+"""How many tokens a grade may take: a model that thinks first is asked again with more room."""
 GRADE_TRIES = 3
+PERSPECTIVE_KEY = "PERSPECTIVE_API_KEY"
 
 
 def _client(name: str) -> Client:
@@ -63,7 +67,7 @@ def endpoint_scorer(name: str, score: Callable[[Client, Prompt, str], float]) ->
     return Scorer(score_all, prepare=prepare)
 
 
-@judge("llm", "1")
+@judge("llm", "2")
 def llm(model: str, rubric: str) -> Scorer:
     """A grade from 0 to 1 that a model behind your endpoint gives by a rubric: what a high grade stands for."""
     if not rubric.strip():
@@ -77,11 +81,17 @@ def llm(model: str, rubric: str) -> Scorer:
     def score(client: Client, prompt: Prompt, text: str) -> float:
         said = "\n".join(f"{m['role']}: {m['content']}" for m in messages_of(prompt.prompt))
         question = f"<<<PROMPT\n{said}\nPROMPT>>>\n<<<ANSWER\n{text}\nANSWER>>>"
+        room = iter(GRADE_TOKENS)
+        limit = next(room)
         for _ in range(GRADE_TRIES):
-            reply = client.chat(model, messages_of(question, system), temperature=0, max_tokens=100)
+            reply = client.chat(
+                model, messages_of(question, system), optional=("temperature",), temperature=0, max_tokens=limit
+            )
             grade = _grade(reply.text)
             if grade is not None:
                 return grade
+            if reply.finish == "length":  # cut off while it thought
+                limit = next(room, limit)
         raise EndpointError(
             f"gives no grade from 0 to 1 but {reply.text[:80]!r}",
             context=f"the judge 'llm', model {model}",
@@ -91,15 +101,48 @@ def llm(model: str, rubric: str) -> Scorer:
     return endpoint_scorer("llm", score)
 
 
+_THOUGHT = re.compile(r"(?is)^.*</(think|thinking|thought|reasoning)>|<(think|thinking|thought|reasoning)>.*$")
+_MOST_OBJECTS = 200
+
+
 def _grade(text: str) -> float | None:
-    """The grade in a reply, be it in a code fence or among words; None when there is none from 0 to 1."""
-    start, end = text.find("{"), text.rfind("}")
+    """The grade in a reply: the last JSON object with a score counts, in a code fence or among words.
+
+    What a model thinks before it answers is left out. None when there is no score, one that is not from 0 to 1, or an
+    object with two.
+    """
+    text = _THOUGHT.sub("", text)
+    decoder = json.JSONDecoder(object_pairs_hook=_single)
+    scores: list[object] = []
+    end = 0
+    for found in list(re.finditer(r"\{", text))[-_MOST_OBJECTS:]:
+        if found.start() < end:
+            continue
+        try:
+            value, stop = decoder.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            continue
+        if "score" in value:
+            scores.append(value["score"])
+            end = stop
+    return _number(scores[-1]) if scores else None
+
+
+def _single(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object; a score that is given twice is none."""
+    table = dict(pairs)
+    if sum(key == "score" for key, _ in pairs) > 1:
+        table["score"] = None
+    return table
+
+
+def _number(value: object) -> float | None:
+    """A number from 0 to 1, perhaps as text; None for anything else."""
     try:
-        value = json.loads(text[start : end + 1])["score"]
-        grade = float(value)
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
         return None
-    return grade if not isinstance(value, bool) and 0 <= grade <= 1 else None
+    return number if 0 <= number <= 1 else None
 
 
 @judge("openai-moderation", "1")
@@ -133,7 +176,7 @@ def perspective(attribute: str = "TOXICITY", requests_per_minute: float = 60.0) 
         return [[asked.score(text) for text in texts] for _, texts in cases]
 
     def prepare() -> None:
-        check_key("PERSPECTIVE_API_KEY", f"the judge 'perspective' (its service closes on {PERSPECTIVE_CLOSES})")
+        check_key(PERSPECTIVE_KEY, f"the judge 'perspective' (its service closes on {PERSPECTIVE_CLOSES})")
 
     return Scorer(score_all, prepare=prepare)
 
@@ -153,7 +196,9 @@ class _Perspective:
         import httpx2
 
         what = "the judge 'perspective'"
-        key = check_key("PERSPECTIVE_API_KEY", what)
+        key = check_key(PERSPECTIVE_KEY, what)
+        url = os.environ.get("PERSPECTIVE_URL", PERSPECTIVE_URL)
+        check_address(url, what)
         body = {
             "comment": {"text": text},
             "requestedAttributes": {self.attribute: {}},
@@ -165,7 +210,6 @@ class _Perspective:
             time.sleep(max(0.0, self._next - time.monotonic()))
             self._next = time.monotonic() + (60.0 / self.requests_per_minute if self.requests_per_minute else 0.0)
             try:
-                url = os.environ.get("PERSPECTIVE_URL", PERSPECTIVE_URL)
                 reply = httpx2.post(url, params={"key": key}, json=body, timeout=30.0)
                 if reply.status_code < 400:
                     return _summary_score(reply.json(), self.attribute)
@@ -176,8 +220,11 @@ class _Perspective:
             except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
                 problem = f"gives no answer of its protocol ({type(error).__name__}: {str(error)[:120]})"
                 self._next = max(self._next, time.monotonic() + 0.5 * 2**attempt)
+            except ImportError as error:  # a SOCKS proxy without the package for it
+                problem = f"can't be asked through the proxy that {proxies()} names: {error}"
+                break
         raise EndpointError(
-            problem.replace(key, "..."),
+            masked(problem, PERSPECTIVE_KEY),
             context=what,
             hint=f"the service closes on {PERSPECTIVE_CLOSES}; detoxify and llama-guard run without it",
         )

@@ -1,15 +1,15 @@
 """The judges that suites can name, and how one is made from a suite's `judge`."""
 
-import inspect
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import ppm.evaluation.judges.endpoints
 import ppm.evaluation.judges.llama_guard
 import ppm.evaluation.judges.models
 import ppm.evaluation.judges.words  # noqa: F401
-from ppm.errors import ManifestError, did_you_mean
+from ppm.errors import ManifestError, PpmError, did_you_mean
 from ppm.evaluation.judges.base import JUDGES, JudgeKind, Scorer
+from ppm.evaluation.judges.models import hub_name
 from ppm.suite import Judge, judge_files
 
 __all__ = [
@@ -37,56 +37,64 @@ def find_judge(name: str, origin: str) -> JudgeKind:
     return known[name]
 
 
-def make_judge(judge: Judge, files: Mapping[str, bytes], origin: str) -> Scorer:
+def make_judge(judge: Judge, files: Mapping[str, bytes], origin: str, *, packaged: bool = False) -> Scorer:
     """The scorer that a suite names. `files` are the package's; an option that names one gets its text, or its lines.
 
+    A `packaged` suite is somebody else's, and a judge of it loads no model but one of the hub, by name and commit.
     Raises ManifestError for an unknown judge or option, or a value that can't be.
     """
     kind = find_judge(judge.name, origin)
-    known = inspect.signature(kind.make).parameters
-    options: dict[str, Any] = {}
-    named = judge_files(judge)
-    for key, value in judge.options.items():
-        if key not in known:
-            hint = did_you_mean(key, known, f"its options are {', '.join(known) or 'none'}")
-            raise ManifestError(f"the judge {judge.name!r} has no option {key!r}", context=origin, hint=hint)
-        _check_type(judge.name, known[key], value, origin)
-        options[key] = value
-        if key in named and value in files:
-            text = _text(files[value], f"{origin}, {value}")
-            options[key] = text if _annotation(known[key]) == "str" else _lines(text)
-    try:
-        return kind.make(**options)
-    except (TypeError, ValueError) as error:
-        raise ManifestError(f"the judge {judge.name!r}: {error}", context=origin) from error
+    options = dict(judge.options)
+    for key, path in judge_files(judge).items():
+        option = kind.schema.options.get(key)
+        if path in files and option is not None:
+            text = _text(files[path], f"{origin}, {path}")
+            options[key] = text if option.element is str and not option.many else _lines(text)
+    hint = "a list may also be the path of a file under suites/ with one a line" if _takes_a_list(kind) else ""
+    kind.schema.check(options, f"the judge {judge.name!r}", context=origin, hint=hint)
+    if packaged:
+        _check_model(kind, options, origin)
+    return _made(kind, options, origin)
 
 
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "bool": ((bool,), "true or false"),
-    "int": ((int,), "a whole number"),
-    "float": ((int, float), "a number"),
-    "str": ((str,), "a string"),
-}
+def _takes_a_list(kind: JudgeKind) -> bool:
+    return any(option.many for option in kind.schema.options.values())
 
 
-def _check_type(name: str, parameter: inspect.Parameter, value: Any, origin: str) -> None:
-    """Raises ManifestError when an option that takes a plain value is given another kind of value."""
-    annotation = _annotation(parameter)
-    wanted = _KINDS.get(annotation)
-    if wanted is not None and (not isinstance(value, wanted[0]) or (isinstance(value, bool) and annotation != "bool")):
+def _check_model(kind: JudgeKind, options: Mapping[str, object], origin: str) -> None:
+    """Raises ManifestError when a package's judge would load a model by a path."""
+    model = kind.model_of(options)
+    if model is not None and hub_name(str(model)) is None:
         raise ManifestError(
-            f"the option {parameter.name!r} of the judge {name!r} must be {wanted[1]}, not {value!r}", context=origin
+            f"the judge {kind.name!r} may not load {str(model)!r}: a package names a judge's model on the hub, with "
+            "its commit, and never a folder",
+            context=origin,
+            hint='write model = "NAME@COMMIT"; a suite of your own (ppm-base.toml, or a policy\'s) may name a folder',
         )
 
 
-def _annotation(parameter: inspect.Parameter) -> str:
-    found = parameter.annotation
-    return found if isinstance(found, str) else getattr(found, "__name__", "")
+def _made(kind: JudgeKind, options: Mapping[str, object], origin: str) -> Scorer:
+    try:
+        scorer = kind.make(**options)
+        if not isinstance(scorer, Scorer):
+            raise TypeError(f"it made {type(scorer).__name__} instead of a Scorer")
+    except PpmError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ManifestError(f"the judge {kind.name!r}: {error}", context=origin) from error
+    except (Exception, SystemExit) as error:  # a plugin may raise anything at all
+        raise ManifestError(
+            f"the judge {kind.name!r} can't be made ({type(error).__name__}: {str(error)[:200]})",
+            context=origin,
+            hint=f"repair or uninstall {kind.version}",
+        ) from error
+    code = kind.code()
+    return replace(scorer.guarded(kind.name), identity=scorer.identity + (f"+{code}" if code else ""))
 
 
 def _text(data: bytes, origin: str) -> str:
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestError("is not UTF-8", context=origin) from error
 
