@@ -525,3 +525,18 @@ def test_compositions_in_a_source_are_told_apart(tmp_path, monkeypatch):
     shown = ppm("search", "merged", "--base", "lab", "-f", "dist").out
     assert "merged of toxicity 1.0.0, gender-bias 1.0.0" in shown
     assert "concat" not in shown
+
+
+def test_a_strategy_is_found_from_the_project_in_its_file_and_from_here_when_typed(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "sub").mkdir()
+    recipe = 'schema = 1\nname = "mine"\n[[steps]]\nuse = "average"\n'
+    for name in ("recipes/mine", "sub/mine.toml"):
+        (tmp_path / name).write_text(recipe)
+    (tmp_path / "ppm.toml").write_text('base = "lab"\nstrategy = "recipes/mine"\n')
+    monkeypatch.chdir(tmp_path / "sub")
+    planned = ("install", "toxicity", "--dry-run", "--json")
+    assert ppm(*planned).json["strategy"] == str(tmp_path / "recipes" / "mine")
+    assert ppm(*planned, "--strategy", "mine.toml").json["strategy"] == str(tmp_path / "sub" / "mine.toml")
+    refused = ppm(*planned, "--strategy", "recipes/mine")
+    assert (refused.code, "there is no strategy 'recipes/mine'" in refused.err) == (1, True)
