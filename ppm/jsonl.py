@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppm.document import kind_of
 from ppm.errors import ManifestError
 
 __all__ = [
@@ -93,7 +94,7 @@ class _Line:
         if value is None:
             raise self.wrong(f"{key!r} is missing", f'every line needs "{key}"')
         if not isinstance(value, str):
-            raise self.wrong(f"{key!r} must be a string, not {type(value).__name__}")
+            raise self.wrong(f"{key!r} must be a string, not {kind_of(value)}")
         return value
 
     def number(self, key: str) -> float | None:
@@ -152,7 +153,7 @@ def _lines(data: bytes, origin: str) -> Iterator[_Line]:
                 f"is not a JSON object: {detail}", context=where, hint="one JSON object a line, no line breaks inside"
             ) from error
         if not isinstance(values, dict):
-            raise ManifestError(f"is not a JSON object but {type(values).__name__}", context=where)
+            raise ManifestError(f"is not a JSON object but {kind_of(values)}", context=where)
         # JSON can spell half a character, which no encoder or tokenizer takes later.
         if "\\ud" in line.lower() and not _is_text(values):
             raise ManifestError("has half of a surrogate pair, which is no text", context=where)
