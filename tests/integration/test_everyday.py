@@ -525,6 +525,9 @@ def test_compositions_in_a_source_are_told_apart(tmp_path, monkeypatch):
     shown = ppm("search", "merged", "--base", "lab", "-f", "dist").out
     assert "merged of toxicity 1.0.0, gender-bias 1.0.0" in shown
     assert "concat" not in shown
+    (tmp_path / "empty").mkdir()
+    assert ppm("search", "-f", "empty").err == "The sources have no patch.\n"
+    assert ppm("search", "no such", "-f", "empty").err == "No patch matches 'no such'.\n"
 
 
 def test_a_strategy_is_found_from_the_project_in_its_file_and_from_here_when_typed(tmp_path, monkeypatch):
