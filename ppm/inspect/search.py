@@ -16,7 +16,8 @@ def search(text: str, offer: Joined, fingerprint: str | None) -> list[Release]:
     """
     words = text.casefold().split()
     found: dict[tuple[str, str, str], Release] = {}
-    for release in (r for one in offer.offers for name in sorted(one.names(fingerprint)) for r in one.named(name)):
+    names = sorted({*offer.names(None), *offer.composed_names()})
+    for release in (r for name in names for r in (*offer.named(name), *offer.compositions(name))):
         if fingerprint not in (None, release.fingerprint) or release.yanked is not None:
             continue
         key = (release.name, release.base_tag, str(release.version) if release.composed else "")
