@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from ppm.base import identify
-from ppm.evaluation.benign import join
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
@@ -28,6 +27,7 @@ from ppm.package import read_package
 from ppm.resources import lab_data
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.runtime.model import attach
+from ppm.runtime.text import join
 
 LONGEST = 20
 Words = tuple[str, ...]

@@ -25,6 +25,7 @@ __all__ = [
     "LAB_BASES",
     "BaseModel",
     "BaseSuites",
+    "behaviour_digest",
     "check_compatible",
     "hub_folder",
     "identify",
@@ -213,6 +214,26 @@ def _weights_digest(files: tuple[tuple[Path, int, int, int], ...]) -> str:
             while block := stream.read(2**22):
                 digest.update(block)
     return "sha256:" + digest.hexdigest()
+
+
+def behaviour_digest(base: BaseModel) -> str:
+    """`sha256:` and the digest of all in a base's folder that its answers depend on: what caches are keyed by.
+
+    Beyond the fingerprint that is every byte of the weights, and the files that say how texts become tokens and what
+    ends an answer.
+    """
+    return canonical_digest([base.fingerprint, weights_digest(base.folder), _settings(base.folder)])
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    """The digests of all files about the configuration, generation, tokenizer and templates, by name."""
+    found = [path for pattern in ("*.json", "*.jinja", "*.model", "*.txt") for path in folder.glob(pattern)]
+    found += folder.glob("additional_chat_templates/*.jinja")
+    kept = (path for path in found if path.is_file() and not path.name.endswith(".index.json"))
+    try:
+        return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+    except OSError as error:
+        raise ModelError(f"can't be read: {error.strerror}", context=str(folder)) from error
 
 
 def _json(path: Path, *, required: bool) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """Durable writes: what these functions have written is whole after a crash, or is not there at all.
 
-Knows nothing of environments; every failure of the disk becomes an EnvironmentStateError here.
+Knows nothing of what the files are for; every failure of the disk becomes a DiskError here.
 """
 
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ppm.errors import EnvironmentStateError
+from ppm.errors import DiskError, DiskFault
 
 __all__ = ["PARTIAL", "disk_errors", "flush_folder", "make_folder", "replace_file", "write_file"]
 
@@ -20,52 +21,96 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 # Some network file systems can't flush a folder; their server keeps the order of renames by itself.
 _UNFLUSHABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+_HINTS: dict[DiskFault, str] = {
+    "full": "free space on this disk",
+    "denied": "check the folder's owner and rights",
+    "wrong kind": "a file stands where a folder should, or the other way round: move it away",
+    "other": "check the disk",
+}
+_READ_AND_WRITE = 0o666
+_OWNER_ONLY = 0o600
 
 
 @contextmanager
 def disk_errors(message: str, path: Path) -> Iterator[None]:
-    """Turn an OSError into an EnvironmentStateError about `path` that says what to do."""
+    """Turn an OSError into a DiskError about `path` that says what to do."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise EnvironmentStateError(f"{message}: {reason}", context=str(path), hint=_hint(error)) from error
+        reason, fault = error.strerror or type(error).__name__, _fault(error)
+        raise DiskError(f"{message}: {reason}", path, fault, hint=_HINTS[fault]) from error
 
 
-def _hint(error: OSError) -> str:
+def _fault(error: OSError) -> DiskFault:
     if error.errno in _FULL:
-        return "free space on this disk; what was deployed before still is"
+        return "full"
     if error.errno in _DENIED:
-        return "check the folder's owner and rights"
-    if error.errno in _WRONG_KIND:
-        return "a file stands where a folder should, or the other way round: move it away"
-    return "check the disk"
+        return "denied"
+    return "wrong kind" if error.errno in _WRONG_KIND else "other"
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a new file and flush it to disk. Raises OSError; an existing file is never overwritten."""
-    with path.open("xb") as stream:
+def write_file(path: Path, data: bytes, *, like: os.stat_result | None = None) -> None:
+    """Write a new file and flush it to disk. Raises OSError; an existing file is never overwritten.
+
+    Its mode follows the umask, or is that of a file that it is to be `like`, as far as this user may say so.
+    """
+    mode = _READ_AND_WRITE if like is None else _OWNER_ONLY
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
+        if like is not None:
+            _make_alike(stream.fileno(), like)
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def replace_file(path: Path, data: bytes, *, staging: Path | None = None, alone: bool = False) -> None:
+def _make_alike(descriptor: int, like: os.stat_result) -> None:
+    """Give an open file the owner, group and mode of another, never more rights to anybody."""
+    if os.name != "posix":
+        return
+    mode = stat.S_IMODE(like.st_mode) & 0o777
+    with suppress(OSError):  # only the superuser may give a file away
+        os.fchown(descriptor, like.st_uid, -1)
+    try:
+        os.fchown(descriptor, -1, like.st_gid)
+    except OSError:
+        # Of another group than this user's: its members are then among the others.
+        others = mode & 0o007
+        mode = mode & 0o700 | mode & 0o070 & others << 3 | others
+    os.fchmod(descriptor, mode)
+
+
+def replace_file(path: Path, data: bytes, *, staging: Path | None = None, sole_writer: bool = False) -> None:
     """Put a file with this content at `path` in one step, replacing what is there. Raises OSError.
 
-    A killed process may leave a file whose name starts with PARTIAL in `staging` (by default the same folder). Where
-    the caller is `alone` in writing this file, the next call takes that away.
+    The mode, the group and a symbolic link that are there stay. A killed process may leave a file whose name starts
+    with PARTIAL in `staging` (by default the same folder). Where the caller is the `sole_writer` of this file, the next
+    call takes that away.
     """
-    partial = (staging or path.parent) / f"{PARTIAL}{path.name if alone else secrets.token_hex(8)}"
+    path = _behind_links(path)
+    partial = (staging or path.parent) / f"{PARTIAL}{path.name if sole_writer else secrets.token_hex(8)}"
     try:
-        if alone:
+        like = path.stat()
+    except FileNotFoundError:
+        like = None
+    try:
+        if sole_writer:
             partial.unlink(missing_ok=True)
-        write_file(partial, data)
+        write_file(partial, data, like=like)
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+def _behind_links(path: Path) -> Path:
+    if not path.is_symlink():
+        return path
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # how older Pythons say it
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
 
 
 def make_folder(path: Path) -> None:

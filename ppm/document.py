@@ -14,16 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import tomlkit
-import tomlkit.exceptions
-
+from ppm.encoding import decode
 from ppm.errors import ManifestError, PpmError, did_you_mean
 
 __all__ = ["MAX_DOCUMENT_BYTES", "kind_of", "parse", "read_file", "read_table", "render", "to_table"]
 
 MAX_DOCUMENT_BYTES = 128 * 2**10
 """The worst of such texts take seconds and 100 MB to parse; a lock of a hundred patches has 40 kB."""
-MAX_QUICK_DEPTH = 20
+_MOST_LEVELS = 100
 T = TypeVar("T")
 
 
@@ -32,42 +30,31 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ManifestError(f"is {len(data):,} bytes long; at most {MAX_DOCUMENT_BYTES:,} are read", context=origin)
     try:
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-        table = _parse_quickly(text)
-        return tomlkit.parse(text).unwrap() if table is None else table
+        text = decode(data) if isinstance(data, bytes) else data
+        return _check_depth(tomllib.loads(text))
     except UnicodeDecodeError as error:
         raise ManifestError(f"is not UTF-8 (byte {error.start})", context=origin) from error
-    except (tomlkit.exceptions.TOMLKitError, RecursionError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RecursionError, ValueError) as error:  # some of Python's own, such as for a number of many digits
         marked = next((n for n, line in enumerate(text.splitlines(), 1) if line.startswith("<<<<<<< ")), None)
         if marked is not None:
             raise ManifestError(
                 f"has merge conflicts, from line {marked} on", context=origin, hint="resolve them"
             ) from error
-        # tomlkit lets a few of Python's own errors through on inputs that no person would write.
         detail = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ManifestError(
             f"is not valid TOML: {detail}", context=origin, hint="strings need quotes, and a key may occur once"
         ) from error
 
 
-def _parse_quickly(text: str) -> dict[str, Any] | None:
-    """What tomllib makes of a document, at a tenth of tomlkit's time; None where the two could differ.
-
-    tomlkit has the last word on what is valid. It keeps the line ends of texts as they are, and takes less nesting.
-    """
-    if "\r" in text:
-        return None
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    nested: list[Any] = [table]
-    for _ in range(MAX_QUICK_DEPTH):
-        inside = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
-        nested = [item for item in inside if isinstance(item, dict | list)]
-        if not nested:
+def _check_depth(table: dict[str, Any]) -> dict[str, Any]:
+    """The table. Raises RecursionError for one that functions that call themselves could not go through."""
+    level: list[Any] = [table]
+    for _ in range(_MOST_LEVELS):
+        inner = [value for value in level if isinstance(value, dict | list)]
+        if not inner:
             return table
-    return None
+        level = [item for value in inner for item in (value.values() if isinstance(value, dict) else value)]
+    raise RecursionError
 
 
 def _check_plain(value: Any) -> None:
@@ -89,6 +76,8 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def render(table: Mapping[str, Any]) -> str:
     """A TOML document from plain data; bytes of a file's name that are no text are written as escapes."""
+    import tomlkit  # which reading has no need of, and takes long to import
+
     return tomlkit.dumps(_writable(table))
 
 

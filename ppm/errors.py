@@ -5,9 +5,12 @@ The command line renders `message`, `context` and `hint` and exits with `exit_co
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 __all__ = [
+    "DiskError",
+    "DiskFault",
     "EndpointError",
     "EnvironmentStateError",
     "GateError",
@@ -91,6 +94,19 @@ class TrainingError(PpmError):
 
 class EnvironmentStateError(PpmError):
     """The environment can't be read, changed or locked as asked."""
+
+
+DiskFault = Literal["full", "denied", "wrong kind", "other"]
+"""Why a disk refuses: no space, no right, a file where a folder should be or the other way round, anything else."""
+
+
+class DiskError(EnvironmentStateError):
+    """The disk refused to read or write `path`."""
+
+    def __init__(self, message: str, path: Path, fault: DiskFault, *, hint: str = "") -> None:
+        super().__init__(message, context=str(path), hint=hint)
+        self.path = path
+        self.fault: DiskFault = fault
 
 
 class GateError(PpmError):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppm.document import kind_of
+from ppm.encoding import without_mark
 from ppm.errors import ManifestError
 
 __all__ = [
@@ -132,7 +133,7 @@ class _Line:
 
 def _lines(data: bytes, origin: str) -> Iterator[_Line]:
     found, spare = 0, [MAX_EXTRA_BYTES]
-    for number, raw in enumerate(io.BytesIO(data), 1):
+    for number, raw in enumerate(io.BytesIO(without_mark(data)), 1):
         where = f"{origin}, line {number}"
         if len(raw) > MAX_LINE_BYTES:
             raise ManifestError(f"is longer than {MAX_LINE_BYTES:,} bytes", context=where)

@@ -5,11 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from ppm import document
 from ppm.errors import ManifestError
-from ppm.names import check_digest, check_name
+from ppm.names import check_digest, check_name, check_version
 from ppm.requirement import Requirement
 
 __all__ = ["LOCK_FILE", "Lock", "LockedBase", "LockedComposition", "LockedPackage", "Selection"]
@@ -52,10 +50,7 @@ class LockedPackage:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
-        try:
-            object.__setattr__(self, "version", str(Version(self.version)))
-        except InvalidVersion as error:
-            raise ValueError(f"version must be a PEP 440 version such as 1.2.0, not {self.version!r}") from error
+        object.__setattr__(self, "version", check_version(self.version))
         if not _FILE_NAME.fullmatch(self.file):
             raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
         _check_sha256(self.sha256, "sha256")

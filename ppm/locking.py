@@ -1,19 +1,19 @@
-"""Being the only one at work: a lock on a file, which ends with its process, and a note of who has it."""
+"""One writer at a time: a lock on a file, which ends with its process, and a note of who has it."""
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ppm.disk import disk_errors, make_folder
 from ppm.errors import EnvironmentStateError, RequestError
 
-__all__ = ["alone"]
+__all__ = ["exclusive", "lock_timeout"]
 
 _POLL_SECONDS = 0.05
 _TELL_AFTER = 1.0
@@ -21,7 +21,7 @@ _SHORT_SECONDS = 60.0
 
 
 @contextmanager
-def alone(
+def exclusive(
     path: Path,
     what: str,
     *,
@@ -33,10 +33,10 @@ def alone(
 
     `command` is what the user ran: it is shown to whoever waits, who is told through `tell`; nothing is shown of work
     that has none, because it is short. Raises EnvironmentStateError when another process holds the lock for more than
-    `timeout` seconds (by default PPM_LOCK_TIMEOUT, else 60; 60 for short work), or when it can't be written.
+    `timeout` seconds (by default `lock_timeout()`; 60 for short work), or when it can't be written.
     """
     if timeout is None:
-        timeout = _default_timeout() if command else _SHORT_SECONDS
+        timeout = lock_timeout() if command else _SHORT_SECONDS
     note = path.with_name(f"{path.name}.holder")
     with disk_errors("can't be written to", path.parent):
         make_folder(path.parent)
@@ -63,7 +63,7 @@ def alone(
                     note.unlink()
 
 
-def _acquire(lock: FileLock, note: Path, timeout: float, tell: Callable[[str], None]) -> Any:
+def _acquire(lock: FileLock, note: Path, timeout: float, tell: Callable[[str], None]) -> AbstractContextManager[object]:
     try:
         return lock.acquire(timeout=min(timeout, _TELL_AFTER), poll_interval=_POLL_SECONDS)
     except Timeout:
@@ -81,9 +81,13 @@ def _holder(note: Path) -> str:
         return "another process"
 
 
-def _default_timeout() -> float:
-    text = os.environ.get("PPM_LOCK_TIMEOUT") or str(_SHORT_SECONDS)
+def lock_timeout(environ: Mapping[str, str] = os.environ) -> float:
+    """Seconds to wait for another process: `$PPM_LOCK_TIMEOUT`, else 60. Raises RequestError when it is no number."""
+    text = environ.get("PPM_LOCK_TIMEOUT") or str(_SHORT_SECONDS)
     try:
-        return max(0.0, float(text))
-    except ValueError as error:
-        raise RequestError(f"must be a number of seconds, not {text!r}", context="PPM_LOCK_TIMEOUT") from error
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise RequestError(f"must be a number of seconds, not {text!r}", context="PPM_LOCK_TIMEOUT")
+    return max(0.0, seconds)

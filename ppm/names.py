@@ -15,6 +15,8 @@ from ppm.errors import RequestError
 
 __all__ = [
     "LONGEST_NAME",
+    "LONGEST_NUMBER",
+    "LONGEST_VERSION",
     "base_tag",
     "canonical_digest",
     "check_digest",
@@ -27,9 +29,14 @@ __all__ = [
     "expand",
     "is_folder",
     "is_url",
+    "parse_specifiers",
+    "parse_version",
 ]
 
-LONGEST_NAME = 100
+LONGEST_NAME = LONGEST_VERSION = 100
+LONGEST_NUMBER = 12
+"""Characters of names and versions, digits of numbers: Python refuses to read a number of thousands of digits."""
+_MOST_SPECIFIERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -45,7 +52,8 @@ def base_tag(model: str, fingerprint: str) -> str:
 def check_name(name: str) -> str:
     """The normalised name (PEP 503). Raises ValueError when it is not a name."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a name: letters, digits, '-', '_' and '.', at most {LONGEST_NAME} of them")
+        shown = repr(name) if len(name) <= 2 * LONGEST_NAME else f"{name[:20]!r}..."
+        raise ValueError(f"{shown} is not a name: letters, digits, '-', '_' and '.', at most {LONGEST_NAME} of them")
     return str(canonicalize_name(name))
 
 
@@ -86,10 +94,27 @@ def canonical_digest(value: Any) -> str:
 
 def check_version(text: str) -> str:
     """The normalised version (PEP 440). Raises ValueError when it is not a version."""
+    return str(parse_version(text))
+
+
+def parse_version(text: str) -> Version:
+    """A version (PEP 440) of at most LONGEST_VERSION characters. Raises InvalidVersion, which is a ValueError."""
+    if len(text) > LONGEST_VERSION:
+        raise InvalidVersion(f"{text[:20]!r}... is no version: it is longer than {LONGEST_VERSION} characters")
     try:
-        return str(Version(text))
+        return Version(text)
     except InvalidVersion as error:
-        raise ValueError(f"{text!r} is not a PEP 440 version such as 1.2.0") from error
+        raise InvalidVersion(f"{text!r} is not a PEP 440 version such as 1.2.0") from error
+
+
+def parse_specifiers(text: str) -> SpecifierSet:
+    """PEP 440 specifiers, where '*' is any version. Raises InvalidSpecifier, which is a ValueError."""
+    parts = text.split(",")
+    if len(parts) > _MOST_SPECIFIERS:
+        raise InvalidSpecifier(f"has {len(parts):,} specifiers; at most {_MOST_SPECIFIERS} are read")
+    if any(len(part.strip(" <>=!~")) > LONGEST_VERSION for part in parts):
+        raise InvalidSpecifier(f"has a version of more than {LONGEST_VERSION} characters: {text[:20]!r}...")
+    return SpecifierSet("" if text == "*" else text)
 
 
 def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
@@ -100,11 +125,10 @@ def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
         if normal in result:
             raise ValueError(f"{what} names {normal!r} twice")
         try:
-            result[normal] = str(SpecifierSet("" if specifier == "*" else specifier)) or "*"
+            result[normal] = str(parse_specifiers(specifier)) or "*"
         except InvalidSpecifier as error:
-            raise ValueError(
-                f"{what}.{name}: {specifier!r} is not a PEP 440 specifier such as '>=1,<2' or '*'"
-            ) from error
+            shown = repr(specifier) if len(specifier) <= LONGEST_VERSION else f"{specifier[:20]!r}..."
+            raise ValueError(f"{what}.{name}: {shown} is not a PEP 440 specifier such as '>=1,<2' or '*'") from error
     return result
 
 

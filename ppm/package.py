@@ -12,13 +12,13 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 from ppm.bank import Bank
+from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.document import MAX_DOCUMENT_BYTES
 from ppm.errors import IntegrityError, PackageError
 from ppm.jsonl import Benign, Pair, Prompt, check_leakage, read_benign, read_pairs, read_prompts
@@ -141,24 +141,14 @@ def parse_file_name(name: str) -> tuple[str, str, str] | None:
 def write_package(package: Package, folder: Path) -> Path:
     """Write the package file into `folder`, whole or not at all, and return its path.
 
-    Raises PackageError when it could not be read back, or can't be written.
+    Raises PackageError when it could not be read back, DiskError when it can't be written.
     """
     data = package.to_bytes()
     read_package(data, origin=package.manifest.pin)
     target = folder / package.file_name
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise PackageError(
-            f"can't be written: {error.strerror}",
-            context=str(target),
-            hint="check the disk's free space and the folder's rights",
-        ) from error
+    with disk_errors("can't be written", target):
+        make_folder(folder)
+        replace_file(target, data)
     return target
 
 

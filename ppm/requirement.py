@@ -7,10 +7,10 @@ from functools import lru_cache
 from pathlib import PurePath
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
 from ppm.errors import RequestError
-from ppm.names import check_name, exact_pin
+from ppm.names import check_name, exact_pin, parse_specifiers, parse_version
 from ppm.package import SUFFIX, parse_file_name
 
 __all__ = [
@@ -84,7 +84,7 @@ def exactly(name: str, version: object, origin: str = "") -> Requirement:
 
 def _is_version(text: str) -> bool:
     try:
-        Version(text)
+        parse_version(text)
     except InvalidVersion:
         return False
     return True
@@ -93,7 +93,7 @@ def _is_version(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def parse_specifier(text: str) -> SpecifierSet:
     """A specifier as manifests hold it, where '*' is any version. Raises InvalidSpecifier."""
-    return SpecifierSet("" if text == "*" else text)
+    return parse_specifiers(text)
 
 
 def phrase(name: str, specifier: str) -> str:
@@ -132,7 +132,7 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
     try:
         if versions and not all(part.strip() for part in versions.split(",")):
             raise InvalidSpecifier(versions)
-        return Requirement(check_name(match["name"]), SpecifierSet(versions), text.strip(), origin)
+        return Requirement(check_name(match["name"]), parse_specifiers(versions), text.strip(), origin)
     except (InvalidSpecifier, ValueError) as error:
         raise RequestError(f"{shown} is not a requirement", context=origin, hint=_HINT) from error
 

@@ -12,7 +12,7 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    errors names progress document jsonl
+    errors names progress encoding document jsonl
     signature plugins resources
     disk locking home
     suite training_table manifest
@@ -22,27 +22,27 @@ ABOVE_THE_LINE = """
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
-    environment environment.store environment.deployment environment.default environment.transaction
-    environment.holds
-    environment.attempts environment.garbage
+    environment environment.store environment.evidence environment.deployment environment.default
+    environment.transaction environment.holds environment.attempts environment.garbage
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.model runtime.tensors
+    runtime runtime.loading runtime.text runtime.model runtime.tensors
     evaluation evaluation.metrics evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.suites
     evaluation.results evaluation.neutral evaluation.runner
-    training training.processes training.data training.retention training.losses training.source
-    training.teacher training.pairs training.check training.stages training.context training.collect training.trainers
-    training.baselines training.build
-    composition composition.strategy composition.replay composition.soap composition.steps composition.distil
-    composition.merging composition.training composition.recipe composition.compose
+    training training.processes training.data training.retention training.losses training.source training.output
+    training.teacher training.pairs training.rows training.check training.stages training.context training.collect
+    training.trainers training.baselines training.build
+    composition composition.options composition.strategy composition.replay composition.soap composition.steps
+    composition.lesson composition.distil composition.merging composition.training composition.recipe
+    composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose
-    install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
+    install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit

@@ -100,10 +100,13 @@ def test_a_project_is_found_from_a_folder_below_it(tmp_path):
     assert Project.locate(tmp_path / "deep") == tmp_path / "ppm.toml"
 
 
-@pytest.mark.parametrize("source", ["", "https://patches.example.org/index"])
-def test_a_source_is_a_folder(tmp_path, source):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("", "sources are folders of package files"), ("https://patches.example.org/index", "URLs are not supported yet")],
+)
+def test_a_source_is_a_folder(tmp_path, source, message):
     (tmp_path / "ppm.toml").write_text(f'sources = ["dist", "{source}"]')
-    with pytest.raises(ManifestError, match="sources are folders of package files"):
+    with pytest.raises(ManifestError, match=message):
         Project.find(tmp_path)
 
 

@@ -13,7 +13,7 @@ from packages import make_bank, make_package
 from safetensors.numpy import save
 
 from ppm.bank import Bank
-from ppm.errors import IntegrityError, ManifestError, PackageError, PpmError
+from ppm.errors import DiskError, IntegrityError, ManifestError, PackageError, PpmError
 from ppm.jsonl import Pair, Prompt, dump
 from ppm.package import (
     MAX_PACKAGE_BYTES,
@@ -125,9 +125,9 @@ def test_what_is_not_fit_to_read_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_can_not_be_made_is_a_package_error(tmp_path):
+def test_a_folder_that_can_not_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(PackageError, match="can't be written"):
+    with pytest.raises(DiskError, match="can't be written"):
         write_package(PACKAGE, tmp_path / "file")
 
 

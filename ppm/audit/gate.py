@@ -4,10 +4,11 @@ Every suite must pass (intersection-union), so suites need no correction. Knows 
 that are paired prompt by prompt.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ppm.audit.model import COMPOSITION, Comparison, Rule, Verdict
+from ppm.audit.model import COMPOSITION, MOST_HALVINGS, Comparison, Rule, Verdict
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, mean_interval, paired_interval, prompts_needed, rate_interval
 from ppm.evaluation.suites import LoadedSuite
@@ -29,8 +30,11 @@ class Sides:
 
 
 def alpha_of_attempt(alpha: float, attempt: int) -> float:
-    """What the k-th gated attempt of one install may spend (k from 1): alpha / 2^k; together less than alpha."""
-    return alpha / 2.0**attempt
+    """What the k-th gated attempt of one install may spend (k from 1): alpha / 2^k; together less than alpha.
+
+    From the MOST_HALVINGS-th on it stays at what is next to nothing, so that every bound can still be computed.
+    """
+    return math.ldexp(alpha, -min(attempt, MOST_HALVINGS))
 
 
 def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:

@@ -1,19 +1,23 @@
 """What an audit says, as plain data, and its JSON."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
 
-__all__ = ["COMPOSITION", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
+__all__ = ["COMPOSITION", "MOST_HALVINGS", "Attempt", "Audit", "AuditWaiver", "Cell", "Comparison", "Rule", "Verdict"]
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
 COMPOSITION = "composition"
 SCHEMA = 1
+MOST_HALVINGS = 990
+"""An alpha halved more often is too near the smallest of Python's numbers."""
 MAX_AUDIT_BYTES = 4 * 2**20
+_NOISE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,9 @@ class Audit:
         ]
         if not words:
             return "nothing is shown: no suite was compared"
-        spent = [(a.number, a.alpha * (2**a.number - 1)) for a in self.attempts if a.number and a.alpha]
+        spent = [
+            (a.number, a.alpha * (2 ** min(a.number, MOST_HALVINGS) - 1)) for a in self.attempts if a.number and a.alpha
+        ]
         number, together = max(spent, default=(1, 0.0))  # alpha / 2 + ... + alpha / 2^number of the policy's
         chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
         return (
@@ -168,6 +174,23 @@ class Audit:
                 if label not in self.matrix.get(configuration, {}):
                     raise ManifestError(f"matrix.{configuration} lacks {label}")
 
+    def _check_range(self) -> None:
+        """Raises ManifestError where a figure is one that no audit can have, or the verdict is not the rules'."""
+        if not 0 < self.alpha < 1 or self.looks < 1:
+            raise ManifestError(f"alpha {self.alpha:g} in {self.looks} looks can't be")
+        for configuration, cells in self.matrix.items():
+            for label, cell in cells.items():
+                most = math.inf if self.suites.get(label, {}).get("metric", "perplexity") == "perplexity" else 1.0
+                if not -_NOISE <= cell.low <= cell.value + _NOISE or not cell.value <= cell.high + _NOISE:
+                    raise ManifestError(f"matrix.{configuration}.{label}: {cell.value:g} is not between its bounds")
+                if cell.value > most + _NOISE or cell.prompts < 0:
+                    raise ManifestError(f"matrix.{configuration}.{label} is out of range")
+        for found in self.comparisons:
+            if not found.lower - _NOISE <= found.difference <= found.upper + _NOISE:
+                raise ManifestError(f"{found.suite}, {found.rule}: {found.difference:g} is not between its bounds")
+        if self.verdict == "pass" and self.failed:
+            raise ManifestError(f"its verdict is pass, and {self.failed[0].suite} did not")
+
     @staticmethod
     def from_table(table: Any, origin: str) -> "Audit":
         """Raises IntegrityError when the table is not an audit's."""
@@ -177,6 +200,7 @@ class Audit:
             values = {key: value for key, value in table.items() if key not in ("schema", "guarantee")}
             found = read_table(Audit, values, origin)
             found._check_complete()
+            found._check_range()
             return found
         except ManifestError as error:
             raise IntegrityError(f"is not an audit that this ppm can read ({error.message})", context=origin) from error

@@ -41,16 +41,17 @@ def build_command(
     from ppm.home import ppm_home
 
     if check:
-        _check(manifest, base, as_json)
+        _check(manifest, base, output, as_json)
         return
     with shown(quiet=as_json) as events:
-        from ppm.package import write_package
         from ppm.training.build import build
+        from ppm.training.output import write_new
 
         package = build(
             manifest,
             base=base,
             cache=ppm_home() / "cache" / "training",
+            output=output,
             seed=seed,
             keep_pairs=pairs,
             progress=events.progress,
@@ -58,7 +59,7 @@ def build_command(
         )
         if package is None:  # one of several processes, and not the first
             return
-        path = write_package(package, output)
+        path = write_new(package, output)
     scores = package.manifest.provenance["scores"]
     if as_json:
         print_json({"file": str(path), "sha256": package.sha256, "scores": scores})
@@ -68,10 +69,10 @@ def build_command(
     report(f"Wrote {path}")
 
 
-def _check(manifest: Path, base: str | None, as_json: bool) -> None:
+def _check(manifest: Path, base: str | None, output: Path, as_json: bool) -> None:
     from ppm.training.check import check_source
 
-    lines = check_source(manifest, base)
+    lines = check_source(manifest, base, output=output)
     if as_json:
         print_json({"manifest": str(manifest), "findings": lines})
     else:

@@ -63,6 +63,8 @@ def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
         _print_usage(removed, as_json, "Removed")
     for fault in unknown:
         warn(f"The store was left alone, for a deployment can't be read: {fault}")
+    if unknown:
+        warn("hint: `ppm env drop --damaged` takes damaged deployments out of history")
 
 
 def _print_usage(rows: "list[Usage]", as_json: bool, title: str = "") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ppm.cli.options import command_line, json_option, workspace
+from ppm.cli.options import base_option, command_line, env_option, json_option, workspace
 from ppm.cli.output import confirm, print_json, print_table, report, say
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ __all__ = ["deployed_in", "env_command", "use_command"]
 
 @click.group("env")
 def env_command() -> None:
-    """List environments, or remove one.
+    """List or remove environments, or thin their history.
 
     \b
     Example:
@@ -102,6 +102,35 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
         print_json({"removed": label})
     else:
         report(f"Removed {label}.")
+
+
+@env_command.command("drop")
+@click.argument("numbers", nargs=-1, type=int, metavar="[NUMBER]...")
+@click.option("--damaged", is_flag=True, help="Drop every damaged deployment that is not in force.")
+@base_option
+@env_option
+@json_option
+def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str | None, as_json: bool) -> None:
+    """Drop deployments from history, damaged ones too. The one in force stays.
+
+    \b
+    Example:
+      ppm env drop --damaged --base lab
+    """
+    from ppm.environment.transaction import drop, writer
+    from ppm.errors import RequestError
+    from ppm.inspect.verify import damaged_history
+
+    if damaged == bool(numbers):
+        raise RequestError("which deployments?", hint="give their numbers, or say --damaged")
+    environment = workspace().find_environment(base, env)
+    with writer(environment, command=command_line(), tell=say) as held:
+        chosen = sorted(set(numbers) or damaged_history(environment))
+        drop(held, chosen)
+    if as_json:
+        print_json({"dropped": chosen})
+    else:
+        report(f"Dropped from history: {', '.join(map(str, chosen)) or 'nothing, for no old deployment is damaged'}.")
 
 
 @click.command("use")

@@ -14,7 +14,7 @@ import click
 from ppm import __version__
 from ppm.cli.options import output_options
 from ppm.cli.output import drop_output, print_error, warn
-from ppm.errors import PpmError, did_you_mean
+from ppm.errors import DiskError, PpmError, did_you_mean
 
 __all__ = ["cli", "run"]
 
@@ -153,7 +153,7 @@ def run(arguments: list[str] | None = None) -> None:
     except PpmError as error:
         if debug:
             warn(traceback.format_exc().rstrip())
-        _show(error, color)
+        _show(_with_advice(error) if isinstance(error, DiskError) else error, color)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # click's own help; what ppm prints never raises it
         drop_output()
@@ -203,6 +203,13 @@ def _say_interrupted() -> NoReturn:
 def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """The traceback of a bug, in which a text of others is as harmless as everywhere."""
     warn("".join(traceback.format_exception(kind, error, trace)).rstrip())
+
+
+def _with_advice(error: DiskError) -> PpmError:
+    from ppm.home import advice
+
+    hint = ", ".join(filter(None, (error.hint, advice(error))))
+    return PpmError(error.message, context=error.context, hint=hint)
 
 
 def _show(error: PpmError, color: bool | None) -> None:

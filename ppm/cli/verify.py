@@ -1,11 +1,15 @@
-"""The command verify."""
+"""Is what is deployed, and what it rests on, still what was recorded? The command verify."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import LocalPath, base_option, env_option, json_option, workspace
+from ppm.cli.options import LocalPath, base_option, command_line, env_option, json_option, workspace
 from ppm.cli.output import print_json, report, say, write
+
+if TYPE_CHECKING:
+    from ppm.inspect.verify import Finding
 
 __all__ = ["verify_command"]
 
@@ -14,42 +18,73 @@ __all__ = ["verify_command"]
 @click.argument("files", nargs=-1, type=LocalPath(), metavar="[FILE]...")
 @base_option
 @env_option
+@click.option("--all", "everything", is_flag=True, help="Exit with 4 for damaged history and caches too.")
+@click.option("--mend", "mending", is_flag=True, help="Make holds, the count of attempts and kept results whole first.")
 @json_option
-def verify_command(files: tuple[Path, ...], base: str | None, env: str | None, as_json: bool) -> None:
+def verify_command(
+    files: tuple[Path, ...], base: str | None, env: str | None, everything: bool, mending: bool, as_json: bool
+) -> None:
     """Check what is deployed, or package files, byte by byte.
 
-    Compares with the digests that were recorded. Exit code 4 when something was changed or is missing.
+    Compares with the digests that were recorded: of every deployment and all it needs, the holds, the attempts at the
+    gate, and kept results. Exit code 4 when something in force was changed or is missing; damage to history and
+    caches is told.
 
     \b
     Example:
       ppm verify --base lab
     """
-    from ppm.errors import IntegrityError, PpmError, RequestError
-    from ppm.inspect.verify import damaged
-    from ppm.package import read_package
+    from ppm.errors import IntegrityError, RequestError
+    from ppm.inspect.verify import examine
+    from ppm.install.mend import mend
 
-    found: list[tuple[str, str | None]] = []
-    for path in files:
-        try:
-            package = read_package(path)
-            found.append((f"{path} ({package.manifest.pin}, SHA-256 {package.sha256})", None))
-        except PpmError as error:
-            found.append((str(path), error.message))
-    if not files:
+    if files:
+        if mending:
+            raise RequestError("a package file can't be mended", hint="fetch it again from its vendor")
+        found = [_package(path) for path in files]
+    else:
         environment = workspace().find_environment(base, env)
         if not environment.exists():
             raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-        found = list(damaged(environment))
-    wrong = [(what, fault) for what, fault in found if fault is not None]
+        for line in mend(environment, command=command_line(), tell=say) if mending else ():
+            say(line)
+        found = list(examine(environment))
+    wrong = [finding for finding in found if finding.fault is not None]
     if as_json:
-        print_json([{"what": what, "fault": fault} for what, fault in found])
+        print_json([{"what": f.what, "fault": f.fault, "in_force": f.in_force} for f in found])
     else:
-        for what, fault in wrong or (found if files else ()):
-            write(f"{what}: {fault}" if fault else f"{what}: sound")
+        _print(found if files else wrong)
         if not wrong and not files:
             report(f"Sound: what is in force, and {len(found) - 1} deployments and stored files.")
     if wrong and not files and not as_json:
-        say("hint: `ppm install` puts a package file back from a source (--find-links DIR), and a composition from the")
-        say("store; `ppm rollback NUMBER` goes back to a deployment that is sound, and `ppm env remove` starts over")
-    if wrong:
+        _print_hints(wrong)
+    if any(finding.in_force or everything for finding in wrong):
         raise click.exceptions.Exit(IntegrityError.exit_code)
+
+
+def _package(path: Path) -> "Finding":
+    from ppm.errors import PpmError
+    from ppm.inspect.verify import Finding
+    from ppm.package import read_package
+
+    try:
+        package = read_package(path)
+    except PpmError as error:
+        return Finding(str(path), error.message, True)
+    return Finding(f"{path} ({package.manifest.pin}, SHA-256 {package.sha256})", None, True)
+
+
+def _print(findings: "list[Finding]") -> None:
+    for finding in findings:
+        old = "" if finding.in_force else " (not in force)"
+        write(f"{finding.what}{old}: {finding.fault or 'sound'}")
+
+
+def _print_hints(wrong: "list[Finding]") -> None:
+    if any(finding.in_force for finding in wrong):
+        say("hint: `ppm install` puts a package file back from a source (--find-links DIR), and a composition from the")
+        say("store; `ppm rollback NUMBER` goes back to a deployment that is sound; `ppm verify --mend` mends holds and")
+        say("the count of attempts; `ppm env remove` starts over")
+    else:
+        say("hint: what is in force is sound; `ppm env drop --damaged` takes damaged deployments out of history, and")
+        say("`ppm verify --mend` mends the rest")

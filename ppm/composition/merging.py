@@ -8,60 +8,59 @@ from collections.abc import Sequence
 
 import torch
 
-from ppm.composition.steps import Context, OptionError, step
+from ppm.composition.options import Average, Concatenate, Resume, Slerp, TaskArithmetic, Ties
+from ppm.composition.steps import Context, OptionError, built_in
 from ppm.errors import RequestError
 
 __all__ = ["average", "concatenate", "resume", "slerp", "task_arithmetic", "ties"]
 
 
-@step("concatenate")
-def concatenate(context: Context, prefix: torch.Tensor | None, *, order: Sequence[str] = ()) -> torch.Tensor:
+@built_in("concatenate")
+def concatenate(context: Context, prefix: torch.Tensor | None, options: Concatenate) -> torch.Tensor:
     """The prefixes one after the other: (sum of virtual_tokens, hidden_size)."""
-    return torch.cat([specialist.prefix for specialist in context.ordered(order)])
+    return torch.cat([specialist.prefix for specialist in context.ordered(options.order)])
 
 
-@step("resume")
-def resume(context: Context, prefix: torch.Tensor | None) -> torch.Tensor:
+@built_in("resume")
+def resume(context: Context, prefix: torch.Tensor | None, options: Resume) -> torch.Tensor:
     """The prefix that is deployed, to go on from. Raises RequestError when there is none."""
     if context.parent is None:
         raise RequestError("nothing is deployed to go on from", hint="use distilled, which starts from the patches")
     return context.parent.prefix
 
 
-@step("average")
-def average(context: Context, prefix: torch.Tensor | None, *, weights: Sequence[float] = ()) -> torch.Tensor:
+@built_in("average")
+def average(context: Context, prefix: torch.Tensor | None, options: Average) -> torch.Tensor:
     """The weighted mean of the prefixes, token by token."""
-    return _weighted([s.prefix for s in context.specialists], weights)
+    return _weighted([s.prefix for s in context.specialists], options.weights)
 
 
-@step("task-arithmetic")
-def task_arithmetic(context: Context, prefix: torch.Tensor | None, *, scale: float = 1.0) -> torch.Tensor:
+@built_in("task-arithmetic")
+def task_arithmetic(context: Context, prefix: torch.Tensor | None, options: TaskArithmetic) -> torch.Tensor:
     """The mean of the initial prefixes plus `scale` times the sum of the deltas (Ilharco et al. 2023, section 2)."""
     start, deltas = _deltas(context)
-    return start + scale * deltas.sum(0)
+    return start + options.scale * deltas.sum(0)
 
 
-@step("ties")
-def ties(context: Context, prefix: torch.Tensor | None, *, density: float = 0.2, scale: float = 1.0) -> torch.Tensor:
+@built_in("ties")
+def ties(context: Context, prefix: torch.Tensor | None, options: Ties) -> torch.Tensor:
     """Trim each delta to its largest entries, elect a sign for each entry, average those that agree, and add.
 
     `density` is the share of entries that is kept (Yadav et al. 2023, section 3 and algorithm 1).
     """
-    if not 0 < density <= 1:
-        raise OptionError("density must be above 0 and at most 1")
     start, deltas = _deltas(context)
     sizes = deltas.abs().flatten(1)  # (N, M * D)
-    kept = max(1, round(density * sizes.shape[1]))
+    kept = max(1, round(options.density * sizes.shape[1]))
     thresholds = sizes.topk(kept, dim=1).values[:, -1]
     trimmed = torch.where(deltas.abs() >= thresholds[:, None, None], deltas, 0.0)
     sign = torch.sign(trimmed.sum(0))
     agreeing = torch.where((torch.sign(trimmed) == sign) & (trimmed != 0), trimmed, 0.0)
     count = (agreeing != 0).sum(0).clamp(min=1)
-    return start + scale * agreeing.sum(0) / count
+    return start + options.scale * agreeing.sum(0) / count
 
 
-@step("slerp")
-def slerp(context: Context, prefix: torch.Tensor | None, *, share: float = 0.5) -> torch.Tensor:
+@built_in("slerp")
+def slerp(context: Context, prefix: torch.Tensor | None, options: Slerp) -> torch.Tensor:
     """Spherical interpolation between two prefixes, token by token (Shoemake 1985, section 3.3).
 
     `share` is the second's; lengths are interpolated linearly. Raises RequestError unless there are two patches.
@@ -71,8 +70,7 @@ def slerp(context: Context, prefix: torch.Tensor | None, *, share: float = 0.5) 
             f"slerp interpolates between two patches, and there are {len(context.specialists)}",
             hint="use merged, merged-ties or merged-task-arithmetic for more",
         )
-    if not 0 <= share <= 1:
-        raise OptionError("share must be between 0 and 1")
+    share = options.share
     first, second = _aligned([s.prefix for s in context.specialists])
     lengths = first.norm(dim=-1, keepdim=True), second.norm(dim=-1, keepdim=True)  # (M, 1) each
     a, b = first / lengths[0].clamp(min=1e-12), second / lengths[1].clamp(min=1e-12)

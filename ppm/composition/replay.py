@@ -7,7 +7,7 @@ from typing import Literal
 
 from ppm.jsonl import Pair
 
-__all__ = ["ReplayBuffer", "mix"]
+__all__ = ["Policy", "ReplayBuffer", "mix"]
 
 Policy = Literal["balanced", "reservoir"]
 

@@ -4,6 +4,7 @@ The signature of a step is the schema of its options. `prefix` is None for the f
 distribution adds steps through the entry point group `ppm.steps`: each entry names a function of this kind.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 
+from ppm.composition.options import BUILT_IN
+from ppm.composition.strategy import STEP_PLUGINS
 from ppm.errors import RequestError
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair
@@ -27,6 +30,7 @@ __all__ = [
     "OptionError",
     "Parent",
     "Specialist",
+    "built_in",
     "step",
 ]
 
@@ -39,7 +43,7 @@ def _accept(entry: EntryPoint, found: Any) -> Step:
     return accepted
 
 
-PLUGINS: Plugins[Step] = Plugins("ppm.steps", "step", _accept)
+PLUGINS: Plugins[Step] = Plugins(STEP_PLUGINS, "step", _accept)
 
 
 STEPS = PLUGINS.known
@@ -113,5 +117,32 @@ def step(name: str) -> Callable[[Step], Step]:
     def add(function: Step) -> Step:
         STEPS[name] = function
         return function
+
+    return add
+
+
+def built_in(name: str) -> Callable[[Callable[[Context, torch.Tensor | None, Any], torch.Tensor]], Step]:
+    """Registers a step of ppm's own: `(context, prefix, options)`, with the class of its options in `BUILT_IN`.
+
+    What is registered takes the options by name, as any step does, and its signature shows them.
+    """
+    kind = BUILT_IN[name]
+
+    def add(function: Callable[[Context, torch.Tensor | None, Any], torch.Tensor]) -> Step:
+        def run(context: Context, prefix: torch.Tensor | None, **given: object) -> torch.Tensor:
+            try:
+                options = kind(**given)
+            except ValueError as error:
+                raise OptionError(str(error)) from error
+            return function(context, prefix, options)
+
+        own = inspect.signature(function)
+        first = list(own.parameters.values())[:2]
+        shown = own.replace(parameters=[*first, *inspect.signature(kind).parameters.values()])
+        run.__doc__, run.__name__, run.__qualname__ = function.__doc__, function.__name__, function.__qualname__
+        run.__module__ = function.__module__
+        run.__annotations__ = {p.name: p.annotation for p in shown.parameters.values()} | {"return": torch.Tensor}
+        vars(run)["__signature__"] = shown
+        return step(name)(run)
 
     return add

@@ -1,15 +1,21 @@
 """Strategy files: recipes that make one prefix of several patches, as TOML that people review and hash."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from ppm import document
+from ppm.composition.options import BUILT_IN
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.names import canonical_digest, check_name, expand
+from ppm.plugins import origin_of
 from ppm.resources import strategies_folder
 
-__all__ = ["StepCall", "Strategy", "builtin_strategies", "read_strategy"]
+__all__ = ["STEP_PLUGINS", "StepCall", "Strategy", "builtin_strategies", "read_strategy"]
+
+STEP_PLUGINS = "ppm.steps"
+"""The entry point group in which other distributions offer steps."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,13 @@ class Strategy:
 
     @property
     def digest(self) -> str:
-        """The digest of the steps and options that are written down, and of an automatic strategy's candidates.
+        """What the strategy does: its steps with all their options and code versions, or its candidates' digests.
 
-        The defaults of options that are left out belong to the version of ppm, which a composition's provenance has.
-
-        Raises RequestError or ManifestError for a candidate that does not exist, or chooses itself.
+        An option that is left out counts with its default. Raises RequestError or ManifestError for a candidate that
+        does not exist, or chooses itself.
         """
         candidates = [[name, self.candidate(name).digest] for name in self.candidates]
-        return canonical_digest({"steps": document.to_table(self.steps), "candidates": candidates})
+        return canonical_digest({"steps": [_done(call) for call in self.steps], "candidates": candidates})
 
     def candidate(self, name: str) -> "Strategy":
         """One of the candidates. Raises RequestError or ManifestError when it does not exist or has no steps."""
@@ -80,6 +85,16 @@ class Strategy:
     def needs_parent(self) -> bool:
         """Whether the strategy goes on from a deployed composition."""
         return any(call.use == "resume" for call in self.steps)
+
+
+def _done(call: StepCall) -> list[Any]:
+    """A step as a digest has it: its name, code version and options. A plugin's version is its distribution's."""
+    kind = BUILT_IN.get(call.use)
+    if kind is not None:
+        defaults = {field.name: field.default for field in fields(kind)}
+        return [call.use, kind.version, document.to_table(defaults | call.options)]
+    entries = [entry for entry in entry_points(group=STEP_PLUGINS) if entry.name == call.use]
+    return [call.use, [origin_of(entry) for entry in entries], document.to_table(call.options)]
 
 
 def builtin_strategies() -> dict[str, Path]:

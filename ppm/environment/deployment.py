@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from ppm.environment.store import Store
 from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
 from ppm.lock import LOCK_FILE, Lock
 from ppm.manifest import Manifest
-from ppm.names import check_name
+from ppm.names import LONGEST_NUMBER, canonical_digest, check_name, is_folder
 
 __all__ = [
     "AUDIT_FILE",
@@ -29,16 +30,20 @@ __all__ = [
     "Record",
     "Verdict",
     "Waiver",
+    "number_file",
 ]
 
 MANIFEST_FILE, PREFIX_FILE, AUDIT_FILE = "patch.toml", "prefix.safetensors", "audit.json"
 RECORD_FILE = "deployment.toml"
 HOLDS_FILE = "holds.toml"
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
+_SCHEMAS = (1, RECORD_SCHEMA)
+"""Records of schema 1 are from before they had a digest."""
 Verdict = Literal["pass", "waived", "none"]
 _TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")
-_NUMBER = re.compile(r"[0-9]{6,}")
+_NUMBER = re.compile(rf"[0-9]{{6,{LONGEST_NUMBER}}}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MOST_SHOWN = 20
 # Everything else that an environment's folder holds has a dot in its name, which no normalised name has.
 _RESERVED = ("current", "deployments", "lock")
 _OTHERS = (
@@ -64,7 +69,8 @@ class Record:
 
     `created` is a time in ISO 8601, UTC. `base_model` is as the user gave it. `rolled_back_from` is the number of
     the deployment whose files a rollback brought back. `gates` is the digest of the policy that it was tested under.
-    `files` maps the name of every other file of the deployment to `sha256:` and its digest.
+    `files` maps the name of every other file of the deployment to `sha256:` and its digest; `digest` is that of all
+    the rest of the record.
     """
 
     schema: int
@@ -83,16 +89,21 @@ class Record:
     waivers: tuple[Waiver, ...] = ()
     gates: str | None = None
     files: dict[str, str] = field(default_factory=dict)
+    digest: str | None = None
 
     def __post_init__(self) -> None:
+        if not 0 < self.number < 10**LONGEST_NUMBER:
+            raise ValueError("number is not one that a deployment can have")
         # A rollback writes files by these names, so none may lead out of the folder.
         for name in self.files:
             if not _FILE_NAME.fullmatch(name) or name == RECORD_FILE:
                 raise ValueError(f"{name!r} can't be the name of a deployed file")
 
     def render(self) -> str:
-        """The record as TOML."""
-        return document.render(document.to_table(self))
+        """The record as TOML, with its digest."""
+        table = document.to_table(replace(self, digest=None))
+        written = document.parse(document.render(table), "the record")  # which differs for bytes that are no text
+        return document.render({**table, "digest": canonical_digest(written)})
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,10 @@ class Deployment:
         data = self.read(AUDIT_FILE)
         if data is None:
             return None
-        result: dict[str, Any] = json.loads(data)
+        try:
+            result: dict[str, Any] = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise IntegrityError("is no audit", context=str(self.path / AUDIT_FILE), hint=_OTHERS) from error
         return result
 
     def read(self, name: str) -> bytes | None:
@@ -231,7 +245,7 @@ class Environment:
         number = self.current_number()
         if number == 0:
             return None
-        if number not in self.stored_numbers():
+        if not is_folder(self.deployment_path(number)):
             raise self._damaged(f"names deployment {number}, which is gone")
         return _read_deployment(self.deployment_path(number), number)
 
@@ -248,9 +262,12 @@ class Environment:
                 if self.stored_numbers():
                     raise self._damaged("is lost") from None
                 return 0
-        if not _NUMBER.fullmatch(text):
+        number, _, check = text.partition("\n")
+        if not _NUMBER.fullmatch(number):
             raise self._damaged(f"holds {text[:40]!r} instead of a number")
-        return int(text)
+        if check and check != _check_of(number):
+            raise self._damaged(f"was changed: {number} is not the number that was written")
+        return int(number)
 
     def numbers(self) -> tuple[int, ...]:
         """The numbers of the deployments that are, or were, in force; of all when it is unknown which one is."""
@@ -262,15 +279,30 @@ class Environment:
 
     def deployments(self) -> tuple[Deployment, ...]:
         """Those that are, or were, in force, by number. Raises as `deployment` does."""
-        return tuple(self.deployment(number) for number in self.numbers())
+        return tuple(self.stored(number) for number in self.numbers())
 
     def deployment(self, number: int) -> Deployment:
         """The numbered one. Raises RequestError when there is none, IntegrityError when its record is damaged."""
+        if not self._was_in_force(number):
+            raise RequestError(f"has no deployment {_shown(number)}", context=self.label, hint=self._known_numbers())
+        return self.stored(number)
+
+    def _was_in_force(self, number: int) -> bool:
+        """Whether it is one of `numbers`, without reading them all."""
+        if not 0 < number < 10**LONGEST_NUMBER or not is_folder(self.deployment_path(number)):
+            return False
+        try:
+            return number <= self.current_number()
+        except EnvironmentStateError:
+            return True
+
+    def _known_numbers(self) -> str:
         numbers = self.numbers()
-        if number not in numbers:
-            known = f"deployments are {', '.join(map(str, numbers))}" if numbers else "nothing was deployed yet"
-            raise RequestError(f"has no deployment {number}", context=self.label, hint=known)
-        return _read_deployment(self.deployment_path(number), number)
+        if not numbers:
+            return "nothing was deployed yet"
+        if len(numbers) > _MOST_SHOWN:
+            return f"deployments are {numbers[0]} to {numbers[-1]}; `ppm history` lists them"
+        return f"deployments are {', '.join(map(str, numbers))}"
 
     def stored(self, number: int) -> Deployment:
         """A deployment on disk, in force or not. Raises IntegrityError when its record is damaged."""
@@ -279,7 +311,8 @@ class Environment:
     def stored_numbers(self) -> tuple[int, ...]:
         """The numbers of all deployments on disk, one that a killed process stored but never put in force included."""
         names = [folder.name for folder in _folders(self.path / "deployments")]
-        return tuple(sorted(int(name) for name in names if _NUMBER.fullmatch(name)))
+        found = [int(name) for name in names if _NUMBER.fullmatch(name) and name == f"{int(name):06d}"]
+        return tuple(sorted(number for number in found if number > 0))
 
     def deployment_path(self, number: int) -> Path:
         """The folder of the numbered deployment, whether it exists or not."""
@@ -287,6 +320,19 @@ class Environment:
 
     def _damaged(self, message: str) -> EnvironmentStateError:
         return EnvironmentStateError(message, context=str(self.path / "current"), hint=_OTHERS)
+
+
+def number_file(number: int) -> bytes:
+    """What the file `current` holds: the number in force, and below it what shows that it is the one that was written.
+
+    Files from before there was that line hold the number alone.
+    """
+    text = f"{number:06d}"
+    return f"{text}\n{_check_of(text)}\n".encode()
+
+
+def _check_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check_environment_name(text: str) -> str:
@@ -309,9 +355,14 @@ def _is_normalised(name: str) -> bool:
 def _folders(path: Path) -> list[Path]:
     with disk_errors("can't be read", path):
         try:
-            return sorted(entry for entry in path.iterdir() if entry.is_dir())
+            with os.scandir(path) as entries:
+                return sorted(path / entry.name for entry in entries if entry.is_dir())
         except FileNotFoundError:
             return []
+
+
+def _shown(number: int) -> str:
+    return str(number) if abs(number) < 10**LONGEST_NUMBER else "of so many digits"
 
 
 def _read_deployment(path: Path, number: int) -> Deployment:
@@ -321,12 +372,15 @@ def _read_deployment(path: Path, number: int) -> Deployment:
             table = document.parse(origin.read_bytes(), str(origin))
             if "schema" not in table:
                 raise ManifestError("schema is missing")
-            if table["schema"] != RECORD_SCHEMA:
+            if table["schema"] not in _SCHEMAS:
                 raise EnvironmentStateError(
                     f"was written by another ppm (schema {table.get('schema')!r})",
                     context=str(origin),
                     hint=f"this one reads schema {RECORD_SCHEMA}; run a newer ppm",
                 )
+            rest = {key: value for key, value in table.items() if key != "digest"}
+            if table["schema"] == RECORD_SCHEMA and table.get("digest") != canonical_digest(rest):
+                raise ManifestError("it was changed after it was deployed")
             record = document.read_table(Record, table, str(origin))
         except FileNotFoundError as error:
             raise IntegrityError("was deleted after it was deployed", context=str(origin), hint=_OTHERS) from error

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.disk import disk_errors, replace_file
-from ppm.environment.deployment import HOLDS_FILE, Environment
+from ppm.environment import evidence
+from ppm.environment.deployment import HOLDS_FILE, Environment, number_file
 from ppm.environment.store import Store
 from ppm.environment.transaction import Writer
 from ppm.errors import PpmError
@@ -57,7 +58,7 @@ def prune(home: Path, caches: tuple[str, ...], *, older_than: float = 0.0) -> tu
         files = [p for p in _files(home / "cache" / name) if now - _changed(p) >= older_than]
         removed.append(Usage(name, CACHES[name], *_delete(files)))
     store = Store(home)
-    with store.alone():
+    with store.exclusive():
         needed, unknown = _needed(home)
         files = []
         if not unknown:
@@ -93,8 +94,8 @@ def remove_environment(writer: Writer) -> None:
     """
     environment = writer.environment
     with disk_errors("can't be removed", environment.path):
-        replace_file(environment.path / "current", b"000000\n")
-        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
+        replace_file(environment.path / "current", number_file(0))
+        evidence.remove(environment.path / HOLDS_FILE)
         for number in environment.stored_numbers():
             shutil.rmtree(environment.deployment_path(number))
 

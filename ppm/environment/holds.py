@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ppm import document
-from ppm.disk import disk_errors, replace_file
+from ppm.disk import disk_errors
+from ppm.environment import evidence
 from ppm.environment.deployment import HOLDS_FILE, Environment
 from ppm.environment.transaction import Writer, user_name
-from ppm.errors import EnvironmentStateError, ManifestError, PpmError, RequestError
+from ppm.errors import IntegrityError, ManifestError, PpmError, RequestError
 from ppm.lock import Lock
 from ppm.names import check_name
 
-__all__ = ["Hold", "read_holds", "refuse_held", "write_holds"]
+__all__ = ["COMMENT", "Hold", "mend_holds", "read_holds", "refuse_held", "write_holds"]
 
 SCHEMA = 1
+COMMENT = b"# "
+"""What begins the first line of the file, which TOML need not know."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +45,50 @@ class _File:
 
 
 def read_holds(environment: Environment) -> tuple[Hold, ...]:
-    """The held patches, by name. Raises EnvironmentStateError when the file that says so is damaged."""
+    """The held patches, by name.
+
+    Raises IntegrityError when the file that says so was damaged or deleted, EnvironmentStateError when it can't be
+    read.
+    """
     path = environment.path / HOLDS_FILE
-    with disk_errors("can't be read", path):
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            return ()
+    found = evidence.read(path, comment=COMMENT)
+    if found is None:
+        return ()
+    holds = _parsed(found.content, path)
+    if found.entries not in (None, len(holds)):
+        raise IntegrityError(f"holds {len(holds)} of {found.entries} holds", context=str(path), hint=evidence.MEND)
+    return holds
+
+
+def _parsed(data: bytes, path: Path) -> tuple[Hold, ...]:
     try:
         table = document.parse(data, str(path))
         if table.get("schema") != SCHEMA:
-            raise ManifestError("is of another ppm")
+            raise ManifestError("it is of another ppm")
         return tuple(sorted(document.read_table(_File, table, str(path)).holds, key=lambda hold: hold.name))
     except ManifestError as error:
-        raise EnvironmentStateError(
-            f"is damaged: {error.message}", context=str(path), hint="delete it, and hold the patches again"
-        ) from error
+        raise IntegrityError(f"is damaged: {error.message}", context=str(path), hint=evidence.MEND) from error
+
+
+def mend_holds(writer: Writer) -> tuple[int, int] | None:
+    """Make a damaged file of holds whole. How many are kept, and how many were lost; None when it is sound.
+
+    Raises EnvironmentStateError.
+    """
+    path = writer.environment.path / HOLDS_FILE
+    try:
+        kept, had = read_holds(writer.environment), 0
+        if evidence.witness_fault(path, comment=COMMENT) is None:
+            return None
+    except IntegrityError:
+        left = evidence.salvage(path, comment=COMMENT)
+        had = left.entries or 0
+        try:
+            kept = _parsed(left.content, path)
+        except IntegrityError:
+            kept = ()
+    write_holds(writer, kept)
+    return len(kept), max(0, had - len(kept))
 
 
 def refuse_held(environment: Environment, lock: Lock, what: str) -> None:
@@ -83,4 +115,5 @@ def write_holds(writer: Writer, holds: tuple[Hold, ...]) -> None:
     """Hold these patches and no others. Raises EnvironmentStateError."""
     path = writer.environment.path / HOLDS_FILE
     with disk_errors("can't be written to", path):
-        replace_file(path, document.render(document.to_table(_File(SCHEMA, holds))).encode())
+        content = document.render(document.to_table(_File(SCHEMA, holds))).encode()
+        evidence.write(path, content, len(holds), comment=COMMENT)

@@ -33,7 +33,7 @@ class Store:
         with disk_errors("can't be written to", self.home):
             if self._holds(path, data):
                 try:
-                    with self.alone():
+                    with self.exclusive():
                         os.utime(path)  # in use: not to be thrown away now
                 except (EnvironmentStateError, OSError) as error:
                     if isinstance(error.__cause__, TimeoutError):
@@ -41,7 +41,7 @@ class Store:
                     return digest  # of another user, who shares it to be read alone
                 if self._holds(path, data):
                     return digest
-            with self.alone():
+            with self.exclusive():
                 make_folder(self._staging)
                 make_folder(path.parent)
                 self._remove_leftovers()
@@ -51,11 +51,11 @@ class Store:
     def _holds(self, path: Path, data: bytes) -> bool:
         return path.is_file() and path.read_bytes() == data
 
-    def alone(self) -> AbstractContextManager[object]:
+    def exclusive(self) -> AbstractContextManager[object]:
         """Nobody else stores or throws away anything meanwhile. Raises EnvironmentStateError."""
-        from ppm.locking import alone  # which reading what is deployed has no need of
+        from ppm.locking import exclusive  # which reading what is deployed has no need of
 
-        return alone(self.home / "store" / "lock", str(self.home / "store"))
+        return exclusive(self.home / "store" / "lock", str(self.home / "store"))
 
     def contents(self) -> Iterator[tuple[str, Path]]:
         """Every digest with the file that holds it."""

@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock
 
 from ppm.disk import PARTIAL, disk_errors, flush_folder, make_folder, replace_file, write_file
+from ppm.environment import evidence
 from ppm.environment.deployment import (
     HOLDS_FILE,
     RECORD_FILE,
@@ -29,12 +30,13 @@ from ppm.environment.deployment import (
     Record,
     Verdict,
     Waiver,
+    number_file,
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
-from ppm.locking import alone
+from ppm.locking import exclusive
 
-__all__ = ["Writer", "deploy", "rollback", "user_name", "writer"]
+__all__ = ["Writer", "deploy", "drop", "rollback", "user_name", "writer"]
 
 _STAGING = ".staging-"
 
@@ -60,10 +62,10 @@ def writer(
 
     `command` is what the user ran; it is recorded, and shown to whoever waits, who is told through `tell`. Raises
     EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
-    PPM_LOCK_TIMEOUT, else 60), or when it can't be written.
+    `lock_timeout()`), or when it can't be written.
     """
     path = environment.path / "lock"
-    with alone(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
+    with exclusive(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
         with disk_errors("can't be written to", environment.path):
             _remove_leftovers(environment)
         yield Writer(environment, command, lock)
@@ -130,6 +132,28 @@ def rollback(
     return _put_in_force(writer, record, old.files())
 
 
+def drop(writer: Writer, numbers: Sequence[int]) -> None:
+    """Take deployments out of history, damaged ones too; no later one gets their numbers.
+
+    Raises RequestError when there is no such deployment or it is in force, and EnvironmentStateError when it is
+    unknown which one is in force, or the disk refuses.
+    """
+    environment = writer.environment
+    current, known = environment.current_number(), environment.numbers()
+    for number in numbers:
+        if number == current:
+            hint = "`ppm rollback` goes back to another one; `ppm env remove` removes them all"
+            raise RequestError(f"deployment {number} is in force", context=environment.label, hint=hint)
+        if number not in known:
+            environment.deployment(number)
+    with disk_errors("can't be removed", environment.path):
+        for number in numbers:
+            gone = environment.path / f"{_STAGING}{secrets.token_hex(8)}"
+            environment.deployment_path(number).rename(gone)
+            flush_folder(environment.path / "deployments")
+            shutil.rmtree(gone)
+
+
 def _number_before_current(environment: Environment) -> int:
     current = environment.current_number()
     earlier = [number for number in environment.numbers() if number < current]
@@ -174,7 +198,7 @@ def _put_in_force(writer: Writer, record: Record, files: Mapping[str, bytes]) ->
 
 
 def _switch(environment: Environment, number: int) -> None:
-    replace_file(environment.path / "current", f"{number:06d}\n".encode())
+    replace_file(environment.path / "current", number_file(number))
 
 
 def _stamp(writer: Writer) -> dict[str, Any]:
@@ -213,7 +237,7 @@ def _remove_leftovers(environment: Environment) -> None:
         # From now on a missing `current` means that it was lost, not that nothing was deployed yet.
         _switch(environment, 0)
         # The environment was removed by a process that was killed before it removed what was held in it.
-        (environment.path / HOLDS_FILE).unlink(missing_ok=True)
+        evidence.remove(environment.path / HOLDS_FILE)
     for number in environment.stored_numbers():
         if number > current:
             shutil.rmtree(environment.deployment_path(number))

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jinja2 import TemplateError
 
 from ppm.errors import ModelError
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.model import backbone_of
+from ppm.runtime.text import encode, stop_tokens
 from ppm.suite import Decoding
 
 __all__ = ["Request", "answer", "encode", "generate", "noise_key"]
@@ -37,30 +37,6 @@ def noise_key(suite_digest: str, prompt_id: str, sample: int, seed: int) -> int:
     """The 64-bit key of one completion's noise."""
     text = f"{suite_digest}\0{prompt_id}\0{sample}\0{seed}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
-
-
-def encode(tokenizer: Any, text: Text) -> tuple[int, ...]:
-    """The token ids of a plain prompt, or of a chat with its generation prompt.
-
-    Raises ModelError when the base has no chat template, or the prompt comes out empty.
-    """
-    if isinstance(text, str):
-        ids = tokenizer(text).input_ids
-    else:
-        if not getattr(tokenizer, "chat_template", None):
-            raise ModelError("has no chat template", context="the model", hint="use plain prompts for it")
-        messages = [{"role": role, "content": content} for role, content in text]
-        try:
-            rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:  # such as a template that takes no system message
-            raise ModelError(f"its chat template refuses the messages: {error}", context="the model") from error
-        ids = tokenizer(rendered, add_special_tokens=False).input_ids
-    if not ids:
-        raise ModelError(
-            "a prompt comes out without any token",
-            hint="the model has no beginning-of-sequence token; give a longer prompt",
-        )
-    return tuple(ids)
 
 
 _MIX = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # splitmix64's constants, signed
@@ -124,13 +100,15 @@ def generate(
     return results
 
 
-def _stop_tokens(model: Any, tokenizer: Any) -> set[int]:
-    declared = model.generation_config.eos_token_id if model.generation_config is not None else None
-    tokens = declared if isinstance(declared, list) else [declared]
-    return {token for token in (*tokens, tokenizer.eos_token_id) if token is not None}
-
-
-def _check_room(model: Any, requests: Sequence[Request]) -> None:
+def _check_tokens(model: Any, requests: Sequence[Request]) -> None:
+    entries = model.get_input_embeddings().num_embeddings
+    beyond = max(max(r.ids) for r in requests)
+    if beyond >= entries:
+        raise ModelError(
+            f"has embeddings for {entries} tokens, and a prompt holds token {beyond} of its tokenizer",
+            context="the base model",
+            hint="take that token out of the prompt, or give the model the embeddings that its tokenizer needs",
+        )
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(r.ids) + r.decoding.max_new_tokens for r in requests) + backbone_of(model).width
     if limit is not None and longest > limit:
@@ -145,14 +123,14 @@ def _check_room(model: Any, requests: Sequence[Request]) -> None:
 def _batch(model: Any, tokenizer: Any, requests: list[Request]) -> list[tuple[int, ...]]:
     device = model.device
     size, width = len(requests), max(len(r.ids) for r in requests)
-    _check_room(model, requests)
+    _check_tokens(model, requests)
     ids = torch.zeros(size, width, dtype=torch.long)
     mask = torch.zeros(size, width, dtype=torch.long)
     for i, request in enumerate(requests):
         ids[i, width - len(request.ids) :] = torch.tensor(request.ids)
         mask[i, width - len(request.ids) :] = 1
     ids, mask = ids.to(device), mask.to(device)
-    stops = torch.tensor(sorted(_stop_tokens(model, tokenizer)), device=device)
+    stops = torch.tensor(sorted(stop_tokens(tokenizer, model.generation_config)), device=device)
     keys = torch.tensor([r.key for r in requests], device=device)
     temperature = torch.tensor([r.decoding.temperature for r in requests], device=device, dtype=torch.double)
     top_p = torch.tensor([r.decoding.top_p for r in requests], device=device, dtype=torch.double)

@@ -6,20 +6,21 @@ changed is run again, and a look at some of a suite's prompts is of use to the n
 
 import ctypes
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.bank import EMPTY, Bank
-from ppm.base import BaseModel, weights_digest
+from ppm.base import BaseModel, behaviour_digest
 from ppm.disk import replace_file
 from ppm.errors import EnvironmentStateError
 from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement
 from ppm.names import canonical_digest
-from ppm.package import sha256
+from ppm.runtime.text import TEXT_VERSION
 
 __all__ = [
     "RESULTS_VERSION",
@@ -27,6 +28,7 @@ __all__ = [
     "Configuration",
     "Outcome",
     "ResultStore",
+    "damaged_entries",
     "kept_outcomes",
     "outcome_of",
     "result_store",
@@ -81,29 +83,65 @@ class ResultStore:
         return canonical_digest(identity).removeprefix("sha256:")
 
     def get(self, key: str) -> Answers:
+        """What is kept under a key; an entry that is damaged is as good as none."""
         if self.fresh:
             return {}
         try:
-            table = json.loads((self.folder / key[:2] / f"{key}.json").read_bytes())
-            return {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in table.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+            return _read_entry((self.folder / key[:2] / f"{key}.json").read_bytes())
+        except (OSError, ValueError):
             return {}
 
     def put(self, key: str, answers: Answers) -> None:
         path = self.folder / key[:2] / f"{key}.json"
         with suppress(OSError, EnvironmentStateError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, json.dumps(answers, ensure_ascii=False).encode())
+            replace_file(path, _entry(answers))
+
+
+def _entry(answers: Answers) -> bytes:
+    table = {"digest": canonical_digest(answers), "answers": answers}
+    return json.dumps(table, ensure_ascii=False).encode()
+
+
+def _read_entry(data: bytes) -> Answers:
+    """The answers of a kept entry. Raises ValueError when it was cut or edited, or holds what can't be.
+
+    Entries from before there were digests hold the answers alone.
+    """
+    try:
+        table = json.loads(data)
+        declared = table.get("digest") if set(table) == {"digest", "answers"} else None
+        rows = table["answers"] if isinstance(declared, str) else table
+        answers = {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in rows.items()}
+        if isinstance(declared, str) and canonical_digest(answers) != declared:
+            raise ValueError("was cut or edited")
+    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError("is no kept result") from error
+    for value, texts in answers.values():
+        # Of what is generated the share that fails is kept, of a text its mean loss.
+        if not 0 <= value <= (1 if texts else math.inf) or math.isinf(value):
+            raise ValueError(f"holds {value}, which no result is")
+    return answers
+
+
+def damaged_entries(folder: Path) -> Iterator[tuple[Path, str]]:
+    """The kept entries that are as good as none, with what is wrong with each."""
+    for path in sorted(folder.glob("*/*.json")):
+        try:
+            _read_entry(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield path, f"can't be read: {error.strerror}"
+        except json.JSONDecodeError:
+            yield path, "is no kept result"
+        except ValueError as error:
+            yield path, str(error)
 
 
 def result_store(folder: Path, base: BaseModel, *, fresh: bool = False) -> ResultStore:
-    """Where outcomes on this base are kept: by its identity, weights, settings (dtype, stop tokens) and the device."""
-    settings = [
-        sha256(path.read_bytes())
-        for name in ("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
-        if (path := base.folder / name).is_file()
-    ]
-    key = canonical_digest([base.fingerprint, weights_digest(base.folder), _device(), settings])
+    """Where outcomes on this base are kept: by all that its answers depend on, the device, and how texts are read."""
+    key = canonical_digest([behaviour_digest(base), _device(), TEXT_VERSION])
     return ResultStore(folder, key, fresh)
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from ppm.evaluation.benign import join
 from ppm.evaluation.generation import Request, encode, generate, noise_key
 from ppm.evaluation.judges.base import NextToken
 from ppm.evaluation.metrics import METRICS
@@ -17,6 +16,7 @@ from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, attach
 from ppm.runtime.tensors import prefix_of
+from ppm.runtime.text import continuation
 
 __all__ = ["evaluate"]
 
@@ -145,7 +145,7 @@ class _Runner:
         """(context, target): the `expected` text after its prompt, else all of a text after its first token."""
         ids = encode(self.tokenizer, prompt.prompt)
         if prompt.expected is not None:
-            target = tuple(self.tokenizer(join(prompt.prompt, prompt.expected), add_special_tokens=False).input_ids)
+            target = continuation(self.tokenizer, prompt.prompt, prompt.expected)
             if target:
                 return ids, target
         return (ids, ids[-1:]) if len(ids) < 2 else (ids[:1], ids[1:])

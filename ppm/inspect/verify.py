@@ -1,17 +1,28 @@
 """Whether what is deployed is whole, and still keeps the rules that an install keeps."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from packaging.version import Version
 
-from ppm.environment.deployment import Deployment, Environment
+from ppm.audit.model import Audit
+from ppm.environment.attempts import ledgers, read_ledger
+from ppm.environment.deployment import HOLDS_FILE, Deployment, Environment
+from ppm.environment.evidence import witness_fault
+from ppm.environment.holds import COMMENT, read_holds
+from ppm.environment.store import Store
 from ppm.errors import PpmError
+from ppm.evaluation.results import damaged_entries
 from ppm.install.fetch import releases_of, stored_packages
 from ppm.resolve import Rules, faults
 
 __all__ = [
+    "Finding",
     "broken",
-    "damaged",
+    "damaged_history",
+    "examine",
 ]
 
 
@@ -30,31 +41,112 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
     return found
 
 
-def damaged(environment: Environment) -> Iterator[tuple[str, str | None]]:
-    """(what was verified, what is wrong with it or None): every deployment's files and every package it needs."""
+@dataclass(frozen=True)
+class Finding:
+    """Something that was looked at, and what is wrong with it, or None.
+
+    `in_force` tells what decides what runs now, or what may be deployed next, from history and caches.
+    """
+
+    what: str
+    fault: str | None
+    in_force: bool
+
+
+def examine(environment: Environment) -> Iterator[Finding]:
+    """Every deployment's files, every package and audit it needs, the holds, the ledgers and the kept results."""
     try:
         environment.current()
-        yield "what is in force", None
+        current = environment.current_number()
     except PpmError as error:
-        yield "what is in force", error.message
+        yield Finding("what is in force", _said(error), True)
+        current = 0
+    else:
+        yield Finding("what is in force", None, True)
+    stored = _Stored(environment.store)
     for number in environment.numbers():
-        label = f"deployment {number}"
+        for what, fault in _deployment(environment, number, stored):
+            yield Finding(what, fault, number == current)
+    yield from _evidence(environment)
+    for path, fault in damaged_entries(environment.home / "cache" / "results"):
+        yield Finding(f"kept result {path.name}", f"{fault}; it is not used", False)
+
+
+def damaged_history(environment: Environment) -> list[int]:
+    """The numbers of the deployments that are not in force, and are damaged or lack what they need.
+
+    Raises EnvironmentStateError when it is unknown which one is in force.
+    """
+    current, stored = environment.current_number(), _Stored(environment.store)
+    old = [number for number in environment.numbers() if number != current]
+    return [n for n in old if any(fault for _, fault in _deployment(environment, n, stored))]
+
+
+class _Stored:
+    """The store, each of whose files is read once however many deployments need it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._faults: dict[tuple[str, bool], str | None] = {}
+
+    def fault(self, digest: str, *, audit: bool = False) -> str | None:
+        """What is wrong with a stored file."""
+        if (digest, audit) not in self._faults:
+            self._faults[digest, audit] = self._look(digest, audit)
+        return self._faults[digest, audit]
+
+    def _look(self, digest: str, audit: bool) -> str | None:
         try:
-            deployment = environment.deployment(number)
-            deployment.files()
-            lock = deployment.lock
+            data = self._store.get(digest)
+            if audit:
+                Audit.parse(data, digest)
         except PpmError as error:
-            yield label, f"{error.context}: {error.message}" if error.context else error.message
-            continue
-        yield label, None
-        wanted = {package.sha256: package.pin for package in lock.packages}
-        if lock.composition is not None:
-            wanted[lock.composition.sha256] = "its composition"
-            wanted[lock.composition.audit] = "its audit"
-        for digest, name in wanted.items():
-            try:
-                environment.store.get(digest)
-            except PpmError as error:
-                yield f"{label}, {name}", error.message
-            else:
-                yield f"{label}, {name}", None
+            return error.message
+        return None
+
+
+def _deployment(environment: Environment, number: int, stored: _Stored) -> Iterator[tuple[str, str | None]]:
+    label = f"deployment {number}"
+    try:
+        deployment = environment.stored(number)
+        deployment.files()
+        lock = deployment.lock
+    except PpmError as error:
+        yield label, _said(error)
+        return
+    yield label, None
+    for package in lock.packages:
+        yield f"{label}, {package.pin}", stored.fault(package.sha256)
+    if lock.composition is not None:
+        yield f"{label}, its composition", stored.fault(lock.composition.sha256)
+        yield f"{label}, its audit", stored.fault(lock.composition.audit, audit=True)
+
+
+def _evidence(environment: Environment) -> Iterator[Finding]:
+    """What earlier commands left that decides what later ones may do."""
+    holds = environment.path / HOLDS_FILE
+    yield from _evidence_in(holds, COMMENT, "the holds", partial(read_holds, environment))
+    try:
+        found = ledgers(environment.home)
+    except PpmError as error:
+        yield Finding("the attempts", _said(error), True)
+        return
+    for path in found:
+        yield from _evidence_in(path, b"", "a ledger of attempts", partial(read_ledger, path))
+
+
+def _evidence_in(path: Path, comment: bytes, what: str, read: Callable[[], object]) -> Iterator[Finding]:
+    try:
+        read()
+        weak = witness_fault(path, comment=comment)
+    except PpmError as error:
+        yield Finding(what, _said(error), True)
+        return
+    if path.exists():
+        yield Finding(what, None, True)
+    if weak is not None:
+        yield Finding(f"{what} ({path.name})", f"{weak}, so that its loss would not be noticed", False)
+
+
+def _said(error: PpmError) -> str:
+    return f"{error.context}: {error.message}" if error.context else error.message

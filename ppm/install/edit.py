@@ -11,6 +11,7 @@ import tomlkit
 from ppm import document
 from ppm.base import LAB_BASES
 from ppm.disk import disk_errors, replace_file
+from ppm.encoding import decode
 from ppm.errors import RequestError, did_you_mean
 from ppm.install.folder import ProjectFolder, hold_folder
 from ppm.install.lock import Locked, lock_project
@@ -123,9 +124,11 @@ def _edit_held(workspace: Workspace, path: Path, change: Callable[[Any], None], 
     ProjectFolder.of(
         workspace, document.parse(before, str(path)), path
     )  # whatever is wrong with it is said before it is changed
-    table = tomlkit.parse(before.decode())
+    table = tomlkit.parse(decode(before))
     change(table)
     text = tomlkit.dumps(table)
+    if b"\r\n" in before:
+        text = text.replace("\r\n", "\n").replace("\n", "\r\n")
     folder = ProjectFolder.of(workspace, document.parse(text, str(path)), path)
     previous = folder.lock()
     found = lock_project(folder, request) if folder.project.patches else Locked(None, previous)
@@ -133,7 +136,7 @@ def _edit_held(workspace: Workspace, path: Path, change: Callable[[Any], None], 
         folder.write_lock(found.lock)
     try:
         with disk_errors("can't be written", path):
-            replace_file(path.resolve(), text.encode(), alone=True)
+            replace_file(path, text.encode(), sole_writer=True)
     except BaseException:
         if previous is not None:
             folder.write_lock(previous)

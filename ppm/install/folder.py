@@ -14,7 +14,7 @@ from ppm.disk import disk_errors, replace_file
 from ppm.errors import ManifestError, RequestError
 from ppm.install.plan import DEFAULT_STRATEGY
 from ppm.lock import LOCK_FILE, Lock
-from ppm.locking import alone
+from ppm.locking import exclusive
 from ppm.names import expand
 from ppm.project import PROJECT_FILE, Project
 from ppm.requirement import texts_of
@@ -53,7 +53,7 @@ class ProjectFolder:
     def lock_path(self) -> Path:
         return self.path / LOCK_FILE
 
-    def alone(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+    def exclusive(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
         return hold_folder(self.workspace.home, self.path, command, tell)
 
@@ -70,7 +70,7 @@ class ProjectFolder:
     def write_lock(self, lock: Lock) -> None:
         """Replace the lock. Raises EnvironmentStateError."""
         with disk_errors("can't be written", self.lock_path):
-            replace_file(self.lock_path.resolve(), lock.render().encode(), alone=True)
+            replace_file(self.lock_path, lock.render().encode(), sole_writer=True)
 
     def stale(self, lock: Lock) -> str:
         """Why a lock does not answer the project any more, or ""."""
@@ -112,7 +112,7 @@ class ProjectFolder:
 def hold_folder(home: Path, folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
     """Nobody else changes a project's files meanwhile. The lock lies in PPM_HOME: nothing is left in the project."""
     digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return alone(home / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
+    return exclusive(home / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
 
 
 def asks_nothing() -> RequestError:

@@ -42,7 +42,7 @@ def update_lock(
     tell: Callable[[str], None],
 ) -> Locked:
     """Lock the project that the workspace is in. See `lock_project`."""
-    with ProjectFolder.find(workspace).alone(command, tell):
+    with ProjectFolder.find(workspace).exclusive(command, tell):
         folder = ProjectFolder.find(workspace)  # as whoever had it before left it
         found = lock_project(folder, request, base=base, upgrade=upgrade)
         if found.lock is not None and found.lock != found.before:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ppm.encoding import decode
 from ppm.errors import IntegrityError, RequestError
 from ppm.names import exact_pin, expand
 from ppm.package import read_package
@@ -66,7 +67,7 @@ def read_lines(path: Path) -> list[Line]:
             data = stream.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise RequestError(f"has more than {MAX_FILE_BYTES:,} bytes", context=str(path))
-        text = data.decode("utf-8-sig")
+        text = decode(data)
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(
             f"can't be read ({getattr(error, 'strerror', None) or 'not UTF-8'})",

@@ -193,7 +193,7 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
     result = install(make_plan, target.environment, terms, command=command, events=events)
     assert result.deployment is not None
     locked = replace(lock, composition=result.deployment.lock.composition)
-    with folder.alone(command, events.tell):
+    with folder.exclusive(command, events.tell):
         now = folder.lock()
         if now not in (lock, locked):  # another sync of the same lock may have been faster
             raise RequestError(

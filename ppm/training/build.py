@@ -8,20 +8,20 @@ processes share the training; only the first collects, tests and packages.
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ppm import __version__
+from ppm.base import BaseModel, behaviour_digest, identify
 from ppm.document import to_table
-from ppm.errors import TrainingError
+from ppm.errors import ModelError, TrainingError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.results import Configuration, result_store
+from ppm.evaluation.results import RESULTS_VERSION, Configuration, ResultStore, result_store
 from ppm.evaluation.runner import evaluate
+from ppm.evaluation.statistics import exact_upper
 from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
 from ppm.manifest import Replay, Retention
@@ -30,20 +30,24 @@ from ppm.package import Package, sha256
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix
+from ppm.runtime.text import TEXT_VERSION, encoder_of, encoder_of_folder
 from ppm.training.collect import collect
 from ppm.training.context import Tell, Work
+from ppm.training.output import announced, check_output, versions
 from ppm.training.processes import first_alone, is_first, part, use_own_device
+from ppm.training.rows import check_rows, readable
 from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.stages import Stages
 from ppm.training.teacher import check_teacher
-from ppm.training.trainers import Setup, dpo, sft
-from ppm.training_table import Training
+from ppm.training.trainers import STAGES, STAGES_VERSION, Setup, dpo_rows, sft_rows
 
 __all__ = ["build"]
 
 REPLAY_PAIRS = 200
 RETENTION_PROMPTS = 200
 BENIGN_LIMIT = 400
+LOOK = 100
+"""How many prompts of a suite the base is tried on before anything is trained."""
 
 
 def build(
@@ -51,6 +55,7 @@ def build(
     *,
     base: str | None = None,
     cache: Path | None = None,
+    output: Path | None = None,
     seed: int | None = None,
     keep_pairs: Path | None = None,
     progress: Progress = silent,
@@ -58,9 +63,9 @@ def build(
 ) -> Package | None:
     """Train the patch of a source manifest and return its package; None in every process but the first.
 
-    `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept, and
-    `keep_pairs` a file that the pairs are written to. Raises ManifestError, ModelError, EndpointError or
-    TrainingError.
+    `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept,
+    `output` where the package is to go, which is looked at first, and `keep_pairs` a file that the pairs are written
+    to. Raises RequestError, ManifestError, ModelError, EndpointError or TrainingError.
     """
     tell = tell if is_first() else lambda message: None
     progress = progress if is_first() else silent
@@ -76,16 +81,25 @@ def build(
         load_suite(suite, source.files, origin=str(source.folder), owner=manifest.name) for suite in manifest.suites
     ]
     if is_first():
-        _check_ready(source, suites)
+        _check_ready(source, suites, found)
+        if output is not None:
+            check_output(output, source, found, announced(source, training, found))
+    behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
     work = Work(source, training, found, load_base(found), Stages(cache), progress, tell)
+    if is_first():
+        _check_base_fails(work, suites)
     record: dict[str, Any] = {}
     if training.prompts is not None:
         with first_alone():
             collected, record = collect(work)
+        tell(collected.counts.words())
+        width, least = manifest.prefix.virtual_tokens, training.collect.least_pairs
+        collected, left_out = readable(collected, encoder_of(work.loaded), width, least)
+        if left_out:
+            tell(left_out)
         source = replace(source, pairs=collected.pairs)
         work = replace(work, source=source)
-        tell(collected.counts.words())
     if keep_pairs is not None and is_first():
         keep_pairs.parent.mkdir(parents=True, exist_ok=True)
         keep_pairs.write_bytes(dump(source.pairs))
@@ -94,17 +108,53 @@ def build(
     if not is_first():
         return None
     tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
-    return _package(work, prefixes[-1][1], _scores(work, suites, prefixes), record)
+    scores = _scores(work, suites, prefixes)
+    _check_unchanged(found, behaviour)
+    return _package(work, prefixes[-1][1], scores, record)
 
 
-def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite]) -> None:
-    """Raises PpmError for what could only fail later: a judge or a teacher that can't work here."""
+def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseModel) -> None:
+    """Raises PpmError for what could only fail later: texts that the base can't read, a judge or teacher that can't
+    work here."""
+    check_rows(source, encoder_of_folder(base))
     for suite in suites:
         suite.scorer.prepare()
     teacher = source.training.teacher
     if source.training.prompts is not None and teacher is not None:
         check_teacher(teacher, source.folder)
         make_judge(source.filter_judge, source.files, str(source.folder)).prepare()
+
+
+def _check_base_fails(work: Work, suites: Sequence[LoadedSuite]) -> None:
+    """Raises TrainingError when the base hardly fails a risk's suite, so that no patch could show its effect."""
+    risks = [s for s in suites if s.suite.against == "specialist" and s.suite.metric != "perplexity"]
+    heads = [suite.head(LOOK / len(suite.prompts)) for suite in risks]
+    placement = work.source.manifest.base.placement
+    found = evaluate(
+        work.loaded, [Configuration("base")], heads, placement=placement, store=_store(work), progress=work.progress
+    )
+    for suite in heads:
+        values = found["base", suite.digest].values
+        failures, least = sum(values), suite.suite.min_effect or 0.0
+        highest = exact_upper(failures, len(values), 0.025)
+        if failures == 0 or highest <= least:
+            raise TrainingError(
+                f"the base fails {failures:g} of {len(values)} prompts of the suite {suite.label!r}, a rate of at most "
+                f"{highest:.2f}, and a patch must lower it by more than {least:.2f}",
+                context=work.source.manifest.pin,
+                hint="take prompts that the base fails on, or another base; or check the judge and min_effect",
+            )
+
+
+def _check_unchanged(base: BaseModel, behaviour: str) -> None:
+    """Raises ModelError when the base's files are not those that the build began with."""
+    now = identify(base.folder, name=base.name, revision=base.revision)
+    if now.fingerprint != base.fingerprint or behaviour_digest(now) != behaviour:
+        raise ModelError(
+            "has changed while the patch was built for it, and nothing is packaged",
+            context=base.name,
+            hint="run the command again, for the model as it is now",
+        )
 
 
 def _split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
@@ -141,32 +191,35 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
         held=held,
         patience=training.patience,
     )
+    encoder = encoder_of(work.loaded)
+    rows = [sft_rows(encoder, pairs), dpo_rows(encoder, pairs), sft_rows(encoder, held), dpo_rows(encoder, held)]
     key: Any = {
-        "base": work.base.fingerprint,
+        "base": behaviour_digest(work.base),
         "init": bank_of(prefix).digest,
         "placement": manifest.base.placement,
         "pairs": sha256(dump(pairs)),
         "held": [sha256(dump(held)), training.patience],
-        "benign": sha256(dump(benign)),
+        "rows": canonical_digest(rows),
+        "benign": canonical_digest([[text.prompt, text.completion] for text in texts]),
         "seed": training.seed,
         "retention_weight": training.retention_weight,
-        "versions": _versions(),
+        "versions": [versions(), STAGES_VERSION, TEXT_VERSION, RESULTS_VERSION],
     }
-    for name, settings, train in (("sft", training.sft, sft), ("dpo", training.dpo, dpo)):
+    for name, settings in (("sft", training.sft), ("dpo", training.dpo)):
         key = {"before": canonical_digest(key), "stage": name, "settings": to_table(settings)}
         digest = canonical_digest(key)
         with first_alone():  # so that either all processes find the stage finished, or none
             kept = work.stages.prefix(digest)
         if kept is None:
-            kept = train(setup, done[-1][1], pairs, settings)
+            kept = STAGES[name](setup, done[-1][1], pairs, settings)
             if is_first():
                 work.stages.keep_prefix(digest, kept)
         done.append((name, kept.to(work.loaded.model.device)))
     return done
 
 
-def _versions() -> dict[str, str]:
-    return {"ppm": __version__, **{name: version(name) for name in ("torch", "transformers", "trl")}}
+def _store(work: Work) -> ResultStore | None:
+    return result_store(work.stages.folder / "results", work.base) if work.stages.folder else None
 
 
 def _scores(
@@ -182,7 +235,7 @@ def _scores(
         configurations,
         suites,
         placement=work.source.manifest.base.placement,
-        store=result_store(work.stages.folder / "results", work.base) if work.stages.folder else None,
+        store=_store(work),
         progress=work.progress,
     )
     return {
@@ -206,17 +259,9 @@ def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float
     provenance = {
         **manifest.provenance,
         **record,
-        "seed": training.seed,
-        "pairs": len(source.pairs),
-        "pairs_sha256": sha256(dump(source.pairs)),
-        "benign": len(source.benign),
-        "training": _recorded(training),
-        "base_parts": base.parts,
-        "versions": _versions(),
+        **announced(source, training, base),
         "scores": scores,
     }
-    if source.datasets:
-        provenance["datasets"] = {path: to_table(data) for path, data in source.datasets.items()}
     built = replace(
         manifest.without_training(),
         base=replace(
@@ -230,15 +275,6 @@ def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float
         provenance=provenance,
     )
     return Package(built, bank_of(prefix), files)
-
-
-def _recorded(training: Training) -> dict[str, Any]:
-    """The `[training]` table without what is nobody's business: where a teacher is served, and the name of its key."""
-    table: dict[str, Any] = to_table(training)
-    for key in ("endpoint", "key"):
-        table.get("teacher", {}).pop(key, None)
-    table.pop("datasets", None)
-    return table
 
 
 def _has_chats(source: SourcePatch) -> bool:

@@ -2,27 +2,51 @@
 
 from pathlib import Path
 
-from ppm.base import local_folder
+from ppm.base import BaseModel, local_folder, locate
+from ppm.errors import ModelError
+from ppm.runtime.text import encoder_of_folder
+from ppm.training.output import announced, check_output
+from ppm.training.rows import check_rows
 from ppm.training.source import SourcePatch, base_of, read_source
 
 __all__ = ["check_source"]
 
 
-def check_source(path: Path, base: str | None = None) -> list[str]:
-    """What a build of this manifest would do, in lines. Raises ManifestError or ModelError for what can't be built."""
+def check_source(path: Path, base: str | None = None, *, output: Path | None = None) -> list[str]:
+    """What can be said of a source manifest, in lines. Raises PpmError for what can't be built, or not written.
+
+    A base that is on this machine is asked whether it can read every text; its weights are not loaded.
+    """
     source = read_source(path)
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
-    declared = source.manifest.base
-    name, _, revision = (base or declared.model).partition("@")
-    beside = base is None and declared.revision is None and (source.folder / name).is_dir()
-    if beside or local_folder(name, revision or declared.revision) is not None:
-        base_of(source, base)
+    found = _base_here(source, base)
+    if found is None:
+        lines.append(
+            f"not checked is whether {source.manifest.base.model}, which is not on this machine, can read them"
+        )
+    else:
+        check_rows(source, encoder_of_folder(found))
+        if output is not None:
+            check_output(output, source, found, announced(source, source.training, found))
     if source.absent:
         lines.append(f"made by the build, from data sets: {', '.join(source.absent)}")
     teacher = source.training.teacher
     if teacher is not None:
         lines += _teacher(source)
     return lines
+
+
+def _base_here(source: SourcePatch, base: str | None) -> BaseModel | None:
+    """The base model, unless it is one of the hub that is not in the local cache. Raises ModelError."""
+    declared = source.manifest.base
+    name, _, revision = (base or declared.model).partition("@")
+    beside = base is None and declared.revision is None and (source.folder / name).is_dir()
+    if not beside and local_folder(name, revision or declared.revision) is None:
+        try:
+            locate(name, revision or declared.revision, fetch=False)
+        except ModelError:
+            return None
+    return base_of(source, base)
 
 
 def _training(source: SourcePatch) -> str:

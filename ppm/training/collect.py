@@ -1,47 +1,71 @@
 """Collects the pairs of a source manifest: the base and the teacher answer its prompts, and a judge chooses."""
 
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ppm.base import BaseModel, behaviour_digest
 from ppm.document import to_table
 from ppm.errors import TrainingError
 from ppm.evaluation.judges.registry import find_judge, make_judge
+from ppm.evaluation.results import RESULTS_VERSION
 from ppm.names import canonical_digest
 from ppm.package import sha256
 from ppm.progress import Progress
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.text import TEXT_VERSION
 from ppm.suite import judge_files
 from ppm.training.context import Work
 from ppm.training.pairs import Collected, choose_pairs, questions_of
 from ppm.training.teacher import (
+    Question,
+    Spool,
+    Usage,
     answers_of_endpoint,
     answers_of_model,
     estimate,
     load_teacher,
     spool_digest,
 )
+from ppm.training_table import Teacher
 
 __all__ = ["collect"]
+
+COLLECT_VERSION = 1
+"""Counts up whenever other pairs may be chosen from the same answers, so that kept ones are not used."""
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """A manifest's teacher: one that is served has no `model`, and `load` is for one that is not."""
+
+    settings: Teacher
+    model: BaseModel | None = None
+    load: Callable[[], LoadedBase] | None = None
+
+    @property
+    def identity(self) -> object:
+        """All that its answers depend on, besides the questions and how it decodes."""
+        settings = self.settings
+        if self.model is not None:
+            return [_answering(self.model), settings.chats, settings.system]
+        served = [settings.endpoint, settings.model, settings.chats, settings.system]
+        return [canonical_digest(served), settings.chats, settings.system]
 
 
 def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
     """The pairs of a manifest with prompts and a teacher, and what provenance records of them."""
-    source, training = work.source, work.training
-    settings, teacher = training.collect, training.teacher
-    assert teacher is not None
+    source, settings = work.source, work.training.collect
     judge, goal = source.filter_judge, settings.goal or source.filter_suite.goal
     questions, counts = questions_of(source)
     if not questions:
         raise TrainingError("no prompt is left to collect pairs from", context=str(source.folder))
     kind = find_judge(judge.name, str(source.folder))
     scorer = make_judge(judge, source.files, str(source.folder))
-    identity, load = (
-        (canonical_digest([teacher.endpoint, teacher.model, teacher.chats, teacher.system]), None)
-        if teacher.endpoint is not None
-        else load_teacher(teacher, source.folder)
-    )
-    who = {"teacher": [identity, teacher.chats, teacher.system], "base": [work.base.fingerprint]}
+    teacher = _teacher_of(work)
     digests = {
-        name: spool_digest(value, settings.decoding, training.seed + (name == "teacher")) for name, value in who.items()
+        "base": spool_digest([_answering(work.base)], settings.decoding, work.training.seed),
+        "teacher": spool_digest(teacher.identity, settings.decoding, work.training.seed + 1),
     }
     key = canonical_digest(
         {
@@ -51,72 +75,91 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
             "files": {path: sha256(source.files[path]) for path in judge_files(judge).values()},
             "settings": to_table(settings),
             "goal": goal,
+            "version": COLLECT_VERSION,
         }
     )
     record: dict[str, Any] = {
-        "teacher": teacher.model,
-        **({"teacher_fingerprint": identity} if load is not None else {}),
-        **({"teacher_license": teacher.license} if teacher.license else {}),
+        "teacher": teacher.settings.model,
+        **({"teacher_fingerprint": teacher.model.fingerprint} if teacher.model is not None else {}),
+        **({"teacher_license": teacher.settings.license} if teacher.settings.license else {}),
         "filter_judge": judge.name,
         "filter_judge_version": kind.version + scorer.identity,
     }
     kept = work.stages.collected(key)
     if kept is not None:
         return kept[0], {**record, **kept[1]}
-
-    def told(name: str) -> Progress:
-        return lambda label, done, total: work.progress(f"answers of the {name}", done, total)
-
     spools = {name: work.stages.spool(digest) for name, digest in digests.items()}
-    answers_of_model(
-        work.loaded,
-        questions,
-        spools["base"],
-        settings.decoding,
-        seed=training.seed,
-        progress=told("base"),
-    )
-    missing = spools["teacher"].missing(questions)
-    if load is None:
-        if missing:
-            work.tell(estimate(teacher, missing, settings.decoding))
-        answers_of_endpoint(teacher, questions, spools["teacher"], settings.decoding, progress=told("teacher"))
-    else:
-        if missing:
-            work.tell(f"Loading the teacher {teacher.model}")
-        answering = load() if missing else None
-        answers_of_model(
-            answering,
-            questions,
-            spools["teacher"],
-            settings.decoding,
-            seed=training.seed + 1,
-            chat=teacher.chats,
-            system=teacher.system,
-            progress=told("teacher"),
-        )
-        del answering
-    usage = spools["teacher"].usage(questions)
-    samples = settings.samples
-    answers = {name: spool.sentences(questions) for name, spool in spools.items()}
-    chosen, rejected = (
-        [answers[name][i : i + samples] for i in range(0, len(questions), samples)] for name in ("teacher", "base")
-    )
-    prompts = [question.prompt for question in questions[::samples]]
+    _ask(work, teacher, questions, spools)
+    chosen, rejected = (_by_prompt(spools[name], questions, settings.samples) for name in ("teacher", "base"))
+    prompts = [question.prompt for question in questions[:: settings.samples]]
     collected = choose_pairs(prompts, chosen, rejected, scorer, settings, goal, counts)
-    cut = spools["teacher"].cut(questions)
-    found: dict[str, Any] = {"collected": asdict(collected.counts), "teacher_answers_cut": cut}
-    if load is None:
-        found |= {"teacher_models": list(usage.models), "teacher_usage": _counted(usage)}
-    if cut:
-        limit = settings.decoding.max_new_tokens
-        work.tell(
-            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
-            "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
-        )
+    found = {"collected": asdict(collected.counts), **_of_the_answers(work, teacher, spools["teacher"], questions)}
     work.stages.keep_collected(key, collected, found)
     return collected, {**record, **found}
 
 
-def _counted(usage: Any) -> dict[str, int]:
+def _answering(base: BaseModel) -> list[object]:
+    """All that the answers of a local model depend on, and the code that makes them."""
+    return [behaviour_digest(base), TEXT_VERSION, RESULTS_VERSION]
+
+
+def _teacher_of(work: Work) -> _Teacher:
+    settings = work.training.teacher
+    assert settings is not None
+    if settings.endpoint is not None:
+        return _Teacher(settings)
+    return _Teacher(settings, *load_teacher(settings, work.source.folder))
+
+
+def _ask(work: Work, teacher: _Teacher, questions: Sequence[Question], spools: Mapping[str, Spool]) -> None:
+    """Get every answer that is not there yet."""
+    decoding, seed = work.training.collect.decoding, work.training.seed
+
+    def told(name: str) -> Progress:
+        return lambda label, done, total: work.progress(f"answers of the {name}", done, total)
+
+    answers_of_model(work.loaded, questions, spools["base"], decoding, seed=seed, progress=told("base"))
+    spool = spools["teacher"]
+    missing = spool.missing(questions)
+    if teacher.load is None:
+        if missing:
+            work.tell(estimate(teacher.settings, missing, decoding))
+        answers_of_endpoint(teacher.settings, questions, spool, decoding, progress=told("teacher"))
+        return
+    if missing:
+        work.tell(f"Loading the teacher {teacher.settings.model}")
+    answers_of_model(
+        teacher.load() if missing else None,
+        questions,
+        spool,
+        decoding,
+        seed=seed + 1,
+        chat=teacher.settings.chats,
+        system=teacher.settings.system,
+        progress=told("teacher"),
+    )
+
+
+def _by_prompt(spool: Spool, questions: Sequence[Question], samples: int) -> list[list[str]]:
+    answers = spool.sentences(questions)
+    return [answers[i : i + samples] for i in range(0, len(questions), samples)]
+
+
+def _of_the_answers(work: Work, teacher: _Teacher, spool: Spool, questions: Sequence[Question]) -> dict[str, Any]:
+    """What provenance records of a teacher's answers: how many were cut off, and what they took."""
+    cut = spool.cut(questions)
+    if cut:
+        limit = work.training.collect.decoding.max_new_tokens
+        work.tell(
+            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
+            "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
+        )
+    found: dict[str, Any] = {"teacher_answers_cut": cut}
+    if teacher.load is None:
+        usage = spool.usage(questions)
+        found |= {"teacher_models": list(usage.models), "teacher_usage": _counted(usage)}
+    return found
+
+
+def _counted(usage: Usage) -> dict[str, int]:
     return {key: value for key, value in asdict(usage).items() if key != "models"}

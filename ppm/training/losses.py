@@ -94,6 +94,9 @@ class SFT(_Shared, SFTTrainer):
 
 
 class DPO(_Shared, DPOTrainer):
+    def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+        return dataset  # of token ids already, which TRL's own would tokenise once more
+
     def _share_of_loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
         pairs = len(inputs["input_ids"]) // 2
         own, count = self._own_rows(inputs, pairs)

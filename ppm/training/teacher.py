@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppm.base import identify, local_folder, locate
+from ppm.base import BaseModel, identify, local_folder, locate
 from ppm.document import to_table
 from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
@@ -278,8 +278,8 @@ def check_teacher(teacher: Teacher, folder: Path) -> None:
         identify(local)
 
 
-def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], LoadedBase]]:
-    """What identifies a local teacher, and a function that loads it.
+def load_teacher(teacher: Teacher, folder: Path) -> tuple[BaseModel, Callable[[], LoadedBase]]:
+    """A local teacher's identity, and a function that loads it.
 
     A folder is taken relative to the manifest's first. Raises ModelError.
     """
@@ -289,7 +289,7 @@ def load_teacher(teacher: Teacher, folder: Path) -> tuple[str, Callable[[], Load
     beside = folder / teacher.model
     located = beside if beside.is_dir() else locate(name, revision or teacher.revision)
     base = identify(located, name=teacher.model)
-    return base.fingerprint, lambda: load_base(base)
+    return base, lambda: load_base(base)
 
 
 def estimate(teacher: Teacher, questions: Sequence[Question], decoding: Decoding) -> str:
@@ -306,6 +306,6 @@ def estimate(teacher: Teacher, questions: Sequence[Question], decoding: Decoding
     return text
 
 
-def spool_digest(who: Any, decoding: Decoding, seed: int) -> str:
+def spool_digest(who: object, decoding: Decoding, seed: int) -> str:
     """What a spool of answers is kept by; questions are kept by their own keys."""
     return canonical_digest([who, to_table(decoding), seed])[7:39]

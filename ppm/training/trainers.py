@@ -18,19 +18,36 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOConfig, SFTConfig
 
-from ppm.evaluation.benign import join
 from ppm.evaluation.scoring import ScoredText
-from ppm.jsonl import Pair, Text
+from ppm.jsonl import Pair
 from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.tensors import usable
+from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.training.losses import DPO, SFT
 from ppm.training.retention import Target, unpatched_target
 from ppm.training_table import Stage
 
-__all__ = ["Learner", "Setup", "StageName", "dpo", "sft", "train"]
+__all__ = [
+    "STAGES",
+    "STAGES_VERSION",
+    "Learner",
+    "Setup",
+    "StageName",
+    "dpo",
+    "dpo_rows",
+    "sft",
+    "sft_rows",
+    "train",
+]
+
+STAGES_VERSION = 1
+"""Counts up whenever a stage may learn another prefix from the same inputs, so that kept ones are not used."""
+
+IGNORED = -100
+"""The label of tokens that are in no loss."""
 
 StageName = Literal["sft", "dpo"]
 
@@ -95,13 +112,14 @@ class Setup:
 class Learner:
     """What a stage trains: the model that TRL is given, its parameters, and the base's view of benign texts.
 
-    `reference` makes the frozen model that DPO compares with.
+    `reference` makes the frozen model that DPO compares with. `virtual_tokens` stand before each text.
     """
 
     model: Any
     parameters: Sequence[torch.Tensor]
     target: Target
     reference: Callable[[], Any]
+    virtual_tokens: int = 0
 
 
 def sft(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage) -> torch.Tensor:
@@ -120,6 +138,9 @@ def dpo(setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage)
     return _of_prefix(setup, prefix, pairs, stage, "dpo")
 
 
+STAGES = {"sft": sft, "dpo": dpo}
+
+
 def _of_prefix(
     setup: Setup, prefix: torch.Tensor, pairs: Sequence[Pair], stage: Stage, name: StageName
 ) -> torch.Tensor:
@@ -136,6 +157,7 @@ def _of_prefix(
         [learned],
         unpatched_target(patched),
         lambda: attach(setup.base.model, [prefix], placement=setup.placement),
+        len(prefix),
     )
     train(setup, learner, pairs, stage, name)
     return usable(learned, name)
@@ -144,52 +166,28 @@ def _of_prefix(
 def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, name: StageName) -> None:
     """Train a learner's parameters in place, with TRL's SFT or DPO trainer.
 
-    Raises TrainingError when the loss stops being a number.
+    Raises ModelError for a text that the base can't read, TrainingError when the loss stops being a number.
     """
     if stage.steps == 0:
         return
-    trainer_class: Any = SFT if name == "sft" else DPO
-    config_class: Any = SFTConfig if name == "sft" else DPOConfig
-    rows = _sft_rows if name == "sft" else _dpo_rows
-    settings: dict[str, Any] = {}
-    extras: dict[str, Any] = {}
-    if name == "dpo":
-        settings = {"beta": stage.beta, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, stage.sft_weight]}
-        extras = {"ref_model": learner.reference()}
+    trainer_class: type[SFT | DPO] = SFT if name == "sft" else DPO
+    rows = sft_rows if name == "sft" else dpo_rows
+    extras: dict[str, Any] = {"ref_model": learner.reference()} if name == "dpo" else {}
     torch.manual_seed(setup.seed)
     parameters = list(learner.parameters)
     optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0)
     schedule = OneCycleLR(optimizer, max_lr=stage.learning_rate, total_steps=stage.steps + 1)
-    on_cpu = setup.base.model.device.type == "cpu"
     best = _Best(parameters, setup.patience) if setup.patience and setup.held else None
+    encoder = encoder_of(setup.base)
+    shown = [rows(encoder, pairs), rows(encoder, setup.held) if best else []]
+    longest = max(_length(row) for part in shown for row in part)
+    encoder.check_room(learner.virtual_tokens + longest, f"the longest pair for {name.upper()}")
     with tempfile.TemporaryDirectory() as scratch, _quiet():
-        config = config_class(
-            output_dir=scratch,
-            max_steps=stage.steps,
-            per_device_train_batch_size=stage.batch_size,
-            learning_rate=stage.learning_rate,
-            weight_decay=0.0,
-            gradient_checkpointing=False,
-            bf16=False,
-            max_length=None,
-            save_strategy="no",
-            logging_steps=max(1, stage.steps // 25),
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            use_cpu=on_cpu,
-            ddp_find_unused_parameters=False,
-            ddp_backend="gloo" if on_cpu and os.environ.get("WORLD_SIZE", "1") != "1" else None,
-            seed=setup.seed,
-            data_seed=setup.seed,
-            **({"eval_strategy": "steps", "eval_steps": max(1, stage.steps // 20)} if best else {}),
-            **settings,
-        )
         trainer = trainer_class(
             model=learner.model,
-            args=config,
-            train_dataset=Dataset.from_list(rows(pairs)),
-            eval_dataset=Dataset.from_list(rows(setup.held)) if best else None,
+            args=_arguments(setup, stage, name, scratch, evaluated=best is not None),
+            train_dataset=Dataset.from_list(shown[0]),
+            eval_dataset=Dataset.from_list(shown[1]) if best else None,
             processing_class=setup.base.tokenizer,
             optimizers=(optimizer, schedule),
             callbacks=[_Report(name, setup.progress), *([best] if best else [])],
@@ -203,19 +201,63 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
         best.restore()
 
 
-def _sft_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    return [{"prompt": _conversation(p.prompt), "completion": _answer(p.prompt, p.chosen)} for p in pairs]
+def _arguments(setup: Setup, stage: Stage, name: StageName, scratch: str, *, evaluated: bool) -> SFTConfig | DPOConfig:
+    """TRL's arguments for a stage; with `evaluated`, the loss on held-out pairs is taken 20 times."""
+    on_cpu = setup.base.model.device.type == "cpu"
+    settings: dict[str, Any] = {
+        "output_dir": scratch,
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": stage.batch_size,
+        "learning_rate": stage.learning_rate,
+        "weight_decay": 0.0,
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "max_length": None,
+        "save_strategy": "no",
+        "logging_steps": max(1, stage.steps // 25),
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "use_cpu": on_cpu,
+        "ddp_find_unused_parameters": False,
+        "ddp_backend": "gloo" if on_cpu and os.environ.get("WORLD_SIZE", "1") != "1" else None,
+        "seed": setup.seed,
+        "data_seed": setup.seed,
+    }
+    if evaluated:
+        settings |= {"eval_strategy": "steps", "eval_steps": max(1, stage.steps // 20)}
+    if name == "sft":
+        return SFTConfig(**settings)
+    weights = [1.0, stage.sft_weight]
+    return DPOConfig(**settings, beta=stage.beta, loss_type=["sigmoid", "sft"], loss_weights=weights)
 
 
-def _dpo_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def sft_rows(encoder: TextEncoder, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
+    """The rows that TRL's SFT trainer is given: token ids, and labels that leave the prompt out of the loss."""
+    rows = []
+    for pair in pairs:
+        prompt, answer = encoder.prompt(pair.prompt), encoder.answer(pair.prompt, pair.chosen)
+        rows.append({"input_ids": [*prompt, *answer], "labels": [IGNORED] * len(prompt) + list(answer)})
+    return rows
+
+
+def dpo_rows(encoder: TextEncoder, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
+    """The rows that TRL's DPO trainer is given: token ids of the prompt and of both answers."""
     return [
         {
-            "prompt": _conversation(p.prompt),
-            "chosen": _answer(p.prompt, p.chosen),
-            "rejected": _answer(p.prompt, p.rejected),
+            "prompt_ids": list(encoder.prompt(pair.prompt)),
+            "chosen_ids": list(encoder.answer(pair.prompt, pair.chosen)),
+            "rejected_ids": list(encoder.answer(pair.prompt, pair.rejected)),
         }
-        for p in pairs
+        for pair in pairs
     ]
+
+
+def _length(row: dict[str, list[int]]) -> int:
+    """The tokens of the longest text of a row."""
+    if "input_ids" in row:
+        return len(row["input_ids"])
+    return len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"]))
 
 
 @contextlib.contextmanager
@@ -225,16 +267,3 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _conversation(text: Text) -> Any:
-    if isinstance(text, str):
-        return text
-    return [{"role": role, "content": content} for role, content in text]
-
-
-def _answer(prompt: Text, answer: str) -> Any:
-    """The answer as TRL wants it after this prompt: a message after a chat, else the text that follows."""
-    if not isinstance(prompt, str):
-        return [{"role": "assistant", "content": answer}]
-    return join(prompt, answer)

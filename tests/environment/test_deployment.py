@@ -137,13 +137,15 @@ def test_a_damaged_record_is_refused(tmp_path, before, after):
 def test_a_deployment_of_a_newer_ppm_is_named_as_such(tmp_path):
     environment = environment_at(tmp_path)
     record = install(environment).path / "deployment.toml"
-    record.write_text(record.read_text().replace("schema = 1", "schema = 2"))
-    with pytest.raises(EnvironmentStateError, match="schema 2") as caught:
+    record.write_text(record.read_text().replace("schema = 2", "schema = 3"))
+    with pytest.raises(EnvironmentStateError, match="schema 3") as caught:
         environment.current()
     assert "newer ppm" in caught.value.hint
 
 
-@pytest.mark.parametrize("damage", [None, "", "garbage\0", "000009"])
+@pytest.mark.parametrize(
+    "damage", [None, "", "garbage\0", "000009", "000001\n" + "0" * 16, "000002\n0", "000001 000002"]
+)
 def test_a_lost_or_damaged_current_costs_no_deployment(tmp_path, damage):
     environment = environment_at(tmp_path)
     install(environment, "1.0.0")
@@ -177,3 +179,43 @@ def test_the_record_is_a_document_that_people_can_read(tmp_path):
     assert 'command = "ppm install toxicity==1.0.0"' in record
     assert '"ppm.lock" = "sha256:' in record
     assert json.dumps("acme/tiny") in record
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('command = "ppm install', 'command = "ppm instalt'),
+        ('verdict = "pass"', 'verdict = "waived"'),
+        ('"audit.json" = ', '"audit.jsom" = '),
+        ("digest = ", "# digest = "),
+    ],
+)
+def test_a_record_that_was_edited_is_refused(tmp_path, before, after):
+    environment = environment_at(tmp_path)
+    record = install(environment).path / "deployment.toml"
+    assert before in record.read_text()
+    record.write_text(record.read_text().replace(before, after))
+    with pytest.raises(IntegrityError, match=r"changed after it was deployed|can't be the name"):
+        environment.current()
+
+
+def test_a_record_from_before_there_were_digests_is_read(tmp_path):
+    environment = environment_at(tmp_path)
+    record = install(environment).path / "deployment.toml"
+    lines = record.read_text().replace("schema = 2", "schema = 1").splitlines()
+    record.write_text("\n".join(line for line in lines if not line.startswith("digest = ")))
+    (environment.path / "current").write_text("000001\n")
+    assert environment.current().files()
+    install(environment, "2.0.0")
+    with writer(environment, command="ppm rollback 1") as held:
+        rollback(held, 1)
+    assert environment.current().record.schema == 2
+
+
+def test_a_command_that_is_no_text_is_recorded_all_the_same(tmp_path):
+    environment = environment_at(tmp_path)
+    with writer(environment, command="ppm install caf\udce9.ppm") as held:
+        deploy(
+            held, install(environment_at(tmp_path, "other")).files(), base_model="b", fingerprint="f", verdict="none"
+        )
+    assert "caf" in environment.current().record.command

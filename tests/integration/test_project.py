@@ -567,7 +567,7 @@ def test_lock_check_locks_nothing(project, monkeypatch, tmp_path):
 
 def test_a_project_that_somebody_changes_is_waited_for_and_the_holder_named(project, monkeypatch):
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "0.2")
-    with ProjectFolder.find(Workspace.open(project)).alone("ppm add something", print):
+    with ProjectFolder.find(Workspace.open(project)).exclusive("ppm add something", print):
         done = ppm("lock")
     assert done.code == 1
     assert "(`ppm add something`, since" in done.err

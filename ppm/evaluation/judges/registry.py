@@ -7,6 +7,7 @@ import ppm.evaluation.judges.endpoints
 import ppm.evaluation.judges.llama_guard
 import ppm.evaluation.judges.models
 import ppm.evaluation.judges.words  # noqa: F401
+from ppm.encoding import decode
 from ppm.errors import ManifestError, PpmError, did_you_mean
 from ppm.evaluation.judges.base import JUDGES, JudgeKind, Scorer
 from ppm.evaluation.judges.models import hub_name
@@ -94,7 +95,7 @@ def _made(kind: JudgeKind, options: Mapping[str, object], origin: str) -> Scorer
 
 def _text(data: bytes, origin: str) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return decode(data)
     except UnicodeDecodeError as error:
         raise ManifestError("is not UTF-8", context=origin) from error
 

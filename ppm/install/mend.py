@@ -1,0 +1,32 @@
+"""Making evidence whole again: what was lost of it is counted, never forgotten."""
+
+from collections.abc import Callable, Iterator
+
+from ppm.disk import disk_errors
+from ppm.environment.attempts import ledgers, mend_ledger
+from ppm.environment.deployment import Environment
+from ppm.environment.holds import mend_holds
+from ppm.environment.transaction import writer
+from ppm.evaluation.results import damaged_entries
+
+__all__ = ["mend"]
+
+
+def mend(environment: Environment, *, command: str, tell: Callable[[str], None]) -> Iterator[str]:
+    """Mend the holds of an environment, all ledgers and the kept results; says what was done, in words.
+
+    Raises EnvironmentStateError.
+    """
+    with writer(environment, command=command, tell=tell) as held:
+        holds = mend_holds(held)
+    if holds is not None:
+        kept, lost = holds
+        yield f"Holds: kept {kept}" + (f", and {lost} are lost: hold those patches again." if lost else ".")
+    for path in ledgers(environment.home):
+        attempts = mend_ledger(path)
+        if attempts is not None:
+            yield f"Attempts: {attempts} are counted in {path.name}, the lost ones included."
+    for path, _ in damaged_entries(environment.home / "cache" / "results"):
+        with disk_errors("can't be removed", path):
+            path.unlink(missing_ok=True)
+        yield f"Results: removed {path.name}, whose prompts will be answered again."

@@ -1,0 +1,97 @@
+"""Where `ppm build` writes its package, and what that says of its making.
+
+The folder is looked at before anything is trained; no package is written over another one of its version.
+"""
+
+import os
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ppm import __version__
+from ppm.base import BaseModel
+from ppm.document import to_table
+from ppm.errors import PackageError, PpmError, RequestError
+from ppm.jsonl import dump
+from ppm.package import Package, file_name, read_package, sha256, write_package
+from ppm.training.source import SourcePatch
+from ppm.training_table import Training
+
+__all__ = ["announced", "check_output", "versions", "write_new"]
+
+
+def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: dict[str, Any]) -> None:
+    """Raises RequestError when no package could be written into a folder, or would be another one of its version.
+
+    `announced` is what the package's provenance is sure to hold.
+    """
+    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not standing.is_dir():
+        raise RequestError("is no folder", context=str(standing), hint="give another folder with --output")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise RequestError("can't be written to", context=str(standing), hint="give another folder with --output")
+    manifest = replace(source.manifest, base=replace(source.manifest.base, fingerprint=base.fingerprint))
+    path = folder / file_name(manifest)
+    if not path.exists():
+        return
+    try:
+        there = read_package(path)
+    except PpmError as error:
+        raise _other(path) from error
+    same = replace(there.manifest, base=manifest.base, replay=None, retention=None, provenance={})
+    wanted = replace(manifest.without_training(), replay=None, retention=None, provenance={})
+    known = all(there.manifest.provenance.get(key) == value for key, value in announced.items())
+    tested = {suite.prompts for suite in manifest.suites} & source.files.keys()
+    if same != wanted or not known or any(there.files.get(file) != source.files[file] for file in tested):
+        raise _other(path)
+
+
+def announced(source: SourcePatch, training: Training, base: BaseModel) -> dict[str, Any]:
+    """What a package's provenance says of its making, as far as the source and its base tell."""
+    announced: dict[str, Any] = {
+        "seed": training.seed,
+        "benign": len(source.benign),
+        "training": _recorded(training),
+        "base_parts": base.parts,
+        "versions": versions(),
+    }
+    if source.pairs:
+        announced |= {"pairs": len(source.pairs), "pairs_sha256": sha256(dump(source.pairs))}
+    if source.datasets:
+        announced["datasets"] = {path: to_table(data) for path, data in source.datasets.items()}
+    return announced
+
+
+def _recorded(training: Training) -> dict[str, Any]:
+    """The `[training]` table without what is nobody's business: where a teacher is served, and the name of its key."""
+    table: dict[str, Any] = to_table(training)
+    for key in ("endpoint", "key"):
+        table.get("teacher", {}).pop(key, None)
+    table.pop("datasets", None)
+    return table
+
+
+def versions() -> dict[str, str]:
+    """The versions of what trains."""
+    return {"ppm": __version__, **{name: version(name) for name in ("torch", "transformers", "trl")}}
+
+
+def write_new(package: Package, folder: Path) -> Path:
+    """Write a package file where none of its version is, or the same one. Raises RequestError or PackageError."""
+    path = folder / package.file_name
+    try:
+        there = path.read_bytes() if path.exists() else None
+    except OSError as error:
+        raise PackageError(f"can't be read: {error.strerror}", context=str(path)) from error
+    if there is not None and there != package.data:
+        raise _other(path)
+    return path if there is not None else write_package(package, folder)
+
+
+def _other(path: Path) -> RequestError:
+    return RequestError(
+        "is there already, with other content than this build makes",
+        context=str(path),
+        hint="raise the version in patch.toml; or move the file away, if nobody has it yet",
+    )
