@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from ppm.encoding import decode
 from ppm.errors import ManifestError, PpmError, did_you_mean
 
-__all__ = ["MAX_DOCUMENT_BYTES", "parse", "read_file", "read_table", "render", "to_table"]
+__all__ = ["MAX_DOCUMENT_BYTES", "kind_of", "parse", "read_file", "read_table", "render", "to_table"]
 
 MAX_DOCUMENT_BYTES = 128 * 2**10
 """The worst of such texts take seconds and 100 MB to parse; a lock of a hundred patches has 40 kB."""
@@ -137,7 +137,7 @@ def read_table(cls: type[T], table: Any, origin: str, path: str = "") -> T:
     if adapt is not None:
         table = adapt(table)
     if not isinstance(table, Mapping):
-        raise ManifestError(f"{path or 'the document'} must be a table, not {_kind(table)}", context=origin)
+        raise ManifestError(f"{path or 'the document'} must be a table, not {kind_of(table)}", context=origin)
     known = _fields(cls)  # type: ignore[arg-type]
     for key in table:
         if key not in known:
@@ -156,12 +156,13 @@ def read_table(cls: type[T], table: Any, origin: str, path: str = "") -> T:
         raise ManifestError(f"{where}: {error}", context=origin) from error
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What plain data is, as its writer would say it."""
     if isinstance(value, str) and len(value) <= 60:
         return repr(value)
     if isinstance(value, float):
         return repr(value)
-    names = {bool: "a boolean", int: "a number", str: "a string", list: "a list", dict: "a table"}
+    names = {bool: "a boolean", int: "a number", str: "a string", list: "a list", dict: "a table", type(None): "null"}
     return names.get(type(value), f"a {type(value).__name__}")
 
 
@@ -170,7 +171,7 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
         return value
 
     def wrong(expected: str) -> ManifestError:
-        return ManifestError(f"{path} must be {expected}, not {_kind(value)}", context=origin)
+        return ManifestError(f"{path} must be {expected}, not {kind_of(value)}", context=origin)
 
     if hint is Any:
         try:

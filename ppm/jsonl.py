@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppm.document import kind_of
 from ppm.encoding import without_mark
 from ppm.errors import ManifestError
 
@@ -22,6 +23,7 @@ __all__ = [
     "Text",
     "check_leakage",
     "dump",
+    "last_turn",
     "normalised",
     "read_benign",
     "read_pairs",
@@ -93,7 +95,7 @@ class _Line:
         if value is None:
             raise self.wrong(f"{key!r} is missing", f'every line needs "{key}"')
         if not isinstance(value, str):
-            raise self.wrong(f"{key!r} must be a string, not {type(value).__name__}")
+            raise self.wrong(f"{key!r} must be a string, not {kind_of(value)}")
         return value
 
     def number(self, key: str) -> float | None:
@@ -152,7 +154,7 @@ def _lines(data: bytes, origin: str) -> Iterator[_Line]:
                 f"is not a JSON object: {detail}", context=where, hint="one JSON object a line, no line breaks inside"
             ) from error
         if not isinstance(values, dict):
-            raise ManifestError(f"is not a JSON object but {type(values).__name__}", context=where)
+            raise ManifestError(f"is not a JSON object but {kind_of(values)}", context=where)
         # JSON can spell half a character, which no encoder or tokenizer takes later.
         if "\\ud" in line.lower() and not _is_text(values):
             raise ManifestError("has half of a surrogate pair, which is no text", context=where)
@@ -227,6 +229,14 @@ def normalised(text: Text) -> str:
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
 
 
+def last_turn(text: Text) -> str:
+    """A prompt as a message shows it: of a chat what the user said last."""
+    if isinstance(text, str):
+        return text
+    said = [content for role, content in text if role == "user"] or [content for _, content in text]
+    return said[-1] if said else ""
+
+
 def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, Iterable[Pair | Benign]]) -> None:
     """Raises ManifestError when a prompt of a suite occurs, compared normalised, in training data given by origin."""
     known = {normalised(prompt.prompt) for prompt in prompts}
@@ -234,7 +244,7 @@ def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, I
         leaked = next((row.prompt for row in rows if normalised(row.prompt) in known), None)
         if leaked is not None:
             raise ManifestError(
-                f"trains on a prompt of the suite {suite!r}: {str(leaked)[:80]!r}",
+                f"trains on a prompt of the suite {suite!r}: {last_turn(leaked)[:80]!r}",
                 context=origin,
                 hint="a test on training data proves nothing; take the prompt out of one of the two",
             )

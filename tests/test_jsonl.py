@@ -5,7 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppm.errors import ManifestError
-from ppm.jsonl import Benign, Pair, Prompt, check_leakage, dump, normalised, read_benign, read_pairs, read_prompts
+from ppm.jsonl import (
+    Benign,
+    Pair,
+    Prompt,
+    check_leakage,
+    dump,
+    last_turn,
+    normalised,
+    read_benign,
+    read_pairs,
+    read_prompts,
+)
 
 CHAT = (("system", "Be kind."), ("user", "Hello?"))
 
@@ -47,16 +58,16 @@ def test_a_line_separator_inside_a_string_ends_no_line():
         ("", "", "holds no lines"),
         (" \n\n", "", "holds no lines"),
         ('{"id": "1", "prompt": "a"}\n\n{"id": "2",', "line 3", "is not a JSON object: Expecting property name"),
-        ("[1]", "line 1", "is not a JSON object but list"),
-        ('"text"', "line 1", "is not a JSON object but str"),
+        ("[1]", "line 1", "is not a JSON object but a list"),
+        ('"text"', "line 1", "is not a JSON object but 'text'"),
         ("[" * 100_000, "line 1", "is not a JSON object: nested too deeply"),
         ('{"n": ' + "9" * 5000 + "}", "line 1", "is not a JSON object: nested too deeply or out of range"),
         ('{"prompt": "a"}', "line 1", "'id' is missing"),
-        ('{"id": 1, "prompt": "a"}', "line 1", "'id' must be a string, not int"),
+        ('{"id": 1, "prompt": "a"}', "line 1", "'id' must be a string, not a number"),
         ('{"id": "1"}', "line 1", "'prompt' is missing"),
         ('{"id": "1", "prompt": null}', "line 1", "'prompt' is missing"),
         ('{"id": "1", "prompt": "a"}\n{"id": "1", "prompt": "b"}', "line 2", "the id '1' occurs twice"),
-        ('{"id": "1", "prompt": "a", "expected": 4}', "line 1", "'expected' must be a string, not int"),
+        ('{"id": "1", "prompt": "a", "expected": 4}', "line 1", "'expected' must be a string, not a number"),
         ('{"id": "1", "prompt": "a", "messages": []}', "line 1", "has both 'prompt' and 'messages'"),
         ('{"id": "1", "messages": []}', "line 1", "'messages' must be a list of objects with 'role' and 'content'"),
         ('{"id": "1", "messages": ["a"]}', "line 1", "'messages' must be a list of objects"),
@@ -117,6 +128,13 @@ def test_prompts_are_compared_normalised():
     check_leakage("s", suite, {"a file": [Benign("Hello")], "none": []})
     with pytest.raises(ManifestError, match="a file: trains on a prompt of the suite 's': '  HELLO"):
         check_leakage("s", suite, {"none": [], "a file": [Benign("Hello"), Pair("  HELLO?", "a", "b")]})
+
+
+def test_a_chat_is_shown_as_what_its_user_said_last():
+    assert last_turn(CHAT) == "Hello?"
+    assert last_turn((("system", "be kind"),)) == "be kind"
+    with pytest.raises(ManifestError, match=r"of the suite 's': 'Hello\?'"):
+        check_leakage("s", [Prompt("1", CHAT)], {"a file": [Benign(CHAT)]})
 
 
 def test_more_than_any_suite_has_is_refused():

@@ -1,11 +1,10 @@
 """The command config."""
 
 import os
-from pathlib import Path
 
 import click
 
-from ppm.cli.options import json_option
+from ppm.cli.options import json_option, workspace
 from ppm.cli.output import print_json, print_table
 
 __all__ = ["config_command"]
@@ -20,10 +19,9 @@ def config_command(as_json: bool) -> None:
     Example:
       ppm config
     """
-    from ppm.home import ppm_home
     from ppm.inspect.settings import settings
 
-    rows = settings(Path.cwd(), ppm_home(), os.environ)
+    rows = settings(workspace().folder, workspace().home, os.environ)
     if as_json:
         print_json([{"setting": key, "value": value, "from": origin} for key, value, origin in rows])
     else:

@@ -36,11 +36,10 @@ def env_list(as_json: bool) -> None:
     from ppm.environment.default import default_label
     from ppm.environment.deployment import Environment
     from ppm.errors import PpmError
-    from ppm.home import ppm_home
 
-    chosen = default_label(ppm_home())
+    chosen = default_label(workspace().home)
     rows: list[dict[str, Any]] = []
-    for environment in Environment.all(ppm_home()):
+    for environment in Environment.all(workspace().home):
         row: dict[str, Any] = {"environment": environment.label, "path": str(environment.path)}
         row["in_use"] = environment.label == chosen
         try:
@@ -85,9 +84,8 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
     from ppm.environment.garbage import remove_environment
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
-    from ppm.home import ppm_home
 
-    known = {environment.label: environment for environment in Environment.all(ppm_home())}
+    known = {environment.label: environment for environment in Environment.all(workspace().home)}
     if label not in known:
         raise RequestError(
             f"there is no environment {label!r}", hint=did_you_mean(label, known, "`ppm env list` shows them")
@@ -98,8 +96,8 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
         confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
     with writer(known[label], command=command_line(), tell=say) as held:
         remove_environment(held)
-    if default_label(ppm_home()) == label:
-        clear_default(ppm_home())
+    if default_label(workspace().home) == label:
+        clear_default(workspace().home)
     if as_json:
         print_json({"removed": label})
     else:
@@ -150,15 +148,14 @@ def use_command(label: str | None, clear: bool, as_json: bool) -> None:
       ppm use lab
     """
     from ppm.environment.default import choose_default, clear_default, default_label, environment_called
-    from ppm.home import ppm_home
 
     if clear and label is not None:
         raise click.UsageError("--clear takes no environment")
     if clear:
-        clear_default(ppm_home())
+        clear_default(workspace().home)
     elif label is not None:
-        choose_default(environment_called(label, ppm_home()))
-    chosen = default_label(ppm_home())
+        choose_default(environment_called(label, workspace().home))
+    chosen = default_label(workspace().home)
     if as_json:
         print_json({"environment": chosen})
     elif chosen is None:

@@ -32,7 +32,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-_VERBOSITY, _COLOR = "ppm.verbosity", "ppm.color"
+_VERBOSITY, _COLOR, _WORKSPACE = "ppm.verbosity", "ppm.color", "ppm.workspace"
 
 
 def output_options() -> list[click.Option]:
@@ -182,10 +182,14 @@ def together(name: str, make: Callable[..., object], *keys: str) -> Callable[[Ca
 
 
 def workspace() -> "Workspace":
-    """Where this command works: PPM_HOME, and the folder that it is given in."""
+    """Where this command works: PPM_HOME, and the folder that it is given in; opened once."""
     from ppm.workspace import Workspace
 
-    return Workspace.open(Path.cwd())
+    noted = click.get_current_context().meta
+    if _WORKSPACE not in noted:
+        noted[_WORKSPACE] = Workspace.open(Path.cwd())
+    found: Workspace = noted[_WORKSPACE]
+    return found
 
 
 def _search_seconds() -> float:

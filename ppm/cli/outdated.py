@@ -45,10 +45,13 @@ def outdated_command(
         print_json([{key: getattr(row, key) for key in keys} for row in rows])
         return
     lacking = [row.name for row in known if row.latest is None]
-    if not rows:
-        say(f"Every {'other ' if lacking else ''}deployed patch is the newest that the sources have.")
+    newest = [row.name for row in known if row.latest is not None and not row.outdated]
+    if not rows and not lacking:
+        say("Every deployed patch is the newest that the sources have.")
+    if newest and lacking and not everything:
+        say(f"Up to date: {', '.join(newest)}.")
     if lacking:
-        say(f"No source has {', '.join(lacking)}: say --find-links DIR.")
+        say(f"In none of the sources: {', '.join(lacking)}. Add the folder that has them with --find-links DIR.")
     if not rows:
         return
     cells = [

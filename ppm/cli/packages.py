@@ -139,9 +139,8 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
 
 def _current(base: str | None, env: str | None) -> "Deployment | None":
     from ppm.environment.deployment import Environment
-    from ppm.home import ppm_home
 
-    if base is None and not Environment.all(ppm_home()):
+    if base is None and not Environment.all(workspace().home):
         return None
     return workspace().find_environment(base, env).current()
 

@@ -29,14 +29,13 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     from ppm.environment.default import default_label
     from ppm.environment.deployment import Environment
     from ppm.errors import RequestError, did_you_mean
-    from ppm.home import ppm_home
     from ppm.inspect.search import search
     from ppm.sources import Joined
     from ppm.workspace import look_up_base
 
     project = workspace().project
-    named = workspace().base_name(base) if base or project.base or default_label(ppm_home()) else None
-    known = Environment.all(ppm_home())
+    named = workspace().base_name(base) if base or project.base or default_label(workspace().home) else None
+    known = Environment.all(workspace().home)
     if named is None and len(known) == 1 and not (find_links or project.sources):
         named = workspace().base_name(known[0].label)
     sources = workspace().sources(named, (*find_links, *project.sources))
@@ -54,8 +53,10 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     for message in (message for source in sources for message in source.damaged()):
         say(f"passed over: {message}")
     if not rows:
-        near = did_you_mean(" ".join(text), offer.names(None), "")
-        say(f"No patch matches {' '.join(text)!r}{f'; {near}' if near else '.'}")
+        wanted = " ".join(text)
+        near = did_you_mean(wanted, offer.names(None), "") if wanted else ""
+        missing = f"No patch matches '{wanted}'" if wanted else "The sources have no patch"
+        say(f"{missing}{f'; {near}' if near else '.'}")
         return
     print_table(
         ["Patch", "Version", "For", "Against", "Summary"],

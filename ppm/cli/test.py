@@ -46,7 +46,7 @@ def test_command(
 
     \b
     Example:
-      ppm test toxicity gender-bias --base lab --html test.html
+      ppm test toxicity --base lab --env staging --html test.html
     """
     if not requirements and not files:
         raise click.UsageError("name patches to test")

@@ -135,7 +135,7 @@ def package_composition(
     manifest = Manifest(
         schema=1,
         patch=Patch(
-            name="-".join(names)[:90].rstrip("-._"),
+            name=_name(names, record.strategy),
             version=f"1.0.0+{identity.removeprefix('sha256:')[:12]}",
             risks=tuple(dict.fromkeys(risk for p in packages for risk in p.manifest.patch.risks)),
             summary=f"{record.strategy} of {', '.join(f'{c.name} {c.version}' for c in record.components)}",
@@ -156,6 +156,12 @@ def package_composition(
         composition=record,
     )
     return Package(manifest, bank, files)
+
+
+def _name(patches: Sequence[str], strategy: str) -> str:
+    """What tells a composition from others: its patches and its strategy, both cut where they are too long."""
+    shown = strategy[:40]
+    return f"{'-'.join(patches)[: 90 - len(shown)].rstrip('-._')}-{shown}".rstrip("-._")
 
 
 def _free(name: str, owner: str, taken: Set[str]) -> str:

@@ -10,19 +10,22 @@ __all__ = [
 
 
 def search(text: str, offer: Joined, fingerprint: str | None) -> list[Release]:
-    """The newest version, for each base model, of the patches whose name, risks or summary hold a text."""
+    """The newest version, for each base model, of the patches whose name, risks or summary hold a text.
+
+    Of compositions each is one of its own: their versions have no order.
+    """
     words = text.casefold().split()
-    found: dict[tuple[str, str], Release] = {}
-    for name in sorted(offer.names(fingerprint)):
-        for release in offer.named(name):
-            if fingerprint not in (None, release.fingerprint) or release.yanked is not None:
-                continue
-            key = (name, release.base_tag)
-            best = found.get(key)
-            older = best is not None and _worth(release) < _worth(best)
-            about = " ".join((release.name, *release.risks, *release.provides, release.summary)).casefold()
-            if not older and all(word in about for word in words):
-                found[key] = release
+    found: dict[tuple[str, str, str], Release] = {}
+    names = sorted({*offer.names(None), *offer.composed_names()})
+    for release in (r for name in names for r in (*offer.named(name), *offer.compositions(name))):
+        if fingerprint not in (None, release.fingerprint) or release.yanked is not None:
+            continue
+        key = (release.name, release.base_tag, str(release.version) if release.composed else "")
+        best = found.get(key)
+        older = best is not None and _worth(release) < _worth(best)
+        about = " ".join((release.name, *release.risks, *release.provides, release.summary)).casefold()
+        if not older and all(word in about for word in words):
+            found[key] = release
     return [found[key] for key in sorted(found)]
 
 

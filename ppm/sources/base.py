@@ -119,6 +119,9 @@ class Offer(Protocol):
     def names(self, fingerprint: str | None) -> Iterable[str]:
         """Every name, real or virtual, that a patch for a base model answers to; None is for any base model."""
 
+    def composed_names(self) -> Iterable[str]:
+        """The names of all compositions."""
+
     def problems(self, name: str) -> Sequence[str]:
         """What is wrong with each file of this name that can't be used."""
 
@@ -176,6 +179,9 @@ class Listing:
         own = {(name, c.fingerprint) for name, found in self._named.items() for c in found}
         return {name for name, base in own | set(self._provided) if fingerprint in (base, None)}
 
+    def composed_names(self) -> Iterable[str]:
+        return self._compositions
+
     def problems(self, name: str) -> Sequence[str]:
         return self._problems.get(name, ())
 
@@ -200,6 +206,9 @@ class Joined:
 
     def names(self, fingerprint: str | None) -> Iterable[str]:
         return {name for offer in self.offers for name in offer.names(fingerprint)}
+
+    def composed_names(self) -> Iterable[str]:
+        return {name for offer in self.offers for name in offer.composed_names()}
 
     def problems(self, name: str) -> Sequence[str]:
         return [message for offer in self.offers for message in offer.problems(name)]

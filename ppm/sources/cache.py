@@ -94,6 +94,11 @@ class MetadataCache:
         query = f"SELECT name FROM files {where} UNION SELECT name FROM provided {where}"
         return [row[0] for row in self._rows(query, *([fingerprint] * 2 if fingerprint else []))]
 
+    def composed_names(self) -> Iterable[str]:
+        """The names of all compositions."""
+        query = "SELECT DISTINCT name FROM files WHERE fingerprint IS NULL AND metadata IS NOT NULL"
+        return [row[0] for row in self._rows(query)]
+
     def damaged(self) -> Iterable[str]:
         """The names of which some file can't be used."""
         return [row[0] for row in self._rows("SELECT DISTINCT name FROM files WHERE metadata IS NULL")]

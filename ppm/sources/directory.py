@@ -72,6 +72,9 @@ class DirectorySource:
     def names(self, fingerprint: str | None) -> Iterable[str]:
         return self._ask(lambda index: index.names(fingerprint))
 
+    def composed_names(self) -> Iterable[str]:
+        return self._ask(lambda index: index.composed_names())
+
     def damaged(self) -> Sequence[str]:
         """What is wrong with each file that can't be used, whatever its name."""
         return [message for name in self._ask(lambda index: index.damaged()) for message in self.problems(name)]

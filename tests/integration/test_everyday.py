@@ -93,7 +93,21 @@ def test_outdated_tells_what_an_upgrade_takes_and_what_is_newest(world):
     assert "tool" in ppm("outdated", "--find-links", world, "--all").out
     table = ppm("outdated", "--find-links", world).out.splitlines()
     assert table[0].split() == ["Patch", "Deployed", "Upgrade", "Newest"]
-    assert "No source has app, core, tool: say --find-links DIR." in ppm("outdated").err
+    assert ppm("outdated").err.splitlines() == [
+        "In none of the sources: app, core, tool. Add the folder that has them with --find-links DIR."
+    ]
+
+
+def test_outdated_tells_patches_that_are_up_to_date_from_those_no_source_has(world, tmp_path, core):
+    one = write(tmp_path / "one", core)
+    told = ppm("outdated", "-f", one)
+    assert (told.out, told.err.splitlines()) == (
+        "",
+        ["Up to date: core.", "In none of the sources: app, tool. Add the folder that has them with --find-links DIR."],
+    )
+    for package in (patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})):
+        write(one, package)
+    assert ppm("outdated", "-f", one).err == "Every deployed patch is the newest that the sources have.\n"
 
 
 def test_outdated_names_yanked_and_held_versions(world):
@@ -498,3 +512,34 @@ def test_a_damaged_file_of_a_source_is_in_no_uninstall_s_way(world):
     assert ppm("install", "app", "--base", "lab", "-f", world, "--dry-run").code == 4
     (world.parent / "ppm.toml").write_text('base = "lab"\nsources = ["dist"]\n')
     assert ppm("uninstall", "tool", "--dry-run").code == 0
+
+
+def test_compositions_in_a_source_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for strategy in ("concat", "merged"):
+        assert (
+            ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", strategy, "-o", "dist").code == 0
+        )
+    names = [row["name"] for row in ppm("search", "toxicity", "--base", "lab", "-f", "dist", "--json").json]
+    assert names == ["toxicity", "toxicity-gender-bias-concat", "toxicity-gender-bias-merged"]
+    shown = ppm("search", "merged", "--base", "lab", "-f", "dist").out
+    assert "merged of toxicity 1.0.0, gender-bias 1.0.0" in shown
+    assert "concat" not in shown
+    (tmp_path / "empty").mkdir()
+    assert ppm("search", "-f", "empty").err == "The sources have no patch.\n"
+    assert ppm("search", "no such", "-f", "empty").err == "No patch matches 'no such'.\n"
+
+
+def test_a_strategy_is_found_from_the_project_in_its_file_and_from_here_when_typed(tmp_path, monkeypatch):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "sub").mkdir()
+    recipe = 'schema = 1\nname = "mine"\n[[steps]]\nuse = "average"\n'
+    for name in ("recipes/mine", "sub/mine.toml"):
+        (tmp_path / name).write_text(recipe)
+    (tmp_path / "ppm.toml").write_text('base = "lab"\nstrategy = "recipes/mine"\n')
+    monkeypatch.chdir(tmp_path / "sub")
+    planned = ("install", "toxicity", "--dry-run", "--json")
+    assert ppm(*planned).json["strategy"] == str(tmp_path / "recipes" / "mine")
+    assert ppm(*planned, "--strategy", "mine.toml").json["strategy"] == str(tmp_path / "sub" / "mine.toml")
+    refused = ppm(*planned, "--strategy", "recipes/mine")
+    assert (refused.code, "there is no strategy 'recipes/mine'" in refused.err) == (1, True)
