@@ -171,7 +171,7 @@ def _difference(pair: list[float | None]) -> str:
 
 @click.group("env")
 def env_command() -> None:
-    """List environments, remove one, or drop deployments from its history.
+    """List environments, remove one, or drop old deployments.
 
     \b
     Example:
