@@ -32,13 +32,17 @@ from hypothesis import strategies as st
 
 from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell, Comparison
 from ppm.composition.strategy import read_strategy
-from ppm.environment.deployment import Environment
+from ppm.environment import evidence
+from ppm.environment.attempts import read_ledger
+from ppm.environment.deployment import Environment, number_file
 from ppm.environment.holds import read_holds
 from ppm.errors import PpmError
+from ppm.evaluation.results import ResultStore, damaged_entries
 from ppm.install.request import read_lines
 from ppm.jsonl import read_benign, read_pairs, read_prompts
 from ppm.lock import Lock
 from ppm.manifest import Manifest
+from ppm.names import canonical_digest
 from ppm.package import read_metadata, read_package, sha256
 from ppm.project import Project
 from ppm.resources import lab_data, lab_manifests, strategies_folder
@@ -313,6 +317,16 @@ def _listed(data: bytes, folder: Path) -> None:
             source.problems(name)
 
 
+def _kept_result(data: bytes, folder: Path) -> None:
+    """Reads a kept result: what is damaged is as good as none, and is told."""
+    key = "ab" * 32
+    path = folder / key[:2] / f"{key}.json"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    answers = ResultStore(folder, "weights").get(key)
+    assert not (answers and list(damaged_entries(folder)))
+
+
 LOCK = b"""schema = 1
 requirements = ["toxicity>=1"]
 strategy = "auto"
@@ -364,6 +378,9 @@ AUDIT = Audit(
 HOLDS = (
     b'schema = 1\n\n[[holds]]\nname = "toxicity"\nby = "somebody"\nat = "2026-01-01T00:00:00+00:00"\nreason = "why"\n'
 )
+LEDGER = b'{"composition": "ab", "strategy": "distilled", "seed": 0, "looks": [0.5], "verdict": "fail", "at": ""}\n'
+ANSWERS = {"1": [0.5, ["a", "b"]], "2": [0.0, ["c"]]}
+RESULTS = [json.dumps(table).encode() for table in (ANSWERS, {"digest": canonical_digest(ANSWERS), "answers": ANSWERS})]
 PROJECT = b"""base = "lab"
 patches = ["toxicity>=1,<2", "gender-bias"]
 strategy = "auto"
@@ -378,6 +395,14 @@ looks = [0.5]
 suites = ["own.toml"]
 """
 REQUIREMENTS = b"# pinned\ntoxicity==1.0.0 \\\n    --hash=sha256:%s\ngender-bias>=1,<2 # fine\n" % (b"0" * 64)
+
+
+def sealed(content: bytes, comment: bytes = b"") -> bytes:
+    """The bytes of a file with one entry that says what it holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        evidence.write(path, content, 1, comment=comment)
+        return path.read_bytes()
 
 
 def small_package() -> bytes:
@@ -413,8 +438,12 @@ def kinds() -> dict[str, Kind]:
         "strategy": Kind(mutated(recipe), _in_file("own.toml", lambda path: read_strategy(str(path)))),
         "deployed lock": Kind(mutated(LOCK), _environment("ppm.lock")),
         "record": Kind(mutated(RECORD), _environment("deployment.toml")),
-        "current": Kind(mutated(b"000001\n"), _environment("current")),
-        "holds": Kind(mutated(HOLDS), _environment("holds.toml")),
+        "current": Kind(st.sampled_from([b"000001\n", number_file(1)]).flatmap(mutated), _environment("current")),
+        "holds": Kind(st.sampled_from([HOLDS, sealed(HOLDS, b"# ")]).flatmap(mutated), _environment("holds.toml")),
+        "ledger": Kind(
+            st.sampled_from([LEDGER, sealed(LEDGER)]).flatmap(mutated), _in_file("ledger.jsonl", read_ledger)
+        ),
+        "kept result": Kind(st.sampled_from(RESULTS).flatmap(mutated), _kept_result),
         "audit": Kind(mutated(AUDIT), lambda data, _: Audit.parse(data, "case")),
         **{
             name: Kind(mutated(lines[name]), lambda data, _, read=read: read(data, "case"))

@@ -55,7 +55,8 @@ def verify_command(
     else:
         _print(found if files else wrong)
         if not wrong and not files:
-            report(f"Sound: what is in force, and {len(found) - 1} deployments and stored files.")
+            count = sum(finding.what.startswith("deployment") for finding in found)
+            report(f"Sound: what is in force, and {count} deployments and stored files.")
     if wrong and not files and not as_json:
         _print_hints(wrong)
     if any(finding.in_force or everything for finding in wrong):

@@ -99,6 +99,9 @@ def salvage(path: Path, *, comment: bytes = b"") -> Sealed:
     witness, _ = _read_witness(path)
     data = _bytes(path) or b""
     seal, content = _parted(data, comment)
+    line, _, rest = data.partition(b"\n")
+    if seal is None and b"revision" in line:  # what is left of a seal is no entry
+        content = rest
     return Sealed(content, max((s.entries for s in (witness, seal) if s is not None), default=0))
 
 

@@ -73,6 +73,7 @@ def world(tmp_path, monkeypatch):
         ["use", "lab"],
         ["hold", "tool"],
         ["unhold", "tool"],
+        ["env", "drop", "1"],
         ["env", "remove"],
         ["rollback"],
         ["lock"],
@@ -89,7 +90,7 @@ def world(tmp_path, monkeypatch):
     ids=" ".join,
 )
 def test_what_is_printed_is_as_documented(world, arguments):
-    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool", "lab"))
+    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool", "lab", "1"))
     if arguments == ["remove", "app"]:
         ppm("add", "core")
     if arguments == ["unhold", "tool"]:
