@@ -9,7 +9,7 @@ import hashlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +19,9 @@ from ppm.progress import Progress, silent
 from ppm.runtime.model import backbone_of
 from ppm.runtime.text import encode, stop_tokens
 from ppm.suite import Decoding
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Request", "answer", "encode", "generate", "noise_key"]
 
@@ -74,13 +77,13 @@ def _warp(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor) 
     return scores
 
 
-def _last_logits(model: Any) -> dict[str, int]:
+def _last_logits(model: "PreTrainedModel") -> dict[str, int]:
     return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
 
 
 def generate(
-    model: Any,
-    tokenizer: Any,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     requests: Sequence[Request],
     *,
     batch_size: int = 128,
@@ -100,7 +103,7 @@ def generate(
     return results
 
 
-def _check_tokens(model: Any, requests: Sequence[Request]) -> None:
+def _check_tokens(model: "PreTrainedModel", requests: Sequence[Request]) -> None:
     entries = model.get_input_embeddings().num_embeddings
     beyond = max(max(r.ids) for r in requests)
     if beyond >= entries:
@@ -120,7 +123,9 @@ def _check_tokens(model: Any, requests: Sequence[Request]) -> None:
 
 
 @torch.inference_mode()
-def _batch(model: Any, tokenizer: Any, requests: list[Request]) -> list[tuple[int, ...]]:
+def _batch(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", requests: list[Request]
+) -> list[tuple[int, ...]]:
     device = model.device
     size, width = len(requests), max(len(r.ids) for r in requests)
     _check_tokens(model, requests)
@@ -165,7 +170,14 @@ def _batch(model: Any, tokenizer: Any, requests: list[Request]) -> list[tuple[in
     return [tuple(ids) for ids in made]
 
 
-def answer(model: Any, tokenizer: Any, texts: Sequence[Text], decoding: Decoding, *, row: int = 0) -> list[str]:
+def answer(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    texts: Sequence[Text],
+    decoding: Decoding,
+    *,
+    row: int = 0,
+) -> list[str]:
     """The completion of each prompt as text, on one row of the bank of a model that `attach` returned."""
     requests = [
         Request(row, encode(tokenizer, text), decoding, noise_key("answer", str(text), 0, decoding.seed))

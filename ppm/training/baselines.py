@@ -6,11 +6,11 @@ Same pairs, benign texts, trainers and stages; each is trained on a copy of the 
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import peft
 import torch
 from safetensors.torch import save
+from transformers import PreTrainedModel
 
 from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.jsonl import Pair
@@ -30,8 +30,8 @@ class Baseline:
     the trained ones, `size` the bytes to ship.
     """
 
-    model: Any
-    merged: Any
+    model: PreTrainedModel
+    merged: PreTrainedModel | None
     prefix: torch.Tensor | None
     parameters: int
     size: int
@@ -83,17 +83,17 @@ def prompt_tuned(setup: Setup, pairs: Sequence[Pair], stages: tuple[Stage, Stage
 
 def _train(
     setup: Setup,
-    model: Any,
+    model: PreTrainedModel,
     learned: dict[str, torch.Tensor],
     pairs: Sequence[Pair],
     stages: tuple[Stage, Stage],
-    reference: Callable[[], Any] | None = None,
+    reference: Callable[[], PreTrainedModel] | None = None,
 ) -> None:
     def target(texts: Sequence[ScoredText]) -> torch.Tensor:
         with torch.no_grad():
             return log_probabilities(setup.base.model, texts)
 
-    def frozen() -> Any:
+    def frozen() -> PreTrainedModel:
         return copy.deepcopy(model).requires_grad_(False)
 
     learner = Learner(model, list(learned.values()), target, reference or frozen)

@@ -9,7 +9,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -89,20 +88,10 @@ def build(
     work = Work(source, training, found, load_base(found), Stages(cache), progress, tell)
     if is_first():
         _check_base_fails(work, suites)
-    record: dict[str, Any] = {}
-    if training.prompts is not None:
-        with first_alone():
-            collected, record = collect(work)
-        tell(collected.counts.words())
-        width, least = manifest.prefix.virtual_tokens, training.collect.least_pairs
-        collected, left_out = readable(collected, encoder_of(work.loaded), width, least)
-        if left_out:
-            tell(left_out)
-        source = replace(source, pairs=collected.pairs)
-        work = replace(work, source=source)
+    work, record = _with_pairs(work)
     if keep_pairs is not None and is_first():
         keep_pairs.parent.mkdir(parents=True, exist_ok=True)
-        keep_pairs.write_bytes(dump(source.pairs))
+        keep_pairs.write_bytes(dump(work.source.pairs))
     prefixes = _train(work)
     part()
     if not is_first():
@@ -111,6 +100,21 @@ def build(
     scores = _scores(work, suites, prefixes)
     _check_unchanged(found, behaviour)
     return _package(work, prefixes[-1][1], scores, record)
+
+
+def _with_pairs(work: Work) -> tuple[Work, dict[str, object]]:
+    """The work with the pairs that are collected, where there are none yet, and what provenance records of them."""
+    training = work.training
+    if training.prompts is None:
+        return work, {}
+    with first_alone():
+        collected, record = collect(work)
+    work.tell(collected.counts.words())
+    width, least = work.source.manifest.prefix.virtual_tokens, training.collect.least_pairs
+    collected, left_out = readable(collected, encoder_of(work.loaded), width, least)
+    if left_out:
+        work.tell(left_out)
+    return replace(work, source=replace(work.source, pairs=collected.pairs)), record
 
 
 def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseModel) -> None:
@@ -193,7 +197,7 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
     )
     encoder = encoder_of(work.loaded)
     rows = [sft_rows(encoder, pairs), dpo_rows(encoder, pairs), sft_rows(encoder, held), dpo_rows(encoder, held)]
-    key: Any = {
+    key: dict[str, object] = {
         "base": behaviour_digest(work.base),
         "init": bank_of(prefix).digest,
         "placement": manifest.base.placement,
@@ -243,7 +247,9 @@ def _scores(
     }
 
 
-def _package(work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float]], record: dict[str, Any]) -> Package:
+def _package(
+    work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float]], record: dict[str, object]
+) -> Package:
     source, training, base = work.source, work.training, work.base
     manifest = source.manifest
     rng = random.Random(f"{manifest.pin}:{training.seed}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ppm.base import BaseModel, behaviour_digest
 from ppm.document import to_table
@@ -53,7 +52,7 @@ class _Teacher:
         return [canonical_digest(served), settings.chats, settings.system]
 
 
-def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
+def collect(work: Work) -> tuple[Collected, dict[str, object]]:
     """The pairs of a manifest with prompts and a teacher, and what provenance records of them."""
     source, settings = work.source, work.training.collect
     judge, goal = source.filter_judge, settings.goal or source.filter_suite.goal
@@ -78,7 +77,7 @@ def collect(work: Work) -> tuple[Collected, dict[str, Any]]:
             "version": COLLECT_VERSION,
         }
     )
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "teacher": teacher.settings.model,
         **({"teacher_fingerprint": teacher.model.fingerprint} if teacher.model is not None else {}),
         **({"teacher_license": teacher.settings.license} if teacher.settings.license else {}),
@@ -145,7 +144,7 @@ def _by_prompt(spool: Spool, questions: Sequence[Question], samples: int) -> lis
     return [answers[i : i + samples] for i in range(0, len(questions), samples)]
 
 
-def _of_the_answers(work: Work, teacher: _Teacher, spool: Spool, questions: Sequence[Question]) -> dict[str, Any]:
+def _of_the_answers(work: Work, teacher: _Teacher, spool: Spool, questions: Sequence[Question]) -> dict[str, object]:
     """What provenance records of a teacher's answers: how many were cut off, and what they took."""
     cut = spool.cut(questions)
     if cut:
@@ -154,7 +153,7 @@ def _of_the_answers(work: Work, teacher: _Teacher, spool: Spool, questions: Sequ
             f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
             "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
         )
-    found: dict[str, Any] = {"teacher_answers_cut": cut}
+    found: dict[str, object] = {"teacher_answers_cut": cut}
     if teacher.load is None:
         usage = spool.usage(questions)
         found |= {"teacher_models": list(usage.models), "teacher_usage": _counted(usage)}

@@ -48,7 +48,7 @@ def data_file(
 
 def _rows(
     source: DataSet, folder: Path, where: str, tell: Callable[[str], None]
-) -> tuple[Iterable[Mapping[str, Any]], DataSet]:
+) -> tuple[Iterable[Mapping[str, object]], DataSet]:
     import datasets
 
     datasets.disable_progress_bars()
@@ -87,7 +87,7 @@ def _current_commit(name: str) -> str | None:
     return HfApi().dataset_info(name).sha
 
 
-def _chosen(rows: Iterable[Mapping[str, Any]], source: DataSet, where: str) -> Iterator[dict[str, Any]]:
+def _chosen(rows: Iterable[Mapping[str, object]], source: DataSet, where: str) -> Iterator[dict[str, Any]]:
     """Rows as {prompt, expected, group, completion}, without repetitions, of the share that is asked for."""
     seen: set[str] = set()
     for row in rows:
@@ -114,7 +114,7 @@ def _chosen(rows: Iterable[Mapping[str, Any]], source: DataSet, where: str) -> I
         yield {"prompt": source.text.replace("{prompt}", text.strip()), **found}
 
 
-def _value(row: Mapping[str, Any], column: str, where: str) -> Any:
+def _value(row: Mapping[str, object], column: str, where: str) -> Any:
     """What a row holds in a column, or inside one. Raises ManifestError naming the nearest column."""
     if column in row:
         return row[column]

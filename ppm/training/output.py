@@ -7,7 +7,6 @@ import os
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from ppm import __version__
 from ppm.base import BaseModel
@@ -21,7 +20,7 @@ from ppm.training_table import Training
 __all__ = ["announced", "check_output", "versions", "write_new"]
 
 
-def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: dict[str, Any]) -> None:
+def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: dict[str, object]) -> None:
     """Raises RequestError when no package could be written into a folder, or would be another one of its version.
 
     `announced` is what the package's provenance is sure to hold.
@@ -47,9 +46,9 @@ def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: 
         raise _other(path)
 
 
-def announced(source: SourcePatch, training: Training, base: BaseModel) -> dict[str, Any]:
+def announced(source: SourcePatch, training: Training, base: BaseModel) -> dict[str, object]:
     """What a package's provenance says of its making, as far as the source and its base tell."""
-    announced: dict[str, Any] = {
+    announced: dict[str, object] = {
         "seed": training.seed,
         "benign": len(source.benign),
         "training": _recorded(training),
@@ -63,9 +62,9 @@ def announced(source: SourcePatch, training: Training, base: BaseModel) -> dict[
     return announced
 
 
-def _recorded(training: Training) -> dict[str, Any]:
+def _recorded(training: Training) -> dict[str, dict[str, object]]:
     """The `[training]` table without what is nobody's business: where a teacher is served, and the name of its key."""
-    table: dict[str, Any] = to_table(training)
+    table: dict[str, dict[str, object]] = to_table(training)
     for key in ("endpoint", "key"):
         table.get("teacher", {}).pop(key, None)
     table.pop("datasets", None)

@@ -1,7 +1,7 @@
 """Retention: how far a prefix moves the base on benign texts, KL(base || patched)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,13 +9,16 @@ from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.manifest import Placement
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 __all__ = ["Target", "divergence", "retention_loss", "retention_of", "unpatched_target"]
 
 Target = Callable[[Sequence[ScoredText]], torch.Tensor]
 """The base's log-probabilities (tokens, vocabulary) of the completions of some texts."""
 
 
-def unpatched_target(patched: Any) -> Target:
+def unpatched_target(patched: "PreTrainedModel") -> Target:
     """The base's own view, from a model that `attach` returned: its rows without any prefix."""
 
     def target(texts: Sequence[ScoredText]) -> torch.Tensor:
@@ -25,19 +28,21 @@ def unpatched_target(patched: Any) -> Target:
     return target
 
 
-def divergence(model: Any, texts: Sequence[ScoredText], target: Target) -> torch.Tensor:
+def divergence(model: "PreTrainedModel", texts: Sequence[ScoredText], target: Target) -> torch.Tensor:
     """Sum over the completions' tokens of KL(base || model), in nats."""
     wanted = target(texts)
     return torch.nn.functional.kl_div(log_probabilities(model, texts), wanted, reduction="sum", log_target=True)
 
 
-def retention_loss(patched: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
+def retention_loss(patched: "PreTrainedModel", texts: Sequence[ScoredText]) -> torch.Tensor:
     """Mean over the completions' tokens of KL(base || patched), in nats; gradients reach the prefix only."""
     return divergence(patched, texts, unpatched_target(patched)) / sum(len(text.completion) for text in texts)
 
 
 @torch.inference_mode()
-def retention_of(model: Any, prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement) -> float:
+def retention_of(
+    model: "PreTrainedModel", prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement
+) -> float:
     """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
     patched = attach(model, [prefix], placement=placement)
     target = unpatched_target(patched)

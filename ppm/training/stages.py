@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -40,7 +39,7 @@ class Stages:
         """Keep what a stage ended in."""
         self._write("prefixes", digest, "safetensors", bank_of(prefix).to_bytes())
 
-    def collected(self, digest: str) -> tuple[Collected, dict[str, Any]] | None:
+    def collected(self, digest: str) -> tuple[Collected, dict[str, object]] | None:
         """The collected pairs and the record of how they were collected, if they were."""
         data = self._read("pairs", digest, "json")
         try:
@@ -52,7 +51,7 @@ class Stages:
         except (ValueError, KeyError, TypeError, AttributeError, PpmError):
             return None
 
-    def keep_collected(self, digest: str, collected: Collected, record: dict[str, Any]) -> None:
+    def keep_collected(self, digest: str, collected: Collected, record: dict[str, object]) -> None:
         """Keep collected pairs."""
         table = {"pairs": dump(collected.pairs).decode(), "counts": asdict(collected.counts), "record": record}
         self._write("pairs", digest, "json", json.dumps(table, ensure_ascii=False).encode())

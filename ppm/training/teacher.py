@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ppm.base import BaseModel, identify, local_folder, locate
 from ppm.document import to_table
@@ -218,7 +217,7 @@ def answers_of_endpoint(
     keeping = threading.Lock()
 
     def ask(question: Question) -> None:
-        settings: dict[str, Any] = {
+        settings: dict[str, float] = {
             "temperature": decoding.temperature,
             "top_p": decoding.top_p,
             "max_tokens": decoding.max_new_tokens,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset, disable_progress_bars
 from torch.optim.lr_scheduler import OneCycleLR
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOConfig, SFTConfig
 
@@ -58,7 +58,14 @@ class _Report(TrainerCallback):
     def __init__(self, stage: str, progress: Progress) -> None:
         self.stage, self.progress = stage, progress
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
         if logs and "loss" in logs:
             label = f"{self.stage} (loss {float(logs['loss']):.3f})"
             self.progress(label, state.global_step, state.max_steps)
@@ -72,8 +79,15 @@ class _Best(TrainerCallback):
         self.loss, self.waited = float("inf"), 0
         self.kept = [parameter.detach().clone() for parameter in parameters]
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        loss = float(metrics["eval_loss"])
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
+        loss = float((metrics or {})["eval_loss"])
         if loss < self.loss:
             self.loss, self.waited = loss, 0
             self.kept = [parameter.detach().clone() for parameter in self.parameters]
@@ -115,10 +129,10 @@ class Learner:
     `reference` makes the frozen model that DPO compares with. `virtual_tokens` stand before each text.
     """
 
-    model: Any
+    model: PreTrainedModel
     parameters: Sequence[torch.Tensor]
     target: Target
-    reference: Callable[[], Any]
+    reference: Callable[[], PreTrainedModel]
     virtual_tokens: int = 0
 
 
