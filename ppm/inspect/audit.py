@@ -99,12 +99,17 @@ def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tu
         )
         return used, [note]
     policy = replace(policy, suites=tuple(_found(suite, here, deployment) for suite in policy.suites))
-    if here is None or here == policy:
+    if here is None or _resolved(here) == _resolved(policy):
         return policy, []
     return policy, [
         f"the policy of {path} is not the one that deployment {deployment.number} was tested under, which is used "
         f"here ({_differences(policy, here)})"
     ]
+
+
+def _resolved(policy: Gates) -> Gates:
+    """The policy with the files of its suites by their one name, whatever links lead to them."""
+    return replace(policy, suites=tuple(str(Path(suite).resolve()) for suite in policy.suites))
 
 
 def _found(suite: str, here: Gates | None, deployment: Deployment) -> str:

@@ -227,7 +227,7 @@ def answers_of_endpoint(
         if isinstance(asked, str):
             reply = client.complete(teacher.model, asked, **settings)
         else:
-            reply = client.chat(teacher.model, messages_of(asked), **settings)
+            reply = client.chat(teacher.model, messages_of(asked), optional=(), **settings)
         with keeping:  # before the next question is asked: a kill loses no more than what is under way
             keep(question, reply)
 

@@ -690,7 +690,7 @@ def locked_packages(project):
 
 
 @pytest.mark.parametrize("command", [["sync"], ["install", "--base", "lab"]], ids=["sync", "install"])
-@pytest.mark.parametrize("name", ["prefix.safetensors", "audit.json", "patch.toml"])
+@pytest.mark.parametrize("name", ["prefix.safetensors", "audit.json", "patch.toml", "policy.toml"])
 def test_a_damaged_composition_is_deployed_again_without_training(synced, command, name):
     assert ppm("sync").code == 0
     [environment] = Environment.all(ppm_home_of())
