@@ -116,7 +116,16 @@ RULES: list[tuple[tuple[str, ...], int]] = [
     (("hidden_size", "d_model", "n_embd", "embedding_size", "emb_dim", "d_embed", "model_dim", "embed_dim"), 32),
 ]
 REFERENCE_STEPS = 4
-LARGEST = 5_000_000
+LARGEST = 10_000_000
+OWN = {
+    # What a configuration leaves open by default.
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1, "qk_head_dim": 16},
+    "dots1": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1},
+    "zaya": {"num_experts_per_tok": 1},
+    "reformer": {"axial_pos_embds": False},
+    "xmod": {"default_language": "en_XX"},
+}
 
 
 def shrunk(config: Any) -> dict[str, Any]:
@@ -152,11 +161,15 @@ def tiny_model(kind: str) -> Any:
     """A random model of a configuration's kind, in evaluation mode."""
     plain = CONFIG_MAPPING[kind]()
     text = plain.get_text_config(decoder=True)
-    small = type(text)(**shrunk(text))
+    small = type(text)(**{**shrunk(text), **OWN.get(kind, {})})
     config = small
     if text is not plain:
+        parts = {name: getattr(plain, name, None) for name in plain.sub_configs}
+        tiny = {
+            name: type(part)(**shrunk(part)) for name, part in parts.items() if part is not None and part is not text
+        }
         name = next((name for name in plain.sub_configs if getattr(plain, name, None) is text), None)
-        config = type(plain)(**({name: small} if name else shrunk(plain)))
+        config = type(plain)(**({**tiny, name: small} if name else shrunk(plain)))
     with torch.device("meta"):
         large = sum(parameter.numel() for parameter in AutoModelForCausalLM.from_config(config).parameters())
     if large > LARGEST:

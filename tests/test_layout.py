@@ -29,6 +29,7 @@ BELOW_THE_LINE = """
     runtime runtime.loading
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
+    runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.metrics evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import transformers
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from ppm.disk import replace_file
 from ppm.errors import ModelError
@@ -76,8 +77,19 @@ def _tried(model: "PreTrainedModel", placement: Placement) -> str | None:
     except (ModelError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # of whatever kind: architectures fail in as many ways as there are
+        if _keeps_states(model):
+            return "some of its layers keep a running state, where a prefix needs keys and values"
         detail = str(error).strip().splitlines()
         return f"its layers don't take one ({type(error).__name__}{f': {detail[0][:160]}' if detail else ''})"
+
+
+def _keeps_states(model: "PreTrainedModel") -> bool:
+    """Whether the cache that transformers has for a model holds recurrent or convolution states."""
+    try:
+        layers = transformers.DynamicCache(config=model.config).layers
+    except Exception:  # a configuration that says nothing of its layers
+        return False
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
 
 
 @dataclass(frozen=True)

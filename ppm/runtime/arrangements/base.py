@@ -29,6 +29,9 @@ class Prefill:
 class Arrangement(Protocol):
     """A way for blocks, each (virtual_tokens, hidden_size), to meet a prompt."""
 
+    name: str
+    """As a bank has it."""
+
     def room(self, sizes: Sequence[int]) -> int:
         """How many positions blocks of these many virtual tokens take from the text."""
         ...

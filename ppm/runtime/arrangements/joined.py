@@ -12,6 +12,8 @@ __all__ = ["Joined"]
 class Joined:
     """All blocks in one pass, as if they had been one matrix."""
 
+    name = "joined"
+
     def room(self, sizes: Sequence[int]) -> int:
         return sum(sizes)
 

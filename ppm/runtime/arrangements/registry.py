@@ -6,7 +6,7 @@ from ppm.runtime.arrangements.joined import Joined
 
 __all__ = ["find_arrangement"]
 
-_ARRANGEMENTS: dict[str, Arrangement] = {"joined": Joined()}
+_ARRANGEMENTS: dict[str, Arrangement] = {arrangement.name: arrangement for arrangement in (Joined(),)}
 
 
 def find_arrangement(name: str) -> Arrangement:
