@@ -16,7 +16,6 @@ from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, attach
-from ppm.runtime.tensors import prefix_of
 
 __all__ = ["evaluate"]
 
@@ -95,7 +94,7 @@ class _Runner:
     def __init__(
         self, base: LoadedBase, patched: Sequence[Configuration], placement: Placement, batch_size: int
     ) -> None:
-        self.model = attach(base.model, [prefix_of(c.bank) for c in patched], placement=placement)
+        self.model = attach(base.model, [c.bank for c in patched], placement=placement)
         self.tokenizer = base.tokenizer
         self.rows = {c.name: index for index, c in enumerate(patched)}
         self.batch_size = batch_size

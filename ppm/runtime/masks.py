@@ -23,7 +23,7 @@ FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attenti
 
 def window_of(config: "PreTrainedConfig") -> int | None:
     """How far back the layers with a sliding window see, in tokens; None for a model without such layers."""
-    window = getattr(config, "sliding_window", None)
+    window = getattr(config.get_text_config(), "sliding_window", None)
     kinds = _kinds(config)
     return None if window is None or (kinds and SLIDING not in kinds) else int(window)
 
@@ -42,7 +42,7 @@ def attention_mask(
     are those that attend.
     """
     kinds, window = _kinds(config), window_of(config)
-    chunk = getattr(config, "attention_chunk_size", None) if CHUNKED in kinds else None
+    chunk = getattr(config.get_text_config(), "attention_chunk_size", None) if CHUNKED in kinds else None
     if window is None and chunk is None and cache.room is None:
         return mask
     columns = torch.arange(mask.shape[1], device=mask.device)
@@ -66,7 +66,7 @@ def _finished(mask: torch.Tensor, config: "PreTrainedConfig", room: int | None, 
     """A mask as wide as a cache of a fixed size, in the form that the attention implementation adds or selects by."""
     if room is not None:
         mask = torch.nn.functional.pad(mask, (0, room - mask.shape[-1]))
-    how = getattr(config, "_attn_implementation", "eager")
+    how = getattr(config.get_text_config(), "_attn_implementation", "eager")
     if how == "eager":
         lowest = torch.finfo(dtype).min
         return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, lowest)
@@ -79,4 +79,4 @@ def _finished(mask: torch.Tensor, config: "PreTrainedConfig", room: int | None, 
 
 
 def _kinds(config: "PreTrainedConfig") -> set[str]:
-    return set(getattr(config, "layer_types", None) or ())
+    return set(getattr(config.get_text_config(), "layer_types", None) or ())

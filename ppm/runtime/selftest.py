@@ -39,7 +39,7 @@ KINDS = (
     "recurrent or convolution layers do not (docs/architectures.md)"
 )
 KEPT = 64
-LENGTHS = (8, 4, 3)
+LENGTHS = (6, 4, 3)
 """Tokens of the prompts that are tried, one more than the cache is filled with."""
 PREFIX = 3
 LARGE_GAP = 2**14
@@ -126,10 +126,10 @@ class _Trial:
             for index, row in enumerate((0, 0, UNPATCHED))
         ]
         effect = float((self.cases[0].wanted - bare[0]).abs().max())
-        precise = table.weight.dtype in (torch.float32, torch.float64)
         scale = float(bare[0].abs().max())
+        step = torch.finfo(table.weight.dtype).eps
         # A fault shifts what the prefix does; rounding shifts all that the model says.
-        self.allowed = effect * (0.01 if precise else 0.2) + scale * (1e-5 if precise else 1e-3)
+        self.allowed = effect * max(1e-3, 20 * step) + scale * max(1e-5, 4 * step)
 
     def _ids(self, count: int, offset: int) -> torch.Tensor:
         """Token ids spread over the vocabulary, without special ones."""
@@ -229,12 +229,12 @@ class _Trial:
 
 
 def _gap(config: Mapping[str, object]) -> int:
-    """More columns than any window, chunk or block in a configuration has."""
+    """More columns than any window, chunk, block or scale in a configuration has."""
     found = [2 * PREFIX + max(LENGTHS)]
     for key, value in config.items():
         if isinstance(value, Mapping):
             found.append(_gap(value))
-        elif re.search("window|chunk|block_size|local|span", str(key)) and isinstance(value, int):
+        elif re.search("window|chunk|block_size|local|span|scale", str(key)) and isinstance(value, int):
             found.append(value + max(LENGTHS))
     return max(min(size, LARGE_GAP) for size in found)
 

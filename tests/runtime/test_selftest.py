@@ -52,7 +52,7 @@ SHAPE = {
     "initializer_range": 0.2,
 }
 NEO = {**IDS, "hidden_size": 32, "num_layers": 2, "num_heads": 4, "max_position_embeddings": 512}
-MPT = {**IDS, "d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64}
+MPT = {**IDS, "d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 64, "initializer_range": 0.2}
 REFUSED = {
     "mamba": MambaConfig(**IDS, hidden_size=32, num_hidden_layers=2),
     "mamba2": Mamba2Config(**IDS, hidden_size=32, num_hidden_layers=2, num_heads=8, head_dim=8, n_groups=2),
