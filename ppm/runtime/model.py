@@ -32,8 +32,8 @@ def attach(
     `model` itself stays as it is. A tensor (virtual_tokens, hidden_size) is a bank of one joined block, and is copied.
     With `trainable` the blocks are the only parameters that take gradients. `backbone_of(result)` chooses the row of
     each sequence; an empty bank is no patch, and without any bank every sequence runs as in the base. Raises ModelError
-    for an architecture on which this is not exact, found by a test when a model of its configuration is first used and
-    kept in the folder `kept`.
+    for an architecture on which this is not exact, found by a test when a model of its configuration is first used;
+    that one is exact is kept in the folder `kept`.
     """
     with torch.inference_mode(False):
         rows = [_row(bank, model.device) for bank in banks]

@@ -19,7 +19,7 @@ import torch
 import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
-from ppm.disk import replace_file
+from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.joined import Joined
@@ -52,14 +52,15 @@ def prove(model: "PreTrainedModel", placement: Placement, *, kept: Path | None =
     """Raises ModelError unless a prefix at `placement` is exact on this model.
 
     The first model of a configuration is tried, in about the time of a hundred tokens; for others what came out is
-    remembered, and kept in the folder `kept` where one is given.
+    remembered; that one is exact is kept in the folder `kept` too, where one is given.
     """
     key = _key(model, placement)
     if key not in _verdicts:
-        _verdicts[key] = _read(kept, key) if _held(kept, key) else _tried(model, placement)
+        _verdicts[key] = None if _held(kept, key) else _tried(model, placement)
         while len(_verdicts) > KEPT:
             _verdicts.popitem(last=False)
-        _write(kept, key, _verdicts[key])
+        if _verdicts[key] is None:  # what failed may have failed for want of memory
+            _keep(kept, key)
     fault = _verdicts[key]
     if fault is not None:
         raise ModelError(
@@ -248,7 +249,8 @@ def _undisturbed(model: "PreTrainedModel") -> Iterator[None]:
     buffers = [(b, b.clone()) for b in model.buffers() if b.numel() <= SMALL and b.device.type != "meta"]
     devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
     try:
-        with torch.random.fork_rng(devices=sorted(devices, key=str)), torch.no_grad():
+        # Nor in inference mode, where a prefix's changes can't be noticed.
+        with torch.random.fork_rng(devices=sorted(devices, key=str)), torch.inference_mode(False), torch.no_grad():
             for module in modules:
                 module.training = False
             yield
@@ -272,26 +274,20 @@ def _key(model: "PreTrainedModel", placement: Placement) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _path(folder: Path | None, key: str) -> Path | None:
-    return None if folder is None else folder / f"self-test-{key[:32]}.json"
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"self-test-{key[:32]}.json"
 
 
 def _held(folder: Path | None, key: str) -> bool:
-    path = _path(folder, key)
+    """Whether the folder says that models of this key are exact."""
     try:
-        return path is not None and json.loads(path.read_bytes())["key"] == key
-    except (OSError, ValueError, KeyError, TypeError):
+        return folder is not None and json.loads(_path(folder, key).read_bytes()) == {"exact": key}
+    except (OSError, ValueError):
         return False
 
 
-def _read(folder: Path | None, key: str) -> str | None:
-    path = _path(folder, key)
-    assert path is not None
-    fault = json.loads(path.read_bytes())["fault"]
-    return None if fault is None else str(fault)
-
-
-def _write(folder: Path | None, key: str, fault: str | None) -> None:
-    path = _path(folder, key)
-    if path is not None and folder is not None and folder.is_dir() and not path.exists():
-        replace_file(path, json.dumps({"key": key, "fault": fault}).encode() + b"\n")
+def _keep(folder: Path | None, key: str) -> None:
+    if folder is not None:
+        with disk_errors("can't be written", folder):
+            make_folder(folder)
+            replace_file(_path(folder, key), json.dumps({"exact": key}).encode() + b"\n")

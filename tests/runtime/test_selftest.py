@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 import time
 
 import pytest
@@ -180,19 +182,50 @@ def test_a_second_model_of_a_configuration_is_not_tried_again():
     assert durations[1] < durations[0] / 2
 
 
-def test_the_outcome_is_kept_in_a_folder(tmp_path):
+def test_that_a_model_is_exact_is_kept_in_a_folder(tmp_path):
+    kept = tmp_path / "kept"
     model = made(LlamaConfig(**SHAPE, rope_theta=555.0))
-    attach(model, kept=tmp_path)
-    [file] = tmp_path.iterdir()
-    assert json.loads(file.read_bytes())["fault"] is None
-    for damaged in (b"", b"[]", b'{"key": "another", "fault": "x"}'):
-        file.write_bytes(damaged)
-        attach(model, kept=tmp_path)
+    attach(model, kept=kept)
+    [file] = kept.iterdir()
+    [key] = json.loads(file.read_bytes()).values()
+    assert file.name.startswith("self-test-")
+    assert key[:32] in file.name
     refused = made(MptConfig(**MPT, layer_norm_epsilon=1e-4))
     for _ in range(2):
         with pytest.raises(ModelError, match="MptForCausalLM"):
-            attach(refused, kept=tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
+            attach(refused, kept=kept)
+    assert list(kept.iterdir()) == [file]
+
+
+KEPT_RUN = """
+import sys, time, torch
+from pathlib import Path
+from transformers import AutoModelForCausalLM, LlamaConfig
+from ppm.runtime.model import attach
+model = AutoModelForCausalLM.from_config(LlamaConfig.from_pretrained(sys.argv[1]))
+calls = []
+model.model.register_forward_hook(lambda *_: calls.append(1))
+attach(model, kept=Path(sys.argv[2]))
+print(len(calls))
+"""
+
+
+def test_another_process_believes_the_folder_and_not_a_damaged_file(tmp_path):
+    LlamaConfig(**SHAPE).save_pretrained(tmp_path)
+
+    def tried():
+        run = [sys.executable, "-c", KEPT_RUN, str(tmp_path), str(tmp_path / "kept")]
+        return int(subprocess.run(run, capture_output=True, text=True, check=True).stdout) > 0
+
+    assert [tried(), tried()] == [True, False]
+    [file] = (tmp_path / "kept").iterdir()
+    file.write_bytes(b'{"exact": "another"}')
+    assert tried()
+
+
+def test_a_model_can_be_tried_in_inference_mode():
+    with torch.inference_mode():
+        attach(made(LlamaConfig(**SHAPE, rope_theta=222.0)))
 
 
 def test_weights_that_say_nothing_are_no_fault():
