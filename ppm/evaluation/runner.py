@@ -12,7 +12,6 @@ from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, attach
-from ppm.runtime.tensors import prefix_of
 
 __all__ = ["evaluate"]
 
@@ -45,7 +44,7 @@ def evaluate(
         suite.scorer.prepare()
     if missing:
         patched = [c for c in unique if c.bank]
-        model = attach(base.model, [prefix_of(c.bank) for c in patched], placement=placement)
+        model = attach(base.model, [c.bank for c in patched], placement=placement)
         attached = Attached(model, base.tokenizer, batch_size)
         row_of = {c.name: row for row, c in enumerate(patched)}
         total = sum(suite.measure.count(suite) * len(alike) for suite, alike in missing)

@@ -1,8 +1,17 @@
-"""Loads a base model as it will be served: from safetensors only, without remote code."""
+"""Loads models as they will be used: strictly, from safetensors only, without remote code.
 
+A tensor that is missing, left over, or of another shape or kind than the architecture's would be replaced by random
+numbers or dropped without a word; here each is an error that names it, for bases, teachers and judges alike.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from ppm.base import BaseModel
 from ppm.errors import ModelError
@@ -10,7 +19,16 @@ from ppm.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LazyModel", "LoadedBase", "load_base"]
+__all__ = ["LazyModel", "LoadedBase", "load_base", "load_pretrained"]
+
+SHOWN = 3
+"""How many tensors an error names; it counts the others."""
+WRONG_RESULT = re.compile(
+    r"newly initialized|not used when initializing|LOAD REPORT|seems? corrupted|is not the same type"
+    r"|to instantiate a model of type|but you overrode it|Missing required keys in `rope"
+    r"|Could not reorder vocab|Could not extract SentencePiece"
+)
+"""Warnings of transformers after which a model or a tokenizer is another one than its files say."""
 
 
 @dataclass(frozen=True)
@@ -39,33 +57,150 @@ class LazyModel:
 
 
 def load_base(base: BaseModel, *, trust_remote_code: bool = False) -> LoadedBase:
-    """The frozen model, in evaluation mode, with its tokenizer.
+    """The frozen model, in evaluation mode, with its tokenizer; see `load_pretrained`. Raises ModelError."""
+    return load_pretrained(
+        base.folder,
+        context=base.name,
+        hint="it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors",
+        trust_remote_code=trust_remote_code,
+    )
 
-    On a CPU the weights are widened to float32, which is exact and several times as fast as bfloat16 there; on a
-    GPU they keep the dtype they were saved in. Raises ModelError.
+
+def load_pretrained(
+    folder: Path,
+    kind: str = "AutoModelForCausalLM",
+    *,
+    context: str,
+    hint: str = "",
+    padding_side: str | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedBase:
+    """A frozen model in evaluation mode and its tokenizer, from a folder in the Hugging Face format.
+
+    `kind` is the auto class of transformers that makes the model. On a CPU the weights are widened to float32, which
+    is exact and several times as fast as bfloat16 there; on a GPU they keep the dtype they were saved in. Raises
+    ModelError, with `context` and `hint`, for what can't be loaded whole: a tensor is missing, left over, or has
+    another shape or kind than the architecture's, or transformers warns of something that changes results.
     """
     # These take seconds, which an audit whose results are all kept does without.
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
+    import transformers
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = {} if padding_side is None else {"padding_side": padding_side}
+    heard: list[str] = []
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
-            base.folder,
-            dtype=torch.float32 if device == "cpu" else "auto",
-            use_safetensors=True,
-            trust_remote_code=trust_remote_code,
-        )
+        with _listening(heard):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, **options
+            )
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder,
+                dtype=torch.float32 if device == "cpu" else "auto",
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,  # so that the report names them, instead of an error that does not
+                output_loading_info=True,
+            )
     except Exception as error:  # tokenizers and safetensors raise classes of their own on damaged files
+        raise ModelError(f"can't be loaded: {_told(error, heard)}", context=context, hint=hint) from error
+    fault = _fault_of(report) or _other_kind(folder, model) or next(filter(WRONG_RESULT.search, heard), None)
+    if fault is not None:
         raise ModelError(
-            f"can't be loaded: {error}",
-            context=base.name,
-            hint="it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors",
-        ) from error
+            f"can't be loaded as it is: {fault}",
+            context=context,
+            hint="save the model again with save_pretrained, all its tensors included; ppm never fills in random ones",
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedBase(model.to(device).eval().requires_grad_(False), tokenizer)
+
+
+class _Collector(logging.Handler):
+    """Keeps messages instead of printing them."""
+
+    def __init__(self, heard: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()).strip())
+
+
+@contextmanager
+def _listening(heard: list[str]) -> Iterator[None]:
+    """Collects what transformers warns of meanwhile; of that nothing is printed, then or later."""
+    from transformers.utils import logging as library
+
+    library.disable_progress_bar()
+    logger = library.get_logger("transformers")
+    handlers, propagate = logger.handlers, logger.propagate
+    collector = _Collector(heard)
+    logger.handlers, logger.propagate = [collector], False
+    library.set_verbosity_warning()
+    library.warning_once.cache_clear()  # what was said of another model must be said of this one too
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate
+        library.set_verbosity_error()
+
+
+def _told(error: Exception, heard: list[str]) -> str:
+    """An error's text; where it only points to a report that was logged, the report."""
+    reports = [text for text in heard if "LOAD REPORT" in text]
+    return f"{error}\n{reports[-1]}" if reports and "above report" in str(error) else str(error)
+
+
+class _Report(TypedDict):
+    """What transformers says of a load: names, and (name, shape in the file, shape in the model)."""
+
+    missing_keys: set[str]
+    unexpected_keys: set[str]
+    mismatched_keys: set[tuple[str, tuple[int, ...], tuple[int, ...]]]
+
+
+def _fault_of(report: _Report) -> str | None:
+    """The first kind of tensors that a loading report finds fault with, in words."""
+    missing, unexpected = report["missing_keys"], report["unexpected_keys"]
+    if missing:
+        return f"its files lack {_listed(missing)}"
+    if report["mismatched_keys"]:
+        sizes = [
+            f"{name} is {_size(found)} where the model has {_size(own)}"
+            for name, found, own in report["mismatched_keys"]
+        ]
+        return _listed(sizes)
+    if unexpected:
+        return f"its files hold {_listed(unexpected)}, for which the model has no place"
+    return None
+
+
+def _other_kind(folder: Path, model: "PreTrainedModel") -> str | None:
+    """Tensors that are whole numbers in the files and fractions in the model, or the other way round, in words.
+
+    Quantised models keep whole numbers on purpose, and say so in their configuration.
+    """
+    import safetensors
+
+    if getattr(model.config, "quantization_config", None) is not None:
+        return None
+    own = model.state_dict()
+    wrong = []
+    for path in sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors")):
+        with safetensors.safe_open(path, "pt") as stream:
+            for name in stream.keys():  # noqa: SIM118 (it is no mapping)
+                kind = stream.get_slice(name).get_dtype()
+                if name in own and own[name].is_floating_point() != kind.startswith(("F", "BF")):
+                    wrong.append(f"{name} is of {kind} where the model has {str(own[name].dtype).split('.')[-1]}")
+    return _listed(wrong) if wrong else None
+
+
+def _listed(items: "set[str] | list[str]") -> str:
+    shown = sorted(items)[:SHOWN]
+    others = len(items) - len(shown)
+    return ", ".join(shown) + (f" and {others} more" if others else "")
+
+
+def _size(shape: "tuple[int, ...]") -> str:
+    return " x ".join(map(str, shape)) or "a single number"

@@ -1,6 +1,6 @@
 """Prefixes as tensors: to and from banks, and initialised from a text."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,6 +9,9 @@ from ppm.errors import ModelError, TrainingError
 from ppm.manifest import Manifest, PrefixShape
 from ppm.package import Package
 from ppm.runtime.loading import LoadedBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["bank_of", "check_width", "initial_prefix", "of_package", "prefix_of", "usable"]
 
@@ -40,14 +43,14 @@ def usable(learned: torch.Tensor, stage: str) -> torch.Tensor:
     return learned.detach().clone()
 
 
-def of_package(package: Package, model: Any) -> torch.Tensor:
+def of_package(package: Package, model: "PreTrainedModel") -> torch.Tensor:
     """A package's prefix. Raises ModelError when its width is not the model's."""
     prefix = prefix_of(package.bank)
     check_width(prefix, model, package.manifest)
     return prefix
 
 
-def check_width(prefix: torch.Tensor, model: Any, manifest: Manifest) -> None:
+def check_width(prefix: torch.Tensor, model: "PreTrainedModel", manifest: Manifest) -> None:
     """Raises ModelError when a prefix is not as wide as the model's embeddings."""
     width = model.get_input_embeddings().embedding_dim
     if prefix.shape[1] != width:

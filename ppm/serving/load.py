@@ -29,12 +29,11 @@ def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = N
         )
     from ppm.runtime.loading import load_base
     from ppm.runtime.model import attach
-    from ppm.runtime.tensors import prefix_of
 
     loaded = load_base(found)
     manifest = deployment.manifest
     assert manifest is not None
-    patched = attach(loaded.model, [prefix_of(deployment.bank)], placement=manifest.base.placement)
+    patched = attach(loaded.model, [deployment.bank], placement=manifest.base.placement)
     return patched, loaded.tokenizer
 
 

@@ -42,7 +42,7 @@ def _local(guard: LocalModel, batch: list[tuple[Prompt, str]]) -> list[float]:
 
 def _asked(guard: LocalModel, prompt: Prompt, text: str) -> str:
     """What the guard is asked, by its own template. Raises ModelError when it has none, or it refuses the messages."""
-    _, tokenizer = guard.loaded
+    tokenizer = guard.loaded.tokenizer
     if not tokenizer.chat_template:
         raise ModelError("has no chat template, which says what Llama Guard is asked", context=guard.context)
     chat = _chat(prompt, text)

@@ -7,7 +7,7 @@ verdict depends on. NAME@COMMIT is always a model of the hub, even where a folde
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from ppm.base import hub_folder, identify, local_folder
 from ppm.errors import ModelError
 from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
+from ppm.runtime.loading import LoadedBase, load_pretrained
 
 __all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "hub_name", "local_scorer"]
 
@@ -59,14 +60,14 @@ class LocalModel:
         return f"the judge {self.role!r}, model {self.name}"
 
     @property
-    def loaded(self) -> tuple[Any, Any]:
-        """(model, tokenizer). Raises ModelError."""
+    def loaded(self) -> LoadedBase:
+        """The model and its tokenizer. Raises ModelError."""
         return _load(self, self.identity)
 
     @property
     def room(self) -> int:
         """How many tokens the model takes; what its tokenizer says counts too."""
-        model, tokenizer = self.loaded
+        model, tokenizer = self.loaded.model, self.loaded.tokenizer
         return min(_positions(model), int(tokenizer.model_max_length))
 
     def found(self) -> Path:
@@ -80,68 +81,15 @@ class LocalModel:
 
 
 @lru_cache(maxsize=2)
-def _load(judge: LocalModel, identity: str) -> tuple[Any, Any]:
+def _load(judge: LocalModel, identity: str) -> LoadedBase:
     """A judge's model and tokenizer, kept for the suites that share it."""
-    import torch
-    import transformers
-
-    folder = judge.found()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
-        model, report = getattr(transformers, judge.kind).from_pretrained(
-            folder,
-            dtype=torch.float32 if device == "cpu" else "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:  # tokenizers and safetensors raise classes of their own on damaged files
-        raise ModelError(
-            f"can't be loaded as a {judge.kind}: {error}",
-            context=judge.context,
-            hint="it must be a folder or NAME@COMMIT in the Hugging Face format, with safetensors",
-        ) from error
-    _check_whole(judge, {**report, "other_kinds": _of_another_kind(folder, model)})
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device).eval(), tokenizer
-
-
-_FAULTS = {
-    "missing_keys": "lacks",
-    "unexpected_keys": "has no place for",
-    "mismatched_keys": "has another shape of",
-    "other_kinds": "holds whole numbers in",
-}
-
-
-def _check_whole(judge: LocalModel, report: Mapping[str, Iterable[object]]) -> None:
-    """Raises ModelError when tensors were missing, left over, or of another shape or kind."""
-    for key, what in _FAULTS.items():
-        names = sorted(str(entry[0] if isinstance(entry, tuple) else entry) for entry in report.get(key, ()))
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise ModelError(
-                f"can't be loaded as a {judge.kind}: it {what} {', '.join(names[:3])}{more}",
-                context=judge.context,
-                hint="its files are not whole, or are those of another kind of model",
-            )
-
-
-def _of_another_kind(folder: Path, model: Any) -> list[str]:
-    """The tensors that are whole numbers in the files and fractions in the model; quantised models have some."""
-    from safetensors import safe_open
-
-    own = {} if getattr(model.config, "quantization_config", None) is not None else model.state_dict()
-    wrong = []
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as stream:
-            kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118 (no mapping)
-        wrong += [n for n, kind in kinds.items() if n in own and own[n].is_floating_point() and kind[:1] in "IU"]
-    return wrong
+    return load_pretrained(
+        judge.found(),
+        judge.kind,
+        context=judge.context,
+        hint="it must be a folder or NAME@COMMIT in the Hugging Face format, with safetensors",
+        padding_side="left",
+    )
 
 
 def _positions(model: Any) -> int:
@@ -189,7 +137,7 @@ def detoxify(model: str, label: str = "toxic") -> Scorer:
 def _classified(judge: LocalModel, batch: list[tuple[Prompt, str]], *, label: str) -> list[float]:
     import torch
 
-    model, tokenizer = judge.loaded
+    model, tokenizer = judge.loaded.model, judge.loaded.tokenizer
     wanted = [index for index, name in model.config.id2label.items() if name.lower().startswith(label.lower())]
     if not wanted:
         raise ModelError(
@@ -239,7 +187,7 @@ def first_word(
     """
     import torch
 
-    model, tokenizer = judge.loaded
+    model, tokenizer = judge.loaded.model, judge.loaded.tokenizer
     wanted = [_first_tokens(tokenizer, word) for word in (hit, miss)]
     wanted = [wanted[0] - wanted[1], wanted[1] - wanted[0]]
     inputs = tokenizer(list(asked), padding=True, add_special_tokens=special_tokens, return_tensors="pt")

@@ -1,0 +1,293 @@
+"""The backbone that stands in a causal LM's own place and puts a prefix in front of every sequence.
+
+The keys and values of a prefix do not depend on what follows it. So they are computed once, at batch size 1 a prefix,
+and every sequence attends to them; without gradients they are kept until the prefix changes. Knows nothing of patches,
+packages or risks: rows of blocks, and for each sequence the row of its own.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import torch
+from torch import nn
+from transformers import DynamicCache, StaticCache
+
+from ppm.errors import ModelError
+from ppm.manifest import Placement
+from ppm.runtime.arrangements.base import Arrangement, Layers
+from ppm.runtime.cache import Columns, PrefixCache, Prefixes, stacked
+from ppm.runtime.masks import Mask, attention_mask, window_of
+
+if TYPE_CHECKING:
+    from transformers import Cache
+    from transformers.modeling_outputs import BaseModelOutputWithPast
+
+__all__ = ["UNPATCHED", "PrefixedBackbone", "Row"]
+
+UNPATCHED = -1
+"""The row of sequences that run without any prefix."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bank in memory: its blocks, each (virtual_tokens, hidden_size), and their arrangement. No block is no patch."""
+
+    blocks: tuple[torch.Tensor, ...]
+    arrangement: Arrangement
+
+
+class PrefixedBackbone(nn.Module):
+    """Stands in the place of a causal LM's backbone and puts a prefix in front of every sequence.
+
+    `bank`: the blocks of all rows, one row after the other, as parameters; lengths may differ.
+    """
+
+    def __init__(self, inner: nn.Module, rows: Sequence[Row], placement: Placement, bos: int | None) -> None:
+        super().__init__()
+        self.inner = inner
+        self.bank = nn.ParameterList([nn.Parameter(b, requires_grad=False) for row in rows for b in row.blocks])
+        self.arrangements = [(row.arrangement, len(row.blocks)) for row in rows]
+        filled = [index for index, row in enumerate(rows) if row.blocks]
+        self._filled = torch.tensor([filled.index(i) if i in filled else UNPATCHED for i in [*range(len(rows)), -1]])
+        self.placement = placement
+        self.bos = bos
+        self.rows: torch.Tensor | None = None
+        self.longest = _longest(inner)
+        self._states: tuple[object, Prefixes] | None = None
+        self.warned = False
+
+    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+        # What trainers and transformers ask a backbone for (`embed_tokens`, `config`, `dtype`...) is the inner one's.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("inner"), name)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the prefix alone: the inner backbone is the base's too, whose dropout must stay as it is."""
+        self.training = mode
+        return self
+
+    @property
+    def width(self) -> int:
+        """How many tokens the longest prefix of the bank takes."""
+        taken = (row.arrangement.room([len(block) for block in row.blocks]) for row in self.held if row.blocks)
+        return max(taken, default=0)
+
+    @property
+    def held(self) -> list[Row]:
+        """The rows of the bank, with the blocks as they are now."""
+        blocks = iter(self.bank)
+        return [Row(tuple(next(blocks) for _ in range(count)), how) for how, count in self.arrangements]
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.inner.get_input_embeddings()  # type: ignore[operator, no-any-return]
+
+    @contextmanager
+    def select(self, rows: Sequence[int] | torch.Tensor) -> Iterator[None]:
+        """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix."""
+        before = self.rows
+        self.rows = torch.as_tensor(rows)
+        try:
+            yield
+        finally:
+            self.rows = before
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: Mask | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: "Cache | None" = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: object,
+    ) -> "BaseModelOutputWithPast":
+        """The inner backbone's output for the real tokens: hidden states (B, T, hidden_size)."""
+        inputs = input_ids if input_ids is not None else inputs_embeds
+        if inputs is None:
+            raise ValueError("give input_ids or inputs_embeds")
+        batch, length = inputs.shape[:2]
+        cache = self.cache_for(past_key_values, batch, inputs.device)
+        if isinstance(attention_mask, dict) or (attention_mask is not None and attention_mask.ndim == 4):
+            if cache is not past_key_values or position_ids is None:
+                raise ModelError("a mask of four dimensions has no room for a prefix", hint="give one of two")
+            mask: Mask = attention_mask  # which `place` made
+        else:
+            if attention_mask is None:
+                _refuse_packed(position_ids)
+                attention_mask = torch.ones(batch, cache.seen + length, dtype=torch.long, device=inputs.device)
+            mask, position_ids = self.place(attention_mask, cache, input_ids, length)
+        result: BaseModelOutputWithPast = self.inner(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        return result
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def cache_for(self, given: "Cache | None", batch: int, device: torch.device) -> PrefixCache:
+        """The cache to go on with: the given one, or a new one that is filled with the prefix of each row.
+
+        A static cache that is empty gives one of a fixed size with as much room for the text. Raises ModelError for a
+        cache that was filled without the prefix.
+        """
+        if isinstance(given, PrefixCache):
+            return given
+        if given is not None and int(given.get_seq_length()) > 0:
+            raise ModelError("a cache that was filled without the prefix can't be continued with it")
+        prefixes = self._prefixes()
+        columns = Columns.none(batch, device) if prefixes is None else self._chosen(prefixes.columns, batch, device)
+        cache = PrefixCache(columns)
+        if isinstance(given, StaticCache):
+            cache = PrefixCache(columns, room=_room(given) + columns.width, depth=len(given.layers))
+        for index, layer in enumerate(() if prefixes is None else prefixes.layers):
+            if layer is not None:
+                keys, values = (self._expanded(states, batch) for states in layer)
+                cache.update(keys, values, index)
+        return cache
+
+    def _rows(self, batch: int, device: torch.device) -> torch.Tensor:
+        """For each sequence of a batch its row among those that have a block, or `UNPATCHED`."""
+        rows = torch.zeros(batch, dtype=torch.long, device=device) if self.rows is None else self.rows.to(device)
+        if rows.shape != (batch,):
+            raise ValueError(f"{rows.numel()} rows of the bank were chosen for a batch of {batch}")
+        return self._filled.to(device)[rows]
+
+    def _chosen(self, columns: Columns, batch: int, device: torch.device) -> Columns:
+        """The columns of each row of a batch."""
+        rows = self._rows(batch, device)
+        chosen, patched = columns.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
+        return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched)
+
+    def _expanded(self, states: torch.Tensor, batch: int) -> torch.Tensor:
+        """The keys or values (B, heads, W, head_dim) of each row of a batch."""
+        if states.shape[0] == 1:
+            return states.expand(batch, -1, -1, -1)
+        return states[self._rows(batch, states.device).clamp(min=0)]
+
+    @property
+    def lead(self) -> int:
+        """How many real tokens stand before the prefix."""
+        return 1 if self.placement == "after-bos" else 0
+
+    def _prefixes(self) -> Prefixes | None:
+        """Keys and values of every row of the bank; None where no row has any block."""
+        if not len(self.bank):
+            return None
+        training = torch.is_grad_enabled() and any(block.requires_grad for block in self.bank)
+        weight: torch.Tensor = self.get_input_embeddings().weight  # type: ignore[assignment]
+        key = (tuple((id(p), p._version) for p in self.bank), weight.device, weight.dtype)
+        if not training and self._states is not None and self._states[0] == key:
+            return self._states[1]
+        lead = None
+        if self.lead:
+            if self.bos is None:
+                raise ModelError("has no beginning-of-sequence token to put the prefix after", hint="use before-bos")
+            lead = self.get_input_embeddings()(torch.tensor([self.bos], device=weight.device)).detach()
+        # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
+        with torch.inference_mode(False), torch.set_grad_enabled(training):
+            found = [
+                row.arrangement.prefill([b.to(weight.device, weight.dtype) for b in row.blocks], lead, self._run)
+                for row in self.held
+                if row.blocks
+            ]
+        prefixes = stacked(found)
+        self._states = None if training else (key, prefixes)
+        return prefixes
+
+    def _run(self, embeds: torch.Tensor, positions: torch.Tensor) -> Layers:
+        cache = DynamicCache()
+        self.inner(inputs_embeds=embeds, position_ids=positions, past_key_values=cache, use_cache=True)
+        return tuple((layer.keys, layer.values) if layer.is_initialized else None for layer in cache.layers)
+
+    def place(
+        self, seen: torch.Tensor, cache: PrefixCache, input_ids: torch.Tensor | None, queries: int
+    ) -> tuple[Mask, torch.Tensor]:
+        """The mask over prefix and text, and the positions (B, Q) of the last `queries` tokens, padding not counted.
+
+        `seen` (B, T) is 1 at the text's tokens so far. Raises ModelError for a text that can't be run exactly.
+        """
+        seen = seen.long()
+        if self.lead:
+            # The first real token is the BOS that already stands before the prefix: nobody may see it twice.
+            first = (seen.cumsum(-1) == 1) & (seen == 1) & (cache.columns.ends > 0)
+            if input_ids is not None and seen.shape == input_ids.shape:
+                self._check_bos(input_ids[first])
+            seen = seen * ~first
+        positions = (cache.columns.ends + seen.cumsum(-1) - 1).clamp(min=0)
+        self._check_reach(positions)
+        mask = torch.cat([cache.columns.mask, seen], dim=1)
+        config, dtype = self.inner.config, self.get_input_embeddings().weight.dtype
+        made = attention_mask(config, mask, positions, cache, queries, dtype)  # type: ignore[arg-type]
+        return made, positions[:, -queries:]
+
+    def _check_bos(self, first: torch.Tensor) -> None:
+        if bool(torch.ne(first, self.bos or 0).any()):
+            raise ModelError(
+                "a sequence does not begin with the beginning-of-sequence token",
+                hint="this prefix stands after it; encode with add_special_tokens=True",
+            )
+
+    def _check_reach(self, positions: torch.Tensor) -> None:
+        window = window_of(self.inner.config)
+        if self.longest is not None and int(positions.max()) >= self.longest:
+            raise ModelError(
+                f"takes a prefix, prompt and answer of {self.longest} tokens together, and here are more: from there "
+                "on its positions are scaled by the longest sequence of a batch, which changes what is kept",
+                context="the base model",
+                hint="shorten the prompt, or lower max_new_tokens",
+            )
+        if window is None or self.warned or not len(self.bank) or torch.compiler.is_compiling():
+            return
+        if int(positions.max()) >= window:
+            self.warned = True
+            warnings.warn(
+                f"sequences of more than {window} tokens, prefix included: the prefix starts to slide out of the "
+                "window of some layers, where it no longer acts",
+                stacklevel=2,
+            )
+
+
+def _room(cache: StaticCache) -> int:
+    """How many tokens of text a static cache was made for; layers with a window keep fewer, and don't say."""
+    declared = getattr(cache, "text_room", None)
+    if declared is None and any(cache.is_sliding):
+        raise ModelError(
+            "a static cache with sliding windows does not say how much text it was made for",
+            hint='let generate make it: generate(..., cache_implementation="static")',
+        )
+    return int(declared if declared is not None else max(layer.max_cache_len for layer in cache.layers))
+
+
+def _longest(inner: nn.Module) -> int | None:
+    """From which length on rotary frequencies depend on the longest sequence of a batch; None where they never do."""
+    limits = []
+    for module in inner.modules():
+        types = getattr(module, "rope_type", None)
+        for kind in types.values() if isinstance(types, dict) else [types]:
+            if isinstance(kind, str) and ("dynamic" in kind or kind == "longrope"):
+                limits.append(_original(module))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _original(module: nn.Module) -> int | None:
+    parameters = getattr(module.config, "rope_parameters", None) or {}
+    found = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    declared = [int(p["original_max_position_embeddings"]) for p in found if p.get("original_max_position_embeddings")]
+    own = getattr(module, "original_max_seq_len", None)
+    return min([*declared, *([int(own)] if own else [])], default=None)
+
+
+def _refuse_packed(position_ids: torch.Tensor | None) -> None:
+    if position_ids is not None and position_ids.shape[-1] > 1 and (position_ids.diff(dim=-1) != 1).any():
+        raise ModelError(
+            "several sequences packed into one row can't be patched", hint="switch packing and padding_free off"
+        )

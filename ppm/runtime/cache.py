@@ -1,0 +1,107 @@
+"""The key-value cache that begins with the prefix of each sequence."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import StaticLayer
+
+from ppm.runtime.arrangements.base import Prefill
+
+__all__ = ["Columns", "PrefixCache", "Prefixes", "stacked"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where the prefixes of B sequences stand: W columns, those of shorter prefixes at the right end.
+
+    `mask` (B, W) is 1 where a column is a token of that row's prefix, `positions` (B, W) are theirs, `ends` (B, 1)
+    those of the first real tokens.
+    """
+
+    mask: torch.Tensor
+    positions: torch.Tensor
+    ends: torch.Tensor
+
+    @property
+    def width(self) -> int:
+        return self.mask.shape[1]
+
+    def select(self, rows: torch.Tensor) -> "Columns":
+        return Columns(self.mask[rows], self.positions[rows], self.ends[rows])
+
+    @staticmethod
+    def none(batch: int, device: torch.device) -> "Columns":
+        """No prefix in front of any row."""
+        nothing = torch.zeros(batch, 0, dtype=torch.long, device=device)
+        return Columns(nothing, nothing, torch.zeros(batch, 1, dtype=torch.long, device=device))
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """N prefixes: keys and values of each layer, (N, heads, W, head_dim), and their columns."""
+
+    layers: tuple[tuple[torch.Tensor, torch.Tensor] | None, ...]
+    columns: Columns
+
+
+def stacked(prefills: list[Prefill]) -> Prefixes:
+    """Several prefixes side by side; shorter ones are padded on the left. All come from the same model."""
+    width = max(len(prefill.positions) for prefill in prefills)
+    pads = [width - len(prefill.positions) for prefill in prefills]
+    layers = []
+    for parts in zip(*(prefill.layers for prefill in prefills), strict=True):
+        kept = [part for part in parts if part is not None]
+        layers.append((_joined([k for k, _ in kept], pads), _joined([v for _, v in kept], pads)) if kept else None)
+    first = prefills[0].positions
+    pairs = list(zip(prefills, pads, strict=True))
+    columns = Columns(
+        torch.stack([(torch.arange(width, device=first.device) >= pad).long() for _, pad in pairs]),
+        torch.stack([torch.nn.functional.pad(prefill.positions, (pad, 0)) for prefill, pad in pairs]),
+        torch.tensor([[prefill.end] for prefill in prefills], device=first.device),
+    )
+    return Prefixes(tuple(layers), columns)
+
+
+def _joined(parts: list[torch.Tensor], pads: list[int]) -> torch.Tensor:
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([torch.nn.functional.pad(part, (0, 0, pad, 0)) for part, pad in zip(parts, pads, strict=True)])
+
+
+class PrefixCache(DynamicCache):
+    """A key-value cache that begins with the prefix of each sequence.
+
+    With `room` it has a fixed size, prefix included, and never moves, as compiled models want; `depth` layers then.
+    """
+
+    def __init__(self, columns: Columns, *, room: int | None = None, depth: int = 0) -> None:
+        super().__init__()
+        self.columns = columns
+        self.room = room
+        if room is not None:
+            self.layers = [StaticLayer(room) for _ in range(depth)]
+
+    @property
+    def is_compileable(self) -> bool:
+        # Transformers would make the masks of a cache that is, and leaves the prefix out of them.
+        return False
+
+    @property
+    def seen(self) -> int:
+        """How many columns of the text it holds."""
+        filled = next((int(layer.get_seq_length()) for layer in self.layers if layer.is_initialized), 0)
+        return max(filled - self.columns.width, 0)
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        self.columns = self.columns.select(beam_idx)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)
+        self.columns = self.columns.select(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        rows = torch.arange(len(self.columns.mask), device=self.columns.mask.device)
+        self.columns = self.columns.select(rows.repeat_interleave(repeats))

@@ -1,0 +1,82 @@
+"""Which columns a token attends to, by position: a patched row must slide and chunk as an unpadded one does.
+
+Transformers counts windows in columns, padding included. So models with windows or chunks get masks that count
+positions, one for each kind of layer; so do caches of a fixed size, whose masks transformers makes without the prefix.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ppm.errors import ModelError
+from ppm.runtime.cache import PrefixCache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+__all__ = ["Mask", "attention_mask", "window_of"]
+
+Mask = torch.Tensor | dict[str, torch.Tensor]
+"""A mask (B, K), or (B, 1, Q, K), or one of the latter for each kind of layer."""
+FULL, SLIDING, CHUNKED = "full_attention", "sliding_attention", "chunked_attention"
+
+
+def window_of(config: "PreTrainedConfig") -> int | None:
+    """How far back the layers with a sliding window see, in tokens; None for a model without such layers."""
+    window = getattr(config.get_text_config(), "sliding_window", None)
+    kinds = _kinds(config)
+    return None if window is None or (kinds and SLIDING not in kinds) else int(window)
+
+
+def attention_mask(
+    config: "PreTrainedConfig",
+    mask: torch.Tensor,
+    positions: torch.Tensor,
+    cache: PrefixCache,
+    queries: int,
+    dtype: torch.dtype,
+) -> Mask:
+    """What a backbone takes for `attention_mask`: (B, K) as it is, or by position.
+
+    `mask` (B, W + T) is 1 at the prefix and the text, `positions` (B, T) are the text's, and the last `queries` tokens
+    are those that attend.
+    """
+    kinds, window = _kinds(config), window_of(config)
+    chunk = getattr(config.get_text_config(), "attention_chunk_size", None) if CHUNKED in kinds else None
+    if window is None and chunk is None and cache.room is None:
+        return mask
+    columns = torch.arange(mask.shape[1], device=mask.device)
+    mine = columns[-queries:, None]  # (Q, 1)
+    # A padding query sees itself, else its softmax would have nothing to sum over.
+    full = (mask[:, None, None, :].bool() & (columns <= mine)) | (columns == mine)  # (B, 1, Q, K)
+    keys = torch.cat([cache.columns.positions, positions], dim=1)[:, None, None, :]
+    asking = positions[:, None, -queries:, None]
+    found = {FULL: full}
+    if window is not None:
+        found[SLIDING] = full & (asking - keys < window)
+    if chunk is not None:
+        found[CHUNKED] = (full & (asking // chunk == keys // chunk)) | (columns == mine)
+    found = {kind: _finished(one, config, cache.room, dtype) for kind, one in found.items()}
+    if len(found) > 1 and not kinds:
+        return found[SLIDING]
+    return found if len(found) > 1 else found[FULL]
+
+
+def _finished(mask: torch.Tensor, config: "PreTrainedConfig", room: int | None, dtype: torch.dtype) -> torch.Tensor:
+    """A mask as wide as a cache of a fixed size, in the form that the attention implementation adds or selects by."""
+    if room is not None:
+        mask = torch.nn.functional.pad(mask, (0, room - mask.shape[-1]))
+    how = getattr(config.get_text_config(), "_attn_implementation", "eager")
+    if how == "eager":
+        lowest = torch.finfo(dtype).min
+        return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, lowest)
+    if "flash" in how or how == "flex_attention":
+        raise ModelError(
+            f"windows and fixed caches need masks that the attention implementation {how} does not take",
+            hint='load the model with attn_implementation="sdpa" or "eager"',
+        )
+    return mask
+
+
+def _kinds(config: "PreTrainedConfig") -> set[str]:
+    return set(getattr(config.get_text_config(), "layer_types", None) or ())

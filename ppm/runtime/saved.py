@@ -1,0 +1,95 @@
+"""A patched model as a folder: the base and its banks side by side, and back again.
+
+The base lies one level down, so that whoever loads the folder as a plain model gets an error, not a model without its
+patch.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from ppm.bank import EMPTY, Bank
+from ppm.base import identify
+from ppm.disk import disk_errors, make_folder, replace_file
+from ppm.errors import IntegrityError, ModelError
+from ppm.manifest import Placement
+from ppm.runtime.arrangements.registry import find_arrangement
+from ppm.runtime.backbone import Row
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.runtime.model import attach
+from ppm.runtime.shell import backbone_of, unpatched
+from ppm.runtime.tensors import bank_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["load_patched", "save_patched"]
+
+BASE = "base"
+RECORD = "ppm-patched.json"
+SCHEMA = 1
+
+
+def save_patched(patched: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write a model that `attach` returned, its banks and the tokenizer into a new folder.
+
+    Raises ModelError for a folder that holds something, TrainingError for a bank that is not finite, and
+    EnvironmentStateError where the disk fails. `load_patched` reads it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError("is not empty", context=str(folder), hint="give a new folder")
+    backbone = backbone_of(patched)
+    banks = [_bank(row) for row in backbone.held]
+    with disk_errors("can't be written", folder):
+        make_folder(folder)
+        unpatched(patched).save_pretrained(folder / BASE)
+        tokenizer.save_pretrained(folder / BASE)
+        entries = []
+        for index, bank in enumerate(banks):
+            name, data = f"bank-{index}.safetensors", bank.to_bytes()
+            if bank:
+                replace_file(folder / name, data)
+            digest = hashlib.sha256(data).hexdigest()
+            entries.append({"file": name if bank else None, "sha256": digest, "arrangement": bank.arrangement})
+        fingerprint = identify(folder / BASE).fingerprint
+        record = {"schema": SCHEMA, "base": fingerprint, "placement": backbone.placement, "banks": entries}
+        replace_file(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+
+
+def load_patched(folder: Path) -> LoadedBase:
+    """The patched model and the tokenizer that `save_patched` wrote. Raises ModelError, or IntegrityError for a folder
+    whose parts are not those that were written."""
+    path = folder / RECORD
+    base = identify(folder / BASE)
+    try:
+        record = json.loads(path.read_bytes())
+        if record["schema"] != SCHEMA:
+            raise ModelError(f"is of schema {record['schema']}", context=str(path), hint="upgrade ppm")
+        placement, fingerprint = record["placement"], record["base"]
+        if placement not in get_args(Placement):
+            raise ValueError(f"there is no placement {placement!r}")
+        banks = [_read(folder, entry["file"], entry["sha256"], entry["arrangement"]) for entry in record["banks"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"is no record of a patched model ({error})", context=str(path)) from error
+    if fingerprint != base.fingerprint:
+        raise IntegrityError("is not the model that was saved", context=str(folder / BASE))
+    loaded = load_base(base)
+    return replace(loaded, model=attach(loaded.model, banks, placement=placement))
+
+
+def _bank(row: Row) -> Bank:
+    blocks = tuple(block for tensor in row.blocks for block in bank_of(tensor).blocks)
+    return Bank(blocks, row.arrangement.name) if blocks else EMPTY  # type: ignore[arg-type]
+
+
+def _read(folder: Path, name: str | None, sha256: str, arrangement: str) -> Bank:
+    find_arrangement(arrangement)
+    if name is None:
+        return EMPTY
+    path = folder / Path(name).name
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise IntegrityError("is not the bank that was saved", context=str(path))
+    return replace(Bank.parse(data, str(path)), arrangement=arrangement)  # type: ignore[arg-type]
