@@ -37,6 +37,7 @@ __all__ = [
 
 RESULTS_VERSION = 2
 """Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
+_NOISE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _read_entry(data: bytes) -> Answers:
         raise ValueError("is no kept result") from error
     for value, texts in answers.values():
         # Of what is generated the share that fails is kept, of a text its mean loss.
-        if not 0 <= value <= (1 if texts else math.inf) or math.isinf(value):
+        if not -_NOISE <= value <= (1 + _NOISE if texts else math.inf) or math.isinf(value):
             raise ValueError(f"holds {value}, which no result is")
     return answers
 
