@@ -39,7 +39,7 @@ KINDS = (
     "recurrent or convolution layers do not (docs/architectures.md)"
 )
 KEPT = 64
-LENGTHS = (6, 4, 3)
+LENGTHS = (8, 4, 3)
 """Tokens of the prompts that are tried, one more than the cache is filled with."""
 PREFIX = 3
 LARGE_GAP = 2**14
