@@ -76,6 +76,11 @@ class Package:
         return sha256(self.data)
 
     @property
+    def prefix(self) -> bytes:
+        """The bank as the package file has it: the bytes of `prefix.safetensors`."""
+        return self.bank.to_bytes()
+
+    @property
     def file_name(self) -> str:
         return file_name(self.manifest)
 
@@ -83,7 +88,7 @@ class Package:
         """The package file: the same content gives the same bytes."""
         members = {
             _MANIFEST: self.manifest.render().encode(),
-            _BANK: self.bank.to_bytes(),
+            _BANK: self.prefix,
             **dict(sorted(self.files.items())),
         }
         record = "".join(f"{path},sha256:{sha256(data)},{len(data)}\n" for path, data in members.items())

@@ -30,6 +30,7 @@ BELOW_THE_LINE = """
     runtime runtime.loading runtime.text
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
+    prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
