@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import command_line, is_quiet, json_option, together
+from ppm.cli.options import command_line, is_quiet, json_option, together, workspace
 from ppm.cli.output import print_json, say, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
@@ -140,6 +140,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
                 environment,
                 how.terms,
                 command=command_line(),
+                timeout=workspace().lock_timeout,
                 planned=plans.append if how.as_json or is_quiet() else _print_plan,
                 events=events,
             )

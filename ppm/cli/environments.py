@@ -109,7 +109,7 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
         raise RequestError(f"removing {label} can't be undone", hint="say --yes")
     if not yes:
         confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
-    with writer(known[label], command=command_line(), tell=say) as held:
+    with writer(known[label], command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         remove_environment(held)
     if default_label(workspace().home) == label:
         clear_default(workspace().home)
@@ -139,7 +139,7 @@ def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str
     if damaged == bool(numbers):
         raise RequestError("which deployments?", hint="give their numbers, or say --damaged")
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         chosen = sorted(set(numbers) or damaged_history(environment))
         drop(held, chosen)
     if as_json:

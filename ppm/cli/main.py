@@ -208,7 +208,7 @@ def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackT
 def _with_advice(error: DiskError) -> PpmError:
     from ppm.home import advice
 
-    hint = ", ".join(filter(None, (error.hint, advice(error))))
+    hint = ", ".join(filter(None, (error.hint, advice(error, os.environ))))
     return PpmError(error.message, context=error.context, hint=hint)
 
 

@@ -48,7 +48,14 @@ def quickstart_command(as_json: bool) -> None:
 
     with shown(quiet=as_json) as events:
         try:
-            result = install(make_plan, environment, command=command_line(), events=events, planned=planned)
+            result = install(
+                make_plan,
+                environment,
+                command=command_line(),
+                timeout=workspace().lock_timeout,
+                planned=planned,
+                events=events,
+            )
         except GateError as error:
             show_refused(error, {}, Reports(), as_json=as_json)
             raise

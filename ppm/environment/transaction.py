@@ -31,7 +31,7 @@ from ppm.environment.deployment import (
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
-from ppm.locking import exclusive
+from ppm.locking import SHORT_WAIT, exclusive
 from ppm.verdict import Verdict, Waiver
 
 __all__ = ["Made", "Writer", "deploy", "drop", "rollback", "user_name", "writer"]
@@ -81,15 +81,15 @@ class _Stamp:
 def writer(
     environment: Environment,
     *,
-    timeout: float | None = None,
+    timeout: float = SHORT_WAIT,
     command: str,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Writer]:
     """Be the only one to change the environment; what killed processes left behind is removed first.
 
     `command` is what the user ran; it is recorded, and shown to whoever waits, who is told through `tell`. Raises
-    EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
-    `lock_timeout()`), or when it can't be written.
+    EnvironmentStateError when another process holds the environment for more than `timeout` seconds, or when
+    it can't be written.
     """
     path = environment.path / "lock"
     with exclusive(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:

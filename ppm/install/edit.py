@@ -117,7 +117,7 @@ def _edit(
     tell: Callable[[str], None],
 ) -> Locked:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with hold_folder(workspace.home, path.parent, command, tell):
+    with hold_folder(workspace, path.parent, command, tell):
         return _edit_held(workspace, path, change, request)
 
 
