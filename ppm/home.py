@@ -15,7 +15,7 @@ __all__ = ["advice", "named_home", "ppm_home"]
 _HINT = "set PPM_HOME to a folder of your own"
 
 
-def named_home(environ: Mapping[str, str] = os.environ) -> Path:
+def named_home(environ: Mapping[str, str]) -> Path:
     """`$PPM_HOME`, else the platform's folder for a user's data, usable or not.
 
     Raises EnvironmentStateError when there is neither: in a container a process may run as a user without a home.
@@ -32,7 +32,7 @@ def named_home(environ: Mapping[str, str] = os.environ) -> Path:
     return found
 
 
-def ppm_home(environ: Mapping[str, str] = os.environ) -> Path:
+def ppm_home(environ: Mapping[str, str]) -> Path:
     """`$PPM_HOME`, else the platform's folder for a user's data; it need not exist yet.
 
     Whether it can be written shows when something is: reading what is deployed needs no right to change it.
@@ -52,14 +52,14 @@ def ppm_home(environ: Mapping[str, str] = os.environ) -> Path:
     return home
 
 
-def advice(error: DiskError) -> str:
+def advice(error: DiskError, environ: Mapping[str, str]) -> str:
     """What else helps when the disk refuses something below PPM_HOME; "" for what lies elsewhere."""
     ways = {
         "full": "or set PPM_HOME to a folder on another one; what was deployed before still is",
         "denied": f"or {_HINT}",
     }
     try:
-        below = error.path.is_relative_to(named_home())
+        below = error.path.is_relative_to(named_home(environ))
     except EnvironmentStateError:
         return ""
     return ways.get(error.fault, "") if below else ""

@@ -4,8 +4,9 @@ means.
 Opened once, at the edge. Needs no torch.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ppm.environment.store import Store
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.lock import LockedBase
+from ppm.locking import lock_timeout
 from ppm.names import expand, is_folder
 from ppm.project import Project
 from ppm.resources import lab_data
@@ -26,15 +28,21 @@ __all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base", "spl
 
 @dataclass(frozen=True)
 class Workspace:
-    """PPM_HOME, and the folder that the command is given in."""
+    """PPM_HOME, the folder that the command is given in, and the environment variables of its process."""
 
     home: Path
     folder: Path
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def open(folder: Path) -> "Workspace":
+    def open(folder: Path, environ: Mapping[str, str] = os.environ) -> "Workspace":
         """The workspace of a command that is given in a folder. Raises EnvironmentStateError."""
-        return Workspace(ppm_home(), folder.absolute())
+        return Workspace(ppm_home(environ), folder.absolute(), environ)
+
+    @property
+    def lock_timeout(self) -> float:
+        """How many seconds a command waits for another one. Raises RequestError when the user's word is no number."""
+        return lock_timeout(self.environ)
 
     @cached_property
     def project(self) -> Project:

@@ -1,7 +1,7 @@
 """Commands about environments: env, use."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
@@ -38,19 +38,21 @@ def env_list(as_json: bool) -> None:
     from ppm.errors import PpmError
 
     chosen = default_label(workspace().home)
-    rows: list[dict[str, Any]] = []
+    rows: list[_Row] = []
     for environment in Environment.all(workspace().home):
-        row: dict[str, Any] = {"environment": environment.label, "path": str(environment.path)}
-        row["in_use"] = environment.label == chosen
+        path, in_use = str(environment.path), environment.label == chosen
+        row: _Row = {"environment": environment.label, "path": path, "in_use": in_use}
         try:
             deployment = environment.current()
             assert deployment is not None
             pins = [package.pin for package in deployment.lock.packages]
             record = deployment.record
             row |= {"deployment": deployment.number, "base": record.base_model, "verdict": record.verdict}
-            rows.append({**row, "patches": pins})
+            row["patches"] = pins
+
         except PpmError as error:
-            rows.append({**row, "error": error.message})
+            row["error"] = error.message
+        rows.append(row)
     if as_json:
         print_json(rows)
         return
@@ -66,6 +68,19 @@ def env_list(as_json: bool) -> None:
             patches = ", ".join(row["patches"]) or "none"
             cells.append([*label, row["base"], str(row["deployment"]), row["verdict"], patches])
     print_table(["", "Environment", "Base", "Deployment", "Verdict", "Patches"], cells)
+
+
+class _Row(TypedDict, total=False):
+    """An environment, and what is deployed in it or `error`, what is damaged there."""
+
+    environment: Required[str]
+    path: Required[str]
+    in_use: Required[bool]
+    error: str
+    deployment: int
+    base: str
+    verdict: str
+    patches: list[str]
 
 
 @env_command.command("remove")
@@ -94,7 +109,7 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
         raise RequestError(f"removing {label} can't be undone", hint="say --yes")
     if not yes:
         confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
-    with writer(known[label], command=command_line(), tell=say) as held:
+    with writer(known[label], command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         remove_environment(held)
     if default_label(workspace().home) == label:
         clear_default(workspace().home)
@@ -124,7 +139,7 @@ def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str
     if damaged == bool(numbers):
         raise RequestError("which deployments?", hint="give their numbers, or say --damaged")
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         chosen = sorted(set(numbers) or damaged_history(environment))
         drop(held, chosen)
     if as_json:

@@ -35,7 +35,7 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
 
     environment = workspace().find_environment(base, env)
     if names:
-        with writer(environment, command=command_line(), tell=say) as held:
+        with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
             deployment = environment.current()
             if deployment is None:
                 raise RequestError("nothing is deployed to hold", hint="start with `ppm install PATCH --base MODEL`")
@@ -68,7 +68,7 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as
     from ppm.resolve import parse_name
 
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
         for name in map(parse_name, names):
             if name not in holds:

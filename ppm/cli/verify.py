@@ -46,8 +46,9 @@ def verify_command(
         environment = workspace().find_environment(base, env)
         if not environment.exists():
             raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-        for line in mend(environment, command=command_line(), tell=say) if mending else ():
-            say(line)
+        if mending:
+            for line in mend(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say):
+                say(line)
         found = list(examine(environment))
     wrong = [finding for finding in found if finding.fault is not None]
     if as_json:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.composition.strategy import read_strategy
@@ -44,10 +43,11 @@ class ProjectFolder:
         return ProjectFolder.of(workspace, document.read_file(path), path)
 
     @staticmethod
-    def of(workspace: Workspace, table: Mapping[str, Any], path: Path) -> "ProjectFolder":
+    def of(workspace: Workspace, table: Mapping[str, object], path: Path) -> "ProjectFolder":
         """From the data of the file at `path`. Raises ManifestError."""
         project = Project.of(table, path)
-        return ProjectFolder(workspace, path.parent, project, table.get("base"))
+        base = table.get("base")
+        return ProjectFolder(workspace, path.parent, project, base if isinstance(base, str) else None)
 
     @property
     def lock_path(self) -> Path:
@@ -55,7 +55,7 @@ class ProjectFolder:
 
     def exclusive(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
-        return hold_folder(self.workspace.home, self.path, command, tell)
+        return hold_folder(self.workspace, self.path, command, tell)
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
@@ -109,10 +109,13 @@ class ProjectFolder:
         return next((location for location in known if location and self.shown(location) == shown), shown)
 
 
-def hold_folder(home: Path, folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+def hold_folder(
+    workspace: Workspace, folder: Path, command: str, tell: Callable[[str], None]
+) -> AbstractContextManager[object]:
     """Nobody else changes a project's files meanwhile. The lock lies in PPM_HOME: nothing is left in the project."""
     digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return exclusive(home / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
+    path = workspace.home / "projects" / f"{digest}.lock"
+    return exclusive(path, str(folder), command=command, timeout=workspace.lock_timeout, tell=tell)
 
 
 def asks_nothing() -> RequestError:

@@ -82,17 +82,19 @@ def install(
     terms: Terms = Terms(),
     *,
     command: str,
+    timeout: float,
     planned: Callable[[Plan], None] = lambda plan: None,
     events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> InstallResult:
     """Plan, compose, audit and deploy while holding the environment; nothing in it changes before the last step.
 
     `make_plan` is called once the environment is held, so that the plan sees its latest state; `planned` is told it.
-    Raises GateFailed or GateInconclusive when the composition may not be deployed.
+    `timeout` is how many seconds another process may hold it. Raises GateFailed or GateInconclusive when the
+    composition may not be deployed.
     """
     if terms.accept and not terms.reason.strip():
         raise RequestError("a waiver needs a reason", hint='add --reason "why this is acceptable"')
-    with writer(environment, command=command, tell=events.tell) as held:
+    with writer(environment, command=command, timeout=timeout, tell=events.tell) as held:
         plan = make_plan()
         planned(plan)
         if plan.lost and plan.previous is not None:

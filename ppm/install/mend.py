@@ -13,12 +13,12 @@ from ppm.evaluation.results import damaged_entries
 __all__ = ["mend"]
 
 
-def mend(environment: Environment, *, command: str, tell: Callable[[str], None]) -> Iterator[str]:
+def mend(environment: Environment, *, command: str, timeout: float, tell: Callable[[str], None]) -> Iterator[str]:
     """Mend an environment's holds and stored audits, all ledgers and the kept results; says what was done, in words.
 
     Raises EnvironmentStateError.
     """
-    with writer(environment, command=command, tell=tell) as held:
+    with writer(environment, command=command, timeout=timeout, tell=tell) as held:
         holds = mend_holds(held)
     if holds is not None:
         kept, lost = holds

@@ -85,7 +85,8 @@ def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
     """Put the locked composition in force, if it was tested under the policy and on the weights that are there now."""
     files, environment = target.files, target.environment
     lock = Lock.of(target.selection, files.lock.composition)
-    with writer(environment, command=command, tell=events.tell) as held:
+    timeout = target.folder.workspace.lock_timeout
+    with writer(environment, command=command, timeout=timeout, tell=events.tell) as held:
         previous = _whole(environment)
         refuse_held(environment, files.lock, LOCK_FILE)
         plan = target.plan(previous)
@@ -190,7 +191,8 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
         refuse_held(target.environment, lock, LOCK_FILE)
         return target.plan(previous)
 
-    result = install(make_plan, target.environment, terms, command=command, events=events)
+    timeout = folder.workspace.lock_timeout
+    result = install(make_plan, target.environment, terms, command=command, timeout=timeout, events=events)
     assert result.deployment is not None
     locked = replace(lock, composition=result.deployment.lock.composition)
     with folder.exclusive(command, events.tell):

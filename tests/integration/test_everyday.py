@@ -9,7 +9,7 @@ import pytest
 from commands import ppm
 from integration.deployed import deployed, patch, write
 
-from ppm.cli.reports import replace_report
+from ppm.disk import write_output
 
 
 @pytest.fixture
@@ -497,11 +497,11 @@ def test_an_audit_says_at_once_that_its_page_can_not_be_written(world, tmp_path)
 def test_a_page_goes_into_a_pipe_and_never_takes_its_place(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    replace_report(tmp_path / "pipe", b"page")
+    write_output(tmp_path / "pipe", b"page")
     assert os.read(reader, 10) == b"page"
     os.close(reader)
     (tmp_path / "link").symlink_to(tmp_path / "page")
-    replace_report(tmp_path / "link", b"page")
+    write_output(tmp_path / "link", b"page")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "page").read_bytes() == b"page"
 
