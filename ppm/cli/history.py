@@ -13,10 +13,12 @@ __all__ = ["history_command"]
 @click.command("history")
 @base_option
 @env_option
-@click.option("--metrics", is_flag=True, help="Show the failure rate on every suite over the deployments instead.")
+@click.option(
+    "--metrics", is_flag=True, help="Show instead how the failure rate on every suite changed over the deployments."
+)
 @json_option
 def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
-    """List the deployments, the newest first.
+    """List the deployments, newest first.
 
     \b
     Example:
@@ -31,8 +33,8 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
         try:
             current = environment.current_number()
         except PpmError as error:
-            fault = f"Which deployment is in force can't be read ({error.message})"
-            say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
+            fault = f"can't tell which deployment is in force ({error.message})"
+            say(f"{fault}; `ppm rollback NUMBER` goes back to one of them.")
     rows = figures(environment) if metrics else history(environment, current)
     if as_json:
         print_json(rows)
@@ -68,7 +70,7 @@ def _print_figures(rows: list[dict[str, Any]]) -> None:
         ]
         for row in rows
     ]
-    write("Failure rates of each deployment, the oldest first; lower is better (perplexity for text suites).")
+    write("Failure rates of each deployment, oldest first; lower is better (perplexity for text suites).")
     print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
     found = rows[-1].get("continual")
     if found:

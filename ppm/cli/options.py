@@ -48,12 +48,14 @@ def output_options() -> list[click.Option]:
         return callback
 
     settings: Any = {"is_flag": True, "expose_value": False}
-    quiet = "Say nothing but errors and what was asked for."
+    quiet = "Print only errors and what you asked for."
     return [
         click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet, **settings),
-        click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more.", **settings),
-        click.Option(["--debug"], help="Show the traceback of an error.", **settings),
-        click.Option(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR.", **settings),
+        click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Print more.", **settings),
+        click.Option(["--debug"], help="Show tracebacks of errors.", **settings),
+        click.Option(
+            ["--no-color"], callback=note(_COLOR, False), help="Don't use colors. NO_COLOR does the same.", **settings
+        ),
     ]
 
 
@@ -89,9 +91,7 @@ def base_option(function: F) -> F:
 
 def env_option(function: F) -> F:
     """--env."""
-    return click.option("--env", metavar="NAME", help="One of several environments of the base, such as `staging`.")(
-        function
-    )
+    return click.option("--env", metavar="NAME", help="A named environment of the base, such as `staging`.")(function)
 
 
 def find_links_option(function: F) -> F:
@@ -120,7 +120,7 @@ def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
 
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
-    text = "Requirements that take the place of what patches ask of their dependencies."
+    text = "File of requirements that override what patches require of their dependencies."
     return _paths_option("--override", "overrides", metavar="FILE", help=text)(lock_options(function))
 
 
@@ -154,12 +154,12 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--constraint",
                 "constraints",
                 metavar="FILE",
-                help="Limits on versions, one a line, of patches that are needed anyway.",
+                help="File of version limits, one per line; they apply only to patches that are needed anyway.",
             ),
             click.option(
                 "--exclude-newer",
                 metavar="DATE",
-                help="Leave out what came into its source after a date, such as 2026-06-01.",
+                help="Ignore what was added to its source after a date, such as 2026-06-01.",
             ),
         )
     ):
@@ -200,7 +200,7 @@ def _search_seconds() -> float:
     except ValueError:
         seconds = 0.0
     if not seconds > 0:
-        raise click.UsageError(f"the environment's PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
+        raise click.UsageError(f"the environment variable PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
     return seconds
 
 
