@@ -121,7 +121,7 @@ def rollback(
         number = _number_before_current(environment)
     elif _is_current(environment, number):
         raise RequestError(
-            f"deployment {number} is the current one already",
+            f"deployment {number} is already the current one",
             context=environment.label,
             hint="`ppm history` lists the others",
         )
@@ -141,7 +141,7 @@ def drop(writer: Writer, numbers: Sequence[int]) -> None:
     current, known = environment.current_number(), environment.numbers()
     for number in numbers:
         if number == current:
-            hint = "`ppm rollback` goes back to another one; `ppm env remove` removes them all"
+            hint = "`ppm rollback` goes back to another deployment; `ppm env remove` removes them all"
             raise RequestError(f"deployment {number} is in force", context=environment.label, hint=hint)
         if number not in known:
             environment.deployment(number)
@@ -203,7 +203,7 @@ def _switch(environment: Environment, number: int) -> None:
 def _stamp(writer: Writer) -> dict[str, Any]:
     """What every new record says of its own making."""
     if not writer.lock.is_locked:
-        raise ValueError("the writer was used after it was given back")
+        raise ValueError("the writer was used after it was closed")
     return {
         "schema": RECORD_SCHEMA,
         "number": _next_number(writer.environment),

@@ -278,7 +278,7 @@ def test_a_lock_that_does_not_answer_the_project_is_refused(synced):
         assert ppm("lock", "--check").code == 1
     (synced / "ppm.toml").write_text(text + "[gates]\nalpha = 0.01\n")
     done = ppm("sync")
-    assert "tested under another policy" in done.err
+    assert "tested under a different policy" in done.err
     (synced / "ppm.toml").write_text(text)
     (synced / "ppm.lock").unlink()
     assert "run `ppm lock` first" in ppm("sync").err
@@ -289,7 +289,7 @@ def test_nothing_to_do_holds_only_for_the_policy_that_it_was_tested_under(synced
     with (synced / "ppm.toml").open("a") as stream:
         stream.write("[gates]\nmin_effect = 0.9\n")
     done = ppm("sync")
-    assert (done.code, "tested under another policy" in done.err) == (1, True)
+    assert (done.code, "tested under a different policy" in done.err) == (1, True)
 
 
 def test_a_patch_named_by_its_path_is_deployed_as_its_pin(project):
@@ -320,7 +320,7 @@ def test_asking_otherwise_for_the_same_files_keeps_the_composition(synced):
     [
         (lambda t: t["packages"][0].update(version="1.0.1"), "locked as app==1.0.1"),
         (lambda t: t["base"].update(fingerprint="sha256:" + "1" * 64), "is not the locked base model"),
-        (lambda t: t["composition"].update(weights_digest="sha256:" + "1" * 64), "other weights"),
+        (lambda t: t["composition"].update(weights_digest="sha256:" + "1" * 64), "different weights"),
         (lambda t: t.update(schema=2), "schema 2 is not known"),
         (lambda t: t["packages"].pop(), "depends on 'core', which is not locked"),
     ],
@@ -839,8 +839,8 @@ def test_another_commit_of_the_base_makes_a_lock_out_of_date(project):
     assert done.code == 0, done.err
     (project / "ppm.toml").write_text(f'base = "acme/tiny@{"c" * 40}"\n{lock_of}')
     refused = ppm("download", "--locked", "-d", project / "copy")
-    assert (refused.code, f"the lock acme/tiny@{'b' * 40}" in refused.err) == (1, True)
-    assert "they are for another commit of it" in ppm("lock").err
+    assert (refused.code, f"the lock has acme/tiny@{'b' * 40}" in refused.err) == (1, True)
+    assert "their packages are for a different commit of it" in ppm("lock").err
 
 
 def hub(package, revision):
