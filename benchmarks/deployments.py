@@ -21,11 +21,11 @@ from ppm.audit.model import Audit
 from ppm.base import weights_digest
 from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Environment
 from ppm.environment.transaction import Made, deploy, writer
-from ppm.install.bases import open_base
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package, read_package
 from ppm.resources import lab_data
+from ppm.workspace import open_base
 
 VERSIONS = 10
 RUN = [sys.executable, "-c", "from ppm.cli.main import run; run()"]

@@ -31,9 +31,9 @@ _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 # Some network file systems can't flush a folder; their server keeps the order of renames by itself.
 _UNFLUSHABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 _HINTS: dict[DiskFault, str] = {
-    "full": "free space on this disk",
-    "denied": "check the folder's owner and rights",
-    "wrong kind": "a file stands where a folder should, or the other way round: move it away",
+    "full": "free some space on this disk",
+    "denied": "check the folder's owner and permissions",
+    "wrong kind": "there is a file where a folder should be, or the other way round: move it away",
     "other": "check the disk",
 }
 _READ_AND_WRITE = 0o666

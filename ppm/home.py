@@ -28,7 +28,7 @@ def named_home(environ: Mapping[str, str]) -> Path:
     except RuntimeError:
         found = None
     if found is None or not found.is_absolute():  # how older versions of platformdirs say it
-        raise EnvironmentStateError("this user has no home folder to keep patches in", hint=_HINT)
+        raise EnvironmentStateError("this user has no home folder in which to keep patches", hint=_HINT)
     return found
 
 
@@ -55,7 +55,7 @@ def ppm_home(environ: Mapping[str, str]) -> Path:
 def advice(error: DiskError, environ: Mapping[str, str]) -> str:
     """What else helps when the disk refuses something below PPM_HOME; "" for what lies elsewhere."""
     ways = {
-        "full": "or set PPM_HOME to a folder on another one; what was deployed before still is",
+        "full": "or set PPM_HOME to a folder on another disk; earlier deployments stay where they are",
         "denied": f"or {_HINT}",
     }
     try:

@@ -45,9 +45,9 @@ def exclusive(
             held = _acquire(lock, note, timeout, tell)
         except Timeout as error:
             raise EnvironmentStateError(
-                f"is being changed by {_holder(note)}; waited {timeout:g} s",
+                f"is in use by {_holder(note)}; waited {timeout:g} s",
                 context=what,
-                hint="wait until it has ended, then run this again; PPM_LOCK_TIMEOUT is how many seconds to wait",
+                hint="wait for it to finish, then run this again; PPM_LOCK_TIMEOUT sets how many seconds ppm waits",
             ) from error
     with held:
         try:

@@ -87,7 +87,7 @@ def test_a_disk_that_refuses_below_the_home_has_a_way_out(tmp_path, ppm_home):
     (ppm_home / "environments").write_text("")
     assert "move it away" in ppm("list").err
     full, denied = (DiskError("can't be written", ppm_home / "store", fault) for fault in ("full", "denied"))
-    assert "on another one" in advice(full, os.environ)
+    assert "on another disk" in advice(full, os.environ)
     assert "of your own" in advice(denied, os.environ)
     assert advice(DiskError("can't be written", tmp_path, "full"), os.environ) == ""
 

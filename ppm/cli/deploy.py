@@ -53,9 +53,9 @@ def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
 
 def _waiver_options(function: Callable[..., object]) -> Callable[..., object]:
     """--accept, --reason and --seed."""
-    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass.")
+    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy even if this suite does not pass.")
     reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
-    seed = click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given.")
+    seed = click.option("--seed", type=int, help="Seed of the composition's training; 0 by default.")
     return accept(reason(seed(function)))
 
 
@@ -98,13 +98,13 @@ def _print_plan(plan: "Plan") -> None:
     write(f"Resolved for {plan.base.name}:")
     for pin in plan.pins:
         name, version = pin.release.name, str(pin.release.version)
-        was = f", in place of {before[name]}" if before.get(name, version) != version else ""
+        was = f", replacing {before[name]}" if before.get(name, version) != version else ""
         why = "" if pin.requested else f", needed by {', '.join(pin.required_by) or 'nothing any more'}"
         write(f"  {pin.release.pin}  (from {pin.release.source}{was}{why})")
     for name in sorted(set(before) - {pin.release.name for pin in plan.pins}):
         write(f"  removes {name}=={before[name]}")
     for message in plan.passed_over:
-        write(f"  passed over: {message}")
+        write(f"  skipped: {message}")
     for note in plan.notes:
         write(f"  note: {note}")
 
@@ -128,7 +128,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
 
     if how.dry_run:
         if how.reports.paths:
-            raise click.UsageError("--dry-run tests nothing, so there is nothing to write into a file")
+            raise click.UsageError("--dry-run runs no tests, so there is no report to write")
         _rehearse(make_plan(), how)
         return
     how.reports.refuse_unwritable()
@@ -165,7 +165,7 @@ def _rehearse(plan: "Plan", how: DeployOptions) -> None:
         print_json({**_plan_table(plan), "composes": anew})
         return
     _print_plan(plan)
-    would = "These would be composed and tested" if anew else "Nothing would have to be composed"
+    would = "These would be composed and tested" if anew else "Nothing needs to be composed"
     write(f"{would}. Nothing was changed (--dry-run).")
 
 
@@ -188,7 +188,7 @@ def show_tests(result: "InstallResult", reports: Reports) -> None:
         reports.write(result.report)
         reports.tell()
     elif reports.paths:
-        say("Nothing had to be tested, so no file was written: `ppm audit` tests what is deployed again.")
+        say("Nothing had to be tested, so no report was written; `ppm audit` tests what is deployed again.")
 
 
 def _print_result(result: "InstallResult", how: DeployOptions) -> None:
@@ -199,8 +199,8 @@ def _print_result(result: "InstallResult", how: DeployOptions) -> None:
     if not how.deploy:
         write(f"Tested {pins} for {label}; nothing was deployed. `ppm install` does that.")
     elif in_force is not None and not result.changed:
-        write(f"Nothing to do: deployment {in_force.number} has these patches already.")
+        write(f"Nothing to do: deployment {in_force.number} already has these patches.")
     elif in_force is not None and pins:
         write(f"Deployed {pins} as deployment {in_force.number} of {label}.")
     else:
-        write(f"Nothing is deployed for {label} any more.")
+        write(f"Nothing is deployed in {label} any more.")

@@ -19,10 +19,12 @@ R = TypeVar("R")
 @click.command("history")
 @base_option
 @env_option
-@click.option("--metrics", is_flag=True, help="Show the failure rate on every suite over the deployments instead.")
+@click.option(
+    "--metrics", is_flag=True, help="Show instead how the failure rate on every suite changed over the deployments."
+)
 @json_option
 def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
-    """List the deployments, the newest first.
+    """List the deployments, newest first.
 
     \b
     Example:
@@ -39,8 +41,8 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     try:
         current = environment.current_number()
     except PpmError as error:
-        fault = f"Which deployment is in force can't be read ({error.message})"
-        say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
+        fault = f"can't tell which deployment is in force ({error.message})"
+        say(f"{fault}; `ppm rollback NUMBER` goes back to one of them.")
     _show(history(environment, current), _print_history, as_json=as_json)
 
 
@@ -79,7 +81,7 @@ def _print_figures(rows: list["Figures"]) -> None:
         ]
         for row in rows
     ]
-    write("Failure rates of each deployment, the oldest first; lower is better (perplexity for text suites).")
+    write("Failure rates of each deployment, oldest first; lower is better (perplexity for text suites).")
     print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
     found = rows[-1].get("continual")
     if found:

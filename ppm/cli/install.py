@@ -20,8 +20,10 @@ __all__ = ["install_command", "install_requirements", "requirements_options"]
 def requirements_options(function: Callable[..., object]) -> Callable[..., object]:
     """-r, --require-hashes, and how versions are chosen."""
     file = LocalPath()
-    files = click.option("-r", "files", multiple=True, type=file, metavar="FILE", help="Requirements, one a line.")
-    text = "Let no package file come in whose SHA-256 is not in a file of -r."
+    files = click.option(
+        "-r", "files", multiple=True, type=file, metavar="FILE", help="Read requirements from a file, one per line."
+    )
+    text = "Refuse package files whose SHA-256 is not given in a -r file."
     return files(choice_options(click.option("--require-hashes", is_flag=True, help=text)(function)))
 
 
@@ -43,7 +45,7 @@ def install_command(
 ) -> None:
     """Install patches: resolve, compose, test, deploy.
 
-    Patches that are deployed already stay. A requirement is a name, a name with versions such as "toxicity>=1,<2", or
+    Patches that are already deployed stay. A requirement is a name, a name with versions such as "toxicity>=1,<2", or
     the path of a package file. A composition that does not pass its tests is not deployed: exit code 5 when a suite
     failed, 6 when one stayed inconclusive.
 

@@ -37,7 +37,7 @@ class Reports:
             folder = path.absolute().parent
             if not os.access(path if path.exists() else folder, os.W_OK):
                 fault = "can't be written" if folder.is_dir() else f"can't be written: there is no folder {folder}"
-                raise RequestError(fault, context=str(path), hint="name a file in a folder of your own")
+                raise RequestError(fault, context=str(path), hint="name a file in a folder that you can write to")
 
     def write(self, report: "Report") -> None:
         """Write each of them. Raises PpmError."""
@@ -63,7 +63,7 @@ def report_options(function: Callable[..., object]) -> Callable[..., object]:
 
     command = together("reports", Reports, "junit", "samples", "html")(function)
     for name, text in (
-        ("--html", "Also write a report page for a browser."),
+        ("--html", "Also write an HTML report."),
         ("--samples", "Also write every sample as JSON Lines."),
         ("--junit", "Also write JUnit XML."),
     ):

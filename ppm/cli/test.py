@@ -26,7 +26,7 @@ def _make(strategy: str | None, seed: int | None, as_json: bool, reports: Report
 @env_option
 @requirements_options
 @click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
-@click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given.")
+@click.option("--seed", type=int, help="Seed of the composition's training; 0 by default.")
 @report_options
 @json_option
 @together("how", _make, "strategy", "seed", "as_json", "reports")
@@ -39,15 +39,15 @@ def test_command(
     options: "Request",
     how: DeployOptions,
 ) -> None:
-    """Do everything that install does but the deployment.
+    """Do everything that install does except deploy.
 
-    Resolves, composes and tests, together with what is deployed, and changes nothing in the environment; the attempt is
-    counted as an install's is. Exit code 5 when a suite fails, 6 when one stays inconclusive.
+    Resolves, composes and tests, together with what is deployed, and changes nothing in the environment; the attempt
+    counts like that of an install. Exit code 5 when a suite fails, 6 when one stays inconclusive.
 
     \b
     Example:
       ppm test toxicity --base lab --env staging --html test.html
     """
     if not requirements and not files:
-        raise click.UsageError("name patches to test")
+        raise click.UsageError("name the patches to test")
     install_requirements(requirements, files, base, env, options, require_hashes, how)

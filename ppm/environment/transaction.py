@@ -134,7 +134,7 @@ def rollback(
         number = _number_before_current(environment)
     elif _is_current(environment, number):
         raise RequestError(
-            f"deployment {number} is the current one already",
+            f"deployment {number} is already the current one",
             context=environment.label,
             hint="`ppm history` lists the others",
         )
@@ -154,7 +154,7 @@ def drop(writer: Writer, numbers: Sequence[int]) -> None:
     current, known = environment.current_number(), environment.numbers()
     for number in numbers:
         if number == current:
-            hint = "`ppm rollback` goes back to another one; `ppm env remove` removes them all"
+            hint = "`ppm rollback` goes back to another deployment; `ppm env remove` removes them all"
             raise RequestError(f"deployment {number} is in force", context=environment.label, hint=hint)
         if number not in known:
             environment.deployment(number)
@@ -215,7 +215,7 @@ def _switch(environment: Environment, number: int) -> None:
 
 def _stamp(writer: Writer) -> _Stamp:
     if not writer.lock.is_locked:
-        raise ValueError("the writer was used after it was given back")
+        raise ValueError("the writer was used after it was closed")
     return _Stamp(RECORD_SCHEMA, _next_number(writer.environment), _now(), writer.command, user_name(), _ppm_version())
 
 

@@ -22,17 +22,17 @@ def mend(environment: Environment, *, command: str, timeout: float, tell: Callab
         holds = mend_holds(held)
     if holds is not None:
         kept, lost = holds
-        yield f"Holds: kept {kept}" + (f", lost {lost}: hold those patches again." if lost else ".")
+        yield f"Holds: kept {kept}" + (f", lost {lost}; hold those patches again." if lost else ".")
     for path in ledgers(environment.home):
         attempts = mend_ledger(path)
         if attempts is not None:
-            yield f"Attempts: {attempts} are counted in {path.name}, the lost ones included."
+            yield f"Attempts: {path.name} counts {attempts}, including those that were lost."
     for number in _put_audits_back(environment):
-        yield f"Audits: put that of deployment {number} back into the store."
+        yield f"Audits: put the audit of deployment {number} back into the store."
     for path, _ in damaged_entries(environment.home / "cache" / "results"):
         with disk_errors("can't be removed", path):
             path.unlink(missing_ok=True)
-        yield f"Results: removed {path.name}, whose prompts will be answered again."
+        yield f"Results: removed {path.name}; its prompts will be answered again."
 
 
 def _put_audits_back(environment: Environment) -> Iterator[int]:
