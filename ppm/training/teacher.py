@@ -167,19 +167,21 @@ def answers_of_model(
 
     Where all answers are in the spool, `answering` may be None."""
 
-    from ppm.evaluation.generation import Request, encode, generate, noise_key
+    from ppm.evaluation.generation import Request, generate, noise_key
     from ppm.runtime.model import UNPATCHED, attach
+    from ppm.runtime.text import encoder_of
 
     missing = spool.missing(questions)
     if missing:
         assert answering is not None
         tokenizer, bare = answering.tokenizer, attach(answering.model)
+        encoder = encoder_of(answering)
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
                 Request(
                     UNPATCHED,
-                    encode(tokenizer, _as_asked(question.prompt, chat, system)),
+                    encoder.prompt(_as_asked(question.prompt, chat, system), "a prompt for the teacher"),
                     decoding,
                     noise_key("pairs", str(question.prompt), question.sample, seed),
                 )

@@ -80,4 +80,4 @@ def test_an_empty_prompt_is_one_message(base, prompt):
 def test_a_prompt_longer_than_the_context_is_one_message(base):
     refused = asked(base, " ".join(["w1"] * 100))
     assert (refused.code, len(refused.err.splitlines())) == (1, 2)
-    assert "takes 64 tokens" in refused.err
+    assert "the base model's context holds 64" in refused.err
