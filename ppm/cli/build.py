@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import LocalPath, json_option
+from ppm.cli.options import LocalPath, json_option, workspace
 from ppm.cli.output import print_json, print_table, report, write
 
 __all__ = ["build_command"]
@@ -38,7 +38,6 @@ def build_command(
       ppm build ./my-patch --output dist
     """
     from ppm.cli.progress import shown
-    from ppm.home import ppm_home
 
     if check:
         _check(manifest, base, output, as_json)
@@ -50,7 +49,7 @@ def build_command(
         package = build(
             manifest,
             base=base,
-            cache=ppm_home() / "cache" / "training",
+            cache=workspace().home / "cache" / "training",
             output=output,
             seed=seed,
             keep_pairs=pairs,

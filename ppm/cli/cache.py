@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import is_quiet, json_option
+from ppm.cli.options import is_quiet, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, warn
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ def cache_info(as_json: bool) -> None:
       ppm cache info
     """
     from ppm.environment.garbage import usage
-    from ppm.home import ppm_home
 
-    home = ppm_home()
+    home = workspace().home
     _print_usage(usage(home), as_json)
     if not as_json:
         say(f"in {home}")
@@ -56,9 +55,8 @@ def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
       ppm cache prune results --days 30
     """
     from ppm.environment.garbage import CACHES, prune
-    from ppm.home import ppm_home
 
-    removed, unknown = prune(ppm_home(), names or tuple(CACHES), older_than=days * 24 * 3600)
+    removed, unknown = prune(workspace().home, names or tuple(CACHES), older_than=days * 24 * 3600)
     if as_json or not is_quiet():
         _print_usage(removed, as_json, "Removed")
     for fault in unknown:
