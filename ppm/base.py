@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from ppm import document
 from ppm.errors import ManifestError, ModelError
@@ -236,7 +236,7 @@ def _settings(folder: Path) -> dict[str, str]:
         raise ModelError(f"can't be read: {error.strerror}", context=str(folder)) from error
 
 
-def _json(path: Path, *, required: bool) -> dict[str, Any]:
+def _json(path: Path, *, required: bool) -> dict[str, object]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -252,7 +252,7 @@ def _json(path: Path, *, required: bool) -> dict[str, Any]:
     return value
 
 
-def _tokenizer_digest(folder: Path, settings: dict[str, Any]) -> str:
+def _tokenizer_digest(folder: Path, settings: dict[str, object]) -> str:
     digest = hashlib.sha256()
     found = False
     for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"):
@@ -293,7 +293,7 @@ def _weights_sample(folder: Path) -> str:
     return canonical_digest(tensors)
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, dict[str, Any], bytes]]:
+def _tensors(path: Path) -> Iterator[tuple[str, dict[str, object], bytes]]:
     """(name, header entry, sampled bytes) of each tensor in a safetensors file."""
     try:
         with path.open("rb") as stream:
@@ -312,10 +312,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, dict[str, Any], bytes]]:
         raise ModelError(f"is not a whole safetensors file ({error})", context=str(path)) from error
 
 
-def _sample(stream: Any, start: int, length: int) -> bytes:
+def _sample(stream: BinaryIO, start: int, length: int) -> bytes:
     if length <= SAMPLED_BYTES:
         stream.seek(start)
-        data: bytes = stream.read(length)
+        data = stream.read(length)
         if len(data) != length:
             raise ValueError("it is truncated")
         return data

@@ -9,7 +9,6 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ppm.document import kind_of
 from ppm.encoding import without_mark
@@ -45,7 +44,7 @@ class Prompt:
     prompt: Text
     expected: str | None = None
     group: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Pair:
     rejected: str
     chosen_score: float | None = None
     rejected_score: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -66,18 +65,18 @@ class Benign:
 
     prompt: Text
     completion: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 class _Line:
     """One JSON object and where it is from; `spare` is how many bytes of unknown fields its file may have yet."""
 
-    def __init__(self, values: dict[str, Any], where: str, spare: list[int]) -> None:
+    def __init__(self, values: dict[str, object], where: str, spare: list[int]) -> None:
         self.values = dict(values)
         self.where = where
         self._spare = spare
 
-    def rest(self) -> dict[str, Any]:
+    def rest(self) -> dict[str, object]:
         """The fields that were not taken."""
         if self.values:
             self._spare[0] -= len(json.dumps(self.values))
@@ -88,13 +87,15 @@ class _Line:
     def wrong(self, message: str, hint: str = "") -> ManifestError:
         return ManifestError(message, context=self.where, hint=hint)
 
-    def string(self, key: str, *, required: bool = True) -> Any:
-        value = self.values.pop(key, None)
-        if value is None and not required:
-            return None
+    def string(self, key: str) -> str:
+        value = self.string_or_none(key)
         if value is None:
             raise self.wrong(f"{key!r} is missing", f'every line needs "{key}"')
-        if not isinstance(value, str):
+        return value
+
+    def string_or_none(self, key: str) -> str | None:
+        value = self.values.pop(key, None)
+        if value is not None and not isinstance(value, str):
             raise self.wrong(f"{key!r} must be a string, not {kind_of(value)}")
         return value
 
@@ -116,7 +117,7 @@ class _Line:
     def text(self) -> Text:
         """`prompt`, or `messages`."""
         if "messages" not in self.values:
-            return str(self.string("prompt"))
+            return self.string("prompt")
         if "prompt" in self.values:
             raise self.wrong("has both 'prompt' and 'messages'", "keep one of them")
         messages = self.values.pop("messages")
@@ -163,7 +164,7 @@ def _lines(data: bytes, origin: str) -> Iterator[_Line]:
         raise ManifestError("holds no lines", context=origin)
 
 
-def _is_text(values: dict[str, Any]) -> bool:
+def _is_text(values: dict[str, object]) -> bool:
     try:
         json.dumps(values, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -181,7 +182,7 @@ def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:
             raise line.wrong(f"the id {identity!r} occurs twice")
         seen.add(identity)
         text = line.text()
-        expected, group = line.string("expected", required=False), line.string("group", required=False)
+        expected, group = line.string_or_none("expected"), line.string_or_none("group")
         result.append(Prompt(identity, text, expected, group, line.rest()))
     return tuple(result)
 
@@ -202,7 +203,7 @@ def read_benign(data: bytes, origin: str) -> tuple[Benign, ...]:
     """Benign prompts, with or without completions. Raises ManifestError."""
     result = []
     for line in _lines(data, origin):
-        text, completion = line.text(), line.string("completion", required=False)
+        text, completion = line.text(), line.string_or_none("completion")
         result.append(Benign(text, completion, line.rest()))
     return tuple(result)
 
@@ -211,7 +212,7 @@ def dump(rows: Iterable[Prompt | Pair | Benign]) -> bytes:
     """JSON Lines of rows as the readers take them; fields that are None are left out."""
     lines = []
     for row in rows:
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for key, value in vars(row).items():
             if key == "extra":
                 values |= value

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.errors import ManifestError
@@ -158,7 +157,7 @@ class Lock(Selection):
                 f"can't be read: {error.strerror}", context=str(path), hint="give the path of a ppm.lock"
             ) from error
 
-    def to_toml(self) -> dict[str, Any]:
+    def to_toml(self) -> dict[str, object]:
         order = (
             "schema",
             "base",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ppm import document
 from ppm.errors import ManifestError
@@ -158,7 +158,7 @@ class Manifest:
     replay: Replay | None = None
     retention: Retention | None = None
     training: Training | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
     composition: CompositionRecord | None = None
 
     def __post_init__(self) -> None:
@@ -209,7 +209,7 @@ class Manifest:
 
     def render(self) -> str:
         """The manifest as TOML."""
-        return document.render(document.to_table(self))
+        return document.render(document.table_of(self))
 
     def without_training(self) -> "Manifest":
         """The manifest as it is packaged."""

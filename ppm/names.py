@@ -5,7 +5,6 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -86,7 +85,7 @@ def exact_pin(name: str, version: object) -> str:
     return f"{name}==={version}"
 
 
-def canonical_digest(value: Any) -> str:
+def canonical_digest(value: object) -> str:
     """`sha256:` and the digest of plain data, the same for any order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.base import LAB_BASES
@@ -101,7 +100,7 @@ class Project:
         return Project.of(document.read_file(path), path)
 
     @staticmethod
-    def of(table: Mapping[str, Any], path: Path) -> "Project":
+    def of(table: Mapping[str, object], path: Path) -> "Project":
         """A project from the data of the file at `path`. Raises ManifestError."""
         project = document.read_table(Project, table, str(path))
         folder = path.absolute().parent

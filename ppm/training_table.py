@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from ppm.names import check_path
@@ -59,7 +59,7 @@ class Teacher:
     output_price: float = 0.0
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         return {"model": value} if isinstance(value, str) else value
 
     def __post_init__(self) -> None:
@@ -102,13 +102,13 @@ class DataSet:
     expected: str | None = None
     group: str | None = None
     completion: str | None = None
-    where: dict[str, Any] = field(default_factory=dict)
+    where: dict[str, object] = field(default_factory=dict)
     share: tuple[float, ...] = (0.0, 1.0)
     limit: int = 0
     text: str = "{prompt}"
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ BELOW_THE_LINE = """
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
-    evaluation evaluation.endpoint
+    evaluation evaluation.reply evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
@@ -115,3 +116,39 @@ def test_every_module_says_what_it_is_for_and_what_it_offers():
             assigned = (node for node in tree.body if isinstance(node, ast.Assign))
             names = [t.id for node in assigned for t in node.targets if isinstance(t, ast.Name)]
             assert "__all__" in names, path
+
+
+def functions():
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{module}:{node.name}", node
+
+
+def parameters(function):
+    """How many a caller may give; a method's `self` or `cls` is none of them."""
+    given = function.args
+    positional = [argument.arg for argument in (*given.posonlyargs, *given.args)]
+    own = positional[:1] in (["self"], ["cls"])
+    return len(positional) - own + len(given.kwonlyargs) + (given.vararg is not None) + (given.kwarg is not None)
+
+
+def test_no_module_is_too_long():
+    lines = {module: path.read_text().count("\n") for module, path in MODULES.items()}
+    assert {module: count for module, count in lines.items() if count > 400} == {}
+
+
+def test_no_function_is_too_long():
+    lines = {name: node.end_lineno - node.lineno + 1 for name, node in functions()}
+    assert {name: count for name, count in lines.items() if count > 60} == {}
+
+
+def test_no_function_takes_too_much():
+    taken = {name: parameters(node) for name, node in functions()}
+    assert {name: count for name, count in taken.items() if count > 8} == {}
+
+
+def test_types_are_said():
+    texts = [path.read_text() for path in MODULES.values()]
+    anything = sum(len(re.findall(r"\bAny\b", text)) for text in texts)
+    assert 1000 * anything / sum(text.count("\n") for text in texts) < 8

@@ -64,6 +64,7 @@ def build_command(
         print_json({"file": str(path), "sha256": package.sha256, "scores": scores})
         return
 
+    assert isinstance(scores, Mapping)
     _print_scores(scores)
     report(f"Wrote {path}")
 

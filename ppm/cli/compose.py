@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import LocalPath, base_option, find_links_option, json_option, workspace
+from ppm.cli.options import LocalPath, base_option, find_links_option, json_option, search_seconds, workspace
 from ppm.cli.output import print_json, report
 
 __all__ = ["compose_command"]
@@ -46,10 +46,11 @@ def compose_command(
     from ppm.install.compose import compose_to
     from ppm.install.request import Request
 
+    request = Request(find_links=find_links, strategy=strategy, search_seconds=search_seconds())
     with shown(quiet=as_json) as events:
         package, path = compose_to(
             workspace(),
-            Request(find_links=find_links, strategy=strategy).asking(patches),
+            request.asking(patches),
             workspace().find_target(base)[0],
             output,
             manifests=manifests,

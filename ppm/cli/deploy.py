@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
 
-__all__ = ["DeployOptions", "deploy_options", "run_plan", "show_refused", "show_tests", "waiver_options"]
+__all__ = ["DeployOptions", "deploy_options", "gate_options", "run_plan", "show_refused", "show_tests"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class DeployOptions:
         return Terms(self.seed, self.accept, self.reason, self.force, self.deploy)
 
 
-def deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
     keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
     command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
     strategy = click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
-    return strategy(waiver_options(dry_run(json_option(command))))
+    return strategy(_waiver_options(dry_run(json_option(command))))
 
 
-def waiver_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _waiver_options(function: Callable[..., object]) -> Callable[..., object]:
     """--accept, --reason and --seed."""
     accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass.")
     reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
@@ -59,7 +59,18 @@ def waiver_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return accept(reason(seed(function)))
 
 
-def _plan_table(plan: "Plan") -> dict[str, Any]:
+def gate_options(function: Callable[..., object]) -> Callable[..., object]:
+    """The same; the command gets them together, as `gate`."""
+
+    def make(accept: tuple[str, ...], reason: str, seed: int | None) -> object:
+        from ppm.install.install import Terms
+
+        return Terms(seed, accept, reason)
+
+    return _waiver_options(together("gate", make, "accept", "reason", "seed")(function))
+
+
+def _plan_table(plan: "Plan") -> dict[str, object]:
     return {
         "base": plan.base.name,
         "strategy": plan.strategy,
@@ -98,7 +109,7 @@ def _print_plan(plan: "Plan") -> None:
         write(f"  note: {note}")
 
 
-def _result_table(result: "InstallResult") -> dict[str, Any]:
+def _result_table(result: "InstallResult") -> dict[str, object]:
     in_force = result.deployment
     return {
         **_plan_table(result.plan),
@@ -157,7 +168,7 @@ def _rehearse(plan: "Plan", how: DeployOptions) -> None:
     write(f"{would}. Nothing was changed (--dry-run).")
 
 
-def show_refused(error: "GateError", plan: dict[str, Any], reports: Reports, *, as_json: bool) -> None:
+def show_refused(error: "GateError", plan: dict[str, object], reports: Reports, *, as_json: bool) -> None:
     """Show how a composition did not pass: its audit, and the files; `plan` is plain data about what was asked for."""
     if as_json:
         audit = error.audit.to_table() if error.audit else None

@@ -1,11 +1,14 @@
 """The command diff."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, write
+
+if TYPE_CHECKING:
+    from ppm.inspect.diff import Changes
 
 __all__ = ["diff_command"]
 
@@ -45,14 +48,12 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
         _print_changes(found)
 
 
-def _print_changes(found: dict[str, Any]) -> None:
-
+def _print_changes(found: "Changes") -> None:
     write(f"From deployment {found['from']} to {found['to']}:")
     lines = [f"  + {pin}" for pin in found["added"]]
     lines += [f"  - {pin}" for pin in found["removed"]]
     lines += [f"  ~ {change['name']} {change['from']} -> {change['to']}" for change in found["changed"]]
-    for key in ("strategy", "verdict"):
-        before, after = found[key]
+    for key, (before, after) in (("strategy", found["strategy"]), ("verdict", found["verdict"])):
         if before != after:
             lines.append(f"  {key}: {before or 'none'} -> {after or 'none'}")
     for line in lines or ["  the same patches, strategy and verdict"]:

@@ -1,7 +1,7 @@
 """Commands about environments: env, use."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
@@ -36,19 +36,21 @@ def env_list(as_json: bool) -> None:
     from ppm.errors import PpmError
 
     chosen = workspace().chosen
-    rows: list[dict[str, Any]] = []
+    rows: list[_Row] = []
     for environment in workspace().environments().values():
-        row: dict[str, Any] = {"environment": environment.label, "path": str(environment.path)}
-        row["in_use"] = environment.label == chosen
+        path, in_use = str(environment.path), environment.label == chosen
+        row: _Row = {"environment": environment.label, "path": path, "in_use": in_use}
         try:
             deployment = environment.current()
             assert deployment is not None
             pins = [package.pin for package in deployment.lock.packages]
             record = deployment.record
             row |= {"deployment": deployment.number, "base": record.base_model, "verdict": record.verdict}
-            rows.append({**row, "patches": pins})
+            row["patches"] = pins
+
         except PpmError as error:
-            rows.append({**row, "error": error.message})
+            row["error"] = error.message
+        rows.append(row)
     if as_json:
         print_json(rows)
         return
@@ -64,6 +66,19 @@ def env_list(as_json: bool) -> None:
             patches = ", ".join(row["patches"]) or "none"
             cells.append([*label, row["base"], str(row["deployment"]), row["verdict"], patches])
     print_table(["", "Environment", "Base", "Deployment", "Verdict", "Patches"], cells)
+
+
+class _Row(TypedDict, total=False):
+    """An environment, and what is deployed in it or `error`, what is damaged there."""
+
+    environment: Required[str]
+    path: Required[str]
+    in_use: Required[bool]
+    error: str
+    deployment: int
+    base: str
+    verdict: str
+    patches: list[str]
 
 
 @env_command.command("remove")

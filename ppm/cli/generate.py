@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["generate_command"]
 
 
-def _decoding_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _decoding_options(function: Callable[..., object]) -> Callable[..., object]:
     """How answers are sampled; the command gets it as `decoding`."""
 
     def make(max_new_tokens: int, temperature: float, top_p: float, seed: int) -> object:

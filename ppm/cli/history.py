@@ -1,13 +1,19 @@
 """The command history."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, write
 
+if TYPE_CHECKING:
+    from ppm.inspect.history import Entry, Figures
+
 __all__ = ["history_command"]
+
+R = TypeVar("R")
 
 
 @click.command("history")
@@ -26,23 +32,28 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     from ppm.inspect.history import figures, history
 
     environment = workspace().find_environment(base, env)
+    if metrics:
+        _show(figures(environment), _print_figures, as_json=as_json)
+        return
     current = 0
-    if not metrics:
-        try:
-            current = environment.current_number()
-        except PpmError as error:
-            fault = f"Which deployment is in force can't be read ({error.message})"
-            say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
-    rows = figures(environment) if metrics else history(environment, current)
+    try:
+        current = environment.current_number()
+    except PpmError as error:
+        fault = f"Which deployment is in force can't be read ({error.message})"
+        say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
+    _show(history(environment, current), _print_history, as_json=as_json)
+
+
+def _show(rows: list[R], print_rows: Callable[[list[R]], None], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif not rows:
         say("Nothing is deployed.")
     else:
-        (_print_figures if metrics else _print_history)(rows)
+        print_rows(rows)
 
 
-def _print_history(rows: list[dict[str, Any]]) -> None:
+def _print_history(rows: list["Entry"]) -> None:
     cells = []
     for row in rows:
         number = ["*" if row["current"] else "", str(row["number"])]
@@ -58,7 +69,7 @@ def _print_history(rows: list[dict[str, Any]]) -> None:
     print_table(["", "Number", "Created", "By", "Strategy", "Verdict", "Patches"], cells, right=[1])
 
 
-def _print_figures(rows: list[dict[str, Any]]) -> None:
+def _print_figures(rows: list["Figures"]) -> None:
     suites = list(dict.fromkeys(suite for row in rows for suite in row.get("values", {})))
     cells = [
         [

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["install_command", "install_requirements", "requirements_options"]
 
 
-def requirements_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def requirements_options(function: Callable[..., object]) -> Callable[..., object]:
     """-r, --require-hashes, and how versions are chosen."""
     file = LocalPath()
     files = click.option("-r", "files", multiple=True, type=file, metavar="FILE", help="Requirements, one a line.")

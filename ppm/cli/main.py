@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -135,7 +135,7 @@ def run(arguments: list[str] | None = None) -> None:
             if any("\ud800" <= character <= "\udfff" for character in argument):
                 shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
                 raise click.UsageError(f"'{shown}' is not UTF-8")
-        code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
+        code: object = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)

@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -24,12 +24,13 @@ __all__ = [
     "json_option",
     "lock_options",
     "output_options",
+    "search_seconds",
     "together",
     "use_color",
     "workspace",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 _VERBOSITY, _COLOR, _WORKSPACE = "ppm.verbosity", "ppm.color", "ppm.workspace"
@@ -38,7 +39,7 @@ _VERBOSITY, _COLOR, _WORKSPACE = "ppm.verbosity", "ppm.color", "ppm.workspace"
 def output_options() -> list[click.Option]:
     """-q, -v and --no-color, which every command has."""
 
-    def note(key: str, value: Any) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def note(key: str, value: int) -> Callable[[click.Context, click.Parameter, bool], None]:
         def callback(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
             if given:
                 ctx.meta[key] = value
@@ -47,13 +48,13 @@ def output_options() -> list[click.Option]:
 
         return callback
 
-    settings: Any = {"is_flag": True, "expose_value": False}
+    flag = partial(click.Option, is_flag=True, expose_value=False)
     quiet = "Say nothing but errors and what was asked for."
     return [
-        click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet, **settings),
-        click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more.", **settings),
-        click.Option(["--debug"], help="Show the traceback of an error.", **settings),
-        click.Option(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR.", **settings),
+        flag(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet),
+        flag(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more."),
+        flag(["--debug"], help="Show the traceback of an error."),
+        flag(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR."),
     ]
 
 
@@ -105,7 +106,9 @@ class LocalPath(click.Path):
     def __init__(self, **settings: bool) -> None:
         super().__init__(path_type=Path, **settings)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
         from ppm.names import expand, is_url
 
         if is_url(str(value)):
@@ -118,13 +121,13 @@ def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
     return click.option(*names, multiple=True, type=LocalPath(), metavar=metavar, help=help)
 
 
-def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def choice_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
     text = "Requirements that take the place of what patches ask of their dependencies."
     return _paths_option("--override", "overrides", metavar="FILE", help=text)(lock_options(function))
 
 
-def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def lock_options(function: Callable[..., object]) -> Callable[..., object]:
     """The same without overrides, which a lock takes from ppm.toml alone: it must go with them wherever it goes."""
 
     def make(
@@ -142,7 +145,7 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
             constraints=limits,
             overrides=instead,
             exclude_newer=date,
-            search_seconds=_search_seconds(),
+            search_seconds=search_seconds(),
         )
 
     command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
@@ -167,12 +170,14 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def together(name: str, make: Callable[..., object], *keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def together(
+    name: str, make: Callable[..., object], *keys: str
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Options that reach the command as one value called `name`: what `make` makes of them."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
         @wraps(function)
-        def command(**given: Any) -> Any:
+        def command(**given: object) -> object:
             made = make(**{key: given.pop(key) for key in keys if key in given})
             return function(**{name: made}, **given)
 
@@ -192,7 +197,7 @@ def workspace() -> "Workspace":
     return found
 
 
-def _search_seconds() -> float:
+def search_seconds() -> float:
     """How long a search for versions may take: PPM_SEARCH_SECONDS, else 30."""
     text = os.environ.get("PPM_SEARCH_SECONDS") or "30"
     try:

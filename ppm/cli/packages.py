@@ -1,6 +1,6 @@
 """Commands about the deployed patches: list, freeze, show."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -35,7 +35,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         patches = [
             {"name": p.name, "version": p.version, "sha256": p.sha256, "requested": p.requested} for p in packages
         ]
-        table: dict[str, Any] = {"deployment": deployment.number if deployment else None, "patches": patches}
+        table: dict[str, object] = {"deployment": deployment.number if deployment else None, "patches": patches}
         table["base"] = deployment.record.base_model if deployment else None
         table["strategy"] = deployment.record.strategy if deployment else None
         table["verdict"] = deployment.record.verdict if deployment else None

@@ -5,7 +5,7 @@ import time
 import click
 
 from ppm.cli.deploy import show_refused
-from ppm.cli.options import command_line, json_option, workspace
+from ppm.cli.options import command_line, json_option, search_seconds, workspace
 from ppm.cli.output import Styled, print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports
@@ -33,11 +33,12 @@ def quickstart_command(as_json: bool) -> None:
     from ppm.install.start import Start
     from ppm.workspace import open_base
 
+    request = Request(search_seconds=search_seconds()).asking(PATCHES)
     base = open_base("lab")
     environment = workspace().environment_for(base)
 
     def make_plan() -> Plan:
-        return plan_install(Start(workspace(), base, environment, Request().asking(PATCHES)))
+        return plan_install(Start(workspace(), base, environment, request))
 
     def planned(plan: Plan) -> None:
         if not as_json:

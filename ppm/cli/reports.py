@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -57,7 +57,7 @@ class Reports:
             say(f"Wrote {path}")
 
 
-def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def report_options(function: Callable[..., object]) -> Callable[..., object]:
     """--junit, --samples and --html; the command gets them together, as `reports`."""
 
     command = together("reports", Reports, "junit", "samples", "html")(function)

@@ -1,17 +1,19 @@
 """The command sync."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.deploy import show_refused, show_tests, waiver_options
+from ppm.cli.deploy import gate_options, show_refused, show_tests
 from ppm.cli.options import base_option, command_line, env_option, find_links_option, is_quiet, json_option, workspace
 from ppm.cli.output import print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
 
 if TYPE_CHECKING:
+    from ppm.install.install import Terms
     from ppm.install.sync import Synced
 
 __all__ = ["sync_command"]
@@ -22,7 +24,7 @@ __all__ = ["sync_command"]
 @env_option
 @find_links_option
 @click.option("--recompose", is_flag=True, help="Compose and test anew, and write the result into ppm.lock.")
-@waiver_options
+@gate_options
 @report_options
 @json_option
 def sync_command(
@@ -30,9 +32,9 @@ def sync_command(
     env: str | None,
     find_links: tuple[Path, ...],
     recompose: bool,
+    gate: "Terms",
     reports: Reports,
     as_json: bool,
-    **gate: Any,
 ) -> None:
     """Deploy exactly what ppm.lock names.
 
@@ -47,7 +49,6 @@ def sync_command(
     from ppm.cli.progress import shown
     from ppm.errors import GateError
     from ppm.install.folder import ProjectFolder
-    from ppm.install.install import Terms
     from ppm.install.sync import sync
 
     folder = ProjectFolder.find(workspace())
@@ -62,7 +63,7 @@ def sync_command(
                 folder,
                 model,
                 environment,
-                Terms(**gate, force=recompose),
+                replace(gate, force=recompose),
                 command=command_line(),
                 find_links=find_links,
                 events=events,
@@ -80,10 +81,10 @@ def sync_command(
         _print_synced(done, environment.label)
 
 
-def _refuse_idle(gate: dict[str, Any]) -> None:
+def _refuse_idle(gate: "Terms") -> None:
     """Raises UsageError for an option about a composition that is not made."""
-    for option in ("accept", "seed"):
-        if gate[option] not in (None, ()):
+    for option, given in (("accept", bool(gate.accept)), ("seed", gate.seed is not None)):
+        if given:
             raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import chain, count, zip_longest
-from typing import Any
 
 import torch
 
@@ -106,7 +105,7 @@ def single() -> Strategy:
 
 
 def package_composition(
-    packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord, notes: Mapping[str, Any]
+    packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord, notes: Mapping[str, object]
 ) -> Package:
     """A package of a composed prefix that carries its components' suites, replay pairs and retention prompts."""
     files: dict[str, bytes] = {}
@@ -178,5 +177,5 @@ def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:
         files[target] = package.files[path]
         return target
 
-    options = {k: move(v) if k in judge_files(suite.judge) else v for k, v in suite.judge.options.items()}
+    options = suite.judge.options | {option: move(path) for option, path in judge_files(suite.judge).items()}
     return replace(suite, prompts=move(suite.prompts), judge=Judge(suite.judge.name, options))

@@ -1,7 +1,5 @@
 """Checks the steps of a strategy and runs them, one after the other."""
 
-from typing import Any
-
 import torch
 
 import ppm.composition.distil
@@ -62,7 +60,7 @@ def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
     return prefix.detach()
 
 
-def _check_result(call: StepCall, prefix: Any, context: Context, where: str) -> None:
+def _check_result(call: StepCall, prefix: object, context: Context, where: str) -> None:
     width = context.specialists[0].prefix.shape[1]
     if not isinstance(prefix, torch.Tensor) or prefix.ndim != 2 or prefix.shape[1] != width or not len(prefix):
         made = tuple(prefix.shape) if isinstance(prefix, torch.Tensor) else type(prefix).__name__

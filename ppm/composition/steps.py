@@ -37,10 +37,11 @@ __all__ = [
 Step = Callable[..., torch.Tensor]
 
 
-def _accept(entry: EntryPoint, found: Any) -> Step:
-    schema_of(found, keyword_only=True)  # raises for what can't be called
-    accepted: Step = found
-    return accepted
+def _accept(entry: EntryPoint, found: object) -> Step:
+    if not callable(found):
+        raise TypeError("it can't be called")
+    schema_of(found, keyword_only=True)
+    return found
 
 
 PLUGINS: Plugins[Step] = Plugins(STEP_PLUGINS, "step", _accept)
@@ -89,7 +90,7 @@ class Context:
     seed: int = 0
     progress: Progress = silent
     parent: Parent | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, object] = field(default_factory=dict)
 
     def ordered(self, names: Sequence[str]) -> list[Specialist]:
         """The specialists in an order given by name, or as they come. Raises OptionError."""

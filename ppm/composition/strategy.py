@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, fields
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.composition.options import BUILT_IN
@@ -23,15 +22,15 @@ class StepCall:
     """One step of a strategy: its name and its options."""
 
     use: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         if isinstance(value, dict):
             return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
         return value
 
-    def to_toml(self) -> Any:
+    def to_toml(self) -> object:
         return {"use": self.use, **self.options}
 
 
@@ -87,7 +86,7 @@ class Strategy:
         return any(call.use == "resume" for call in self.steps)
 
 
-def _done(call: StepCall) -> list[Any]:
+def _done(call: StepCall) -> list[object]:
     """A step as a digest has it: its name, code version and options. A plugin's version is its distribution's."""
     kind = BUILT_IN.get(call.use)
     if kind is not None:
@@ -120,7 +119,8 @@ def read_strategy(name: str) -> Strategy:
             str(found.absolute()) if found is not None and text not in known and found.is_file() else text
             for text, found in zip(candidates, beside, strict=True)
         ]
-    for index, step in enumerate(table.get("steps", []) if isinstance(table.get("steps", []), list) else []):
+    steps = table.get("steps")
+    for index, step in enumerate(steps if isinstance(steps, list) else ()):
         if not isinstance(step, dict) or not isinstance(step.get("use"), str):
             raise ManifestError(f"steps[{index}] must say which step to use", context=str(path), hint='use = "distil"')
     return document.read_table(Strategy, table, str(path))

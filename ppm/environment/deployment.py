@@ -93,7 +93,7 @@ class Record:
 
     def render(self) -> str:
         """The record as TOML, with its digest."""
-        table = document.to_table(replace(self, digest=None))
+        table = document.table_of(replace(self, digest=None))
         written = document.parse(document.render(table), "the record")  # which differs for bytes that are no text
         return document.render({**table, "digest": canonical_digest(written)})
 

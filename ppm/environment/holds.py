@@ -115,5 +115,5 @@ def write_holds(writer: Writer, holds: tuple[Hold, ...]) -> None:
     """Hold these patches and no others. Raises EnvironmentStateError."""
     path = writer.environment.path / HOLDS_FILE
     with disk_errors("can't be written to", path):
-        content = document.render(document.to_table(_File(SCHEMA, holds))).encode()
+        content = document.render(document.table_of(_File(SCHEMA, holds))).encode()
         evidence.write(path, content, len(holds), comment=COMMENT)

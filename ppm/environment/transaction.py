@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from filelock import FileLock
 
@@ -35,7 +34,7 @@ from ppm.lock import LOCK_FILE
 from ppm.locking import exclusive
 from ppm.verdict import Verdict, Waiver
 
-__all__ = ["Writer", "deploy", "drop", "rollback", "user_name", "writer"]
+__all__ = ["Made", "Writer", "deploy", "drop", "rollback", "user_name", "writer"]
 
 _STAGING = ".staging-"
 
@@ -47,6 +46,35 @@ class Writer:
     environment: Environment
     command: str
     lock: FileLock
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is put in force, for its record: the base model, how the composition was made, and how it was tested.
+
+    The fields are those of `Record`.
+    """
+
+    base_model: str
+    fingerprint: str
+    verdict: Verdict
+    base_revision: str | None = None
+    weights_digest: str | None = None
+    strategy: str | None = None
+    waivers: tuple[Waiver, ...] = ()
+    gates: str | None = None
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What every new record says of its own making."""
+
+    schema: int
+    number: int
+    created: str
+    command: str
+    user: str
+    ppm_version: str
 
 
 @contextmanager
@@ -73,15 +101,7 @@ def writer(
 def deploy(
     writer: Writer,
     files: Mapping[str, bytes],
-    *,
-    base_model: str,
-    fingerprint: str,
-    base_revision: str | None = None,
-    weights_digest: str | None = None,
-    strategy: str | None = None,
-    verdict: Verdict,
-    waivers: tuple[Waiver, ...] = (),
-    gates: str | None = None,
+    made: Made,
 ) -> Deployment:
     """Make a deployment of these files, by name, and put it in force; `ppm.lock` must be among them.
 
@@ -91,15 +111,8 @@ def deploy(
     if LOCK_FILE not in files:
         raise ValueError(f"a deployment needs its {LOCK_FILE}")
     record = Record(
-        **_stamp(writer),
-        base_model=base_model,
-        fingerprint=fingerprint,
-        base_revision=base_revision,
-        weights_digest=weights_digest,
-        strategy=strategy,
-        verdict=verdict,
-        waivers=waivers,
-        gates=gates,
+        **vars(_stamp(writer)),
+        **vars(made),
         files={name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     )
     return _put_in_force(writer, record, files)
@@ -127,7 +140,7 @@ def rollback(
         )
     old = environment.deployment(number)
     check(old)
-    record = replace(old.record, **_stamp(writer), rolled_back_from=number)
+    record = replace(old.record, **vars(_stamp(writer)), rolled_back_from=number)
     return _put_in_force(writer, record, old.files())
 
 
@@ -200,18 +213,10 @@ def _switch(environment: Environment, number: int) -> None:
     replace_file(environment.path / "current", number_file(number))
 
 
-def _stamp(writer: Writer) -> dict[str, Any]:
-    """What every new record says of its own making."""
+def _stamp(writer: Writer) -> _Stamp:
     if not writer.lock.is_locked:
         raise ValueError("the writer was used after it was given back")
-    return {
-        "schema": RECORD_SCHEMA,
-        "number": _next_number(writer.environment),
-        "created": _now(),
-        "command": writer.command,
-        "user": user_name(),
-        "ppm_version": _ppm_version(),
-    }
+    return _Stamp(RECORD_SCHEMA, _next_number(writer.environment), _now(), writer.command, user_name(), _ppm_version())
 
 
 def _next_number(environment: Environment) -> int:

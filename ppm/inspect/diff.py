@@ -1,16 +1,34 @@
 """What differs between two deployments."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ppm.environment.deployment import Deployment
 
-__all__ = [
-    "changes",
-]
+__all__ = ["Changes", "changes"]
 
 
-def changes(old: Deployment, new: Deployment) -> dict[str, Any]:
+Moved = TypedDict("Moved", {"name": str, "from": str, "to": str})
+"""A patch of another version, or of other contents."""
+
+
+Changes = TypedDict(
+    "Changes",
+    {
+        "from": int,
+        "to": int,
+        "added": list[str],
+        "removed": list[str],
+        "changed": list[Moved],
+        "strategy": list[str | None],
+        "verdict": list[str],
+        "scores": dict[str, list[float | None]],
+    },
+)
+"""What differs between two deployments; of `strategy`, `verdict` and each suite's score, what was and what is."""
+
+
+def changes(old: Deployment, new: Deployment) -> Changes:
     """What differs between two deployments: patches, strategy, verdict, and the composition's figures on each suite."""
     before, after = ({p.name: p for p in d.lock.packages} for d in (old, new))
     return {

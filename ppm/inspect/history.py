@@ -1,18 +1,53 @@
 """The deployments of an environment over time, as plain data."""
 
-from typing import Any
+from typing import Required, TypedDict
 
 from ppm.environment.deployment import Environment
 from ppm.errors import PpmError
 
-__all__ = ["figures", "history"]
+__all__ = ["Entry", "Figures", "figures", "history"]
 
 
-def history(environment: Environment, current: int) -> list[dict[str, Any]]:
+class Waived(TypedDict):
+    """A suite that was let through, why, by whom and when."""
+
+    suite: str
+    reason: str
+    by: str
+    at: str
+
+
+class Entry(TypedDict, total=False):
+    """A deployment; `error` says what is damaged, and then all but its number is missing."""
+
+    number: Required[int]
+    current: Required[bool]
+    error: str
+    created: str
+    user: str
+    command: str
+    patches: list[str]
+    strategy: str | None
+    verdict: str
+    rolled_back_from: int | None
+    waivers: list[Waived]
+
+
+class Figures(TypedDict, total=False):
+    """What a deployment's audit measured; `error` as in an `Entry`."""
+
+    number: Required[int]
+    error: str
+    patches: list[str]
+    values: dict[str, float]
+    continual: dict[str, float] | None
+
+
+def history(environment: Environment, current: int) -> list[Entry]:
     """Each deployment, the newest first; a damaged one has its number and `error` alone. `current` is in force."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Entry] = []
     for number in reversed(environment.numbers()):
-        row: dict[str, Any] = {"number": number, "current": number == current}
+        row: Entry = {"number": number, "current": number == current}
         try:
             deployment = environment.deployment(number)
             record, pins = deployment.record, [package.pin for package in deployment.lock.packages]
@@ -21,14 +56,14 @@ def history(environment: Environment, current: int) -> list[dict[str, Any]]:
             continue
         row |= {"created": record.created, "user": record.user, "command": record.command, "patches": pins}
         row |= {"strategy": record.strategy, "verdict": record.verdict, "rolled_back_from": record.rolled_back_from}
-        waivers = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers]
-        rows.append({**row, "waivers": waivers})
+        row["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers]
+        rows.append(row)
     return rows
 
 
-def figures(environment: Environment) -> list[dict[str, Any]]:
+def figures(environment: Environment) -> list[Figures]:
     """The audit's figures of each deployment's composition, by suite, the oldest first."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Figures] = []
     for number in environment.numbers():
         try:
             deployment = environment.deployment(number)

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import tomlkit
+from tomlkit import TOMLDocument
+from tomlkit.items import Array
 
 from ppm import document
 from ppm.base import LAB_BASES
@@ -46,7 +47,7 @@ def add_to_project(
     ]
     wanted = {requirement.name for requirement in request.requirements}
 
-    def change(table: Any) -> None:
+    def change(table: TOMLDocument) -> None:
         if base is not None:  # as seen from the file
             near = Path(base).is_dir() and base not in LAB_BASES
             table["base"] = os.path.relpath(base, target.parent) if near else base
@@ -73,13 +74,13 @@ def remove_from_project(
             near = did_you_mean(name, [known for known in asked if known], otherwise)
             raise RequestError(f"{PROJECT_FILE} does not ask for {name}", hint=near)
 
-    def change(table: Any) -> None:
+    def change(table: TOMLDocument) -> None:
         _exchange(table, {*gone}, ())
 
     return _edit(workspace, folder.path / PROJECT_FILE, change, request, command, tell)
 
 
-def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
+def _exchange(table: TOMLDocument, names: set[str], requirements: Sequence[str]) -> None:
     """In the file's own list, with its comments: each new requirement in the place of the first on its name.
 
     The order is that of the specialists in the composition. Others on these names go.
@@ -87,6 +88,7 @@ def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
     if "patches" not in table:
         table["patches"] = tomlkit.array()
     patches = table["patches"]
+    assert isinstance(patches, Array)
     new: dict[str, list[str]] = {}
     for text in requirements:
         new.setdefault(read_requirement(text).name, []).append(text)
@@ -109,7 +111,7 @@ def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
 def _edit(
     workspace: Workspace,
     path: Path,
-    change: Callable[[Any], None],
+    change: Callable[[TOMLDocument], None],
     request: Request,
     command: str,
     tell: Callable[[str], None],
@@ -119,7 +121,7 @@ def _edit(
         return _edit_held(workspace, path, change, request)
 
 
-def _edit_held(workspace: Workspace, path: Path, change: Callable[[Any], None], request: Request) -> Locked:
+def _edit_held(workspace: Workspace, path: Path, change: Callable[[TOMLDocument], None], request: Request) -> Locked:
     before = path.read_bytes() if path.is_file() else b""
     ProjectFolder.of(
         workspace, document.parse(before, str(path)), path

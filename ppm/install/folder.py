@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.composition.strategy import read_strategy
@@ -44,10 +43,11 @@ class ProjectFolder:
         return ProjectFolder.of(workspace, document.read_file(path), path)
 
     @staticmethod
-    def of(workspace: Workspace, table: Mapping[str, Any], path: Path) -> "ProjectFolder":
+    def of(workspace: Workspace, table: Mapping[str, object], path: Path) -> "ProjectFolder":
         """From the data of the file at `path`. Raises ManifestError."""
         project = Project.of(table, path)
-        return ProjectFolder(workspace, path.parent, project, table.get("base"))
+        base = table.get("base")
+        return ProjectFolder(workspace, path.parent, project, base if isinstance(base, str) else None)
 
     @property
     def lock_path(self) -> Path:

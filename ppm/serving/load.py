@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppm.errors import ModelError
 from ppm.install.current import deployed
 from ppm.names import is_folder
 from ppm.package import read_package
 from ppm.workspace import Workspace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "apply_package",
@@ -18,7 +21,9 @@ __all__ = [
 HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
-def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
+def load_deployed(
+    workspace: Workspace, base: str | None, *, env: str | None = None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
     found, environment = workspace.find_target(base, env)
     deployment = deployed(environment)
@@ -37,7 +42,7 @@ def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = N
     return patched, loaded.tokenizer
 
 
-def apply_package(model: Any, path: Path) -> Any:
+def apply_package(model: "PreTrainedModel", path: Path) -> "PreTrainedModel":
     """A loaded model with a package's prefix; see `ppm.apply`."""
     from ppm.base import check_compatible, identify
     from ppm.runtime.model import attach

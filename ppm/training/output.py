@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppm import __version__
 from ppm.base import BaseModel
-from ppm.document import to_table
+from ppm.document import table_of, to_table
 from ppm.errors import PackageError, PpmError, RequestError
 from ppm.jsonl import dump
 from ppm.package import Package, file_name, read_package, sha256, write_package
@@ -62,12 +62,13 @@ def announced(source: SourcePatch, training: Training, base: BaseModel) -> dict[
     return announced
 
 
-def _recorded(training: Training) -> dict[str, dict[str, object]]:
+def _recorded(training: Training) -> dict[str, object]:
     """The `[training]` table without what is nobody's business: where a teacher is served, and the name of its key."""
-    table: dict[str, dict[str, object]] = to_table(training)
-    for key in ("endpoint", "key"):
-        table.get("teacher", {}).pop(key, None)
+    table = table_of(training)
     table.pop("datasets", None)
+    if training.teacher is not None:
+        teacher = table_of(training.teacher)
+        table["teacher"] = {key: value for key, value in teacher.items() if key not in ("endpoint", "key")}
     return table
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from ppm.base import BaseModel, identify, local_folder, locate
 from ppm.document import to_table
 from ppm.errors import EndpointError
-from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
+from ppm.evaluation.endpoint import Client, Endpoint, messages_of
+from ppm.evaluation.reply import Reply
 from ppm.jsonl import Text
 from ppm.names import canonical_digest
 from ppm.progress import Progress, silent

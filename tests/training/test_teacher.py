@@ -4,7 +4,7 @@ import pytest
 from endpoint_server import Behaviour, serve
 
 from ppm.errors import EndpointError
-from ppm.evaluation.endpoint import Reply
+from ppm.evaluation.reply import Reply
 from ppm.suite import Decoding
 from ppm.training.teacher import Question, Spool, answers_of_endpoint, estimate
 from ppm.training_table import Teacher

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ppm.errors import ModelError, PpmError
 from ppm.jsonl import Prompt
@@ -106,7 +106,7 @@ def _checked(score: object) -> float:
 def _blamed(function: Callable[..., T], name: str) -> Callable[..., T]:
     """`function`, with the judge's name in whatever it raises."""
 
-    def call(*arguments: Any) -> T:
+    def call(*arguments: object) -> T:
         try:
             return function(*arguments)
         except PpmError as error:
@@ -139,8 +139,10 @@ class JudgeKind:
     code: Callable[[], str] = field(default=lambda: "")
 
 
-def _accept(entry: EntryPoint, found: Any) -> JudgeKind:
-    schema = schema_of(found)  # raises for what can't be called
+def _accept(entry: EntryPoint, found: object) -> JudgeKind:
+    if not callable(found):
+        raise TypeError("it can't be called")
+    schema = schema_of(found)
     return JudgeKind(entry.name, origin_of(entry), _summary(found), found, schema, code=partial(code_digest, entry))
 
 

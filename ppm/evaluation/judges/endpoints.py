@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +152,7 @@ def openai_moderation(model: str = "omni-moderation-latest", category: str = "")
     def score(client: Client, prompt: Prompt, text: str) -> float:
         if not text.strip():
             return 0.0
-        scores: dict[str, float] = client.moderate(model, text)["category_scores"]
+        scores = client.moderate(model, text)
         if not scores or (category and category not in scores):
             raise EndpointError(
                 f"has no category {category!r}",
@@ -244,7 +244,7 @@ def _message(body: str) -> str:
         return " ".join(body.split())[:200]
 
 
-def _retry_after(headers: Any, attempt: int) -> float:
+def _retry_after(headers: Mapping[str, str], attempt: int) -> float:
     try:
         return min(120.0, max(0.0, float(headers["retry-after"])))
     except (KeyError, ValueError):

@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppm.base import hub_folder, identify, local_folder
 from ppm.errors import ModelError
 from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 from ppm.runtime.loading import LoadedBase, load_pretrained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "hub_name", "local_scorer"]
 
@@ -92,7 +95,7 @@ def _load(judge: LocalModel, identity: str) -> LoadedBase:
     )
 
 
-def _positions(model: Any) -> int:
+def _positions(model: "PreTrainedModel") -> int:
     """How many tokens a model takes, whatever its configuration counts.
 
     Where learned positions have a padding index, as RoBERTa's and its kin's, they begin after it: 514 rows are 512
@@ -218,7 +221,7 @@ def first_word(
     return scores
 
 
-def _first_tokens(tokenizer: Any, word: str) -> set[int]:
+def _first_tokens(tokenizer: "PreTrainedTokenizerBase", word: str) -> set[int]:
     """The tokens that a word may begin with, as it is or with a capital, after white space or not."""
     found = set()
     for spelling in (word, f" {word}", f"\n\n{word}", word.capitalize(), f" {word.capitalize()}"):
