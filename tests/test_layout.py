@@ -15,7 +15,7 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home
+    disk locking home moment
     suite training_table manifest
     bank
     package base requirement
