@@ -17,7 +17,17 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from ppm.encoding import decode
 from ppm.errors import ManifestError, PpmError, did_you_mean
 
-__all__ = ["MAX_DOCUMENT_BYTES", "kind_of", "parse", "read_file", "read_table", "render", "table_of", "to_table"]
+__all__ = [
+    "MAX_DOCUMENT_BYTES",
+    "kind_of",
+    "parse",
+    "read_document",
+    "read_file",
+    "read_table",
+    "render",
+    "table_of",
+    "to_table",
+]
 
 MAX_DOCUMENT_BYTES = 128 * 2**10
 """The worst of such texts take seconds and 100 MB to parse; a lock of a hundred patches has 40 kB."""
@@ -55,6 +65,18 @@ def _check_depth(table: dict[str, object]) -> dict[str, object]:
             return table
         level = [item for value in inner for item in (value.values() if isinstance(value, dict) else value)]
     raise RecursionError
+
+
+def read_document(cls: type[T], data: bytes | str, origin: str, *, schema: int) -> T:
+    """A `cls` from a TOML document of one schema. Raises ManifestError, for a document of another schema too."""
+    table = parse(data, origin)
+    if table.get("schema") != schema:
+        raise ManifestError(
+            f"schema {table['schema']!r} is not known" if "schema" in table else "schema is missing",
+            context=origin,
+            hint=f"this ppm reads schema = {schema}; a newer one needs a newer ppm",
+        )
+    return read_table(cls, table, origin)
 
 
 def _check_plain(value: object) -> None:

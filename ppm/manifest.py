@@ -185,15 +185,7 @@ class Manifest:
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Manifest":
         """A manifest from TOML. Raises ManifestError."""
-        table = document.parse(data, origin)
-        schema = table.get("schema")
-        if schema != SCHEMA:
-            raise ManifestError(
-                f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
-                context=origin,
-                hint=f"this ppm reads schema = {SCHEMA}; a newer one needs a newer ppm",
-            )
-        return document.read_table(Manifest, table, origin)
+        return document.read_document(Manifest, data, origin, schema=SCHEMA)
 
     @staticmethod
     def read(path: Path) -> "Manifest":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppm import document
 from ppm.base import LAB_BASES
+from ppm.moment import Moment
 from ppm.names import expand, is_folder, is_url
 from ppm.requirement import Requirement
 
@@ -52,7 +53,7 @@ class Project:
     """One ppm.toml: the patches a project wants, on which base, from where, and under which policy.
 
     `constraints` limit versions without asking for patches, `overrides` take the place of what dependencies ask, and
-    what came into its source after `exclude_newer`, a date, is left out.
+    what came into its source after `exclude_newer` is left out.
     """
 
     base: str | None = None
@@ -61,7 +62,7 @@ class Project:
     sources: tuple[str, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
-    exclude_newer: str | None = None
+    exclude_newer: Moment | None = None
     gates: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:

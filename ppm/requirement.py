@@ -16,7 +16,6 @@ from ppm.package import SUFFIX, parse_file_name
 __all__ = [
     "Requirement",
     "exactly",
-    "is_path",
     "parse_name",
     "parse_requirement",
     "parse_specifier",
@@ -36,18 +35,14 @@ MAX_LENGTH = 1_000
 class Requirement:
     """A normalised name and a PEP 440 specifier; `text` is how the user put it, `origin` where, such as a file.
 
-    A package file that is asked for by its path has the name that its file name says, "" when that says none.
+    With `is_file` it is the path of a package file, whose name is what its file name says, "" when that says none.
     """
 
     name: str
     specifier: SpecifierSet
     text: str
     origin: str = field(default="", compare=False)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is the path of a package file."""
-        return is_path(self.text)
+    is_file: bool = False
 
     @property
     def pinned(self) -> str | None:
@@ -70,11 +65,6 @@ class Requirement:
 def texts_of(requirements: Iterable[Requirement]) -> tuple[str, ...]:
     """Requirements as their users put them."""
     return tuple(requirement.text for requirement in requirements)
-
-
-def is_path(text: str) -> bool:
-    """Whether a text is the path of a package file rather than a name."""
-    return text.endswith(SUFFIX) or "/" in text
 
 
 def exactly(name: str, version: object, origin: str = "") -> Requirement:
@@ -110,10 +100,10 @@ def read_requirement(text: str, origin: str = "") -> Requirement:
     if "://" in text:
         hint = "download the package file, and give its path"
         raise RequestError(f"{text[:80]!r} is a URL, and URLs are not supported yet", context=origin, hint=hint)
-    if not is_path(text):
+    if not text.endswith(SUFFIX) and "/" not in text:
         return parse_requirement(text, origin)
     parts = parse_file_name(PurePath(text).name)
-    return Requirement(parts[0] if parts else "", SpecifierSet(), text, origin)
+    return Requirement(parts[0] if parts else "", SpecifierSet(), text, origin, is_file=True)
 
 
 def parse_requirement(text: str, origin: str = "") -> Requirement:

@@ -45,9 +45,19 @@ class Workspace:
         return lock_timeout(self.environ)
 
     @cached_property
+    def project_file(self) -> Path | None:
+        """The ppm.toml of the project that the folder belongs to."""
+        return Project.locate(self.folder)
+
+    @cached_property
     def project(self) -> Project:
         """The project that the folder belongs to, or one that says nothing. Raises ManifestError."""
-        return Project.find(self.folder) or Project()
+        return Project.read(self.project_file) if self.project_file else Project()
+
+    @property
+    def chosen(self) -> str | None:
+        """The label of the environment that `ppm use` chose. Raises EnvironmentStateError when the file is damaged."""
+        return default_label(self.home)
 
     @property
     def store(self) -> Store:
@@ -72,7 +82,7 @@ class Workspace:
     def environment_for(self, base: BaseModel, name: str | None = None) -> Environment:
         """The environment of a base model: the one it has, whatever path it was named by then, else a new one."""
         digits = base.tag.rpartition("-")[2]
-        tags = sorted({e.tag for e in Environment.all(self.home) if e.tag.endswith(f"-{digits}")})
+        tags = sorted({e.tag for e in self.environments().values() if e.tag.endswith(f"-{digits}")})
         return Environment(self.home, base.tag if base.tag in tags or not tags else tags[0], name)
 
     def find_environment(self, base: str | None, name: str | None = None) -> Environment:
@@ -88,7 +98,7 @@ class Workspace:
             return known[base] if name is None else _named(Environment(self.home, known[base].tag, name))
         if base is not None:
             return _named(self.environment_for(open_base(base, fetch=False), name))
-        default = default_environment(self.home) if name is None else None
+        default = default_environment(self.home, known) if name is None else None
         if default is not None:
             return default
         chosen = [environment for environment in known.values() if name is None or environment.name == name]
@@ -126,7 +136,7 @@ class Workspace:
 
         Raises RequestError when none of them names one.
         """
-        found = base or self.project.base or default_label(self.home)
+        found = base or self.project.base or self.chosen
         if found is None:
             raise RequestError("which base model?", hint="name it with --base MODEL, for example --base lab")
         known = self.environments()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
+from ppm.evaluation.measures.registry import figures_of
 from ppm.verdict import Verdict, Waiver
 
 __all__ = [
@@ -174,6 +175,12 @@ class Audit:
         return self.verdict in ("pass", "waived")
 
     @property
+    def composed(self) -> dict[str, float]:
+        """The composition's figure on each suite."""
+        cells = self.matrix.get(COMPOSITION, {})
+        return {label: cells[label].value for label in self.suites if label in cells}
+
+    @property
     def utility(self) -> tuple[str, ...]:
         """The suites that measure what the base can do: their figures are losses of utility."""
         held = {c.suite for c in self.comparisons if c.rule == "utility"}
@@ -249,8 +256,6 @@ class Audit:
             raise ManifestError(f"the verdict is {self.verdict!r}, and that of its comparisons is not")
 
     def _is_rate(self, label: str) -> bool:
-        from ppm.evaluation.measures.registry import figures_of
-
         return label in self.suites and figures_of(self.suites[label].metric, label).is_rate
 
     def _check_range(self) -> None:

@@ -21,7 +21,7 @@ def config_command(as_json: bool) -> None:
     """
     from ppm.inspect.settings import settings
 
-    rows = settings(workspace().folder, workspace().home, os.environ)
+    rows = settings(workspace(), os.environ)
     if as_json:
         print_json([{"setting": key, "value": value, "from": origin} for key, value, origin in rows])
     else:

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
 
-__all__ = ["DeployOptions", "deploy_options", "gate_options", "run_plan", "show_refused", "show_tests"]
+__all__ = [
+    "DeployOptions",
+    "deploy_options",
+    "gate_options",
+    "run_plan",
+    "seed_option",
+    "show_refused",
+    "show_tests",
+    "strategy_option",
+]
 
 
 @dataclass(frozen=True)
@@ -47,16 +56,26 @@ def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
     keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
     command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
-    strategy = click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
-    return strategy(_waiver_options(dry_run(json_option(command))))
+    return strategy_option(_waiver_options(dry_run(json_option(command))))
+
+
+def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--strategy."""
+    text = "How patches are composed; `ppm strategies` lists them."
+    return click.option("--strategy", metavar="NAME", help=text)(function)
+
+
+def seed_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--seed."""
+    text = "Seed of the composition's training; 0 when it is not given."
+    return click.option("--seed", type=int, help=text)(function)
 
 
 def _waiver_options(function: Callable[..., object]) -> Callable[..., object]:
     """--accept, --reason and --seed."""
     accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy even if this suite does not pass.")
     reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
-    seed = click.option("--seed", type=int, help="Seed of the composition's training; 0 by default.")
-    return accept(reason(seed(function)))
+    return accept(reason(seed_option(function)))
 
 
 def gate_options(function: Callable[..., object]) -> Callable[..., object]:

@@ -1,5 +1,6 @@
 """The command diff."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -59,13 +60,20 @@ def _print_changes(found: "Changes") -> None:
     for line in lines or ["  the same patches, strategy and verdict"]:
         write(line)
     if found["scores"]:
-        rows = [
-            [suite, *("" if v is None else f"{v:.3f}" for v in pair), _difference(pair)]
-            for suite, pair in found["scores"].items()
-        ]
+        rows = [[suite, *_cells(pair, found["metrics"][suite])] for suite, pair in found["scores"].items()]
         print_table(["Suite", str(found["from"]), str(found["to"]), "Change"], rows, right=(1, 2, 3))
 
 
-def _difference(pair: list[float | None]) -> str:
-    before, after = pair
-    return "" if before is None or after is None else f"{after - before:+.3f}"
+def _cells(values: Sequence[float | None], metrics: Sequence[str | None]) -> list[str]:
+    """A suite's figure before and after, and by how much it changed where both are of one metric."""
+    from ppm.evaluation.measures.registry import figures_of
+
+    shown = [
+        "" if value is None or metric is None else figures_of(metric).shown(value)
+        for value, metric in zip(values, metrics, strict=True)
+    ]
+    (before, after), (metric, _) = values, metrics
+    if before is None or after is None or metric is None or len(set(metrics)) > 1:
+        return [*shown, ""]
+    change = after - before
+    return [*shown, f"{'-' if change < 0 else '+'}{figures_of(metric).shown(abs(change))}"]

@@ -33,13 +33,11 @@ def env_list(as_json: bool) -> None:
     Example:
       ppm env list
     """
-    from ppm.environment.default import default_label
-    from ppm.environment.deployment import Environment
     from ppm.errors import PpmError
 
-    chosen = default_label(workspace().home)
+    chosen = workspace().chosen
     rows: list[_Row] = []
-    for environment in Environment.all(workspace().home):
+    for environment in workspace().environments().values():
         path, in_use = str(environment.path), environment.label == chosen
         row: _Row = {"environment": environment.label, "path": path, "in_use": in_use}
         try:
@@ -94,13 +92,12 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
     Example:
       ppm env remove lab-0123456789ab/staging --yes
     """
-    from ppm.environment.default import clear_default, default_label
-    from ppm.environment.deployment import Environment
+    from ppm.environment.default import clear_default
     from ppm.environment.garbage import remove_environment
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
 
-    known = {environment.label: environment for environment in Environment.all(workspace().home)}
+    known = workspace().environments()
     if label not in known:
         raise RequestError(
             f"there is no environment {label!r}", hint=did_you_mean(label, known, "`ppm env list` shows them")
@@ -111,7 +108,7 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
         confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
     with writer(known[label], command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         remove_environment(held)
-    if default_label(workspace().home) == label:
+    if workspace().chosen == label:
         clear_default(workspace().home)
     if as_json:
         print_json({"removed": label})
@@ -162,15 +159,15 @@ def use_command(label: str | None, clear: bool, as_json: bool) -> None:
     Example:
       ppm use lab
     """
-    from ppm.environment.default import choose_default, clear_default, default_label, environment_called
+    from ppm.environment.default import choose_default, clear_default, environment_called
 
     if clear and label is not None:
         raise click.UsageError("--clear takes no environment")
     if clear:
         clear_default(workspace().home)
     elif label is not None:
-        choose_default(environment_called(label, workspace().home))
-    chosen = default_label(workspace().home)
+        choose_default(environment_called(label, workspace().environments()))
+    chosen = workspace().chosen
     if as_json:
         print_json({"environment": chosen})
     elif chosen is None:

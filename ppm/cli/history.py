@@ -1,6 +1,6 @@
 """The command history."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -9,6 +9,7 @@ from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, write
 
 if TYPE_CHECKING:
+    from ppm.evaluation.measures.base import Measure
     from ppm.inspect.history import Entry, Figures
 
 __all__ = ["history_command"]
@@ -20,7 +21,7 @@ R = TypeVar("R")
 @base_option
 @env_option
 @click.option(
-    "--metrics", is_flag=True, help="Show instead how the failure rate on every suite changed over the deployments."
+    "--metrics", is_flag=True, help="Show how the figure on every suite changed over the deployments instead."
 )
 @json_option
 def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
@@ -72,17 +73,24 @@ def _print_history(rows: list["Entry"]) -> None:
 
 
 def _print_figures(rows: list["Figures"]) -> None:
-    suites = list(dict.fromkeys(suite for row in rows for suite in row.get("values", {})))
-    cells = [
-        [
-            str(row["number"]),
-            *(f"{row['values'][s]:.3f}" if s in row.get("values", {}) else "" for s in suites),
-            f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none",
-        ]
-        for row in rows
-    ]
-    write("Failure rates of each deployment, oldest first; lower is better (perplexity for text suites).")
-    print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
+    metrics = {suite: metric for row in rows for suite, metric in row.get("metrics", {}).items()}
+    units = {suite: found.unit for suite, found in _measures(metrics).items() if not found.is_rate}
+    cells = []
+    for row in rows:
+        measures, values = _measures(row.get("metrics", {})), row.get("values", {})
+        figures = [measures[suite].shown(values[suite]) if suite in values else "" for suite in metrics]
+        what = f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none"
+        cells.append([str(row["number"]), *figures, what])
+    write("Failure rates of each deployment, oldest first; lower is better.")
+    for suite, unit in units.items():
+        write(f"{suite}: {unit}, lower is better.")
+    print_table(["Number", *metrics, "Patches"], cells, right=range(len(metrics) + 1))
     found = rows[-1].get("continual")
     if found:
         write("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in found.items()))
+
+
+def _measures(metrics: Mapping[str, str]) -> "dict[str, Measure]":
+    from ppm.evaluation.measures.registry import figures_of
+
+    return {suite: figures_of(metric, suite) for suite, metric in metrics.items()}

@@ -134,15 +134,15 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
         exclude_newer: str | None,
         overrides: Sequence[Path] = (),
     ) -> object:
-        from ppm.install.request import Request, parse_date, read_constraints
+        from ppm.install.request import Request, read_constraints
+        from ppm.moment import Moment
 
         limits, instead = read_constraints(constraints), read_constraints(overrides)
-        date = parse_date(exclude_newer) if exclude_newer else None
         return Request(
             find_links=tuple(find_links),
             constraints=limits,
             overrides=instead,
-            exclude_newer=date,
+            exclude_newer=Moment.from_text(exclude_newer) if exclude_newer else None,
             search_seconds=search_seconds(),
         )
 

@@ -138,9 +138,7 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
 
 
 def _current(base: str | None, env: str | None) -> "Deployment | None":
-    from ppm.environment.deployment import Environment
-
-    if base is None and not Environment.all(workspace().home):
+    if base is None and not workspace().environments():
         return None
     return workspace().find_environment(base, env).current()
 

@@ -26,18 +26,16 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     Example:
       ppm search toxicity --base lab
     """
-    from ppm.environment.default import default_label
-    from ppm.environment.deployment import Environment
     from ppm.errors import RequestError, did_you_mean
     from ppm.inspect.search import search
     from ppm.sources import Joined
     from ppm.workspace import look_up_base
 
     project = workspace().project
-    named = workspace().base_name(base) if base or project.base or default_label(workspace().home) else None
-    known = Environment.all(workspace().home)
+    named = workspace().base_name(base) if base or project.base or workspace().chosen else None
+    known = list(workspace().environments())
     if named is None and len(known) == 1 and not (find_links or project.sources):
-        named = workspace().base_name(known[0].label)
+        named = workspace().base_name(known[0])
     sources = workspace().sources(named, (*find_links, *project.sources))
     if not sources:
         raise RequestError(

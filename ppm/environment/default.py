@@ -1,5 +1,6 @@
 """The environment that commands mean when nothing else names one: a file under PPM_HOME that holds its label."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppm.disk import disk_errors, make_folder, replace_file
@@ -30,12 +31,11 @@ def default_label(home: Path) -> str | None:
     return label
 
 
-def default_environment(home: Path) -> Environment | None:
-    """The environment that was chosen, None when none is. Raises RequestError when it is gone."""
+def default_environment(home: Path, known: Mapping[str, Environment]) -> Environment | None:
+    """The one that was chosen of the known environments by label, None when none is. Raises RequestError when gone."""
     label = default_label(home)
     if label is None:
         return None
-    known = {environment.label: environment for environment in Environment.all(home)}
     if label not in known:
         others = f"run `ppm use` with one of {', '.join(known)}" if known else "`ppm use --clear` forgets it"
         raise RequestError(f"`ppm use` chose {label}, but nothing is deployed there any more", hint=others)
@@ -59,12 +59,11 @@ def clear_default(home: Path) -> bool:
     return found
 
 
-def environment_called(text: str, home: Path) -> Environment:
-    """An environment by its label, by its name, or by the short name of its base when it has no name of its own.
+def environment_called(text: str, known: Mapping[str, Environment]) -> Environment:
+    """One of the known environments: by its label, by its name, or by the short name of its base when it has no other.
 
     Raises RequestError when there is none, or several.
     """
-    known = {environment.label: environment for environment in Environment.all(home)}
     if text in known:
         return known[text]
     found = [e for e in known.values() if text in (e.name, e.tag.rpartition("-")[0] if e.name is None else None)]

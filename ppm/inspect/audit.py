@@ -12,7 +12,7 @@ from ppm.install.current import audit_of, deployed, policy_digest, policy_of
 from ppm.install.fetch import readable_packages, stored_packages
 from ppm.package import Package
 from ppm.progress import Events
-from ppm.project import PROJECT_FILE, Gates, Project
+from ppm.project import PROJECT_FILE, Gates
 from ppm.workspace import Workspace, base_of_environment
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def audit_deployed(
 
 def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tuple[Gates, list[str]]:
     """The policy that a deployment was tested under, and what has to be said of it."""
-    path = Project.locate(workspace.folder)
+    path = workspace.project_file
     here = workspace.project.gates if path is not None else None
     policy = policy_of(deployment)
     if policy is None:

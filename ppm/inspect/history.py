@@ -4,6 +4,7 @@ from typing import Required, TypedDict
 
 from ppm.environment.deployment import Environment
 from ppm.errors import PpmError
+from ppm.install.current import audit_of
 
 __all__ = ["Entry", "Figures", "figures", "history"]
 
@@ -34,12 +35,13 @@ class Entry(TypedDict, total=False):
 
 
 class Figures(TypedDict, total=False):
-    """What a deployment's audit measured; `error` as in an `Entry`."""
+    """What a deployment's audit measured, by suite, and the metric of each suite; `error` as in an `Entry`."""
 
     number: Required[int]
     error: str
     patches: list[str]
     values: dict[str, float]
+    metrics: dict[str, str]
     continual: dict[str, float] | None
 
 
@@ -67,11 +69,13 @@ def figures(environment: Environment) -> list[Figures]:
     for number in environment.numbers():
         try:
             deployment = environment.deployment(number)
-            audit, pins = deployment.audit or {}, [package.pin for package in deployment.lock.packages]
+            audit, pins = audit_of(deployment), [package.pin for package in deployment.lock.packages]
         except PpmError as error:
             rows.append({"number": number, "error": error.message})
             continue
-        found = audit.get("matrix", {}).get("composition", {})
-        values = {suite: cell["value"] for suite, cell in found.items()}
-        rows.append({"number": number, "patches": pins, "values": values, "continual": audit.get("continual")})
+        row: Figures = {"number": number, "patches": pins, "values": {}, "metrics": {}, "continual": None}
+        if audit is not None:
+            metrics = {label: suite.metric for label, suite in audit.suites.items()}
+            row |= {"values": audit.composed, "metrics": metrics, "continual": audit.continual}
+        rows.append(row)
     return rows

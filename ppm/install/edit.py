@@ -18,7 +18,7 @@ from ppm.install.folder import ProjectFolder, hold_folder
 from ppm.install.lock import Locked, lock_project
 from ppm.install.request import Request
 from ppm.names import expand
-from ppm.project import PROJECT_FILE, Project
+from ppm.project import PROJECT_FILE
 from ppm.requirement import parse_name, read_requirement, texts_of
 from ppm.workspace import Workspace
 
@@ -37,7 +37,7 @@ def add_to_project(
     The folders of --find-links become sources of the project: without them it could not be locked again. Makes a
     ppm.toml in the working directory when there is none here or above, for which `base` is needed. Raises PpmError.
     """
-    path = Project.locate(workspace.folder)
+    path = workspace.project_file
     if path is None and base is None:
         raise RequestError("which base model?", hint="name it with --base MODEL: there is no ppm.toml yet")
     target = path or workspace.folder / PROJECT_FILE

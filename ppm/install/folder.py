@@ -34,7 +34,7 @@ class ProjectFolder:
     @staticmethod
     def find(workspace: Workspace) -> "ProjectFolder":
         """The nearest one. Raises RequestError when there is none, ManifestError when its file is malformed."""
-        path = Project.locate(workspace.folder)
+        path = workspace.project_file
         if path is None:
             raise RequestError(
                 f"there is no {PROJECT_FILE} in this folder or above it",

@@ -3,17 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ppm.encoding import decode
 from ppm.errors import IntegrityError, RequestError
+from ppm.moment import Moment
 from ppm.names import exact_pin, expand
 from ppm.package import read_package
 from ppm.requirement import Requirement, read_requirement
 from ppm.resolve import Pin
 
-__all__ = ["Line", "Request", "check_hashes", "parse_date", "read_constraints", "read_lines"]
+__all__ = ["Line", "Request", "check_hashes", "read_constraints", "read_lines"]
 
 MAX_FILE_BYTES = 1_000_000
 HASH = re.compile(r"--hash=(?:sha256:([0-9a-f]{64}))?(\S*)")
@@ -40,7 +40,7 @@ class Request:
     strategy: str | None = None
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
-    exclude_newer: datetime | None = None
+    exclude_newer: Moment | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
     search_seconds: float = 30.0
@@ -116,17 +116,6 @@ def read_constraints(files: Iterable[Path]) -> tuple[Requirement, ...]:
         if line.requirement.is_file:
             raise RequestError(f"{line.requirement.text!r} is a path, but only a name is allowed here", context=where)
     return tuple(line.requirement for line in lines)
-
-
-def parse_date(text: str, origin: str = "") -> datetime:
-    """A moment in ISO 8601, in UTC unless it says otherwise; a day means all of it. Raises RequestError."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        hint = "write it as 2026-06-01, or as 2026-06-01T12:00:00Z"
-        raise RequestError(f"{text!r} is not a date", context=origin, hint=hint) from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment + timedelta(days=1, microseconds=-1) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) else moment
 
 
 def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], request: Request) -> None:

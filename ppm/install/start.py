@@ -10,7 +10,7 @@ from ppm.base import BaseModel
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
 from ppm.errors import RequestError
-from ppm.install.request import Request, parse_date
+from ppm.install.request import Request
 from ppm.lock import LockedPackage
 from ppm.project import PROJECT_FILE, Project
 from ppm.requirement import Requirement
@@ -69,9 +69,7 @@ def rules_for(
     `recorded` are the overrides that were recorded with what is deployed; the request's come before the project's.
     Raises RequestError.
     """
-    limit = request.exclude_newer or (
-        parse_date(project.exclude_newer, PROJECT_FILE) if project.exclude_newer else None
-    )
+    limit = request.exclude_newer or project.exclude_newer
     for requirement in request.overrides:
         if sum(requirement.name == other.name for other in request.overrides) > 1:
             raise RequestError(
@@ -84,7 +82,7 @@ def rules_for(
         deployed or {},
         [*(_of(PROJECT_FILE, project.constraints)), *request.constraints],
         list(_of(PROJECT_FILE, overrides.values())),
-        limit,
+        limit.at if limit is not None else None,
         _of("what is deployed", recorded),
         frozenset(hold.name for hold in holds),
         request.search_seconds,
