@@ -142,7 +142,7 @@ class Lock(Selection):
         schema = table.get("schema")
         if schema != SCHEMA:
             raise ManifestError(
-                f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
+                f"unknown schema {schema!r}" if "schema" in table else "schema is missing",
                 context=origin,
                 hint=f"this ppm reads schema = {SCHEMA}",
             )

@@ -167,7 +167,7 @@ class Manifest:
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two suites are called {name!r}")
+                raise ValueError(f"two suites are named {name!r}")
 
     @property
     def name(self) -> str:
@@ -189,7 +189,7 @@ class Manifest:
         schema = table.get("schema")
         if schema != SCHEMA:
             raise ManifestError(
-                f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
+                f"unknown schema {schema!r}" if "schema" in table else "schema is missing",
                 context=origin,
                 hint=f"this ppm reads schema = {SCHEMA}; a newer one needs a newer ppm",
             )
@@ -204,7 +204,7 @@ class Manifest:
             raise ManifestError(
                 f"can't be read: {error.strerror}",
                 context=str(path),
-                hint="give a patch.toml, or the folder that has it",
+                hint="name a patch.toml, or its folder",
             ) from error
 
     def render(self) -> str:
@@ -246,7 +246,7 @@ def check_tested(manifest: Manifest, origin: str) -> None:
     """
     if not any(suite.against == "specialist" for suite in manifest.suites):
         raise ManifestError(
-            "has no suite that tests its own risk",
+            "has no suite that tests the patch's own risk",
             context=origin,
-            hint='add [[suites]] with against = "specialist"; what is not tested is not deployed',
+            hint='add [[suites]] with against = "specialist"; untested patches are not deployed',
         )

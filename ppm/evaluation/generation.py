@@ -108,15 +108,15 @@ def _check_tokens(model: "PreTrainedModel", requests: Sequence[Request]) -> None
     beyond = max(max(r.ids) for r in requests)
     if beyond >= entries:
         raise ModelError(
-            f"has embeddings for {entries} tokens, and a prompt holds token {beyond} of its tokenizer",
+            f"has embeddings for {entries} tokens, but a prompt contains token {beyond} of its tokenizer",
             context="the base model",
-            hint="take that token out of the prompt, or give the model the embeddings that its tokenizer needs",
+            hint="remove that token from the prompt, or give the model the embeddings that its tokenizer needs",
         )
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(r.ids) + r.decoding.max_new_tokens for r in requests) + backbone_of(model).width
     if limit is not None and longest > limit:
         raise ModelError(
-            f"takes {limit} tokens, and prefix, prompt and answer may take {longest}",
+            f"has room for {limit} tokens, but prefix, prompt and answer may take {longest}",
             context="the base model",
             hint="shorten the prompt, or lower max_new_tokens",
         )

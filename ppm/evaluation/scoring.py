@@ -81,7 +81,7 @@ def next_word_probabilities(
         raise ModelError(
             f"splits {', '.join(lacking[:5])} into several tokens",
             context="the base model's tokenizer",
-            hint="give the judge other words",
+            hint="choose other words for the judge",
         )
     results: list[dict[str, float]] = [{}] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][1]))

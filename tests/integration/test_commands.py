@@ -141,7 +141,7 @@ def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
         or "merged of gender-bias==1.0.0, toxicity==1.0.0" in shown
     )
     for strategy, reason in (
-        ("auto", "only `ppm install` does"),
+        ("auto", "only `ppm install` can use it"),
         ("continued", "only `ppm install` and `ppm upgrade` can use it"),
     ):
         refused = ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", strategy, "-o", tmp_path)

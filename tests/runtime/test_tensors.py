@@ -76,5 +76,5 @@ def test_a_random_start_is_drawn_by_the_seed_between_a_half_and_minus_a_half():
 
 
 def test_a_text_of_no_token_is_refused():
-    with pytest.raises(ModelError, match="without any token"):
+    with pytest.raises(ModelError, match="has no tokens"):
         initial_prefix(LoadedBase(tiny_model(), tiny_tokenizer()), PrefixShape(2, "  "))

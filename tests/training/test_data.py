@@ -91,8 +91,8 @@ def test_files_of_other_kinds(tmp_path, kind):
         ({"column": "prompt.txt"}, "no column 'prompt.txt'", "did you mean 'text'"),
         ({"column": "prompt"}, "holds dict, not text", "a dot reaches inside"),
         ({"where": {"chalenging": True}}, "no column 'chalenging'", "did you mean 'challenging'"),
-        ({"where": {"challenging": "yes"}}, "leaves no prompt", "where"),
-        ({"name": "absent/rows"}, "can't be had", "network"),
+        ({"where": {"challenging": "yes"}}, "leaves no prompts", "where"),
+        ({"name": "absent/rows"}, "can't be fetched", "network"),
         ({"name": "rows.xml"}, "is no .json", "kinds"),
     ],
 )
