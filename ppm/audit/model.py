@@ -210,7 +210,7 @@ class Audit:
             if found
         ]
         if not words:
-            return "nothing, because no suite was compared"
+            return "nothing is shown, because no suite was compared"
         spent = [(a.number, _together(a.alpha, a.number)) for a in self.attempts if a.number and a.alpha]
         number, together = max(spent, default=(1, 0.0))
         chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"

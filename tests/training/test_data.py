@@ -93,7 +93,7 @@ def test_files_of_other_kinds(tmp_path, kind):
         ({"where": {"chalenging": True}}, "no column 'chalenging'", "did you mean 'challenging'"),
         ({"where": {"challenging": "yes"}}, "leaves no prompts", "where"),
         ({"name": "absent/rows"}, "can't be fetched", "network"),
-        ({"name": "rows.xml"}, "is no .json", "kinds"),
+        ({"name": "rows.xml"}, "is not a .json", "kinds"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(folder, settings, message, hint):

@@ -71,7 +71,7 @@ class Scorer:
         except TypeError as error:
             raise ModelError(f"the judge gave {type(found).__name__} instead of lists of scores") from error
         if shape != [len(texts) for _, texts in cases]:
-            raise ModelError("the number of scores from the judge differs from the number of completions")
+            raise ModelError("the judge gave a different number of scores than there are completions")
         return [[_checked(score) for score in row] for row in found]
 
     def guarded(self, name: str) -> "Scorer":
