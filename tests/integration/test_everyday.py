@@ -151,7 +151,7 @@ def test_a_rollback_changes_no_held_patch(world, core):
     deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
     ppm("hold", "app")
     refused = ppm("rollback")
-    assert (refused.code, "app is held at 2.0.0, and deployment 1 has 1.0.0" in refused.err) == (1, True)
+    assert (refused.code, "app is held at 2.0.0, but deployment 1 has 1.0.0" in refused.err) == (1, True)
     ppm("unhold", "app")
     assert ppm("rollback").code == 0
 
