@@ -51,7 +51,7 @@ class Bank:
 
     def __post_init__(self) -> None:
         if len({block.shape[1] for block in self.blocks}) > 1:
-            raise ValueError("the blocks of a bank differ in width")
+            raise ValueError("the blocks of a bank have different widths")
 
     def __bool__(self) -> bool:
         return bool(self.blocks)
@@ -93,7 +93,7 @@ class Bank:
             raise IntegrityError(f"is damaged ({error})", context=origin) from error
         names = [ONE_BLOCK] if set(tensors) == {ONE_BLOCK} else [f"block.{i}" for i in range(len(tensors))]
         if not tensors or set(tensors) != set(names):
-            raise IntegrityError(f"must hold one tensor called {ONE_BLOCK!r}", context=origin)
+            raise IntegrityError(f"must hold one tensor named {ONE_BLOCK!r}", context=origin)
         return Bank(tuple(_block(tensors[name], f"{origin}, {name}") for name in names), encoded=data)
 
 

@@ -37,7 +37,8 @@ class Plugins(Generic[T]):
                 continue
             if entry.name in self.known:
                 warnings.warn(
-                    f"the {self.kind} {entry.name!r} of {entry.value} is left out: the name is taken", stacklevel=2
+                    f"the {self.kind} {entry.name!r} of {entry.value} is ignored: the name is already taken",
+                    stacklevel=2,
                 )
                 continue
             try:

@@ -48,7 +48,7 @@ def distil(context: Context, prefix: torch.Tensor | None, options: Distil) -> to
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
     if options.weights and len(options.weights) != len(context.specialists):
-        raise OptionError(f"weights must hold {len(context.specialists)} numbers")
+        raise OptionError(f"weights must have {len(context.specialists)} numbers")
     if prefix is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
     context.with_pairs("distil")
@@ -71,7 +71,7 @@ def distil(context: Context, prefix: torch.Tensor | None, options: Distil) -> to
         size = torch.nn.utils.clip_grad_norm_([learned], 1.0)
         if not bool(torch.isfinite(loss + size)):
             raise TrainingError(
-                f"distillation's loss stopped being a number at step {done}", hint="lower the learning_rate"
+                f"the distillation loss was no longer finite at step {done}", hint="lower the learning_rate"
             )
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * schedule.rate

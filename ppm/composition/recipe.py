@@ -40,7 +40,7 @@ def check_composable(strategy: Strategy) -> None:
     check_strategy(strategy)
     if strategy.is_automatic:
         raise RequestError(
-            f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
+            f"{strategy.name!r} chooses between candidates by gating them, so only `ppm install` can use it",
             hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
         )
 
@@ -69,7 +69,7 @@ def _check_result(call: StepCall, prefix: object, context: Context, where: str) 
         )
     if not bool(torch.isfinite(prefix).all()):
         raise TrainingError(
-            f"the step {call.use!r} made a prefix with values that are no numbers",
+            f"the step {call.use!r} made a prefix with values that are not finite numbers",
             context=where,
             hint="lower its learning_rate, or its scale",
         )

@@ -97,7 +97,7 @@ class Context:
         by_name = {specialist.name: specialist for specialist in self.specialists}
         if names and sorted(names) != sorted(by_name):
             raise OptionError(
-                f"order must name each patch once: {', '.join(by_name)}; without it, they come as requested"
+                f"order must name each patch once: {', '.join(by_name)}; without it, the order of the request is used"
             )
         return [by_name[name] for name in (names or by_name)]
 
@@ -107,8 +107,8 @@ class Context:
         lacking = next((s.name for s in asked if not s.replay), None)
         if lacking is not None:
             raise RequestError(
-                f"{lacking} has no replay pairs, which the step {step!r} needs",
-                hint="use concat or merged, or ppm compose with --manifests and its source manifest",
+                f"the step {step!r} needs replay pairs, but {lacking} has none",
+                hint="use concat or merged, or `ppm compose --manifests` with its source manifest",
             )
 
 

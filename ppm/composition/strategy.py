@@ -70,9 +70,9 @@ class Strategy:
         found = read_strategy(name)
         if found.is_automatic:
             raise ManifestError(
-                f"the candidate {name!r} chooses between candidates itself",
+                f"the candidate {name!r} itself chooses between candidates",
                 context=f"strategy {self.name}",
-                hint="name strategies that have steps",
+                hint="use strategies that have steps",
             )
         return found
 
@@ -109,7 +109,7 @@ def read_strategy(name: str) -> Strategy:
     known = builtin_strategies()
     path = expand(name)
     if name not in known and not path.is_file():
-        otherwise = f"strategies are {', '.join(known)}, or the path of a TOML file"
+        otherwise = f"use one of {', '.join(known)}, or the path of a TOML file"
         raise RequestError(f"there is no strategy {name!r}", hint=did_you_mean(name, known, otherwise))
     path = known.get(name, path)
     table = document.read_file(path)

@@ -91,9 +91,9 @@ def build_lab(
     """
     base, teacher = folder / "base", folder / "teacher"
     for architecture, suffix in SUFFIXES.items():
-        tell(f"Training a base model from nothing ({architecture})")
+        tell(f"Training a base model from scratch ({architecture})")
         train_base(folder / f"base{suffix}", architecture, seed=seed, progress=progress)
-        tell(f"Training a teacher from nothing ({architecture})")
+        tell(f"Training a teacher from scratch ({architecture})")
         train_teacher(folder / f"teacher{suffix}", architecture, seed=seed, progress=progress)
     write_manifests(folder / "manifests", base, teacher, seed=seed, tell=tell)
     build_patches(folder / "manifests", base, folder / "packages", tell=tell, progress=progress)

@@ -70,7 +70,7 @@ def build(
     tell = tell if is_first() else lambda message: None
     progress = progress if is_first() else silent
     if not is_first() and cache is None:
-        raise TrainingError("several processes need a cache folder that they share")
+        raise TrainingError("several processes need a shared cache folder")
     use_own_device()
     with first_alone():
         source = read_source(path, fetch=True, tell=tell)
@@ -146,9 +146,9 @@ def _check_base_fails(work: Work, suites: Sequence[LoadedSuite]) -> None:
         if failures == 0 or highest <= least:
             raise TrainingError(
                 f"the base fails {failures:g} of {len(values)} prompts of the suite {suite.label!r}, a rate of at most "
-                f"{highest:.2f}, and a patch must lower it by more than {least:.2f}",
+                f"{highest:.2f}, but a patch must lower it by more than {least:.2f}",
                 context=work.source.manifest.pin,
-                hint="take prompts that the base fails on, or another base; or check the judge and min_effect",
+                hint="use prompts that the base fails on, or another base; or check the judge and min_effect",
             )
 
 
@@ -157,9 +157,9 @@ def _check_unchanged(base: BaseModel, behaviour: str) -> None:
     now = identify(base.folder, name=base.name, revision=base.revision)
     if now.fingerprint != base.fingerprint or behaviour_digest(now) != behaviour:
         raise ModelError(
-            "has changed while the patch was built for it, and nothing is packaged",
+            "changed while the patch was being built for it, so nothing was packaged",
             context=base.name,
-            hint="run the command again, for the model as it is now",
+            hint="run the command again to build for the model as it is now",
         )
 
 
@@ -178,7 +178,7 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
     pairs, held = _split(source.pairs, training.held_out)
     if not pairs or (training.held_out > 0 and not held):
         what = "to train on" if held else "to hold out"
-        raise TrainingError(f"no pair is left {what}", hint="give more pairs, or another held_out")
+        raise TrainingError(f"no pairs are left {what}", hint="give more pairs, or change held_out")
     work.tell(
         f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
         + (f"; {len(held)} pairs are held out" if held else "")

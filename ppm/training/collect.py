@@ -58,7 +58,7 @@ def collect(work: Work) -> tuple[Collected, dict[str, object]]:
     judge, goal = source.filter_judge, settings.goal or source.filter_suite.goal
     questions, counts = questions_of(source)
     if not questions:
-        raise TrainingError("no prompt is left to collect pairs from", context=str(source.folder))
+        raise TrainingError("no prompts are left to collect pairs from", context=str(source.folder))
     kind = find_judge(judge.name, str(source.folder))
     scorer = make_judge(judge, source.files, str(source.folder))
     teacher = _teacher_of(work)
@@ -150,8 +150,8 @@ def _of_the_answers(work: Work, teacher: _Teacher, spool: Spool, questions: Sequ
     if cut:
         limit = work.training.collect.decoding.max_new_tokens
         work.tell(
-            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
-            "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
+            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are used up to "
+            "their last whole sentence; to use more, raise max_new_tokens in [training.collect.decoding]"
         )
     found: dict[str, object] = {"teacher_answers_cut": cut}
     if teacher.load is None:

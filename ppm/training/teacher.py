@@ -250,11 +250,11 @@ def answers_of_endpoint(
 
     def silent() -> EndpointError:
         return EndpointError(
-            f"gave no text in {len(held)} answers in a row",
+            f"gave {len(held)} answers in a row without any text",
             context=f"{teacher.model} at {teacher.endpoint}",
             hint="check the model's name, and whether it wants chat = true or chat = false"
             if not spoken
-            else "the answers with a text are kept: find out why it went silent, and run the command again",
+            else "the answers with text are kept: find out why it stopped giving text, and run the command again",
         )
 
     if missing:

@@ -68,7 +68,7 @@ def test_a_grade_is_read_behind_thoughts_fences_and_prose(monkeypatch, reply, gr
 
 def test_a_model_that_thinks_long_is_asked_again_with_more_room(monkeypatch):
     behaviour = Behaviour(lambda text: '<think>hm {"score": 0.1}', finish="length")
-    with pytest.raises(EndpointError, match="no grade"):
+    with pytest.raises(EndpointError, match="instead of a grade"):
         score("llm", behaviour, monkeypatch, CASES[1:])
     rooms = [body["max_tokens"] for _, body, _ in behaviour.requests]
     assert rooms == sorted(set(rooms))
@@ -84,7 +84,7 @@ def test_a_model_that_thinks_long_is_asked_again_with_more_room(monkeypatch):
 )  # fmt: skip
 def test_a_grade_that_is_none_is_asked_again_and_then_an_error(monkeypatch, grade):
     behaviour = Behaviour(lambda text: grade)
-    with pytest.raises(EndpointError, match="no grade from 0 to 1"):
+    with pytest.raises(EndpointError, match="instead of a grade from 0 to 1"):
         score("llm", behaviour, monkeypatch, CASES[1:])
     assert len(behaviour.requests) == 3
 
@@ -167,14 +167,14 @@ def test_a_package_can_not_say_where_a_judge_is():
 def test_perspective_asks_no_address_that_is_none(monkeypatch):
     monkeypatch.setenv("PERSPECTIVE_URL", "http://127.0.0.1:port/")
     judge = make_judge(Judge("perspective", OPTIONS["perspective"]), {}, "a test")
-    with pytest.raises(EndpointError, match="is no address"):
+    with pytest.raises(EndpointError, match="is not an address"):
         judge.judged(CASES)
 
 
 def test_perspective_behind_a_proxy_that_can_not_be_used_is_told(monkeypatch):
     monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-of-mine-123\n")
     judge = make_judge(Judge("perspective", OPTIONS["perspective"]), {}, "a test")
-    with pytest.raises(EndpointError, match="characters that no key has") as caught:
+    with pytest.raises(EndpointError, match="characters that a key can't have") as caught:
         judge.prepare()
     assert "secret" not in str(caught.value)
     monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-of-mine-123")
