@@ -45,7 +45,7 @@ BELOW_THE_LINE = """
     training.trainers training.baselines training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps
-    composition.lesson composition.distil composition.merging composition.training composition.recipe
+    composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose

@@ -23,11 +23,11 @@ from ppm.suite import Decoding
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Request", "answer", "encode", "generate", "noise_key"]
+__all__ = ["Completion", "answer", "encode", "generate", "noise_key"]
 
 
 @dataclass(frozen=True)
-class Request:
+class Completion:
     """One completion to make: a row of the bank, the prompt's token ids, how to decode, and the key of its noise."""
 
     row: int
@@ -84,28 +84,28 @@ def _last_logits(model: "PreTrainedModel") -> dict[str, int]:
 def generate(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    requests: Sequence[Request],
+    wanted: Sequence[Completion],
     *,
     batch_size: int = 128,
     progress: Progress = silent,
 ) -> list[tuple[int, ...]]:
-    """The generated token ids of each request, without the end-of-sequence token.
+    """The generated token ids of each completion, without the end-of-sequence token.
 
-    `model` is one that `ppm.runtime.model.attach` returned; requests of different rows share batches.
+    `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches.
     """
-    order = sorted(range(len(requests)), key=lambda i: (len(requests[i].ids), i))
-    results: list[tuple[int, ...]] = [()] * len(requests)
+    order = sorted(range(len(wanted)), key=lambda i: (len(wanted[i].ids), i))
+    results: list[tuple[int, ...]] = [()] * len(wanted)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        for index, ids in zip(chosen, _batch(model, tokenizer, [requests[i] for i in chosen]), strict=True):
+        for index, ids in zip(chosen, _batch(model, tokenizer, [wanted[i] for i in chosen]), strict=True):
             results[index] = ids
         progress("completions", min(start + batch_size, len(order)), len(order))
     return results
 
 
-def _check_tokens(model: "PreTrainedModel", requests: Sequence[Request]) -> None:
+def _check_tokens(model: "PreTrainedModel", wanted: Sequence[Completion]) -> None:
     entries = model.get_input_embeddings().num_embeddings
-    beyond = max(max(r.ids) for r in requests)
+    beyond = max(max(r.ids) for r in wanted)
     if beyond >= entries:
         raise ModelError(
             f"has embeddings for {entries} tokens, and a prompt holds token {beyond} of its tokenizer",
@@ -113,7 +113,7 @@ def _check_tokens(model: "PreTrainedModel", requests: Sequence[Request]) -> None
             hint="take that token out of the prompt, or give the model the embeddings that its tokenizer needs",
         )
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(len(r.ids) + r.decoding.max_new_tokens for r in requests) + backbone_of(model).width
+    longest = max(len(r.ids) + r.decoding.max_new_tokens for r in wanted) + backbone_of(model).width
     if limit is not None and longest > limit:
         raise ModelError(
             f"takes {limit} tokens, and prefix, prompt and answer may take {longest}",
@@ -124,26 +124,26 @@ def _check_tokens(model: "PreTrainedModel", requests: Sequence[Request]) -> None
 
 @torch.inference_mode()
 def _batch(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", requests: list[Request]
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", wanted: list[Completion]
 ) -> list[tuple[int, ...]]:
     device = model.device
-    size, width = len(requests), max(len(r.ids) for r in requests)
-    _check_tokens(model, requests)
+    size, width = len(wanted), max(len(r.ids) for r in wanted)
+    _check_tokens(model, wanted)
     ids = torch.zeros(size, width, dtype=torch.long)
     mask = torch.zeros(size, width, dtype=torch.long)
-    for i, request in enumerate(requests):
-        ids[i, width - len(request.ids) :] = torch.tensor(request.ids)
-        mask[i, width - len(request.ids) :] = 1
+    for i, completion in enumerate(wanted):
+        ids[i, width - len(completion.ids) :] = torch.tensor(completion.ids)
+        mask[i, width - len(completion.ids) :] = 1
     ids, mask = ids.to(device), mask.to(device)
     stops = torch.tensor(sorted(stop_tokens(tokenizer, model.generation_config)), device=device)
-    keys = torch.tensor([r.key for r in requests], device=device)
-    temperature = torch.tensor([r.decoding.temperature for r in requests], device=device, dtype=torch.double)
-    top_p = torch.tensor([r.decoding.top_p for r in requests], device=device, dtype=torch.double)
-    limits = torch.tensor([r.decoding.max_new_tokens for r in requests], device=device)
-    made: list[list[int]] = [[] for _ in requests]
-    alive = torch.arange(size, device=device)  # the request that each remaining row of the batch is for
+    keys = torch.tensor([r.key for r in wanted], device=device)
+    temperature = torch.tensor([r.decoding.temperature for r in wanted], device=device, dtype=torch.double)
+    top_p = torch.tensor([r.decoding.top_p for r in wanted], device=device, dtype=torch.double)
+    limits = torch.tensor([r.decoding.max_new_tokens for r in wanted], device=device)
+    made: list[list[int]] = [[] for _ in wanted]
+    alive = torch.arange(size, device=device)  # the completion that each remaining row of the batch is for
     last = _last_logits(model)
-    with backbone_of(model).select([r.row for r in requests]):
+    with backbone_of(model).select([r.row for r in wanted]):
         output = model(input_ids=ids, attention_mask=mask, use_cache=True, **last)
     for step in range(int(limits.max())):
         logits = output.logits[:, -1]
@@ -154,9 +154,9 @@ def _batch(
             scores = scores + noise * sampled[:, None]
         tokens = scores.argmax(-1)
         stopped = torch.isin(tokens, stops)
-        for request, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
+        for one, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
             if not stop:
-                made[request].append(token)
+                made[one].append(token)
         going = ~stopped & (step + 1 < limits[alive])
         if not bool(going.any()):
             break
@@ -179,9 +179,9 @@ def answer(
     row: int = 0,
 ) -> list[str]:
     """The completion of each prompt as text, on one row of the bank of a model that `attach` returned."""
-    requests = [
-        Request(row, encode(tokenizer, text), decoding, noise_key("answer", str(text), 0, decoding.seed))
+    wanted = [
+        Completion(row, encode(tokenizer, text), decoding, noise_key("answer", str(text), 0, decoding.seed))
         for text in texts
     ]
-    made = generate(model, tokenizer, requests)
+    made = generate(model, tokenizer, wanted)
     return [str(text).strip() for text in tokenizer.batch_decode([list(i) for i in made], skip_special_tokens=True)]

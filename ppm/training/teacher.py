@@ -162,7 +162,7 @@ def answers_of_model(
 
     Where all answers are in the spool, `answering` may be None."""
 
-    from ppm.evaluation.generation import Request, encode, generate, noise_key
+    from ppm.evaluation.generation import Completion, encode, generate, noise_key
     from ppm.runtime.model import UNPATCHED, attach
 
     missing = spool.missing(questions)
@@ -172,7 +172,7 @@ def answers_of_model(
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
-                Request(
+                Completion(
                     UNPATCHED,
                     encode(tokenizer, _as_asked(question.prompt, chat, system)),
                     decoding,
