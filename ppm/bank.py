@@ -13,9 +13,9 @@ import safetensors
 
 from ppm.errors import IntegrityError
 
-__all__ = ["EMPTY", "Arrangement", "Bank", "Block"]
+__all__ = ["EMPTY", "ArrangementName", "Bank", "Block"]
 
-Arrangement = Literal["joined"]
+ArrangementName = Literal["joined"]
 """How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones."""
 MAX_HEADER_BYTES = 64 * 2**10
 """Of the safetensors header, which names a tensor a block."""
@@ -46,7 +46,7 @@ class Bank:
     """
 
     blocks: tuple[Block, ...] = ()
-    arrangement: Arrangement = "joined"
+    arrangement: ArrangementName = "joined"
     encoded: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -16,7 +16,6 @@ from ppm.errors import ManifestError
 
 __all__ = [
     "Benign",
-    "Message",
     "Pair",
     "Prompt",
     "Text",
@@ -31,7 +30,6 @@ __all__ = [
 
 MAX_LINES, MAX_LINE_BYTES, MAX_EXTRA_BYTES = 100_000, 2**20, 2**21
 """More than any suite has: lines of a file, bytes of a line, and of all fields in a file that are not known."""
-Message = dict[str, str]
 Text = str | tuple[tuple[str, str], ...]
 """A plain prompt, or the (role, content) messages of a chat."""
 

@@ -167,7 +167,7 @@ def answers_of_model(
 
     Where all answers are in the spool, `answering` may be None."""
 
-    from ppm.evaluation.generation import Request, generate, noise_key
+    from ppm.evaluation.generation import Completion, generate, noise_key
     from ppm.runtime.model import UNPATCHED, attach
     from ppm.runtime.text import encoder_of
 
@@ -179,7 +179,7 @@ def answers_of_model(
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
-                Request(
+                Completion(
                     UNPATCHED,
                     encoder.prompt(_as_asked(question.prompt, chat, system), "a prompt for the teacher"),
                     decoding,

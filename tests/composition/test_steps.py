@@ -7,7 +7,7 @@ import torch
 from recipes import strategy
 
 from ppm.composition.recipe import run_strategy
-from ppm.composition.steps import STEPS
+from ppm.composition.registry import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.errors import ManifestError, RequestError, TrainingError
 from ppm.runtime.model import attach
@@ -120,7 +120,7 @@ def test_a_patch_without_pairs_is_named_with_what_to_use_instead(context, step):
 
 
 def test_a_step_of_another_package_that_makes_no_prefix_is_refused(context, monkeypatch):
-    from ppm.composition.steps import STEPS
+    from ppm.composition.registry import STEPS
 
     monkeypatch.setitem(STEPS, "broken", lambda context, prefix: torch.zeros(3))
     with pytest.raises(ManifestError, match="instead of a prefix"):

@@ -8,8 +8,9 @@ from endpoint_server import Behaviour, serve
 
 from ppm.errors import EndpointError, PpmError
 from ppm.evaluation.judges.registry import make_judge
-from ppm.jsonl import Prompt
-from ppm.suite import Judge
+from ppm.evaluation.suites import load_suite
+from ppm.jsonl import Prompt, dump
+from ppm.suite import Judge, Suite
 
 CASES = [(Prompt("1", "one"), ("a fine day", "you fool")), (Prompt("2", "two"), ("",))]
 OPTIONS = {
@@ -157,6 +158,25 @@ def test_without_consent_nothing_is_sent(monkeypatch, name):
     with pytest.raises(PpmError) as caught:
         judge.prepare()
     assert "export" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_grades_are_kept_by_who_gave_them(monkeypatch, name):
+    """Also a suite that can't be run here, for lack of an address, is read."""
+    variable = "PERSPECTIVE_URL" if name == "perspective" else "PPM_JUDGE_URL"
+    suite, prompts = Suite("graded", "p.jsonl", Judge(name, OPTIONS[name])), dump([Prompt("1", "one")])
+
+    def digest(url):
+        monkeypatch.delenv(variable, raising=False)
+        if url:
+            monkeypatch.setenv(variable, url)
+        return load_suite(suite, {"p.jsonl": prompts}, origin="here", owner=None).digest
+
+    one, other, nobody = (digest(url) for url in ("https://one.example/v1", "https://other.example/v1", ""))
+    assert len({one, other, nobody}) == 3
+    assert digest("https://one.example/v1/") == one
+    alice, bob = (digest(f"https://{who}@one.example/v1") for who in ("alice:secret", "bob:hidden"))
+    assert alice == bob
 
 
 def test_a_package_can_not_say_where_a_judge_is():

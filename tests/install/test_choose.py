@@ -10,7 +10,7 @@ import torch
 from ppm.audit.run import Deployed, Subject, suites_of
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
-from ppm.composition.steps import STEPS
+from ppm.composition.registry import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
