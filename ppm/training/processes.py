@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-__all__ = ["first_alone", "is_first", "part", "use_own_device"]
+__all__ = ["are_several", "first_alone", "is_first", "part", "use_own_device"]
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which may ask a teacher for days."""
@@ -20,10 +20,15 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def are_several() -> bool:
+    """Whether this process is one of several that train together."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 @contextmanager
 def first_alone() -> Iterator[None]:
     """The first process runs the block alone; then the others do, and find what it has kept."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if not are_several():
         yield
         return
     with _state().main_process_first():
@@ -34,7 +39,7 @@ def part() -> None:
     """The processes go their own ways from here on. One that ends with open connections may abort."""
     import torch.distributed
 
-    if os.environ.get("WORLD_SIZE", "1") != "1" and torch.distributed.is_initialized():
+    if are_several() and torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 

@@ -4,7 +4,6 @@ DPO alone turns a small model into one that refuses everything; the retention te
 """
 
 import contextlib
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.tensors import usable
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.training.losses import DPO, SFT
+from ppm.training.processes import are_several
 from ppm.training.retention import Target, unpatched_target
 from ppm.training_table import Stage
 
@@ -234,7 +234,7 @@ def _arguments(setup: Setup, stage: Stage, name: StageName, scratch: str, *, eva
         "dataloader_pin_memory": False,
         "use_cpu": on_cpu,
         "ddp_find_unused_parameters": False,
-        "ddp_backend": "gloo" if on_cpu and os.environ.get("WORLD_SIZE", "1") != "1" else None,
+        "ddp_backend": "gloo" if on_cpu and are_several() else None,
         "seed": setup.seed,
         "data_seed": setup.seed,
     }
