@@ -14,9 +14,9 @@ __all__ = ["build_command"]
 @click.command("build")
 @click.argument("manifest", type=LocalPath())
 @click.option("--output", "-o", default=".", type=LocalPath(), metavar="DIR", help="Where the package file goes.")
-@click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
+@click.option("--base", metavar="MODEL", help="Where the base model is, if it is not where the manifest says.")
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
-@click.option("--pairs", type=LocalPath(), metavar="FILE", help="Write the pairs that are trained on, to read.")
+@click.option("--pairs", type=LocalPath(), metavar="FILE", help="Also write the training pairs to this file.")
 @click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
 @json_option
 def build_command(
@@ -31,7 +31,7 @@ def build_command(
     """Train a patch from its source manifest.
 
     Collects pairs where the manifest names prompts and a teacher; then SFT, DPO and the suites. The result is a package
-    file. What a killed build has finished is not done again. With several GPUs: accelerate launch -m ppm build ...
+    file. An interrupted build continues where it left off. With several GPUs: accelerate launch -m ppm build ...
 
     \b
     Example:

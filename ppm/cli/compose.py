@@ -19,7 +19,7 @@ __all__ = ["compose_command"]
     "--manifests",
     type=LocalPath(exists=True, file_okay=False),
     metavar="DIR",
-    help="Source manifests of the patches: steps that train get all of their pairs.",
+    help="Folder with the patches' source manifests; steps that train then use all of their pairs.",
 )
 @base_option
 @click.option("--seed", default=0, show_default=True)
@@ -34,7 +34,7 @@ def compose_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Make one package file of several patches.
+    """Compose several patches into one package file.
 
     It is neither tested nor deployed; `ppm install` does that.
 

@@ -13,7 +13,7 @@ __all__ = ["config_command"]
 @click.command("config")
 @json_option
 def config_command(as_json: bool) -> None:
-    """Show the settings in force here, and where each comes from.
+    """Show the settings in effect here, and where each comes from.
 
     \b
     Example:

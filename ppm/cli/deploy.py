@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import command_line, is_quiet, json_option, together
+from ppm.cli.options import command_line, is_quiet, json_option, together, workspace
 from ppm.cli.output import print_json, say, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
@@ -67,13 +67,13 @@ def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
 
 def seed_option(function: Callable[..., object]) -> Callable[..., object]:
     """--seed."""
-    text = "Seed of the composition's training; 0 when it is not given."
+    text = "Seed of the composition's training; 0 by default."
     return click.option("--seed", type=int, help=text)(function)
 
 
 def _waiver_options(function: Callable[..., object]) -> Callable[..., object]:
     """--accept, --reason and --seed."""
-    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass.")
+    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy even if this suite does not pass.")
     reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
     return accept(reason(seed_option(function)))
 
@@ -117,13 +117,13 @@ def _print_plan(plan: "Plan") -> None:
     write(f"Resolved for {plan.base.name}:")
     for pin in plan.pins:
         name, version = pin.release.name, str(pin.release.version)
-        was = f", in place of {before[name]}" if before.get(name, version) != version else ""
+        was = f", replacing {before[name]}" if before.get(name, version) != version else ""
         why = "" if pin.requested else f", needed by {', '.join(pin.required_by) or 'nothing any more'}"
         write(f"  {pin.release.pin}  (from {pin.release.source}{was}{why})")
     for name in sorted(set(before) - {pin.release.name for pin in plan.pins}):
         write(f"  removes {name}=={before[name]}")
     for message in plan.passed_over:
-        write(f"  passed over: {message}")
+        write(f"  skipped: {message}")
     for note in plan.notes:
         write(f"  note: {note}")
 
@@ -147,7 +147,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
 
     if how.dry_run:
         if how.reports.paths:
-            raise click.UsageError("--dry-run tests nothing, so there is nothing to write into a file")
+            raise click.UsageError("--dry-run runs no tests, so there is no report to write")
         _rehearse(make_plan(), how)
         return
     how.reports.refuse_unwritable()
@@ -159,6 +159,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
                 environment,
                 how.terms,
                 command=command_line(),
+                timeout=workspace().lock_timeout,
                 planned=plans.append if how.as_json or is_quiet() else _print_plan,
                 events=events,
             )
@@ -183,7 +184,7 @@ def _rehearse(plan: "Plan", how: DeployOptions) -> None:
         print_json({**_plan_table(plan), "composes": anew})
         return
     _print_plan(plan)
-    would = "These would be composed and tested" if anew else "Nothing would have to be composed"
+    would = "These would be composed and tested" if anew else "Nothing needs to be composed"
     write(f"{would}. Nothing was changed (--dry-run).")
 
 
@@ -206,7 +207,7 @@ def show_tests(result: "InstallResult", reports: Reports) -> None:
         reports.write(result.report)
         reports.tell()
     elif reports.paths:
-        say("Nothing had to be tested, so no file was written: `ppm audit` tests what is deployed again.")
+        say("Nothing had to be tested, so no report was written; `ppm audit` tests what is deployed again.")
 
 
 def _print_result(result: "InstallResult", how: DeployOptions) -> None:
@@ -217,8 +218,8 @@ def _print_result(result: "InstallResult", how: DeployOptions) -> None:
     if not how.deploy:
         write(f"Tested {pins} for {label}; nothing was deployed. `ppm install` does that.")
     elif in_force is not None and not result.changed:
-        write(f"Nothing to do: deployment {in_force.number} has these patches already.")
+        write(f"Nothing to do: deployment {in_force.number} already has these patches.")
     elif in_force is not None and pins:
         write(f"Deployed {pins} as deployment {in_force.number} of {label}.")
     else:
-        write(f"Nothing is deployed for {label} any more.")
+        write(f"Nothing is deployed in {label} any more.")

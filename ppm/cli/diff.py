@@ -23,8 +23,8 @@ __all__ = ["diff_command"]
 def diff_command(old: int | None, new: int | None, base: str | None, env: str | None, as_json: bool) -> None:
     """Show what differs between two deployments.
 
-    Patches, strategy, verdict, and figures on every suite. By default from the one before to the current one; with
-    one number from that to the current one.
+    Patches, strategy, verdict, and figures on every suite. By default compares the previous deployment
+    with the current one; with one number, that one with the current one.
 
     \b
     Example:

@@ -16,7 +16,7 @@ __all__ = ["deployed_in", "env_command", "use_command"]
 
 @click.group("env")
 def env_command() -> None:
-    """List or remove environments, or thin their history.
+    """List or remove environments, or remove old deployments.
 
     \b
     Example:
@@ -27,7 +27,7 @@ def env_command() -> None:
 @env_command.command("list")
 @json_option
 def env_list(as_json: bool) -> None:
-    """List every environment with what is deployed in it; a star marks what `ppm use` chose.
+    """List every environment and what is deployed in it; a star marks the one that `ppm use` chose.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def env_list(as_json: bool) -> None:
         print_json(rows)
         return
     if not rows:
-        say("There is no environment yet; `ppm install` makes one.")
+        say("There are no environments yet; `ppm install` creates one.")
         return
     cells = []
     for row in rows:
@@ -83,7 +83,7 @@ class _Row(TypedDict, total=False):
 
 @env_command.command("remove")
 @click.argument("label", metavar="ENVIRONMENT")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
 def env_remove(label: str, yes: bool, as_json: bool) -> None:
     """Remove an environment with its history. Package files stay in the store until `ppm cache prune`.
@@ -103,10 +103,10 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
             f"there is no environment {label!r}", hint=did_you_mean(label, known, "`ppm env list` shows them")
         )
     if not yes and not sys.stdin.isatty():
-        raise RequestError(f"removing {label} can't be undone", hint="say --yes")
+        raise RequestError(f"removing {label} can't be undone", hint="use --yes to do it without being asked")
     if not yes:
         confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
-    with writer(known[label], command=command_line(), tell=say) as held:
+    with writer(known[label], command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         remove_environment(held)
     if workspace().chosen == label:
         clear_default(workspace().home)
@@ -118,12 +118,12 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
 
 @env_command.command("drop")
 @click.argument("numbers", nargs=-1, type=int, metavar="[NUMBER]...")
-@click.option("--damaged", is_flag=True, help="Drop every damaged deployment that is not in force.")
+@click.option("--damaged", is_flag=True, help="Drop every damaged deployment except the current one.")
 @base_option
 @env_option
 @json_option
 def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str | None, as_json: bool) -> None:
-    """Drop deployments from history, damaged ones too. The one in force stays.
+    """Remove deployments from history, damaged ones too. The one in force stays.
 
     \b
     Example:
@@ -134,15 +134,15 @@ def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str
     from ppm.inspect.verify import damaged_history
 
     if damaged == bool(numbers):
-        raise RequestError("which deployments?", hint="give their numbers, or say --damaged")
+        raise RequestError("which deployments?", hint="name them by number, or use --damaged")
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         chosen = sorted(set(numbers) or damaged_history(environment))
         drop(held, chosen)
     if as_json:
         print_json({"dropped": chosen})
     else:
-        report(f"Dropped from history: {', '.join(map(str, chosen)) or 'nothing, for no old deployment is damaged'}.")
+        report(f"Dropped from history: {', '.join(map(str, chosen)) or 'nothing (no old deployment is damaged)'}.")
 
 
 @click.command("use")
@@ -150,10 +150,10 @@ def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str
 @click.option("--clear", is_flag=True, help="Forget the choice.")
 @json_option
 def use_command(label: str | None, clear: bool, as_json: bool) -> None:
-    """Choose the environment that commands mean.
+    """Choose the environment that commands use.
 
-    By its label as in `ppm env list`, its name, or its base model's. --base, --env and the base of a ppm.toml go before
-    it. Without an environment: say which one is chosen.
+    Name it by its label as in `ppm env list`, by its name, or by that of its base model. --base, --env and the base of
+    a ppm.toml take precedence. Without an argument, shows which one is chosen.
 
     \b
     Example:
@@ -173,7 +173,7 @@ def use_command(label: str | None, clear: bool, as_json: bool) -> None:
     elif chosen is None:
         report("No environment is chosen.")
     else:
-        report(f"Commands mean {chosen}, unless --base, --env or a ppm.toml says otherwise.")
+        report(f"Commands use {chosen}, unless --base, --env or a ppm.toml says otherwise.")
 
 
 def deployed_in(base: str | None, env: str | None) -> "tuple[Environment, Deployment]":

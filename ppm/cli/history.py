@@ -20,10 +20,12 @@ R = TypeVar("R")
 @click.command("history")
 @base_option
 @env_option
-@click.option("--metrics", is_flag=True, help="Show the figure on every suite over the deployments instead.")
+@click.option(
+    "--metrics", is_flag=True, help="Show instead how the figure on every suite changed over the deployments."
+)
 @json_option
 def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
-    """List the deployments, the newest first.
+    """List the deployments, newest first.
 
     \b
     Example:
@@ -40,8 +42,8 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     try:
         current = environment.current_number()
     except PpmError as error:
-        fault = f"Which deployment is in force can't be read ({error.message})"
-        say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
+        fault = f"can't tell which deployment is in force ({error.message})"
+        say(f"{fault}; `ppm rollback NUMBER` goes back to one of them.")
     _show(history(environment, current), _print_history, as_json=as_json)
 
 
@@ -79,7 +81,7 @@ def _print_figures(rows: list["Figures"]) -> None:
         figures = [measures[suite].shown(values[suite]) if suite in values else "" for suite in metrics]
         what = f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none"
         cells.append([str(row["number"]), *figures, what])
-    write("Failure rates of each deployment, the oldest first; lower is better.")
+    write("Failure rates of each deployment, oldest first; lower is better.")
     for suite, unit in units.items():
         write(f"{suite}: {unit}, lower is better.")
     print_table(["Number", *metrics, "Patches"], cells, right=range(len(metrics) + 1))

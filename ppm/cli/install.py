@@ -33,9 +33,9 @@ def asked_options(function: Callable[..., object]) -> Callable[..., object]:
     """Requirements, the environment, and how versions are chosen; the command gets them together, as `asked`."""
     keys = ("requirements", "files", "base", "env", "require_hashes", "options")
     command = together("asked", Asked, *keys)(function)
-    text = "Let no package file come in whose SHA-256 is not in a file of -r."
+    text = "Refuse package files whose SHA-256 is not given in a -r file."
     command = choice_options(click.option("--require-hashes", is_flag=True, help=text)(command))
-    text = "Requirements, one a line."
+    text = "Read requirements from a file, one per line."
     command = click.option("-r", "files", multiple=True, type=LocalPath(), metavar="FILE", help=text)(command)
     return click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")(base_option(env_option(command)))
 
@@ -47,7 +47,7 @@ def asked_options(function: Callable[..., object]) -> Callable[..., object]:
 def install_command(asked: Asked, how: DeployOptions) -> None:
     """Install patches: resolve, compose, test, deploy.
 
-    Patches that are deployed already stay. A requirement is a name, a name with versions such as "toxicity>=1,<2", or
+    Patches that are already deployed stay. A requirement is a name, a name with versions such as "toxicity>=1,<2", or
     the path of a package file. A composition that does not pass its tests is not deployed: exit code 5 when a suite
     failed, 6 when one stayed inconclusive.
 

@@ -25,15 +25,15 @@ def lab_command() -> None:
     "--data",
     type=LocalPath(),
     metavar="DIR",
-    help="A lab that `ppm lab build` made. Default: the shipped one.",
+    help="A lab made by `ppm lab build`. Default: the one that comes with ppm.",
 )
 @click.option("--quick", is_flag=True, help="Only the base, and each specialist on its own risk.")
 @json_option
 def info(data: Path | None, quick: bool, as_json: bool) -> None:
     """Measure the lab's targets.
 
-    A vulnerable, useful base; sharp specialists; strategies that fail. It takes minutes, half a minute when it is
-    to be quick; exit code 1 when a target is missed.
+    A vulnerable, useful base; sharp specialists; strategies that fail. Takes minutes, or half a minute with --quick.
+    Exit code 1 when a target is missed.
 
     \b
     Example:
@@ -54,12 +54,12 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 
 
 @lab_command.command("build")
-@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the lab goes.")
+@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where to put the lab.")
 @click.option("--seed", default=0, show_default=True)
 def build(output: Path, seed: int) -> None:
-    """Train the lab's bases, teachers and patches from nothing.
+    """Train the lab's bases, teachers and patches from scratch.
 
-    It takes about 45 minutes on two cores.
+    Takes about 45 minutes on two cores.
 
     \b
     Example:

@@ -49,12 +49,12 @@ def output_options() -> list[click.Option]:
         return callback
 
     flag = partial(click.Option, is_flag=True, expose_value=False)
-    quiet = "Say nothing but errors and what was asked for."
+    quiet = "Print only errors and what you asked for."
     return [
         flag(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet),
-        flag(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more."),
-        flag(["--debug"], help="Show the traceback of an error."),
-        flag(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR."),
+        flag(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Print more."),
+        flag(["--debug"], help="Show tracebacks of errors."),
+        flag(["--no-color"], callback=note(_COLOR, False), help="Don't use colors. NO_COLOR does the same."),
     ]
 
 
@@ -90,9 +90,7 @@ def base_option(function: F) -> F:
 
 def env_option(function: F) -> F:
     """--env."""
-    return click.option("--env", metavar="NAME", help="One of several environments of the base, such as `staging`.")(
-        function
-    )
+    return click.option("--env", metavar="NAME", help="A named environment of the base, such as `staging`.")(function)
 
 
 def find_links_option(function: F) -> F:
@@ -123,7 +121,7 @@ def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
 
 def choice_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
-    text = "Requirements that take the place of what patches ask of their dependencies."
+    text = "File of requirements that override what patches require of their dependencies."
     return _paths_option("--override", "overrides", metavar="FILE", help=text)(lock_options(function))
 
 
@@ -157,12 +155,12 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
                 "--constraint",
                 "constraints",
                 metavar="FILE",
-                help="Limits on versions, one a line, of patches that are needed anyway.",
+                help="File of version limits, one per line; they apply only to patches that are needed anyway.",
             ),
             click.option(
                 "--exclude-newer",
                 metavar="DATE",
-                help="Leave out what came into its source after a date, such as 2026-06-01.",
+                help="Ignore what was added to its source after a date, such as 2026-06-01.",
             ),
         )
     ):
@@ -205,7 +203,7 @@ def search_seconds() -> float:
     except ValueError:
         seconds = 0.0
     if not seconds > 0:
-        raise click.UsageError(f"the environment's PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
+        raise click.UsageError(f"the environment variable PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
     return seconds
 
 

@@ -48,7 +48,14 @@ def quickstart_command(as_json: bool) -> None:
 
     with shown(quiet=as_json) as events:
         try:
-            result = install(make_plan, environment, command=command_line(), events=events, planned=planned)
+            result = install(
+                make_plan,
+                environment,
+                command=command_line(),
+                timeout=workspace().lock_timeout,
+                planned=planned,
+                events=events,
+            )
         except GateError as error:
             show_refused(error, {}, Reports(), as_json=as_json)
             raise
@@ -62,7 +69,7 @@ def quickstart_command(as_json: bool) -> None:
         return
     write("3. The interference table:")
     print_audit(result.audit)
-    state = "Deployed" if result.changed else "Deployed before"
+    state = "Deployed" if result.changed else "Already deployed"
     write(f"4. {state} as number {result.deployment.number}, in {result.deployment.path}")
     _compare_answers()
     seconds = time.monotonic() - started
@@ -74,7 +81,7 @@ def _compare_answers() -> None:
     from ppm.serving.generate import answer_prompts
     from ppm.suite import Decoding
 
-    write("5. The base's answer beside the patched one:")
+    write("5. The base's answer next to the patched one:")
     texts = [example.prompt for example in EXAMPLES]
     sides = ("unpatched", "patched")
     decoding = Decoding(max_new_tokens=20)

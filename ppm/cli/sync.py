@@ -23,7 +23,7 @@ __all__ = ["sync_command"]
 @base_option
 @env_option
 @find_links_option
-@click.option("--recompose", is_flag=True, help="Compose and test anew, and write the result into ppm.lock.")
+@click.option("--recompose", is_flag=True, help="Compose and test again, and write the result into ppm.lock.")
 @gate_options
 @report_options
 @json_option
@@ -38,9 +38,9 @@ def sync_command(
 ) -> None:
     """Deploy exactly what ppm.lock names.
 
-    Those patches and no others, and the very composition that was tested. Every file comes from the store or a
-    source and is checked against the lock; exit code 4 when one is not to be had. The first sync after `ppm lock`
-    composes and tests, and writes into ppm.lock what it made.
+    Those patches and no others, and exactly the composition that was tested. Every file comes from the store or a
+    source and is checked against the lock; exit code 4 when one can't be found. The first sync after `ppm lock`
+    composes and tests, and writes the result into ppm.lock.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def _refuse_idle(gate: "Terms") -> None:
     """Raises UsageError for an option about a composition that is not made."""
     for option, given in (("accept", bool(gate.accept)), ("seed", gate.seed is not None)):
         if given:
-            raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
+            raise click.UsageError(f"--{option} has no effect on a locked composition; add --recompose")
 
 
 def _print_synced(done: "Synced", label: str) -> None:
@@ -97,4 +97,4 @@ def _print_synced(done: "Synced", label: str) -> None:
     else:
         write(f"Nothing to do: deployment {done.deployment.number} is what ppm.lock names.")
     if done.composed is not None:
-        write("Wrote its composition into ppm.lock: the next sync, here or elsewhere, deploys the very same.")
+        write("Wrote its composition into ppm.lock: the next sync, here or elsewhere, deploys exactly the same one.")

@@ -22,10 +22,10 @@ def _make(strategy: str | None, seed: int | None, as_json: bool, reports: Report
 @json_option
 @together("how", _make, "strategy", "seed", "as_json", "reports")
 def test_command(asked: Asked, how: DeployOptions) -> None:
-    """Do everything that install does but the deployment.
+    """Do everything that install does except deploy.
 
-    Resolves, composes and tests, together with what is deployed, and changes nothing in the environment; the attempt is
-    counted as an install's is. Exit code 5 when a suite fails, 6 when one stays inconclusive.
+    Resolves, composes and tests, together with what is deployed, and changes nothing in the environment; the attempt
+    counts like that of an install. Exit code 5 when a suite fails, 6 when one stays inconclusive.
 
     \b
     Example:

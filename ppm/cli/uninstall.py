@@ -24,7 +24,7 @@ def uninstall_command(
     env: str | None,
     how: DeployOptions,
 ) -> None:
-    """Remove patches; what remains is composed and tested anew.
+    """Remove patches; what remains is composed and tested again.
 
     What only they needed stays until `ppm autoremove`.
 

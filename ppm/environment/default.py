@@ -26,7 +26,7 @@ def default_label(home: Path) -> str | None:
             data = stream.read(_LONGEST_LABEL)
     label, end, rest = data.decode("utf-8", "replace").partition("\n")
     if not label.isprintable() or not label or not end or rest:
-        hint = "`ppm use ENVIRONMENT` writes it anew, and `ppm use --clear` removes it"
+        hint = "`ppm use ENVIRONMENT` writes it again, and `ppm use --clear` removes it"
         raise EnvironmentStateError("does not name an environment", context=str(path), hint=hint)
     return label
 
@@ -37,8 +37,8 @@ def default_environment(home: Path, known: Mapping[str, Environment]) -> Environ
     if label is None:
         return None
     if label not in known:
-        others = f"`ppm use` with one of {', '.join(known)}" if known else "`ppm use --clear` forgets it"
-        raise RequestError(f"`ppm use` chose {label}, in which nothing is deployed any more", hint=others)
+        others = f"run `ppm use` with one of {', '.join(known)}" if known else "`ppm use --clear` forgets it"
+        raise RequestError(f"`ppm use` chose {label}, but nothing is deployed there any more", hint=others)
     return known[label]
 
 
@@ -70,8 +70,8 @@ def environment_called(text: str, known: Mapping[str, Environment]) -> Environme
     if len(found) == 1:
         return found[0]
     if found:
-        hint = f"say one of {', '.join(environment.label for environment in found)}"
-        raise RequestError(f"several environments are called {text!r}", hint=hint)
+        hint = f"name one of them: {', '.join(environment.label for environment in found)}"
+        raise RequestError(f"several environments are named {text!r}", hint=hint)
     words = [*known, *(e.name for e in known.values() if e.name)]
-    otherwise = f"environments are {', '.join(known)}" if known else "`ppm install ... --base MODEL` makes the first"
+    otherwise = f"environments are {', '.join(known)}" if known else "`ppm install ... --base MODEL` creates the first"
     raise RequestError(f"there is no environment {text!r}", hint=did_you_mean(text, words, otherwise))

@@ -31,7 +31,7 @@ from ppm.environment.deployment import (
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
-from ppm.locking import exclusive
+from ppm.locking import SHORT_WAIT, exclusive
 from ppm.verdict import Verdict, Waiver
 
 __all__ = ["Made", "Writer", "deploy", "drop", "rollback", "user_name", "writer"]
@@ -81,15 +81,15 @@ class _Stamp:
 def writer(
     environment: Environment,
     *,
-    timeout: float | None = None,
+    timeout: float = SHORT_WAIT,
     command: str,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Writer]:
     """Be the only one to change the environment; what killed processes left behind is removed first.
 
     `command` is what the user ran; it is recorded, and shown to whoever waits, who is told through `tell`. Raises
-    EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
-    `lock_timeout()`), or when it can't be written.
+    EnvironmentStateError when another process holds the environment for more than `timeout` seconds, or when
+    it can't be written.
     """
     path = environment.path / "lock"
     with exclusive(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
@@ -134,7 +134,7 @@ def rollback(
         number = _number_before_current(environment)
     elif _is_current(environment, number):
         raise RequestError(
-            f"deployment {number} is the current one already",
+            f"deployment {number} is already the current one",
             context=environment.label,
             hint="`ppm history` lists the others",
         )
@@ -154,7 +154,7 @@ def drop(writer: Writer, numbers: Sequence[int]) -> None:
     current, known = environment.current_number(), environment.numbers()
     for number in numbers:
         if number == current:
-            hint = "`ppm rollback` goes back to another one; `ppm env remove` removes them all"
+            hint = "`ppm rollback` goes back to another deployment; `ppm env remove` removes them all"
             raise RequestError(f"deployment {number} is in force", context=environment.label, hint=hint)
         if number not in known:
             environment.deployment(number)
@@ -215,7 +215,7 @@ def _switch(environment: Environment, number: int) -> None:
 
 def _stamp(writer: Writer) -> _Stamp:
     if not writer.lock.is_locked:
-        raise ValueError("the writer was used after it was given back")
+        raise ValueError("the writer was used after it was closed")
     return _Stamp(RECORD_SCHEMA, _next_number(writer.environment), _now(), writer.command, user_name(), _ppm_version())
 
 

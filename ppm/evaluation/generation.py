@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppm.errors import ModelError
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
+from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import backbone_of
-from ppm.runtime.text import encode, stop_tokens
+from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.suite import Decoding
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Request", "answer", "encode", "generate", "noise_key"]
+__all__ = ["Request", "answer", "generate", "noise_key"]
 
 
 @dataclass(frozen=True)
@@ -91,51 +91,34 @@ def generate(
 ) -> list[tuple[int, ...]]:
     """The generated token ids of each request, without the end-of-sequence token.
 
-    `model` is one that `ppm.runtime.model.attach` returned; requests of different rows share batches.
+    `model` is one that `ppm.runtime.model.attach` returned; requests of different rows share batches. Raises ModelError
+    for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
     """
+    encoder = encoder_of(LoadedBase(model, tokenizer))
+    for request in requests:
+        encoder.known(request.ids, "a prompt")
+        encoder.check_room(backbone_of(model).width + len(request.ids) + request.decoding.max_new_tokens, "a prompt")
     order = sorted(range(len(requests)), key=lambda i: (len(requests[i].ids), i))
     results: list[tuple[int, ...]] = [()] * len(requests)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        for index, ids in zip(chosen, _batch(model, tokenizer, [requests[i] for i in chosen]), strict=True):
+        for index, ids in zip(chosen, _batch(model, encoder, [requests[i] for i in chosen]), strict=True):
             results[index] = ids
         progress("completions", min(start + batch_size, len(order)), len(order))
     return results
 
 
-def _check_tokens(model: "PreTrainedModel", requests: Sequence[Request]) -> None:
-    entries = model.get_input_embeddings().num_embeddings
-    beyond = max(max(r.ids) for r in requests)
-    if beyond >= entries:
-        raise ModelError(
-            f"has embeddings for {entries} tokens, and a prompt holds token {beyond} of its tokenizer",
-            context="the base model",
-            hint="take that token out of the prompt, or give the model the embeddings that its tokenizer needs",
-        )
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(len(r.ids) + r.decoding.max_new_tokens for r in requests) + backbone_of(model).width
-    if limit is not None and longest > limit:
-        raise ModelError(
-            f"takes {limit} tokens, and prefix, prompt and answer may take {longest}",
-            context="the base model",
-            hint="shorten the prompt, or lower max_new_tokens",
-        )
-
-
 @torch.inference_mode()
-def _batch(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", requests: list[Request]
-) -> list[tuple[int, ...]]:
+def _batch(model: "PreTrainedModel", encoder: TextEncoder, requests: list[Request]) -> list[tuple[int, ...]]:
     device = model.device
     size, width = len(requests), max(len(r.ids) for r in requests)
-    _check_tokens(model, requests)
     ids = torch.zeros(size, width, dtype=torch.long)
     mask = torch.zeros(size, width, dtype=torch.long)
     for i, request in enumerate(requests):
         ids[i, width - len(request.ids) :] = torch.tensor(request.ids)
         mask[i, width - len(request.ids) :] = 1
     ids, mask = ids.to(device), mask.to(device)
-    stops = torch.tensor(sorted(stop_tokens(tokenizer, model.generation_config)), device=device)
+    stops = torch.tensor(sorted(encoder.stops), device=device)
     keys = torch.tensor([r.key for r in requests], device=device)
     temperature = torch.tensor([r.decoding.temperature for r in requests], device=device, dtype=torch.double)
     top_p = torch.tensor([r.decoding.top_p for r in requests], device=device, dtype=torch.double)
@@ -179,8 +162,9 @@ def answer(
     row: int = 0,
 ) -> list[str]:
     """The completion of each prompt as text, on one row of the bank of a model that `attach` returned."""
+    encoder = encoder_of(LoadedBase(model, tokenizer))
     requests = [
-        Request(row, encode(tokenizer, text), decoding, noise_key("answer", str(text), 0, decoding.seed))
+        Request(row, encoder.prompt(text, "the prompt"), decoding, noise_key("answer", str(text), 0, decoding.seed))
         for text in texts
     ]
     made = generate(model, tokenizer, requests)

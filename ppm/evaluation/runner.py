@@ -11,7 +11,8 @@ from ppm.jsonl import Prompt
 from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.model import UNPATCHED, attach
+from ppm.runtime.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.text import encoder_of
 
 __all__ = ["evaluate"]
 
@@ -45,7 +46,7 @@ def evaluate(
     if missing:
         patched = [c for c in unique if c.bank]
         model = attach(base.model, [c.bank for c in patched], placement=placement)
-        attached = Attached(model, base.tokenizer, batch_size)
+        attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size)
         row_of = {c.name: row for row, c in enumerate(patched)}
         total = sum(suite.measure.count(suite) * len(alike) for suite, alike in missing)
         before = 0

@@ -78,7 +78,7 @@ def next_word_probabilities(
 
     A word counts in every spelling that is one token after some text: as it is and with a capital, with and without a
     space before it.
-    Raises ModelError when none of a group's words is one token.
+    Raises ModelError when none of a group's words is one token that the model has an embedding for.
     """
     spellings = {word: _single_tokens(tokenizer, word) for words in groups for word in words}
     lacking = next((words for words in groups if not any(spellings[word] for word in words)), None)
@@ -87,6 +87,15 @@ def next_word_probabilities(
             f"splits {', '.join(lacking[:5])} into several tokens",
             context="the base model's tokenizer",
             hint="give the judge other words",
+        )
+    entries = int(model.get_input_embeddings().num_embeddings)
+    spellings = {word: [token for token in tokens if token < entries] for word, tokens in spellings.items()}
+    lacking = next((words for words in groups if not any(spellings[word] for word in words)), None)
+    if lacking is not None:
+        raise ModelError(
+            f"has embeddings for {entries} tokens only, and none for {', '.join(lacking[:5])}",
+            context="the base model",
+            hint="give the judge other words, or give the model the embeddings that its tokenizer needs",
         )
     results: list[dict[str, float]] = [{}] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][1]))

@@ -63,7 +63,7 @@ class Graph:
         """A deployed patch by what the user calls it. Raises RequestError."""
         name = parse_name(text)
         if name not in self.packages:
-            otherwise = f"deployed are {', '.join(self.packages)}" if self.packages else "nothing is deployed"
+            otherwise = f"deployed patches are {', '.join(self.packages)}" if self.packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, self.packages, otherwise))
         return self.packages[name]
 

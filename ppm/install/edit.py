@@ -39,7 +39,7 @@ def add_to_project(
     """
     path = workspace.project_file
     if path is None and base is None:
-        raise RequestError("which base model?", hint="say --base MODEL: there is no ppm.toml yet")
+        raise RequestError("which base model?", hint="name it with --base MODEL: there is no ppm.toml yet")
     target = path or workspace.folder / PROJECT_FILE
     texts = [
         os.path.relpath(workspace.folder / expand(r.text), target.parent) if r.is_file else r.text
@@ -70,9 +70,9 @@ def remove_from_project(
     gone = [parse_name(name) for name in names]
     for name in gone:
         if name not in asked:
-            otherwise = f"it asks for {', '.join(texts_of(folder.project.patches)) or 'nothing'}"
+            otherwise = f"it lists {', '.join(texts_of(folder.project.patches)) or 'no patches'}"
             near = did_you_mean(name, [known for known in asked if known], otherwise)
-            raise RequestError(f"{PROJECT_FILE} does not ask for {name}", hint=near)
+            raise RequestError(f"{PROJECT_FILE} does not list {name}", hint=near)
 
     def change(table: TOMLDocument) -> None:
         _exchange(table, {*gone}, ())
@@ -117,7 +117,7 @@ def _edit(
     tell: Callable[[str], None],
 ) -> Locked:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with hold_folder(workspace.home, path.parent, command, tell):
+    with hold_folder(workspace, path.parent, command, tell):
         return _edit_held(workspace, path, change, request)
 
 

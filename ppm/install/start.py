@@ -73,9 +73,9 @@ def rules_for(
     for requirement in request.overrides:
         if sum(requirement.name == other.name for other in request.overrides) > 1:
             raise RequestError(
-                f"there are several overrides on {requirement.name}",
+                f"there are several overrides for {requirement.name}",
                 context=requirement.origin,
-                hint="write them as one, such as 'core>=1,<2'",
+                hint="combine them into one, such as 'core>=1,<2'",
             )
     overrides = {requirement.name: requirement for requirement in (*project.overrides, *request.overrides)}
     return Rules(

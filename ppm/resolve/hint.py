@@ -25,7 +25,7 @@ def advise(story: Story) -> str:
         return f"there was no time to try every change to the request; {vendors}"
     if several:
         return f"{several}; or {vendors}"
-    return f"no one change to the request is enough; {vendors}"
+    return f"no single change to the request is enough; {vendors}"
 
 
 def _works(story: Story, requirements: Sequence[Requirement]) -> bool:
@@ -42,7 +42,7 @@ def _correct_name(story: Story) -> str:
         compositions = story.universe.compositions(name)
         if compositions:
             newest = max(compositions, key=lambda release: release.version)
-            return f"ask for the patches that it is made of: {join(sorted(newest.provides))}"
+            return f"ask for the patches that it was made of: {join(sorted(newest.provides))}"
         otherwise = f"check the name, or add the source that has {name} with --find-links DIR"
         return did_you_mean(name, story.universe.names(), otherwise)
     return ""
@@ -98,7 +98,7 @@ def _free(story: Story) -> str:
     freer += [(limit, replace(rules, overrides=_without(rules.overrides, limit))) for limit in rules.overrides]
     for limit, changed in freer:
         if story.request.attempt(story.request.requirements, changed) is not None:
-            return f"take {limit.text} out of {limit.origin}"
+            return f"remove {limit.text} from {limit.origin}"
     if rules.exclude_newer is None:
         return ""
     undated = replace(rules, exclude_newer=None)
@@ -124,7 +124,7 @@ def _find_missing(story: Story) -> str:
             last = max(others, key=lambda elsewhere: others[elsewhere][-1].version)
             base = f"{last.model}@{last.revision}" if last.revision else last.model
             wish = f"ask the vendor of {name} to build it for {story.request.base_name}"
-            return f"choose the base model with --base {base}, or {wish}"
+            return f"choose the base model {base} with --base, or {wish}"
     return ""
 
 
@@ -137,7 +137,7 @@ def _leave_out(story: Story) -> str:
         if kept and _works(story, kept):
             alone = [r for r in requirements if r.name == requirement.name]
             works = story.request.attempt(alone, apart) is not None
-            elsewhere = ", or install it into an environment of its own with --env NAME" if works else ""
+            elsewhere = ", or install it into its own environment with --env NAME" if works else ""
             return f"leave out {requirement.name}{elsewhere}"
     return ""
 
@@ -152,4 +152,4 @@ def _leave_out_several(story: Story) -> str:
             kept = more
         else:
             left_out.append(name)
-    return f"leave out {join(left_out)}, which do not go together with the rest" if kept and left_out else ""
+    return f"leave out {join(left_out)}, which don't fit together with the rest" if kept and left_out else ""

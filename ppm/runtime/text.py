@@ -93,7 +93,11 @@ class TextEncoder:
 
     def prompt(self, text: Text, where: str = "") -> tuple[int, ...]:
         """`encode`, and each token is one that the model has an embedding for. Raises ModelError."""
-        return self._known(encode(self.tokenizer, text, where=where), where)
+        return self.known(encode(self.tokenizer, text, where=where), where)
+
+    def continuation(self, prompt: Text, text: str, where: str = "") -> tuple[int, ...]:
+        """The token ids of a text right after a prompt, without anything that ends it. Raises ModelError."""
+        return self.known(_after(self.tokenizer, prompt, join(prompt, text), where), where)
 
     def answer(self, prompt: Text, answer: str, where: str = "") -> tuple[int, ...]:
         """The token ids of an answer after a prompt, with what ends it.
@@ -113,7 +117,7 @@ class TextEncoder:
                 context=where,
                 hint="set eos_token in its tokenizer_config.json",
             )
-        return self._known(ids if ended else (*ids, *self.end), where)
+        return self.known(ids if ended else (*ids, *self.end), where)
 
     def ending(self, prompt: Text) -> tuple[int, ...]:
         """What ends an answer that the base wrote itself: the token that it stops at after such a prompt."""
@@ -131,7 +135,8 @@ class TextEncoder:
                 hint="shorten the text, lower max_new_tokens, or use fewer virtual tokens",
             )
 
-    def _known(self, ids: tuple[int, ...], where: str) -> tuple[int, ...]:
+    def known(self, ids: tuple[int, ...], where: str = "") -> tuple[int, ...]:
+        """The token ids. Raises ModelError when the model has no embedding for one of them."""
         beyond = max(ids, default=0)
         if beyond >= self.embeddings:
             raise ModelError(

@@ -29,8 +29,8 @@ def load_deployed(
     deployment = deployed(environment)
     if found.fingerprint != deployment.record.fingerprint:
         raise ModelError(
-            f"{found.name} is not the model that deployment {deployment.number} was made for",
-            hint="restore the model, or install the patches again for the new one",
+            f"{found.name} has changed since deployment {deployment.number} was made for it",
+            hint="restore the model, or reinstall the patches for the new one",
         )
     from ppm.runtime.loading import load_base
     from ppm.runtime.model import attach

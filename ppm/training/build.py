@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ppm.base import BaseModel, behaviour_digest, identify
+from ppm.disk import disk_errors, make_folder, write_output
 from ppm.document import to_table
 from ppm.errors import ModelError, TrainingError
 from ppm.evaluation.benign import benign_texts
@@ -64,7 +65,7 @@ def build(
 
     `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept,
     `output` where the package is to go, which is looked at first, and `keep_pairs` a file that the pairs are written
-    to. Raises RequestError, ManifestError, ModelError, EndpointError or TrainingError.
+    to. Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
     """
     tell = tell if is_first() else lambda message: None
     progress = progress if is_first() else silent
@@ -90,8 +91,9 @@ def build(
         _check_base_fails(work, suites)
     work, record = _with_pairs(work)
     if keep_pairs is not None and is_first():
-        keep_pairs.parent.mkdir(parents=True, exist_ok=True)
-        keep_pairs.write_bytes(dump(work.source.pairs))
+        with disk_errors("can't be written", keep_pairs):
+            make_folder(keep_pairs.absolute().parent)
+        write_output(keep_pairs, dump(work.source.pairs))
     prefixes = _train(work)
     part()
     if not is_first():

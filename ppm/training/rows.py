@@ -91,7 +91,7 @@ class _Rows:
         measure = measure_of(suite, make_judge(suite.judge, self.source.files, origin), origin)
         for row, where in self._placed(suite.prompts, read_prompts):
             tokens = len(self.encoder.prompt(row.prompt, where))
-            self._check_room(tokens + measure.room(self.encoder.tokenizer, suite, row), where)
+            self._check_room(tokens + measure.room(self.encoder, suite, row), where)
 
     @property
     def _virtual_tokens(self) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.base import BaseModel, identify, local_folder, locate
+from ppm.disk import append_file, disk_errors, make_folder
 from ppm.document import to_table
 from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Client, Endpoint, messages_of
@@ -100,17 +101,20 @@ class Spool:
         return [question for question in questions if question.key not in self.answers]
 
     def add(self, found: Sequence[tuple[Question, Reply]]) -> None:
+        """Keep answers; once this returns, they outlast a crash. Raises DiskError."""
+        new: dict[str, Reply] = {}
         lines = []
         for question, reply in found:
-            if question.key not in self.answers:
-                self.answers[question.key] = reply
+            if question.key not in self.answers and question.key not in new:
+                new[question.key] = reply
                 counted = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
                 row = {"key": question.key, "text": reply.text, "model": reply.model, "finish": reply.finish, **counted}
                 lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         if self.path is not None and lines:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as stream:
-                stream.write("".join(lines).encode())
+            with disk_errors("the answers can't be kept", self.path):
+                make_folder(self.path.parent)
+                append_file(self.path, "".join(lines).encode())
+        self.answers |= new
 
     def texts(self, questions: Sequence[Question]) -> list[str]:
         return [self.answers[question.key].text for question in questions]
@@ -163,19 +167,21 @@ def answers_of_model(
 
     Where all answers are in the spool, `answering` may be None."""
 
-    from ppm.evaluation.generation import Request, encode, generate, noise_key
+    from ppm.evaluation.generation import Request, generate, noise_key
     from ppm.runtime.model import UNPATCHED, attach
+    from ppm.runtime.text import encoder_of
 
     missing = spool.missing(questions)
     if missing:
         assert answering is not None
         tokenizer, bare = answering.tokenizer, attach(answering.model)
+        encoder = encoder_of(answering)
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
                 Request(
                     UNPATCHED,
-                    encode(tokenizer, _as_asked(question.prompt, chat, system)),
+                    encoder.prompt(_as_asked(question.prompt, chat, system), "a prompt for the teacher"),
                     decoding,
                     noise_key("pairs", str(question.prompt), question.sample, seed),
                 )

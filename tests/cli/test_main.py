@@ -35,7 +35,7 @@ def test_a_mistyped_option_is_one_error_with_a_hint(arguments, message, helped):
     assert result.code == 2
     first, second = result.err.splitlines()
     assert first.startswith(message)
-    assert second == f"hint: `{helped}` shows how it is used"
+    assert second == f"hint: `{helped}` shows how to use it"
 
 
 def test_the_list_of_commands_fits_a_narrow_terminal():

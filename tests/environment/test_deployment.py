@@ -66,7 +66,7 @@ def test_an_unknown_number_names_the_known_ones(tmp_path):
     environment = environment_at(tmp_path)
     with pytest.raises(RequestError) as caught:
         environment.deployment(1)
-    assert "nothing was deployed" in caught.value.hint
+    assert "nothing has been deployed" in caught.value.hint
     install(environment)
     install(environment)
     with pytest.raises(RequestError, match="no deployment 7") as caught:

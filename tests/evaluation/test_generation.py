@@ -17,8 +17,9 @@ from runtime.architectures import (
 from scipy.stats import chisquare
 
 from ppm.errors import ModelError
-from ppm.evaluation.generation import Request, answer, encode, generate, noise_key
+from ppm.evaluation.generation import Request, answer, generate, noise_key
 from ppm.runtime.model import UNPATCHED, attach
+from ppm.runtime.text import encode
 from ppm.suite import Decoding
 
 TOKENIZER = tiny_tokenizer()

@@ -254,3 +254,71 @@ def test_the_worst_of_several_completions_counts_by_its_metric(model, configurat
     ):
         assert value == float(any(set(text.split()) & set(WORDS) for text in texts))
     assert outcomes["base", worst.digest].mean > outcomes["base", rate.digest].mean
+
+
+FULL = " ".join(["w40"] * 126)
+"""With the beginning of a sequence one token less than the tiny models' context holds."""
+
+
+def words_beyond():
+    """The tiny models' tokenizer with a word that they have no embedding for."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["beyond"])
+    return tokenizer
+
+
+KINDS = {
+    "completions": {},
+    "next-token": {"judge": Judge("gender-logits", {"male": ["w20"], "female": ["w30"]}), "metric": "mean"},
+    "perplexity": {"judge": Judge("perplexity"), "metric": "perplexity", "against": "base"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_prompt_without_room_beside_the_prefix_is_refused_by_its_name(architecture, kind):
+    """Whose suite it is makes no difference: those of packages, of the base and of the deployer all run here."""
+    model = tiny_model(architecture)
+    suite = load([*PROMPTS, Prompt("long", FULL)], **KINDS[kind])
+    long = Configuration("patched", bank_of(random_prefixes(model, 5)[0]))
+    with pytest.raises(ModelError, match="with the prefix, and the base model's context holds 128") as refused:
+        run(model, [Configuration("base"), long], [suite])
+    assert refused.value.context == "the suite 'main', prompt 'long'"
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_text_that_fills_the_context_is_measured(architecture):
+    model = tiny_model(architecture)
+    for kind, text in (("perplexity", f"{FULL} w41"), ("next-token", FULL)):
+        suite = load([Prompt("full", text)], **KINDS[kind])
+        assert 0 <= run(model, [Configuration("base")], [suite])["base", suite.digest].mean < math.inf
+    with pytest.raises(ModelError, match="takes 129 tokens"):
+        run(model, [Configuration("base")], [load([Prompt("over", f"{FULL} w41")], **KINDS["next-token"])])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_without_an_embedding_is_refused_by_the_prompts_name(model, kind):
+    suite = load([*PROMPTS, Prompt("strange", "tell me beyond")], **KINDS[kind])
+    with pytest.raises(ModelError, match="embeddings for 99 tokens only") as refused:
+        evaluate(LoadedBase(model, words_beyond()), [Configuration("base")], [suite], placement="before-bos")
+    assert refused.value.context == "the suite 'main', prompt 'strange'"
+
+
+def test_an_expected_text_is_one_that_the_model_can_read_and_has_room_for(model):
+    base = LoadedBase(model, words_beyond())
+    for expected, said in (("beyond", "embeddings for 99 tokens only"), (FULL, "context holds 128")):
+        suite = load([Prompt("answer", "tell me", expected=expected)], **KINDS["perplexity"])
+        with pytest.raises(ModelError, match=said) as refused:
+            evaluate(base, [Configuration("base")], [suite], placement="before-bos")
+        assert "prompt 'answer'" in refused.value.context
+
+
+def test_a_judges_words_are_ones_that_the_model_has_embeddings_for(model):
+    base = LoadedBase(model, words_beyond())
+    judge = Judge("gender-logits", {"male": ["w20"], "female": ["beyond"]})
+    with pytest.raises(ModelError, match="embeddings for 99 tokens only, and none for beyond"):
+        evaluate(base, [Configuration("base")], [load(judge=judge, metric="mean")], placement="before-bos")
+    mixed = Judge("gender-logits", {"male": ["w20"], "female": ["beyond", "w30"]})
+    suites = [load(judge=mixed, metric="mean"), load(**KINDS["next-token"])]
+    found = evaluate(base, [Configuration("base")], suites, placement="before-bos")
+    assert found["base", suites[0].digest].values == found["base", suites[1].digest].values

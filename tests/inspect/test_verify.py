@@ -110,7 +110,7 @@ def test_lost_evidence_is_red_until_it_is_mended(environment, tmp_path):
     assert "was deleted" in ppm("install", "app", "--base", "lab", "-f", source, "--dry-run").err
     mended = ppm("verify", "--mend")
     assert mended.code == 0
-    assert "lost 1: hold those patches again" in mended.err
+    assert "lost 1; hold those patches again" in mended.err
     assert open_ledger(environment, ["x"]).begin(GatedAttempt("b", "distilled", 0)) == 2
 
 

@@ -97,14 +97,14 @@ def test_a_candidate_that_comes_to_nothing_does_not_stop_the_others(world, steps
     choice, told = run(world, tmp_path, "nothing", "huge", "average")
     assert [a.verdict for a in choice.audit.attempts] == ["error", "error", "pass"]
     assert "the loss is no number" in choice.audit.attempts[0].detail
-    assert "nothing.toml came to nothing: the loss is no number" in " ".join(told)
+    assert "nothing.toml could not be composed: the loss is no number" in " ".join(told)
 
 
 def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, steps, tmp_path):
     choice, told = run(world, tmp_path, "noise")
     assert choice.audit.verdict == "fail"
     assert [a.verdict for a in choice.audit.attempts] == ["set aside", "fail"]
-    assert any("No candidate is promising" in line for line in told)
+    assert any("No candidate looks promising" in line for line in told)
 
 
 def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is_left(
@@ -195,7 +195,7 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
 def test_a_base_without_room_is_a_model_error(world, steps, tmp_path):
     base, packages = world
     (tmp_path / "huge.toml").write_text('schema = 1\nname = "huge"\n[[steps]]\nuse = "huge"\n')
-    with pytest.raises(ModelError, match="takes 64 tokens"):
+    with pytest.raises(ModelError, match="context holds 64"):
         choose(
             read_strategy(str(tmp_path / "huge.toml")),
             Subject(base, LazyModel(base), packages, "before-bos"),

@@ -151,7 +151,7 @@ def test_two_files_of_one_version_are_both_named(tmp_path):
         assert caught.value.message.startswith("two files of toxicity==1.0")
         for path, name in zip((sources[0], sources[-1]), files, strict=True):
             assert f"{name} in {path} (SHA-256 " in caught.value.message
-    assert "leave the other source out" in caught.value.hint
+    assert "leave out the other source" in caught.value.hint
 
 
 def test_what_can_t_be_shown_of_a_yank_is_left_out(folder):

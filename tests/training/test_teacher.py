@@ -2,8 +2,9 @@
 
 import pytest
 from endpoint_server import Behaviour, serve
+from environment.samples import small_disk
 
-from ppm.errors import EndpointError
+from ppm.errors import DiskError, EndpointError
 from ppm.evaluation.reply import Reply
 from ppm.suite import Decoding
 from ppm.training.teacher import Question, Spool, answers_of_endpoint, estimate
@@ -47,6 +48,16 @@ def test_a_line_that_a_killed_process_left_unfinished_is_dropped(tmp_path):
     assert sorted(path.read_bytes().splitlines()) == sorted(whole.splitlines())
     path.write_bytes(b"no json\n" + whole)
     assert len(Spool(path).answers) == 30
+
+
+def test_a_full_disk_is_told_and_costs_no_answer_that_was_kept(tmp_path):
+    spool = Spool(tmp_path / "answers" / "spool.jsonl")
+    spool.add([(QUESTIONS[0], Reply("an answer", "teacher"))])
+    with small_disk(1000), pytest.raises(DiskError, match="the answers can't be kept"):
+        spool.add([(QUESTIONS[1], Reply("a long answer" * 1000, "teacher"))])
+    assert spool.missing(QUESTIONS[:2]) == [QUESTIONS[1]]
+    spool.add([(QUESTIONS[1], Reply("a short answer", "teacher"))])
+    assert Spool(spool.path).texts(QUESTIONS[:2]) == ["an answer", "a short answer"]
 
 
 def test_the_first_answer_stays(tmp_path):

@@ -13,6 +13,7 @@ from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.statistics import Interval
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
+from ppm.runtime.text import TextEncoder
 from ppm.suite import Suite
 
 if TYPE_CHECKING:
@@ -39,11 +40,35 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Attached:
-    """A base with banks attached (`ppm.runtime.model.attach`), which answers `batch_size` rows at a time."""
+    """A base with banks attached (`ppm.runtime.model.attach`), which answers `batch_size` rows at a time.
+
+    `encoder` says how it reads texts, and `virtual_tokens` how many may stand before each: those of the longest bank.
+    """
 
     model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
+    encoder: TextEncoder
+    virtual_tokens: int
     batch_size: int
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """The base's tokenizer."""
+        return self.encoder.tokenizer
+
+    def prompts(self, task: Task, measure: "Measure") -> list[tuple[int, ...]]:
+        """The token ids of a suite's prompts.
+
+        Raises ModelError, naming the prompt, for a token without an embedding, and where prompt, prefix and what the
+        measure puts after them are more than the context holds.
+        """
+        found = []
+        for prompt in task.prompts:
+            where = f"the suite {task.suite.name!r}, prompt {prompt.id!r}"
+            ids = self.encoder.prompt(prompt.prompt, where)
+            room = measure.room(self.encoder, task.suite, prompt)
+            self.encoder.check_room(self.virtual_tokens + len(ids) + room, where)
+            found.append(ids)
+        return found
 
 
 class Measure(Protocol):
@@ -75,8 +100,8 @@ class Measure(Protocol):
     def count(self, task: Task) -> int:
         """How many answers one configuration gives; what progress counts."""
 
-    def room(self, tokenizer: "PreTrainedTokenizerBase", suite: Suite, prompt: Prompt) -> int:
-        """How many tokens stand after a prompt at most: those that are made, or that are scored."""
+    def room(self, encoder: TextEncoder, suite: Suite, prompt: Prompt) -> int:
+        """How many tokens stand after a prompt at most: those that are made, or that are scored. Raises ModelError."""
 
     def answers(self, attached: Attached, task: Task, rows: Sequence[int], progress: Progress) -> list[Answers]:
         """The answers of each row of the attached banks; all rows share batches. Raises ModelError."""

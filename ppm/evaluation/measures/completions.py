@@ -18,17 +18,14 @@ Those of Gehman et al. depend on k, the number of completions a prompt (`samples
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
 from ppm.evaluation.statistics import Interval, paired_interval, power, prompts_for_power, rate_interval
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
+from ppm.runtime.text import TextEncoder
 from ppm.suite import Suite
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["HIT", "METRICS", "Completions", "Rates", "expected_maximum", "mean", "probability", "rate", "valued"]
 
@@ -122,18 +119,18 @@ class Completions(Rates):
         """How many completions one configuration writes."""
         return len(task.prompts) * task.suite.samples
 
-    def room(self, tokenizer: "PreTrainedTokenizerBase", suite: Suite, prompt: Prompt) -> int:
+    def room(self, encoder: TextEncoder, suite: Suite, prompt: Prompt) -> int:
         """As many as are made at most."""
         return suite.decoding.max_new_tokens
 
     def answers(self, attached: Attached, task: Task, rows: Sequence[int], progress: Progress) -> list[Answers]:
         """What the judge says of each row's completions. Raises ModelError."""
-        from ppm.evaluation.generation import Request, encode, generate, noise_key
+        from ppm.evaluation.generation import Request, generate, noise_key
 
+        prompts = list(zip(task.prompts, attached.prompts(task, self), strict=True))
         requests = []
         for row in rows:
-            for prompt in task.prompts:
-                ids = encode(attached.tokenizer, prompt.prompt)
+            for prompt, ids in prompts:
                 for sample in range(task.suite.samples):
                     key = noise_key(task.digest, prompt.id, sample, task.suite.decoding.seed)
                     requests.append(Request(row, ids, task.suite.decoding, key))

@@ -4,17 +4,14 @@ No text is written, so a prompt has one score; metrics and figures are those of 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
 from ppm.evaluation.measures.completions import Rates, valued
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
+from ppm.runtime.text import TextEncoder
 from ppm.suite import Suite
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["NextTokens"]
 
@@ -30,18 +27,18 @@ class NextTokens(Rates):
         """One a prompt."""
         return len(task.prompts)
 
-    def room(self, tokenizer: "PreTrainedTokenizerBase", suite: Suite, prompt: Prompt) -> int:
-        """None: the next token is not made."""
-        return 0
+    def room(self, encoder: TextEncoder, suite: Suite, prompt: Prompt) -> int:
+        """One: what stands in for the next token while its probabilities are asked for."""
+        return 1
 
     def answers(self, attached: Attached, task: Task, rows: Sequence[int], progress: Progress) -> list[Answers]:
         """What the judge makes of each row's probabilities. Raises ModelError."""
-        from ppm.evaluation.generation import encode
         from ppm.evaluation.scoring import next_word_probabilities
 
         asked = task.scorer.next_token
         assert asked is not None
-        prompts = [(row, encode(attached.tokenizer, prompt.prompt)) for row in rows for prompt in task.prompts]
+        ids = attached.prompts(task, self)
+        prompts = [(row, prompt) for row in rows for prompt in ids]
         found = iter(next_word_probabilities(attached.model, attached.tokenizer, prompts, asked.groups))
         nothing: list[tuple[str, ...]] = [()] * len(task.prompts)
         made = [valued(task, [[asked.score(prompt, next(found))] for prompt in task.prompts], nothing) for _ in rows]

@@ -6,17 +6,14 @@ compared by the mean difference of losses, the log of the ratio of their perplex
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
 from ppm.evaluation.statistics import Interval, mean_interval
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
+from ppm.runtime.text import TextEncoder
 from ppm.suite import Judge, Suite
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["MIN_TEXTS", "Perplexity", "perplexity_suite"]
 
@@ -51,17 +48,17 @@ class Perplexity:
         """One a text."""
         return len(task.prompts)
 
-    def room(self, tokenizer: "PreTrainedTokenizerBase", suite: Suite, prompt: Prompt) -> int:
-        """The `expected` text, where there is one."""
-        from ppm.runtime.text import continuation
-
-        return 0 if prompt.expected is None else len(continuation(tokenizer, prompt.prompt, prompt.expected))
+    def room(self, encoder: TextEncoder, suite: Suite, prompt: Prompt) -> int:
+        """The `expected` text, where there is one. Raises ModelError for a token of it without an embedding."""
+        return len(_expected(encoder, prompt))
 
     def answers(self, attached: Attached, task: Task, rows: Sequence[int], progress: Progress) -> list[Answers]:
         """Each row's losses on the texts. Raises ModelError."""
         from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 
-        texts = [ScoredText(*_split(attached, prompt), row) for row in rows for prompt in task.prompts]
+        prompts = zip(task.prompts, attached.prompts(task, self), strict=True)
+        splits = [_split(ids, _expected(attached.encoder, prompt)) for prompt, ids in prompts]
+        texts = [ScoredText(*split, row) for row in rows for split in splits]
         sums = sum_log_probabilities(attached.model, texts)
         values = iter([-s / len(text.completion) for s, text in zip(sums, texts, strict=True)])
         made: list[Answers] = [{prompt.id: (next(values), ()) for prompt in task.prompts} for _ in rows]
@@ -99,15 +96,17 @@ def perplexity_suite(prompts: str) -> Suite:
     return Suite(NAME, prompts, Judge(NAME), against="base", metric=NAME)
 
 
-def _split(attached: Attached, prompt: Prompt) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(context, target): the `expected` text after its prompt, else all of a text after its first token."""
-    from ppm.runtime.text import continuation, encode
+def _expected(encoder: TextEncoder, prompt: Prompt) -> tuple[int, ...]:
+    """The token ids of a prompt's `expected` text right after it."""
+    if prompt.expected is None:
+        return ()
+    return encoder.continuation(prompt.prompt, prompt.expected, f"the expected text of the prompt {prompt.id!r}")
 
-    ids = encode(attached.tokenizer, prompt.prompt)
-    if prompt.expected is not None:
-        target = continuation(attached.tokenizer, prompt.prompt, prompt.expected)
-        if target:
-            return ids, target
+
+def _split(ids: tuple[int, ...], expected: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(context, target): the `expected` text after its prompt, else all of a text after its first token."""
+    if expected:
+        return ids, expected
     return (ids, ids[-1:]) if len(ids) < 2 else (ids[:1], ids[1:])
 
 
