@@ -24,7 +24,7 @@ def test_diff_shows_patches_verdict_and_figures(two):
         "app/main    0.100  0.050  -0.050",
         "tool/main   0.100",
         "core/main   0.100  0.050  -0.050",
-        "perplexity  12.50  12.00  -0.50",
+        "perplexity  12.50  12.00   -0.50",
     ]
 
 
