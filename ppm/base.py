@@ -103,10 +103,12 @@ def local_folder(model: str, revision: str | None = None) -> Path | None:
         return folder
     looks_like_path = model.startswith((".", "/", "~")) or folder.exists()
     if looks_like_path or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", model) or not (revision or "/" in model):
-        raise ModelError("is not a folder", context=model, hint="give a model folder, NAME@COMMIT on the hub, or `lab`")
+        raise ModelError(
+            "is not a folder", context=model, hint="name a model folder, a hub model as NAME@COMMIT, or `lab`"
+        )
     if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise ModelError(
-            "a hub model needs a commit, so that it stays the same model",
+            "a hub model needs a commit, so that it is always the same model",
             context=f"{model}@{revision}" if revision else model,
             hint=f"write {model}@COMMIT with the 40 digits of the commit, or give a folder",
         )
@@ -136,7 +138,9 @@ def hub_folder(model: str, revision: str | None, *, fetch: bool) -> Path:
     except Exception as error:  # the hub client raises a dozen unrelated classes
         hint = "check the name, the commit and the network"
         raise ModelError(
-            f"can't be had: {error}" if fetch else "is not on this machine, and is not fetched unasked",
+            f"can't be fetched: {error}"
+            if fetch
+            else "is not on this machine, and ppm does not download it without being asked",
             context=f"{model}@{revision}",
             hint=hint if fetch else f"fetch it yourself: hf download {model} --revision {revision}",
         ) from error
@@ -175,11 +179,11 @@ def check_compatible(manifest: Manifest, base: BaseModel) -> None:
             "its weights differ, though its configuration and tokenizer are the same: perhaps an adapter was merged in"
         )
     elif differing:
-        detail = f"its {', its '.join(differing).replace('_', ' ')} differ"
+        detail = f"its {', its '.join(differing).replace('_', ' ')} {'differ' if len(differing) > 1 else 'differs'}"
     else:
         detail = "its fingerprint differs"
     raise ModelError(
-        f"was made for {manifest.base.model}, and {base.name} is not that model: {detail}",
+        f"was made for {manifest.base.model}, but {base.name} is not that model: {detail}",
         context=manifest.pin,
         hint="install a build of the patch for this base, or build it yourself with `ppm build`",
     )
@@ -271,14 +275,14 @@ def _tokenizer_digest(folder: Path, settings: dict[str, object]) -> str:
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / "adapter_config.json").exists():
         raise ModelError(
-            "holds an adapter beside the weights, which would be loaded unseen",
+            "has an adapter next to the weights, which would be loaded without notice",
             context=str(folder),
             hint="merge the adapter into the weights, or move adapter_config.json away",
         )
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
-            "has no weights in safetensors",
+            "has no weights in the safetensors format",
             context=str(folder),
             hint="save the model with safe_serialization=True; other formats can run code when they are loaded",
         )

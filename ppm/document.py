@@ -72,7 +72,7 @@ def read_document(cls: type[T], data: bytes | str, origin: str, *, schema: int) 
     table = parse(data, origin)
     if table.get("schema") != schema:
         raise ManifestError(
-            f"schema {table['schema']!r} is not known" if "schema" in table else "schema is missing",
+            f"unknown schema {table['schema']!r}" if "schema" in table else "schema is missing",
             context=origin,
             hint=f"this ppm reads schema = {schema}; a newer one needs a newer ppm",
         )

@@ -16,7 +16,6 @@ from ppm.errors import ManifestError
 
 __all__ = [
     "Benign",
-    "Message",
     "Pair",
     "Prompt",
     "Text",
@@ -31,7 +30,6 @@ __all__ = [
 
 MAX_LINES, MAX_LINE_BYTES, MAX_EXTRA_BYTES = 100_000, 2**20, 2**21
 """More than any suite has: lines of a file, bytes of a line, and of all fields in a file that are not known."""
-Message = dict[str, str]
 Text = str | tuple[tuple[str, str], ...]
 """A plain prompt, or the (role, content) messages of a chat."""
 
@@ -81,7 +79,7 @@ class _Line:
         if self.values:
             self._spare[0] -= len(json.dumps(self.values))
         if self._spare[0] < 0:
-            raise self.wrong(f"brings the fields that are not known to over {MAX_EXTRA_BYTES:,} bytes")
+            raise self.wrong(f"pushes the file's unknown fields over {MAX_EXTRA_BYTES:,} bytes")
         return self.values
 
     def wrong(self, message: str, hint: str = "") -> ManifestError:
@@ -146,22 +144,24 @@ def _lines(data: bytes, origin: str) -> Iterator[_Line]:
             continue
         found += 1
         if found > MAX_LINES:
-            raise ManifestError(f"holds more than {MAX_LINES:,} lines", context=origin, hint="split the file")
+            raise ManifestError(f"has more than {MAX_LINES:,} lines", context=origin, hint="split the file")
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
             detail = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply or out of range"
             raise ManifestError(
-                f"is not a JSON object: {detail}", context=where, hint="one JSON object a line, no line breaks inside"
+                f"is not a JSON object: {detail}",
+                context=where,
+                hint="write one JSON object per line, without line breaks inside it",
             ) from error
         if not isinstance(values, dict):
-            raise ManifestError(f"is not a JSON object but {kind_of(values)}", context=where)
+            raise ManifestError(f"is {kind_of(values)}, not a JSON object", context=where)
         # JSON can spell half a character, which no encoder or tokenizer takes later.
         if "\\ud" in line.lower() and not _is_text(values):
-            raise ManifestError("has half of a surrogate pair, which is no text", context=where)
+            raise ManifestError("has half of a surrogate pair, which is not valid text", context=where)
         yield _Line(values, where, spare)
     if not found:
-        raise ManifestError("holds no lines", context=origin)
+        raise ManifestError("has no lines", context=origin)
 
 
 def _is_text(values: dict[str, object]) -> bool:
@@ -193,7 +193,7 @@ def read_pairs(data: bytes, origin: str) -> tuple[Pair, ...]:
     for line in _lines(data, origin):
         text, chosen, rejected = line.text(), line.string("chosen"), line.string("rejected")
         if chosen.strip() == rejected.strip():
-            raise line.wrong("chosen and rejected are the same text", "drop the pair: it teaches nothing")
+            raise line.wrong("chosen and rejected are the same text", "remove the pair: it teaches nothing")
         scores = line.number("chosen_score"), line.number("rejected_score")
         result.append(Pair(text, chosen, rejected, *scores, line.rest()))
     return tuple(result)
@@ -247,5 +247,5 @@ def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, I
             raise ManifestError(
                 f"trains on a prompt of the suite {suite!r}: {last_turn(leaked)[:80]!r}",
                 context=origin,
-                hint="a test on training data proves nothing; take the prompt out of one of the two",
+                hint="a test on training data proves nothing; remove the prompt from one of the two",
             )

@@ -167,7 +167,7 @@ class Manifest:
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two suites are called {name!r}")
+                raise ValueError(f"two suites are named {name!r}")
 
     @property
     def name(self) -> str:
@@ -196,7 +196,7 @@ class Manifest:
             raise ManifestError(
                 f"can't be read: {error.strerror}",
                 context=str(path),
-                hint="give a patch.toml, or the folder that has it",
+                hint="name a patch.toml, or its folder",
             ) from error
 
     def render(self) -> str:
@@ -238,7 +238,7 @@ def check_tested(manifest: Manifest, origin: str) -> None:
     """
     if not any(suite.against == "specialist" for suite in manifest.suites):
         raise ManifestError(
-            "has no suite that tests its own risk",
+            "has no suite that tests the patch's own risk",
             context=origin,
-            hint='add [[suites]] with against = "specialist"; what is not tested is not deployed',
+            hint='add [[suites]] with against = "specialist"; untested patches are not deployed',
         )

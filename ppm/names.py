@@ -59,8 +59,8 @@ def check_name(name: str) -> str:
 def expand(text: str) -> Path:
     """A path in which `~` is a user's home. Raises RequestError for a URL, and where there is no such user."""
     if is_url(text):
-        hint = "download it, and give the path; a base model on the hub is NAME@COMMIT"
-        raise RequestError("is a URL, and URLs are not supported yet", context=text[:80], hint=hint)
+        hint = "download it, and give its path; for a base model on the hub, write NAME@COMMIT"
+        raise RequestError("is a URL, but URLs are not supported yet", context=text[:80], hint=hint)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -99,7 +99,7 @@ def check_version(text: str) -> str:
 def parse_version(text: str) -> Version:
     """A version (PEP 440) of at most LONGEST_VERSION characters. Raises InvalidVersion, which is a ValueError."""
     if len(text) > LONGEST_VERSION:
-        raise InvalidVersion(f"{text[:20]!r}... is no version: it is longer than {LONGEST_VERSION} characters")
+        raise InvalidVersion(f"{text[:20]!r}... is not a version: it is longer than {LONGEST_VERSION} characters")
     try:
         return Version(text)
     except InvalidVersion as error:
@@ -134,7 +134,7 @@ def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
 def check_digest(value: str | None, key: str) -> None:
     """Raises ValueError when the value of `key` is neither None nor `sha256:` and a digest."""
     if value is not None and not _DIGEST.fullmatch(value):
-        raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
+        raise ValueError(f"{key} must be 'sha256:' followed by 64 hexadecimal digits, not {value!r}")
 
 
 def check_line(value: str, key: str) -> None:
@@ -147,6 +147,6 @@ def check_path(value: str, key: str) -> None:
     """Raises ValueError when the value of `key` is not a relative path that stays inside its folder."""
     path = PurePosixPath(value)
     if is_url(value):
-        raise ValueError(f"{key} must be a path inside the patch's folder, and {value[:80]!r} is a URL")
+        raise ValueError(f"{key} must be a path inside the patch's folder, but {value[:80]!r} is a URL")
     if not value or "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{key} must be a path inside the patch's folder, not {value!r}")

@@ -45,7 +45,7 @@ class Gates:
         if self.min_prompts is not None and self.min_prompts < 1:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
-            raise ValueError(f"looks must rise from above 0 to below 1, not {list(self.looks)}")
+            raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,19 @@ class Project:
         overridden = [requirement.name for requirement in self.overrides]
         for name in overridden:
             if overridden.count(name) > 1:
-                raise ValueError(f"overrides: several are on {name!r}; write them as one, such as 'core>=1,<2'")
+                raise ValueError(
+                    f"overrides: there are several for {name!r}; combine them into one, such as 'core>=1,<2'"
+                )
         for key in ("base", "strategy"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} must not be empty")
         if "" in self.sources:
-            raise ValueError("sources are folders of package files, and one is empty")
+            raise ValueError("sources are folders of package files, but one of them is empty")
         places = {"base": (self.base,), "strategy": (self.strategy,), "sources": self.sources}
         for key, texts in {**places, "gates.suites": self.gates.suites}.items():
             url = next((text for text in texts if text is not None and is_url(text)), None)
             if url is not None:
-                raise ValueError(f"{key}: {url[:80]!r} is a URL, and URLs are not supported yet")
+                raise ValueError(f"{key}: {url[:80]!r} is a URL, but URLs are not supported yet")
 
     @staticmethod
     def locate(start: Path) -> Path | None:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _SHAPE = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?P<rest>.*)", re.DOTALL)
-_HINT = "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+_HINT = "write a name and, if you like, versions, such as 'toxicity>=1,<2'"
 _BEYOND = {"[": "extras", "@": "a URL", ";": "a marker"}
 """What PEP 508 lets follow a name, and patches don't have."""
 MAX_LENGTH = 1_000
@@ -99,7 +99,7 @@ def read_requirement(text: str, origin: str = "") -> Requirement:
     """A requirement, or the path of a package file. Raises RequestError."""
     if "://" in text:
         hint = "download the package file, and give its path"
-        raise RequestError(f"{text[:80]!r} is a URL, and URLs are not supported yet", context=origin, hint=hint)
+        raise RequestError(f"{text[:80]!r} is a URL, but URLs are not supported yet", context=origin, hint=hint)
     if not text.endswith(SUFFIX) and "/" not in text:
         return parse_requirement(text, origin)
     parts = parse_file_name(PurePath(text).name)
@@ -117,7 +117,7 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
         (what for mark, what in _BEYOND.items() if rest.startswith(mark) or (mark == ";" and mark in rest)), ""
     )
     if beyond:
-        raise RequestError(f"{shown} has {beyond}, which a patch does not have", context=origin, hint=_HINT)
+        raise RequestError(f"{shown} has {beyond}, which patches don't have", context=origin, hint=_HINT)
     versions = rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
     try:
         if versions and not all(part.strip() for part in versions.split(",")):
@@ -131,5 +131,5 @@ def parse_name(text: str) -> str:
     """A name alone, normalised. Raises RequestError, for versions too."""
     wish = parse_requirement(text)
     if str(wish.specifier):
-        raise RequestError(f"{text!r} has versions, and only a name is meant", hint=f"say {wish.name}")
+        raise RequestError(f"{text!r} has a version, but only a name is allowed here", hint=f"use {wish.name}")
     return wish.name

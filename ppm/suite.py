@@ -81,7 +81,7 @@ class Suite:
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
         if self.against == "base" and self.min_effect is not None:
-            raise ValueError("min_effect is for a patch's own risk; a suite against the base has none")
+            raise ValueError("min_effect is for a patch's own risk; a suite against the base can't have it")
 
     @property
     def allowance(self) -> float:

@@ -44,8 +44,9 @@ BELOW_THE_LINE = """
     training training.processes training.data training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.build
-    composition composition.options composition.strategy composition.replay composition.soap composition.steps
-    composition.lesson composition.distil composition.merging composition.training composition.recipe
+    composition composition.options composition.registry composition.strategy composition.replay composition.soap
+    composition.steps
+    composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose

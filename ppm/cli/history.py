@@ -21,7 +21,7 @@ R = TypeVar("R")
 @base_option
 @env_option
 @click.option(
-    "--metrics", is_flag=True, help="Show instead how the figure on every suite changed over the deployments."
+    "--metrics", is_flag=True, help="Show how the figure on every suite changed over the deployments instead."
 )
 @json_option
 def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:

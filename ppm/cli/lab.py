@@ -54,12 +54,19 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 
 
 @lab_command.command("build")
-@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where to put the lab.")
+@click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the lab goes.")
+@click.option(
+    "--manifests",
+    type=LocalPath(file_okay=False),
+    metavar="DIR",
+    help="Source manifests, one folder each. Default: the shipped ones.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Train no model for longer. Default: as long as it takes.")
 @click.option("--seed", default=0, show_default=True)
-def build(output: Path, seed: int) -> None:
+def build(output: Path, manifests: Path | None, steps: int | None, seed: int) -> None:
     """Train the lab's bases, teachers and patches from scratch.
 
-    Takes about 45 minutes on two cores.
+    It takes about 45 minutes on two cores; with a few --steps it is only a trial of the way.
 
     \b
     Example:
@@ -67,7 +74,15 @@ def build(output: Path, seed: int) -> None:
     """
     from ppm.cli.progress import shown
     from ppm.lab.build import build_lab
+    from ppm.lab.pretrain import LAB_MODEL_STEPS
 
     with shown() as events:
-        build_lab(output, seed=seed, tell=events.tell, progress=events.progress)
+        build_lab(
+            output,
+            manifests=manifests,
+            steps=steps or LAB_MODEL_STEPS,
+            seed=seed,
+            tell=events.tell,
+            progress=events.progress,
+        )
     write(f"Wrote {output}. Measure it with `ppm lab info --data {output}`.")

@@ -110,7 +110,7 @@ class LocalPath(click.Path):
         from ppm.names import expand, is_url
 
         if is_url(str(value)):
-            self.fail(f"{value} is a URL, and URLs are not supported yet", param, ctx)
+            self.fail(f"{value} is a URL, but URLs are not supported yet", param, ctx)
         return super().convert(expand(str(value)), param, ctx)
 
 

@@ -32,5 +32,5 @@ def test_command(asked: Asked, how: DeployOptions) -> None:
       ppm test toxicity --base lab --env staging --html test.html
     """
     if not asked.requirements and not asked.files:
-        raise click.UsageError("name patches to test")
+        raise click.UsageError("name the patches to test")
     install_requirements(asked, how)

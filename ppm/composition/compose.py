@@ -34,8 +34,10 @@ def check_together(packages: Sequence[Package], base: BaseModel) -> None:
         check_compatible(package.manifest, base)
     placements = {package.manifest.base.placement: package.manifest.pin for package in packages}
     if len(placements) > 1:
-        named = ", ".join(f"{pin} stands {placement}" for placement, pin in placements.items())
-        raise RequestError(f"the patches stand in different places: {named}", hint="compose patches of one placement")
+        named = ", ".join(f"{pin} is placed {placement}" for placement, pin in placements.items())
+        raise RequestError(
+            f"the patches have different placements: {named}", hint="compose patches with the same placement"
+        )
 
 
 def make_context(
@@ -96,7 +98,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     try:
         return package_composition(packages, prefix, record, context.notes)
     except ValueError as error:  # for example more virtual tokens than a manifest may have
-        raise RequestError(f"{strategy.name} makes no valid package: {error}", hint="try distilled") from error
+        raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
 
 
 def single() -> Strategy:

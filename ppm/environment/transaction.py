@@ -106,7 +106,7 @@ def deploy(
     """Make a deployment of these files, by name, and put it in force; `ppm.lock` must be among them.
 
     Raises EnvironmentStateError when it can't be written; what was deployed before then still is. Raises ValueError
-    when the lock is missing, a file's name is not a plain one, or the writer was given back before.
+    when the lock is missing, a file's name is not a plain one, or the writer was closed before.
     """
     if LOCK_FILE not in files:
         raise ValueError(f"a deployment needs its {LOCK_FILE}")

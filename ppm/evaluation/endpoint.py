@@ -60,15 +60,15 @@ def check_key(variable: str, what: str) -> str:
         raise EndpointError(
             f"needs a key in the environment variable {variable}",
             context=what,
-            hint=f"export {variable}=...; a server of your own that wants none takes any",
+            hint=f"export {variable}=...; if your own server needs none, any value will do",
         )
     quoted = len(key) > 1 and key[0] in _QUOTES and key[-1] in _QUOTES
     if quoted or not (key.isascii() and key.isprintable() and key == key.strip()):
         raise EndpointError(
-            f"the key in {variable} has characters that no key has, such as quotation marks, spaces around it or a "
-            "line end",
+            f"the key in {variable} has characters that a key can't have, such as quotation marks, spaces around it or "
+            "a line end",
             context=what,
-            hint=f"set {variable} again to the key alone",
+            hint=f"set {variable} to just the key",
         )
     return key
 
@@ -103,7 +103,7 @@ def check_address(url: str, what: str) -> None:
         problem = str(error)
     if problem:
         raise EndpointError(
-            f"is no address: {problem}", context=what, hint="an address looks like https://example.org/v1"
+            f"is not an address: {problem}", context=what, hint="an address looks like https://example.org/v1"
         )
 
 
@@ -268,7 +268,7 @@ class Client:
                 if named
                 else f"can't be asked: {self._told(error)}",
                 context=self.where,
-                hint="install what the proxy takes (SOCKS: pip install socksio), or unset the variable"
+                hint="install what the proxy needs (SOCKS: pip install socksio), or unset the variable"
                 if named
                 else "check the address",
             ) from None  # whose text may hold the proxy's password
@@ -303,7 +303,7 @@ class Client:
                 malformed += 1
                 if malformed == MALFORMED_TRIES:
                     raise EndpointError(
-                        f"gives answers that are not of the protocol ({type(error).__name__}: {self._told(error)})",
+                        f"gives answers that don't follow the protocol ({type(error).__name__}: {self._told(error)})",
                         context=self.where,
                         hint="the address must be the base of an OpenAI-compatible API, often ending in /v1",
                     ) from error
@@ -336,16 +336,16 @@ class Client:
             if len(body) > MAX_ANSWER_BYTES:
                 raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
             if time.monotonic() > end:
-                raise ValueError(f"an answer that is not whole after {self.endpoint.timeout:g} seconds")
+                raise ValueError(f"an answer that is incomplete after {self.endpoint.timeout:g} seconds")
         return bytes(body)
 
 
 _HINTS = {
-    400: "the model refuses the prompt or a setting; what it says is above",
-    401: "the key is not accepted; check the environment variable that holds it",
+    400: "the model refuses the prompt or a setting; its message is above",
+    401: "the key was rejected; check the environment variable that holds it",
     403: "the key may not use this model",
     404: "check the address and the model's name",
-    429: "the rate limit stays exceeded; set requests_per_minute (judges: PPM_JUDGE_REQUESTS_PER_MINUTE) and run again",
+    429: "still over the rate limit; set requests_per_minute (judges: PPM_JUDGE_REQUESTS_PER_MINUTE) and run again",
 }
 
 

@@ -26,7 +26,7 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > MAX_ANSWER_CHARACTERS:
-        raise ValueError("the answer is no text of a sensible length")
+        raise ValueError("the answer is not text of a sensible length")
     return value.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -106,7 +106,7 @@ def _entry(answers: Answers) -> bytes:
 
 
 def _read_entry(data: bytes) -> Answers:
-    """The answers of a kept entry. Raises ValueError when it was cut or edited, or holds what can't be.
+    """The answers of a kept entry. Raises ValueError when it was truncated or edited, or holds what can't be.
 
     Entries from before there were digests hold the answers alone.
     """
@@ -116,13 +116,13 @@ def _read_entry(data: bytes) -> Answers:
         rows = table["answers"] if isinstance(declared, str) else table
         answers = {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in rows.items()}
         if isinstance(declared, str) and canonical_digest(answers) != declared:
-            raise ValueError("was cut or edited")
+            raise ValueError("was truncated or edited")
     except (AttributeError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError("is no kept result") from error
+        raise ValueError("is not a cached result") from error
     for value, texts in answers.values():
         # Of what is generated the share that fails is kept, of a text its mean loss.
         if not -_NOISE <= value <= (1 + _NOISE if texts else math.inf) or math.isinf(value):
-            raise ValueError(f"holds {value}, which no result is")
+            raise ValueError(f"has {value}, which no result can be")
     return answers
 
 
@@ -136,7 +136,7 @@ def damaged_entries(folder: Path) -> Iterator[tuple[Path, str]]:
         except OSError as error:
             yield path, f"can't be read: {error.strerror}"
         except json.JSONDecodeError:
-            yield path, "is no kept result"
+            yield path, "is not a cached result"
         except ValueError as error:
             yield path, str(error)
 

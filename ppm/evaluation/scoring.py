@@ -86,7 +86,7 @@ def next_word_probabilities(
         raise ModelError(
             f"splits {', '.join(lacking[:5])} into several tokens",
             context="the base model's tokenizer",
-            hint="give the judge other words",
+            hint="choose other words for the judge",
         )
     entries = int(model.get_input_embeddings().num_embeddings)
     spellings = {word: [token for token in tokens if token < entries] for word, tokens in spellings.items()}

@@ -35,7 +35,7 @@ def explain(story: Story) -> str:
     lines = [f"You asked for {join([shown(r) for r in story.asked])}."] if story.asked else []
     lines += [f"{name} is held at {version}." for name, version in story.stays.items()]
     for name in story.names:
-        rules = story.request.rules
+        rules = story.search.rules
         overrides = [r for r in rules.overrides if r.name == name]
         lines += [f"{r.origin} overrides what patches require of {name} with {r.text}." for r in overrides]
         recorded = [r for r in rules.recorded if r.name == name]
@@ -62,7 +62,7 @@ def join(parts: Sequence[str], word: str = "and") -> str:
 
 def _existence(story: Story, name: str) -> list[str]:
     """What there is of a name, when that matters: it is asked for in certain versions, or hard to come by."""
-    universe, base = story.universe, story.request.base_name
+    universe, base = story.universe, story.search.base_name
     versions, demands = universe.versions(name), story.demands[name]
     particular = [demand for demand in demands if not is_any(demand)]
     lines = []

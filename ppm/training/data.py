@@ -41,7 +41,7 @@ def data_file(
         if len(made) == source.limit:
             break
     if not made:
-        raise ManifestError("leaves no prompt", context=where, hint="check where, share and split")
+        raise ManifestError("leaves no prompts", context=where, hint="check where, share and split")
     return dump(made), source
 
 
@@ -65,7 +65,7 @@ def _rows(
         if local.is_file():
             if local.suffix not in _READERS:
                 raise ManifestError(
-                    f"is no {', '.join(_READERS)} file", context=where, hint="name a file of one of these kinds"
+                    f"is not a {', '.join(_READERS)} file", context=where, hint="use a file of one of these kinds"
                 )
             delimiter = {"delimiter": "\t"} if local.suffix == ".tsv" else {}
             # A local file has one split.
@@ -81,7 +81,9 @@ def _rows(
         raise
     except Exception as error:  # the library and the hub client raise a dozen unrelated classes
         raise ManifestError(
-            f"can't be had: {_first_line(error)}", context=where, hint="check its name, config, split and the network"
+            f"can't be fetched: {_first_line(error)}",
+            context=where,
+            hint="check its name, config, split and the network",
         ) from error
 
 

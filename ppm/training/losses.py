@@ -82,7 +82,7 @@ class _Shared:
                 loss = loss + self.retention_weight * (kl / tokens * self.processes)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the loss stopped being a number at step {self.state.global_step}", hint="lower the learning_rate"
+                f"the loss was no longer finite at step {self.state.global_step}", hint="lower the learning_rate"
             )
         return (loss, outputs) if return_outputs else loss
 

@@ -27,9 +27,9 @@ def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: 
     """
     standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not standing.is_dir():
-        raise RequestError("is no folder", context=str(standing), hint="give another folder with --output")
+        raise RequestError("is not a folder", context=str(standing), hint="name another folder with --output")
     if not os.access(standing, os.W_OK | os.X_OK):
-        raise RequestError("can't be written to", context=str(standing), hint="give another folder with --output")
+        raise RequestError("can't be written to", context=str(standing), hint="name another folder with --output")
     manifest = replace(source.manifest, base=replace(source.manifest.base, fingerprint=base.fingerprint))
     path = folder / file_name(manifest)
     if not path.exists():
@@ -91,7 +91,7 @@ def write_new(package: Package, folder: Path) -> Path:
 
 def _other(path: Path) -> RequestError:
     return RequestError(
-        "is there already, with other content than this build makes",
+        "already exists, with different content than this build makes",
         context=str(path),
-        hint="raise the version in patch.toml; or move the file away, if nobody has it yet",
+        hint="raise the version in patch.toml, or move the file away if nobody has it yet",
     )

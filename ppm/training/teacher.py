@@ -167,7 +167,7 @@ def answers_of_model(
 
     Where all answers are in the spool, `answering` may be None."""
 
-    from ppm.evaluation.generation import Request, generate, noise_key
+    from ppm.evaluation.generation import Completion, generate, noise_key
     from ppm.runtime.model import UNPATCHED, attach
     from ppm.runtime.text import encoder_of
 
@@ -179,7 +179,7 @@ def answers_of_model(
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
-                Request(
+                Completion(
                     UNPATCHED,
                     encoder.prompt(_as_asked(question.prompt, chat, system), "a prompt for the teacher"),
                     decoding,
@@ -250,11 +250,11 @@ def answers_of_endpoint(
 
     def silent() -> EndpointError:
         return EndpointError(
-            f"gave no text in {len(held)} answers in a row",
+            f"gave {len(held)} answers in a row without any text",
             context=f"{teacher.model} at {teacher.endpoint}",
             hint="check the model's name, and whether it wants chat = true or chat = false"
             if not spoken
-            else "the answers with a text are kept: find out why it went silent, and run the command again",
+            else "the answers with text are kept: find out why it stopped giving text, and run the command again",
         )
 
     if missing:

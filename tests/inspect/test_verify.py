@@ -163,7 +163,7 @@ def test_a_kept_result_says_what_it_must_hold(tmp_path):
         assert store.get(KEY) == {}
     del table["answers"]["two"]
     path.write_text(json.dumps(table))
-    assert [fault for _, fault in damaged_entries(tmp_path)] == ["was cut or edited"]
+    assert [fault for _, fault in damaged_entries(tmp_path)] == ["was truncated or edited"]
 
 
 def test_a_kept_result_from_before_there_were_digests_is_used(tmp_path):
@@ -209,5 +209,5 @@ def test_an_audit_that_can_not_be_is_none(change):
         "comparisons": [comparison()],
     }
     assert Audit.from_table(sound, "the audit").verdict == "pass"
-    with pytest.raises(IntegrityError, match="not an audit that this ppm can read"):
+    with pytest.raises(IntegrityError, match="not an audit that this version of ppm can read"):
         Audit.from_table({**sound, **change}, "the audit")

@@ -10,7 +10,7 @@ import torch
 from ppm.audit.run import Deployed, Subject, suites_of
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
-from ppm.composition.steps import STEPS
+from ppm.composition.registry import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
@@ -229,9 +229,11 @@ def repeated(package, *, version="1.0.0"):
 
 def test_a_suite_that_asks_the_same_twice_is_refused(world):
     base, (kind, _) = world
-    with pytest.raises(ManifestError, match="the suite 'kind' asks the same twice: '0' and '1' are both") as caught:
+    with pytest.raises(
+        ManifestError, match="the suite 'kind' has the same prompt twice: '0' and '1' are both"
+    ) as caught:
         suites_of(Subject(base, LazyModel(base), (repeated(kind),), "before-bos"))
-    assert "take the 40 repeated prompts out" in caught.value.hint
+    assert "remove the 40 repeated prompts" in caught.value.hint
 
 
 def test_the_mended_version_of_a_suite_that_asked_the_same_twice_can_take_its_place(world):

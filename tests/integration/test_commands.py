@@ -141,7 +141,7 @@ def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
         or "merged of gender-bias==1.0.0, toxicity==1.0.0" in shown
     )
     for strategy, reason in (
-        ("auto", "only `ppm install` does"),
+        ("auto", "only `ppm install` can use it"),
         ("continued", "only `ppm install` and `ppm upgrade` can use it"),
     ):
         refused = ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", strategy, "-o", tmp_path)
@@ -166,7 +166,9 @@ def test_compose_trains_on_all_pairs_of_source_manifests(ppm_home, tmp_path):
     compose = ("compose", "toxicity", "privacy", "--base", "lab", "--strategy", strategy, "-o", tmp_path)
     made = ppm(*compose, "--manifests", sources)
     assert made.code == 0, made.err
-    assert "all pairs of toxicity; the packaged sample of privacy==1.0.0" in " ".join((made.out + made.err).split())
+    assert "all pairs of toxicity; using the packaged sample of privacy==1.0.0" in " ".join(
+        (made.out + made.err).split()
+    )
     [file] = tmp_path.glob("*.ppm")
     provenance = ppm("show", file, "--json").json["manifest"]["provenance"]["steps"]
     assert set(provenance["training_pairs"]) == {"toxicity"}

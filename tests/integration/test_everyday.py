@@ -109,7 +109,7 @@ def test_a_rollback_changes_no_held_patch(world, core):
     deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
     ppm("hold", "app")
     refused = ppm("rollback")
-    assert (refused.code, "app is held at 2.0.0, and deployment 1 has 1.0.0" in refused.err) == (1, True)
+    assert (refused.code, "app is held at 2.0.0, but deployment 1 has 1.0.0" in refused.err) == (1, True)
     ppm("unhold", "app")
     assert ppm("rollback").code == 0
 
@@ -117,7 +117,7 @@ def test_a_rollback_changes_no_held_patch(world, core):
 @pytest.mark.parametrize("command", ["hold", "unhold", "why", "tree", "upgrade", "uninstall"])
 def test_where_a_name_is_meant_versions_are_refused(world, command):
     done = ppm(command, "app==9")
-    assert (done.code, "only a name is meant" in done.err) == (1, True)
+    assert (done.code, "only a name is allowed here" in done.err) == (1, True)
 
 
 def test_an_upgrade_takes_along_what_it_must_or_all_that_it_needs(world):
@@ -262,7 +262,7 @@ def test_an_uninstall_names_all_that_has_to_go(tmp_path):
 
 def test_show_takes_a_name_alone(world):
     refused = ppm("show", "tool==9")
-    assert (refused.code, "only a name is meant" in refused.err) == (1, True)
+    assert (refused.code, "only a name is allowed here" in refused.err) == (1, True)
 
 
 def test_upgrades_let_overrides_go_only_upwards_and_one_by_one(tmp_path, monkeypatch):

@@ -321,7 +321,7 @@ def test_asking_otherwise_for_the_same_files_keeps_the_composition(synced):
         (lambda t: t["packages"][0].update(version="1.0.1"), "locked as app==1.0.1"),
         (lambda t: t["base"].update(fingerprint="sha256:" + "1" * 64), "is not the locked base model"),
         (lambda t: t["composition"].update(weights_digest="sha256:" + "1" * 64), "different weights"),
-        (lambda t: t.update(schema=2), "schema 2 is not known"),
+        (lambda t: t.update(schema=2), "unknown schema 2"),
         (lambda t: t["packages"].pop(), "depends on 'core', which is not locked"),
     ],
 )
@@ -458,7 +458,7 @@ def test_an_override_stays_with_what_was_chosen_by_it(project):
     stale = ppm("sync")
     assert (stale.code, "no longer has the override core<1.1, which the locked patches need" in stale.err) == (1, True)
     (project / "ppm.toml").write_text(text + 'overrides = ["core<1.1", "core>1"]\n')
-    assert "several are on 'core'" in ppm("lock").err
+    assert "there are several for 'core'" in ppm("lock").err
 
 
 def test_commands_at_once_lose_nothing_of_the_project(project):

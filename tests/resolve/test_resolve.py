@@ -33,7 +33,7 @@ def test_a_requirement_is_a_name_and_versions():
         ("toxicity=1", "'toxicity=1' is not a requirement"),
         ("toxicity>=one", "'toxicity>=one' is not a requirement"),
         ("-r file", "'-r file' is not a requirement"),
-        ("toxicity[extra]", "'toxicity[extra]' has extras, which a patch does not have"),
+        ("toxicity[extra]", "'toxicity[extra]' has extras, which patches don't have"),
         ("toxicity; python_version>'3'", "has a marker, which"),
         ("toxicity @ https://example.org/x.ppm", "has a URL, which"),
         ("a" * 101, "is not a requirement"),
@@ -43,7 +43,7 @@ def test_anything_else_is_refused(text, message):
     with pytest.raises(RequestError) as caught:
         parse_requirement(text)
     assert message in caught.value.message
-    assert caught.value.hint == "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+    assert caught.value.hint == "write a name and, if you like, versions, such as 'toxicity>=1,<2'"
 
 
 def test_the_newest_version_that_fits_is_taken():

@@ -58,7 +58,7 @@ def test_an_empty_directory_has_no_releases(tmp_path):
 def test_a_missing_directory_says_so(tmp_path):
     with pytest.raises(SourceError, match="nowhere: does not exist") as caught:
         DirectorySource(tmp_path / "nowhere").named("toxicity")
-    assert caught.value.hint == "give a directory that holds .ppm files"
+    assert caught.value.hint == "name a directory that has .ppm files"
 
 
 def test_a_file_is_not_a_directory(folder):
@@ -87,7 +87,7 @@ def test_a_file_that_belies_its_name_is_a_problem(tmp_path, name):
     source = DirectorySource(tmp_path)
     assert everything(source) == []
     [message] = source.damaged()
-    assert message.endswith("holds toxicity==1.0.0 for tiny-0123456789ab, other than its file name says")
+    assert message.endswith("holds toxicity==1.0.0 for tiny-0123456789ab, but its file name says otherwise")
 
 
 def test_a_directory_called_like_a_package_is_a_problem(tmp_path):

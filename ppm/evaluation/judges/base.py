@@ -71,7 +71,7 @@ class Scorer:
         except TypeError as error:
             raise ModelError(f"the judge gave {type(found).__name__} instead of lists of scores") from error
         if shape != [len(texts) for _, texts in cases]:
-            raise ModelError("the judge gave another number of scores than there are completions")
+            raise ModelError("the judge gave a different number of scores than there are completions")
         return [[_checked(score) for score in row] for row in found]
 
     def guarded(self, name: str) -> "Scorer":
@@ -116,7 +116,7 @@ def _blamed(function: Callable[..., T], name: str) -> Callable[..., T]:
             raise ModelError(
                 f"failed while it judged ({type(error).__name__}: {str(error)[:200]})",
                 context=f"the judge {name!r}",
-                hint="a judge of another package is that package's to repair; --debug shows where it failed",
+                hint="if the judge is from another package, report it there; --debug shows where it failed",
             ) from error
 
     return call
