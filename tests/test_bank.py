@@ -49,7 +49,7 @@ def test_an_empty_bank_has_nothing_and_is_no_patch():
 
 
 def test_blocks_fit_each_other_and_their_values():
-    with pytest.raises(ValueError, match="differ in width"):
+    with pytest.raises(ValueError, match="width"):
         Bank((block(1, 4), block(1, 5)))
     for shape in ((0, 4), (1, 0), (1, MAX_WIDTH + 1), (2, 4), (-1, -4)):
         with pytest.raises(ValueError, match="can't have 16 bytes"):
@@ -68,9 +68,9 @@ F32 = {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}
         (b"\x08" + bytes(7) + b"no json!", "is damaged"),
         (make_bank().to_bytes()[:-1], "is damaged"),
         (make_bank().to_bytes() + b"x", "is damaged"),
-        (encoded({}), "must hold one tensor called 'prefix'"),
-        (encoded({"prefixes": F32}, bytes(4)), "must hold one tensor called 'prefix'"),
-        (encoded({"block.1": F32}, bytes(4)), "must hold one tensor called 'prefix'"),
+        (encoded({}), "must hold one tensor"),
+        (encoded({"prefixes": F32}, bytes(4)), "must hold one tensor"),
+        (encoded({"block.1": F32}, bytes(4)), "must hold one tensor"),
         (encoded({"prefix": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)), "not a matrix"),
         (save({"prefix": numpy.zeros((1, 4), dtype="<f8")}), "not a matrix in F32"),
         (save({"prefix": numpy.zeros((0, 4), dtype="<f4")}), "is damaged"),
