@@ -29,10 +29,10 @@ check: install
 bench: install
 	for script in startup prefix error_rates; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
-# What a package manager must not get wrong, more than an hour: 20,000 universes against brute force, large indexes, 100,000
-# hostile files, and a kill before every change of the disk.
+# What a package manager must not get wrong, more than an hour: 20,000 universes against brute force, large indexes, a long
+# history, 100,000 hostile files, and a kill before every change of the disk.
 bench-trust: install
-	for script in universes resolve fuzz kills; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in universes resolve deployments fuzz kills; do $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 # The experiments of the paper, from nothing: at most 45 minutes on two cores. Writes docs/paper.md and its plots.
 bench-paper: install

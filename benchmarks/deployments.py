@@ -24,6 +24,7 @@ from ppm.environment.transaction import Made, deploy, writer
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package, read_package
+from ppm.requirement import parse_requirement
 from ppm.resources import lab_data
 from ppm.workspace import open_base
 
@@ -82,9 +83,8 @@ def files_of(package: Package, environment: Environment) -> dict[str, bytes]:
     manifest = package.manifest
     locked = LockedPackage(manifest.name, manifest.version, package.file_name, package_digest, "dist", True)
     lock = Lock(
-        1,
         LockedBase("lab", manifest.base.fingerprint or ""),
-        (manifest.name,),
+        (parse_requirement(manifest.name),),
         "auto",
         packages=(locked,),
         composition=LockedComposition(made_digest, audit_digest, made.file_name),

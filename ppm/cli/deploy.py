@@ -67,7 +67,7 @@ def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
 
 def seed_option(function: Callable[..., object]) -> Callable[..., object]:
     """--seed."""
-    text = "Seed of the composition's training; 0 when it is not given."
+    text = "Seed of the composition's training; 0 by default."
     return click.option("--seed", type=int, help=text)(function)
 
 

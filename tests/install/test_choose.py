@@ -195,7 +195,7 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
 def test_a_base_without_room_is_a_model_error(world, steps, tmp_path):
     base, packages = world
     (tmp_path / "huge.toml").write_text('schema = 1\nname = "huge"\n[[steps]]\nuse = "huge"\n')
-    with pytest.raises(ModelError, match="context holds 64"):
+    with pytest.raises(ModelError, match="context has room for 64"):
         choose(
             read_strategy(str(tmp_path / "huge.toml")),
             Subject(base, LazyModel(base), packages, "before-bos"),

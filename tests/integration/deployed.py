@@ -56,7 +56,7 @@ def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Packa
         "configurations": ["composition"],
         "prefix": f"sha256:{bank.digest}",
         "suites": {
-            **{suite: {"metric": "rate", "goal": "lower", "prompts": 500} for suite in suites},
+            **{suite: {"metric": _metric(suite), "goal": "lower", "prompts": 500} for suite in suites},
             **{suite.label: {"digest": suite.digest, "metric": "rate", "prompts": 3} for suite in loaded},
         },
         "matrix": {"composition": cells},
@@ -69,15 +69,23 @@ def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Packa
     return json.dumps(table).encode()
 
 
+def _metric(suite: str) -> str:
+    return suite if suite == "perplexity" else "rate"
+
+
 def deployed(
     requirements: Sequence[str],
     *packages: Package,
     env: str | None = None,
     rates: float = 0.1,
+    perplexity: float | None = None,
     overrides: tuple[str, ...] = (),
     strategy: str = "auto",
 ) -> Deployment:
-    """Put some packages in force as if they had been installed with these requirements."""
+    """Put some packages in force as if they had been installed with these requirements.
+
+    `rates` is what the audit found on the packages' suites, `perplexity` on a suite of that name.
+    """
     base = open_base("lab")
     environment = Workspace.open(Path.cwd()).environment_for(base, env)
     for package in packages:
@@ -97,7 +105,8 @@ def deployed(
         )
         for p in packages
     )
-    made, tested = composed(packages), audit({f"{p.manifest.name}/main": rates for p in packages})
+    found = {f"{p.manifest.name}/main": rates for p in packages}
+    made, tested = composed(packages), audit(found if perplexity is None else {**found, "perplexity": perplexity})
     for data in (made.data, tested):
         environment.store.put(data)
     composition = LockedComposition(sha256(made.data), sha256(tested), made.file_name)
@@ -127,3 +136,12 @@ def deployed(
                 verdict="pass",
             ),
         )
+
+
+def app_and_tool(folder: Path) -> Path:
+    """Put app 1.0.0 and tool 2.0.0 in force, which need core 1.0.0; a source in a folder, which also has newer ones."""
+    core = patch("core", "1.0.0")
+    app, tool = patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})
+    deployed(["app<3", "tool"], app, tool, core)
+    newer = [patch("app", "2.0.0", {"core": ">=1.5"}), patch("app", "3.0.0"), patch("core", "1.5.0")]
+    return write(folder, app, tool, core, *newer)

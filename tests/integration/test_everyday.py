@@ -1,13 +1,12 @@
-"""The commands of every day on what is deployed: tree, why, check, outdated, hold, diff, verify, env, cache, config."""
+"""The commands of every day on what is deployed: tree, why, check, hold, verify, env, config."""
 
 import io
 import json
 import os
-import time
 
 import pytest
 from commands import ppm
-from integration.deployed import deployed, patch, write
+from integration.deployed import app_and_tool, deployed, patch, write
 
 from ppm.disk import write_output
 
@@ -21,10 +20,7 @@ def core():
 def world(core, tmp_path, monkeypatch):
     """app and tool need core; a source has newer versions."""
     monkeypatch.chdir(tmp_path)
-    app, tool = patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})
-    deployed(["app<3", "tool"], app, tool, core)
-    newer = [patch("app", "2.0.0", {"core": ">=1.5"}), patch("app", "3.0.0"), patch("core", "1.5.0")]
-    return write(tmp_path / "dist", app, tool, core, *newer)
+    return app_and_tool(tmp_path / "dist")
 
 
 def test_tree_draws_each_patch_once(world):
@@ -82,44 +78,6 @@ def test_check_finds_what_does_not_go_together(world):
         "app==1.0.0 conflicts with tool",
     ]
     assert len(ppm("check", "--json").json["faults"]) == 2
-
-
-def test_outdated_tells_what_an_upgrade_takes_and_what_is_newest(world):
-    rows = ppm("outdated", "--find-links", world, "--json").json
-    assert [(r["name"], r["version"], r["wanted"], r["latest"]) for r in rows] == [
-        ("app", "1.0.0", "2.0.0", "3.0.0"),
-        ("core", "1.0.0", "1.5.0", "1.5.0"),
-    ]
-    assert "tool" in ppm("outdated", "--find-links", world, "--all").out
-    table = ppm("outdated", "--find-links", world).out.splitlines()
-    assert table[0].split() == ["Patch", "Deployed", "Upgrade", "Newest"]
-    assert ppm("outdated").err.splitlines() == [
-        "Not found in any source: app, core, tool. Add the folder that has them with --find-links DIR."
-    ]
-
-
-def test_outdated_tells_patches_that_are_up_to_date_from_those_no_source_has(world, tmp_path, core):
-    one = write(tmp_path / "one", core)
-    told = ppm("outdated", "-f", one)
-    assert (told.out, told.err.splitlines()) == (
-        "",
-        [
-            "Up to date: core.",
-            "Not found in any source: app, tool. Add the folder that has them with --find-links DIR.",
-        ],
-    )
-    for package in (patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})):
-        write(one, package)
-    assert ppm("outdated", "-f", one).err == "Every deployed patch is the newest version in the sources.\n"
-
-
-def test_outdated_names_yanked_and_held_versions(world):
-    file = next(world.glob("tool-*.ppm"))
-    file.with_name(file.name + ".yanked").write_text("breaks refusals")
-    assert ppm("hold", "app").code == 0
-    rows = {r["name"]: r for r in ppm("outdated", "--find-links", world, "--all", "--json").json}
-    assert rows["tool"]["note"] == "deployed version was yanked: breaks refusals"
-    assert (rows["app"]["note"], rows["app"]["wanted"], rows["app"]["latest"]) == ("held", "1.0.0", "3.0.0")
 
 
 def test_a_held_patch_is_not_upgraded_uninstalled_or_replaced(world):
@@ -199,20 +157,6 @@ def test_what_stands_for_a_name_goes_when_the_name_does():
     assert ppm("uninstall", "strict", "refusal", "--dry-run", "--json").json["removed"] == ["strict==1.0.0"]
 
 
-def test_diff_shows_patches_verdict_and_figures(world, core):
-    deployed(["app"], patch("app", "2.0.0", {"core": ">=1"}), core, rates=0.05)
-    assert ppm("diff").out.splitlines()[:4] == [
-        "From deployment 1 to 2:",
-        "  - tool==2.0.0",
-        "  ~ app 1.0.0 -> 2.0.0",
-        "Suite          1      2  Change",
-    ]
-    table = ppm("diff", "2", "1", "--json").json
-    assert table["added"] == ["tool==2.0.0"]
-    assert table["scores"]["app/main"] == [0.05, 0.1]
-    assert ppm("diff", "1", "9").code == 1
-
-
 def test_verify_names_what_was_changed(world, ppm_home):
     assert ppm("verify").code == 0
     stored = next(path for path in (ppm_home / "store" / "sha256").rglob("*") if path.is_file())
@@ -241,42 +185,6 @@ def test_environments_are_listed_and_removed(world, core, monkeypatch):
     assert deployed(["core"], core).number == 1
     near = ppm("env", "remove", rows[0]["environment"][:-1])
     assert (near.code, "did you mean" in near.err) == (1, True)
-
-
-def test_prune_takes_what_no_deployment_needs_and_nothing_else(world, core, ppm_home):
-    from ppm.environment.store import Store
-
-    store = Store(ppm_home)
-    unneeded = store.put(b"of a deployment that is gone")
-    fresh = store.put(b"of an install that is at work")
-    long_ago = time.time() - 10 * 24 * 3600
-    for digest, path in store.contents():
-        if digest != fresh:
-            os.utime(path, (long_ago, long_ago))
-    results = ppm_home / "cache" / "results" / "ab"
-    results.mkdir(parents=True)
-    (results / "old.json").write_text("{}")
-    assert {row["name"]: row["files"] for row in ppm("cache", "info", "--json").json}["results"] == 1
-    removed = {row["name"]: row["files"] for row in ppm("cache", "prune", "--json").json}
-    assert (removed["results"], removed["store"]) == (1, 1)
-    assert (store.has(unneeded), store.has(fresh)) == (False, True)
-    assert ppm("verify").code == 0
-    assert not results.exists()
-
-
-def test_prune_leaves_the_store_alone_when_a_deployment_can_not_be_read(world, core, ppm_home):
-    from ppm.environment.store import Store
-
-    store = Store(ppm_home)
-    unneeded = store.put(b"perhaps of the damaged one")
-    long_ago = time.time() - 10 * 24 * 3600
-    for _, path in store.contents():
-        os.utime(path, (long_ago, long_ago))
-    record = next((ppm_home / "environments").rglob("deployment.toml"))
-    record.write_text("damaged")
-    found = ppm("cache", "prune")
-    assert "left alone" in found.err
-    assert store.has(unneeded)
 
 
 def test_config_says_where_a_setting_comes_from(tmp_path, monkeypatch, ppm_home):
@@ -355,15 +263,6 @@ def test_an_uninstall_names_all_that_has_to_go(tmp_path):
 def test_show_takes_a_name_alone(world):
     refused = ppm("show", "tool==9")
     assert (refused.code, "only a name is allowed here" in refused.err) == (1, True)
-
-
-def test_a_removed_environment_leaves_no_hold_behind(world, core, ppm_home):
-    ppm("hold", "core")
-    folder = next((ppm_home / "environments").iterdir())
-    (folder / "current").write_text("000000\n")  # as a removal that was killed leaves it
-    assert (folder / "holds.toml").is_file()
-    deployed(["core"], core)
-    assert ppm("hold", "--json").json == []
 
 
 def test_upgrades_let_overrides_go_only_upwards_and_one_by_one(tmp_path, monkeypatch):

@@ -398,17 +398,6 @@ def test_freeze_is_what_install_takes_back_with_hashes_too(project, monkeypatch,
     assert {p["name"]: p["sha256"] for p in plan.json["patches"]} == {"app": app.sha256, "core": core.sha256}
 
 
-def test_a_file_of_requirements_names_the_line_that_is_wrong(project):
-    path = limits(project, "app", "", "core>>1")
-    done = ppm("install", "-r", path, "--base", "lab", "--dry-run")
-    assert (done.code, f"{path}, line 3" in done.err) == (1, True)
-    done = ppm("lock", "-c", path)
-    assert (done.code, f"{path}, line 3" in done.err) == (1, True)
-    assert "can't be read" in ppm("lock", "-c", project / "nowhere").err
-    path.write_bytes(b"\xff\xfe")
-    assert "not UTF-8" in ppm("lock", "-c", path).err
-
-
 def test_json_of_the_commands_is_json(project):
     for arguments in (["lock"], ["add", "core"], ["remove", "core"], ["config"], ["env", "list"], ["cache", "info"]):
         assert json.loads(ppm(*arguments, "--json").out) is not None, arguments
@@ -533,16 +522,6 @@ def test_a_damaged_copy_in_the_store_is_replaced_from_a_source(synced, ppm_home)
     shutil.rmtree(synced / "dist")
     (synced / "dist").mkdir()
     assert "the stored copy is damaged" in ppm("sync", "--env", "other").err
-
-
-def test_lock_upgrade_raises_what_is_asked_for_first(project):
-    write(project / "dist", patch("zapp", needs={"core": "*"}), patch("zapp", "2.0.0", {"core": "<1.1"}))
-    text = (project / "ppm.toml").read_text()
-    (project / "ppm.toml").write_text(text.replace('"app<2"', '"zapp"'))
-    assert ppm("lock", "-c", limits(project, "zapp<2")).code == 0
-    assert locked(project) == {"core": "1.1.0", "zapp": "1.0.0"}
-    assert ppm("lock", "--upgrade").code == 0
-    assert locked(project) == {"core": "1.0.0", "zapp": "2.0.0"}
 
 
 def test_sync_names_a_folder_that_is_not_there(synced):
@@ -789,26 +768,6 @@ def test_a_lock_that_needs_a_folder_again_says_so(project, tmp_path):
     other = write(tmp_path / "other", patch("core", "1.2.0"))
     assert f"note: {other} is not among the sources in ppm.toml" in ppm("lock", "-f", other).err
     assert "note:" not in ppm("lock", "-f", "dist", "--upgrade").err
-
-
-def test_a_yanked_version_stays_locked_until_it_is_raised(project):
-    assert ppm("lock", "--upgrade").code == 0
-    newest = next((project / "dist").glob("core-1.1.0*.ppm"))
-    newest.with_name(f"{newest.name}.yanked").write_text("breaks refusals")
-    kept = ppm("lock")
-    assert (kept.code, "note: core==1.1.0 was yanked: breaks refusals" in kept.err) == (0, True)
-    assert locked(project)["core"] == "1.1.0"
-    assert ppm("lock", "--upgrade-package", "core").code == 0
-    assert locked(project)["core"] == "1.0.0"
-
-
-def test_a_date_shuts_out_no_file_that_is_named_by_its_path(project):
-    name = next((project / "dist").glob("core-1.0.0*")).name
-    (project / "ppm.toml").write_text(
-        f'base = "lab"\npatches = ["dist/{name}"]\nsources = ["dist"]\nexclude_newer = "2020-01-01"\n'
-    )
-    assert ppm("lock").code == 0
-    assert locked(project) == {"core": "1.0.0"}
 
 
 def test_an_environment_says_which_base_model_is_meant(synced, tmp_path):
