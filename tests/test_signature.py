@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
@@ -116,6 +117,25 @@ def test_partial_functions_and_callable_objects_have_options_too():
 
     assert schema_of(Judge()).options["share"].kind == "a number"
     assert schema_of(functools.partial(written, count=3), keyword_only=True).options["count"].kind == "a whole number"
+
+
+def test_a_class_of_options_is_read_as_a_function_is():
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        size: int
+        rate: float = 0.5
+        words: Sequence[str] = ()
+
+    schema = schema_of(Options, keyword_only=True)
+    kinds = {name: option.kind for name, option in schema.options.items()}
+    assert kinds == {"size": "a whole number", "rate": "a number", "words": "a list of strings"}
+    assert schema.filled({"rate": 1.0}) == {"rate": 1.0, "words": ()}
+
+
+def test_a_default_that_is_no_plain_value_is_not_filled_in():
+    def odd(*, size: int = 3, how=print): ...
+
+    assert schema_of(odd).filled({}) == {"size": 3}
 
 
 def test_what_can_not_be_given_by_name_is_refused():

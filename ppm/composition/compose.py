@@ -7,6 +7,7 @@ from itertools import chain, count, zip_longest
 import torch
 
 from ppm import __version__
+from ppm.bank import Bank
 from ppm.base import BaseModel, check_compatible
 from ppm.composition.recipe import check_strategy, run_strategy
 from ppm.composition.steps import Context, Parent, Specialist
@@ -20,7 +21,7 @@ from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.tensors import bank_of, initial_prefix, of_package
+from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
 
 __all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
@@ -73,19 +74,18 @@ def _specialist(package: Package, base: LoadedBase) -> Specialist:
     initial = None
     if shape.init_text or isinstance(seed, int):
         initial = initial_prefix(base, shape, seed=seed if isinstance(seed, int) else 0).to(base.model.device)
-    return Specialist(
-        package.manifest.name, of_package(package, base.model).to(base.model.device), package.replay, initial
-    )
+    check_width(prefix_of(package.bank), base.model, package.manifest)
+    return Specialist(package.manifest.name, package.bank, package.replay, initial)
 
 
 def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *, chosen_by: str = "") -> Package:
-    """The composition that a strategy makes of some packages; of one package, that package's prefix.
+    """The composition that a strategy makes of some packages; of one package, that package's bank.
 
     Raises RequestError, ManifestError or TrainingError.
     """
     check_strategy(strategy)
     context = replace(context, notes=dict(context.notes))
-    prefix = context.specialists[0].prefix if len(packages) == 1 else run_strategy(strategy, context)
+    bank = context.specialists[0].bank if len(packages) == 1 else run_strategy(strategy, context)
     name, digest = (single().name, single().digest) if len(packages) == 1 else (strategy.name, strategy.digest)
     record = CompositionRecord(
         strategy=name,
@@ -96,7 +96,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         parent=context.parent.digest if context.parent and strategy.needs_parent and len(packages) > 1 else None,
     )
     try:
-        return package_composition(packages, prefix, record, context.notes)
+        return package_composition(packages, bank, record, context.notes)
     except ValueError as error:  # for example more virtual tokens than a manifest may have
         raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
 
@@ -107,9 +107,9 @@ def single() -> Strategy:
 
 
 def package_composition(
-    packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord, notes: Mapping[str, object]
+    packages: Sequence[Package], bank: Bank, record: CompositionRecord, notes: Mapping[str, object]
 ) -> Package:
-    """A package of a composed prefix that carries its components' suites, replay pairs and retention prompts."""
+    """A package of a composed bank that carries its components' suites, replay pairs and retention prompts."""
     files: dict[str, bytes] = {}
     suites: list[Suite] = []
     for package in packages:
@@ -130,7 +130,6 @@ def package_composition(
     if benign:
         files["retention.jsonl"] = dump(benign.values())
     names = [component.name for component in record.components]
-    bank = bank_of(prefix)
     identity = canonical_digest([*map(vars, record.components), record.strategy_digest, record.seed, bank.digest])
     first = packages[0].manifest
     manifest = Manifest(
@@ -145,7 +144,7 @@ def package_composition(
             provides=tuple(names),
         ),
         base=first.base,
-        prefix=PrefixShape(len(prefix)),
+        prefix=PrefixShape(bank.virtual_tokens),
         suites=tuple(suites),
         replay=Replay() if pairs else None,
         retention=Retention() if benign else None,

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 
 import torch
 
+from ppm.bank import Bank
 from ppm.composition.objective import Objective
 from ppm.composition.options import Distil
 from ppm.composition.soap import Soap
 from ppm.composition.steps import Context, OptionError, built_in
 from ppm.errors import RequestError, TrainingError
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.tensors import usable
+from ppm.runtime.tensors import bank_of, usable
 from ppm.runtime.text import encoder_of
 
 __all__ = ["Schedule", "distil", "noise_in", "shaken"]
@@ -32,32 +33,33 @@ spare."""
 
 
 @built_in("distil")
-def distil(context: Context, prefix: torch.Tensor | None, options: Distil) -> torch.Tensor:
-    """Distil the specialists into `prefix`. `batch_size` texts of each specialist and of the base make a step.
+def distil(context: Context, bank: Bank | None, options: Distil) -> Bank:
+    """Distil the specialists into the joined `bank`, which becomes one block.
 
-    A `temperature` below 1 sharpens the specialists' distributions (Hinton et al. 2015, section 2, the other way
-    round): the composition is asked to be surer than they are, which makes up for what does not carry over to other
-    prompts. The base's distributions stay as they are. `direction` "reverse" is the divergence above, which punishes
-    what a specialist would hardly say; "forward" is KL(specialist || composition). Each step's gradient is taken with
-    normal noise on every token of the prefix, `noise` times the token's length, less in a crowded prefix (An 1996;
-    Bisla et al. 2022): what is learned then holds in a neighbourhood, and carries over better to prompts of other
-    kinds. `weights` weigh the specialists. Every `refresh` steps (0: never) the composition's own completions join the
-    texts (Agarwal et al. 2024). Some prompts are held out: once the divergence on them has not fallen for `patience`
-    checks (0: never) the learning rate decays and training ends, after `steps` (0: 100 a patch) at the latest.
+    `batch_size` texts of each specialist and of the base make a step. A `temperature` below 1 sharpens the specialists'
+    distributions (Hinton et al. 2015, section 2, the other way round): the composition is asked to be surer than they
+    are, which makes up for what does not carry over to other prompts. The base's distributions stay as they are.
+    `direction` "reverse" is the divergence above, which punishes what a specialist would hardly say; "forward" is
+    KL(specialist || composition). Each step's gradient is taken with normal noise on every token of the prefix, `noise`
+    times the token's length, less in a crowded prefix (An 1996; Bisla et al. 2022): what is learned then holds in a
+    neighbourhood, and carries over better to prompts of other kinds. `weights` weigh the specialists. Every `refresh`
+    steps (0: never) the composition's own completions join the texts (Agarwal et al. 2024). Some prompts are held out:
+    once the divergence on them has not fallen for `patience` checks (0: never) the learning rate decays and training
+    ends, after `steps` (0: 100 a patch) at the latest.
 
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
     if options.weights and len(options.weights) != len(context.specialists):
         raise OptionError(f"weights must have {len(context.specialists)} numbers")
-    if prefix is None:
+    if bank is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
     context.with_pairs("distil")
     objective = Objective(context, options)
-    encoder_of(context.base).check_room(len(prefix) + objective.longest, "a text to distil on")
-    student = attach(context.base.model, [prefix], placement=context.placement, trainable=True)
+    encoder_of(context.base).check_room(bank.virtual_tokens + objective.longest, "a text to distil on")
+    student = attach(context.base.model, [context.prefix(bank)], placement=context.placement, trainable=True)
     learned = backbone_of(student).bank[0]
     optimizer = Soap([learned], lr=options.learning_rate)
-    noise = noise_in(len(prefix), sum(len(s.prefix) for s in context.specialists), options.noise)
+    noise = noise_in(bank.virtual_tokens, sum(s.bank.virtual_tokens for s in context.specialists), options.noise)
     schedule = Schedule(options.steps or STEPS_PER_PATCH * len(context.specialists), objective.patience)
     generator = torch.Generator().manual_seed(context.seed)
     done = 0
@@ -85,7 +87,7 @@ def distil(context: Context, prefix: torch.Tensor | None, options: Distil) -> to
     context.notes["distil"] = {"steps": done, "noise": round(noise, 6)} | (
         {"held_out": round(schedule.best, 6)} if objective.patience else {}
     )
-    return usable(learned, "distillation")
+    return bank_of(usable(learned, "distillation"))
 
 
 def noise_in(tokens: int, specialists_tokens: int, noise: float) -> float:

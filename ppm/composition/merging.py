@@ -8,44 +8,46 @@ from collections.abc import Sequence
 
 import torch
 
+from ppm.bank import Bank
 from ppm.composition.options import Average, Concatenate, Resume, Slerp, TaskArithmetic, Ties
 from ppm.composition.steps import Context, OptionError, built_in
 from ppm.errors import RequestError
+from ppm.runtime.tensors import bank_of
 
 __all__ = ["average", "concatenate", "resume", "slerp", "task_arithmetic", "ties"]
 
 
 @built_in("concatenate")
-def concatenate(context: Context, prefix: torch.Tensor | None, options: Concatenate) -> torch.Tensor:
-    """The prefixes one after the other: (sum of virtual_tokens, hidden_size)."""
-    return torch.cat([specialist.prefix for specialist in context.ordered(options.order)])
+def concatenate(context: Context, bank: Bank | None, options: Concatenate) -> Bank:
+    """The prefixes one after the other, as one joined block: (sum of virtual_tokens, hidden_size)."""
+    return bank_of(torch.cat([context.prefix(s.bank) for s in context.ordered(options.order)]))
 
 
 @built_in("resume")
-def resume(context: Context, prefix: torch.Tensor | None, options: Resume) -> torch.Tensor:
-    """The prefix that is deployed, to go on from. Raises RequestError when there is none."""
+def resume(context: Context, bank: Bank | None, options: Resume) -> Bank:
+    """The bank that is deployed, to go on from. Raises RequestError when there is none."""
     if context.parent is None:
         raise RequestError(
             "there is no deployed composition to continue from", hint="use distilled, which starts from the patches"
         )
-    return context.parent.prefix
+    return context.parent.bank
 
 
 @built_in("average")
-def average(context: Context, prefix: torch.Tensor | None, options: Average) -> torch.Tensor:
+def average(context: Context, bank: Bank | None, options: Average) -> Bank:
     """The weighted mean of the prefixes, token by token."""
-    return _weighted([s.prefix for s in context.specialists], options.weights)
+    return bank_of(_weighted(_prefixes(context), options.weights))
 
 
 @built_in("task-arithmetic")
-def task_arithmetic(context: Context, prefix: torch.Tensor | None, options: TaskArithmetic) -> torch.Tensor:
+def task_arithmetic(context: Context, bank: Bank | None, options: TaskArithmetic) -> Bank:
     """The mean of the initial prefixes plus `scale` times the sum of the deltas (Ilharco et al. 2023, section 2)."""
     start, deltas = _deltas(context)
-    return start + options.scale * deltas.sum(0)
+    return bank_of(start + options.scale * deltas.sum(0))
 
 
 @built_in("ties")
-def ties(context: Context, prefix: torch.Tensor | None, options: Ties) -> torch.Tensor:
+def ties(context: Context, bank: Bank | None, options: Ties) -> Bank:
     """Trim each delta to its largest entries, elect a sign for each entry, average those that agree, and add.
 
     `density` is the share of entries that is kept (Yadav et al. 2023, section 3 and algorithm 1).
@@ -58,11 +60,11 @@ def ties(context: Context, prefix: torch.Tensor | None, options: Ties) -> torch.
     sign = torch.sign(trimmed.sum(0))
     agreeing = torch.where((torch.sign(trimmed) == sign) & (trimmed != 0), trimmed, 0.0)
     count = (agreeing != 0).sum(0).clamp(min=1)
-    return start + options.scale * agreeing.sum(0) / count
+    return bank_of(start + options.scale * agreeing.sum(0) / count)
 
 
 @built_in("slerp")
-def slerp(context: Context, prefix: torch.Tensor | None, options: Slerp) -> torch.Tensor:
+def slerp(context: Context, bank: Bank | None, options: Slerp) -> Bank:
     """Spherical interpolation between two prefixes, token by token (Shoemake 1985, section 3.3).
 
     `share` is the second's; lengths are interpolated linearly. Raises RequestError unless there are two patches.
@@ -73,7 +75,7 @@ def slerp(context: Context, prefix: torch.Tensor | None, options: Slerp) -> torc
             hint="use merged, merged-ties or merged-task-arithmetic for more",
         )
     share = options.share
-    first, second = _aligned([s.prefix for s in context.specialists])
+    first, second = _aligned(_prefixes(context))
     lengths = first.norm(dim=-1, keepdim=True), second.norm(dim=-1, keepdim=True)  # (M, 1) each
     a, b = first / lengths[0].clamp(min=1e-12), second / lengths[1].clamp(min=1e-12)
     angle = torch.acos((a * b).sum(-1, keepdim=True).clamp(-1, 1))
@@ -82,8 +84,11 @@ def slerp(context: Context, prefix: torch.Tensor | None, options: Slerp) -> torc
     direction = torch.where(
         straight, (1 - share) * a + share * b, (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / sine
     )
-    turned: torch.Tensor = direction * ((1 - share) * lengths[0] + share * lengths[1])
-    return turned
+    return bank_of(direction * ((1 - share) * lengths[0] + share * lengths[1]))
+
+
+def _prefixes(context: Context) -> list[torch.Tensor]:
+    return [context.prefix(specialist.bank) for specialist in context.specialists]
 
 
 def _aligned(prefixes: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -108,5 +113,5 @@ def _deltas(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
     if unknown is not None:
         raise RequestError(f"{unknown} does not record what its training started from", hint="use merged")
     initial = _aligned([specialist.initial for specialist in context.specialists if specialist.initial is not None])
-    trained = _aligned([specialist.prefix for specialist in context.specialists])
+    trained = _aligned(_prefixes(context))
     return initial.mean(0), trained - initial

@@ -37,7 +37,8 @@ class Objective:
     """
 
     def __init__(self, context: Context, options: Distil) -> None:
-        specialists = attach(context.base.model, [s.prefix for s in context.specialists], placement=context.placement)
+        own = [context.prefix(specialist.bank) for specialist in context.specialists]
+        specialists = attach(context.base.model, own, placement=context.placement)
         self.direction = options.direction
         self._teacher = _Teacher(specialists, options.temperature)
         self._sampler = _Sampler(context, options.samples, options.decoding)

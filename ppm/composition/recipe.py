@@ -5,6 +5,7 @@ import torch
 import ppm.composition.distil
 import ppm.composition.merging
 import ppm.composition.training  # noqa: F401
+from ppm.bank import Bank
 from ppm.composition.registry import PLUGINS, STEPS, options_of, step_names
 from ppm.composition.steps import Context, OptionError
 from ppm.composition.strategy import StepCall, Strategy
@@ -46,33 +47,35 @@ def check_composable(strategy: Strategy) -> None:
         )
 
 
-def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
-    """The composed prefix (virtual_tokens, hidden_size). Raises RequestError for an automatic strategy."""
+def run_strategy(strategy: Strategy, context: Context) -> Bank:
+    """The composed bank. Raises RequestError for an automatic strategy."""
     check_composable(strategy)
-    prefix: torch.Tensor | None = None
+    bank: Bank | None = None
     for call in strategy.steps:
         where = f"strategy {strategy.name}"
         try:
-            made = STEPS[call.use](context, prefix, **call.options)
+            made = STEPS[call.use](context, bank, **call.options)
         except OptionError as error:
             raise ManifestError(f"the step {call.use!r}: {error}", context=where) from error
-        prefix = _checked(call, made, context, where)
-    assert prefix is not None
-    return prefix.detach()
+        bank = _checked(call, made, context, where)
+    assert bank is not None
+    return bank
 
 
-def _checked(call: StepCall, prefix: object, context: Context, where: str) -> torch.Tensor:
-    """What a step made. Raises ManifestError when it is no prefix, TrainingError when it is not finite."""
-    width = context.specialists[0].prefix.shape[1]
-    if not isinstance(prefix, torch.Tensor) or prefix.ndim != 2 or prefix.shape[1] != width or not len(prefix):
-        made = tuple(prefix.shape) if isinstance(prefix, torch.Tensor) else type(prefix).__name__
+def _checked(call: StepCall, made: object, context: Context, where: str) -> Bank:
+    """What a step made. Raises ManifestError when it is no bank for this base, TrainingError when it is not finite."""
+    width = context.specialists[0].bank.hidden_size
+    if not isinstance(made, Bank) or made.hidden_size != width:
+        found = f"a bank of width {made.hidden_size}" if isinstance(made, Bank) else type(made).__name__
         raise ManifestError(
-            f"the step {call.use!r} made {made} instead of a prefix (virtual tokens, {width})", context=where
+            f"the step {call.use!r} made {found} instead of a bank of width {width}",
+            context=where,
+            hint="a step takes and returns a bank; bank_of and context.prefix turn tensors into banks and back",
         )
-    if not bool(torch.isfinite(prefix).all()):
+    if not bool(torch.isfinite(context.prefix(made)).all()):
         raise TrainingError(
             f"the step {call.use!r} made a prefix with values that are not finite numbers",
             context=where,
             hint="lower its learning_rate, or its scale",
         )
-    return prefix
+    return made

@@ -7,14 +7,15 @@ keyword parameters of its function. Either is read as one `Schema`. Needs no tor
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
+from ppm.bank import Bank
 from ppm.composition.options import BUILT_IN
 from ppm.plugins import Plugins, code_digest, origin_of
 from ppm.signature import Schema, schema_of
 
 __all__ = ["PLUGINS", "STEPS", "Step", "code_of", "options_of", "step_names"]
 
-Step = Callable[..., object]
-"""Called with a context, what the step before it made, and its options by name."""
+Step = Callable[..., Bank]
+"""Called with a context, the bank of the step before it (None for the first), and its options by name."""
 GROUP = "ppm.steps"
 """The entry point group in which other distributions offer steps."""
 

@@ -1,6 +1,6 @@
-"""Steps: functions `(context, prefix, **options) -> prefix` that strategies name.
+"""Steps: functions `(context, bank, **options) -> bank` that strategies name.
 
-`prefix` is None for the first step of a strategy. Another distribution adds steps through the entry point group
+`bank` is None for the first step of a strategy. Another distribution adds steps through the entry point group
 `ppm.steps`: each entry names a function of this kind, and its keyword parameters are the schema of its options.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ppm.bank import Bank
 from ppm.composition.options import BUILT_IN, Options
 from ppm.composition.registry import STEPS
 from ppm.errors import RequestError
@@ -18,6 +19,7 @@ from ppm.jsonl import Pair
 from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
+from ppm.runtime.tensors import prefix_of
 
 __all__ = [
     "Context",
@@ -35,22 +37,22 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class Specialist:
-    """One patch of a composition: its name, prefix (virtual_tokens, hidden_size) and packaged pairs.
+    """One patch of a composition: its name, bank and packaged pairs.
 
-    `initial` is the prefix that its training started from; None when that is not known.
+    `initial` is the prefix (virtual_tokens, hidden_size) that its training started from; None when that is not known.
     """
 
     name: str
-    prefix: torch.Tensor
+    bank: Bank
     replay: tuple[Pair, ...]
     initial: torch.Tensor | None
 
 
 @dataclass(frozen=True)
 class Parent:
-    """A deployed composition to go on from: its prefix, and the digest of its package file as `sha256:...`."""
+    """A deployed composition to go on from: its bank, and the digest of its package file as `sha256:...`."""
 
-    prefix: torch.Tensor
+    bank: Bank
     digest: str
 
 
@@ -70,6 +72,10 @@ class Context:
     progress: Progress = silent
     parent: Parent | None = None
     notes: dict[str, object] = field(default_factory=dict)
+
+    def prefix(self, bank: Bank) -> torch.Tensor:
+        """A joined bank as one prefix (virtual_tokens, hidden_size), float32, where the base is."""
+        return prefix_of(bank).to(self.base.model.device)
 
     def ordered(self, names: Sequence[str]) -> list[Specialist]:
         """The specialists in an order given by name, or as they come. Raises OptionError."""
@@ -91,10 +97,10 @@ class Context:
             )
 
 
-def built_in(name: str) -> Callable[[Callable[[Context, torch.Tensor | None, Any], torch.Tensor]], "OwnStep"]:
-    """Registers a step of ppm's own: `(context, prefix, options)`, with the class of its options in `BUILT_IN`."""
+def built_in(name: str) -> Callable[[Callable[[Context, Bank | None, Any], Bank]], "OwnStep"]:
+    """Registers a step of ppm's own: `(context, bank, options)`, with the class of its options in `BUILT_IN`."""
 
-    def add(function: Callable[[Context, torch.Tensor | None, Any], torch.Tensor]) -> OwnStep:
+    def add(function: Callable[[Context, Bank | None, Any], Bank]) -> OwnStep:
         STEPS[name] = own = OwnStep(function, BUILT_IN[name])
         return own
 
@@ -105,12 +111,12 @@ def built_in(name: str) -> Callable[[Callable[[Context, torch.Tensor | None, Any
 class OwnStep:
     """A step of ppm's own, which takes its options by name, as any step does. Raises OptionError."""
 
-    function: Callable[[Context, torch.Tensor | None, Any], torch.Tensor]
+    function: Callable[[Context, Bank | None, Any], Bank]
     options: type[Options]
 
-    def __call__(self, context: Context, prefix: torch.Tensor | None, **given: object) -> torch.Tensor:
+    def __call__(self, context: Context, bank: Bank | None, **given: object) -> Bank:
         try:
             options = self.options(**given)
         except ValueError as error:
             raise OptionError(str(error)) from error
-        return self.function(context, prefix, options)
+        return self.function(context, bank, options)

@@ -5,17 +5,19 @@ from collections.abc import Sequence
 
 import torch
 
+from ppm.bank import Bank
 from ppm.composition.options import Joint, Train
 from ppm.composition.replay import Policy, ReplayBuffer, mix
 from ppm.composition.steps import Context, built_in
 from ppm.errors import RequestError
 from ppm.jsonl import Pair
+from ppm.runtime.tensors import bank_of
 
 __all__ = ["joint", "train"]
 
 
 @built_in("train")
-def train(context: Context, prefix: torch.Tensor | None, options: Train) -> torch.Tensor:
+def train(context: Context, bank: Bank | None, options: Train) -> Bank:
     """Start from the first patch's prefix and train on each later risk; `share` of the pairs are replayed.
 
     With `grow`, what is there is frozen for each later risk, and a new block is trained, which starts from its
@@ -26,21 +28,21 @@ def train(context: Context, prefix: torch.Tensor | None, options: Train) -> torc
     policy: Policy = "balanced" if options.buffer == "balanced" else "reservoir"
     replay = ReplayBuffer(random.Random(context.seed), policy, options.capacity)
     context.with_pairs("train", specialists if options.share > 0 else specialists[1:])
-    current = prefix if prefix is not None else specialists[0].prefix
+    current = context.prefix(bank if bank is not None else specialists[0].bank)
     replay.add(specialists[0].name, specialists[0].replay)
     for index, specialist in enumerate(specialists[1:], 1):
         pairs = _mixed(context, specialist.name, specialist.replay, replay, options.share)
         frozen = len(current) if options.grow else 0
-        start = torch.cat([current, specialist.prefix]) if options.grow else current
+        start = torch.cat([current, context.prefix(specialist.bank)]) if options.grow else current
         current = _learn(context, start, pairs, options, context.seed + index, frozen=frozen)
         replay.add(specialist.name, specialist.replay)
-    return current
+    return bank_of(current)
 
 
 @built_in("joint")
-def joint(context: Context, prefix: torch.Tensor | None, options: Joint) -> torch.Tensor:
-    """Train `prefix` on the pairs of all patches at once, as many of each."""
-    if prefix is None:
+def joint(context: Context, bank: Bank | None, options: Joint) -> Bank:
+    """Train the joined `bank` on the pairs of all patches at once, as many of each."""
+    if bank is None:
         raise RequestError("joint needs a prefix to start from", hint="put average or concatenate before it")
     context.with_pairs("joint")
     rng = random.Random(context.seed)
@@ -48,7 +50,7 @@ def joint(context: Context, prefix: torch.Tensor | None, options: Joint) -> torc
     pairs = [s.replay[i % len(s.replay)] for s in context.specialists for i in range(most)]
     rng.shuffle(pairs)
     context.notes["joint"] = {s.name: len(s.replay) for s in context.specialists}
-    return _learn(context, prefix, pairs, options, context.seed)
+    return bank_of(_learn(context, context.prefix(bank), pairs, options, context.seed))
 
 
 def _mixed(context: Context, name: str, pairs: Sequence[Pair], replay: ReplayBuffer, share: float) -> list[Pair]:

@@ -21,7 +21,6 @@ from ppm.evaluation.suites import LoadedSuite
 from ppm.install.ranking import rank
 from ppm.package import Package
 from ppm.progress import Events
-from ppm.runtime.tensors import prefix_of
 from ppm.verdict import Waiver
 
 __all__ = ["Choice", "choose"]
@@ -61,7 +60,7 @@ def choose(
     waivers = check_waivers(waivers, suites)
     deployed, parent = subject.deployed, None
     if deployed is not None and deployed.bank and deployed.digest:
-        parent = Parent(prefix_of(deployed.bank).to(subject.loaded.model.device), deployed.digest)
+        parent = Parent(deployed.bank, deployed.digest)
     context = make_context(
         subject.packages,
         subject.loaded,

@@ -12,7 +12,7 @@ from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
-from ppm.runtime.tensors import bank_of, prefix_of
+from ppm.runtime.tensors import prefix_of
 from ppm.training.retention import retention_of
 
 __all__ = ["Ranking", "rank"]
@@ -59,7 +59,7 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
             digest = canonical_digest([suite.digest, "ranking", [p.prompt for p in prompts]])
             ranking = replace(suite, prompts=prompts, digest=digest)
             both = [
-                Configuration("specialist", bank_of(specialist.prefix)),
+                Configuration("specialist", specialist.bank),
                 Configuration("composition", composition.bank),
             ]
             found = evaluate(subject.loaded, both, [ranking], placement=subject.placement, store=subject.store)

@@ -17,7 +17,6 @@ from ppm.names import canonical_digest
 from ppm.package import Package, read_package
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase, load_base
-from ppm.runtime.tensors import bank_of
 
 __all__ = ["Target", "measure"]
 
@@ -140,8 +139,8 @@ def _failures(bench: _Bench, progress: Progress) -> list[Target]:
     context = make_context(bench.packages, bench.loaded, seed=0, progress=progress)
     for name in ("merged", "sequential"):
         strategy = read_strategy(name)
-        prefix = run_strategy(strategy, context)
-        found = bench.run([Configuration(name, bank_of(prefix))], bench.risks)
+        bank = run_strategy(strategy, context)
+        found = bench.run([Configuration(name, bank)], bench.risks)
         worst = max(bench.risks, key=lambda s: found[name, s.digest].mean)
         targets.append(_target(f"{name} breaks a risk ({worst.label})", found[name, worst.digest].mean, ">=", 0.2))
     return targets

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
+from ppm.bank import Bank
 from ppm.base import BaseModel, behaviour_digest, identify
 from ppm.disk import disk_errors, make_folder, write_output
 from ppm.document import to_table
@@ -29,7 +28,7 @@ from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import load_base
-from ppm.runtime.tensors import bank_of, initial_prefix
+from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.runtime.text import TEXT_VERSION, encoder_of, encoder_of_folder
 from ppm.training.collect import collect
 from ppm.training.context import BuildContext, Tell
@@ -94,14 +93,14 @@ def build(
         with disk_errors("can't be written", keep_pairs):
             make_folder(keep_pairs.absolute().parent)
         write_output(keep_pairs, dump(context.source.pairs))
-    prefixes = _train(context)
+    banks = _train(context)
     part()
     if not is_first():
         return None
     tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
-    scores = _scores(context, suites, prefixes)
+    scores = _scores(context, suites, banks)
     _check_unchanged(found, behaviour)
-    return _package(context, prefixes[-1][1], scores, record)
+    return _package(context, banks[-1][1], scores, record)
 
 
 def _with_pairs(context: BuildContext) -> tuple[BuildContext, dict[str, object]]:
@@ -177,8 +176,8 @@ def _split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]
     )
 
 
-def _train(context: BuildContext) -> list[tuple[str, torch.Tensor]]:
-    """(stage, prefix) after initialisation, SFT and DPO."""
+def _train(context: BuildContext) -> list[tuple[str, Bank]]:
+    """(stage, bank) after initialisation, SFT and DPO."""
     source, training, manifest = context.source, context.training, context.source.manifest
     pairs, held = _split(source.pairs, training.held_out)
     if not pairs or (training.held_out > 0 and not held):
@@ -188,8 +187,8 @@ def _train(context: BuildContext) -> list[tuple[str, torch.Tensor]]:
         f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
         + (f"; {len(held)} pairs are held out" if held else "")
     )
-    prefix = initial_prefix(context.loaded, manifest.prefix, seed=training.seed).to(context.loaded.model.device)
-    done = [("init", prefix)]
+    prefix = initial_prefix(context.loaded, manifest.prefix, seed=training.seed)
+    done = [("init", bank_of(prefix))]
     benign = [row for row in source.benign if not is_held_back(row)]
     texts = benign_texts(context.loaded, benign[:BENIGN_LIMIT], seed=training.seed)
     setup = Setup(
@@ -206,7 +205,7 @@ def _train(context: BuildContext) -> list[tuple[str, torch.Tensor]]:
     rows = [sft_rows(encoder, pairs), dpo_rows(encoder, pairs), sft_rows(encoder, held), dpo_rows(encoder, held)]
     key: dict[str, object] = {
         "base": behaviour_digest(context.base),
-        "init": bank_of(prefix).digest,
+        "init": done[0][1].digest,
         "placement": manifest.base.placement,
         "pairs": sha256(dump(pairs)),
         "held": [sha256(dump(held)), training.patience],
@@ -220,12 +219,13 @@ def _train(context: BuildContext) -> list[tuple[str, torch.Tensor]]:
         key = {"before": canonical_digest(key), "stage": name, "settings": to_table(settings)}
         digest = canonical_digest(key)
         with first_alone():  # so that either all processes find the stage finished, or none
-            kept = context.stages.prefix(digest)
+            kept = context.stages.bank(digest)
         if kept is None:
-            kept = STAGES[name](setup, done[-1][1], pairs, settings)
+            start = prefix_of(done[-1][1]).to(context.loaded.model.device)
+            kept = bank_of(STAGES[name](setup, start, pairs, settings))
             if is_first():
-                context.stages.keep_prefix(digest, kept)
-        done.append((name, kept.to(context.loaded.model.device)))
+                context.stages.keep_bank(digest, kept)
+        done.append((name, kept))
     return done
 
 
@@ -234,12 +234,12 @@ def _store(context: BuildContext) -> ResultStore | None:
 
 
 def _scores(
-    context: BuildContext, suites: Sequence[LoadedSuite], prefixes: Sequence[tuple[str, torch.Tensor]]
+    context: BuildContext, suites: Sequence[LoadedSuite], banks: Sequence[tuple[str, Bank]]
 ) -> dict[str, dict[str, float]]:
     """Mean metric of each suite on the base and after each stage."""
     configurations = [
         Configuration("base"),
-        *(Configuration(name, bank_of(prefix)) for name, prefix in prefixes),
+        *(Configuration(name, bank) for name, bank in banks),
     ]
     outcomes = evaluate(
         context.loaded,
@@ -255,7 +255,7 @@ def _scores(
 
 
 def _package(
-    context: BuildContext, prefix: torch.Tensor, scores: dict[str, dict[str, float]], record: dict[str, object]
+    context: BuildContext, bank: Bank, scores: dict[str, dict[str, float]], record: dict[str, object]
 ) -> Package:
     source, training, base = context.source, context.training, context.base
     manifest = source.manifest
@@ -287,7 +287,7 @@ def _package(
         retention=retention,
         provenance=provenance,
     )
-    return Package(built, bank_of(prefix), files)
+    return Package(built, bank, files)
 
 
 def _has_chats(source: SourcePatch) -> bool:

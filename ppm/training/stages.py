@@ -4,13 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from ppm.bank import Bank
 from ppm.disk import replace_file
-from ppm.errors import PpmError
+from ppm.errors import IntegrityError, PpmError
 from ppm.jsonl import dump, read_pairs
-from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.training.pairs import Collected, Counts
 from ppm.training.teacher import Spool
 
@@ -27,17 +24,17 @@ class Stages:
         """The answers collected so far under a digest."""
         return Spool(self.folder / "answers" / f"{_hex(digest)}.jsonl" if self.folder else None)
 
-    def prefix(self, digest: str) -> torch.Tensor | None:
-        """The prefix that a stage ended in, if it was finished."""
+    def bank(self, digest: str) -> Bank | None:
+        """The bank that a stage ended in, if it was finished."""
         data = self._read("prefixes", digest, "safetensors")
         try:
-            return prefix_of(Bank.parse(data, "a kept stage")) if data is not None else None
-        except Exception:  # safetensors raises a class of its own on damaged files
+            return Bank.parse(data, "a kept stage") if data is not None else None
+        except IntegrityError:
             return None
 
-    def keep_prefix(self, digest: str, prefix: torch.Tensor) -> None:
+    def keep_bank(self, digest: str, bank: Bank) -> None:
         """Keep what a stage ended in."""
-        self._write("prefixes", digest, "safetensors", bank_of(prefix).to_bytes())
+        self._write("prefixes", digest, "safetensors", bank.to_bytes())
 
     def collected(self, digest: str) -> tuple[Collected, dict[str, object]] | None:
         """The collected pairs and the record of how they were collected, if they were."""

@@ -9,6 +9,7 @@ from ppm.composition.steps import Context, Specialist
 from ppm.evaluation.benign import benign_texts
 from ppm.jsonl import Benign, Pair
 from ppm.runtime.loading import load_base
+from ppm.runtime.tensors import bank_of
 
 
 @pytest.fixture(scope="package")
@@ -27,7 +28,7 @@ def context(base):
         [Pair(f"nice say {word} w2 :", "good .", "bad .") for word in tiny.WORDS[:20]],
     ]
     specialists = tuple(
-        Specialist(name, torch.randn(4, width) * 0.5, tuple(rows), torch.randn(4, width) * 0.1)
+        Specialist(name, bank_of(torch.randn(4, width) * 0.5), tuple(rows), torch.randn(4, width) * 0.1)
         for name, rows in zip(("a", "b"), pairs, strict=True)
     )
     texts = benign_texts(base, [Benign(f"sum {word} :") for word in tiny.WORDS[:10]], seed=0)

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipes import strategy
+from recipes import made, own, strategy
 
 from ppm.composition.distil import Schedule, shaken
 from ppm.composition.objective import divergence_of
-from ppm.composition.recipe import run_strategy
 from ppm.errors import ManifestError
 from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.runtime.model import attach
@@ -67,14 +66,14 @@ def test_a_stop_at_the_end_is_the_planned_decay():
 )
 def test_each_option_changes_what_is_learned(context, options):
     plain = {"steps": 6, "samples": 1, "max_new_tokens": 4}
-    usual = run_strategy(strategy(("average", {}), ("distil", plain)), context)
-    other = run_strategy(strategy(("average", {}), ("distil", {**plain, **options})), context)
+    usual = made(strategy(("average", {}), ("distil", plain)), context)
+    other = made(strategy(("average", {}), ("distil", {**plain, **options})), context)
     assert not usual.equal(other)
 
 
 def test_how_long_it_took_is_noted(context):
     fresh = replace(context, notes={})
-    run_strategy(strategy(("average", {}), ("distil", {"steps": 30, "samples": 1, "max_new_tokens": 4})), fresh)
+    made(strategy(("average", {}), ("distil", {"steps": 30, "samples": 1, "max_new_tokens": 4})), fresh)
     assert fresh.notes["distil"]["steps"] == 30
     assert fresh.notes["distil"]["held_out"] > 0
 
@@ -92,7 +91,7 @@ def test_how_long_it_took_is_noted(context):
 )
 def test_a_wrong_option_is_refused(context, options, words):
     with pytest.raises(ManifestError, match=words):
-        run_strategy(strategy(("average", {}), ("distil", options)), context)
+        made(strategy(("average", {}), ("distil", options)), context)
 
 
 def test_with_too_few_prompts_to_hold_out_it_trains_to_the_end(context):
@@ -101,7 +100,7 @@ def test_with_too_few_prompts_to_hold_out_it_trains_to_the_end(context):
         specialists=tuple(replace(s, replay=s.replay[:5]) for s in context.specialists),
         retention=context.retention[:5],
     )
-    run_strategy(strategy(("average", {}), ("distil", {"steps": 110, "batch_size": 2})), few)
+    made(strategy(("average", {}), ("distil", {"steps": 110, "batch_size": 2})), few)
     assert few.notes["distil"] == {"steps": 110, "noise": 0.3}
 
 
@@ -116,7 +115,7 @@ def test_divergences_are_those_of_the_definitions():
 
 def distilled(context, **options):
     plain = {"steps": 60, "samples": 1, "max_new_tokens": 4, "patience": 0}
-    return run_strategy(strategy(("average", {}), ("distil", {**plain, **options})), context)
+    return made(strategy(("average", {}), ("distil", {**plain, **options})), context)
 
 
 def entropy(context, prefix):
@@ -135,7 +134,7 @@ def distance(context, prefix, specialist):
     with torch.no_grad():
         ours, theirs = (
             log_probabilities(attach(context.base.model, [p], placement=context.placement), texts)
-            for p in (prefix, specialist.prefix)
+            for p in (prefix, own(specialist))
         )
     return (theirs.exp() * (theirs - ours)).sum(-1).mean().item()
 

@@ -4,28 +4,28 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipes import strategy
+from recipes import made, own, strategy
 
-from ppm.composition.recipe import run_strategy
 from ppm.composition.steps import Specialist
 from ppm.errors import ManifestError, RequestError
+from ppm.runtime.tensors import bank_of
 
 
 def given(context, *rows):
     """The context with specialists of one virtual token each: (trained, initial)."""
     specialists = [
-        Specialist(name, torch.tensor([trained]), (), torch.tensor([initial]))
+        Specialist(name, bank_of(torch.tensor([trained])), (), torch.tensor([initial]))
         for name, (trained, initial) in zip("abc", rows, strict=False)
     ]
     return replace(context, specialists=tuple(specialists))
 
 
 def run(context, name, **options):
-    return run_strategy(strategy((name, options)), context)
+    return made(strategy((name, options)), context)
 
 
 def test_concatenate_keeps_the_order_asked_for(context):
-    a, b = (s.prefix for s in context.specialists)
+    a, b = (own(s) for s in context.specialists)
     assert run(context, "concatenate").equal(torch.cat([a, b]))
     assert run(context, "concatenate", order=["b", "a"]).equal(torch.cat([b, a]))
     with pytest.raises(ManifestError, match="'concatenate': order must name each patch once"):
@@ -33,7 +33,7 @@ def test_concatenate_keeps_the_order_asked_for(context):
 
 
 def test_average_takes_weights(context):
-    a, b = (s.prefix for s in context.specialists)
+    a, b = (own(s) for s in context.specialists)
     assert torch.allclose(run(context, "average"), (a + b) / 2)
     assert torch.allclose(run(context, "average", weights=[3.0, 1.0]), (3 * a + b) / 4)
     with pytest.raises(ManifestError, match="'average': weights must have 2 numbers"):
@@ -41,9 +41,9 @@ def test_average_takes_weights(context):
 
 
 def test_a_shorter_prefix_is_repeated(context):
-    long, short = context.specialists[0], replace(context.specialists[1], prefix=context.specialists[1].prefix[:2])
+    long, short = context.specialists[0], replace(context.specialists[1], bank=bank_of(own(context.specialists[1])[:2]))
     result = run(replace(context, specialists=(long, short)), "average")
-    assert torch.allclose(result, (long.prefix + short.prefix.repeat(2, 1)) / 2)
+    assert torch.allclose(result, (own(long) + own(short).repeat(2, 1)) / 2)
 
 
 def test_task_arithmetic_adds_what_training_added(context):

@@ -177,7 +177,7 @@ def rewritten(folder, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.pop("classifier.weight"), "lacks classifier.weight"),
+        (lambda t: t.pop("classifier.weight"), "lack classifier.weight"),
         (lambda t: t.update(other=torch.zeros(2)), "no place for other"),
         (lambda t: t.update({"classifier.weight": torch.zeros(3, 32)}), "can't be loaded"),
         (lambda t: t.update({"classifier.bias": torch.tensor([1, 2])}), "whole numbers in classifier.bias"),

@@ -15,13 +15,14 @@ from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
 from ppm.install.choose import choose
-from ppm.install.ranking import Ranking, rank
+from ppm.install.ranking import rank
 from ppm.jsonl import Prompt, dump
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.project import Gates
 from ppm.runtime.loading import LazyModel
+from ppm.runtime.tensors import bank_of
 from ppm.suite import Judge, Suite
 from ppm.training.build import build
 from ppm.verdict import Waiver
@@ -42,15 +43,15 @@ def world(tmp_path_factory):
 def steps(monkeypatch):
     """Steps that break a patch, that fail, and that make what the base has no room for."""
 
-    def noise(context, prefix):
+    def noise(context, bank):
         torch.manual_seed(0)
-        return torch.randn_like(context.specialists[0].prefix)
+        return bank_of(torch.randn_like(context.prefix(context.specialists[0].bank)))
 
-    def nothing(context, prefix):
+    def nothing(context, bank):
         raise TrainingError("the loss is no number")
 
-    def huge(context, prefix):
-        return context.specialists[0].prefix.repeat(20, 1)
+    def huge(context, bank):
+        return bank_of(context.prefix(context.specialists[0].bank).repeat(20, 1))
 
     for function in (noise, nothing, huge):
         monkeypatch.setitem(STEPS, function.__name__, function)
@@ -110,19 +111,19 @@ def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, 
 def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is_left(
     world, steps, tmp_path, monkeypatch
 ):
-    """Both are worse than the specialists, by far and by farther; a blind ranking lets both reach the gate."""
+    """Both are worse than the specialists, by far and by farther; without prompts to rank by, both reach the gate."""
 
-    def halfway(context, prefix):
+    def halfway(context, bank):
         torch.manual_seed(0)
-        specialist = context.specialists[0].prefix
-        return 0.5 * specialist + 0.5 * torch.randn_like(specialist)
+        specialist = context.prefix(context.specialists[0].bank)
+        return bank_of(0.5 * specialist + 0.5 * torch.randn_like(specialist))
 
     monkeypatch.setitem(STEPS, "halfway", halfway)
-    monkeypatch.setattr("ppm.install.choose.rank", lambda *_: Ranking(0.0, {}, 0.0))
+    blind = tuple(Package(replace(p.manifest, replay=None, retention=None), p.bank, p.files) for p in world[1])
     for order in (("noise", "halfway"), ("halfway", "noise")):
         folder = tmp_path / order[0]
         folder.mkdir()
-        choice, told = run(world, folder, *order)
+        choice, told = run(world, folder, *order, packages=blind)
         assert choice.composition.manifest.composition.strategy == "halfway"
         first, second = choice.audit.attempts
         assert (first.alpha, second.alpha) == (0.025, 0.0125)
@@ -155,11 +156,11 @@ def ranked(base, packages, policy=None):
     lazy = LazyModel(base)
     subject = Subject(base, lazy, packages, "before-bos", policy=policy or Gates())
     context = make_context(packages, lazy.loaded, seed=0)
-    prefix = context.specialists[0].prefix + 0.3
+    bank = bank_of(context.prefix(context.specialists[0].bank) + 0.3)
     record = CompositionRecord(
         "mine", "sha256:" + "0" * 64, tuple(Component(p.manifest.name, "1.0.0", p.sha256) for p in packages), 0
     )
-    return package_composition(packages, prefix, record, {}), subject, context, suites_of(subject)
+    return package_composition(packages, bank, record, {}), subject, context, suites_of(subject)
 
 
 def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):

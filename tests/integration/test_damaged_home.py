@@ -19,6 +19,7 @@ from ppm.environment.deployment import Environment
 from ppm.errors import PpmError
 from ppm.evaluation.results import ResultStore
 from ppm.jsonl import Pair
+from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.training.pairs import Collected, Counts
 from ppm.training.stages import Stages
 
@@ -69,7 +70,7 @@ def whole(tmp_path_factory):
         results = ResultStore(home / "cache" / "results", "weights")
         results.put(KEY, {"one": (0.0, ("fine",)), "two": (1.0, ("bad",))})
         stages = Stages(home / "cache" / "training")
-        stages.keep_prefix("sha256:" + KEY, torch.ones(2, 4))
+        stages.keep_bank("sha256:" + KEY, bank_of(torch.ones(2, 4)))
         pairs = (Pair("one", "good", "bad"),)
         stages.keep_collected("sha256:" + KEY, Collected(pairs, Counts(1, 1, 1, 1)), {"teacher": "t"})
     finally:
@@ -114,10 +115,10 @@ def _attempts(home):
 
 def _kept(home):
     stages = Stages(home / "cache" / "training")
-    prefix, collected = stages.prefix("sha256:" + KEY), stages.collected("sha256:" + KEY)
+    bank, collected = stages.bank("sha256:" + KEY), stages.collected("sha256:" + KEY)
     return (
         ResultStore(home / "cache" / "results", "weights").get(KEY),
-        prefix.tolist() if prefix is not None else None,
+        prefix_of(bank).tolist() if bank is not None else None,
         (len(collected[0].pairs), collected[1]) if collected else None,
     )
 

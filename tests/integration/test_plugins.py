@@ -35,8 +35,10 @@ def shouting(share: float = 0.5):
     return each(lambda prompt, text: float(sum(map(str.isupper, text)) > share * len(text)))
 """
 PARTS = """\
-def scale(context, prefix, *, factor: float = 1.0):
-    return prefix * factor
+from ppm.runtime.tensors import bank_of
+
+def scale(context, bank, *, factor: float = 1.0):
+    return bank_of(context.prefix(bank) * factor)
 """
 STRATEGY = """\
 schema = 1

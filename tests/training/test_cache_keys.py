@@ -268,7 +268,7 @@ def test_a_digest_needs_no_torch():
     assert done.stdout.strip() == "False", done.stderr
 
 
-def other_steps(folder, version="1.0", code="def odd(context, prefix, *, factor: float = 1.0, mode=None): ..."):
+def other_steps(folder, version="1.0", code="def odd(context, bank, *, factor: float = 1.0, mode=None): ..."):
     """A folder that holds a distribution with a step; without its module where there is no code."""
     info = folder / f"steps_of_others-{version}.dist-info"
     info.mkdir(parents=True)
