@@ -50,7 +50,7 @@ def build_command(
         package = build(
             manifest,
             base=base,
-            cache=ppm_home() / "cache" / "training",
+            cache=ppm_home() / "cache",
             output=output,
             seed=seed,
             keep_pairs=pairs,

@@ -42,14 +42,16 @@ def cache_info(as_json: bool) -> None:
 
 
 @cache_command.command("prune")
-@click.argument("names", nargs=-1, type=click.Choice(["results", "training", "sources"]), metavar="[CACHE]...")
+@click.argument(
+    "names", nargs=-1, type=click.Choice(["results", "training", "sources", "self-test"]), metavar="[CACHE]..."
+)
 @click.option("--days", type=click.FloatRange(min=0), default=0.0, help="Only what was not touched for so many days.")
 @json_option
 def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
     """Empty the caches, and drop stored packages nothing needs.
 
-    The caches are results, training and sources; all unless named. In the store, what any deployment needs stays,
-    those that can be rolled back to included; so does what came in the last day.
+    The caches are results, training, sources and self-test; all unless named. In the store, what any deployment
+    needs stays, those that can be rolled back to included; so does what came in the last day.
 
     \b
     Example:

@@ -54,7 +54,7 @@ def distil(context: Context, prefix: torch.Tensor | None, options: Distil) -> to
     context.with_pairs("distil")
     lesson = Lesson(context, options)
     encoder_of(context.base).check_room(len(prefix) + lesson.longest, "a text to distil on")
-    student = attach(context.base.model, [prefix], placement=context.placement, trainable=True)
+    student = attach(context.base.model, [prefix], placement=context.placement, trainable=True, kept=context.base.kept)
     learned = backbone_of(student).bank[0]
     optimizer = Soap([learned], lr=options.learning_rate)
     noise = noise_in(len(prefix), sum(len(s.prefix) for s in context.specialists), options.noise)

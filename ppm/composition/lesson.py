@@ -37,7 +37,12 @@ class Lesson:
     """
 
     def __init__(self, context: Context, options: Distil) -> None:
-        specialists = attach(context.base.model, [s.prefix for s in context.specialists], placement=context.placement)
+        specialists = attach(
+            context.base.model,
+            [s.prefix for s in context.specialists],
+            placement=context.placement,
+            kept=context.base.kept,
+        )
         self.direction = options.direction
         self._teacher = _Teacher(specialists, options.temperature)
         self._sampler = _Sampler(context, options.samples, options.decoding)

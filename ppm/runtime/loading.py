@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -33,10 +33,14 @@ WRONG_RESULT = re.compile(
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A base model in memory: `model`, frozen and in evaluation mode, with its tokenizer."""
+    """A base model in memory: `model`, frozen and in evaluation mode, with its tokenizer.
+
+    `kept` is a folder where the outcome of the self-test is kept, for whoever attaches a bank to the model.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
+    kept: Path | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -49,21 +53,26 @@ class LazyModel:
     """A base model that is loaded when it is first used: where all results are kept, it never is."""
 
     base: BaseModel
+    kept: Path | None = None
 
     @cached_property
     def loaded(self) -> LoadedBase:
         """The base in memory. Raises ModelError."""
-        return load_base(self.base)
+        return load_base(self.base, kept=self.kept)
 
 
-def load_base(base: BaseModel, *, trust_remote_code: bool = False) -> LoadedBase:
-    """The frozen model, in evaluation mode, with its tokenizer; see `load_pretrained`. Raises ModelError."""
-    return load_pretrained(
+def load_base(base: BaseModel, *, kept: Path | None = None, trust_remote_code: bool = False) -> LoadedBase:
+    """The frozen model, in evaluation mode, with its tokenizer; see `load_pretrained`. Raises ModelError.
+
+    `kept` is a folder that outcomes of the self-test are kept in (`ppm.home.self_tests`).
+    """
+    loaded = load_pretrained(
         base.folder,
         context=base.name,
         hint="it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors",
         trust_remote_code=trust_remote_code,
     )
+    return replace(loaded, kept=kept)
 
 
 def load_pretrained(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ppm.errors import ModelError
+from ppm.home import ppm_home, self_tests
 from ppm.install.current import deployed
 from ppm.names import is_folder
 from ppm.package import read_package
@@ -30,10 +31,10 @@ def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = N
     from ppm.runtime.loading import load_base
     from ppm.runtime.model import attach
 
-    loaded = load_base(found)
+    loaded = load_base(found, kept=self_tests(workspace.home))
     manifest = deployment.manifest
     assert manifest is not None
-    patched = attach(loaded.model, [deployment.bank], placement=manifest.base.placement)
+    patched = attach(loaded.model, [deployment.bank], placement=manifest.base.placement, kept=loaded.kept)
     return patched, loaded.tokenizer
 
 
@@ -47,7 +48,9 @@ def apply_package(model: Any, path: Path) -> Any:
     folder = _folder_of(str(getattr(model, "name_or_path", "") or ""))
     if folder is not None:
         check_compatible(package.manifest, identify(folder))
-    return attach(model, [of_package(package, model)], placement=package.manifest.base.placement)
+    return attach(
+        model, [of_package(package, model)], placement=package.manifest.base.placement, kept=self_tests(ppm_home())
+    )
 
 
 def _folder_of(name: str) -> Path | None:

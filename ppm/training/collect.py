@@ -107,7 +107,7 @@ def _teacher_of(work: Work) -> _Teacher:
     assert settings is not None
     if settings.endpoint is not None:
         return _Teacher(settings)
-    return _Teacher(settings, *load_teacher(settings, work.source.folder))
+    return _Teacher(settings, *load_teacher(settings, work.source.folder, kept=work.loaded.kept))
 
 
 def _ask(work: Work, teacher: _Teacher, questions: Sequence[Question], spools: Mapping[str, Spool]) -> None:

@@ -169,7 +169,7 @@ def answers_of_model(
     missing = spool.missing(questions)
     if missing:
         assert answering is not None
-        tokenizer, bare = answering.tokenizer, attach(answering.model)
+        tokenizer, bare = answering.tokenizer, attach(answering.model, kept=answering.kept)
         encoder = encoder_of(answering)
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
@@ -279,8 +279,10 @@ def check_teacher(teacher: Teacher, folder: Path) -> None:
         identify(local)
 
 
-def load_teacher(teacher: Teacher, folder: Path) -> tuple[BaseModel, Callable[[], LoadedBase]]:
-    """A local teacher's identity, and a function that loads it.
+def load_teacher(
+    teacher: Teacher, folder: Path, *, kept: Path | None = None
+) -> tuple[BaseModel, Callable[[], LoadedBase]]:
+    """A local teacher's identity, and a function that loads it; `kept` as `load_base` takes it.
 
     A folder is taken relative to the manifest's first. Raises ModelError.
     """
@@ -290,7 +292,7 @@ def load_teacher(teacher: Teacher, folder: Path) -> tuple[BaseModel, Callable[[]
     beside = folder / teacher.model
     located = beside if beside.is_dir() else locate(name, revision or teacher.revision)
     base = identify(located, name=teacher.model)
-    return base, lambda: load_base(base)
+    return base, lambda: load_base(base, kept=kept)
 
 
 def estimate(teacher: Teacher, questions: Sequence[Question], decoding: Decoding) -> str:

@@ -160,7 +160,7 @@ def _of_prefix(
 ) -> torch.Tensor:
     if stage.steps == 0:
         return prefix
-    patched = attach(setup.base.model, [prefix], placement=setup.placement, trainable=True)
+    patched = attach(setup.base.model, [prefix], placement=setup.placement, trainable=True, kept=setup.base.kept)
     learned = backbone_of(patched).bank[0]
     if setup.frozen_tokens:
         mask = torch.ones(len(learned), 1, device=learned.device)
