@@ -1,9 +1,9 @@
 """Loads what is deployed, and puts a package's prefix in front of a loaded model."""
 
-import re
 from pathlib import Path
 from typing import Any
 
+from ppm.base import HUB_NAME
 from ppm.errors import ModelError
 from ppm.home import ppm_home, self_tests
 from ppm.install.current import deployed
@@ -15,8 +15,6 @@ __all__ = [
     "apply_package",
     "load_deployed",
 ]
-
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = None) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppm.base import BaseModel, identify, local_folder, locate
+from ppm.base import BaseModel, ModelName, identify
 from ppm.document import to_table
 from ppm.errors import EndpointError
 from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
@@ -272,11 +272,14 @@ def check_teacher(teacher: Teacher, folder: Path) -> None:
     """Raises ModelError for a local teacher that is not a model, or a hub name without a commit. Downloads nothing."""
     if teacher.endpoint is not None:
         return
-    name, _, revision = teacher.model.partition("@")
-    beside = folder / teacher.model
-    local = beside if beside.is_dir() else local_folder(name, revision or teacher.revision)
+    local = _named(teacher, folder).folder
     if local is not None:
         identify(local)
+
+
+def _named(teacher: Teacher, folder: Path) -> ModelName:
+    """What a local teacher is called; a folder is taken relative to the manifest's first."""
+    return ModelName.parse(teacher.model, beside=folder).at(teacher.revision)
 
 
 def load_teacher(
@@ -288,10 +291,7 @@ def load_teacher(
     """
     from ppm.runtime.loading import load_base
 
-    name, _, revision = teacher.model.partition("@")
-    beside = folder / teacher.model
-    located = beside if beside.is_dir() else locate(name, revision or teacher.revision)
-    base = identify(located, name=teacher.model)
+    base = identify(_named(teacher, folder).locate(), name=teacher.model)
     return base, lambda: load_base(base, kept=kept)
 
 

@@ -151,6 +151,16 @@ def test_another_folder_is_another_judge(guard, classifier):
     assert len(identities) == 2
 
 
+def test_a_folder_with_other_settings_of_its_tokenizer_is_another_judge(classifier, tmp_path):
+    """They are no part of a fingerprint, and decide how much of a text is read."""
+    copy = shutil.copytree(classifier, tmp_path / "copy")
+    first = make_judge(Judge("detoxify", {"model": str(copy)}), {}, "a test").identity
+    assert first == make_judge(Judge("detoxify", {"model": str(classifier)}), {}, "a test").identity
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 4}))
+    assert make_judge(Judge("detoxify", {"model": str(copy)}), {}, "a test").identity != first
+
+
 def test_a_folder_that_has_the_name_of_a_hub_model_is_not_taken_for_it(guard, tmp_path, monkeypatch):
     commit = "0123456789abcdef0123456789abcdef01234567"
     for name in ("some/guard", f"some/guard@{commit}"):
@@ -177,10 +187,10 @@ def rewritten(folder, change):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: t.pop("classifier.weight"), "lacks classifier.weight"),
-        (lambda t: t.update(other=torch.zeros(2)), "no place for other"),
+        (lambda t: t.pop("classifier.weight"), "lack classifier.weight"),
+        (lambda t: t.update(other=torch.zeros(2)), "hold other, for which"),
         (lambda t: t.update({"classifier.weight": torch.zeros(3, 32)}), "can't be loaded"),
-        (lambda t: t.update({"classifier.bias": torch.tensor([1, 2])}), "whole numbers in classifier.bias"),
+        (lambda t: t.update({"classifier.bias": torch.tensor([1, 2])}), "classifier.bias is of I64"),
     ],
 )
 def test_a_model_that_is_not_whole_is_refused(classifier, tmp_path, change, words):

@@ -1,36 +1,29 @@
 """Judges that are models themselves, in the Hugging Face format: a folder, or a hub name with its commit.
 
 They are loaded when they first score, from safetensors only and without remote code, and from this machine only: a
-package that names one is no reason to fetch it. A hub name's commit, or the fingerprint of a folder, is part of what a
-verdict depends on. NAME@COMMIT is always a model of the hub, even where a folder happens to have that name.
+package that names one is no reason to fetch it. A hub name's commit, or the digest of a folder's files, is part of what
+a verdict depends on. NAME@COMMIT is always a model of the hub, even where a folder happens to have that name.
 """
 
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from ppm.base import hub_folder, identify, local_folder
+from ppm.base import ModelName, behaviour_digest, identify
 from ppm.errors import ModelError
 from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 from ppm.runtime.loading import LoadedBase, load_pretrained
 
-__all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "hub_name", "local_scorer"]
+__all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "local_scorer"]
 
-_HUB_NAME = re.compile(r"([\w-][\w.-]*(?:/[\w-][\w.-]*)?)@([0-9a-f]{40})")
 BATCH = 16
 ANSWER = 3
 """How many tokens of an answer are looked at for its first word."""
-
-
-def hub_name(text: str) -> tuple[str, str] | None:
-    """(name, commit) of a text NAME@COMMIT, as a model of the hub is named; None for any other text."""
-    found = _HUB_NAME.fullmatch(text)
-    return (found[1], found[2]) if found else None
 
 
 @dataclass(frozen=True)
@@ -44,15 +37,16 @@ class LocalModel:
     @property
     def folder(self) -> Path | None:
         """The folder of a local model; None for a hub name with its commit. Raises ModelError."""
-        if hub_name(self.name):
-            return None
-        name, _, revision = self.name.partition("@")
-        return Path(self.name) if Path(self.name).is_dir() else local_folder(name, revision or None)
+        return ModelName.parse(self.name).folder
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """What the model is: the commit of a hub name, or a folder's fingerprint. Raises ModelError."""
-        return f"+{self.name if self.folder is None else identify(self.folder).fingerprint}"
+        """What the model is: a hub name with its commit, or the digest of all that a folder's verdicts depend on.
+
+        Raises ModelError.
+        """
+        folder = self.folder
+        return f"+{self.name if folder is None else behaviour_digest(identify(folder))}"
 
     @property
     def context(self) -> str:
@@ -72,8 +66,7 @@ class LocalModel:
 
     def found(self) -> Path:
         """The folder that holds the model. Raises ModelError when it is not on this machine."""
-        name, commit = hub_name(self.name) or ("", "")
-        return self.folder or hub_folder(name, commit, fetch=False)
+        return ModelName.parse(self.name).locate(fetch=False)
 
     def prepare(self) -> None:
         """Raises ModelError when the model is not on this machine: a package's judge is no reason to fetch one."""
