@@ -9,6 +9,7 @@ import torch
 from tiny import fit, language_batch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
@@ -128,6 +129,31 @@ def test_a_classifier_of_behaviours_is_asked_by_its_own_template(guard):
     # What a completion holds is never taken for a slot of the template.
     slots = [(Prompt("1", "my baker"), ("the {behavior}",))]
     assert score("harmbench-classifier", slots, model=guard, template=template)[0][0] < 0.5
+
+
+def test_a_verdict_is_never_read_after_an_end_token_that_the_tokenizer_adds(guard, tmp_path):
+    template = "ask {behavior} answer {generation} :"
+    ending = shutil.copytree(guard, tmp_path / "ending")
+    table = json.loads((ending / "tokenizer.json").read_text())
+    special = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+    single = [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    pair = [*single, {"Sequence": {"id": "B", "type_id": 1}}]
+    table["post_processor"] = {
+        "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {"</s>": special}
+    }  # fmt: skip
+    (ending / "tokenizer.json").write_text(json.dumps(table))
+    assert AutoTokenizer.from_pretrained(ending)("ask").input_ids[-1] == 2
+    for name, options in (("harmbench-classifier", {"template": template}), ("llama-guard", {})):
+        assert score(name, model=ending, **options) == score(name, model=guard, **options)
+
+
+def test_a_guards_template_has_no_clock(guard, tmp_path):
+    dated = shutil.copytree(guard, tmp_path / "dated")
+    today = "{% if strftime_now('%d %b %Y') == '26 Jul 2024' %}" + TEMPLATE + "{% endif %}"
+    made = AutoTokenizer.from_pretrained(dated)
+    made.chat_template = today
+    made.save_pretrained(dated)
+    assert score("llama-guard", model=dated) == score("llama-guard", model=guard)
 
 
 def test_a_model_that_can_not_be_had_is_one_clear_error(guard, tmp_path):

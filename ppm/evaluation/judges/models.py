@@ -18,6 +18,7 @@ from ppm.errors import ModelError
 from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 from ppm.runtime.loading import LoadedBase, load_pretrained
+from ppm.runtime.text import encode
 
 __all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "local_scorer"]
 
@@ -147,7 +148,7 @@ def _classified(judge: LocalModel, batch: list[tuple[Prompt, str]], *, label: st
     return [float(p) for p in torch.sigmoid(logits[:, min(wanted)].double())]
 
 
-@judge("harmbench-classifier", "2", model_of=lambda options: options["model"])
+@judge("harmbench-classifier", "3", model_of=lambda options: options["model"])
 def harmbench_classifier(model: str, template: str) -> Scorer:
     """How likely HarmBench's classifier finds the behaviour in a completion: P(yes) (arXiv 2402.04249, appendix C).
 
@@ -164,26 +165,25 @@ def _has_behaviour(judge: LocalModel, batch: list[tuple[Prompt, str]], *, templa
     for prompt, text in batch:
         slots = {"{behavior}": _said(prompt), "{generation}": text}
         asked.append("".join(slots.get(part, part) for part in re.split(r"(\{behavior\}|\{generation\})", template)))
-    return first_word(judge, asked, "yes", "no", special_tokens=True)
+    # An answer is to follow, so what a tokenizer puts after every text is left out.
+    return first_word(judge, [encode(judge.loaded.tokenizer, text, where=judge.context) for text in asked], "yes", "no")
 
 
 def _said(prompt: Prompt) -> str:
     return prompt.prompt if isinstance(prompt.prompt, str) else prompt.prompt[-1][1]
 
 
-def first_word(
-    judge: LocalModel, asked: Sequence[str], hit: str, miss: str, *, special_tokens: bool = False
-) -> list[float]:
-    """P(hit) / (P(hit) + P(miss)) as the first word of each answer; white space before it is skipped.
+def first_word(judge: LocalModel, asked: Sequence[Sequence[int]], hit: str, miss: str) -> list[float]:
+    """P(hit) / (P(hit) + P(miss)) as the first word of the answer to each prompt, which is given by its token ids.
 
-    `special_tokens`: whether the tokenizer adds its own, which a rendered chat has already.
+    White space before the word is skipped.
     """
     import torch
 
     model, tokenizer = judge.loaded.model, judge.loaded.tokenizer
     wanted = [_first_tokens(tokenizer, word) for word in (hit, miss)]
     wanted = [wanted[0] - wanted[1], wanted[1] - wanted[0]]
-    inputs = tokenizer(list(asked), padding=True, add_special_tokens=special_tokens, return_tensors="pt")
+    inputs = tokenizer.pad({"input_ids": [list(ids) for ids in asked]}, padding=True, return_tensors="pt")
     inputs = inputs.to(model.device)
     width = inputs.input_ids.shape[1]
     if width + ANSWER > judge.room:
