@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.jsonl import Text
-from ppm.runtime.loading import LoadedBase
+from ppm.runtime.loading import BASE_HINT, LoadedBase, load_settings, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
@@ -166,23 +166,8 @@ def encoder_of(base: LoadedBase) -> TextEncoder:
 
 def encoder_of_folder(base: BaseModel) -> TextEncoder:
     """How a base on disk reads texts; its weights are not read. Raises ModelError."""
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
-        config = AutoConfig.from_pretrained(base.folder, trust_remote_code=False)
-        saved = (base.folder / "generation_config.json").is_file()
-        generation = (
-            GenerationConfig.from_pretrained(base.folder) if saved else GenerationConfig.from_model_config(config)
-        )
-    except Exception as error:  # tokenizers raises classes of its own on damaged files
-        raise ModelError(
-            f"its tokenizer or configuration can't be loaded: {error}",
-            context=base.name,
-            hint="it must be a causal language model in the Hugging Face format, with its tokenizer",
-        ) from error
+    tokenizer = load_tokenizer(base.folder, context=base.name, hint=BASE_HINT)
+    config, generation = load_settings(base.folder, context=base.name, hint=BASE_HINT)
     embeddings = int(config.get_text_config().vocab_size)
     return TextEncoder(tokenizer, embeddings, _context(config), stop_tokens(tokenizer, generation))
 
