@@ -36,7 +36,7 @@ def evaluate(
     alike_as = {c.name: next(o for o in configurations if o.bank == c.bank) for c in configurations}
     unique = [c for c in configurations if alike_as[c.name] is c]
     answers = {
-        (c.name, suite.digest): store.get(store.key(c, placement, suite)) if store else {}
+        (c.name, suite.digest): store.answers(c, placement, suite) if store else {}
         for suite in different.values()
         for c in unique
     }

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -322,3 +323,22 @@ def test_a_judges_words_are_ones_that_the_model_has_embeddings_for(model):
     suites = [load(judge=mixed, metric="mean"), load(**KINDS["next-token"])]
     found = evaluate(base, [Configuration("base")], suites, placement="before-bos")
     assert found["base", suites[0].digest].values == found["base", suites[1].digest].values
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("completions", False), ("next-token", False), ("perplexity", True)])
+def test_a_rate_above_one_is_no_result_and_a_loss_may_be(model, tmp_path, kind, kept):
+    suite, store, base = load(**KINDS[kind]), ResultStore(tmp_path, "weights"), Configuration("base")
+    first = run(model, [base], [suite], store=store)["base", suite.digest]
+    key = store.key(base, "before-bos", suite)
+    store.put(key, {id_: (value + 2.0, texts) for id_, (value, texts) in store.get(key).items()})
+    again = run(model, [base], [suite], store=store)["base", suite.digest]
+    assert again.values == (tuple(value + 2.0 for value in first.values) if kept else first.values)
+
+
+def test_banks_that_meet_a_prompt_otherwise_have_results_of_their_own(configurations, tmp_path):
+    store, suite = ResultStore(tmp_path, "weights"), load()
+    bank = configurations[1].bank
+    other = replace(bank, arrangement="isolated")
+    assert (bank.to_bytes() == other.to_bytes(), bank == other) == (True, False)
+    keys = {store.key(Configuration("patched", b), "before-bos", suite) for b in (bank, other)}
+    assert len(keys) == 2
