@@ -26,7 +26,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ppm.errors import ModelError
-from ppm.evaluation.generation import Request, generate
+from ppm.evaluation.generation import Completion, generate
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.suite import Decoding
 
@@ -266,12 +266,12 @@ def fault_of_generation(model: Any, patched: Any, rows: list[tuple[list[int], in
     if patched.generation_config is not None:
         patched.generation_config.eos_token_id = None
     plain = Decoding(REFERENCE_STEPS, temperature=0.0)
-    made = generate(patched, tokenizer, [Request(row, tuple(text), plain, 1) for text, row, _ in rows])
+    made = generate(patched, tokenizer, [Completion(row, tuple(text), plain, 1) for text, row, _ in rows])
     for index, (text, _, prefix) in enumerate(rows):
         if list(made[index]) != greedy(model, text, prefix, REFERENCE_STEPS):
             return f"row {index} is answered otherwise, greedily"
     sampled = Decoding(2 * REFERENCE_STEPS, temperature=1.0, top_p=0.9)
-    requests = [Request(row, tuple(text), sampled, key) for key, (text, row, _) in enumerate(rows)]
+    requests = [Completion(row, tuple(text), sampled, key) for key, (text, row, _) in enumerate(rows)]
     if generate(patched, tokenizer, requests) != generate(patched, tokenizer, requests, batch_size=1):
         return "what is sampled depends on the batch"
     return None

@@ -20,12 +20,12 @@ from pathlib import Path
 from ppm.audit.model import Audit
 from ppm.base import weights_digest
 from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, PREFIX_FILE, Environment
-from ppm.environment.transaction import deploy, writer
-from ppm.install.bases import open_base
+from ppm.environment.transaction import Made, deploy, writer
 from ppm.lock import LOCK_FILE, Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package, read_package
 from ppm.resources import lab_data
+from ppm.workspace import open_base
 
 VERSIONS = 10
 RUN = [sys.executable, "-c", "from ppm.cli.main import run; run()"]
@@ -64,11 +64,13 @@ def fill(home: Path, count: int) -> None:
             deploy(
                 held,
                 contents[number % VERSIONS],
-                base_model="lab",
-                fingerprint=base.fingerprint,
-                weights_digest=weights_digest(base.folder),
-                strategy="distilled",
-                verdict="pass",
+                Made(
+                    base_model="lab",
+                    fingerprint=base.fingerprint,
+                    weights_digest=weights_digest(base.folder),
+                    strategy="distilled",
+                    verdict="pass",
+                ),
             )
 
 

@@ -35,7 +35,7 @@ from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite, base_suites, load_suite
 from ppm.jsonl import Pair, Prompt
 from ppm.lab import corpus
-from ppm.lab.build import LabModel, collect_pairs, gate_prompts, train_teacher, utility_prompts
+from ppm.lab.build import collect_pairs, gate_prompts, train_teacher, utility_prompts
 from ppm.manifest import PrefixShape
 from ppm.names import canonical_digest
 from ppm.package import sha256
@@ -244,8 +244,8 @@ def _pairs(bench: Bench, source: SourcePatch, job: Variant, loaded: LoadedBase) 
     if (job.base, job.teacher) == ("llama", "llama"):
         return source.pairs
     folder = bench.teacher(job.teacher)
-    teacher = LabModel(load_base(identify(folder, name=folder.name)))
-    return collect_pairs(source.folder, source.manifest, LabModel(loaded), teacher, seed=0)
+    teacher = load_base(identify(folder, name=folder.name))
+    return collect_pairs(source.folder, source.manifest, loaded, teacher, seed=0)
 
 
 def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuite]:

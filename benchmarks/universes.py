@@ -351,20 +351,20 @@ def _unproven(facts: Sequence[Fact], universe: Universe, case: Case) -> Iterable
 LISTED = r"\d\S*?(?:(?: to |, | and )\d[^\s,)]*| older ones)*"
 SUBJECT = re.compile(rf"(?:Every version of )?(\w+) \(?({LISTED})\)?,?(?: the only version,)? ([a-z].+)\.$")
 SENTENCES: tuple[tuple[str, Callable[[Release, str, Rules], bool]], ...] = (
-    (r"needs? (.+)(?<! own)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
+    (r"needs? (.+)(?<! own way)", lambda c, text, rules: all(_is_needed(c, part, rules) for part in _parts(text))),
     (r"conflicts? with (\S+), which .+ provides?", lambda c, text, rules: _any_of(c.conflicts, text)),
     (
-        r"conflicts? with (.+)(?<!of its own)",
+        r"conflicts? with (.+)(?<!in its own way)",
         lambda c, text, rules: all(_is_in(c.conflicts, part) for part in _parts(text)),
     ),
-    (r"replaces? (.+)(?<! own)", lambda c, text, rules: all(_is_in(c.replaces, part) for part in _parts(text))),
+    (r"replaces? (.+)(?<! own way)", lambda c, text, rules: all(_is_in(c.replaces, part) for part in _parts(text))),
     (r"(was yanked).*", lambda c, text, rules: c.yanked is not None),
     (r"(is a pre-release).*", lambda c, text, rules: c.version.is_prerelease),
-    (r"(is of \S+), and nothing after \S+ is taken", lambda c, text, rules: c.published == AFTER),
+    (r"(was published on \S+), and nothing after \S+ is allowed", lambda c, text, rules: c.published == AFTER),
     (r"(has no known date).*", lambda c, text, rules: c.published is None),
     (r"(is kept out by a hold), which allows only \S+ \S+", lambda c, text, rules: c.name in rules.stays),
     (r"is kept out by .+, which allows only (.+)", lambda c, text, rules: not _fits_phrase(c, text)),
-    (r"(needs?|conflicts? with|replaces?) \S.* too, each in a way of its own", lambda c, text, rules: True),
+    (r"(needs?|conflicts? with|replaces?) \S.* too, each in its own way", lambda c, text, rules: True),
     (r"(exists?), but for another base model.*", lambda c, text, rules: c.fingerprint == OTHER_BASE),
 )
 
@@ -431,7 +431,7 @@ def _available(case: Case) -> list[Release]:
 
 
 def _none_fits(case: Case, phrases: str) -> bool:
-    phrases = re.sub(r" or any of \d+ other demands on \w+$", "", phrases)
+    phrases = re.sub(r" or any of \d+ other requirements on \w+$", "", phrases)
     texts = re.split(r", (?=\w)| or ", phrases)
     return not any(_fits_phrase(c, text) for c in _available(case) for text in texts)
 
@@ -459,12 +459,12 @@ OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] =
         lambda case, m: str(case.rules.stays.get(m[1])) == m[2],
     ),
     (
-        r"(\S+) puts (\S+) in place of what patches need of (\w+)\.",
-        lambda case, m: any((r.origin, r.text, r.name) == m.groups() for r in case.rules.overrides),
+        r"(\S+) overrides what patches require of (\w+) with (\S+)\.",
+        lambda case, m: any((r.origin, r.name, r.text) == m.groups() for r in case.rules.overrides),
     ),
     (
-        r"What is deployed has (\S+) in place of what it needs of (\w+)\.",
-        lambda case, m: any((r.text, r.name) == m.groups() for r in case.rules.recorded),
+        r"The deployed patches override what they require of (\w+) with (\S+)\.",
+        lambda case, m: any((r.name, r.text) == m.groups() for r in case.rules.recorded),
     ),
     (r"No version of \w+ for tiny fits (\S.*)\.", lambda case, m: _none_fits(case, m[1])),
     (r"(\w+) exists in versions? (\d.*)\.", lambda case, m: _there(case, m[1], m[2])),
@@ -478,7 +478,7 @@ OTHER_SENTENCES: tuple[tuple[str, Callable[[Case, re.Match[str]], bool]], ...] =
     ),
     (r"(\w+) is provided by (.+)\.", lambda case, m: _provided(case, m[1], m[2])),
     (
-        r"A version of (\w+) can only be met by a patch of that name\.",
+        r"A requirement with a version of (\w+) can only be met by a patch of that name\.",
         lambda case, m: not any(c.name == m[1] and c.fingerprint == BASE for c in case.releases),
     ),
     (r"No source has a patch called (\w+)\.", lambda case, m: _nobody_has(case, m[1])),
@@ -512,10 +512,10 @@ def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
     elif found := re.fullmatch(r"add the source that has (\w+) with --find-links DIR", error.hint):
         if not _nobody_has(case, found[1]):
             yield f"not so: {error.hint}"
-    elif found := re.match(r"choose the base model with --base acme/tiny, or ask the vendor of (\w+) ", error.hint):
+    elif found := re.match(r"choose the base model acme/tiny with --base, or ask the vendor of (\w+) ", error.hint):
         if {c.fingerprint for c in case.releases if c.name == found[1]} != {OTHER_BASE}:
             yield f"not so: {error.hint}"
-    elif error.hint.startswith("no one change to the request is enough"):
+    elif error.hint.startswith("no single change to the request is enough"):
         yield from _easy_ways(case)
     elif not re.match(r"did you mean |check the name, or add the source", error.hint):
         yield f"not understood: {error.hint}"
@@ -541,7 +541,7 @@ def _follow(case: Case, hint: str) -> Case | None:
         new, old = map(parse_requirement, found.groups())
         place = next(i for i, r in enumerate(requirements) if (r.name, r.specifier) == (old.name, old.specifier))
         return replace(case, requirements=(*requirements[:place], new, *requirements[place + 1 :]))
-    if found := re.match(r"leave out (.+), which do not go together with the rest;", hint):
+    if found := re.match(r"leave out (.+), which don't fit together with the rest;", hint):
         gone = re.split(r", | and ", found[1])
         return replace(case, requirements=tuple(r for r in requirements if r.name not in gone))
     if found := re.match(r"leave out (\S+?)(?:,|$)", hint):
@@ -551,7 +551,7 @@ def _follow(case: Case, hint: str) -> Case | None:
         return replace(case, requirements=(*(r for r in requirements if r.name != wish.name), wish))
     if found := re.match(r"let it change: ppm unhold (\S+)", hint):
         return replace(case, rules=replace(rules, held=rules.held - {found[1]}))
-    if found := re.match(r"take (\S+) out of (\S+)", hint):
+    if found := re.match(r"remove (\S+) from (\S+)", hint):
         kept = [c for c in rules.constraints if (c.text, c.origin) != found.groups()]
         overrides = [c for c in rules.overrides if (c.text, c.origin) != found.groups()]
         return replace(case, rules=replace(rules, constraints=kept, overrides=overrides))

@@ -5,14 +5,17 @@ package's prefix in front of a model that is loaded already. Importing ppm impor
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["__version__", "apply", "load"]
 
 __version__ = "0.1.0"
 
 
-def load(base: str, *, env: str | None = None) -> tuple[Any, Any]:
+def load(base: str, *, env: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The base model with its deployed patches, and its tokenizer.
 
     `base` is a folder, a hub name with a commit (NAME@COMMIT), an environment or `lab`; `env` names one of several.
@@ -21,11 +24,10 @@ def load(base: str, *, env: str | None = None) -> tuple[Any, Any]:
     from ppm.serving.load import load_deployed
     from ppm.workspace import Workspace
 
-    loaded: tuple[Any, Any] = load_deployed(Workspace.open(Path.cwd()), base, env=env)
-    return loaded
+    return load_deployed(Workspace.open(Path.cwd()), base, env=env)
 
 
-def apply(model: Any, package: str | Path) -> Any:
+def apply(model: "PreTrainedModel", package: str | Path) -> "PreTrainedModel":
     """A causal LM of transformers with the prefix of a package file in front of its inputs.
 
     `model` itself is unchanged and shares its weights with the result. Raises PpmError when the package is damaged

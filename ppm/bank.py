@@ -13,9 +13,9 @@ import safetensors
 
 from ppm.errors import IntegrityError
 
-__all__ = ["EMPTY", "Arrangement", "Bank", "Block"]
+__all__ = ["EMPTY", "ArrangementName", "Bank", "Block"]
 
-Arrangement = Literal["joined"]
+ArrangementName = Literal["joined"]
 """How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones."""
 MAX_HEADER_BYTES = 64 * 2**10
 """Of the safetensors header, which names a tensor a block."""
@@ -46,12 +46,12 @@ class Bank:
     """
 
     blocks: tuple[Block, ...] = ()
-    arrangement: Arrangement = "joined"
+    arrangement: ArrangementName = "joined"
     encoded: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if len({block.shape[1] for block in self.blocks}) > 1:
-            raise ValueError("the blocks of a bank differ in width")
+            raise ValueError("the blocks of a bank have different widths")
 
     def __bool__(self) -> bool:
         return bool(self.blocks)
@@ -93,7 +93,7 @@ class Bank:
             raise IntegrityError(f"is damaged ({error})", context=origin) from error
         names = [ONE_BLOCK] if set(tensors) == {ONE_BLOCK} else [f"block.{i}" for i in range(len(tensors))]
         if not tensors or set(tensors) != set(names):
-            raise IntegrityError(f"must hold one tensor called {ONE_BLOCK!r}", context=origin)
+            raise IntegrityError(f"must hold one tensor named {ONE_BLOCK!r}", context=origin)
         return Bank(tuple(_block(tensors[name], f"{origin}, {name}") for name in names), encoded=data)
 
 

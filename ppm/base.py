@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from ppm import document
 from ppm.errors import ManifestError, ModelError
@@ -148,10 +148,10 @@ class ModelName:
             return expand(model)
         looks_like_path = model.startswith((".", "/", "~")) or expand(model).exists()
         if looks_like_path or not HUB_NAME.fullmatch(model) or not (revision or "/" in model):
-            hint = "give a model folder, NAME@COMMIT on the hub, or `lab`"
+            hint = "name a model folder, a hub model as NAME@COMMIT, or `lab`"
             raise ModelError("is not a folder", context=model, hint=hint)
         raise ModelError(
-            "a hub model needs a commit, so that it stays the same model",
+            "a hub model needs a commit, so that it is always the same model",
             context=f"{model}@{revision}" if revision else model,
             hint=f"write {model}@COMMIT with the 40 digits of the commit, or give a folder",
         )
@@ -184,7 +184,9 @@ def hub_folder(model: str, revision: str | None, *, fetch: bool) -> Path:
     except Exception as error:  # the hub client raises a dozen unrelated classes
         hint = "check the name, the commit and the network"
         raise ModelError(
-            f"can't be had: {error}" if fetch else "is not on this machine, and is not fetched unasked",
+            f"can't be fetched: {error}"
+            if fetch
+            else "is not on this machine, and ppm does not download it without being asked",
             context=f"{model}@{revision}",
             hint=hint if fetch else f"fetch it yourself: hf download {model} --revision {revision}",
         ) from error
@@ -223,11 +225,11 @@ def check_compatible(manifest: Manifest, base: BaseModel) -> None:
             "its weights differ, though its configuration and tokenizer are the same: perhaps an adapter was merged in"
         )
     elif differing:
-        detail = f"its {', its '.join(differing).replace('_', ' ')} differ"
+        detail = f"its {', its '.join(differing).replace('_', ' ')} {'differ' if len(differing) > 1 else 'differs'}"
     else:
         detail = "its fingerprint differs"
     raise ModelError(
-        f"was made for {manifest.base.model}, and {base.name} is not that model: {detail}",
+        f"was made for {manifest.base.model}, but {base.name} is not that model: {detail}",
         context=manifest.pin,
         hint="install a build of the patch for this base, or build it yourself with `ppm build`",
     )
@@ -284,7 +286,7 @@ def _settings(folder: Path) -> dict[str, str]:
         raise ModelError(f"can't be read: {error.strerror}", context=str(folder)) from error
 
 
-def _json(path: Path, *, required: bool) -> dict[str, Any]:
+def _json(path: Path, *, required: bool) -> dict[str, object]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -300,7 +302,7 @@ def _json(path: Path, *, required: bool) -> dict[str, Any]:
     return value
 
 
-def _tokenizer_digest(folder: Path, settings: dict[str, Any]) -> str:
+def _tokenizer_digest(folder: Path, settings: dict[str, object]) -> str:
     digest = hashlib.sha256()
     found = False
     for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt"):
@@ -319,14 +321,14 @@ def _tokenizer_digest(folder: Path, settings: dict[str, Any]) -> str:
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / "adapter_config.json").exists():
         raise ModelError(
-            "holds an adapter beside the weights, which would be loaded unseen",
+            "has an adapter next to the weights, which would be loaded without notice",
             context=str(folder),
             hint="merge the adapter into the weights, or move adapter_config.json away",
         )
     files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
-            "has no weights in safetensors",
+            "has no weights in the safetensors format",
             context=str(folder),
             hint="save the model with safe_serialization=True; other formats can run code when they are loaded",
         )
@@ -341,7 +343,7 @@ def _weights_sample(folder: Path) -> str:
     return canonical_digest(tensors)
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, dict[str, Any], bytes]]:
+def _tensors(path: Path) -> Iterator[tuple[str, dict[str, object], bytes]]:
     """(name, header entry, sampled bytes) of each tensor in a safetensors file."""
     try:
         with path.open("rb") as stream:
@@ -360,10 +362,10 @@ def _tensors(path: Path) -> Iterator[tuple[str, dict[str, Any], bytes]]:
         raise ModelError(f"is not a whole safetensors file ({error})", context=str(path)) from error
 
 
-def _sample(stream: Any, start: int, length: int) -> bytes:
+def _sample(stream: BinaryIO, start: int, length: int) -> bytes:
     if length <= SAMPLED_BYTES:
         stream.seek(start)
-        data: bytes = stream.read(length)
+        data = stream.read(length)
         if len(data) != length:
             raise ValueError("it is truncated")
         return data

@@ -13,7 +13,16 @@ from pathlib import Path
 
 from ppm.errors import DiskError, DiskFault
 
-__all__ = ["PARTIAL", "disk_errors", "flush_folder", "make_folder", "replace_file", "write_file"]
+__all__ = [
+    "PARTIAL",
+    "append_file",
+    "disk_errors",
+    "flush_folder",
+    "make_folder",
+    "replace_file",
+    "write_file",
+    "write_output",
+]
 
 PARTIAL = ".partial-"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -22,9 +31,9 @@ _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP)
 # Some network file systems can't flush a folder; their server keeps the order of renames by itself.
 _UNFLUSHABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 _HINTS: dict[DiskFault, str] = {
-    "full": "free space on this disk",
-    "denied": "check the folder's owner and rights",
-    "wrong kind": "a file stands where a folder should, or the other way round: move it away",
+    "full": "free some space on this disk",
+    "denied": "check the folder's owner and permissions",
+    "wrong kind": "there is a file where a folder should be, or the other way round: move it away",
     "other": "check the disk",
 }
 _READ_AND_WRITE = 0o666
@@ -102,6 +111,36 @@ def replace_file(path: Path, data: bytes, *, staging: Path | None = None, sole_w
             partial.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that a user asked for whole or not at all; a pipe is written into. Raises DiskError."""
+    with disk_errors("can't be written", path):
+        if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
+            path.write_bytes(data)
+        else:
+            replace_file(path, data)
+
+
+def append_file(path: Path, data: bytes) -> None:
+    """Add to the end of a file and flush it to disk; a file that is not there is made. Raises OSError.
+
+    When the disk refuses, the file is as long as before. A killed process may leave a part of the data.
+    """
+    is_new = not path.exists()
+    with path.open("ab", buffering=0) as stream:
+        before = stream.tell()
+        try:
+            written = 0
+            while written < len(data):
+                written += stream.write(data[written:])
+            os.fsync(stream.fileno())
+        except BaseException:
+            with suppress(OSError):
+                stream.truncate(before)
+            raise
+    if is_new:
+        flush_folder(path.parent)
 
 
 def _behind_links(path: Path) -> Path:

@@ -17,7 +17,17 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from ppm.encoding import decode
 from ppm.errors import ManifestError, PpmError, did_you_mean
 
-__all__ = ["MAX_DOCUMENT_BYTES", "kind_of", "parse", "read_file", "read_table", "render", "to_table"]
+__all__ = [
+    "MAX_DOCUMENT_BYTES",
+    "kind_of",
+    "parse",
+    "read_document",
+    "read_file",
+    "read_table",
+    "render",
+    "table_of",
+    "to_table",
+]
 
 MAX_DOCUMENT_BYTES = 128 * 2**10
 """The worst of such texts take seconds and 100 MB to parse; a lock of a hundred patches has 40 kB."""
@@ -25,7 +35,7 @@ _MOST_LEVELS = 100
 T = TypeVar("T")
 
 
-def parse(data: bytes | str, origin: str) -> dict[str, Any]:
+def parse(data: bytes | str, origin: str) -> dict[str, object]:
     """The plain content of a TOML document. Raises ManifestError naming `origin` and the place."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise ManifestError(f"is {len(data):,} bytes long; at most {MAX_DOCUMENT_BYTES:,} are read", context=origin)
@@ -46,9 +56,9 @@ def parse(data: bytes | str, origin: str) -> dict[str, Any]:
         ) from error
 
 
-def _check_depth(table: dict[str, Any]) -> dict[str, Any]:
+def _check_depth(table: dict[str, object]) -> dict[str, object]:
     """The table. Raises RecursionError for one that functions that call themselves could not go through."""
-    level: list[Any] = [table]
+    level: list[object] = [table]
     for _ in range(_MOST_LEVELS):
         inner = [value for value in level if isinstance(value, dict | list)]
         if not inner:
@@ -57,7 +67,19 @@ def _check_depth(table: dict[str, Any]) -> dict[str, Any]:
     raise RecursionError
 
 
-def _check_plain(value: Any) -> None:
+def read_document(cls: type[T], data: bytes | str, origin: str, *, schema: int) -> T:
+    """A `cls` from a TOML document of one schema. Raises ManifestError, for a document of another schema too."""
+    table = parse(data, origin)
+    if table.get("schema") != schema:
+        raise ManifestError(
+            f"unknown schema {table['schema']!r}" if "schema" in table else "schema is missing",
+            context=origin,
+            hint=f"this ppm reads schema = {schema}; a newer one needs a newer ppm",
+        )
+    return read_table(cls, table, origin)
+
+
+def _check_plain(value: object) -> None:
     """Raises ValueError for what JSON does not have, in a value of any kind: dates, times, infinities."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
@@ -66,7 +88,7 @@ def _check_plain(value: Any) -> None:
         raise ValueError(f"{value} is neither a string nor a finite number")
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, object]:
     """`parse` on a file of the user's. Raises ManifestError when it can't be read."""
     try:
         return parse(path.read_bytes(), str(path))
@@ -74,28 +96,38 @@ def read_file(path: Path) -> dict[str, Any]:
         raise ManifestError(f"can't be read: {error.strerror}", context=str(path)) from error
 
 
-def render(table: Mapping[str, Any]) -> str:
+def render(table: Mapping[str, object]) -> str:
     """A TOML document from plain data; bytes of a file's name that are no text are written as escapes."""
     import tomlkit  # which reading has no need of, and takes long to import
 
-    return tomlkit.dumps(_writable(table))
+    return tomlkit.dumps({key: _writable(value) for key, value in _tables_last(table)})
 
 
-def _writable(value: Any) -> Any:
+def _writable(value: object) -> object:
     """The same data with what TOML writes as tables after the rest: a plain key after a table would fall into it."""
     if isinstance(value, Mapping):
-        ordered = sorted(value.items(), key=lambda item: _is_table(item[1]))
-        return {key: _writable(item) for key, item in ordered}
+        return {key: _writable(item) for key, item in _tables_last(value)}
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return [_writable(item) for item in value] if isinstance(value, list) else value
 
 
-def _is_table(value: Any) -> bool:
+def _tables_last(table: Mapping[str, object]) -> list[tuple[str, object]]:
+    return sorted(table.items(), key=lambda item: _is_table(item[1]))
+
+
+def _is_table(value: object) -> bool:
     return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(i, Mapping) for i in value))
 
 
-def to_table(value: Any) -> Any:
+def table_of(value: object) -> dict[str, object]:
+    """A dataclass as the plain table that `render` takes."""
+    table = to_table(value)
+    assert isinstance(table, dict)
+    return table
+
+
+def to_table(value: object) -> object:
     """Plain data for `render`; what is None, or empty by default, is left out."""
     if is_dataclass(value) and not isinstance(value, type):
         if hasattr(value, "to_toml"):
@@ -116,21 +148,21 @@ def to_table(value: Any) -> Any:
 
 
 @cache
-def _fields(cls: type) -> dict[str, Field[Any]]:
+def _fields(cls: type) -> dict[str, Field[object]]:
     return {field.name: field for field in fields(cls)}
 
 
 @cache
-def _parts_of(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+def _parts_of(hint: object) -> tuple[object, tuple[object, ...]]:
     return get_origin(hint), get_args(hint)
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type) -> dict[str, object]:
     return get_type_hints(cls)
 
 
-def read_table(cls: type[T], table: Any, origin: str, path: str = "") -> T:
+def read_table(cls: type[T], table: object, origin: str, path: str = "") -> T:
     """A `cls` from plain data. Raises ManifestError naming `origin`, the key and, for an unknown key, the nearest."""
     where = f"[{path}]" if path else "the document"
     adapt = getattr(cls, "from_toml", None)
@@ -156,7 +188,7 @@ def read_table(cls: type[T], table: Any, origin: str, path: str = "") -> T:
         raise ManifestError(f"{where}: {error}", context=origin) from error
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """What plain data is, as its writer would say it."""
     if isinstance(value, str) and len(value) <= 60:
         return repr(value)
@@ -166,14 +198,14 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
+def _convert(hint: object, value: object, origin: str, path: str) -> object:
     if type(value) is hint and hint in (str, int, bool):
         return value
 
     def wrong(expected: str) -> ManifestError:
         return ManifestError(f"{path} must be {expected}, not {kind_of(value)}", context=origin)
 
-    if hint is Any:
+    if hint in (object, Any):
         try:
             _check_plain(value)
         except ValueError as fault:
@@ -193,7 +225,7 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
         return _convert(next(a for a in arguments if a is not type(None)), value, origin, path)
     if origin_type is Literal:
         if value not in arguments:
-            hint_text = did_you_mean(value, arguments) if isinstance(value, str) else ""
+            hint_text = did_you_mean(value, [str(a) for a in arguments]) if isinstance(value, str) else ""
             error = wrong("one of " + ", ".join(map(repr, arguments)))
             raise ManifestError(error.message, context=origin, hint=hint_text)
         return value
@@ -221,6 +253,7 @@ def _convert(hint: Any, value: Any, origin: str, path: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, int):
             raise wrong("a whole number")
         return value
+    assert isinstance(hint, type)
     if not isinstance(value, hint):
         raise wrong({str: "a string", bool: "true or false"}[hint])
     return value

@@ -15,7 +15,7 @@ __all__ = ["advice", "named_home", "ppm_home", "self_tests"]
 _HINT = "set PPM_HOME to a folder of your own"
 
 
-def named_home(environ: Mapping[str, str] = os.environ) -> Path:
+def named_home(environ: Mapping[str, str]) -> Path:
     """`$PPM_HOME`, else the platform's folder for a user's data, usable or not.
 
     Raises EnvironmentStateError when there is neither: in a container a process may run as a user without a home.
@@ -28,11 +28,11 @@ def named_home(environ: Mapping[str, str] = os.environ) -> Path:
     except RuntimeError:
         found = None
     if found is None or not found.is_absolute():  # how older versions of platformdirs say it
-        raise EnvironmentStateError("this user has no home folder to keep patches in", hint=_HINT)
+        raise EnvironmentStateError("this user has no home folder in which to keep patches", hint=_HINT)
     return found
 
 
-def ppm_home(environ: Mapping[str, str] = os.environ) -> Path:
+def ppm_home(environ: Mapping[str, str]) -> Path:
     """`$PPM_HOME`, else the platform's folder for a user's data; it need not exist yet.
 
     Whether it can be written shows when something is: reading what is deployed needs no right to change it.
@@ -57,14 +57,14 @@ def self_tests(home: Path) -> Path:
     return home / "cache" / "self-test"
 
 
-def advice(error: DiskError) -> str:
+def advice(error: DiskError, environ: Mapping[str, str]) -> str:
     """What else helps when the disk refuses something below PPM_HOME; "" for what lies elsewhere."""
     ways = {
-        "full": "or set PPM_HOME to a folder on another one; what was deployed before still is",
+        "full": "or set PPM_HOME to a folder on another disk; earlier deployments stay where they are",
         "denied": f"or {_HINT}",
     }
     try:
-        below = error.path.is_relative_to(named_home())
+        below = error.path.is_relative_to(named_home(environ))
     except EnvironmentStateError:
         return ""
     return ways.get(error.fault, "") if below else ""

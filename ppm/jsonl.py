@@ -9,7 +9,6 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ppm.document import kind_of
 from ppm.encoding import without_mark
@@ -17,7 +16,6 @@ from ppm.errors import ManifestError
 
 __all__ = [
     "Benign",
-    "Message",
     "Pair",
     "Prompt",
     "Text",
@@ -32,7 +30,6 @@ __all__ = [
 
 MAX_LINES, MAX_LINE_BYTES, MAX_EXTRA_BYTES = 100_000, 2**20, 2**21
 """More than any suite has: lines of a file, bytes of a line, and of all fields in a file that are not known."""
-Message = dict[str, str]
 Text = str | tuple[tuple[str, str], ...]
 """A plain prompt, or the (role, content) messages of a chat."""
 
@@ -45,7 +42,7 @@ class Prompt:
     prompt: Text
     expected: str | None = None
     group: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Pair:
     rejected: str
     chosen_score: float | None = None
     rejected_score: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -66,35 +63,37 @@ class Benign:
 
     prompt: Text
     completion: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 class _Line:
     """One JSON object and where it is from; `spare` is how many bytes of unknown fields its file may have yet."""
 
-    def __init__(self, values: dict[str, Any], where: str, spare: list[int]) -> None:
+    def __init__(self, values: dict[str, object], where: str, spare: list[int]) -> None:
         self.values = dict(values)
         self.where = where
         self._spare = spare
 
-    def rest(self) -> dict[str, Any]:
+    def rest(self) -> dict[str, object]:
         """The fields that were not taken."""
         if self.values:
             self._spare[0] -= len(json.dumps(self.values))
         if self._spare[0] < 0:
-            raise self.wrong(f"brings the fields that are not known to over {MAX_EXTRA_BYTES:,} bytes")
+            raise self.wrong(f"pushes the file's unknown fields over {MAX_EXTRA_BYTES:,} bytes")
         return self.values
 
     def wrong(self, message: str, hint: str = "") -> ManifestError:
         return ManifestError(message, context=self.where, hint=hint)
 
-    def string(self, key: str, *, required: bool = True) -> Any:
-        value = self.values.pop(key, None)
-        if value is None and not required:
-            return None
+    def string(self, key: str) -> str:
+        value = self.string_or_none(key)
         if value is None:
             raise self.wrong(f"{key!r} is missing", f'every line needs "{key}"')
-        if not isinstance(value, str):
+        return value
+
+    def string_or_none(self, key: str) -> str | None:
+        value = self.values.pop(key, None)
+        if value is not None and not isinstance(value, str):
             raise self.wrong(f"{key!r} must be a string, not {kind_of(value)}")
         return value
 
@@ -116,7 +115,7 @@ class _Line:
     def text(self) -> Text:
         """`prompt`, or `messages`."""
         if "messages" not in self.values:
-            return str(self.string("prompt"))
+            return self.string("prompt")
         if "prompt" in self.values:
             raise self.wrong("has both 'prompt' and 'messages'", "keep one of them")
         messages = self.values.pop("messages")
@@ -145,25 +144,27 @@ def _lines(data: bytes, origin: str) -> Iterator[_Line]:
             continue
         found += 1
         if found > MAX_LINES:
-            raise ManifestError(f"holds more than {MAX_LINES:,} lines", context=origin, hint="split the file")
+            raise ManifestError(f"has more than {MAX_LINES:,} lines", context=origin, hint="split the file")
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
             detail = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply or out of range"
             raise ManifestError(
-                f"is not a JSON object: {detail}", context=where, hint="one JSON object a line, no line breaks inside"
+                f"is not a JSON object: {detail}",
+                context=where,
+                hint="write one JSON object per line, without line breaks inside it",
             ) from error
         if not isinstance(values, dict):
-            raise ManifestError(f"is not a JSON object but {kind_of(values)}", context=where)
+            raise ManifestError(f"is {kind_of(values)}, not a JSON object", context=where)
         # JSON can spell half a character, which no encoder or tokenizer takes later.
         if "\\ud" in line.lower() and not _is_text(values):
-            raise ManifestError("has half of a surrogate pair, which is no text", context=where)
+            raise ManifestError("has half of a surrogate pair, which is not valid text", context=where)
         yield _Line(values, where, spare)
     if not found:
-        raise ManifestError("holds no lines", context=origin)
+        raise ManifestError("has no lines", context=origin)
 
 
-def _is_text(values: dict[str, Any]) -> bool:
+def _is_text(values: dict[str, object]) -> bool:
     try:
         json.dumps(values, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -181,7 +182,7 @@ def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:
             raise line.wrong(f"the id {identity!r} occurs twice")
         seen.add(identity)
         text = line.text()
-        expected, group = line.string("expected", required=False), line.string("group", required=False)
+        expected, group = line.string_or_none("expected"), line.string_or_none("group")
         result.append(Prompt(identity, text, expected, group, line.rest()))
     return tuple(result)
 
@@ -192,7 +193,7 @@ def read_pairs(data: bytes, origin: str) -> tuple[Pair, ...]:
     for line in _lines(data, origin):
         text, chosen, rejected = line.text(), line.string("chosen"), line.string("rejected")
         if chosen.strip() == rejected.strip():
-            raise line.wrong("chosen and rejected are the same text", "drop the pair: it teaches nothing")
+            raise line.wrong("chosen and rejected are the same text", "remove the pair: it teaches nothing")
         scores = line.number("chosen_score"), line.number("rejected_score")
         result.append(Pair(text, chosen, rejected, *scores, line.rest()))
     return tuple(result)
@@ -202,7 +203,7 @@ def read_benign(data: bytes, origin: str) -> tuple[Benign, ...]:
     """Benign prompts, with or without completions. Raises ManifestError."""
     result = []
     for line in _lines(data, origin):
-        text, completion = line.text(), line.string("completion", required=False)
+        text, completion = line.text(), line.string_or_none("completion")
         result.append(Benign(text, completion, line.rest()))
     return tuple(result)
 
@@ -211,7 +212,7 @@ def dump(rows: Iterable[Prompt | Pair | Benign]) -> bytes:
     """JSON Lines of rows as the readers take them; fields that are None are left out."""
     lines = []
     for row in rows:
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for key, value in vars(row).items():
             if key == "extra":
                 values |= value
@@ -246,5 +247,5 @@ def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, I
             raise ManifestError(
                 f"trains on a prompt of the suite {suite!r}: {last_turn(leaked)[:80]!r}",
                 context=origin,
-                hint="a test on training data proves nothing; take the prompt out of one of the two",
+                hint="a test on training data proves nothing; remove the prompt from one of the two",
             )

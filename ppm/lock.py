@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.errors import ManifestError
@@ -138,15 +137,7 @@ class Lock(Selection):
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Lock":
         """A lock from TOML. Raises ManifestError."""
-        table = document.parse(data, origin)
-        schema = table.get("schema")
-        if schema != SCHEMA:
-            raise ManifestError(
-                f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
-                context=origin,
-                hint=f"this ppm reads schema = {SCHEMA}",
-            )
-        return document.read_table(Lock, table, origin)
+        return document.read_document(Lock, data, origin, schema=SCHEMA)
 
     @staticmethod
     def read(path: Path) -> "Lock":
@@ -158,18 +149,8 @@ class Lock(Selection):
                 f"can't be read: {error.strerror}", context=str(path), hint="give the path of a ppm.lock"
             ) from error
 
-    def to_toml(self) -> dict[str, Any]:
-        order = (
-            "schema",
-            "base",
-            "requirements",
-            "strategy",
-            "strategy_digest",
-            "packages",
-            "composition",
-            "overrides",
-        )
-        table = {name: getattr(self, name) for name in order}
+    def to_toml(self) -> dict[str, object]:
+        table = {name: getattr(self, name) for name in _ORDER}
         return {name: document.to_table(value) for name, value in table.items() if value not in (None, ())}
 
     def render(self) -> str:

@@ -13,11 +13,12 @@ from filelock import FileLock, Timeout
 from ppm.disk import disk_errors, make_folder
 from ppm.errors import EnvironmentStateError, RequestError
 
-__all__ = ["exclusive", "lock_timeout"]
+__all__ = ["SHORT_WAIT", "exclusive", "lock_timeout"]
 
 _POLL_SECONDS = 0.05
 _TELL_AFTER = 1.0
-_SHORT_SECONDS = 60.0
+SHORT_WAIT = 60.0
+"""Seconds that are enough for short work, and what a user waits who says nothing else."""
 
 
 @contextmanager
@@ -26,17 +27,15 @@ def exclusive(
     what: str,
     *,
     command: str = "",
-    timeout: float | None = None,
+    timeout: float = SHORT_WAIT,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Iterator[FileLock]:
     """Hold the lock at `path`, which lets one process change `what`.
 
     `command` is what the user ran: it is shown to whoever waits, who is told through `tell`; nothing is shown of work
     that has none, because it is short. Raises EnvironmentStateError when another process holds the lock for more than
-    `timeout` seconds (by default `lock_timeout()`; 60 for short work), or when it can't be written.
+    `timeout` seconds, or when it can't be written.
     """
-    if timeout is None:
-        timeout = lock_timeout() if command else _SHORT_SECONDS
     note = path.with_name(f"{path.name}.holder")
     with disk_errors("can't be written to", path.parent):
         make_folder(path.parent)
@@ -46,9 +45,9 @@ def exclusive(
             held = _acquire(lock, note, timeout, tell)
         except Timeout as error:
             raise EnvironmentStateError(
-                f"is being changed by {_holder(note)}; waited {timeout:g} s",
+                f"is in use by {_holder(note)}; waited {timeout:g} s",
                 context=what,
-                hint="wait until it has ended, then run this again; PPM_LOCK_TIMEOUT is how many seconds to wait",
+                hint="wait for it to finish, then run this again; PPM_LOCK_TIMEOUT sets how many seconds ppm waits",
             ) from error
     with held:
         try:
@@ -81,9 +80,9 @@ def _holder(note: Path) -> str:
         return "another process"
 
 
-def lock_timeout(environ: Mapping[str, str] = os.environ) -> float:
+def lock_timeout(environ: Mapping[str, str]) -> float:
     """Seconds to wait for another process: `$PPM_LOCK_TIMEOUT`, else 60. Raises RequestError when it is no number."""
-    text = environ.get("PPM_LOCK_TIMEOUT") or str(_SHORT_SECONDS)
+    text = environ.get("PPM_LOCK_TIMEOUT") or str(SHORT_WAIT)
     try:
         seconds = float(text)
     except ValueError:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ppm import document
 from ppm.errors import ManifestError
@@ -158,7 +158,7 @@ class Manifest:
     replay: Replay | None = None
     retention: Retention | None = None
     training: Training | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, object] = field(default_factory=dict)
     composition: CompositionRecord | None = None
 
     def __post_init__(self) -> None:
@@ -167,7 +167,7 @@ class Manifest:
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two suites are called {name!r}")
+                raise ValueError(f"two suites are named {name!r}")
 
     @property
     def name(self) -> str:
@@ -185,15 +185,7 @@ class Manifest:
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Manifest":
         """A manifest from TOML. Raises ManifestError."""
-        table = document.parse(data, origin)
-        schema = table.get("schema")
-        if schema != SCHEMA:
-            raise ManifestError(
-                f"schema {schema!r} is not known" if "schema" in table else "schema is missing",
-                context=origin,
-                hint=f"this ppm reads schema = {SCHEMA}; a newer one needs a newer ppm",
-            )
-        return document.read_table(Manifest, table, origin)
+        return document.read_document(Manifest, data, origin, schema=SCHEMA)
 
     @staticmethod
     def read(path: Path) -> "Manifest":
@@ -204,12 +196,12 @@ class Manifest:
             raise ManifestError(
                 f"can't be read: {error.strerror}",
                 context=str(path),
-                hint="give a patch.toml, or the folder that has it",
+                hint="name a patch.toml, or its folder",
             ) from error
 
     def render(self) -> str:
         """The manifest as TOML."""
-        return document.render(document.to_table(self))
+        return document.render(document.table_of(self))
 
     def without_training(self) -> "Manifest":
         """The manifest as it is packaged."""
@@ -246,7 +238,7 @@ def check_tested(manifest: Manifest, origin: str) -> None:
     """
     if not any(suite.against == "specialist" for suite in manifest.suites):
         raise ManifestError(
-            "has no suite that tests its own risk",
+            "has no suite that tests the patch's own risk",
             context=origin,
-            hint='add [[suites]] with against = "specialist"; what is not tested is not deployed',
+            hint='add [[suites]] with against = "specialist"; untested patches are not deployed',
         )

@@ -5,7 +5,6 @@ import json
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
@@ -60,8 +59,8 @@ def check_name(name: str) -> str:
 def expand(text: str) -> Path:
     """A path in which `~` is a user's home. Raises RequestError for a URL, and where there is no such user."""
     if is_url(text):
-        hint = "download it, and give the path; a base model on the hub is NAME@COMMIT"
-        raise RequestError("is a URL, and URLs are not supported yet", context=text[:80], hint=hint)
+        hint = "download it, and give its path; for a base model on the hub, write NAME@COMMIT"
+        raise RequestError("is a URL, but URLs are not supported yet", context=text[:80], hint=hint)
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -86,7 +85,7 @@ def exact_pin(name: str, version: object) -> str:
     return f"{name}==={version}"
 
 
-def canonical_digest(value: Any) -> str:
+def canonical_digest(value: object) -> str:
     """`sha256:` and the digest of plain data, the same for any order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -100,7 +99,7 @@ def check_version(text: str) -> str:
 def parse_version(text: str) -> Version:
     """A version (PEP 440) of at most LONGEST_VERSION characters. Raises InvalidVersion, which is a ValueError."""
     if len(text) > LONGEST_VERSION:
-        raise InvalidVersion(f"{text[:20]!r}... is no version: it is longer than {LONGEST_VERSION} characters")
+        raise InvalidVersion(f"{text[:20]!r}... is not a version: it is longer than {LONGEST_VERSION} characters")
     try:
         return Version(text)
     except InvalidVersion as error:
@@ -135,7 +134,7 @@ def check_specifiers(table: dict[str, str], what: str) -> dict[str, str]:
 def check_digest(value: str | None, key: str) -> None:
     """Raises ValueError when the value of `key` is neither None nor `sha256:` and a digest."""
     if value is not None and not _DIGEST.fullmatch(value):
-        raise ValueError(f"{key} must be 'sha256:' and 64 hexadecimal digits, not {value!r}")
+        raise ValueError(f"{key} must be 'sha256:' followed by 64 hexadecimal digits, not {value!r}")
 
 
 def check_line(value: str, key: str) -> None:
@@ -148,6 +147,6 @@ def check_path(value: str, key: str) -> None:
     """Raises ValueError when the value of `key` is not a relative path that stays inside its folder."""
     path = PurePosixPath(value)
     if is_url(value):
-        raise ValueError(f"{key} must be a path inside the patch's folder, and {value[:80]!r} is a URL")
+        raise ValueError(f"{key} must be a path inside the patch's folder, but {value[:80]!r} is a URL")
     if not value or "\\" in value or "\0" in value or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{key} must be a path inside the patch's folder, not {value!r}")

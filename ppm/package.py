@@ -122,9 +122,9 @@ class Package:
 def _tag(manifest: Manifest) -> str:
     if manifest.base.fingerprint is None:
         raise PackageError(
-            "has no fingerprint of its base model",
+            "has no fingerprint for its base model",
             context=manifest.pin,
-            hint="`ppm build` writes it; package what it built",
+            hint="`ppm build` writes it; use the package that it built",
         )
     return base_tag(manifest.base.model, manifest.base.fingerprint)
 
@@ -167,9 +167,9 @@ def read_package(source: Path | bytes, *, origin: str = "", expected_sha256: str
     data = read_bounded(source, origin) if isinstance(source, Path) else source
     if expected_sha256 is not None and sha256(data) != expected_sha256:
         raise IntegrityError(
-            f"has SHA-256 {sha256(data)[:12]}..., not {expected_sha256[:12]}... as pinned",
+            f"has SHA-256 {sha256(data)[:12]}..., but {expected_sha256[:12]}... is pinned",
             context=origin,
-            hint="the file was changed or damaged; fetch it again, and don't use it if it stays so",
+            hint="the file was changed or damaged; fetch it again, and don't use it if that does not help",
         )
     members = _unpack(data, origin)
     _check_record(members, origin)
@@ -238,12 +238,12 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
                 if name not in _KNOWN and not name.startswith("suites/") and not name.endswith(".jsonl"):
                     raise hostile(f"has an unexpected member: {name!r}")
                 if unicodedata.normalize("NFC", name).casefold() in folded:
-                    raise hostile(f"has two members called {name!r}")
+                    raise hostile(f"has two members named {name!r}")
                 folded.add(name.casefold())
                 if (entry.external_attr >> 16) & 0o170000 not in (0, 0o100000) or entry.flag_bits & 0x1:
                     raise hostile(f"has a member that is not a plain file: {name!r}")
                 if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise hostile(f"has a member packed in an unknown way: {name!r}")
+                    raise hostile(f"has a member with an unknown compression: {name!r}")
                 if only is not None and name != only:
                     continue
                 most = MAX_DOCUMENT_BYTES if name in (_MANIFEST, _RECORD) else MAX_DATA_BYTES
@@ -252,7 +252,7 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
                 with archive.open(entry) as stream:
                     content = b"".join(_pieces(stream, entry.file_size + 1))
                 if len(content) != entry.file_size:
-                    raise hostile(f"declares a wrong size for {name!r}")
+                    raise hostile(f"declares the wrong size for {name!r}")
                 members[name] = content
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         raise IntegrityError(
@@ -277,7 +277,7 @@ def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
 
 
 def _check_record(members: Mapping[str, bytes], origin: str) -> None:
-    hint = "the file was changed after it was built; fetch it again, and don't use it if it stays so"
+    hint = "the file was changed after it was built; fetch it again, and don't use it if that does not help"
     listed: dict[str, tuple[str, int]] = {}
     try:
         lines = members[_RECORD].decode("ascii").splitlines()
@@ -293,7 +293,7 @@ def _check_record(members: Mapping[str, bytes], origin: str) -> None:
         raise IntegrityError(f"and its RECORD disagree about {', '.join(odd[:3])}", context=origin, hint=hint)
     for path, (digest, size) in listed.items():
         if len(members[path]) != size or sha256(members[path]) != digest:
-            raise IntegrityError(f"holds a {path} other than its RECORD says", context=origin, hint=hint)
+            raise IntegrityError(f"has a {path} that differs from its RECORD", context=origin, hint=hint)
 
 
 def _check(package: Package, origin: str) -> None:

@@ -2,8 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,13 +21,15 @@ T = TypeVar("T")
 class Plugins(Generic[T]):
     """The things of one kind, the built-in ones and those found in the entry point group.
 
-    `accept` makes an entry of what its entry point names; whatever it raises says that it can't be used.
+    `accept` makes an entry of what its entry point names; whatever it raises says that it can't be used. A name that
+    is known, or `reserved`, is taken.
     """
 
     group: str
     kind: str
     accept: Callable[[EntryPoint, object], T]
     known: dict[str, T] = field(default_factory=dict)
+    reserved: Container[str] = ()
     broken: dict[str, ManifestError] = field(default_factory=dict)
     _loaded: dict[str, str] = field(default_factory=dict)
 
@@ -35,9 +38,10 @@ class Plugins(Generic[T]):
         for entry in entry_points(group=self.group):
             if self._loaded.get(entry.name) == entry.value:
                 continue
-            if entry.name in self.known:
+            if entry.name in self.known or entry.name in self.reserved:
                 warnings.warn(
-                    f"the {self.kind} {entry.name!r} of {entry.value} is left out: the name is taken", stacklevel=2
+                    f"the {self.kind} {entry.name!r} of {entry.value} is ignored: the name is already taken",
+                    stacklevel=2,
                 )
                 continue
             try:
@@ -64,10 +68,19 @@ def code_digest(entry: EntryPoint) -> str:
     """
     distribution = entry.dist.files or () if entry.dist else ()
     files = {Path(str(file.locate())) for file in distribution if file.suffix == ".py"}
-    top = find_spec(entry.module.partition(".")[0])
-    spec = top if top is not None and top.origin is not None else find_spec(entry.module)  # not all of a namespace
+    spec = _spec(entry.module.partition(".")[0])
+    if spec is None or spec.origin is None:  # not all of a namespace
+        spec = _spec(entry.module)
     if spec is not None and spec.origin is not None:
         origin = Path(spec.origin)
         files.update(origin.parent.rglob("*.py") if spec.submodule_search_locations else [origin])
     contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file())
     return hashlib.sha256("".join(contents).encode()).hexdigest()[:16] if contents else ""
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is; None for one that there is not."""
+    try:
+        return find_spec(module)
+    except (ImportError, ValueError):
+        return None

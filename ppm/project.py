@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.base import LAB_BASES
+from ppm.moment import Moment
 from ppm.names import expand, is_folder, is_url
 from ppm.requirement import Requirement
 
@@ -45,7 +45,7 @@ class Gates:
         if self.min_prompts is not None and self.min_prompts < 1:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
-            raise ValueError(f"looks must rise from above 0 to below 1, not {list(self.looks)}")
+            raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Project:
     """One ppm.toml: the patches a project wants, on which base, from where, and under which policy.
 
     `constraints` limit versions without asking for patches, `overrides` take the place of what dependencies ask, and
-    what came into its source after `exclude_newer`, a date, is left out.
+    what came into its source after `exclude_newer` is left out.
     """
 
     base: str | None = None
@@ -62,7 +62,7 @@ class Project:
     sources: tuple[str, ...] = ()
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
-    exclude_newer: str | None = None
+    exclude_newer: Moment | None = None
     gates: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:
@@ -73,17 +73,19 @@ class Project:
         overridden = [requirement.name for requirement in self.overrides]
         for name in overridden:
             if overridden.count(name) > 1:
-                raise ValueError(f"overrides: several are on {name!r}; write them as one, such as 'core>=1,<2'")
+                raise ValueError(
+                    f"overrides: there are several for {name!r}; combine them into one, such as 'core>=1,<2'"
+                )
         for key in ("base", "strategy"):
             if getattr(self, key) == "":
                 raise ValueError(f"{key} must not be empty")
         if "" in self.sources:
-            raise ValueError("sources are folders of package files, and one is empty")
+            raise ValueError("sources are folders of package files, but one of them is empty")
         places = {"base": (self.base,), "strategy": (self.strategy,), "sources": self.sources}
         for key, texts in {**places, "gates.suites": self.gates.suites}.items():
             url = next((text for text in texts if text is not None and is_url(text)), None)
             if url is not None:
-                raise ValueError(f"{key}: {url[:80]!r} is a URL, and URLs are not supported yet")
+                raise ValueError(f"{key}: {url[:80]!r} is a URL, but URLs are not supported yet")
 
     @staticmethod
     def locate(start: Path) -> Path | None:
@@ -101,7 +103,7 @@ class Project:
         return Project.of(document.read_file(path), path)
 
     @staticmethod
-    def of(table: Mapping[str, Any], path: Path) -> "Project":
+    def of(table: Mapping[str, object], path: Path) -> "Project":
         """A project from the data of the file at `path`. Raises ManifestError."""
         project = document.read_table(Project, table, str(path))
         folder = path.absolute().parent

@@ -16,7 +16,6 @@ from ppm.package import SUFFIX, parse_file_name
 __all__ = [
     "Requirement",
     "exactly",
-    "is_path",
     "parse_name",
     "parse_requirement",
     "parse_specifier",
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 _SHAPE = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?P<rest>.*)", re.DOTALL)
-_HINT = "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+_HINT = "write a name and, if you like, versions, such as 'toxicity>=1,<2'"
 _BEYOND = {"[": "extras", "@": "a URL", ";": "a marker"}
 """What PEP 508 lets follow a name, and patches don't have."""
 MAX_LENGTH = 1_000
@@ -36,18 +35,14 @@ MAX_LENGTH = 1_000
 class Requirement:
     """A normalised name and a PEP 440 specifier; `text` is how the user put it, `origin` where, such as a file.
 
-    A package file that is asked for by its path has the name that its file name says, "" when that says none.
+    With `is_file` it is the path of a package file, whose name is what its file name says, "" when that says none.
     """
 
     name: str
     specifier: SpecifierSet
     text: str
     origin: str = field(default="", compare=False)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is the path of a package file."""
-        return is_path(self.text)
+    is_file: bool = False
 
     @property
     def pinned(self) -> str | None:
@@ -70,11 +65,6 @@ class Requirement:
 def texts_of(requirements: Iterable[Requirement]) -> tuple[str, ...]:
     """Requirements as their users put them."""
     return tuple(requirement.text for requirement in requirements)
-
-
-def is_path(text: str) -> bool:
-    """Whether a text is the path of a package file rather than a name."""
-    return text.endswith(SUFFIX) or "/" in text
 
 
 def exactly(name: str, version: object, origin: str = "") -> Requirement:
@@ -109,11 +99,11 @@ def read_requirement(text: str, origin: str = "") -> Requirement:
     """A requirement, or the path of a package file. Raises RequestError."""
     if "://" in text:
         hint = "download the package file, and give its path"
-        raise RequestError(f"{text[:80]!r} is a URL, and URLs are not supported yet", context=origin, hint=hint)
-    if not is_path(text):
+        raise RequestError(f"{text[:80]!r} is a URL, but URLs are not supported yet", context=origin, hint=hint)
+    if not text.endswith(SUFFIX) and "/" not in text:
         return parse_requirement(text, origin)
     parts = parse_file_name(PurePath(text).name)
-    return Requirement(parts[0] if parts else "", SpecifierSet(), text, origin)
+    return Requirement(parts[0] if parts else "", SpecifierSet(), text, origin, is_file=True)
 
 
 def parse_requirement(text: str, origin: str = "") -> Requirement:
@@ -127,7 +117,7 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
         (what for mark, what in _BEYOND.items() if rest.startswith(mark) or (mark == ";" and mark in rest)), ""
     )
     if beyond:
-        raise RequestError(f"{shown} has {beyond}, which a patch does not have", context=origin, hint=_HINT)
+        raise RequestError(f"{shown} has {beyond}, which patches don't have", context=origin, hint=_HINT)
     versions = rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
     try:
         if versions and not all(part.strip() for part in versions.split(",")):
@@ -141,5 +131,5 @@ def parse_name(text: str) -> str:
     """A name alone, normalised. Raises RequestError, for versions too."""
     wish = parse_requirement(text)
     if str(wish.specifier):
-        raise RequestError(f"{text!r} has versions, and only a name is meant", hint=f"say {wish.name}")
+        raise RequestError(f"{text!r} has a version, but only a name is allowed here", hint=f"use {wish.name}")
     return wish.name

@@ -16,7 +16,7 @@ def _folder(name: str) -> Path:
     for candidate in (_PACKAGE / name, _PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate
-    raise PpmError(f"the folder {name!r} is missing from this installation", hint="install ppm again")
+    raise PpmError(f"the folder {name!r} is missing from this installation", hint="reinstall ppm")
 
 
 def strategies_folder() -> Path:

@@ -69,6 +69,11 @@ class Schema:
     options: Mapping[str, Option]
     open: bool = False
 
+    def filled(self, given: Mapping[str, object]) -> dict[str, object]:
+        """What is given, and the default of each option that is not, where the option's kind is known."""
+        known = {name: o.default for name, o in self.options.items() if not o.required and o.element is not None}
+        return known | dict(given)
+
     def check(self, given: Mapping[str, object], what: str, *, context: str, hint: str = "") -> None:
         """Raises ManifestError for an option there is not, of another kind, or left out.
 

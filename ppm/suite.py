@@ -1,7 +1,7 @@
 """What a suite is: prompts, a judge, a metric, decoding and a margin."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from ppm.names import check_name, check_path
 
@@ -32,10 +32,10 @@ class Judge:
     """A judge by name, with its options; in TOML either a table or just the name."""
 
     name: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict):
@@ -43,7 +43,7 @@ class Judge:
             return {**name, "options": {k: v for k, v in value.items() if k != "name"}}
         return value
 
-    def to_toml(self) -> Any:
+    def to_toml(self) -> object:
         return {"name": self.name, **self.options} if self.options else self.name
 
 
@@ -81,7 +81,7 @@ class Suite:
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
         if self.against == "base" and self.min_effect is not None:
-            raise ValueError("min_effect is for a patch's own risk; a suite against the base has none")
+            raise ValueError("min_effect is for a patch's own risk; a suite against the base can't have it")
 
     @property
     def allowance(self) -> float:

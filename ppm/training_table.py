@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 from ppm.names import check_path
@@ -59,7 +59,7 @@ class Teacher:
     output_price: float = 0.0
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         return {"model": value} if isinstance(value, str) else value
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class Teacher:
         if self.endpoint is not None and not re.match(r"https?://[^/]", self.endpoint):
             raise ValueError(f"endpoint must begin with http:// or https://, not {self.endpoint!r}")
         if "@" in self.host:
-            raise ValueError("endpoint must hold no user and password; the key is in an environment variable")
+            raise ValueError("endpoint must not contain a user or password; the key goes in an environment variable")
         if self.concurrency < 1 or self.timeout <= 0 or self.retries < 0:
             raise ValueError("concurrency must be at least 1, timeout above 0, retries 0 or more")
         if min(self.requests_per_minute, self.input_price, self.output_price) < 0:
@@ -102,13 +102,13 @@ class DataSet:
     expected: str | None = None
     group: str | None = None
     completion: str | None = None
-    where: dict[str, Any] = field(default_factory=dict)
+    where: dict[str, object] = field(default_factory=dict)
     share: tuple[float, ...] = (0.0, 1.0)
     limit: int = 0
     text: str = "{prompt}"
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class DataSet:
         if self.limit < 0:
             raise ValueError("limit must be 0 or more")
         if "{prompt}" not in self.text:
-            raise ValueError("text must hold {prompt}")
+            raise ValueError("text must contain {prompt}")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ means.
 Opened once, at the edge. Needs no torch.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ppm.environment.store import Store
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.lock import LockedBase
+from ppm.locking import lock_timeout
 from ppm.names import expand
 from ppm.project import Project
 from ppm.resources import lab_data
@@ -26,20 +28,36 @@ __all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base"]
 
 @dataclass(frozen=True)
 class Workspace:
-    """PPM_HOME, and the folder that the command is given in."""
+    """PPM_HOME, the folder that the command is given in, and the environment variables of its process."""
 
     home: Path
     folder: Path
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @staticmethod
-    def open(folder: Path) -> "Workspace":
+    def open(folder: Path, environ: Mapping[str, str] = os.environ) -> "Workspace":
         """The workspace of a command that is given in a folder. Raises EnvironmentStateError."""
-        return Workspace(ppm_home(), folder.absolute())
+        return Workspace(ppm_home(environ), folder.absolute(), environ)
+
+    @property
+    def lock_timeout(self) -> float:
+        """How many seconds a command waits for another one. Raises RequestError when the user's word is no number."""
+        return lock_timeout(self.environ)
+
+    @cached_property
+    def project_file(self) -> Path | None:
+        """The ppm.toml of the project that the folder belongs to."""
+        return Project.locate(self.folder)
 
     @cached_property
     def project(self) -> Project:
         """The project that the folder belongs to, or one that says nothing. Raises ManifestError."""
-        return Project.find(self.folder) or Project()
+        return Project.read(self.project_file) if self.project_file else Project()
+
+    @property
+    def chosen(self) -> str | None:
+        """The label of the environment that `ppm use` chose. Raises EnvironmentStateError when the file is damaged."""
+        return default_label(self.home)
 
     @property
     def store(self) -> Store:
@@ -64,7 +82,7 @@ class Workspace:
     def environment_for(self, base: BaseModel, name: str | None = None) -> Environment:
         """The environment of a base model: the one it has, whatever path it was named by then, else a new one."""
         digits = base.tag.rpartition("-")[2]
-        tags = sorted({e.tag for e in Environment.all(self.home) if e.tag.endswith(f"-{digits}")})
+        tags = sorted({e.tag for e in self.environments().values() if e.tag.endswith(f"-{digits}")})
         return Environment(self.home, base.tag if base.tag in tags or not tags else tags[0], name)
 
     def find_environment(self, base: str | None, name: str | None = None) -> Environment:
@@ -80,14 +98,14 @@ class Workspace:
             return known[base] if name is None else _named(Environment(self.home, known[base].tag, name))
         if base is not None:
             return _named(self.environment_for(open_base(base, fetch=False), name))
-        default = default_environment(self.home) if name is None else None
+        default = default_environment(self.home, known) if name is None else None
         if default is not None:
             return default
         chosen = [environment for environment in known.values() if name is None or environment.name == name]
         if len(chosen) == 1:
             return chosen[0]
         if not chosen:
-            asked = f" called {name!r}" if name else ""
+            asked = f" in an environment named {name!r}" if name else ""
             near = did_you_mean(name, [e.name for e in known.values() if e.name]) if name else ""
             raise RequestError(
                 f"nothing is deployed{asked}",
@@ -95,7 +113,7 @@ class Workspace:
             )
         raise RequestError(
             "there are several environments; which one?",
-            hint=f"say --base, or choose for good with `ppm use`: {', '.join(e.label for e in chosen)}",
+            hint=f"name one with --base, or choose a default with `ppm use`: {', '.join(e.label for e in chosen)}",
         )
 
     def find_target(self, base: str | None, name: str | None = None) -> tuple[BaseModel, Environment]:
@@ -109,7 +127,7 @@ class Workspace:
             found = base_of_environment(known[base]) if base in known else open_base(base)
             return found, known[base] if base in known and name is None else self.environment_for(found, name)
         if not known:
-            raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
+            raise RequestError("which base model?", hint="name it with --base MODEL, for example --base lab")
         environment = self.find_environment(None, name)
         return base_of_environment(environment), environment
 
@@ -118,9 +136,9 @@ class Workspace:
 
         Raises RequestError when none of them names one.
         """
-        found = base or self.project.base or default_label(self.home)
+        found = base or self.project.base or self.chosen
         if found is None:
-            raise RequestError("which base model?", hint="say --base MODEL, for example --base lab")
+            raise RequestError("which base model?", hint="name it with --base MODEL, for example --base lab")
         known = self.environments()
         current = known[found].current() if found in known else None
         if current is None:
@@ -134,8 +152,8 @@ def _named(environment: Environment) -> Environment:
     if environment.name is not None and not environment.exists():
         names = [e.name for e in Environment.all(environment.home) if e.tag == environment.tag and e.name]
         near = did_you_mean(environment.name, names, f"environments are {', '.join(names)}" if names else "")
-        hint = near or "`ppm install ... --env NAME` makes one"
-        raise RequestError(f"{environment.label} is no environment: nothing was ever deployed in it", hint=hint)
+        hint = near or "`ppm install ... --env NAME` creates one"
+        raise RequestError(f"there is no environment {environment.label}: nothing was ever deployed in it", hint=hint)
     return environment
 
 
@@ -156,15 +174,15 @@ def base_of_environment(environment: Environment) -> BaseModel:
     """
     current = environment.current()
     if current is None:
-        raise RequestError(f"nothing is deployed in {environment.label}", hint="name the base model by its folder")
+        raise RequestError(f"nothing is deployed in {environment.label}", hint="name the base model itself with --base")
     record = current.record
     base = identify(
         locate(record.base_model, record.base_revision), name=record.base_model, revision=record.base_revision
     )
     if base.fingerprint != record.fingerprint:
         raise ModelError(
-            f"{record.base_model} is not the model any more that {environment.label} was made for",
-            hint="restore the model, or install the patches again for the new one",
+            f"{record.base_model} has changed since {environment.label} was made for it",
+            hint="restore the model, or reinstall the patches for the new one",
         )
     return base
 
@@ -192,9 +210,13 @@ def look_up_base(
     releases = [c for name in names for c in offer.named(name) if c.base_model == model]
     fingerprints = {c.fingerprint for c in releases if c.base_revision in (None, revision)}
     if len(fingerprints) != 1 and revision is not None:
-        which = "no package of these sources is for it"
+        which = "these sources have no package for it"
         if releases:
-            which = "the packages do not agree on which it is" if fingerprints else "they are for another commit of it"
+            which = (
+                "the packages disagree about which model it is"
+                if fingerprints
+                else "their packages are for a different commit of it"
+            )
         raise ModelError(f"is not on this machine, and {which}", context=named, hint=problem.hint)
     if len(fingerprints) != 1:
         raise problem

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from environment.samples import folder_of_another, run_killed_at, small_disk
 
-from ppm.disk import PARTIAL, disk_errors, make_folder, replace_file
+from ppm.disk import PARTIAL, append_file, disk_errors, make_folder, replace_file
 from ppm.errors import DiskError, EnvironmentStateError
 
 OTHER_GROUP = 4321
@@ -146,3 +146,18 @@ def test_a_folder_of_another_is_denied():
     with folder_of_another() as folder, pytest.raises(DiskError) as caught, disk_errors("can't be written", folder):
         make_folder(folder / "inner" / "most")
     assert caught.value.fault == "denied"
+
+
+def test_what_is_appended_follows_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    append_file(path, b"one\n")
+    append_file(path, b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_full_disk_leaves_a_file_as_long_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one\n")
+    with pytest.raises(DiskError), disk_errors("can't be written", path), small_disk(1000):
+        append_file(path, bytes(100_000))
+    assert path.read_bytes() == b"one\n"

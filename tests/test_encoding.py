@@ -27,7 +27,7 @@ def in_forms(data):
 
 def requirements_in(data, folder):
     (folder / "r.txt").write_bytes(data)
-    return [line.text for line in read_lines(folder / "r.txt")]
+    return [line.requirement.text for line in read_lines(folder / "r.txt")]
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ from ppm.home import advice, ppm_home
 
 def test_is_the_named_folder_even_before_it_exists(tmp_path, monkeypatch):
     monkeypatch.setenv("PPM_HOME", str(tmp_path / "new" / "home"))
-    assert ppm_home() == tmp_path / "new" / "home"
+    assert ppm_home(os.environ) == tmp_path / "new" / "home"
     assert not (tmp_path / "new").exists()
 
 
 def test_is_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PPM_HOME", "here")
-    assert ppm_home() == tmp_path / "here"
+    assert ppm_home(os.environ) == tmp_path / "here"
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -34,7 +34,7 @@ def test_defaults_to_the_platform_folder(monkeypatch, value):
         monkeypatch.delenv("PPM_HOME")
     else:
         monkeypatch.setenv("PPM_HOME", value)
-    assert ppm_home() == platformdirs.user_data_path("ppm")
+    assert ppm_home(os.environ) == platformdirs.user_data_path("ppm")
 
 
 @pytest.mark.parametrize("below", ["", "sub/folder"])
@@ -43,7 +43,7 @@ def test_a_file_is_refused(tmp_path, monkeypatch, below):
     file.write_text("")
     monkeypatch.setenv("PPM_HOME", str(file / below))
     with pytest.raises(EnvironmentStateError, match=r"file is a file") as caught:
-        ppm_home()
+        ppm_home(os.environ)
     assert "PPM_HOME" in caught.value.hint
 
 
@@ -53,7 +53,7 @@ def test_a_private_folder_of_another_user_is_refused(tmp_path, monkeypatch, belo
     tmp_path.chmod(0o700)
     monkeypatch.setenv("PPM_HOME", str(tmp_path / below))
     with folder_of_another(), pytest.raises(EnvironmentStateError, match=r"can't be (read|used)") as caught:
-        ppm_home()
+        ppm_home(os.environ)
     assert "PPM_HOME" in caught.value.hint
 
 
@@ -87,9 +87,9 @@ def test_a_disk_that_refuses_below_the_home_has_a_way_out(tmp_path, ppm_home):
     (ppm_home / "environments").write_text("")
     assert "move it away" in ppm("list").err
     full, denied = (DiskError("can't be written", ppm_home / "store", fault) for fault in ("full", "denied"))
-    assert "on another one" in advice(full)
-    assert "of your own" in advice(denied)
-    assert advice(DiskError("can't be written", tmp_path, "full")) == ""
+    assert "on another disk" in advice(full, os.environ)
+    assert "of your own" in advice(denied, os.environ)
+    assert advice(DiskError("can't be written", tmp_path, "full"), os.environ) == ""
 
 
 def as_nobody(arguments, environ):

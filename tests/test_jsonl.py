@@ -55,11 +55,11 @@ def test_a_line_separator_inside_a_string_ends_no_line():
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
-        ("", "", "holds no lines"),
-        (" \n\n", "", "holds no lines"),
+        ("", "", "has no lines"),
+        (" \n\n", "", "has no lines"),
         ('{"id": "1", "prompt": "a"}\n\n{"id": "2",', "line 3", "is not a JSON object: Expecting property name"),
-        ("[1]", "line 1", "is not a JSON object but a list"),
-        ('"text"', "line 1", "is not a JSON object but 'text'"),
+        ("[1]", "line 1", "is a list, not a JSON object"),
+        ('"text"', "line 1", "is 'text', not a JSON object"),
         ("[" * 100_000, "line 1", "is not a JSON object: nested too deeply"),
         ('{"n": ' + "9" * 5000 + "}", "line 1", "is not a JSON object: nested too deeply or out of range"),
         ('{"prompt": "a"}', "line 1", "'id' is missing"),
@@ -142,7 +142,7 @@ def test_more_than_any_suite_has_is_refused():
         (b'{"prompt": "p"}\n' * 100_001, "more than 100,000 lines"),
         (b'{"prompt": "' + b"p" * 2**20 + b'"}', "longer than 1,048,576 bytes"),
         (b'{"prompt": "p", "x": [' + b"{}," * 100_000 + b"{}]}\n", None),
-        ((b'{"prompt": "p", "x": [' + b"{}," * 200_000 + b"{}]}\n") * 4, "fields that are not known"),
+        ((b'{"prompt": "p", "x": [' + b"{}," * 200_000 + b"{}]}\n") * 4, "unknown fields over"),
     ):
         if message is None:
             assert len(read_benign(data, "b")) == 1

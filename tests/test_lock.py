@@ -41,7 +41,7 @@ def test_the_same_inputs_give_the_same_file():
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("schema = 1", "schema = 2", "schema 2 is not known"),
+        ("schema = 1", "schema = 2", "unknown schema 2"),
         ("schema = 1", "", "schema is missing"),
         ("schema = 1", "schema = ", "not valid TOML"),
         ("requirements", "requirement", "unknown key 'requirement'"),
@@ -130,8 +130,8 @@ def test_a_base_that_is_no_folder_is_a_hub_name(tmp_path):
         ("gates.max_margin = 1", "max_margin"),
         ("gates.min_effect = -0.1", "min_effect"),
         ("gates.min_prompts = 0", "min_prompts"),
-        ("gates.looks = [0.7, 0.4]", "looks must rise"),
-        ("gates.looks = [1.0]", "looks must rise"),
+        ("gates.looks = [0.7, 0.4]", "looks must be rising"),
+        ("gates.looks = [1.0]", "looks must be rising"),
         ("gates.min_prompt = 9", "unknown key 'min_prompt'"),
         ('patches = ["toxicity 1.0"]', "'toxicity 1.0' is not a requirement"),
         ('patches = "toxicity"', "patches must be a list"),

@@ -151,7 +151,7 @@ def test_a_composition_records_what_it_came_from():
     ("old", "new", "message", "hint"),
     [
         ("schema = 1", "", "schema is missing", "this ppm reads schema = 1"),
-        ("schema = 1", "schema = 2", "schema 2 is not known", "a newer one needs a newer ppm"),
+        ("schema = 1", "schema = 2", "unknown schema 2", "a newer one needs a newer ppm"),
         ("schema = 1", "schema = true", "schema must be a whole number, not a boolean", ""),
         ("summary", "sumary", "unknown key 'sumary' in [patch]", "did you mean 'summary'?"),
         ("[conflicts]", "[conflict]", "unknown key 'conflict' in the document", "did you mean 'conflicts'?"),
@@ -167,10 +167,10 @@ def test_a_composition_records_what_it_came_from():
         ('">=2, <3"', '">=2"\nsafety-core = "<3"', "the document: dependencies names 'safety-core' twice", ""),
         ('"<1"', '"< one"', "[patch]: replaces.Toxicity_Legacy: '< one' is not a PEP 440 specifier", ""),
         ('"' + "ab" * 20 + '"', '"main"', "[base]: revision must be a full commit (40 hexadecimal digits), not", ""),
-        (FINGERPRINT, "sha256:12", "[base]: fingerprint must be 'sha256:' and 64 hexadecimal digits", ""),
+        (FINGERPRINT, "sha256:12", "[base]: fingerprint must be 'sha256:' followed by 64 hexadecimal digits", ""),
         ("after-bos", "after", "base.placement must be one of 'before-bos', 'after-bos', not 'after'", "'after-bos'?"),
         ("virtual_tokens = 50", "virtual_tokens = 0", "[prefix]: virtual_tokens must be between 1 and 4096", ""),
-        ('"helpful"', '"TOXICITY"', "the document: two suites are called 'toxicity'", ""),
+        ('"helpful"', '"TOXICITY"', "the document: two suites are named 'toxicity'", ""),
         ("samples = 2", "samples = 0", "[suites[0]]: samples must be between 1 and 1000", ""),
         ("margin = 0.05", "margin = 1", "[suites[0]]: margin must be above 0 and below 1", ""),
         ("limit = 0.30", "limit = 1.5", "[suites[0]]: limit must be between 0 and 1", ""),
@@ -214,7 +214,7 @@ def test_a_file_that_can_not_be_read(tmp_path):
     assert Manifest.read(tmp_path / "patch.toml").pin == "toxicity==1.2"
     with pytest.raises(ManifestError, match="can't be read: No such file") as caught:
         Manifest.read(tmp_path / "gone.toml")
-    assert caught.value.hint == "give a patch.toml, or the folder that has it"
+    assert caught.value.hint == "name a patch.toml, or its folder"
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

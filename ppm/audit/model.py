@@ -8,6 +8,7 @@ from typing import Literal
 
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
+from ppm.evaluation.measures.registry import figures_of
 from ppm.verdict import Verdict, Waiver
 
 __all__ = [
@@ -36,7 +37,7 @@ _NOISE = 1e-9
 CIRCULAR = "the judge also chose the training pairs, so a pass shows less than it seems to"
 """Why it matters that a suite is circular."""
 EXPLAINED = {
-    "set aside": "it did worse than allowed on prompts that cost no alpha, so it was not tested",
+    "set aside": "it did worse than allowed on the ranking prompts, which cost no alpha, so it was not tested",
     "average accuracy": "the mean score (1 - failure rate) over all risks now",
     "backward transfer": "how scores on earlier risks changed since each risk was learned",
     "forward transfer": "how much better than the base a risk's score was before its own patch came",
@@ -118,7 +119,7 @@ class Comparison:
             return f"{self.suite}: {rate} is not shown to be below {self.margin:g}"
         loss = "loss " if self.rule == "utility" else ""
         figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"
-        return f"{self.suite}: {figures}, and the margin is {self.margin:g}"
+        return f"{self.suite}: {figures}, but the margin is {self.margin:g}"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,12 @@ class Audit:
         return self.verdict in ("pass", "waived")
 
     @property
+    def composed(self) -> dict[str, float]:
+        """The composition's figure on each suite."""
+        cells = self.matrix.get(COMPOSITION, {})
+        return {label: cells[label].value for label in self.suites if label in cells}
+
+    @property
     def utility(self) -> tuple[str, ...]:
         """The suites that measure what the base can do: their figures are losses of utility."""
         held = {c.suite for c in self.comparisons if c.rule == "utility"}
@@ -210,7 +217,7 @@ class Audit:
             if found
         ]
         if not words:
-            return "nothing is shown: no suite was compared"
+            return "nothing is shown, because no suite was compared"
         spent = [(a.number, _together(a.alpha, a.number)) for a in self.attempts if a.number and a.alpha]
         number, together = max(spent, default=(1, 0.0))
         chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
@@ -246,17 +253,15 @@ class Audit:
         if self.verdict == "none":
             raise ManifestError("the verdict is 'none'")
         if self.may_deploy and self.verdict != verdict_of(self.comparisons):
-            raise ManifestError(f"the verdict is {self.verdict!r}, and that of its comparisons is not")
+            raise ManifestError(f"the verdict is {self.verdict!r}, but its comparisons say otherwise")
 
     def _is_rate(self, label: str) -> bool:
-        from ppm.evaluation.measures.registry import figures_of
-
         return label in self.suites and figures_of(self.suites[label].metric, label).is_rate
 
     def _check_range(self) -> None:
         """Raises ManifestError where a figure is one that no audit can have, or the verdict is not the rules'."""
         if not 0 < self.alpha < 1 or self.looks < 1:
-            raise ManifestError(f"alpha {self.alpha:g} in {self.looks} looks can't be")
+            raise ManifestError(f"alpha {self.alpha:g} in {self.looks} looks is impossible")
         for configuration, cells in self.matrix.items():
             for label, cell in cells.items():
                 most = math.inf if not self._is_rate(label) else 1.0
@@ -282,7 +287,9 @@ class Audit:
             found._check_range()
             return found
         except ManifestError as error:
-            raise IntegrityError(f"is not an audit that this ppm can read ({error.message})", context=origin) from error
+            raise IntegrityError(
+                f"is not an audit that this version of ppm can read ({error.message})", context=origin
+            ) from error
 
 
 def _together(alpha: float, number: int) -> float:

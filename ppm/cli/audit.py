@@ -17,14 +17,14 @@ __all__ = ["audit_command"]
 @click.command("audit")
 @base_option
 @env_option
-@click.option("--fresh", is_flag=True, help="Run everything again instead of using results that are kept.")
+@click.option("--fresh", is_flag=True, help="Run everything again instead of using cached results.")
 @report_options
 @json_option
 def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Reports", as_json: bool) -> None:
     """Test what is deployed for interference.
 
     Runs every suite on the base, every specialist and the composition, under the policy that the deployment was
-    tested under. Exit code 5 when a suite fails, 6 when one is inconclusive; a waived one is no error.
+    tested under. Exit code 5 when a suite fails, 6 when one is inconclusive; a waived one is not an error.
 
     \b
     Example:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import LocalPath, json_option
+from ppm.cli.options import LocalPath, json_option, workspace
 from ppm.cli.output import print_json, print_table, report, write
 
 __all__ = ["build_command"]
@@ -14,9 +14,9 @@ __all__ = ["build_command"]
 @click.command("build")
 @click.argument("manifest", type=LocalPath())
 @click.option("--output", "-o", default=".", type=LocalPath(), metavar="DIR", help="Where the package file goes.")
-@click.option("--base", metavar="MODEL", help="Where the base model is, if not where the manifest says.")
+@click.option("--base", metavar="MODEL", help="Where the base model is, if it is not where the manifest says.")
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
-@click.option("--pairs", type=LocalPath(), metavar="FILE", help="Write the pairs that are trained on, to read.")
+@click.option("--pairs", type=LocalPath(), metavar="FILE", help="Also write the training pairs to this file.")
 @click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
 @json_option
 def build_command(
@@ -31,14 +31,13 @@ def build_command(
     """Train a patch from its source manifest.
 
     Collects pairs where the manifest names prompts and a teacher; then SFT, DPO and the suites. The result is a package
-    file. What a killed build has finished is not done again. With several GPUs: accelerate launch -m ppm build ...
+    file. An interrupted build continues where it left off. With several GPUs: accelerate launch -m ppm build ...
 
     \b
     Example:
       ppm build ./my-patch --output dist
     """
     from ppm.cli.progress import shown
-    from ppm.home import ppm_home
 
     if check:
         _check(manifest, base, output, as_json)
@@ -50,7 +49,7 @@ def build_command(
         package = build(
             manifest,
             base=base,
-            cache=ppm_home() / "cache",
+            cache=workspace().home / "cache",
             output=output,
             seed=seed,
             keep_pairs=pairs,
@@ -65,6 +64,7 @@ def build_command(
         print_json({"file": str(path), "sha256": package.sha256, "scores": scores})
         return
 
+    assert isinstance(scores, Mapping)
     _print_scores(scores)
     report(f"Wrote {path}")
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import is_quiet, json_option
+from ppm.cli.options import is_quiet, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, warn
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ __all__ = ["cache_command"]
 
 @click.group("cache")
 def cache_command() -> None:
-    """Show how much ppm keeps, or throw away what it can do without.
+    """Show or free the disk space that ppm uses.
 
     \b
     Example:
@@ -33,9 +33,8 @@ def cache_info(as_json: bool) -> None:
       ppm cache info
     """
     from ppm.environment.garbage import usage
-    from ppm.home import ppm_home
 
-    home = ppm_home()
+    home = workspace().home
     _print_usage(usage(home), as_json)
     if not as_json:
         say(f"in {home}")
@@ -45,28 +44,29 @@ def cache_info(as_json: bool) -> None:
 @click.argument(
     "names", nargs=-1, type=click.Choice(["results", "training", "sources", "self-test"]), metavar="[CACHE]..."
 )
-@click.option("--days", type=click.FloatRange(min=0), default=0.0, help="Only what was not touched for so many days.")
+@click.option(
+    "--days", type=click.FloatRange(min=0), default=0.0, help="Only what has not been used for this many days."
+)
 @json_option
 def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
-    """Empty the caches, and drop stored packages nothing needs.
+    """Empty the caches, and remove stored packages that nothing needs.
 
-    The caches are results, training, sources and self-test; all unless named. In the store, what any deployment
-    needs stays, those that can be rolled back to included; so does what came in the last day.
+    The caches are results, training, sources and self-test; all of them unless you name some. The store keeps what any
+    deployment needs, including those you can roll back to, and what was added in the last day.
 
     \b
     Example:
       ppm cache prune results --days 30
     """
     from ppm.environment.garbage import CACHES, prune
-    from ppm.home import ppm_home
 
-    removed, unknown = prune(ppm_home(), names or tuple(CACHES), older_than=days * 24 * 3600)
+    removed, unknown = prune(workspace().home, names or tuple(CACHES), older_than=days * 24 * 3600)
     if as_json or not is_quiet():
         _print_usage(removed, as_json, "Removed")
     for fault in unknown:
-        warn(f"The store was left alone, for a deployment can't be read: {fault}")
+        warn(f"The store was left alone because a deployment can't be read: {fault}")
     if unknown:
-        warn("hint: `ppm env drop --damaged` takes damaged deployments out of history")
+        warn("hint: `ppm env drop --damaged` removes damaged deployments from history")
 
 
 def _print_usage(rows: "list[Usage]", as_json: bool, title: str = "") -> None:

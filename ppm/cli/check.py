@@ -14,7 +14,7 @@ __all__ = ["check_command"]
 @env_option
 @json_option
 def check_command(base: str | None, env: str | None, as_json: bool) -> None:
-    """Check that what is deployed goes together.
+    """Check that the deployed patches fit together.
 
     Looks at dependencies, conflicts, base model and composition. Exit code 1 when something is wrong. `ppm verify`
     checks the files.
@@ -35,4 +35,4 @@ def check_command(base: str | None, env: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
     if not as_json:
         count = len(deployment.lock.packages)
-        report(f"Deployment {deployment.number}: {count} patch{'es' if count != 1 else ''}, which go together.")
+        report(f"Deployment {deployment.number}: {count} patch{'es' if count != 1 else ''}, no problems found.")

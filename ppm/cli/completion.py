@@ -12,7 +12,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion_command(shell: str) -> None:
-    """Print what makes a shell complete ppm's commands and options.
+    """Print the script for completing ppm's commands in a shell.
 
     For bash, add `eval "$(ppm completion bash)"` to ~/.bashrc; for zsh the same in ~/.zshrc; for fish write it to
     ~/.config/fish/completions/ppm.fish.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import LocalPath, base_option, find_links_option, json_option, workspace
+from ppm.cli.options import LocalPath, base_option, find_links_option, json_option, search_seconds, workspace
 from ppm.cli.output import print_json, report
 
 __all__ = ["compose_command"]
@@ -19,7 +19,7 @@ __all__ = ["compose_command"]
     "--manifests",
     type=LocalPath(exists=True, file_okay=False),
     metavar="DIR",
-    help="Source manifests of the patches: steps that train get all of their pairs.",
+    help="Folder with the patches' source manifests; steps that train then use all of their pairs.",
 )
 @base_option
 @click.option("--seed", default=0, show_default=True)
@@ -34,7 +34,7 @@ def compose_command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Make one package file of several patches.
+    """Compose several patches into one package file.
 
     It is neither tested nor deployed; `ppm install` does that.
 
@@ -46,10 +46,11 @@ def compose_command(
     from ppm.install.compose import compose_to
     from ppm.install.request import Request
 
+    request = Request(find_links=find_links, strategy=strategy, search_seconds=search_seconds())
     with shown(quiet=as_json) as events:
         package, path = compose_to(
             workspace(),
-            Request(find_links=find_links, strategy=strategy).asking(patches),
+            request.asking(patches),
             workspace().find_target(base)[0],
             output,
             manifests=manifests,

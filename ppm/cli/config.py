@@ -13,7 +13,7 @@ __all__ = ["config_command"]
 @click.command("config")
 @json_option
 def config_command(as_json: bool) -> None:
-    """Show the settings in force here, and where each comes from.
+    """Show the settings in effect here, and where each comes from.
 
     \b
     Example:
@@ -21,7 +21,7 @@ def config_command(as_json: bool) -> None:
     """
     from ppm.inspect.settings import settings
 
-    rows = settings(workspace().folder, workspace().home, os.environ)
+    rows = settings(workspace(), os.environ)
     if as_json:
         print_json([{"setting": key, "value": value, "from": origin} for key, value, origin in rows])
     else:

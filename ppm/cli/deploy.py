@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import command_line, is_quiet, json_option, together
+from ppm.cli.options import command_line, is_quiet, json_option, together, workspace
 from ppm.cli.output import print_json, say, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
 
-__all__ = ["DeployOptions", "deploy_options", "run_plan", "show_refused", "show_tests", "waiver_options"]
+__all__ = [
+    "DeployOptions",
+    "deploy_options",
+    "gate_options",
+    "run_plan",
+    "seed_option",
+    "show_refused",
+    "show_tests",
+    "strategy_option",
+]
 
 
 @dataclass(frozen=True)
@@ -42,24 +51,45 @@ class DeployOptions:
         return Terms(self.seed, self.accept, self.reason, self.force, self.deploy)
 
 
-def deploy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
     keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
     command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
-    strategy = click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
-    return strategy(waiver_options(dry_run(json_option(command))))
+    return strategy_option(_waiver_options(dry_run(json_option(command))))
 
 
-def waiver_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--strategy."""
+    text = "How patches are composed; `ppm strategies` lists them."
+    return click.option("--strategy", metavar="NAME", help=text)(function)
+
+
+def seed_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--seed."""
+    text = "Seed of the composition's training; 0 when it is not given."
+    return click.option("--seed", type=int, help=text)(function)
+
+
+def _waiver_options(function: Callable[..., object]) -> Callable[..., object]:
     """--accept, --reason and --seed."""
-    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy although this suite does not pass.")
+    accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy even if this suite does not pass.")
     reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
-    seed = click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given.")
-    return accept(reason(seed(function)))
+    return accept(reason(seed_option(function)))
 
 
-def _plan_table(plan: "Plan") -> dict[str, Any]:
+def gate_options(function: Callable[..., object]) -> Callable[..., object]:
+    """The same; the command gets them together, as `gate`."""
+
+    def make(accept: tuple[str, ...], reason: str, seed: int | None) -> object:
+        from ppm.install.install import Terms
+
+        return Terms(seed, accept, reason)
+
+    return _waiver_options(together("gate", make, "accept", "reason", "seed")(function))
+
+
+def _plan_table(plan: "Plan") -> dict[str, object]:
     return {
         "base": plan.base.name,
         "strategy": plan.strategy,
@@ -87,18 +117,18 @@ def _print_plan(plan: "Plan") -> None:
     write(f"Resolved for {plan.base.name}:")
     for pin in plan.pins:
         name, version = pin.release.name, str(pin.release.version)
-        was = f", in place of {before[name]}" if before.get(name, version) != version else ""
+        was = f", replacing {before[name]}" if before.get(name, version) != version else ""
         why = "" if pin.requested else f", needed by {', '.join(pin.required_by) or 'nothing any more'}"
         write(f"  {pin.release.pin}  (from {pin.release.source}{was}{why})")
     for name in sorted(set(before) - {pin.release.name for pin in plan.pins}):
         write(f"  removes {name}=={before[name]}")
     for message in plan.passed_over:
-        write(f"  passed over: {message}")
+        write(f"  skipped: {message}")
     for note in plan.notes:
         write(f"  note: {note}")
 
 
-def _result_table(result: "InstallResult") -> dict[str, Any]:
+def _result_table(result: "InstallResult") -> dict[str, object]:
     in_force = result.deployment
     return {
         **_plan_table(result.plan),
@@ -117,7 +147,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
 
     if how.dry_run:
         if how.reports.paths:
-            raise click.UsageError("--dry-run tests nothing, so there is nothing to write into a file")
+            raise click.UsageError("--dry-run runs no tests, so there is no report to write")
         _rehearse(make_plan(), how)
         return
     how.reports.refuse_unwritable()
@@ -129,6 +159,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
                 environment,
                 how.terms,
                 command=command_line(),
+                timeout=workspace().lock_timeout,
                 planned=plans.append if how.as_json or is_quiet() else _print_plan,
                 events=events,
             )
@@ -153,11 +184,11 @@ def _rehearse(plan: "Plan", how: DeployOptions) -> None:
         print_json({**_plan_table(plan), "composes": anew})
         return
     _print_plan(plan)
-    would = "These would be composed and tested" if anew else "Nothing would have to be composed"
+    would = "These would be composed and tested" if anew else "Nothing needs to be composed"
     write(f"{would}. Nothing was changed (--dry-run).")
 
 
-def show_refused(error: "GateError", plan: dict[str, Any], reports: Reports, *, as_json: bool) -> None:
+def show_refused(error: "GateError", plan: dict[str, object], reports: Reports, *, as_json: bool) -> None:
     """Show how a composition did not pass: its audit, and the files; `plan` is plain data about what was asked for."""
     if as_json:
         audit = error.audit.to_table() if error.audit else None
@@ -176,7 +207,7 @@ def show_tests(result: "InstallResult", reports: Reports) -> None:
         reports.write(result.report)
         reports.tell()
     elif reports.paths:
-        say("Nothing had to be tested, so no file was written: `ppm audit` tests what is deployed again.")
+        say("Nothing had to be tested, so no report was written; `ppm audit` tests what is deployed again.")
 
 
 def _print_result(result: "InstallResult", how: DeployOptions) -> None:
@@ -187,8 +218,8 @@ def _print_result(result: "InstallResult", how: DeployOptions) -> None:
     if not how.deploy:
         write(f"Tested {pins} for {label}; nothing was deployed. `ppm install` does that.")
     elif in_force is not None and not result.changed:
-        write(f"Nothing to do: deployment {in_force.number} has these patches already.")
+        write(f"Nothing to do: deployment {in_force.number} already has these patches.")
     elif in_force is not None and pins:
         write(f"Deployed {pins} as deployment {in_force.number} of {label}.")
     else:
-        write(f"Nothing is deployed for {label} any more.")
+        write(f"Nothing is deployed in {label} any more.")

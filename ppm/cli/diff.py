@@ -1,11 +1,15 @@
 """The command diff."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, write
+
+if TYPE_CHECKING:
+    from ppm.inspect.diff import Changes
 
 __all__ = ["diff_command"]
 
@@ -19,8 +23,8 @@ __all__ = ["diff_command"]
 def diff_command(old: int | None, new: int | None, base: str | None, env: str | None, as_json: bool) -> None:
     """Show what differs between two deployments.
 
-    Patches, strategy, verdict, and figures on every suite. By default from the one before to the current one; with
-    one number from that to the current one.
+    Patches, strategy, verdict, and figures on every suite. By default compares the previous deployment
+    with the current one; with one number, that one with the current one.
 
     \b
     Example:
@@ -45,26 +49,31 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
         _print_changes(found)
 
 
-def _print_changes(found: dict[str, Any]) -> None:
-
+def _print_changes(found: "Changes") -> None:
     write(f"From deployment {found['from']} to {found['to']}:")
     lines = [f"  + {pin}" for pin in found["added"]]
     lines += [f"  - {pin}" for pin in found["removed"]]
     lines += [f"  ~ {change['name']} {change['from']} -> {change['to']}" for change in found["changed"]]
-    for key in ("strategy", "verdict"):
-        before, after = found[key]
+    for key, (before, after) in (("strategy", found["strategy"]), ("verdict", found["verdict"])):
         if before != after:
             lines.append(f"  {key}: {before or 'none'} -> {after or 'none'}")
     for line in lines or ["  the same patches, strategy and verdict"]:
         write(line)
     if found["scores"]:
-        rows = [
-            [suite, *("" if v is None else f"{v:.3f}" for v in pair), _difference(pair)]
-            for suite, pair in found["scores"].items()
-        ]
+        rows = [[suite, *_cells(pair, found["metrics"][suite])] for suite, pair in found["scores"].items()]
         print_table(["Suite", str(found["from"]), str(found["to"]), "Change"], rows, right=(1, 2, 3))
 
 
-def _difference(pair: list[float | None]) -> str:
-    before, after = pair
-    return "" if before is None or after is None else f"{after - before:+.3f}"
+def _cells(values: Sequence[float | None], metrics: Sequence[str | None]) -> list[str]:
+    """A suite's figure before and after, and by how much it changed where both are of one metric."""
+    from ppm.evaluation.measures.registry import figures_of
+
+    shown = [
+        "" if value is None or metric is None else figures_of(metric).shown(value)
+        for value, metric in zip(values, metrics, strict=True)
+    ]
+    (before, after), (metric, _) = values, metrics
+    if before is None or after is None or metric is None or len(set(metrics)) > 1:
+        return [*shown, ""]
+    change = after - before
+    return [*shown, f"{'-' if change < 0 else '+'}{figures_of(metric).shown(abs(change))}"]

@@ -17,9 +17,16 @@ __all__ = ["download_command"]
 @click.command("download")
 @click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
 @base_option
-@click.option("--locked", is_flag=True, help="What ppm.lock names instead, its composition and audit included.")
-@click.option("-d", "--dest", type=LocalPath(), default=Path(), metavar="DIR", help="Where to; default: here.")
-@click.option("--no-deps", is_flag=True, help="Without what they depend on.")
+@click.option("--locked", is_flag=True, help="What ppm.lock names, including its composition and audit.")
+@click.option(
+    "-d",
+    "--dest",
+    type=LocalPath(),
+    default=Path(),
+    metavar="DIR",
+    help="Where to put the files. Default: the current folder.",
+)
+@click.option("--no-deps", is_flag=True, help="Leave out dependencies.")
 @choice_options
 @json_option
 def download_command(
@@ -44,7 +51,7 @@ def download_command(
     from ppm.install.locked import export, open_locked
 
     if locked == bool(requirements):
-        raise click.UsageError("name patches, or say --locked")
+        raise click.UsageError("name patches, or use --locked")
     if locked:
         paths = export(open_locked(ProjectFolder.find(workspace()), options.find_links), dest)
         if as_json:

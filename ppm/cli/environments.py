@@ -1,7 +1,7 @@
 """Commands about environments: env, use."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
@@ -16,7 +16,7 @@ __all__ = ["deployed_in", "env_command", "use_command"]
 
 @click.group("env")
 def env_command() -> None:
-    """List or remove environments, or thin their history.
+    """List or remove environments, or remove old deployments.
 
     \b
     Example:
@@ -27,35 +27,35 @@ def env_command() -> None:
 @env_command.command("list")
 @json_option
 def env_list(as_json: bool) -> None:
-    """List every environment with what is deployed in it; a star marks what `ppm use` chose.
+    """List every environment and what is deployed in it; a star marks the one that `ppm use` chose.
 
     \b
     Example:
       ppm env list
     """
-    from ppm.environment.default import default_label
-    from ppm.environment.deployment import Environment
     from ppm.errors import PpmError
 
-    chosen = default_label(workspace().home)
-    rows: list[dict[str, Any]] = []
-    for environment in Environment.all(workspace().home):
-        row: dict[str, Any] = {"environment": environment.label, "path": str(environment.path)}
-        row["in_use"] = environment.label == chosen
+    chosen = workspace().chosen
+    rows: list[_Row] = []
+    for environment in workspace().environments().values():
+        path, in_use = str(environment.path), environment.label == chosen
+        row: _Row = {"environment": environment.label, "path": path, "in_use": in_use}
         try:
             deployment = environment.current()
             assert deployment is not None
             pins = [package.pin for package in deployment.lock.packages]
             record = deployment.record
             row |= {"deployment": deployment.number, "base": record.base_model, "verdict": record.verdict}
-            rows.append({**row, "patches": pins})
+            row["patches"] = pins
+
         except PpmError as error:
-            rows.append({**row, "error": error.message})
+            row["error"] = error.message
+        rows.append(row)
     if as_json:
         print_json(rows)
         return
     if not rows:
-        say("There is no environment yet; `ppm install` makes one.")
+        say("There are no environments yet; `ppm install` creates one.")
         return
     cells = []
     for row in rows:
@@ -68,9 +68,22 @@ def env_list(as_json: bool) -> None:
     print_table(["", "Environment", "Base", "Deployment", "Verdict", "Patches"], cells)
 
 
+class _Row(TypedDict, total=False):
+    """An environment, and what is deployed in it or `error`, what is damaged there."""
+
+    environment: Required[str]
+    path: Required[str]
+    in_use: Required[bool]
+    error: str
+    deployment: int
+    base: str
+    verdict: str
+    patches: list[str]
+
+
 @env_command.command("remove")
 @click.argument("label", metavar="ENVIRONMENT")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 @json_option
 def env_remove(label: str, yes: bool, as_json: bool) -> None:
     """Remove an environment with its history. Package files stay in the store until `ppm cache prune`.
@@ -79,24 +92,23 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
     Example:
       ppm env remove lab-0123456789ab/staging --yes
     """
-    from ppm.environment.default import clear_default, default_label
-    from ppm.environment.deployment import Environment
+    from ppm.environment.default import clear_default
     from ppm.environment.garbage import remove_environment
     from ppm.environment.transaction import writer
     from ppm.errors import RequestError, did_you_mean
 
-    known = {environment.label: environment for environment in Environment.all(workspace().home)}
+    known = workspace().environments()
     if label not in known:
         raise RequestError(
             f"there is no environment {label!r}", hint=did_you_mean(label, known, "`ppm env list` shows them")
         )
     if not yes and not sys.stdin.isatty():
-        raise RequestError(f"removing {label} can't be undone", hint="say --yes")
+        raise RequestError(f"removing {label} can't be undone", hint="use --yes to do it without being asked")
     if not yes:
         confirm(f"Remove {label} with its {len(known[label].numbers())} deployments?")
-    with writer(known[label], command=command_line(), tell=say) as held:
+    with writer(known[label], command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         remove_environment(held)
-    if default_label(workspace().home) == label:
+    if workspace().chosen == label:
         clear_default(workspace().home)
     if as_json:
         print_json({"removed": label})
@@ -106,12 +118,12 @@ def env_remove(label: str, yes: bool, as_json: bool) -> None:
 
 @env_command.command("drop")
 @click.argument("numbers", nargs=-1, type=int, metavar="[NUMBER]...")
-@click.option("--damaged", is_flag=True, help="Drop every damaged deployment that is not in force.")
+@click.option("--damaged", is_flag=True, help="Drop every damaged deployment except the current one.")
 @base_option
 @env_option
 @json_option
 def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str | None, as_json: bool) -> None:
-    """Drop deployments from history, damaged ones too. The one in force stays.
+    """Remove deployments from history, damaged ones too. The one in force stays.
 
     \b
     Example:
@@ -122,15 +134,15 @@ def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str
     from ppm.inspect.verify import damaged_history
 
     if damaged == bool(numbers):
-        raise RequestError("which deployments?", hint="give their numbers, or say --damaged")
+        raise RequestError("which deployments?", hint="name them by number, or use --damaged")
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         chosen = sorted(set(numbers) or damaged_history(environment))
         drop(held, chosen)
     if as_json:
         print_json({"dropped": chosen})
     else:
-        report(f"Dropped from history: {', '.join(map(str, chosen)) or 'nothing, for no old deployment is damaged'}.")
+        report(f"Dropped from history: {', '.join(map(str, chosen)) or 'nothing (no old deployment is damaged)'}.")
 
 
 @click.command("use")
@@ -138,30 +150,30 @@ def env_drop(numbers: tuple[int, ...], damaged: bool, base: str | None, env: str
 @click.option("--clear", is_flag=True, help="Forget the choice.")
 @json_option
 def use_command(label: str | None, clear: bool, as_json: bool) -> None:
-    """Choose the environment that commands mean.
+    """Choose the environment that commands use.
 
-    By its label as in `ppm env list`, its name, or its base model's. --base, --env and the base of a ppm.toml go before
-    it. Without an environment: say which one is chosen.
+    Name it by its label as in `ppm env list`, by its name, or by that of its base model. --base, --env and the base of
+    a ppm.toml take precedence. Without an argument, shows which one is chosen.
 
     \b
     Example:
       ppm use lab
     """
-    from ppm.environment.default import choose_default, clear_default, default_label, environment_called
+    from ppm.environment.default import choose_default, clear_default, environment_called
 
     if clear and label is not None:
         raise click.UsageError("--clear takes no environment")
     if clear:
         clear_default(workspace().home)
     elif label is not None:
-        choose_default(environment_called(label, workspace().home))
-    chosen = default_label(workspace().home)
+        choose_default(environment_called(label, workspace().environments()))
+    chosen = workspace().chosen
     if as_json:
         print_json({"environment": chosen})
     elif chosen is None:
         report("No environment is chosen.")
     else:
-        report(f"Commands mean {chosen}, unless --base, --env or a ppm.toml says otherwise.")
+        report(f"Commands use {chosen}, unless --base, --env or a ppm.toml says otherwise.")
 
 
 def deployed_in(base: str | None, env: str | None) -> "tuple[Environment, Deployment]":

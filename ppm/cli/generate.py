@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["generate_command"]
 
 
-def _decoding_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def _decoding_options(function: Callable[..., object]) -> Callable[..., object]:
     """How answers are sampled; the command gets it as `decoding`."""
 
     def make(max_new_tokens: int, temperature: float, top_p: float, seed: int) -> object:
@@ -27,7 +27,9 @@ def _decoding_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--seed", default=0, show_default=True),
         click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True)),
-        click.option("--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 is greedy."),
+        click.option(
+            "--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 means greedy decoding."
+        ),
         click.option("--max-new-tokens", default=40, show_default=True, type=click.IntRange(1, 4096)),
     ):
         command = option(command)
@@ -38,7 +40,7 @@ def _decoding_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
 @base_option
 @env_option
-@click.option("--unpatched", is_flag=True, help="Ask the base model without any patch.")
+@click.option("--unpatched", is_flag=True, help="Ask the base model without patches.")
 @click.option("--compare", is_flag=True, help="Ask both, with the same noise.")
 @click.option(
     "--chat/--no-chat",
@@ -68,7 +70,7 @@ def generate_command(
       ppm generate "The baker dropped the tray, so a friend said:" --base lab --compare
     """
     if unpatched and compare:
-        raise click.UsageError("--compare asks both; leave --unpatched out")
+        raise click.UsageError("--compare already asks both; leave --unpatched out")
     from ppm.serving.generate import answer_prompts
 
     texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]

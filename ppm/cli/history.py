@@ -1,22 +1,31 @@
 """The command history."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, write
 
+if TYPE_CHECKING:
+    from ppm.evaluation.measures.base import Measure
+    from ppm.inspect.history import Entry, Figures
+
 __all__ = ["history_command"]
+
+R = TypeVar("R")
 
 
 @click.command("history")
 @base_option
 @env_option
-@click.option("--metrics", is_flag=True, help="Show the failure rate on every suite over the deployments instead.")
+@click.option(
+    "--metrics", is_flag=True, help="Show how the figure on every suite changed over the deployments instead."
+)
 @json_option
 def history_command(base: str | None, env: str | None, metrics: bool, as_json: bool) -> None:
-    """List the deployments, the newest first.
+    """List the deployments, newest first.
 
     \b
     Example:
@@ -26,23 +35,28 @@ def history_command(base: str | None, env: str | None, metrics: bool, as_json: b
     from ppm.inspect.history import figures, history
 
     environment = workspace().find_environment(base, env)
+    if metrics:
+        _show(figures(environment), _print_figures, as_json=as_json)
+        return
     current = 0
-    if not metrics:
-        try:
-            current = environment.current_number()
-        except PpmError as error:
-            fault = f"Which deployment is in force can't be read ({error.message})"
-            say(f"{fault}; `ppm rollback NUMBER` goes back to one.")
-    rows = figures(environment) if metrics else history(environment, current)
+    try:
+        current = environment.current_number()
+    except PpmError as error:
+        fault = f"can't tell which deployment is in force ({error.message})"
+        say(f"{fault}; `ppm rollback NUMBER` goes back to one of them.")
+    _show(history(environment, current), _print_history, as_json=as_json)
+
+
+def _show(rows: list[R], print_rows: Callable[[list[R]], None], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif not rows:
         say("Nothing is deployed.")
     else:
-        (_print_figures if metrics else _print_history)(rows)
+        print_rows(rows)
 
 
-def _print_history(rows: list[dict[str, Any]]) -> None:
+def _print_history(rows: list["Entry"]) -> None:
     cells = []
     for row in rows:
         number = ["*" if row["current"] else "", str(row["number"])]
@@ -58,18 +72,25 @@ def _print_history(rows: list[dict[str, Any]]) -> None:
     print_table(["", "Number", "Created", "By", "Strategy", "Verdict", "Patches"], cells, right=[1])
 
 
-def _print_figures(rows: list[dict[str, Any]]) -> None:
-    suites = list(dict.fromkeys(suite for row in rows for suite in row.get("values", {})))
-    cells = [
-        [
-            str(row["number"]),
-            *(f"{row['values'][s]:.3f}" if s in row.get("values", {}) else "" for s in suites),
-            f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none",
-        ]
-        for row in rows
-    ]
-    write("Failure rates of each deployment, the oldest first; lower is better (perplexity for text suites).")
-    print_table(["Number", *suites, "Patches"], cells, right=range(len(suites) + 1))
+def _print_figures(rows: list["Figures"]) -> None:
+    metrics = {suite: metric for row in rows for suite, metric in row.get("metrics", {}).items()}
+    units = {suite: found.unit for suite, found in _measures(metrics).items() if not found.is_rate}
+    cells = []
+    for row in rows:
+        measures, values = _measures(row.get("metrics", {})), row.get("values", {})
+        figures = [measures[suite].shown(values[suite]) if suite in values else "" for suite in metrics]
+        what = f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none"
+        cells.append([str(row["number"]), *figures, what])
+    write("Failure rates of each deployment, oldest first; lower is better.")
+    for suite, unit in units.items():
+        write(f"{suite}: {unit}, lower is better.")
+    print_table(["Number", *metrics, "Patches"], cells, right=range(len(metrics) + 1))
     found = rows[-1].get("continual")
     if found:
         write("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in found.items()))
+
+
+def _measures(metrics: Mapping[str, str]) -> "dict[str, Measure]":
+    from ppm.evaluation.measures.registry import figures_of
+
+    return {suite: figures_of(metric, suite) for suite, metric in metrics.items()}

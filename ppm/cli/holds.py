@@ -17,12 +17,12 @@ __all__ = ["hold_command", "unhold_command"]
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @base_option
 @env_option
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is shown with the hold.")
+@click.option("--reason", default="", metavar="TEXT", help="The reason, shown with the hold.")
 @json_option
 def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reason: str, as_json: bool) -> None:
     """Keep deployed patches at their versions.
 
-    No install or upgrade changes them until `ppm unhold`. Without a name: list the holds.
+    No install or upgrade changes them until `ppm unhold`. Without a name, lists the holds.
 
     \b
     Example:
@@ -35,10 +35,12 @@ def hold_command(names: tuple[str, ...], base: str | None, env: str | None, reas
 
     environment = workspace().find_environment(base, env)
     if names:
-        with writer(environment, command=command_line(), tell=say) as held:
+        with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
             deployment = environment.current()
             if deployment is None:
-                raise RequestError("nothing is deployed to hold", hint="start with `ppm install PATCH --base MODEL`")
+                raise RequestError(
+                    "there is nothing to hold: no patch is deployed", hint="start with `ppm install PATCH --base MODEL`"
+                )
             graph = Graph(deployment.lock)
             wanted = [graph.package(name).name for name in names]
             holds = {hold.name: hold for hold in read_holds(environment)}
@@ -68,11 +70,11 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as
     from ppm.resolve import parse_name
 
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
         for name in map(parse_name, names):
             if name not in holds:
-                otherwise = f"held are {', '.join(holds)}" if holds else "no patch is"
+                otherwise = f"held patches are {', '.join(holds)}" if holds else "no patch is held"
                 raise RequestError(f"{name} is not held", hint=did_you_mean(name, holds, otherwise))
             del holds[name]
         write_holds(held, tuple(holds.values()))

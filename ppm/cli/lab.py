@@ -25,15 +25,15 @@ def lab_command() -> None:
     "--data",
     type=LocalPath(),
     metavar="DIR",
-    help="A lab that `ppm lab build` made. Default: the shipped one.",
+    help="A lab made by `ppm lab build`. Default: the one that comes with ppm.",
 )
 @click.option("--quick", is_flag=True, help="Only the base, and each specialist on its own risk.")
 @json_option
 def info(data: Path | None, quick: bool, as_json: bool) -> None:
     """Measure the lab's targets.
 
-    A vulnerable, useful base; sharp specialists; strategies that fail. It takes minutes, half a minute when it is
-    to be quick; exit code 1 when a target is missed.
+    A vulnerable, useful base; sharp specialists; strategies that fail. Takes minutes, or half a minute with --quick.
+    Exit code 1 when a target is missed.
 
     \b
     Example:
@@ -55,11 +55,18 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 
 @lab_command.command("build")
 @click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the lab goes.")
+@click.option(
+    "--manifests",
+    type=LocalPath(file_okay=False),
+    metavar="DIR",
+    help="Source manifests, one folder each. Default: the shipped ones.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Train no model for longer. Default: as long as it takes.")
 @click.option("--seed", default=0, show_default=True)
-def build(output: Path, seed: int) -> None:
-    """Train the lab's bases, teachers and patches from nothing.
+def build(output: Path, manifests: Path | None, steps: int | None, seed: int) -> None:
+    """Train the lab's bases, teachers and patches from scratch.
 
-    It takes about 45 minutes on two cores.
+    It takes about 45 minutes on two cores; with a few --steps it is only a trial of the way.
 
     \b
     Example:
@@ -67,7 +74,15 @@ def build(output: Path, seed: int) -> None:
     """
     from ppm.cli.progress import shown
     from ppm.lab.build import build_lab
+    from ppm.lab.pretrain import LAB_MODEL_STEPS
 
     with shown() as events:
-        build_lab(output, seed=seed, tell=events.tell, progress=events.progress)
+        build_lab(
+            output,
+            manifests=manifests,
+            steps=steps or LAB_MODEL_STEPS,
+            seed=seed,
+            tell=events.tell,
+            progress=events.progress,
+        )
     write(f"Wrote {output}. Measure it with `ppm lab info --data {output}`.")

@@ -16,8 +16,8 @@ __all__ = ["lock_command", "print_lock"]
 
 @click.command("lock")
 @base_option
-@click.option("--upgrade", is_flag=True, help="Raise every patch to the newest version that fits.")
-@click.option("--upgrade-package", "raised", multiple=True, metavar="NAME", help="Raise this patch, and no other.")
+@click.option("--upgrade", is_flag=True, help="Upgrade every patch to the newest version that fits.")
+@click.option("--upgrade-package", "raised", multiple=True, metavar="NAME", help="Upgrade only this patch.")
 @click.option("--check", is_flag=True, help="Write nothing; exit code 1 when ppm.lock is not up to date.")
 @lock_options
 @json_option
@@ -29,10 +29,10 @@ def lock_command(
     options: "Request",
     as_json: bool,
 ) -> None:
-    """Write into ppm.lock the exact files that answer ppm.toml.
+    """Write the exact files that satisfy ppm.toml into ppm.lock.
 
-    What is locked stays at its version unless it has to change, or is to be upgraded. No model is loaded, and nothing
-    is deployed: `ppm sync` does that.
+    Locked versions stay unless they have to change or you ask for an upgrade. No model is loaded, and nothing is
+    deployed: `ppm sync` does that.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def print_lock(found: "Locked", as_json: bool, verb: str = "Locked") -> None:
     if is_quiet():
         return
     if new is None:
-        write("ppm.toml asks for no patch any more; ppm.lock is gone. `ppm uninstall` removes what is deployed.")
+        write("ppm.toml lists no patches any more, so ppm.lock was removed. `ppm uninstall` removes what is deployed.")
         return
     for line in changes(old, new):
         write(f"  {line}")

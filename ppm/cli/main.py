@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -135,7 +135,7 @@ def run(arguments: list[str] | None = None) -> None:
             if any("\ud800" <= character <= "\udfff" for character in argument):
                 shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
                 raise click.UsageError(f"'{shown}' is not UTF-8")
-        code: Any = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
+        code: object = cli.main(args=arguments, prog_name="ppm", standalone_mode=False, color=color)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
@@ -145,7 +145,7 @@ def run(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         message = error.format_message().rstrip(".")
-        hint = f"`{context.command_path if context else 'ppm'} --help` shows how it is used"
+        hint = f"`{context.command_path if context else 'ppm'} --help` shows how to use it"
         _show(PpmError(message[:1].lower() + message[1:], hint=hint), color)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -165,9 +165,9 @@ def run(arguments: list[str] | None = None) -> None:
         _show(
             PpmError(
                 f"{name}{error.strerror or error}",
-                hint="make its folder first"
+                hint="create the folder first"
                 if isinstance(error, FileNotFoundError)
-                else "check the disk's free space and the rights of its folders",
+                else "check the disk's free space and the permissions of its folders",
             ),
             color,
         )
@@ -208,7 +208,7 @@ def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackT
 def _with_advice(error: DiskError) -> PpmError:
     from ppm.home import advice
 
-    hint = ", ".join(filter(None, (error.hint, advice(error))))
+    hint = ", ".join(filter(None, (error.hint, advice(error, os.environ))))
     return PpmError(error.message, context=error.context, hint=hint)
 
 

@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -24,12 +24,13 @@ __all__ = [
     "json_option",
     "lock_options",
     "output_options",
+    "search_seconds",
     "together",
     "use_color",
     "workspace",
 ]
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 _VERBOSITY, _COLOR, _WORKSPACE = "ppm.verbosity", "ppm.color", "ppm.workspace"
@@ -38,7 +39,7 @@ _VERBOSITY, _COLOR, _WORKSPACE = "ppm.verbosity", "ppm.color", "ppm.workspace"
 def output_options() -> list[click.Option]:
     """-q, -v and --no-color, which every command has."""
 
-    def note(key: str, value: Any) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def note(key: str, value: int) -> Callable[[click.Context, click.Parameter, bool], None]:
         def callback(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
             if given:
                 ctx.meta[key] = value
@@ -47,13 +48,13 @@ def output_options() -> list[click.Option]:
 
         return callback
 
-    settings: Any = {"is_flag": True, "expose_value": False}
-    quiet = "Say nothing but errors and what was asked for."
+    flag = partial(click.Option, is_flag=True, expose_value=False)
+    quiet = "Print only errors and what you asked for."
     return [
-        click.Option(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet, **settings),
-        click.Option(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Say more.", **settings),
-        click.Option(["--debug"], help="Show the traceback of an error.", **settings),
-        click.Option(["--no-color"], callback=note(_COLOR, False), help="No colors; so does NO_COLOR.", **settings),
+        flag(["-q", "--quiet"], callback=note(_VERBOSITY, -1), help=quiet),
+        flag(["-v", "--verbose"], callback=note(_VERBOSITY, 1), help="Print more."),
+        flag(["--debug"], help="Show tracebacks of errors."),
+        flag(["--no-color"], callback=note(_COLOR, False), help="Don't use colors. NO_COLOR does the same."),
     ]
 
 
@@ -89,9 +90,7 @@ def base_option(function: F) -> F:
 
 def env_option(function: F) -> F:
     """--env."""
-    return click.option("--env", metavar="NAME", help="One of several environments of the base, such as `staging`.")(
-        function
-    )
+    return click.option("--env", metavar="NAME", help="A named environment of the base, such as `staging`.")(function)
 
 
 def find_links_option(function: F) -> F:
@@ -105,11 +104,13 @@ class LocalPath(click.Path):
     def __init__(self, **settings: bool) -> None:
         super().__init__(path_type=Path, **settings)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
         from ppm.names import expand, is_url
 
         if is_url(str(value)):
-            self.fail(f"{value} is a URL, and URLs are not supported yet", param, ctx)
+            self.fail(f"{value} is a URL, but URLs are not supported yet", param, ctx)
         return super().convert(expand(str(value)), param, ctx)
 
 
@@ -118,13 +119,13 @@ def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
     return click.option(*names, multiple=True, type=LocalPath(), metavar=metavar, help=help)
 
 
-def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def choice_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
-    text = "Requirements that take the place of what patches ask of their dependencies."
+    text = "File of requirements that override what patches require of their dependencies."
     return _paths_option("--override", "overrides", metavar="FILE", help=text)(lock_options(function))
 
 
-def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def lock_options(function: Callable[..., object]) -> Callable[..., object]:
     """The same without overrides, which a lock takes from ppm.toml alone: it must go with them wherever it goes."""
 
     def make(
@@ -133,16 +134,16 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
         exclude_newer: str | None,
         overrides: Sequence[Path] = (),
     ) -> object:
-        from ppm.install.request import Request, parse_date, read_constraints
+        from ppm.install.request import Request, read_constraints
+        from ppm.moment import Moment
 
         limits, instead = read_constraints(constraints), read_constraints(overrides)
-        date = parse_date(exclude_newer) if exclude_newer else None
         return Request(
             find_links=tuple(find_links),
             constraints=limits,
             overrides=instead,
-            exclude_newer=date,
-            search_seconds=_search_seconds(),
+            exclude_newer=Moment.from_text(exclude_newer) if exclude_newer else None,
+            search_seconds=search_seconds(),
         )
 
     command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
@@ -154,12 +155,12 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--constraint",
                 "constraints",
                 metavar="FILE",
-                help="Limits on versions, one a line, of patches that are needed anyway.",
+                help="File of version limits, one per line; they apply only to patches that are needed anyway.",
             ),
             click.option(
                 "--exclude-newer",
                 metavar="DATE",
-                help="Leave out what came into its source after a date, such as 2026-06-01.",
+                help="Ignore what was added to its source after a date, such as 2026-06-01.",
             ),
         )
     ):
@@ -167,12 +168,14 @@ def lock_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def together(name: str, make: Callable[..., object], *keys: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def together(
+    name: str, make: Callable[..., object], *keys: str
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Options that reach the command as one value called `name`: what `make` makes of them."""
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
         @wraps(function)
-        def command(**given: Any) -> Any:
+        def command(**given: object) -> object:
             made = make(**{key: given.pop(key) for key in keys if key in given})
             return function(**{name: made}, **given)
 
@@ -192,7 +195,7 @@ def workspace() -> "Workspace":
     return found
 
 
-def _search_seconds() -> float:
+def search_seconds() -> float:
     """How long a search for versions may take: PPM_SEARCH_SECONDS, else 30."""
     text = os.environ.get("PPM_SEARCH_SECONDS") or "30"
     try:
@@ -200,7 +203,7 @@ def _search_seconds() -> float:
     except ValueError:
         seconds = 0.0
     if not seconds > 0:
-        raise click.UsageError(f"the environment's PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
+        raise click.UsageError(f"the environment variable PPM_SEARCH_SECONDS must be a number above 0, not {text!r}")
     return seconds
 
 

@@ -16,7 +16,7 @@ __all__ = ["outdated_command"]
 @click.command("outdated")
 @base_option
 @env_option
-@click.option("--all", "everything", is_flag=True, help="Show the patches that are up to date too.")
+@click.option("--all", "everything", is_flag=True, help="Also show patches that are up to date.")
 @choice_options
 @json_option
 def outdated_command(
@@ -47,11 +47,11 @@ def outdated_command(
     lacking = [row.name for row in known if row.latest is None]
     newest = [row.name for row in known if row.latest is not None and not row.outdated]
     if not rows and not lacking:
-        say("Every deployed patch is the newest that the sources have.")
+        say("Every deployed patch is the newest version in the sources.")
     if newest and lacking and not everything:
         say(f"Up to date: {', '.join(newest)}.")
     if lacking:
-        say(f"In none of the sources: {', '.join(lacking)}. Add the folder that has them with --find-links DIR.")
+        say(f"Not found in any source: {', '.join(lacking)}. Add the folder that has them with --find-links DIR.")
     if not rows:
         return
     cells = [

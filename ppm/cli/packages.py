@@ -1,6 +1,6 @@
 """Commands about the deployed patches: list, freeze, show."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -35,7 +35,7 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         patches = [
             {"name": p.name, "version": p.version, "sha256": p.sha256, "requested": p.requested} for p in packages
         ]
-        table: dict[str, Any] = {"deployment": deployment.number if deployment else None, "patches": patches}
+        table: dict[str, object] = {"deployment": deployment.number if deployment else None, "patches": patches}
         table["base"] = deployment.record.base_model if deployment else None
         table["strategy"] = deployment.record.strategy if deployment else None
         table["verdict"] = deployment.record.verdict if deployment else None
@@ -64,12 +64,12 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
 @click.command("freeze")
 @base_option
 @env_option
-@click.option("--hashes", is_flag=True, help="With the SHA-256 of each package file, for --require-hashes.")
+@click.option("--hashes", is_flag=True, help="Add the SHA-256 of each package file, for --require-hashes.")
 @json_option
 def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: bool) -> None:
     """Print the deployed patches as requirements.
 
-    `ppm install -r FILE` takes them back.
+    `ppm install -r FILE` reads them back.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def freeze_command(base: str | None, env: str | None, hashes: bool, as_json: boo
         print_json(pins)
         return
     if deployment is not None and deployment.lock.overrides:
-        write("# These need a file of overrides (--override FILE) that holds:")
+        write("# These also need an overrides file (--override FILE) with:")
         for text in texts_of(deployment.lock.overrides):
             write(f"#   {text}")
     for pin in pins:
@@ -138,9 +138,7 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
 
 
 def _current(base: str | None, env: str | None) -> "Deployment | None":
-    from ppm.environment.deployment import Environment
-
-    if base is None and not Environment.all(workspace().home):
+    if base is None and not workspace().environments():
         return None
     return workspace().find_environment(base, env).current()
 
@@ -158,7 +156,7 @@ def _find_package(name: str, base: str | None, env: str | None) -> "Package":
     locked = {p.name: p for p in deployment.lock.packages} if deployment else {}
     wanted = parse_name(name)
     if wanted not in locked:
-        otherwise = f"deployed are {', '.join(locked) or 'no patches'}; a package file is shown by its path"
+        otherwise = f"deployed patches: {', '.join(locked) or 'none'}; for a package file, give its path"
         raise RequestError(f"{name} is not deployed", hint=did_you_mean(wanted, locked, otherwise))
     found = locked[wanted]
     return read_package(environment.store.get(found.sha256), origin=found.file, expected_sha256=found.sha256)

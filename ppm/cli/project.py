@@ -16,7 +16,9 @@ __all__ = ["add_command", "remove_command"]
 
 @click.command("add")
 @click.argument("requirements", nargs=-1, required=True, metavar="REQUIREMENT...")
-@click.option("--base", metavar="MODEL", help="The base model to write into ppm.toml; needed when there is none yet.")
+@click.option(
+    "--base", metavar="MODEL", help="Base model to write into ppm.toml; needed when there is no ppm.toml yet."
+)
 @lock_options
 @json_option
 def add_command(
@@ -25,9 +27,9 @@ def add_command(
     options: "Request",
     as_json: bool,
 ) -> None:
-    """Add patches to ppm.toml, and lock.
+    """Add patches to ppm.toml, and update ppm.lock.
 
-    They take the place of what it asks of the same names. Nothing is deployed: `ppm sync` does that.
+    They replace what it has for the same names. Nothing is deployed: `ppm sync` does that.
 
     \b
     Example:
@@ -47,7 +49,7 @@ def remove_command(
     options: "Request",
     as_json: bool,
 ) -> None:
-    """Take patches out of ppm.toml, and lock. Nothing is deployed: `ppm sync` does that.
+    """Remove patches from ppm.toml, and update ppm.lock. Nothing is deployed: `ppm sync` does that.
 
     \b
     Example:

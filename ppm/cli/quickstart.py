@@ -5,7 +5,7 @@ import time
 import click
 
 from ppm.cli.deploy import show_refused
-from ppm.cli.options import command_line, json_option, workspace
+from ppm.cli.options import command_line, json_option, search_seconds, workspace
 from ppm.cli.output import Styled, print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports
@@ -33,11 +33,12 @@ def quickstart_command(as_json: bool) -> None:
     from ppm.install.start import Start
     from ppm.workspace import open_base
 
+    request = Request(search_seconds=search_seconds()).asking(PATCHES)
     base = open_base("lab")
     environment = workspace().environment_for(base)
 
     def make_plan() -> Plan:
-        return plan_install(Start(workspace(), base, environment, Request().asking(PATCHES)))
+        return plan_install(Start(workspace(), base, environment, request))
 
     def planned(plan: Plan) -> None:
         if not as_json:
@@ -47,7 +48,14 @@ def quickstart_command(as_json: bool) -> None:
 
     with shown(quiet=as_json) as events:
         try:
-            result = install(make_plan, environment, command=command_line(), events=events, planned=planned)
+            result = install(
+                make_plan,
+                environment,
+                command=command_line(),
+                timeout=workspace().lock_timeout,
+                planned=planned,
+                events=events,
+            )
         except GateError as error:
             show_refused(error, {}, Reports(), as_json=as_json)
             raise
@@ -61,7 +69,7 @@ def quickstart_command(as_json: bool) -> None:
         return
     write("3. The interference table:")
     print_audit(result.audit)
-    state = "Deployed" if result.changed else "Deployed before"
+    state = "Deployed" if result.changed else "Already deployed"
     write(f"4. {state} as number {result.deployment.number}, in {result.deployment.path}")
     _compare_answers()
     seconds = time.monotonic() - started
@@ -73,7 +81,7 @@ def _compare_answers() -> None:
     from ppm.serving.generate import answer_prompts
     from ppm.suite import Decoding
 
-    write("5. The base's answer beside the patched one:")
+    write("5. The base's answer next to the patched one:")
     texts = [example.prompt for example in EXAMPLES]
     sides = ("unpatched", "patched")
     decoding = Decoding(max_new_tokens=20)

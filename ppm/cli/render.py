@@ -71,12 +71,10 @@ def _legend(audit: "Audit", units: "dict[str, str]") -> str:
     """How the matrix is to be read."""
     counts = sorted({suite.prompts for suite in audit.suites.values()})
     size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    lines = [f"Failure rates, lower is better; {size} prompts a suite. [x] is a patch alone on a suite of its own."]
+    lines = [f"Failure rates, lower is better; {size} prompts per suite. [x] marks a patch alone on its own suite."]
     losses = [suite for suite in audit.utility if suite not in units]
     if losses:
-        lines.append(
-            f"Utility, as loss: {', '.join(losses)} (the share of prompts that are not answered as they should be)."
-        )
+        lines.append(f"Utility, as loss: {', '.join(losses)} (the share of prompts not answered as they should be).")
     lines += [f"{suite}: {unit}, lower is better." for suite, unit in units.items()]
     return "\n".join(lines)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,7 @@ from ppm.cli.output import say
 if TYPE_CHECKING:
     from ppm.audit.report import Report
 
-__all__ = ["Reports", "replace_report", "report_options"]
+__all__ = ["Reports", "report_options"]
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,20 @@ class Reports:
             folder = path.absolute().parent
             if not os.access(path if path.exists() else folder, os.W_OK):
                 fault = "can't be written" if folder.is_dir() else f"can't be written: there is no folder {folder}"
-                raise RequestError(fault, context=str(path), hint="name a file in a folder of your own")
+                raise RequestError(fault, context=str(path), hint="name a file in a folder that you can write to")
 
     def write(self, report: "Report") -> None:
         """Write each of them. Raises PpmError."""
         from ppm.audit.page import html_page
         from ppm.audit.report import junit_xml, sample_lines
+        from ppm.disk import write_output
 
         if self.junit is not None:
-            replace_report(self.junit, junit_xml(report.audit))
+            write_output(self.junit, junit_xml(report.audit))
         if self.samples is not None:
-            replace_report(self.samples, sample_lines(report.outcomes, report.suites))
+            write_output(self.samples, sample_lines(report.outcomes, report.suites))
         if self.html is not None:
-            replace_report(self.html, html_page(report.audit, report.outcomes, report.suites))
+            write_output(self.html, html_page(report.audit, report.outcomes, report.suites))
 
     def tell(self) -> None:
         """Say which files were written."""
@@ -57,26 +58,15 @@ class Reports:
             say(f"Wrote {path}")
 
 
-def report_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def report_options(function: Callable[..., object]) -> Callable[..., object]:
     """--junit, --samples and --html; the command gets them together, as `reports`."""
 
     command = together("reports", Reports, "junit", "samples", "html")(function)
     for name, text in (
-        ("--html", "Also write a report page for a browser."),
+        ("--html", "Also write an HTML report."),
         ("--samples", "Also write every sample as JSON Lines."),
         ("--junit", "Also write JUnit XML."),
     ):
         kind = LocalPath(dir_okay=False)
         command = click.option(name, type=kind, metavar="FILE", help=text)(command)
     return command
-
-
-def replace_report(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; a pipe is written into. Raises PpmError."""
-    from ppm.disk import disk_errors, replace_file
-
-    with disk_errors("can't be written", path):
-        if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
-            path.write_bytes(data)
-        else:
-            replace_file(path.resolve(), data)

@@ -16,7 +16,7 @@ __all__ = ["rollback_command"]
 def rollback_command(number: int | None, base: str | None, env: str | None, as_json: bool) -> None:
     """Go back to an earlier deployment.
 
-    To the one before the current one, or to the one with the given number. A rollback is a deployment too:
+    By default to the one before the current one. A rollback is a deployment too:
     `ppm history` shows it, and another rollback undoes it.
 
     \b
@@ -27,7 +27,7 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
     from ppm.environment.transaction import rollback, writer
 
     environment = workspace().find_environment(base, env)
-    with writer(environment, command=command_line(), tell=say) as held:
+    with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         deployment = rollback(
             held, number, check=lambda old: refuse_held(environment, old.lock, f"deployment {old.number}")
         )

@@ -15,7 +15,7 @@ __all__ = ["search_command"]
 @click.option(
     "--base",
     metavar="MODEL",
-    help="Only patches for this base model. Default: the project's, else that of `ppm use`, else any.",
+    help="Only patches for this base model. Default: the one of the project, then of `ppm use`, then any.",
 )
 @find_links_option
 @json_option
@@ -26,21 +26,21 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
     Example:
       ppm search toxicity --base lab
     """
-    from ppm.environment.default import default_label
-    from ppm.environment.deployment import Environment
     from ppm.errors import RequestError, did_you_mean
     from ppm.inspect.search import search
     from ppm.sources import Joined
     from ppm.workspace import look_up_base
 
     project = workspace().project
-    named = workspace().base_name(base) if base or project.base or default_label(workspace().home) else None
-    known = Environment.all(workspace().home)
+    named = workspace().base_name(base) if base or project.base or workspace().chosen else None
+    known = list(workspace().environments())
     if named is None and len(known) == 1 and not (find_links or project.sources):
-        named = workspace().base_name(known[0].label)
+        named = workspace().base_name(known[0])
     sources = workspace().sources(named, (*find_links, *project.sources))
     if not sources:
-        raise RequestError("there is no source to search", hint="say --find-links DIR, or --base lab for the lab's")
+        raise RequestError(
+            "there are no sources to search", hint="use --find-links DIR, or --base lab for the lab's patches"
+        )
     offer = Joined(sources)
     base_model = look_up_base(named, offer, offer.names(None)) if named else None
     rows = search(" ".join(text), offer, base_model.fingerprint if base_model else None)
@@ -51,11 +51,11 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         print_json([{**one, **more} for one, more in zip(table, lists, strict=True)])
         return
     for message in (message for source in sources for message in source.damaged()):
-        say(f"passed over: {message}")
+        say(f"skipped: {message}")
     if not rows:
         wanted = " ".join(text)
         near = did_you_mean(wanted, offer.names(None), "") if wanted else ""
-        missing = f"No patch matches '{wanted}'" if wanted else "The sources have no patch"
+        missing = f"No patch matches '{wanted}'" if wanted else "The sources have no patches"
         say(f"{missing}{f'; {near}' if near else '.'}")
         return
     print_table(

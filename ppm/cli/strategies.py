@@ -14,7 +14,7 @@ __all__ = ["strategies_command"]
 def strategies_command(ctx: click.Context, as_json: bool) -> None:
     """List the ways of composing patches.
 
-    Each with what it costs and where it comes from.
+    Shows what each costs and where it comes from.
 
     \b
     Example:

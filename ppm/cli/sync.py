@@ -1,17 +1,19 @@
 """The command sync."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.deploy import show_refused, show_tests, waiver_options
+from ppm.cli.deploy import gate_options, show_refused, show_tests
 from ppm.cli.options import base_option, command_line, env_option, find_links_option, is_quiet, json_option, workspace
 from ppm.cli.output import print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
 
 if TYPE_CHECKING:
+    from ppm.install.install import Terms
     from ppm.install.sync import Synced
 
 __all__ = ["sync_command"]
@@ -21,8 +23,8 @@ __all__ = ["sync_command"]
 @base_option
 @env_option
 @find_links_option
-@click.option("--recompose", is_flag=True, help="Compose and test anew, and write the result into ppm.lock.")
-@waiver_options
+@click.option("--recompose", is_flag=True, help="Compose and test again, and write the result into ppm.lock.")
+@gate_options
 @report_options
 @json_option
 def sync_command(
@@ -30,15 +32,15 @@ def sync_command(
     env: str | None,
     find_links: tuple[Path, ...],
     recompose: bool,
+    gate: "Terms",
     reports: Reports,
     as_json: bool,
-    **gate: Any,
 ) -> None:
     """Deploy exactly what ppm.lock names.
 
-    Those patches and no others, and the very composition that was tested. Every file comes from the store or a
-    source and is checked against the lock; exit code 4 when one is not to be had. The first sync after `ppm lock`
-    composes and tests, and writes into ppm.lock what it made.
+    Those patches and no others, and exactly the composition that was tested. Every file comes from the store or a
+    source and is checked against the lock; exit code 4 when one can't be found. The first sync after `ppm lock`
+    composes and tests, and writes the result into ppm.lock.
 
     \b
     Example:
@@ -47,7 +49,6 @@ def sync_command(
     from ppm.cli.progress import shown
     from ppm.errors import GateError
     from ppm.install.folder import ProjectFolder
-    from ppm.install.install import Terms
     from ppm.install.sync import sync
 
     folder = ProjectFolder.find(workspace())
@@ -62,7 +63,7 @@ def sync_command(
                 folder,
                 model,
                 environment,
-                Terms(**gate, force=recompose),
+                replace(gate, force=recompose),
                 command=command_line(),
                 find_links=find_links,
                 events=events,
@@ -80,11 +81,11 @@ def sync_command(
         _print_synced(done, environment.label)
 
 
-def _refuse_idle(gate: dict[str, Any]) -> None:
+def _refuse_idle(gate: "Terms") -> None:
     """Raises UsageError for an option about a composition that is not made."""
-    for option in ("accept", "seed"):
-        if gate[option] not in (None, ()):
-            raise click.UsageError(f"--{option} has no effect on a composition that is locked; add --recompose")
+    for option, given in (("accept", bool(gate.accept)), ("seed", gate.seed is not None)):
+        if given:
+            raise click.UsageError(f"--{option} has no effect on a locked composition; add --recompose")
 
 
 def _print_synced(done: "Synced", label: str) -> None:
@@ -96,4 +97,4 @@ def _print_synced(done: "Synced", label: str) -> None:
     else:
         write(f"Nothing to do: deployment {done.deployment.number} is what ppm.lock names.")
     if done.composed is not None:
-        write("Wrote its composition into ppm.lock: the next sync, here or elsewhere, deploys the very same.")
+        write("Wrote its composition into ppm.lock: the next sync, here or elsewhere, deploys exactly the same one.")

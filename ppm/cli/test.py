@@ -1,17 +1,11 @@
 """The command test."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import click
 
-from ppm.cli.deploy import DeployOptions
-from ppm.cli.install import install_requirements, requirements_options
-from ppm.cli.options import base_option, env_option, json_option, together
+from ppm.cli.deploy import DeployOptions, seed_option, strategy_option
+from ppm.cli.install import Asked, asked_options, install_requirements
+from ppm.cli.options import json_option, together
 from ppm.cli.reports import Reports, report_options
-
-if TYPE_CHECKING:
-    from ppm.install.request import Request
 
 __all__ = ["test_command"]
 
@@ -21,33 +15,22 @@ def _make(strategy: str | None, seed: int | None, as_json: bool, reports: Report
 
 
 @click.command("test")
-@click.argument("requirements", nargs=-1, metavar="[REQUIREMENT]...")
-@base_option
-@env_option
-@requirements_options
-@click.option("--strategy", metavar="NAME", help="How patches are composed; `ppm strategies` lists them.")
-@click.option("--seed", type=int, help="Seed of the composition's training; 0 when it is not given.")
+@asked_options
+@strategy_option
+@seed_option
 @report_options
 @json_option
 @together("how", _make, "strategy", "seed", "as_json", "reports")
-def test_command(
-    requirements: tuple[str, ...],
-    base: str | None,
-    env: str | None,
-    files: tuple[Path, ...],
-    require_hashes: bool,
-    options: "Request",
-    how: DeployOptions,
-) -> None:
-    """Do everything that install does but the deployment.
+def test_command(asked: Asked, how: DeployOptions) -> None:
+    """Do everything that install does except deploy.
 
-    Resolves, composes and tests, together with what is deployed, and changes nothing in the environment; the attempt is
-    counted as an install's is. Exit code 5 when a suite fails, 6 when one stays inconclusive.
+    Resolves, composes and tests, together with what is deployed, and changes nothing in the environment; the attempt
+    counts like that of an install. Exit code 5 when a suite fails, 6 when one stays inconclusive.
 
     \b
     Example:
       ppm test toxicity --base lab --env staging --html test.html
     """
-    if not requirements and not files:
-        raise click.UsageError("name patches to test")
-    install_requirements(requirements, files, base, env, options, require_hashes, how)
+    if not asked.requirements and not asked.files:
+        raise click.UsageError("name the patches to test")
+    install_requirements(asked, how)

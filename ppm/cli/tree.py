@@ -13,12 +13,12 @@ __all__ = ["tree_command", "why_command"]
 @click.argument("name", required=False)
 @base_option
 @env_option
-@click.option("--invert", is_flag=True, help="Show what is needed by what instead.")
+@click.option("--invert", is_flag=True, help="Show instead which patches need each one.")
 @json_option
 def tree_command(name: str | None, base: str | None, env: str | None, invert: bool, as_json: bool) -> None:
     """Show which deployed patch needs which.
 
-    From the top, or from one patch on.
+    All of them, or only from one patch down.
 
     \b
     Example:
@@ -37,7 +37,7 @@ def tree_command(name: str | None, base: str | None, env: str | None, invert: bo
         for lead, branch in drawn(top.below):
             write(f"{lead}{branch.package.name} {branch.package.version}{' (above)' if branch.again else ''}")
     if not branches:
-        warn("No patch is deployed.")
+        warn("No patches are deployed.")
 
 
 @click.command("why")
@@ -48,7 +48,7 @@ def tree_command(name: str | None, base: str | None, env: str | None, invert: bo
 def why_command(name: str, base: str | None, env: str | None, as_json: bool) -> None:
     """Say why a patch is deployed.
 
-    Names what was asked for, and what leads from there to it.
+    Shows what you asked for, and how that leads to the patch.
 
     \b
     Example:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
-from ppm.cli.options import base_option, env_option, workspace
+from ppm.cli.options import base_option, env_option, search_seconds, workspace
 
 if TYPE_CHECKING:
     from ppm.install.plan import Plan
@@ -24,7 +24,7 @@ def uninstall_command(
     env: str | None,
     how: DeployOptions,
 ) -> None:
-    """Remove patches; what remains is composed and tested anew.
+    """Remove patches; what remains is composed and tested again.
 
     What only they needed stays until `ppm autoremove`.
 
@@ -36,10 +36,11 @@ def uninstall_command(
     from ppm.install.request import Request
     from ppm.install.start import Start
 
+    request = Request(strategy=how.strategy, search_seconds=search_seconds())
     found, environment = workspace().find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_uninstall(Start(workspace(), found, environment, Request(strategy=how.strategy)), names)
+        return plan_uninstall(Start(workspace(), found, environment, request), names)
 
     run_plan(make_plan, environment, how)
 
@@ -59,9 +60,10 @@ def autoremove_command(base: str | None, env: str | None, how: DeployOptions) ->
     from ppm.install.request import Request
     from ppm.install.start import Start
 
+    request = Request(strategy=how.strategy, search_seconds=search_seconds())
     found, environment = workspace().find_target(base, env)
 
     def make_plan() -> "Plan":
-        return plan_autoremove(Start(workspace(), found, environment, Request(strategy=how.strategy)))
+        return plan_autoremove(Start(workspace(), found, environment, request))
 
     run_plan(make_plan, environment, how)

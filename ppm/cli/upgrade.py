@@ -24,7 +24,7 @@ __all__ = ["upgrade_command"]
     type=click.Choice(["only-if-needed", "eager"]),
     default="only-if-needed",
     show_default=True,
-    help="Whether what the named patches depend on is raised too.",
+    help="Whether to upgrade the dependencies of the named patches too.",
 )
 @choice_options
 @deploy_options
@@ -36,10 +36,10 @@ def upgrade_command(
     options: "Request",
     how: DeployOptions,
 ) -> None:
-    """Raise deployed patches to the newest versions that fit.
+    """Upgrade deployed patches to the newest versions that fit.
 
-    All of them when none is named; what was asked for when they were installed still holds. The strategy auto also
-    tries to go on from what is deployed. A new composition must not be worse than that on any suite, old or new.
+    All of them when none is named; the requirements from when they were installed still apply. The strategy auto also
+    tries to continue from the deployed composition. The new composition must not be worse than it on any suite.
 
     \b
     Example:

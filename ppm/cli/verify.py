@@ -18,17 +18,17 @@ __all__ = ["verify_command"]
 @click.argument("files", nargs=-1, type=LocalPath(), metavar="[FILE]...")
 @base_option
 @env_option
-@click.option("--all", "everything", is_flag=True, help="Exit with 4 for damaged history and caches too.")
-@click.option("--mend", "mending", is_flag=True, help="Make holds, the count of attempts and kept results whole first.")
+@click.option("--all", "everything", is_flag=True, help="Also exit with 4 for damaged history and caches.")
+@click.option("--mend", "mending", is_flag=True, help="First repair holds, the count of attempts and cached results.")
 @json_option
 def verify_command(
     files: tuple[Path, ...], base: str | None, env: str | None, everything: bool, mending: bool, as_json: bool
 ) -> None:
     """Check what is deployed, or package files, byte by byte.
 
-    Compares with the digests that were recorded: of every deployment and all it needs, the holds, the attempts at the
-    gate, and kept results. Exit code 4 when something in force was changed or is missing; damage to history and
-    caches is told.
+    Compares every deployment and all it needs, the holds, the attempts at the gate and cached results with their
+    recorded digests. Exit code 4 when something in force was changed or is missing; damage to history and
+    caches is only reported.
 
     \b
     Example:
@@ -40,14 +40,15 @@ def verify_command(
 
     if files:
         if mending:
-            raise RequestError("a package file can't be mended", hint="fetch it again from its vendor")
+            raise RequestError("a package file can't be repaired", hint="fetch it again from its vendor")
         found = [_package(path) for path in files]
     else:
         environment = workspace().find_environment(base, env)
         if not environment.exists():
             raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-        for line in mend(environment, command=command_line(), tell=say) if mending else ():
-            say(line)
+        if mending:
+            for line in mend(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say):
+                say(line)
         found = list(examine(environment))
     wrong = [finding for finding in found if finding.fault is not None]
     if as_json:
@@ -56,7 +57,7 @@ def verify_command(
         _print(found if files else wrong)
         if not wrong and not files:
             count = sum(finding.what.startswith("deployment") for finding in found)
-            report(f"Sound: what is in force, and {count} deployments and stored files.")
+            report(f"All sound: what is in force, and {count} deployments and stored files.")
     if wrong and not files and not as_json:
         _print_hints(wrong)
     if any(finding.in_force or everything for finding in wrong):
@@ -84,8 +85,8 @@ def _print(findings: "list[Finding]") -> None:
 def _print_hints(wrong: "list[Finding]") -> None:
     if any(finding.in_force for finding in wrong):
         say("hint: `ppm install` puts a package file back from a source (--find-links DIR), and a composition from the")
-        say("store; `ppm rollback NUMBER` goes back to a deployment that is sound; `ppm verify --mend` mends holds and")
+        say("store; `ppm rollback NUMBER` goes back to a sound deployment; `ppm verify --mend` repairs holds and")
         say("the count of attempts; `ppm env remove` starts over")
     else:
-        say("hint: what is in force is sound; `ppm env drop --damaged` takes damaged deployments out of history, and")
-        say("`ppm verify --mend` mends the rest")
+        say("hint: what is in force is sound; `ppm env drop --damaged` removes damaged deployments from history, and")
+        say("`ppm verify --mend` repairs the rest")

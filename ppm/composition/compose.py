@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import chain, count, zip_longest
-from typing import Any
 
 import torch
 
@@ -35,8 +34,10 @@ def check_together(packages: Sequence[Package], base: BaseModel) -> None:
         check_compatible(package.manifest, base)
     placements = {package.manifest.base.placement: package.manifest.pin for package in packages}
     if len(placements) > 1:
-        named = ", ".join(f"{pin} stands {placement}" for placement, pin in placements.items())
-        raise RequestError(f"the patches stand in different places: {named}", hint="compose patches of one placement")
+        named = ", ".join(f"{pin} is placed {placement}" for placement, pin in placements.items())
+        raise RequestError(
+            f"the patches have different placements: {named}", hint="compose patches with the same placement"
+        )
 
 
 def make_context(
@@ -97,7 +98,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     try:
         return package_composition(packages, prefix, record, context.notes)
     except ValueError as error:  # for example more virtual tokens than a manifest may have
-        raise RequestError(f"{strategy.name} makes no valid package: {error}", hint="try distilled") from error
+        raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
 
 
 def single() -> Strategy:
@@ -106,7 +107,7 @@ def single() -> Strategy:
 
 
 def package_composition(
-    packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord, notes: Mapping[str, Any]
+    packages: Sequence[Package], prefix: torch.Tensor, record: CompositionRecord, notes: Mapping[str, object]
 ) -> Package:
     """A package of a composed prefix that carries its components' suites, replay pairs and retention prompts."""
     files: dict[str, bytes] = {}
@@ -178,5 +179,5 @@ def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:
         files[target] = package.files[path]
         return target
 
-    options = {k: move(v) if k in judge_files(suite.judge) else v for k, v in suite.judge.options.items()}
+    options = suite.judge.options | {option: move(path) for option, path in judge_files(suite.judge).items()}
     return replace(suite, prompts=move(suite.prompts), judge=Judge(suite.judge.name, options))

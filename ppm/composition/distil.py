@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ppm.composition.lesson import Lesson
+from ppm.composition.objective import Objective
 from ppm.composition.options import Distil
 from ppm.composition.soap import Soap
 from ppm.composition.steps import Context, OptionError, built_in
@@ -48,42 +48,42 @@ def distil(context: Context, prefix: torch.Tensor | None, options: Distil) -> to
     Raises RequestError when a patch has no replay pairs, TrainingError when the loss stops being a number.
     """
     if options.weights and len(options.weights) != len(context.specialists):
-        raise OptionError(f"weights must hold {len(context.specialists)} numbers")
+        raise OptionError(f"weights must have {len(context.specialists)} numbers")
     if prefix is None:
         raise RequestError("distil needs a prefix to start from", hint="put average or concatenate before it")
     context.with_pairs("distil")
-    lesson = Lesson(context, options)
-    encoder_of(context.base).check_room(len(prefix) + lesson.longest, "a text to distil on")
+    objective = Objective(context, options)
+    encoder_of(context.base).check_room(len(prefix) + objective.longest, "a text to distil on")
     student = attach(context.base.model, [prefix], placement=context.placement, trainable=True, kept=context.base.kept)
     learned = backbone_of(student).bank[0]
     optimizer = Soap([learned], lr=options.learning_rate)
     noise = noise_in(len(prefix), sum(len(s.prefix) for s in context.specialists), options.noise)
-    schedule = Schedule(options.steps or STEPS_PER_PATCH * len(context.specialists), lesson.patience)
+    schedule = Schedule(options.steps or STEPS_PER_PATCH * len(context.specialists), objective.patience)
     generator = torch.Generator().manual_seed(context.seed)
     done = 0
     while not schedule.ended:
         if options.refresh and done and done % options.refresh == 0 and not schedule.decaying:
-            lesson.refresh(student, f"refresh-{done}")
-        chosen = lesson.draw(options.batch_size, generator)
+            objective.refresh(student, f"refresh-{done}")
+        chosen = objective.draw(options.batch_size, generator)
         optimizer.zero_grad(set_to_none=True)
         with shaken(learned, noise, generator):
-            loss = lesson.learn(student, chosen)
+            loss = objective.backward(student, chosen)
         size = torch.nn.utils.clip_grad_norm_([learned], 1.0)
         if not bool(torch.isfinite(loss + size)):
             raise TrainingError(
-                f"distillation's loss stopped being a number at step {done}", hint="lower the learning_rate"
+                f"the distillation loss was no longer finite at step {done}", hint="lower the learning_rate"
             )
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * schedule.rate
         optimizer.step()
         done += 1
         schedule.step()
-        if lesson.patience and done % CHECK_EVERY == 0:
-            schedule.checked(lesson.held_out(student))
+        if objective.patience and done % CHECK_EVERY == 0:
+            schedule.checked(objective.held_out(student))
         if done % 10 == 0 or schedule.ended:
             context.progress(f"distil (loss {loss.item():.3f})", done, schedule.total)
     context.notes["distil"] = {"steps": done, "noise": round(noise, 6)} | (
-        {"held_out": round(schedule.best, 6)} if lesson.patience else {}
+        {"held_out": round(schedule.best, 6)} if objective.patience else {}
     )
     return usable(learned, "distillation")
 

@@ -25,7 +25,9 @@ def concatenate(context: Context, prefix: torch.Tensor | None, options: Concaten
 def resume(context: Context, prefix: torch.Tensor | None, options: Resume) -> torch.Tensor:
     """The prefix that is deployed, to go on from. Raises RequestError when there is none."""
     if context.parent is None:
-        raise RequestError("nothing is deployed to go on from", hint="use distilled, which starts from the patches")
+        raise RequestError(
+            "there is no deployed composition to continue from", hint="use distilled, which starts from the patches"
+        )
     return context.parent.prefix
 
 
@@ -67,7 +69,7 @@ def slerp(context: Context, prefix: torch.Tensor | None, options: Slerp) -> torc
     """
     if len(context.specialists) != 2:
         raise RequestError(
-            f"slerp interpolates between two patches, and there are {len(context.specialists)}",
+            f"slerp interpolates between two patches, but there are {len(context.specialists)}",
             hint="use merged, merged-ties or merged-task-arithmetic for more",
         )
     share = options.share
@@ -94,7 +96,7 @@ def _aligned(prefixes: Sequence[torch.Tensor]) -> torch.Tensor:
 def _weighted(prefixes: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     shares = list(weights) or [1.0] * len(prefixes)
     if len(shares) != len(prefixes) or sum(shares) <= 0:
-        raise OptionError(f"weights must hold {len(prefixes)} numbers with a positive sum")
+        raise OptionError(f"weights must have {len(prefixes)} numbers with a positive sum")
     stacked = _aligned(prefixes)
     share = torch.tensor(shares, dtype=stacked.dtype, device=stacked.device) / sum(shares)
     return (stacked * share[:, None, None]).sum(0)
@@ -104,7 +106,7 @@ def _deltas(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean initial prefix (M, D), and what training added to each specialist's own (N, M, D)."""
     unknown = next((s.name for s in context.specialists if s.initial is None), None)
     if unknown is not None:
-        raise RequestError(f"{unknown} does not say what its training started from", hint="use merged")
+        raise RequestError(f"{unknown} does not record what its training started from", hint="use merged")
     initial = _aligned([specialist.initial for specialist in context.specialists if specialist.initial is not None])
     trained = _aligned([specialist.prefix for specialist in context.specialists])
     return initial.mean(0), trained - initial

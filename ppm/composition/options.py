@@ -116,7 +116,7 @@ class Distil(Options):
         if self.direction not in DIRECTIONS:
             raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}")
         if self.weights and not any(self.weights):
-            raise ValueError("one of weights must be above 0")
+            raise ValueError("at least one of weights must be above 0")
         _ = self.decoding
 
     @property

@@ -1,16 +1,14 @@
 """Checks the steps of a strategy and runs them, one after the other."""
 
-from typing import Any
-
 import torch
 
 import ppm.composition.distil
 import ppm.composition.merging
 import ppm.composition.training  # noqa: F401
-from ppm.composition.steps import PLUGINS, STEPS, Context, OptionError
+from ppm.composition.registry import PLUGINS, STEPS, options_of, step_names
+from ppm.composition.steps import Context, OptionError
 from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import ManifestError, RequestError, TrainingError, did_you_mean
-from ppm.signature import schema_of
 
 __all__ = [
     "check_composable",
@@ -24,17 +22,18 @@ def check_strategy(strategy: Strategy) -> None:
 
     The candidates of an automatic strategy are checked too. Raises RequestError for one that does not exist.
     """
-    PLUGINS.load()
+    names = step_names()
     for name in strategy.candidates:
         check_strategy(strategy.candidate(name))
     for index, call in enumerate(strategy.steps):
         where = f"strategy {strategy.name}, step {index + 1}"
         if call.use in PLUGINS.broken:
             raise PLUGINS.broken[call.use]
-        if call.use not in STEPS:
-            hint = did_you_mean(call.use, STEPS, f"steps are {', '.join(sorted(STEPS))}")
+        schema = options_of(call.use)
+        if schema is None:
+            hint = did_you_mean(call.use, names, f"steps are {', '.join(sorted(names))}")
             raise ManifestError(f"there is no step {call.use!r}", context=where, hint=hint)
-        schema_of(STEPS[call.use], keyword_only=True).check(call.options, f"the step {call.use!r}", context=where)
+        schema.check(call.options, f"the step {call.use!r}", context=where)
 
 
 def check_composable(strategy: Strategy) -> None:
@@ -42,7 +41,7 @@ def check_composable(strategy: Strategy) -> None:
     check_strategy(strategy)
     if strategy.is_automatic:
         raise RequestError(
-            f"{strategy.name!r} chooses between candidates by gating them, which only `ppm install` does",
+            f"{strategy.name!r} chooses between candidates by gating them, so only `ppm install` can use it",
             hint=f"name one of its candidates: {', '.join(strategy.candidates)}",
         )
 
@@ -54,15 +53,16 @@ def run_strategy(strategy: Strategy, context: Context) -> torch.Tensor:
     for call in strategy.steps:
         where = f"strategy {strategy.name}"
         try:
-            prefix = STEPS[call.use](context, prefix, **call.options)
+            made = STEPS[call.use](context, prefix, **call.options)
         except OptionError as error:
             raise ManifestError(f"the step {call.use!r}: {error}", context=where) from error
-        _check_result(call, prefix, context, where)
+        prefix = _checked(call, made, context, where)
     assert prefix is not None
     return prefix.detach()
 
 
-def _check_result(call: StepCall, prefix: Any, context: Context, where: str) -> None:
+def _checked(call: StepCall, prefix: object, context: Context, where: str) -> torch.Tensor:
+    """What a step made. Raises ManifestError when it is no prefix, TrainingError when it is not finite."""
     width = context.specialists[0].prefix.shape[1]
     if not isinstance(prefix, torch.Tensor) or prefix.ndim != 2 or prefix.shape[1] != width or not len(prefix):
         made = tuple(prefix.shape) if isinstance(prefix, torch.Tensor) else type(prefix).__name__
@@ -71,7 +71,8 @@ def _check_result(call: StepCall, prefix: Any, context: Context, where: str) -> 
         )
     if not bool(torch.isfinite(prefix).all()):
         raise TrainingError(
-            f"the step {call.use!r} made a prefix with values that are no numbers",
+            f"the step {call.use!r} made a prefix with values that are not finite numbers",
             context=where,
             hint="lower its learning_rate, or its scale",
         )
+    return prefix

@@ -23,7 +23,7 @@ class Soap(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "betas": betas, "eps": 1e-8})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for matrix in group["params"]:
                 if matrix.grad is not None:

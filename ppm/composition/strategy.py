@@ -1,21 +1,15 @@
 """Strategy files: recipes that make one prefix of several patches, as TOML that people review and hash."""
 
-from dataclasses import dataclass, field, fields
-from importlib.metadata import entry_points
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ppm import document
-from ppm.composition.options import BUILT_IN
+from ppm.composition.registry import code_of, options_of
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.names import canonical_digest, check_name, expand
-from ppm.plugins import origin_of
 from ppm.resources import strategies_folder
 
-__all__ = ["STEP_PLUGINS", "StepCall", "Strategy", "builtin_strategies", "read_strategy"]
-
-STEP_PLUGINS = "ppm.steps"
-"""The entry point group in which other distributions offer steps."""
+__all__ = ["StepCall", "Strategy", "builtin_strategies", "read_strategy"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +17,15 @@ class StepCall:
     """One step of a strategy: its name and its options."""
 
     use: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict)
 
     @staticmethod
-    def from_toml(value: Any) -> Any:
+    def from_toml(value: object) -> object:
         if isinstance(value, dict):
             return {"use": value.get("use"), "options": {k: v for k, v in value.items() if k != "use"}}
         return value
 
-    def to_toml(self) -> Any:
+    def to_toml(self) -> object:
         return {"use": self.use, **self.options}
 
 
@@ -71,9 +65,9 @@ class Strategy:
         found = read_strategy(name)
         if found.is_automatic:
             raise ManifestError(
-                f"the candidate {name!r} chooses between candidates itself",
+                f"the candidate {name!r} itself chooses between candidates",
                 context=f"strategy {self.name}",
-                hint="name strategies that have steps",
+                hint="use strategies that have steps",
             )
         return found
 
@@ -87,14 +81,11 @@ class Strategy:
         return any(call.use == "resume" for call in self.steps)
 
 
-def _done(call: StepCall) -> list[Any]:
-    """A step as a digest has it: its name, code version and options. A plugin's version is its distribution's."""
-    kind = BUILT_IN.get(call.use)
-    if kind is not None:
-        defaults = {field.name: field.default for field in fields(kind)}
-        return [call.use, kind.version, document.to_table(defaults | call.options)]
-    entries = [entry for entry in entry_points(group=STEP_PLUGINS) if entry.name == call.use]
-    return [call.use, [origin_of(entry) for entry in entries], document.to_table(call.options)]
+def _done(call: StepCall) -> list[object]:
+    """A step as a digest has it: its name, its code and its options, as they were written where it can't be loaded."""
+    schema = options_of(call.use)
+    options = schema.filled(call.options) if schema is not None else call.options
+    return [call.use, code_of(call.use), document.to_table(options)]
 
 
 def builtin_strategies() -> dict[str, Path]:
@@ -110,7 +101,7 @@ def read_strategy(name: str) -> Strategy:
     known = builtin_strategies()
     path = expand(name)
     if name not in known and not path.is_file():
-        otherwise = f"strategies are {', '.join(known)}, or the path of a TOML file"
+        otherwise = f"use one of {', '.join(known)}, or the path of a TOML file"
         raise RequestError(f"there is no strategy {name!r}", hint=did_you_mean(name, known, otherwise))
     path = known.get(name, path)
     table = document.read_file(path)
@@ -120,7 +111,8 @@ def read_strategy(name: str) -> Strategy:
             str(found.absolute()) if found is not None and text not in known and found.is_file() else text
             for text, found in zip(candidates, beside, strict=True)
         ]
-    for index, step in enumerate(table.get("steps", []) if isinstance(table.get("steps", []), list) else []):
+    steps = table.get("steps")
+    for index, step in enumerate(steps if isinstance(steps, list) else ()):
         if not isinstance(step, dict) or not isinstance(step.get("use"), str):
             raise ManifestError(f"steps[{index}] must say which step to use", context=str(path), hint='use = "distil"')
     return document.read_table(Strategy, table, str(path))

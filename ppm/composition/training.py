@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -54,7 +53,8 @@ def joint(context: Context, prefix: torch.Tensor | None, options: Joint) -> torc
 
 def _mixed(context: Context, name: str, pairs: Sequence[Pair], replay: ReplayBuffer, share: float) -> list[Pair]:
     mixed, replayed = mix(pairs, replay, share)
-    log: list[Any] = context.notes.setdefault("replay", [])
+    log = context.notes.setdefault("replay", [])
+    assert isinstance(log, list)
     log.append({"patch": name, "pairs": len(pairs), "replayed": replayed})
     return mixed
 

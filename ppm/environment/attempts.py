@@ -44,7 +44,7 @@ class GatedAttempt:
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS or not all(0 < look <= 1 and math.isfinite(look) for look in self.looks):
-            raise ValueError("is no attempt: its verdict or its looks are out of range")
+            raise ValueError("is not an attempt: its verdict or its looks are out of range")
 
     def is_of(self, other: "GatedAttempt") -> bool:
         """Whether both look at the same answers."""
@@ -143,10 +143,10 @@ def read_ledger(path: Path) -> list[GatedAttempt]:
     try:
         attempts = [_parsed(line, or_lost=False) for line in lines]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise IntegrityError("holds what is no attempt", context=str(path), hint=evidence.MEND) from error
+        raise IntegrityError("has an entry that is not an attempt", context=str(path), hint=evidence.MEND) from error
     if len(attempts) != found.entries:
         raise IntegrityError(
-            f"holds {len(attempts)} of {found.entries} attempts", context=str(path), hint=evidence.MEND
+            f"has only {len(attempts)} of its {found.entries} attempts", context=str(path), hint=evidence.MEND
         )
     return attempts
 

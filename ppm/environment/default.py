@@ -1,5 +1,6 @@
 """The environment that commands mean when nothing else names one: a file under PPM_HOME that holds its label."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ppm.disk import disk_errors, make_folder, replace_file
@@ -25,20 +26,19 @@ def default_label(home: Path) -> str | None:
             data = stream.read(_LONGEST_LABEL)
     label, end, rest = data.decode("utf-8", "replace").partition("\n")
     if not label.isprintable() or not label or not end or rest:
-        hint = "`ppm use ENVIRONMENT` writes it anew, and `ppm use --clear` removes it"
+        hint = "`ppm use ENVIRONMENT` writes it again, and `ppm use --clear` removes it"
         raise EnvironmentStateError("does not name an environment", context=str(path), hint=hint)
     return label
 
 
-def default_environment(home: Path) -> Environment | None:
-    """The environment that was chosen, None when none is. Raises RequestError when it is gone."""
+def default_environment(home: Path, known: Mapping[str, Environment]) -> Environment | None:
+    """The one that was chosen of the known environments by label, None when none is. Raises RequestError when gone."""
     label = default_label(home)
     if label is None:
         return None
-    known = {environment.label: environment for environment in Environment.all(home)}
     if label not in known:
-        others = f"`ppm use` with one of {', '.join(known)}" if known else "`ppm use --clear` forgets it"
-        raise RequestError(f"`ppm use` chose {label}, in which nothing is deployed any more", hint=others)
+        others = f"run `ppm use` with one of {', '.join(known)}" if known else "`ppm use --clear` forgets it"
+        raise RequestError(f"`ppm use` chose {label}, but nothing is deployed there any more", hint=others)
     return known[label]
 
 
@@ -59,20 +59,19 @@ def clear_default(home: Path) -> bool:
     return found
 
 
-def environment_called(text: str, home: Path) -> Environment:
-    """An environment by its label, by its name, or by the short name of its base when it has no name of its own.
+def environment_called(text: str, known: Mapping[str, Environment]) -> Environment:
+    """One of the known environments: by its label, by its name, or by the short name of its base when it has no other.
 
     Raises RequestError when there is none, or several.
     """
-    known = {environment.label: environment for environment in Environment.all(home)}
     if text in known:
         return known[text]
     found = [e for e in known.values() if text in (e.name, e.tag.rpartition("-")[0] if e.name is None else None)]
     if len(found) == 1:
         return found[0]
     if found:
-        hint = f"say one of {', '.join(environment.label for environment in found)}"
-        raise RequestError(f"several environments are called {text!r}", hint=hint)
+        hint = f"name one of them: {', '.join(environment.label for environment in found)}"
+        raise RequestError(f"several environments are named {text!r}", hint=hint)
     words = [*known, *(e.name for e in known.values() if e.name)]
-    otherwise = f"environments are {', '.join(known)}" if known else "`ppm install ... --base MODEL` makes the first"
+    otherwise = f"environments are {', '.join(known)}" if known else "`ppm install ... --base MODEL` creates the first"
     raise RequestError(f"there is no environment {text!r}", hint=did_you_mean(text, words, otherwise))

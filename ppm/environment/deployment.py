@@ -48,7 +48,7 @@ _MOST_SHOWN = 20
 # Everything else that an environment's folder holds has a dot in its name, which no normalised name has.
 _RESERVED = ("current", "deployments", "lock")
 _OTHERS = (
-    "`ppm rollback NUMBER` goes back to a deployment that is sound (`ppm history` lists them); in a project `ppm sync` "
+    "`ppm rollback NUMBER` goes back to a sound deployment (`ppm history` lists them); in a project, `ppm sync` "
     "deploys what is locked; `ppm env remove` starts over"
 )
 
@@ -83,17 +83,17 @@ class Record:
 
     def __post_init__(self) -> None:
         if not 0 < self.number < 10**LONGEST_NUMBER:
-            raise ValueError("number is not one that a deployment can have")
+            raise ValueError("the number is not one that a deployment can have")
         if self.verdict in ("fail", "inconclusive"):
             raise ValueError(f"what is deployed can't have the verdict {self.verdict!r}")
         # A rollback writes files by these names, so none may lead out of the folder.
         for name in self.files:
             if not _FILE_NAME.fullmatch(name) or name == RECORD_FILE:
-                raise ValueError(f"{name!r} can't be the name of a deployed file")
+                raise ValueError(f"a deployed file can't be named {name!r}")
 
     def render(self) -> str:
         """The record as TOML, with its digest."""
-        table = document.to_table(replace(self, digest=None))
+        table = document.table_of(replace(self, digest=None))
         written = document.parse(document.render(table), "the record")  # which differs for bytes that are no text
         return document.render({**table, "digest": canonical_digest(written)})
 
@@ -121,7 +121,7 @@ class Deployment:
         """The inputs; the packages it names are in the environment's store."""
         data = self.read(LOCK_FILE)
         if data is None:
-            raise IntegrityError(f"holds no {LOCK_FILE}", context=str(self.path), hint=_OTHERS)
+            raise IntegrityError(f"has no {LOCK_FILE}", context=str(self.path), hint=_OTHERS)
         return Lock.parse(data, str(self.path / LOCK_FILE))
 
     @cached_property
@@ -139,7 +139,7 @@ class Deployment:
         try:
             result: dict[str, Any] = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise IntegrityError("is no audit", context=str(self.path / AUDIT_FILE), hint=_OTHERS) from error
+            raise IntegrityError("is not an audit", context=str(self.path / AUDIT_FILE), hint=_OTHERS) from error
         return result
 
     def read(self, name: str) -> bytes | None:
@@ -182,7 +182,7 @@ class Environment:
     def __post_init__(self) -> None:
         if not _TAG.fullmatch(self.tag):
             raise RequestError(
-                f"{self.tag!r} is not the tag of a base model",
+                f"{self.tag!r} is not a base model's tag",
                 hint="it is a short name, a dash and 12 hexadecimal digits",
             )
         if self.name is not None:
@@ -238,7 +238,7 @@ class Environment:
         if number == 0:
             return None
         if not is_folder(self.deployment_path(number)):
-            raise self._damaged(f"names deployment {number}, which is gone")
+            raise self._damaged(f"names deployment {number}, which no longer exists")
         return _read_deployment(self.deployment_path(number), number)
 
     def current_number(self) -> int:
@@ -252,7 +252,7 @@ class Environment:
                 text = path.read_text("ascii", errors="replace").strip()
             except FileNotFoundError:
                 if self.stored_numbers():
-                    raise self._damaged("is lost") from None
+                    raise self._damaged("is missing") from None
                 return 0
         number, _, check = text.partition("\n")
         if not _NUMBER.fullmatch(number):
@@ -291,7 +291,7 @@ class Environment:
     def _known_numbers(self) -> str:
         numbers = self.numbers()
         if not numbers:
-            return "nothing was deployed yet"
+            return "nothing has been deployed yet"
         if len(numbers) > _MOST_SHOWN:
             return f"deployments are {numbers[0]} to {numbers[-1]}; `ppm history` lists them"
         return f"deployments are {', '.join(map(str, numbers))}"
@@ -331,9 +331,9 @@ def _check_environment_name(text: str) -> str:
     try:
         name = check_name(text)
     except ValueError as error:
-        raise RequestError(f"the environment's name is unusable: {error}", hint="try 'staging'") from error
+        raise RequestError(f"the environment's name can't be used: {error}", hint="try 'staging'") from error
     if name in _RESERVED:
-        raise RequestError(f"an environment can't be called {name!r}", hint="choose another name, such as 'staging'")
+        raise RequestError(f"an environment can't be named {name!r}", hint="choose another name, such as 'staging'")
     return name
 
 
@@ -354,7 +354,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _shown(number: int) -> str:
-    return str(number) if abs(number) < 10**LONGEST_NUMBER else "of so many digits"
+    return str(number) if abs(number) < 10**LONGEST_NUMBER else "with so many digits"
 
 
 def _read_deployment(path: Path, number: int) -> Deployment:
@@ -366,9 +366,9 @@ def _read_deployment(path: Path, number: int) -> Deployment:
                 raise ManifestError("schema is missing")
             if table["schema"] not in _SCHEMAS:
                 raise EnvironmentStateError(
-                    f"was written by another ppm (schema {table.get('schema')!r})",
+                    f"was written by a different version of ppm (schema {table.get('schema')!r})",
                     context=str(origin),
-                    hint=f"this one reads schema {RECORD_SCHEMA}; run a newer ppm",
+                    hint=f"this one reads schema {RECORD_SCHEMA}; use a newer ppm",
                 )
             rest = {key: value for key, value in table.items() if key != "digest"}
             if table["schema"] == RECORD_SCHEMA and table.get("digest") != canonical_digest(rest):
@@ -379,5 +379,5 @@ def _read_deployment(path: Path, number: int) -> Deployment:
         except ManifestError as error:
             raise IntegrityError(f"is damaged: {error.message}", context=str(origin), hint=_OTHERS) from error
     if record.number != number:
-        raise IntegrityError(f"is the record of deployment {record.number}", context=str(origin), hint=_OTHERS)
+        raise IntegrityError(f"is the record of deployment {record.number} instead", context=str(origin), hint=_OTHERS)
     return Deployment(number, path, record)

@@ -17,7 +17,7 @@ from ppm.package import sha256
 
 __all__ = ["MEND", "WITNESS", "Sealed", "read", "remove", "salvage", "witness_fault", "write"]
 
-MEND = "`ppm verify --mend` keeps what can still be read, and counts what was lost"
+MEND = "`ppm verify --mend` keeps what is still readable, and counts what was lost"
 WITNESS = ".witness"
 _KEYS = {"entries", "revision", "digest"}
 
@@ -67,12 +67,12 @@ def read(path: Path, *, comment: bytes = b"") -> Sealed | None:
     seal, content = _parted(data, comment)
     if seal is None:
         if witness is not None or damaged or data.startswith(comment + b'{"entries"'):
-            raise IntegrityError("was cut or edited: it does not say what it holds", context=str(path), hint=MEND)
+            raise IntegrityError("was truncated or edited: it lacks its first line", context=str(path), hint=MEND)
         return Sealed(content, None)
     if sha256(content) != seal.digest:
-        raise IntegrityError("was cut or edited: its digest is another", context=str(path), hint=MEND)
+        raise IntegrityError("was truncated or edited: its digest does not match", context=str(path), hint=MEND)
     if witness is not None and witness.revision > seal.revision:
-        raise IntegrityError("is an older copy: there was a later one", context=str(path), hint=MEND)
+        raise IntegrityError("is an older copy: a newer one was there before", context=str(path), hint=MEND)
     return Sealed(content, seal.entries)
 
 
@@ -110,9 +110,9 @@ def witness_fault(path: Path, *, comment: bytes = b"") -> str | None:
     data = _bytes(path)
     witness, damaged = _read_witness(path)
     if damaged:
-        return "its witness is damaged"
+        return "its witness file is damaged"
     sealed = data is not None and _parted(data, comment)[0] is not None
-    return "its witness is gone" if sealed and witness is None else None
+    return "its witness file is missing" if sealed and witness is None else None
 
 
 def _bytes(path: Path) -> bytes | None:

@@ -56,7 +56,9 @@ def read_holds(environment: Environment) -> tuple[Hold, ...]:
         return ()
     holds = _parsed(found.content, path)
     if found.entries not in (None, len(holds)):
-        raise IntegrityError(f"holds {len(holds)} of {found.entries} holds", context=str(path), hint=evidence.MEND)
+        raise IntegrityError(
+            f"has only {len(holds)} of its {found.entries} holds", context=str(path), hint=evidence.MEND
+        )
     return holds
 
 
@@ -64,7 +66,7 @@ def _parsed(data: bytes, path: Path) -> tuple[Hold, ...]:
     try:
         table = document.parse(data, str(path))
         if table.get("schema") != SCHEMA:
-            raise ManifestError("it is of another ppm")
+            raise ManifestError("it was written by a different version of ppm")
         return tuple(sorted(document.read_table(_File, table, str(path)).holds, key=lambda hold: hold.name))
     except ManifestError as error:
         raise IntegrityError(f"is damaged: {error.message}", context=str(path), hint=evidence.MEND) from error
@@ -106,7 +108,7 @@ def refuse_held(environment: Environment, lock: Lock, what: str) -> None:
         now, then = deployed.get(hold.name), locked.get(hold.name)
         if now is not None and (then is None or then.version != now.version):
             raise RequestError(
-                f"{hold.name} is held at {now.version}, and {what} has {then.version if then else 'no such patch'}",
+                f"{hold.name} is held at {now.version}, but {what} has {then.version if then else 'no such patch'}",
                 hint=f"let it change first: ppm unhold {hold.name}",
             )
 
@@ -115,5 +117,5 @@ def write_holds(writer: Writer, holds: tuple[Hold, ...]) -> None:
     """Hold these patches and no others. Raises EnvironmentStateError."""
     path = writer.environment.path / HOLDS_FILE
     with disk_errors("can't be written to", path):
-        content = document.render(document.to_table(_File(SCHEMA, holds))).encode()
+        content = document.render(document.table_of(_File(SCHEMA, holds))).encode()
         evidence.write(path, content, len(holds), comment=COMMENT)

@@ -14,7 +14,7 @@ from ppm.errors import EnvironmentStateError, IntegrityError
 __all__ = ["Store"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_COMES_BACK = "`ppm install` puts a package file back from a source (--find-links DIR) and makes the rest anew"
+_COMES_BACK = "`ppm install` puts a package file back from a source (--find-links DIR) and makes the rest again"
 
 
 @dataclass(frozen=True)

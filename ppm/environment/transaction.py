@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from filelock import FileLock
 
@@ -32,10 +31,10 @@ from ppm.environment.deployment import (
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
-from ppm.locking import exclusive
+from ppm.locking import SHORT_WAIT, exclusive
 from ppm.verdict import Verdict, Waiver
 
-__all__ = ["Writer", "deploy", "drop", "rollback", "user_name", "writer"]
+__all__ = ["Made", "Writer", "deploy", "drop", "rollback", "user_name", "writer"]
 
 _STAGING = ".staging-"
 
@@ -49,19 +48,48 @@ class Writer:
     lock: FileLock
 
 
+@dataclass(frozen=True)
+class Made:
+    """What is put in force, for its record: the base model, how the composition was made, and how it was tested.
+
+    The fields are those of `Record`.
+    """
+
+    base_model: str
+    fingerprint: str
+    verdict: Verdict
+    base_revision: str | None = None
+    weights_digest: str | None = None
+    strategy: str | None = None
+    waivers: tuple[Waiver, ...] = ()
+    gates: str | None = None
+
+
+@dataclass(frozen=True)
+class _Stamp:
+    """What every new record says of its own making."""
+
+    schema: int
+    number: int
+    created: str
+    command: str
+    user: str
+    ppm_version: str
+
+
 @contextmanager
 def writer(
     environment: Environment,
     *,
-    timeout: float | None = None,
+    timeout: float = SHORT_WAIT,
     command: str,
     tell: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Writer]:
     """Be the only one to change the environment; what killed processes left behind is removed first.
 
     `command` is what the user ran; it is recorded, and shown to whoever waits, who is told through `tell`. Raises
-    EnvironmentStateError when another process holds the environment for more than `timeout` seconds (by default
-    `lock_timeout()`), or when it can't be written.
+    EnvironmentStateError when another process holds the environment for more than `timeout` seconds, or when
+    it can't be written.
     """
     path = environment.path / "lock"
     with exclusive(path, environment.label, command=command, timeout=timeout, tell=tell) as lock:
@@ -73,33 +101,18 @@ def writer(
 def deploy(
     writer: Writer,
     files: Mapping[str, bytes],
-    *,
-    base_model: str,
-    fingerprint: str,
-    base_revision: str | None = None,
-    weights_digest: str | None = None,
-    strategy: str | None = None,
-    verdict: Verdict,
-    waivers: tuple[Waiver, ...] = (),
-    gates: str | None = None,
+    made: Made,
 ) -> Deployment:
     """Make a deployment of these files, by name, and put it in force; `ppm.lock` must be among them.
 
     Raises EnvironmentStateError when it can't be written; what was deployed before then still is. Raises ValueError
-    when the lock is missing, a file's name is not a plain one, or the writer was given back before.
+    when the lock is missing, a file's name is not a plain one, or the writer was closed before.
     """
     if LOCK_FILE not in files:
         raise ValueError(f"a deployment needs its {LOCK_FILE}")
     record = Record(
-        **_stamp(writer),
-        base_model=base_model,
-        fingerprint=fingerprint,
-        base_revision=base_revision,
-        weights_digest=weights_digest,
-        strategy=strategy,
-        verdict=verdict,
-        waivers=waivers,
-        gates=gates,
+        **vars(_stamp(writer)),
+        **vars(made),
         files={name: "sha256:" + hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())},
     )
     return _put_in_force(writer, record, files)
@@ -121,13 +134,13 @@ def rollback(
         number = _number_before_current(environment)
     elif _is_current(environment, number):
         raise RequestError(
-            f"deployment {number} is the current one already",
+            f"deployment {number} is already the current one",
             context=environment.label,
             hint="`ppm history` lists the others",
         )
     old = environment.deployment(number)
     check(old)
-    record = replace(old.record, **_stamp(writer), rolled_back_from=number)
+    record = replace(old.record, **vars(_stamp(writer)), rolled_back_from=number)
     return _put_in_force(writer, record, old.files())
 
 
@@ -141,7 +154,7 @@ def drop(writer: Writer, numbers: Sequence[int]) -> None:
     current, known = environment.current_number(), environment.numbers()
     for number in numbers:
         if number == current:
-            hint = "`ppm rollback` goes back to another one; `ppm env remove` removes them all"
+            hint = "`ppm rollback` goes back to another deployment; `ppm env remove` removes them all"
             raise RequestError(f"deployment {number} is in force", context=environment.label, hint=hint)
         if number not in known:
             environment.deployment(number)
@@ -200,18 +213,10 @@ def _switch(environment: Environment, number: int) -> None:
     replace_file(environment.path / "current", number_file(number))
 
 
-def _stamp(writer: Writer) -> dict[str, Any]:
-    """What every new record says of its own making."""
+def _stamp(writer: Writer) -> _Stamp:
     if not writer.lock.is_locked:
-        raise ValueError("the writer was used after it was given back")
-    return {
-        "schema": RECORD_SCHEMA,
-        "number": _next_number(writer.environment),
-        "created": _now(),
-        "command": writer.command,
-        "user": user_name(),
-        "ppm_version": _ppm_version(),
-    }
+        raise ValueError("the writer was used after it was closed")
+    return _Stamp(RECORD_SCHEMA, _next_number(writer.environment), _now(), writer.command, user_name(), _ppm_version())
 
 
 def _next_number(environment: Environment) -> int:

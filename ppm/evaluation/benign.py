@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ppm.evaluation.generation import Request, generate, noise_key
+from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign
 from ppm.runtime.loading import LoadedBase
@@ -23,7 +23,7 @@ def benign_texts(base: LoadedBase, rows: Sequence[Benign], *, seed: int) -> list
     bare = attach(base.model, kept=base.kept)
     open_ = [i for i, row in enumerate(rows) if row.completion is None]
     decoding = Decoding(max_new_tokens=ANSWER_TOKENS)
-    requests = [Request(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]
+    requests = [Completion(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]
     written = dict(zip(open_, generate(bare, base.tokenizer, requests), strict=True))
     texts = []
     for i, row in enumerate(rows):

@@ -12,19 +12,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote, quote_plus
 
 from ppm.errors import EndpointError
+from ppm.evaluation.reply import Reply, chat_reply, completion_reply, moderation_scores
 from ppm.jsonl import Text
 
-__all__ = ["Client", "Endpoint", "Reply", "check_address", "check_key", "masked", "messages_of", "proxies"]
+if TYPE_CHECKING:
+    from openai import OpenAI
 
+__all__ = ["Client", "Endpoint", "check_address", "check_key", "masked", "messages_of", "proxies"]
+
+Q = TypeVar("Q")
 T = TypeVar("T")
 MALFORMED_TRIES = 3
-MAX_ANSWER_CHARACTERS = 200_000
 MAX_ANSWER_BYTES = 4_000_000
 
 
@@ -44,18 +49,6 @@ class Endpoint:
     retries: int = 6
 
 
-@dataclass(frozen=True)
-class Reply:
-    """One answer. `likeliest`: each token with log-probabilities of what could stand there, where they are given."""
-
-    text: str
-    model: str
-    finish: str = ""
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    likeliest: tuple[tuple[str, Mapping[str, float]], ...] = ()
-
-
 def check_key(variable: str, what: str) -> str:
     """The value of an environment variable that holds a key.
 
@@ -67,15 +60,15 @@ def check_key(variable: str, what: str) -> str:
         raise EndpointError(
             f"needs a key in the environment variable {variable}",
             context=what,
-            hint=f"export {variable}=...; a server of your own that wants none takes any",
+            hint=f"export {variable}=...; if your own server needs none, any value will do",
         )
     quoted = len(key) > 1 and key[0] in _QUOTES and key[-1] in _QUOTES
     if quoted or not (key.isascii() and key.isprintable() and key == key.strip()):
         raise EndpointError(
-            f"the key in {variable} has characters that no key has, such as quotation marks, spaces around it or a "
-            "line end",
+            f"the key in {variable} has characters that a key can't have, such as quotation marks, spaces around it or "
+            "a line end",
             context=what,
-            hint=f"set {variable} again to the key alone",
+            hint=f"set {variable} to just the key",
         )
     return key
 
@@ -110,7 +103,7 @@ def check_address(url: str, what: str) -> None:
         problem = str(error)
     if problem:
         raise EndpointError(
-            f"is no address: {problem}", context=what, hint="an address looks like https://example.org/v1"
+            f"is not an address: {problem}", context=what, hint="an address looks like https://example.org/v1"
         )
 
 
@@ -127,6 +120,20 @@ def messages_of(text: Text, system: str = "") -> list[dict[str, str]]:
     return [*first, *({"role": role, "content": content} for role, content in turns)]
 
 
+class Streamed(Protocol):
+    """An answer as it comes in."""
+
+    def iter_bytes(self) -> Iterator[bytes]: ...
+
+
+Answer = AbstractContextManager[Streamed]
+
+
+def _sent(create: Callable[..., Answer], **asked: object) -> Answer:
+    """A request, by the method of the client that makes it."""
+    return create(**asked)
+
+
 @dataclass
 class Client:
     """Asks one endpoint. Its methods may be called from several threads; together they keep its rate limit."""
@@ -134,7 +141,7 @@ class Client:
     endpoint: Endpoint
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _next: float = 0.0
-    _client: Any = field(default=None, repr=False)
+    _client: "OpenAI | None" = field(default=None, repr=False)
     _refused: set[tuple[str, str]] = field(default_factory=set, repr=False)  # (model, setting) that it does not take
 
     def prepare(self) -> None:
@@ -147,23 +154,24 @@ class Client:
         return masked(self.endpoint.url, self.endpoint.key)
 
     def chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], *, optional: Sequence[str] = (), **settings: Any
+        self, model: str, messages: Sequence[Mapping[str, str]], *, optional: Sequence[str] = (), **settings: object
     ) -> Reply:
         """An answer to a chat. Raises EndpointError.
 
         A model that refuses `max_tokens` is asked with `max_completion_tokens`, then and later; settings that are
         `optional` are left out where the model refuses them.
         """
-        sent: dict[str, Any] = {}
+        sent: dict[str, object] = {}
 
-        def send(client: Any) -> Any:
+        def send(client: "OpenAI") -> Answer:
             sent.clear()
             for name, value in settings.items():
                 if (model, name) not in self._refused:
                     sent[name] = value
                 elif name == "max_tokens":
                     sent["max_completion_tokens"] = value
-            return client.chat.completions.with_streaming_response.create(model=model, messages=list(messages), **sent)
+            create = client.chat.completions.with_streaming_response.create
+            return _sent(create, model=model, messages=list(messages), **sent)
 
         def learns(message: str) -> bool:
             """Whether the refusal is of a setting that there is another way to ask for, or that can be left out."""
@@ -173,30 +181,32 @@ class Client:
             self._refused.update((model, name) for name in new)
             return bool(new)
 
-        return self._ask(send, _chat_reply, learns)
+        return self._ask(send, chat_reply, learns)
 
-    def complete(self, model: str, prompt: str, **settings: Any) -> Reply:
+    def complete(self, model: str, prompt: str, **settings: object) -> Reply:
         """What follows a text. Raises EndpointError."""
         return self._ask(
-            lambda client: client.completions.with_streaming_response.create(model=model, prompt=prompt, **settings),
-            _completion_reply,
+            lambda client: _sent(
+                client.completions.with_streaming_response.create, model=model, prompt=prompt, **settings
+            ),
+            completion_reply,
         )
 
-    def moderate(self, model: str, text: str) -> Mapping[str, Any]:
-        """The first result of a moderation: `flagged` and `category_scores`. Raises EndpointError."""
+    def moderate(self, model: str, text: str) -> Mapping[str, float]:
+        """The first result of a moderation: its score in each category. Raises EndpointError."""
         return self._ask(
-            lambda client: client.moderations.with_streaming_response.create(model=model, input=text),
-            _moderation_result,
+            lambda client: _sent(client.moderations.with_streaming_response.create, model=model, input=text),
+            moderation_scores,
         )
 
-    def each(self, ask: Callable[[T], Any], questions: Sequence[T]) -> Iterator[tuple[int, Any]]:
+    def each(self, ask: Callable[[Q], T], questions: Sequence[Q]) -> Iterator[tuple[int, T]]:
         """`ask` of every question, several at a time: (index, what it returned) as they come in.
 
         The first error ends it; questions that were not asked by then are not asked any more.
         """
         stop = threading.Event()
 
-        def one(index: int) -> tuple[int, Any] | None:
+        def one(index: int) -> tuple[int, T] | None:
             if stop.is_set():
                 return None
             try:
@@ -226,7 +236,7 @@ class Client:
             self._next = start + 60.0 / self.endpoint.requests_per_minute
         time.sleep(max(0.0, start - now))
 
-    def _connected(self) -> Any:
+    def _connected(self) -> "OpenAI":
         """The client of the endpoint, made once. Raises EndpointError when it can't be made."""
         with self._lock:
             if self._client is None:
@@ -241,7 +251,7 @@ class Client:
                 self._client = self._made(key)
             return self._client
 
-    def _made(self, key: str) -> Any:
+    def _made(self, key: str) -> "OpenAI":
         from openai import OpenAI
 
         try:
@@ -258,7 +268,7 @@ class Client:
                 if named
                 else f"can't be asked: {self._told(error)}",
                 context=self.where,
-                hint="install what the proxy takes (SOCKS: pip install socksio), or unset the variable"
+                hint="install what the proxy needs (SOCKS: pip install socksio), or unset the variable"
                 if named
                 else "check the address",
             ) from None  # whose text may hold the proxy's password
@@ -268,8 +278,8 @@ class Client:
 
     def _ask(
         self,
-        send: Callable[[Any], Any],
-        read: Callable[[Any], T],
+        send: "Callable[[OpenAI], Answer]",
+        read: Callable[[object], T],
         learns: Callable[[str], bool] = lambda message: False,
     ) -> T:
         """What an answer holds. `learns` says of a refusal's message whether asking again is another request now."""
@@ -293,7 +303,7 @@ class Client:
                 malformed += 1
                 if malformed == MALFORMED_TRIES:
                     raise EndpointError(
-                        f"gives answers that are not of the protocol ({type(error).__name__}: {self._told(error)})",
+                        f"gives answers that don't follow the protocol ({type(error).__name__}: {self._told(error)})",
                         context=self.where,
                         hint="the address must be the base of an OpenAI-compatible API, often ending in /v1",
                     ) from error
@@ -317,7 +327,7 @@ class Client:
             message, hint = self._told(error), ""
         return EndpointError(message, context=self.where, hint=hint)
 
-    def _body(self, response: Any) -> bytes:
+    def _body(self, response: "Streamed") -> bytes:
         """The answer's bytes. Raises ValueError when they are too many, or take longer than the time-out."""
         end = time.monotonic() + self.endpoint.timeout
         body = bytearray()
@@ -326,65 +336,19 @@ class Client:
             if len(body) > MAX_ANSWER_BYTES:
                 raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
             if time.monotonic() > end:
-                raise ValueError(f"an answer that is not whole after {self.endpoint.timeout:g} seconds")
+                raise ValueError(f"an answer that is incomplete after {self.endpoint.timeout:g} seconds")
         return bytes(body)
 
 
 _HINTS = {
-    400: "the model refuses the prompt or a setting; what it says is above",
-    401: "the key is not accepted; check the environment variable that holds it",
+    400: "the model refuses the prompt or a setting; its message is above",
+    401: "the key was rejected; check the environment variable that holds it",
     403: "the key may not use this model",
     404: "check the address and the model's name",
-    429: "the rate limit stays exceeded; set requests_per_minute (judges: PPM_JUDGE_REQUESTS_PER_MINUTE) and run again",
+    429: "still over the rate limit; set requests_per_minute (judges: PPM_JUDGE_REQUESTS_PER_MINUTE) and run again",
 }
 
 
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 200 else f"{line[:200]}..."
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > MAX_ANSWER_CHARACTERS:
-        raise ValueError("the answer is no text of a sensible length")
-    return value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-def _common(table: Any, choice: Any, text: str, likeliest: tuple[tuple[str, Mapping[str, float]], ...]) -> Reply:
-    usage = table.get("usage") or {}
-    return Reply(
-        text,
-        _text(table.get("model")),
-        _text(choice.get("finish_reason")),
-        _number(usage.get("prompt_tokens")),
-        _number(usage.get("completion_tokens")),
-        likeliest,
-    )
-
-
-def _chat_reply(table: Any) -> Reply:
-    choice = table["choices"][0]
-    tokens = (choice.get("logprobs") or {}).get("content") or []
-    likeliest = tuple(
-        (str(t["token"]), {str(top["token"]): float(top["logprob"]) for top in t.get("top_logprobs", ())})
-        for t in tokens
-    )
-    return _common(table, choice, _text(choice["message"].get("content")), likeliest)
-
-
-def _completion_reply(table: Any) -> Reply:
-    choice = table["choices"][0]
-    return _common(table, choice, _text(choice.get("text")), ())
-
-
-def _moderation_result(table: Any) -> Mapping[str, Any]:
-    result = table["results"][0]
-    given = (result.get("category_scores") or {}).items()
-    scores = {str(k): float(v) for k, v in given if v is not None}  # some models leave categories out
-    return {"flagged": bool(result["flagged"]), "category_scores": scores, "model": _text(table.get("model"))}

@@ -23,11 +23,11 @@ from ppm.suite import Decoding
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Request", "answer", "generate", "noise_key"]
+__all__ = ["Completion", "answer", "generate", "noise_key"]
 
 
 @dataclass(frozen=True)
-class Request:
+class Completion:
     """One completion to make: a row of the bank, the prompt's token ids, how to decode, and the key of its noise."""
 
     row: int
@@ -84,49 +84,51 @@ def _last_logits(model: "PreTrainedModel") -> dict[str, int]:
 def generate(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    requests: Sequence[Request],
+    wanted: Sequence[Completion],
     *,
     batch_size: int = 128,
     progress: Progress = silent,
 ) -> list[tuple[int, ...]]:
-    """The generated token ids of each request, without the end-of-sequence token.
+    """The generated token ids of each completion, without the end-of-sequence token.
 
-    `model` is one that `ppm.runtime.model.attach` returned; requests of different rows share batches. Raises ModelError
+    `model` is one that `ppm.runtime.model.attach` returned; wanted of different rows share batches. Raises ModelError
     for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
     """
     encoder = encoder_of(LoadedBase(model, tokenizer))
-    for request in requests:
-        encoder.known(request.ids, "a prompt")
-        encoder.check_room(backbone_of(model).width + len(request.ids) + request.decoding.max_new_tokens, "a prompt")
-    order = sorted(range(len(requests)), key=lambda i: (len(requests[i].ids), i))
-    results: list[tuple[int, ...]] = [()] * len(requests)
+    for completion in wanted:
+        encoder.known(completion.ids, "a prompt")
+        encoder.check_room(
+            backbone_of(model).width + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt"
+        )
+    order = sorted(range(len(wanted)), key=lambda i: (len(wanted[i].ids), i))
+    results: list[tuple[int, ...]] = [()] * len(wanted)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        for index, ids in zip(chosen, _batch(model, encoder, [requests[i] for i in chosen]), strict=True):
+        for index, ids in zip(chosen, _batch(model, encoder, [wanted[i] for i in chosen]), strict=True):
             results[index] = ids
         progress("completions", min(start + batch_size, len(order)), len(order))
     return results
 
 
 @torch.inference_mode()
-def _batch(model: "PreTrainedModel", encoder: TextEncoder, requests: list[Request]) -> list[tuple[int, ...]]:
+def _batch(model: "PreTrainedModel", encoder: TextEncoder, wanted: list[Completion]) -> list[tuple[int, ...]]:
     device = model.device
-    size, width = len(requests), max(len(r.ids) for r in requests)
+    size, width = len(wanted), max(len(r.ids) for r in wanted)
     ids = torch.zeros(size, width, dtype=torch.long)
     mask = torch.zeros(size, width, dtype=torch.long)
-    for i, request in enumerate(requests):
-        ids[i, width - len(request.ids) :] = torch.tensor(request.ids)
-        mask[i, width - len(request.ids) :] = 1
+    for i, completion in enumerate(wanted):
+        ids[i, width - len(completion.ids) :] = torch.tensor(completion.ids)
+        mask[i, width - len(completion.ids) :] = 1
     ids, mask = ids.to(device), mask.to(device)
     stops = torch.tensor(sorted(encoder.stops), device=device)
-    keys = torch.tensor([r.key for r in requests], device=device)
-    temperature = torch.tensor([r.decoding.temperature for r in requests], device=device, dtype=torch.double)
-    top_p = torch.tensor([r.decoding.top_p for r in requests], device=device, dtype=torch.double)
-    limits = torch.tensor([r.decoding.max_new_tokens for r in requests], device=device)
-    made: list[list[int]] = [[] for _ in requests]
-    alive = torch.arange(size, device=device)  # the request that each remaining row of the batch is for
+    keys = torch.tensor([r.key for r in wanted], device=device)
+    temperature = torch.tensor([r.decoding.temperature for r in wanted], device=device, dtype=torch.double)
+    top_p = torch.tensor([r.decoding.top_p for r in wanted], device=device, dtype=torch.double)
+    limits = torch.tensor([r.decoding.max_new_tokens for r in wanted], device=device)
+    made: list[list[int]] = [[] for _ in wanted]
+    alive = torch.arange(size, device=device)  # the completion that each remaining row of the batch is for
     last = _last_logits(model)
-    with backbone_of(model).select([r.row for r in requests]):
+    with backbone_of(model).select([r.row for r in wanted]):
         output = model(input_ids=ids, attention_mask=mask, use_cache=True, **last)
     for step in range(int(limits.max())):
         logits = output.logits[:, -1]
@@ -137,9 +139,9 @@ def _batch(model: "PreTrainedModel", encoder: TextEncoder, requests: list[Reques
             scores = scores + noise * sampled[:, None]
         tokens = scores.argmax(-1)
         stopped = torch.isin(tokens, stops)
-        for request, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
+        for one, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
             if not stop:
-                made[request].append(token)
+                made[one].append(token)
         going = ~stopped & (step + 1 < limits[alive])
         if not bool(going.any()):
             break
@@ -163,9 +165,9 @@ def answer(
 ) -> list[str]:
     """The completion of each prompt as text, on one row of the bank of a model that `attach` returned."""
     encoder = encoder_of(LoadedBase(model, tokenizer))
-    requests = [
-        Request(row, encoder.prompt(text, "the prompt"), decoding, noise_key("answer", str(text), 0, decoding.seed))
+    wanted = [
+        Completion(row, encoder.prompt(text, "the prompt"), decoding, noise_key("answer", str(text), 0, decoding.seed))
         for text in texts
     ]
-    made = generate(model, tokenizer, requests)
+    made = generate(model, tokenizer, wanted)
     return [str(text).strip() for text in tokenizer.batch_decode([list(i) for i in made], skip_special_tokens=True)]

@@ -115,18 +115,18 @@ def _entry(answers: Answers) -> bytes:
 
 
 def _read_entry(data: bytes) -> Answers:
-    """The answers of a kept entry. Raises ValueError when it was cut or edited, or holds what can't be."""
+    """The answers of a kept entry. Raises ValueError when it was truncated or edited, or holds what can't be."""
     try:
         table = json.loads(data)
         declared, rows = table["digest"], table["answers"]
         answers = {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in rows.items()}
         if canonical_digest(answers) != declared:
-            raise ValueError("was cut or edited")
+            raise ValueError("was truncated or edited")
     except (KeyError, AttributeError, TypeError, OverflowError, RecursionError) as error:
-        raise ValueError("is no kept result") from error
+        raise ValueError("is not a cached result") from error
     for value, _ in answers.values():
         if not -_NOISE <= value < math.inf:
-            raise ValueError(f"holds {value}, which no result is")
+            raise ValueError(f"has {value}, which no result can be")
     return answers
 
 
@@ -140,7 +140,7 @@ def damaged_entries(folder: Path) -> Iterator[tuple[Path, str]]:
         except OSError as error:
             yield path, f"can't be read: {error.strerror}"
         except json.JSONDecodeError:
-            yield path, "is no kept result"
+            yield path, "is not a cached result"
         except ValueError as error:
             yield path, str(error)
 

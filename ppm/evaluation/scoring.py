@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from ppm.errors import ModelError
 from ppm.runtime.model import UNPATCHED, backbone_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["ScoredText", "log_probabilities", "next_word_probabilities", "sum_log_probabilities"]
 
@@ -24,7 +27,7 @@ class ScoredText:
         return len(self.prompt) + len(self.completion)
 
 
-def log_probabilities(model: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
+def log_probabilities(model: "PreTrainedModel", texts: Sequence[ScoredText]) -> torch.Tensor:
     """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other, in one batch.
 
     `model` is one that `ppm.runtime.model.attach` returned, whose rows the caller selects, or any causal LM. Gradients
@@ -44,7 +47,9 @@ def log_probabilities(model: Any, texts: Sequence[ScoredText]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def sum_log_probabilities(model: Any, texts: Sequence[ScoredText], *, batch_size: int = 64) -> list[float]:
+def sum_log_probabilities(
+    model: "PreTrainedModel", texts: Sequence[ScoredText], *, batch_size: int = 64
+) -> list[float]:
     """The log-probability, in nats, of each text's completion after its prompt, on the text's row of the bank."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     results = [0.0] * len(texts)
@@ -62,8 +67,8 @@ def sum_log_probabilities(model: Any, texts: Sequence[ScoredText], *, batch_size
 
 @torch.inference_mode()
 def next_word_probabilities(
-    model: Any,
-    tokenizer: Any,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[tuple[int, tuple[int, ...]]],
     groups: Sequence[Sequence[str]],
     *,
@@ -81,7 +86,7 @@ def next_word_probabilities(
         raise ModelError(
             f"splits {', '.join(lacking[:5])} into several tokens",
             context="the base model's tokenizer",
-            hint="give the judge other words",
+            hint="choose other words for the judge",
         )
     entries = int(model.get_input_embeddings().num_embeddings)
     spellings = {word: [token for token in tokens if token < entries] for word, tokens in spellings.items()}
@@ -109,7 +114,7 @@ _BEFORE_A_WORD = ("", "\n", ":", ".", "(", '"', "\u201c")
 """What may stand right before a word: a tokenizer may have another token for it there than at a text's beginning."""
 
 
-def _single_tokens(tokenizer: Any, word: str) -> list[int]:
+def _single_tokens(tokenizer: "PreTrainedTokenizerBase", word: str) -> list[int]:
     """The ids of the spellings of a word that are one known token where they follow some text.
 
     Told from texts with and without the word: tokenizers of SentencePiece's kind put a space before every text, so

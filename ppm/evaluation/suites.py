@@ -155,9 +155,9 @@ def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str) -> None:
             text = prompt.prompt if isinstance(prompt.prompt, str) else prompt.prompt[-1][1]
             repeats = len(prompts) - len({normalised(p.prompt) for p in prompts})
             raise ManifestError(
-                f"the suite {suite!r} asks the same twice: {first!r} and {prompt.id!r} are both {text[:80]!r}",
+                f"the suite {suite!r} has the same prompt twice: {first!r} and {prompt.id!r} are both {text[:80]!r}",
                 context=origin,
-                hint=f"take the {repeats} repeated prompts out: each prompt counts as evidence of its own",
+                hint=f"remove the {repeats} repeated prompts: each prompt counts as separate evidence",
             )
 
 

@@ -13,7 +13,7 @@ from ppm.install.current import audit_of, deployed, policy_digest, policy_of
 from ppm.install.fetch import readable_packages, stored_packages
 from ppm.package import Package
 from ppm.progress import Events
-from ppm.project import PROJECT_FILE, Gates, Project
+from ppm.project import PROJECT_FILE, Gates
 from ppm.workspace import Workspace, base_of_environment
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def audit_deployed(
     if recorded is not None and weights_digest(base.folder) != recorded:
         raise ModelError(
             f"the weights of {base.name} have changed since deployment {deployment.number}",
-            hint="restore the model, or install the patches again for the new one",
+            hint="restore the model, or reinstall the patches for the new one",
         )
     packages = stored_packages(deployment, environment)
     manifest = deployment.manifest
@@ -86,25 +86,25 @@ def audit_deployed(
 
 def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tuple[Gates, list[str]]:
     """The policy that a deployment was tested under, and what has to be said of it."""
-    path = Project.locate(workspace.folder)
+    path = workspace.project_file
     here = workspace.project.gates if path is not None else None
     policy = policy_of(deployment)
     if policy is None:
         used = here or Gates()
         if deployment.record.gates in (None, policy_digest(used, base)):
             return used, []
-        whose = f"that of {path}" if path is not None else "ppm's own"
+        whose = f"the policy of {path}" if path is not None else "ppm's own policy"
         note = (
-            f"deployment {deployment.number} was tested under another policy, which an older ppm did not keep: "
-            f"compared under {whose}"
+            f"deployment {deployment.number} was tested under a different policy, which an older ppm did not record: "
+            f"this audit uses {whose}"
         )
         return used, [note]
     policy = replace(policy, suites=tuple(_found(suite, here, deployment) for suite in policy.suites))
     if here is None or _resolved(here) == _resolved(policy):
         return policy, []
     return policy, [
-        f"the policy of {path} is not the one that deployment {deployment.number} was tested under, which is used "
-        f"here ({_differences(policy, here)})"
+        f"the policy of {path} differs from the one that deployment {deployment.number} was tested under, which this "
+        f"audit uses ({_differences(policy, here)})"
     ]
 
 
@@ -121,10 +121,10 @@ def _found(suite: str, here: Gates | None, deployment: Deployment) -> str:
     if len(alike) == 1 and Path(alike[0]).is_file():
         return alike[0]
     raise ManifestError(
-        f"is gone, and deployment {deployment.number} was tested by its suites",
+        f"no longer exists, but deployment {deployment.number} was tested with its suites",
         context=suite,
         hint=f"put the file back, or name it under [gates] suites in the {PROJECT_FILE} of the working directory; "
-        "`ppm install` under a policy without it makes a deployment that is not tested by it",
+        "`ppm install` under a policy without it makes a deployment that is not tested with it",
     )
 
 
@@ -180,6 +180,10 @@ def _changed(suites: "Sequence[LoadedSuite]", shipped: "Audit | None", deploymen
         if label in digests:
             notes.append(f"the suite {label} has changed since deployment {deployment.number}")
         else:
-            whose = f"{tested.owner}'s package of that time" if tested.owner is not None else "what declared it"
-            notes.append(f"the suite {label} can't be run again: {whose} is gone")
+            whose = (
+                f"the package of {tested.owner} from that time"
+                if tested.owner is not None
+                else "the file that declared it"
+            )
+            notes.append(f"the suite {label} can't be run again: {whose} no longer exists")
     return notes

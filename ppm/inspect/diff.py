@@ -1,18 +1,41 @@
 """What differs between two deployments."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ppm.environment.deployment import Deployment
+from ppm.install.current import audit_of
 
-__all__ = [
-    "changes",
-]
+__all__ = ["Changes", "changes"]
 
 
-def changes(old: Deployment, new: Deployment) -> dict[str, Any]:
+Moved = TypedDict("Moved", {"name": str, "from": str, "to": str})
+"""A patch of another version, or of other contents."""
+
+
+Changes = TypedDict(
+    "Changes",
+    {
+        "from": int,
+        "to": int,
+        "added": list[str],
+        "removed": list[str],
+        "changed": list[Moved],
+        "strategy": list[str | None],
+        "verdict": list[str],
+        "scores": dict[str, list[float | None]],
+        "metrics": dict[str, list[str | None]],
+    },
+)
+"""What differs between two deployments; a pair is what was and what is, of a suite its `scores` and `metrics`."""
+
+
+def changes(old: Deployment, new: Deployment) -> Changes:
     """What differs between two deployments: patches, strategy, verdict, and the composition's figures on each suite."""
     before, after = ({p.name: p for p in d.lock.packages} for d in (old, new))
+    audits = [audit_of(deployment) for deployment in (old, new)]
+    values = [audit.composed if audit is not None else {} for audit in audits]
+    metrics = [{n: s.metric for n, s in audit.suites.items()} if audit is not None else {} for audit in audits]
+    suites = dict.fromkeys(suite for found in values for suite in found)
     return {
         "from": old.number,
         "to": new.number,
@@ -25,14 +48,6 @@ def changes(old: Deployment, new: Deployment) -> dict[str, Any]:
         ],
         "strategy": [old.record.strategy, new.record.strategy],
         "verdict": [old.record.verdict, new.record.verdict],
-        "scores": _scores(old, new),
+        "scores": {suite: [found.get(suite) for found in values] for suite in suites},
+        "metrics": {suite: [found.get(suite) for found in metrics] for suite in suites},
     }
-
-
-def _scores(old: Deployment, new: Deployment) -> dict[str, list[float | None]]:
-    values: list[Mapping[str, float]] = []
-    for deployment in (old, new):
-        cells = (deployment.audit or {}).get("matrix", {}).get("composition", {})
-        values.append({suite: cell["value"] for suite, cell in cells.items()})
-    suites = dict.fromkeys(suite for found in values for suite in found)
-    return {suite: [found.get(suite) for found in values] for suite in suites}

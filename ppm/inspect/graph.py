@@ -3,14 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from ppm.errors import RequestError, did_you_mean
 from ppm.lock import Lock, LockedPackage
 from ppm.manifest import Manifest
 from ppm.requirement import Requirement, parse_name, phrase
 
-__all__ = ["Branch", "Graph", "drawn", "reasons"]
+if TYPE_CHECKING:
+    from networkx import DiGraph
+
+__all__ = ["Branch", "Chain", "Graph", "Step", "drawn", "reasons"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +24,27 @@ class Branch:
     below: tuple["Branch", ...]
     again: bool = False
 
-    def to_table(self) -> dict[str, Any]:
+    def to_table(self) -> dict[str, object]:
         """Plain data."""
-        table: dict[str, Any] = {"name": self.package.name, "version": self.package.version}
+        table: dict[str, object] = {"name": self.package.name, "version": self.package.version}
         if self.again:
             return {**table, "again": True}
         return {**table, "requested": self.package.requested, "needs": [branch.to_table() for branch in self.below]}
+
+
+class Step(TypedDict):
+    """One patch that needs the next; `overridden` is the requirement in place of what it asks for."""
+
+    patch: str
+    needs: str
+    overridden: NotRequired[str]
+
+
+class Chain(TypedDict):
+    """What was asked for, and the steps from there to a patch."""
+
+    asked: str
+    steps: list[Step]
 
 
 class Graph:
@@ -45,7 +63,7 @@ class Graph:
         """A deployed patch by what the user calls it. Raises RequestError."""
         name = parse_name(text)
         if name not in self.packages:
-            otherwise = f"deployed are {', '.join(self.packages)}" if self.packages else "nothing is deployed"
+            otherwise = f"deployed patches are {', '.join(self.packages)}" if self.packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, self.packages, otherwise))
         return self.packages[name]
 
@@ -61,7 +79,7 @@ class Graph:
             branches.append(self._branch(graph, rest[0], seen))
         return branches
 
-    def _branch(self, graph: Any, name: str, seen: set[str]) -> Branch:
+    def _branch(self, graph: "DiGraph", name: str, seen: set[str]) -> Branch:
         if name in seen:
             return Branch(self.packages[name], (), again=bool(graph.out_degree(name)))
         seen.add(name)
@@ -86,7 +104,7 @@ class Graph:
 
 def reasons(
     graph: Graph, name: str, manifests: Iterable[Manifest], overrides: Sequence[Requirement] = ()
-) -> list[dict[str, Any]]:
+) -> list[Chain]:
     """Why a patch is deployed, as plain data: what was asked for, and each step that leads from there to it.
 
     `manifests` are those of all patches in the graph, `overrides` requirements that took the place of what they ask.
@@ -94,13 +112,15 @@ def reasons(
     known = {manifest.name: manifest for manifest in manifests}
     provided = {key: (*m.patch.provides, *m.patch.replaces) for key, m in known.items()}
     overridden = {override.name: override.text for override in overrides}
-    chains: list[dict[str, Any]] = []
+    chains: list[Chain] = []
     for chain in graph.why(name):
-        steps = []
+        steps: list[Step] = []
         for user, needed in pairwise(chain):
             wish = next(key for key in (needed, *provided[needed]) if key in known[user].dependencies)
-            step = {"patch": known[user].pin, "needs": phrase(wish, known[user].dependencies[wish])}
-            steps.append(step | ({"overridden": overridden[wish]} if wish in overridden else {}))
+            step: Step = {"patch": known[user].pin, "needs": phrase(wish, known[user].dependencies[wish])}
+            if wish in overridden:
+                step["overridden"] = overridden[wish]
+            steps.append(step)
         chains.append({"asked": graph.asked_as(graph.packages[chain[0]], provided), "steps": steps})
     return chains
 

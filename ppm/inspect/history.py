@@ -1,18 +1,55 @@
 """The deployments of an environment over time, as plain data."""
 
-from typing import Any
+from typing import Required, TypedDict
 
 from ppm.environment.deployment import Environment
 from ppm.errors import PpmError
+from ppm.install.current import audit_of
 
-__all__ = ["figures", "history"]
+__all__ = ["Entry", "Figures", "figures", "history"]
 
 
-def history(environment: Environment, current: int) -> list[dict[str, Any]]:
+class Waived(TypedDict):
+    """A suite that was let through, why, by whom and when."""
+
+    suite: str
+    reason: str
+    by: str
+    at: str
+
+
+class Entry(TypedDict, total=False):
+    """A deployment; `error` says what is damaged, and then all but its number is missing."""
+
+    number: Required[int]
+    current: Required[bool]
+    error: str
+    created: str
+    user: str
+    command: str
+    patches: list[str]
+    strategy: str | None
+    verdict: str
+    rolled_back_from: int | None
+    waivers: list[Waived]
+
+
+class Figures(TypedDict, total=False):
+    """What a deployment's audit measured, by suite, and the metric of each suite; `error` as in an `Entry`."""
+
+    number: Required[int]
+    error: str
+    patches: list[str]
+    values: dict[str, float]
+    metrics: dict[str, str]
+    continual: dict[str, float] | None
+
+
+def history(environment: Environment, current: int) -> list[Entry]:
     """Each deployment, the newest first; a damaged one has its number and `error` alone. `current` is in force."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Entry] = []
     for number in reversed(environment.numbers()):
-        row: dict[str, Any] = {"number": number, "current": number == current}
+        row: Entry = {"number": number, "current": number == current}
         try:
             deployment = environment.deployment(number)
             record, pins = deployment.record, [package.pin for package in deployment.lock.packages]
@@ -21,22 +58,24 @@ def history(environment: Environment, current: int) -> list[dict[str, Any]]:
             continue
         row |= {"created": record.created, "user": record.user, "command": record.command, "patches": pins}
         row |= {"strategy": record.strategy, "verdict": record.verdict, "rolled_back_from": record.rolled_back_from}
-        waivers = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers]
-        rows.append({**row, "waivers": waivers})
+        row["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers]
+        rows.append(row)
     return rows
 
 
-def figures(environment: Environment) -> list[dict[str, Any]]:
+def figures(environment: Environment) -> list[Figures]:
     """The audit's figures of each deployment's composition, by suite, the oldest first."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Figures] = []
     for number in environment.numbers():
         try:
             deployment = environment.deployment(number)
-            audit, pins = deployment.audit or {}, [package.pin for package in deployment.lock.packages]
+            audit, pins = audit_of(deployment), [package.pin for package in deployment.lock.packages]
         except PpmError as error:
             rows.append({"number": number, "error": error.message})
             continue
-        found = audit.get("matrix", {}).get("composition", {})
-        values = {suite: cell["value"] for suite, cell in found.items()}
-        rows.append({"number": number, "patches": pins, "values": values, "continual": audit.get("continual")})
+        row: Figures = {"number": number, "patches": pins, "values": {}, "metrics": {}, "continual": None}
+        if audit is not None:
+            metrics = {label: suite.metric for label, suite in audit.suites.items()}
+            row |= {"values": audit.composed, "metrics": metrics, "continual": audit.continual}
+        rows.append(row)
     return rows

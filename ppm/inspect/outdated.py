@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from ppm.errors import ResolutionError
+from ppm.errors import ResolutionError, ResolutionTimeout
 from ppm.install.plan import plan_upgrade
 from ppm.install.start import Start, rules_for
 from ppm.lock import LockedPackage
@@ -34,7 +34,7 @@ class Newer:
 
 
 def newer(start: Start) -> list[Newer]:
-    """Every deployed patch with its newest versions. Raises PpmError."""
+    """Every deployed patch with its newest versions. Raises PpmError, ResolutionTimeout too."""
     if start.previous is None or not start.packages:
         return []
     project, request = start.workspace.project, start.request
@@ -43,6 +43,8 @@ def newer(start: Start) -> list[Newer]:
     universe = Universe(offer, start.base.fingerprint, rules)
     try:
         wanted = {pin.release.name: str(pin.release.version) for pin in plan_upgrade(start).pins}
+    except ResolutionTimeout:  # nobody knows whether there is something newer
+        raise
     except ResolutionError:
         wanted = {}
     held = {hold.name for hold in start.holds}

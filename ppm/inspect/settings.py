@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 
-from ppm.environment.default import default_label
 from ppm.install.plan import DEFAULT_STRATEGY
-from ppm.project import Gates, Project
+from ppm.project import Gates
+from ppm.workspace import Workspace
 
 __all__ = ["VARIABLES", "settings"]
 
@@ -14,6 +13,7 @@ VARIABLES = (
     "PPM_HOME",
     "PPM_DEBUG",
     "PPM_LOCK_TIMEOUT",
+    "PPM_SEARCH_SECONDS",
     "PPM_JUDGE_URL",
     "PPM_JUDGE_REQUESTS_PER_MINUTE",
     "HF_HOME",
@@ -22,17 +22,15 @@ VARIABLES = (
 )
 
 
-def settings(folder: Path, home: Path, variables: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """(setting, value, where it comes from) for commands in `folder`, with the deployments in `home`.
+def settings(workspace: Workspace, variables: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(setting, value, where it comes from) for commands in a workspace.
 
     `variables` are those of the process. Raises ManifestError for a malformed ppm.toml, EnvironmentStateError for a
     damaged choice of an environment.
     """
-    path = Project.locate(folder)
-    project = Project.read(path) if path else Project()
-    chosen = default_label(home)
+    path, project, chosen = workspace.project_file, workspace.project, workspace.chosen
     rows = [
-        ("home", str(home), "PPM_HOME" if variables.get("PPM_HOME") else "default"),
+        ("home", str(workspace.home), "PPM_HOME" if variables.get("PPM_HOME") else "default"),
         ("environment", chosen or "none", "ppm use" if chosen else "default"),
         ("project", str(path) if path else "none", "working directory"),
     ]

@@ -37,7 +37,7 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
     found = faults(releases_of(packages), requirements, deployment.record.fingerprint, rules)
     made = deployment.manifest.composition if deployment.manifest else None
     if made is not None and {c.sha256 for c in made.components} != {p.sha256 for p in packages}:
-        found.append("the composition was made of other patches than those that the lock names")
+        found.append("the composition was not made of the patches that the lock names")
     return found
 
 
@@ -69,7 +69,7 @@ def examine(environment: Environment) -> Iterator[Finding]:
             yield Finding(what, fault, number == current)
     yield from _evidence(environment)
     for path, fault in damaged_entries(environment.home / "cache" / "results"):
-        yield Finding(f"kept result {path.name}", f"{fault}; it is not used", False)
+        yield Finding(f"kept result {path.name}", f"{fault}; it is ignored", False)
 
 
 def damaged_history(environment: Environment) -> list[int]:
@@ -145,7 +145,7 @@ def _evidence_in(path: Path, comment: bytes, what: str, read: Callable[[], objec
     if path.exists():
         yield Finding(what, None, True)
     if weak is not None:
-        yield Finding(f"{what} ({path.name})", f"{weak}, so that its loss would not be noticed", False)
+        yield Finding(f"{what} ({path.name})", f"{weak}, so if it were lost nobody would notice", False)
 
 
 def _said(error: PpmError) -> str:

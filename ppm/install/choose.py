@@ -70,10 +70,10 @@ def choose(
         parent=parent,
     )
     if len(subject.packages) > 1 and not context.retention:
-        events.tell("  the patches carry no retention prompts: only the tests will tell whether utility is kept")
+        events.tell("  the patches have no retention prompts, so only the tests can show whether utility is kept")
     unranked = [s.name for s in context.specialists if not s.replay]
     if strategy.is_automatic and unranked:
-        events.tell(f"  no replay pairs to rank candidates by: {', '.join(unranked)}")
+        events.tell(f"  no replay pairs for ranking candidates: {', '.join(unranked)}")
     gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events)
     if not strategy.is_automatic or len(subject.packages) == 1:
         if len(subject.packages) > 1:
@@ -98,7 +98,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
             ranking = rank(composition, subject, context, gate.suites)
         except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
             attempts += (Attempt(name, None, "error", error.message),)
-            events.tell(f"  {name} came to nothing: {error.message}")
+            events.tell(f"  {name} could not be composed: {error.message}")
             continue
         if ranking.score >= 1:
             attempts += (Attempt(name, None, "set aside", ranking.worst),)
@@ -123,7 +123,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
         raise TrainingError(
             "no candidate could be composed", hint="try a strategy that needs no training: --strategy concat"
         )
-    events.tell("No candidate is promising; the nearest is gated for the record")
+    events.tell("No candidate looks promising; testing the nearest one anyway")
     _, best = min(set_aside, key=lambda item: item[0])
     return gate.decide(best, attempts)
 

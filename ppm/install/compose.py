@@ -43,8 +43,8 @@ def compose_to(
     recipe = read_strategy(request.strategy or DEFAULT_STRATEGY)
     if recipe.needs_parent:
         raise RequestError(
-            f"{recipe.name} goes on from what is deployed, which only an install or upgrade does",
-            hint="compose with distilled, or install with this strategy",
+            f"{recipe.name} continues from the deployed composition: only `ppm install` and `ppm upgrade` can use it",
+            hint="compose with distilled, or use this strategy with `ppm install`",
         )
     start = Start(workspace, base, workspace.environment_for(base), request, on_top=False)
     plan = plan_install(start)
@@ -79,7 +79,9 @@ def compose_to(
 def _sampled(packages: Sequence[Package], sources: "Mapping[str, SourcePatch]") -> str:
     """Which patches have no source manifest of their version, in words."""
     others = ", ".join(p.manifest.pin for p in packages if p.manifest.name not in sources)
-    return f"; the packaged sample of {others}, which has no manifest of that version there" if others else ""
+    return (
+        f"; using the packaged sample of {others}, which has no source manifest of that version there" if others else ""
+    )
 
 
 def _sources(folder: Path, packages: Sequence[Package]) -> "dict[str, SourcePatch]":
@@ -90,19 +92,19 @@ def _sources(folder: Path, packages: Sequence[Package]) -> "dict[str, SourcePatc
     paths = [path for path in sorted(folder.glob("*/patch.toml")) if Manifest.read(path).pin in pins]
     if not paths:
         raise RequestError(
-            f"{folder} holds no source manifest of {', '.join(sorted(pins))}",
-            hint="give a folder with one folder per manifest",
+            f"{folder} has no source manifest for {', '.join(sorted(pins))}",
+            hint="name a folder that has one subfolder per manifest",
         )
     sources = {source.manifest.name: source for source in map(read_source, paths)}
     collects = next((source for source in sources.values() if not source.pairs), None)
     if collects is not None:
         raise RequestError(
-            f"the pairs of {collects.manifest.name} are not in {collects.folder}: its build collects them",
-            hint="write them there with `ppm build --pairs FILE`, and name the file as training.pairs",
+            f"{collects.folder} lacks the pairs of {collects.manifest.name}, which its build collects",
+            hint="write them with `ppm build --pairs FILE`, and set training.pairs to that file",
         )
     if len(sources) < len(paths):
         raise RequestError(
-            f"{folder} holds two source manifests of one patch: {', '.join(str(path.parent.name) for path in paths)}",
-            hint="take one of them out",
+            f"{folder} has two source manifests for one patch: {', '.join(str(path.parent.name) for path in paths)}",
+            hint="remove one of them",
         )
     return sources

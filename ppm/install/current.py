@@ -55,7 +55,9 @@ def policy_of(deployment: Deployment) -> Gates | None:
             raise ManifestError(f"its schema is not {POLICY_SCHEMA}")
         return document.read_table(Gates, table.get("gates", {}), origin)
     except ManifestError as error:
-        raise IntegrityError(f"is not a policy that this ppm can read ({error.message})", context=origin) from error
+        raise IntegrityError(
+            f"is not a policy that this version of ppm can read ({error.message})", context=origin
+        ) from error
 
 
 def policy_file(policy: Gates) -> bytes:

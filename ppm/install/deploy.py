@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
 from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, POLICY_FILE, PREFIX_FILE, Deployment
-from ppm.environment.transaction import Writer, deploy
+from ppm.environment.transaction import Made, Writer, deploy
 from ppm.errors import PpmError
 from ppm.install.current import policy_digest, policy_file
 from ppm.install.plan import Plan
@@ -64,14 +64,16 @@ def deploy_composition(held: Writer, plan: Plan, lock: Lock, composition: Packag
             AUDIT_FILE: held.environment.store.get(made.audit),
             POLICY_FILE: policy_file(plan.policy),
         },
-        base_model=plan.base.name,
-        base_revision=plan.base.revision,
-        fingerprint=plan.base.fingerprint,
-        gates=made.gates,
-        weights_digest=made.weights_digest,
-        strategy=record.strategy,
-        verdict=audit.verdict,
-        waivers=audit.waivers,
+        Made(
+            base_model=plan.base.name,
+            base_revision=plan.base.revision,
+            fingerprint=plan.base.fingerprint,
+            gates=made.gates,
+            weights_digest=made.weights_digest,
+            strategy=record.strategy,
+            verdict=audit.verdict,
+            waivers=audit.waivers,
+        ),
     )
 
 
@@ -80,8 +82,5 @@ def deploy_nothing(held: Writer, plan: Plan) -> Deployment:
     return deploy(
         held,
         {LOCK_FILE: Lock.of(plan.selection, None).render().encode()},
-        base_model=plan.base.name,
-        base_revision=plan.base.revision,
-        fingerprint=plan.base.fingerprint,
-        verdict="none",
+        Made(plan.base.name, plan.base.fingerprint, "none", plan.base.revision),
     )

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import tomlkit
+from tomlkit import TOMLDocument
+from tomlkit.items import Array
 
 from ppm import document
 from ppm.base import LAB_BASES
@@ -17,7 +18,7 @@ from ppm.install.folder import ProjectFolder, hold_folder
 from ppm.install.lock import Locked, lock_project
 from ppm.install.request import Request
 from ppm.names import expand
-from ppm.project import PROJECT_FILE, Project
+from ppm.project import PROJECT_FILE
 from ppm.requirement import parse_name, read_requirement, texts_of
 from ppm.workspace import Workspace
 
@@ -36,9 +37,9 @@ def add_to_project(
     The folders of --find-links become sources of the project: without them it could not be locked again. Makes a
     ppm.toml in the working directory when there is none here or above, for which `base` is needed. Raises PpmError.
     """
-    path = Project.locate(workspace.folder)
+    path = workspace.project_file
     if path is None and base is None:
-        raise RequestError("which base model?", hint="say --base MODEL: there is no ppm.toml yet")
+        raise RequestError("which base model?", hint="name it with --base MODEL: there is no ppm.toml yet")
     target = path or workspace.folder / PROJECT_FILE
     texts = [
         os.path.relpath(workspace.folder / expand(r.text), target.parent) if r.is_file else r.text
@@ -46,7 +47,7 @@ def add_to_project(
     ]
     wanted = {requirement.name for requirement in request.requirements}
 
-    def change(table: Any) -> None:
+    def change(table: TOMLDocument) -> None:
         if base is not None:  # as seen from the file
             near = Path(base).is_dir() and base not in LAB_BASES
             table["base"] = os.path.relpath(base, target.parent) if near else base
@@ -69,17 +70,17 @@ def remove_from_project(
     gone = [parse_name(name) for name in names]
     for name in gone:
         if name not in asked:
-            otherwise = f"it asks for {', '.join(texts_of(folder.project.patches)) or 'nothing'}"
+            otherwise = f"it lists {', '.join(texts_of(folder.project.patches)) or 'no patches'}"
             near = did_you_mean(name, [known for known in asked if known], otherwise)
-            raise RequestError(f"{PROJECT_FILE} does not ask for {name}", hint=near)
+            raise RequestError(f"{PROJECT_FILE} does not list {name}", hint=near)
 
-    def change(table: Any) -> None:
+    def change(table: TOMLDocument) -> None:
         _exchange(table, {*gone}, ())
 
     return _edit(workspace, folder.path / PROJECT_FILE, change, request, command, tell)
 
 
-def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
+def _exchange(table: TOMLDocument, names: set[str], requirements: Sequence[str]) -> None:
     """In the file's own list, with its comments: each new requirement in the place of the first on its name.
 
     The order is that of the specialists in the composition. Others on these names go.
@@ -87,6 +88,7 @@ def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
     if "patches" not in table:
         table["patches"] = tomlkit.array()
     patches = table["patches"]
+    assert isinstance(patches, Array)
     new: dict[str, list[str]] = {}
     for text in requirements:
         new.setdefault(read_requirement(text).name, []).append(text)
@@ -109,17 +111,17 @@ def _exchange(table: Any, names: set[str], requirements: Sequence[str]) -> None:
 def _edit(
     workspace: Workspace,
     path: Path,
-    change: Callable[[Any], None],
+    change: Callable[[TOMLDocument], None],
     request: Request,
     command: str,
     tell: Callable[[str], None],
 ) -> Locked:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with hold_folder(workspace.home, path.parent, command, tell):
+    with hold_folder(workspace, path.parent, command, tell):
         return _edit_held(workspace, path, change, request)
 
 
-def _edit_held(workspace: Workspace, path: Path, change: Callable[[Any], None], request: Request) -> Locked:
+def _edit_held(workspace: Workspace, path: Path, change: Callable[[TOMLDocument], None], request: Request) -> Locked:
     before = path.read_bytes() if path.is_file() else b""
     ProjectFolder.of(
         workspace, document.parse(before, str(path)), path

@@ -80,7 +80,7 @@ def _refuse_composition(package: Package) -> None:
         pins = " ".join(f"{component.name}=={component.version}" for component in made.components)
         raise RequestError(
             f"{package.manifest.pin} is a composition, which has to be tested against its patches",
-            hint=f"install these: ppm install {pins} --strategy {shlex.quote(made.strategy)}",
+            hint=f"install the patches: ppm install {pins} --strategy {shlex.quote(made.strategy)}",
         )
 
 
@@ -89,7 +89,7 @@ def refuse_damaged(requirements: Sequence[Requirement], offer: Offer) -> None:
     for requirement in requirements:
         damaged = offer.problems(requirement.name)
         if damaged and not offer.named(requirement.name):
-            hint = "get the package file again from where it came: `ppm install --find-links DIR` puts it back"
+            hint = "get the package file again from its source: `ppm install --find-links DIR` puts it back"
             raise IntegrityError(damaged[0], context=requirement.name, hint=hint)
 
 
@@ -141,7 +141,7 @@ def fetch(pins: Sequence[Pin], sources: Sequence[Source], store: Store | None = 
         release = pin.release
         source = next((s for s in sources if s.location == release.source), None)
         if source is None:
-            raise PackageError(f"its source {release.source} is gone", context=release.pin)
+            raise PackageError(f"its source {release.source} no longer exists", context=release.pin)
         data = source.fetch(release)
         package = read_package(data, origin=release.file_name, expected_sha256=release.sha256)
         _check_listing(release, package)
@@ -157,9 +157,9 @@ def _check_listing(release: Release, package: Package) -> None:
     found = Release.of(package.manifest, file_name=release.file_name, sha256=package.sha256, source=release.source)
     if vars(listed) != vars(found):
         raise IntegrityError(
-            f"{release.source} lists it with other metadata than the file itself has",
+            f"{release.source} lists metadata that differs from the file's own",
             context=release.pin,
-            hint="clear the cache of metadata (`ppm cache prune`), or ask who runs the source",
+            hint="clear the metadata cache (`ppm cache prune`), or ask whoever runs the source",
         )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ppm import document
 from ppm.base import ModelName
@@ -36,19 +35,20 @@ class ProjectFolder:
     @staticmethod
     def find(workspace: Workspace) -> "ProjectFolder":
         """The nearest one. Raises RequestError when there is none, ManifestError when its file is malformed."""
-        path = Project.locate(workspace.folder)
+        path = workspace.project_file
         if path is None:
             raise RequestError(
-                f"there is no {PROJECT_FILE} here or above",
+                f"there is no {PROJECT_FILE} in this folder or above it",
                 hint="`ppm add PATCH --base MODEL` makes one",
             )
         return ProjectFolder.of(workspace, document.read_file(path), path)
 
     @staticmethod
-    def of(workspace: Workspace, table: Mapping[str, Any], path: Path) -> "ProjectFolder":
+    def of(workspace: Workspace, table: Mapping[str, object], path: Path) -> "ProjectFolder":
         """From the data of the file at `path`. Raises ManifestError."""
         project = Project.of(table, path)
-        return ProjectFolder(workspace, path.parent, project, table.get("base"))
+        base = table.get("base")
+        return ProjectFolder(workspace, path.parent, project, base if isinstance(base, str) else None)
 
     @property
     def lock_path(self) -> Path:
@@ -56,7 +56,7 @@ class ProjectFolder:
 
     def exclusive(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
-        return hold_folder(self.workspace.home, self.path, command, tell)
+        return hold_folder(self.workspace, self.path, command, tell)
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
@@ -65,7 +65,7 @@ class ProjectFolder:
         try:
             return Lock.read(self.lock_path)
         except ManifestError as error:
-            mend = "restore it, or delete it and run `ppm lock`, which then keeps nothing of it"
+            mend = "restore it, or delete it and run `ppm lock`, which then locks everything from scratch"
             raise ManifestError(error.message, context=error.context, hint=mend) from error
 
     def write_lock(self, lock: Lock) -> None:
@@ -77,17 +77,17 @@ class ProjectFolder:
         """Why a lock does not answer the project any more, or ""."""
         if lock.requirements != self.project.patches:
             asked, locked = (", ".join(texts_of(r)) or "nothing" for r in (self.project.patches, lock.requirements))
-            return f"{PROJECT_FILE} asks for {asked}, the lock for {locked}"
+            return f"{PROJECT_FILE} asks for {asked}, but the lock answers {locked}"
         overrides = {(r.name, r.specifier) for r in self.project.overrides}
         for override in lock.overrides:
             if (override.name, override.specifier) not in overrides:
-                return f"{PROJECT_FILE} has no override {override}, which the locked patches need"
+                return f"{PROJECT_FILE} no longer has the override {override}, which the locked patches need"
         strategy = self.project.strategy or DEFAULT_STRATEGY
         if (lock.strategy, lock.strategy_digest) != (self.shown(strategy), read_strategy(strategy).digest):
-            return f"the strategy {strategy} is another than the locked one"
+            return f"the strategy {strategy} differs from the locked one"
         if self.base is not None and (lock.base.model, lock.base.revision) != self._base():
             locked = f"{lock.base.model}@{lock.base.revision}" if lock.base.revision else lock.base.model
-            return f"{PROJECT_FILE} names the base model {self.base}, the lock {locked}"
+            return f"{PROJECT_FILE} names the base model {self.base}, but the lock has {locked}"
         return ""
 
     def _base(self) -> tuple[str | None, str | None]:
@@ -111,15 +111,18 @@ class ProjectFolder:
         return next((location for location in known if location and self.shown(location) == shown), shown)
 
 
-def hold_folder(home: Path, folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+def hold_folder(
+    workspace: Workspace, folder: Path, command: str, tell: Callable[[str], None]
+) -> AbstractContextManager[object]:
     """Nobody else changes a project's files meanwhile. The lock lies in PPM_HOME: nothing is left in the project."""
     digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return exclusive(home / "projects" / f"{digest}.lock", str(folder), command=command, tell=tell)
+    path = workspace.home / "projects" / f"{digest}.lock"
+    return exclusive(path, str(folder), command=command, timeout=workspace.lock_timeout, tell=tell)
 
 
 def asks_nothing() -> RequestError:
     """What to say of a project without patches."""
     return RequestError(
-        f"{PROJECT_FILE} asks for no patch",
-        hint="for example: ppm add toxicity; `ppm uninstall` removes what is deployed",
+        f"{PROJECT_FILE} lists no patches",
+        hint="add one, for example: ppm add toxicity; `ppm uninstall` removes what is deployed",
     )

@@ -39,7 +39,7 @@ LOOK = "`--html FILE` shows the prompts that fail"
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
 
-LOOK = "look at what failed: the same command with --html FILE writes it, and is no further attempt"
+LOOK = "see what failed by running the same command with --html FILE; that does not count as another attempt"
 
 
 @dataclass(frozen=True)
@@ -83,30 +83,32 @@ def install(
     terms: Terms = Terms(),
     *,
     command: str,
+    timeout: float,
     planned: Callable[[Plan], None] = lambda plan: None,
     events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> InstallResult:
     """Plan, compose, audit and deploy while holding the environment; nothing in it changes before the last step.
 
     `make_plan` is called once the environment is held, so that the plan sees its latest state; `planned` is told it.
-    Raises GateFailed or GateInconclusive when the composition may not be deployed.
+    `timeout` is how many seconds another process may hold it. Raises GateFailed or GateInconclusive when the
+    composition may not be deployed.
     """
     if terms.accept and not terms.reason.strip():
         raise RequestError("a waiver needs a reason", hint='add --reason "why this is acceptable"')
-    with writer(environment, command=command, tell=events.tell) as held:
+    with writer(environment, command=command, timeout=timeout, tell=events.tell) as held:
         plan = make_plan()
         planned(plan)
         if plan.lost and plan.previous is not None:
             back = put_back(plan.previous, environment, plan.sources)
-            events.tell(f"Put back into the store: {', '.join(back) or 'nothing, for no source has it'}")
+            events.tell(f"Put back into the store: {', '.join(back) or 'nothing (no source has the file)'}")
         if plan.previous is not None and not terms.accept and not composes(plan, terms):
             whole = is_whole(plan.previous, environment.store)
             if whole and (_is_deployed(plan) or not terms.deploy):
                 return InstallResult(plan, (), plan.previous, audit_of(plan.previous), changed=False)
             again = deploy_again(held, plan) if terms.deploy else None
             if again is not None:
-                why = "What is asked for changed" if whole else f"Deployment {plan.previous.number} was damaged"
-                events.tell(f"{why}: the composition stays as it is")
+                why = "Your request changed" if whole else f"Deployment {plan.previous.number} was damaged"
+                events.tell(f"{why}, but the composition stays the same")
                 return InstallResult(plan, (), again, audit_of(again), changed=True)
         packages = _fetched(plan, events)
         if not packages:
@@ -203,8 +205,8 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         manifest, bank = before
         if manifest.base.placement != placement:
             raise RequestError(
-                f"what is deployed stands {manifest.base.placement}, and the new patches {placement}",
-                hint="uninstall the old patches first: the two can't be compared",
+                f"the deployed prefix is placed {manifest.base.placement}, the new patches {placement}",
+                hint="uninstall the old patches first: the two placements can't be compared",
             )
         stored, _ = readable_packages(plan.previous, plan.environment)
         old = tuple(p for p in stored if p.manifest.name in planned)
@@ -229,7 +231,7 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     message = f"{audit.strategy} did not pass its tests: {_broken(audit)}; {kept}"
     number = max(attempt.number or 0 for attempt in audit.attempts)
     if number > 1:
-        message += f" (attempt {number} on these patches: each may spend half the alpha of the one before)"
+        message += f" (attempt {number} on these patches: each has half the alpha of the one before)"
     if audit.verdict == "fail":
         error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, number)}")
     else:
@@ -262,5 +264,5 @@ def _gate_hint(plan: Plan, number: int) -> str:
     if len(plan.order) < 2:
         return "another version of the patch may pass"
     if plan.strategy != "auto" and number < MANY_ATTEMPTS:
-        return "`--strategy auto` lets ppm choose how they are composed"
+        return "`--strategy auto` lets ppm choose how to compose them"
     return "fewer patches together may pass"

@@ -104,7 +104,7 @@ def _named_base(folder: ProjectFolder, base: str | None) -> str:
         )
     named = base or folder.base
     if named is None:
-        raise RequestError("which base model?", hint=f'write base = "..." into {PROJECT_FILE}, or say --base MODEL')
+        raise RequestError("which base model?", hint=f'write base = "..." into {PROJECT_FILE}, or use --base MODEL')
     return named
 
 
@@ -117,7 +117,9 @@ def _raised(
     names = [parse_name(name) for name in upgrade]
     for name in names:
         if name not in kept:
-            hint = did_you_mean(name, kept, f"locked are {', '.join(kept)}" if kept else "nothing is locked yet")
+            hint = did_you_mean(
+                name, kept, f"locked patches are {', '.join(kept)}" if kept else "nothing is locked yet"
+            )
             raise RequestError(f"{name} is not locked", hint=hint)
     return names
 
@@ -131,7 +133,7 @@ def _notes(folder: ProjectFolder, request: Request, resolution: Resolution) -> I
     used = {pin.release.source for pin in resolution.pins}
     for link in request.find_links:
         if str(link) in used and link.resolve() not in listed:
-            yield f"{link} is not one of the sources in {PROJECT_FILE}, and the next lock needs it too"
+            yield f"{link} is not among the sources in {PROJECT_FILE}, but the next `ppm lock` needs it too"
 
 
 def _refuse_other_name(source: Source, text: str) -> None:
@@ -139,7 +141,9 @@ def _refuse_other_name(source: Source, text: str) -> None:
     [release] = (c for name in source.names(None) for c in source.named(name) if c.name == name)
     if Path(text).name != release.file_name:
         raise RequestError(
-            f"is {release.pin}, and has another file name", context=text, hint=f"call it {release.file_name}"
+            f"holds {release.pin}, but its file name says otherwise",
+            context=text,
+            hint=f"rename it to {release.file_name}",
         )
 
 
@@ -158,5 +162,5 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
         if before[name].version != after[name].version:
             lines.append(f"~ {name} {before[name].version} -> {after[name].version}")
         elif before[name].sha256 != after[name].sha256:
-            lines.append(f"~ {name} {after[name].version}, another file")
+            lines.append(f"~ {name} {after[name].version}, a different file")
     return lines

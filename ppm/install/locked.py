@@ -63,9 +63,9 @@ def open_locked(
         raise RequestError(f"is out of date: {stale}", context=str(folder.lock_path), hint="run `ppm lock`")
     if base is not None and base.fingerprint != lock.base.fingerprint:
         raise ModelError(
-            f"is not the base model that was locked ({lock.base.model}, {lock.base.fingerprint[:19]}...)",
+            f"is not the locked base model ({lock.base.model}, {lock.base.fingerprint[:19]}...)",
             context=base.name,
-            hint="get the locked model, or run `ppm lock` for this one",
+            hint="restore the locked model, or run `ppm lock` for this one",
         )
     store, sources = folder.workspace.store, _sources(folder, lock, find_links)
     packages = tuple(_package(locked, store, sources) for locked in lock.packages)
@@ -101,9 +101,9 @@ def _package(locked: LockedPackage, store: Store, sources: Sequence[Source]) -> 
     package = read_package(data, origin=locked.file, expected_sha256=locked.sha256)
     if (package.manifest.pin, package.file_name) != (locked.pin, locked.file):
         raise IntegrityError(
-            f"is {package.manifest.pin}, and locked as {locked.pin}",
+            f"is {package.manifest.pin}, but is locked as {locked.pin}",
             context=locked.file,
-            hint="the lock was changed by hand: run `ppm lock`",
+            hint="the lock was edited by hand: run `ppm lock`",
         )
     return package
 
@@ -126,17 +126,21 @@ def _take(digest: str, name: str | None, store: Store, sources: Sequence[Source]
             return data
         if source.has_file(str(name)):
             other.append(source.location)
-    where = f"{' and '.join(other)} has another file of that name" if other else "neither the store nor a source has it"
+    where = (
+        f"{' and '.join(other)} has a different file of that name"
+        if other
+        else "neither the store nor any source has it"
+    )
     if damaged:
-        where = "what the store has is damaged" + (f", and {where}" if other else "")
-    hint = "name the folder that has it with --find-links DIR: `ppm download --locked` fills one where the files are"
+        where = "the stored copy is damaged" + (f", and {where}" if other else "")
+    hint = "name a folder that has it with --find-links DIR; where the files are, `ppm download --locked` makes one"
     if other:
-        mend = "restore ppm.lock" + ("" if made else ", or run `ppm lock` if the file that is there is the right one")
-        hint = f"{mend}; else {hint}"
+        mend = "restore ppm.lock" + ("" if made else ", or run `ppm lock` if the file found there is the right one")
+        hint = f"{mend}; otherwise {hint}"
     raise IntegrityError(
         f"is locked with the SHA-256 {digest[:12]}..., and {where}",
         context=name or digest,
-        hint=f"{hint}; `ppm sync --recompose` makes it anew" if made else hint,
+        hint=f"{hint}; `ppm sync --recompose` makes it again" if made else hint,
     )
 
 
@@ -152,13 +156,13 @@ def _check_rules(folder: ProjectFolder, lock: Lock, packages: Sequence[Package])
     bare = Rules(overrides=lock.overrides)
     if wrong and not faults(releases_of(packages), requirements, lock.base.fingerprint, bare):
         raise RequestError(
-            f"is out of date: by {PROJECT_FILE}, {'; '.join(wrong)}",
+            f"is out of date with {PROJECT_FILE}: {'; '.join(wrong)}",
             context=str(folder.lock_path),
             hint="run `ppm lock`",
         )
     if wrong:
         raise IntegrityError(
-            f"locks patches that do not go together: {'; '.join(wrong)}",
+            f"locks patches that don't fit together: {'; '.join(wrong)}",
             context=LOCK_FILE,
-            hint="it was changed by hand: run `ppm lock`",
+            hint="it was edited by hand: run `ppm lock`",
         )

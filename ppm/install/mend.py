@@ -13,26 +13,26 @@ from ppm.evaluation.results import damaged_entries
 __all__ = ["mend"]
 
 
-def mend(environment: Environment, *, command: str, tell: Callable[[str], None]) -> Iterator[str]:
+def mend(environment: Environment, *, command: str, timeout: float, tell: Callable[[str], None]) -> Iterator[str]:
     """Mend an environment's holds and stored audits, all ledgers and the kept results; says what was done, in words.
 
     Raises EnvironmentStateError.
     """
-    with writer(environment, command=command, tell=tell) as held:
+    with writer(environment, command=command, timeout=timeout, tell=tell) as held:
         holds = mend_holds(held)
     if holds is not None:
         kept, lost = holds
-        yield f"Holds: kept {kept}" + (f", lost {lost}: hold those patches again." if lost else ".")
+        yield f"Holds: kept {kept}" + (f", lost {lost}; hold those patches again." if lost else ".")
     for path in ledgers(environment.home):
         attempts = mend_ledger(path)
         if attempts is not None:
-            yield f"Attempts: {attempts} are counted in {path.name}, the lost ones included."
+            yield f"Attempts: {path.name} counts {attempts}, including those that were lost."
     for number in _put_audits_back(environment):
-        yield f"Audits: put that of deployment {number} back into the store."
+        yield f"Audits: put the audit of deployment {number} back into the store."
     for path, _ in damaged_entries(environment.home / "cache" / "results"):
         with disk_errors("can't be removed", path):
             path.unlink(missing_ok=True)
-        yield f"Results: removed {path.name}, whose prompts will be answered again."
+        yield f"Results: removed {path.name}; its prompts will be answered again."
 
 
 def _put_audits_back(environment: Environment) -> Iterator[int]:

@@ -35,7 +35,9 @@ __all__ = [
 ]
 
 DEFAULT_STRATEGY = "auto"
-OUT_OF_TIME = "newer versions may fit together too: there was no time to try all (PPM_SEARCH_SECONDS gives more)"
+OUT_OF_TIME = (
+    "newer versions may also fit together: there was no time to try them all (allow more with PPM_SEARCH_SECONDS)"
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def plan_install(start: Start) -> Plan:
     for requirement in requirements:
         asked.setdefault(requirement.name, []).append(requirement)
     if not asked and not start.requirements:
-        raise RequestError("no patch was named", hint="for example: ppm install toxicity --base lab")
+        raise RequestError("which patches?", hint="for example: ppm install toxicity --base lab")
     wanted: list[Requirement] = []
     for requirement in start.requirements:
         wanted += asked.pop(requirement.name, [requirement])
@@ -132,7 +134,7 @@ def plan_upgrade(start: Start, names: Sequence[str] = (), *, eager: bool = False
     held = {hold.name for hold in start.holds}
     for name in wanted:
         if name not in packages:
-            hint = did_you_mean(name, packages, f"deployed are {', '.join(packages)}")
+            hint = did_you_mean(name, packages, f"deployed patches are {', '.join(packages)}")
             raise RequestError(f"{name} is not deployed", hint=hint)
         if name in held:
             raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
@@ -159,10 +161,10 @@ def plan_uninstall(start: Start, names: Sequence[str]) -> Plan:
     asked = [requirement.name for requirement in start.requirements]
     for name in gone:
         if name not in (*packages, *asked):
-            otherwise = f"deployed are {', '.join(packages)}" if packages else "nothing is deployed"
+            otherwise = f"deployed patches are {', '.join(packages)}" if packages else "nothing is deployed"
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, packages, otherwise))
         if name in held:
-            raise RequestError(f"{name} is held", hint=f"let it go first: ppm unhold {name}")
+            raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
     kept = tuple(requirement for requirement in start.requirements if requirement.name not in gone)
     standing = {
         p.manifest.name: Release.of(p.manifest, file_name="", sha256="", source="").stands_for
@@ -227,8 +229,8 @@ class _Market:
                 raise IntegrityError(
                     self.lost[locked.name][0],
                     context=locked.pin,
-                    hint="`ppm install --find-links DIR` puts this very file back from a folder; "
-                    "else uninstall the patch",
+                    hint="`ppm install --find-links DIR` puts this exact file back from a folder; "
+                    "otherwise uninstall the patch",
                 )
 
 
@@ -255,7 +257,7 @@ def _plan(
     notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
     notes += [remark] if remark else []
     notes += [OUT_OF_TIME] if resolution.timed_out else []
-    notes += [f"{r.text} is in place of what a manifest needs of {r.name}" for r in resolution.overrides]
+    notes += [f"{r.text} overrides what a manifest requires of {r.name}" for r in resolution.overrides]
     before = {package.sha256: package.source for package in start.packages.values()}
     selection = Selection(
         base=LockedBase(start.base.name, start.base.fingerprint, start.base.revision),
@@ -345,10 +347,12 @@ def _strategy(start: Start, names: Sequence[str]) -> tuple[str, Strategy, str]:
     recipe = read_strategy(chosen)
     if len(names) > 1 and recipe.needs_parent and not _parent(previous, names):
         if asked:
-            there = "holds a patch that is no longer wanted" if start.packages else "is nothing yet"
-            raise RequestError(f"{chosen} goes on from what is deployed, which {there}", hint="use auto or distilled")
+            there = "includes a patch that you no longer want" if start.packages else "does not exist yet"
+            raise RequestError(
+                f"{chosen} continues from the deployed composition, which {there}", hint="use auto or distilled"
+            )
         chosen, recipe = DEFAULT_STRATEGY, read_strategy(DEFAULT_STRATEGY)
-    remark = f"the strategy {last} is gone: {DEFAULT_STRATEGY} chooses instead" if gone and not asked else ""
+    remark = f"the strategy {last} no longer exists; using {DEFAULT_STRATEGY} instead" if gone and not asked else ""
     return chosen, recipe, remark
 
 

@@ -40,7 +40,7 @@ class Ranking:
         if not self.rates:
             return f"benign texts diverge by {self.divergence:.2f} nats"
         label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
-        text = f"{label} {rate:.2f}, its specialist {specialist:.2f}"
+        text = f"{label} {rate:.2f}, against {specialist:.2f} for its specialist"
         return text if rate > specialist else f"benign texts diverge by {self.divergence:.2f} nats"
 
 

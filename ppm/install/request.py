@@ -3,17 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ppm.encoding import decode
 from ppm.errors import IntegrityError, RequestError
+from ppm.moment import Moment
 from ppm.names import exact_pin, expand
 from ppm.package import read_package
 from ppm.requirement import Requirement, read_requirement
 from ppm.resolve import Pin
 
-__all__ = ["Line", "Request", "check_hashes", "parse_date", "read_constraints", "read_lines"]
+__all__ = ["Line", "Request", "check_hashes", "read_constraints", "read_lines"]
 
 MAX_FILE_BYTES = 1_000_000
 HASH = re.compile(r"--hash=(?:sha256:([0-9a-f]{64}))?(\S*)")
@@ -40,7 +40,7 @@ class Request:
     strategy: str | None = None
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
-    exclude_newer: datetime | None = None
+    exclude_newer: Moment | None = None
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
     search_seconds: float = 30.0
@@ -73,7 +73,7 @@ def read_lines(path: Path) -> list[Line]:
         raise RequestError(
             f"can't be read ({getattr(error, 'strerror', None) or 'not UTF-8'})",
             context=str(path),
-            hint="give a file of one requirement a line",
+            hint="name a file with one requirement per line",
         ) from error
     found, begun, first = [], "", 0
     for number, raw in enumerate(text.splitlines(), 1):
@@ -91,7 +91,7 @@ def _line(text: str, origin: str) -> Line:
     for digest, rest in HASH.findall(text):
         if not digest or rest:
             raise RequestError(
-                "a hash must be --hash=sha256: and 64 hexadecimal digits",
+                "a hash must be --hash=sha256: followed by 64 hexadecimal digits",
                 context=origin,
                 hint="`ppm freeze --hashes` writes them",
             )
@@ -99,7 +99,7 @@ def _line(text: str, origin: str) -> Line:
     bare = HASH.sub("", text).strip()
     if bare.startswith("-"):
         raise RequestError(
-            f"{bare.split()[0]!r} is an option, and a file holds requirements alone",
+            f"{bare.split()[0]!r} is an option, but a requirements file may hold only requirements",
             context=origin,
             hint="give options on the command line, or in ppm.toml",
         )
@@ -112,21 +112,10 @@ def read_constraints(files: Iterable[Path]) -> tuple[Requirement, ...]:
     for line in lines:
         where = line.requirement.origin
         if line.hashes:
-            raise RequestError("a hash has no effect here", context=where, hint="give the file with -r instead")
+            raise RequestError("hashes have no effect here", context=where, hint="pass the file with -r instead")
         if line.requirement.is_file:
-            raise RequestError(f"{line.requirement.text!r} is a path, where a name should be", context=where)
+            raise RequestError(f"{line.requirement.text!r} is a path, but only a name is allowed here", context=where)
     return tuple(line.requirement for line in lines)
-
-
-def parse_date(text: str, origin: str = "") -> datetime:
-    """A moment in ISO 8601, in UTC unless it says otherwise; a day means all of it. Raises RequestError."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        hint = "write it as 2026-06-01, or as 2026-06-01T12:00:00Z"
-        raise RequestError(f"{text!r} is not a date", context=origin, hint=hint) from error
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment + timedelta(days=1, microseconds=-1) if re.fullmatch(r"\d{4}-?\d\d-?\d\d", text) else moment
 
 
 def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], request: Request) -> None:
@@ -138,14 +127,14 @@ def check_hashes(pins: Sequence[Pin], new: Sequence[Pin], request: Request) -> N
         allowed = request.hashes.get(pin.release.name)
         if allowed is not None and pin.release.sha256 not in allowed:
             raise IntegrityError(
-                f"has the SHA-256 {pin.release.sha256}, which is not the one that was asked for",
+                f"has the SHA-256 {pin.release.sha256}, not the one you asked for",
                 context=f"{pin.release.pin} in {pin.release.source}",
-                hint="find out who changed the file; only if the change was meant, write the new hash down",
+                hint="find out who changed the file; use the new hash only if the change was intended",
             )
     lacking = [pin.release for pin in new if pin.release.name not in request.hashes]
     if lacking and (request.require_hashes or request.hashes):
         lines = "\n".join(f"  {exact_pin(c.name, c.version)} --hash=sha256:{c.sha256}" for c in lacking)
         raise RequestError(
-            "a package file would come in whose hash was not asked for",
-            hint=f"if it is the right one, add to the file of requirements:\n{lines}",
+            "a package file would be installed without a hash to check it against",
+            hint=f"if it is the right file, add to the requirements file:\n{lines}",
         )

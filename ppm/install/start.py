@@ -10,7 +10,7 @@ from ppm.base import BaseModel
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
 from ppm.errors import RequestError
-from ppm.install.request import Request, parse_date
+from ppm.install.request import Request
 from ppm.lock import LockedPackage
 from ppm.project import PROJECT_FILE, Project
 from ppm.requirement import Requirement
@@ -69,22 +69,20 @@ def rules_for(
     `recorded` are the overrides that were recorded with what is deployed; the request's come before the project's.
     Raises RequestError.
     """
-    limit = request.exclude_newer or (
-        parse_date(project.exclude_newer, PROJECT_FILE) if project.exclude_newer else None
-    )
+    limit = request.exclude_newer or project.exclude_newer
     for requirement in request.overrides:
         if sum(requirement.name == other.name for other in request.overrides) > 1:
             raise RequestError(
-                f"there are several overrides on {requirement.name}",
+                f"there are several overrides for {requirement.name}",
                 context=requirement.origin,
-                hint="write them as one, such as 'core>=1,<2'",
+                hint="combine them into one, such as 'core>=1,<2'",
             )
     overrides = {requirement.name: requirement for requirement in (*project.overrides, *request.overrides)}
     return Rules(
         deployed or {},
         [*(_of(PROJECT_FILE, project.constraints)), *request.constraints],
         list(_of(PROJECT_FILE, overrides.values())),
-        limit,
+        limit.at if limit is not None else None,
         _of("what is deployed", recorded),
         frozenset(hold.name for hold in holds),
         request.search_seconds,

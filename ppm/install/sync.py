@@ -85,7 +85,8 @@ def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
     """Put the locked composition in force, if it was tested under the policy and on the weights that are there now."""
     files, environment = target.files, target.environment
     lock = Lock.of(target.selection, files.lock.composition)
-    with writer(environment, command=command, tell=events.tell) as held:
+    timeout = target.folder.workspace.lock_timeout
+    with writer(environment, command=command, timeout=timeout, tell=events.tell) as held:
         previous = _whole(environment)
         refuse_held(environment, files.lock, LOCK_FILE)
         plan = target.plan(previous)
@@ -140,14 +141,14 @@ def _check_still_tested(lock: Lock, plan: Plan) -> None:
     assert made is not None
     what = None
     if made.gates != policy_digest(plan.policy, plan.base):
-        what = "another policy ([gates] or the base's suites)"
+        what = "a different policy ([gates] or the base's suites)"
     elif made.weights_digest != weights_digest(plan.base.folder):
-        what = "other weights of the base model"
+        what = "different weights of the base model"
     if what:
         raise RequestError(
             f"the locked composition was tested under {what}",
             context=LOCK_FILE,
-            hint="make and test it anew with --recompose",
+            hint="compose and test it again with --recompose",
         )
 
 
@@ -176,7 +177,7 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
         s.label for s in (*package_suites(packages), *base_suites(plan.base.folder), *own) if s.digest not in tested
     ]
     if audit.prefix != f"sha256:{composition.bank.digest}" or untested:
-        what = f"says nothing of {', '.join(untested)}" if untested else "is of another composition"
+        what = f"does not cover {', '.join(untested)}" if untested else "belongs to a different composition"
         raise IntegrityError(f"{what}", context=f"{origin}{AUDIT_SUFFIX}", hint="run `ppm sync --recompose`")
     return audit
 
@@ -190,7 +191,8 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
         refuse_held(target.environment, lock, LOCK_FILE)
         return target.plan(previous)
 
-    result = install(make_plan, target.environment, terms, command=command, events=events)
+    timeout = folder.workspace.lock_timeout
+    result = install(make_plan, target.environment, terms, command=command, timeout=timeout, events=events)
     assert result.deployment is not None
     locked = replace(lock, composition=result.deployment.lock.composition)
     with folder.exclusive(command, events.tell):
@@ -199,7 +201,7 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
             raise RequestError(
                 f"changed while its patches were composed; deployment {result.deployment.number} is in force",
                 context=str(folder.lock_path),
-                hint="run `ppm sync` again for what it names now",
+                hint="run `ppm sync` again to deploy what it names now",
             )
         if now != locked:
             folder.write_lock(locked)

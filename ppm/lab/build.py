@@ -1,9 +1,8 @@
-"""`ppm lab build`: base, teacher, data and package files of the lab, from nothing and with fixed seeds."""
+"""`ppm lab build`: base, teacher, data and package files of the lab, from scratch and with fixed seeds."""
 
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.base import identify
@@ -11,7 +10,7 @@ from ppm.evaluation.judges.registry import make_judge
 from ppm.jsonl import Benign, Pair, Prompt, Text, dump
 from ppm.lab import corpus
 from ppm.lab.domains import BENIGN, LEXICONS
-from ppm.lab.pretrain import Architecture, pretrain
+from ppm.lab.pretrain import LAB_MODEL_STEPS, Architecture, pretrain
 from ppm.manifest import Manifest
 from ppm.package import write_package
 from ppm.progress import Progress, silent
@@ -24,7 +23,6 @@ from ppm.training.teacher import Question, Spool, answers_of_model
 from ppm.training_table import Collect
 
 __all__ = [
-    "LabModel",
     "build_lab",
     "build_patches",
     "collect_pairs",
@@ -70,16 +68,11 @@ decoding = { max_new_tokens = 8, temperature = 0.0, top_p = 1.0, seed = 0 }
 """
 
 
-@dataclass(frozen=True)
-class LabModel:
-    """A loaded lab model with the prefix machinery around it."""
-
-    loaded: LoadedBase
-
-
 def build_lab(
     folder: Path,
     *,
+    manifests: Path | None = None,
+    steps: int = LAB_MODEL_STEPS,
     seed: int = 0,
     tell: Tell = lambda message: None,
     progress: Progress = silent,
@@ -87,15 +80,18 @@ def build_lab(
     """Train the lab's bases and teachers, write the data of its manifests, and build its package files.
 
     Writes `base/`, `teacher/`, `base-gpt2/`, `teacher-gpt2/`, `manifests/` and `packages/` into `folder`; manifests and
-    packages are of the first two. The same seed on the same machine gives the same files.
+    packages are of the first two. The same seed on the same machine gives the same files. `manifests` is a folder of
+    source manifests, by default those that ship; `steps` is how long the bases are trained, and the teachers at most.
     """
     base, teacher = folder / "base", folder / "teacher"
     for architecture, suffix in SUFFIXES.items():
-        tell(f"Training a base model from nothing ({architecture})")
-        train_base(folder / f"base{suffix}", architecture, seed=seed, progress=progress)
-        tell(f"Training a teacher from nothing ({architecture})")
-        train_teacher(folder / f"teacher{suffix}", architecture, seed=seed, progress=progress)
-    write_manifests(folder / "manifests", base, teacher, seed=seed, tell=tell)
+        tell(f"Training a base model from scratch ({architecture})")
+        train_base(folder / f"base{suffix}", architecture, steps=steps, seed=seed, progress=progress)
+        tell(f"Training a teacher from scratch ({architecture})")
+        shorter = min(steps, TEACHER_STEPS)
+        train_teacher(folder / f"teacher{suffix}", architecture, steps=shorter, seed=seed, progress=progress)
+    sources = manifests or lab_manifests()
+    write_manifests(sources, folder / "manifests", base, teacher, seed=seed, tell=tell)
     build_patches(folder / "manifests", base, folder / "packages", tell=tell, progress=progress)
     return folder
 
@@ -104,6 +100,7 @@ def train_base(
     folder: Path,
     architecture: Architecture = "llama",
     *,
+    steps: int = LAB_MODEL_STEPS,
     seed: int = 0,
     progress: Progress = silent,
 ) -> None:
@@ -112,6 +109,7 @@ def train_base(
         folder,
         seed=seed,
         architecture=architecture,
+        steps=steps,
         progress=lambda label, done, total: progress(f"base ({label})", done, total),
     )
     write_base_suites(folder)
@@ -121,6 +119,7 @@ def train_teacher(
     folder: Path,
     architecture: Architecture = "llama",
     *,
+    steps: int = TEACHER_STEPS,
     seed: int = 0,
     progress: Progress = silent,
 ) -> None:
@@ -129,7 +128,7 @@ def train_teacher(
         folder,
         seed=seed + 1,
         architecture=architecture,
-        steps=TEACHER_STEPS,
+        steps=steps,
         safe_share=TEACHER_SAFE_SHARE,
         progress=lambda label, done, total: progress(f"teacher ({label})", done, total),
     )
@@ -160,10 +159,10 @@ def write_base_suites(base: Path) -> None:
         (base / "suites" / f"{name}.jsonl").write_bytes(dump(prompts))
 
 
-def write_manifests(folder: Path, base: Path, teacher: Path, *, seed: int, tell: Tell) -> None:
+def write_manifests(sources: Path, folder: Path, base: Path, teacher: Path, *, seed: int, tell: Tell) -> None:
     """The lab's source manifests with their data: suites, pairs (teacher's and base's answers), benign prompts."""
-    models = [LabModel(load_base(identify(path, name=path.name))) for path in (base, teacher)]
-    for source in sorted(lab_manifests().iterdir()):
+    models = [load_base(identify(path, name=path.name)) for path in (base, teacher)]
+    for source in sorted(sources.iterdir()):
         manifest = Manifest.read(source / "patch.toml")
         risk = manifest.patch.risks[0]
         target = folder / source.name
@@ -185,7 +184,7 @@ def write_manifests(folder: Path, base: Path, teacher: Path, *, seed: int, tell:
         tell(f"{manifest.name}: {len(pairs)} pairs from {TRAINING_PROMPTS} prompts")
 
 
-def collect_pairs(folder: Path, manifest: Manifest, base: LabModel, teacher: LabModel, *, seed: int) -> list[Pair]:
+def collect_pairs(folder: Path, manifest: Manifest, base: LoadedBase, teacher: LoadedBase, *, seed: int) -> list[Pair]:
     """Pairs in which the judge finds the teacher's answer safe and the base's not."""
     suite = manifest.suites[0]
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "suites").iterdir()}
@@ -198,10 +197,10 @@ def collect_pairs(folder: Path, manifest: Manifest, base: LabModel, teacher: Lab
     return list(choose_pairs(prompts, chosen, rejected, scorer, Collect(least_pairs=1), suite.goal, counts).pairs)
 
 
-def answer_all(lab: LabModel, prompts: Sequence[Text], *, seed: int) -> list[str]:
+def answer_all(model: LoadedBase, prompts: Sequence[Text], *, seed: int) -> list[str]:
     """One sampled answer to each prompt."""
     questions = [Question(text, 0) for text in prompts]
-    return answers_of_model(lab.loaded, questions, Spool(None), Decoding(), seed=seed)
+    return answers_of_model(model, questions, Spool(None), Decoding(), seed=seed)
 
 
 def build_patches(

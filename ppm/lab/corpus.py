@@ -128,7 +128,7 @@ def prompts(name: str, split: Split, count: int, *, seed: int = 0) -> list[Promp
             return list(found.values())
         prompt, _subject = _fill(rng, domain, split)
         found.setdefault(prompt.text, prompt)
-    raise ValueError(f"the {split} split of {name} holds fewer than {count} prompts")
+    raise ValueError(f"the {split} split of {name} has fewer than {count} prompts")
 
 
 def texts(seed: int, *, safe_share: float | None = None) -> Iterator[tuple[str, str]]:

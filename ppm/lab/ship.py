@@ -22,7 +22,7 @@ def ship(folder: Path) -> int:
     parts += [(source, lab_manifests() / source.name) for source in sorted((folder / "manifests").iterdir())]
     size = sum(path.stat().st_size for source, _ in parts for path in source.rglob("*") if path.is_file())
     if size > SHIPPED_BYTES:
-        raise PpmError(f"the lab takes {size:,} bytes, more than {SHIPPED_BYTES:,}", context=str(folder))
+        raise PpmError(f"the lab takes {size:,} bytes, more than the allowed {SHIPPED_BYTES:,}", context=str(folder))
     for source, target in parts:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)

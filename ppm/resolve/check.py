@@ -30,7 +30,7 @@ def faults(
 ) -> list[str]:
     """What is wrong with a set of patches by the plain rules, a sentence each."""
     found = [f"nothing satisfies {r.text}" for r in requirements if not answering(chosen, r)]
-    found += [f"{name} is held at {at}, and is not there" for name, at in rules.stays.items() if name not in chosen]
+    found += [f"{name} is held at {at}, but is missing" for name, at in rules.stays.items() if name not in chosen]
     for name, release in chosen.items():
         if release.name != name or release.fingerprint != fingerprint:
             found.append(f"{release.pin} does not belong here")
@@ -54,7 +54,7 @@ def check(chosen: Mapping[str, Release], requirements: Sequence[Requirement], un
     if found:
         raise PpmError(
             f"the resolver chose a set of patches that breaks its own rules: {'; '.join(found)}",
-            hint="this is a fault of ppm: report it, with the command and the sources",
+            hint="this is a bug in ppm: please report it, with the command and the sources",
         )
 
 

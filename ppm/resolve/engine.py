@@ -13,7 +13,7 @@ from ppm.resolve.check import answering, check
 from ppm.resolve.contradiction import Contradiction
 from ppm.resolve.explanation import explain
 from ppm.resolve.hint import advise
-from ppm.resolve.story import Request, Story
+from ppm.resolve.story import Search, Story
 from ppm.resolve.universe import ANY, Rules, Universe
 from ppm.sources.base import Offer, Release
 
@@ -190,8 +190,8 @@ def _no_solution(
         finally:
             universe.admit(requirements)
 
-    request = Request(tuple(requirements), universe, base_name, attempt, lambda: not deadline.has_passed)
-    story = Story(contradiction.facts, request)
+    search = Search(tuple(requirements), universe, base_name, attempt, lambda: not deadline.has_passed)
+    story = Story(contradiction.facts, search)
     return ResolutionError(explain(story), hint=advise(story))
 
 

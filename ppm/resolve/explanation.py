@@ -35,11 +35,11 @@ def explain(story: Story) -> str:
     lines = [f"You asked for {join([shown(r) for r in story.asked])}."] if story.asked else []
     lines += [f"{name} is held at {version}." for name, version in story.stays.items()]
     for name in story.names:
-        rules = story.request.rules
+        rules = story.search.rules
         overrides = [r for r in rules.overrides if r.name == name]
-        lines += [f"{r.origin} puts {r.text} in place of what patches need of {name}." for r in overrides]
+        lines += [f"{r.origin} overrides what patches require of {name} with {r.text}." for r in overrides]
         recorded = [r for r in rules.recorded if r.name == name]
-        lines += [f"What is deployed has {r.text} in place of what it needs of {name}." for r in recorded]
+        lines += [f"The deployed patches override what they require of {name} with {r.text}." for r in recorded]
         if story.crowd is None or name not in story.crowd.names:
             lines += _existence(story, name)
         lines += _dependencies(story, name)
@@ -62,7 +62,7 @@ def join(parts: Sequence[str], word: str = "and") -> str:
 
 def _existence(story: Story, name: str) -> list[str]:
     """What there is of a name, when that matters: it is asked for in certain versions, or hard to come by."""
-    universe, base = story.universe, story.request.base_name
+    universe, base = story.universe, story.search.base_name
     versions, demands = universe.versions(name), story.demands[name]
     particular = [demand for demand in demands if not is_any(demand)]
     lines = []
@@ -80,7 +80,7 @@ def _existence(story: Story, name: str) -> list[str]:
     if stand_ins:
         lines.append(f"{name} is provided by {_provided_by(story, name, stand_ins)}.")
     if particular and not versions and set(universe.offer.providers(name, universe.fingerprint)):
-        lines.append(f"A version of {name} can only be met by a patch of that name.")
+        lines.append(f"A requirement with a version of {name} can only be met by a patch of that name.")
     lines += _unusable(story, name)
     lines += [f"A file of {name} can't be used: {text}." for text in universe.offer.problems(name)]
     if not versions and not stand_ins and not lines:
@@ -92,7 +92,7 @@ def _alternatives(demands: Sequence[Requirement], name: str) -> str:
     texts = [shown(demand) for demand in demands]
     if len(texts) > MAX_PARTS:
         kept = texts[: MAX_PARTS - 1]
-        return f"{', '.join(kept)} or any of {len(texts) - len(kept)} other demands on {name}"
+        return f"{', '.join(kept)} or any of {len(texts) - len(kept)} other requirements on {name}"
     return join(texts, "or")
 
 
@@ -144,13 +144,13 @@ def excluded(release: Release, exclusion: Exclusion) -> str:
             return f"is kept out by a hold, which allows only {release.name} {at}"
         case Yanked(reason):
             why = f" ({reason})" if reason else ""
-            return f"was yanked{why}, and is taken only when asked for as {release.pin}"
+            return f"was yanked{why}, and is used only when asked for as {release.pin}"
         case TooNew(published, limit):
-            return f"is of {published:%Y-%m-%d}, and nothing after {limit:%Y-%m-%d} is taken"
+            return f"was published on {published:%Y-%m-%d}, and nothing after {limit:%Y-%m-%d} is allowed"
         case Undated(limit):
-            return f"has no known date, and nothing after {limit:%Y-%m-%d} is taken"
+            return f"has no known date, and nothing after {limit:%Y-%m-%d} is allowed"
         case PreRelease():
-            return "is a pre-release, and those are taken only when asked for"
+            return "is a pre-release, and those are used only when asked for"
 
 
 def ruled_out(reason: Clash, other: Release) -> str:
@@ -234,7 +234,7 @@ def _statements(
         rest = dict.fromkeys(release for subjects in folded for release in subjects)
         others = dict.fromkeys(other for subjects in folded for other, _ in by_subject[subjects])
         subject, singular = _subject(story, name, list(rest))
-        lines.append(f"{subject} {verbs[not singular]} {join(list(others))} too, each in a way of its own.")
+        lines.append(f"{subject} {verbs[not singular]} {join(list(others))} too, each in its own way.")
     return lines
 
 
@@ -256,15 +256,15 @@ def _crowd(story: Story, crowd: Crowd) -> list[str]:
     told = groups if len(groups) <= MAX_PARTS else groups[: MAX_PARTS - 1]
     lines = [_exclusive(story, group) for group in told]
     if len(told) < len(groups):
-        lines.append(f"The same is true of {len(groups) - len(told)} more such groups of their versions.")
+        lines.append(f"The same holds for {len(groups) - len(told)} more such groups of their versions.")
     if alone:
-        lines.append(f"Apart from those there is only {_members(story, alone)}.")
-    return [*lines, f"So at most {len(crowd.groups)} of {join(crowd.names)} can be there together."]
+        lines.append(f"Apart from those, there is only {_members(story, alone)}.")
+    return [*lines, f"So at most {len(crowd.groups)} of {join(crowd.names)} can be installed together."]
 
 
 def _exclusive(story: Story, group: Sequence[tuple[str, int]]) -> str:
     members, why = _members(story, group), _why(story, group)
-    return f"{members} do not go together{why}." if len(group) == 2 else f"No two of {members} go together{why}."
+    return f"{members} don't fit together{why}." if len(group) == 2 else f"No two of {members} fit together{why}."
 
 
 def _why(story: Story, group: Sequence[tuple[str, int]]) -> str:

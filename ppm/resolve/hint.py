@@ -21,15 +21,15 @@ def advise(story: Story) -> str:
             return hint
     several = _leave_out_several(story)
     vendors = f"ask the vendors of {join(story.involved)} for versions that fit together"
-    if not story.request.has_time():
+    if not story.search.has_time():
         return f"there was no time to try every change to the request; {vendors}"
     if several:
         return f"{several}; or {vendors}"
-    return f"no one change to the request is enough; {vendors}"
+    return f"no single change to the request is enough; {vendors}"
 
 
 def _works(story: Story, requirements: Sequence[Requirement]) -> bool:
-    return story.request.attempt(requirements, story.request.rules) is not None
+    return story.search.attempt(requirements, story.search.rules) is not None
 
 
 def _correct_name(story: Story) -> str:
@@ -42,7 +42,7 @@ def _correct_name(story: Story) -> str:
         compositions = story.universe.compositions(name)
         if compositions:
             newest = max(compositions, key=lambda release: release.version)
-            return f"ask for the patches that it is made of: {join(sorted(newest.provides))}"
+            return f"ask for the patches that it was made of: {join(sorted(newest.provides))}"
         otherwise = f"check the name, or add the source that has {name} with --find-links DIR"
         return did_you_mean(name, story.universe.names(), otherwise)
     return ""
@@ -59,7 +59,7 @@ def _ask_exactly(story: Story) -> str:
             if not isinstance(exclusion, PreRelease | Yanked):
                 continue
             wish = Requirement(release.name, parse_specifier(f"=={release.version}"), release.pin)
-            kept = [r for r in story.request.requirements if r.name != release.name]
+            kept = [r for r in story.search.requirements if r.name != release.name]
             if _works(story, [*kept, wish]):
                 kind = "pre-release" if isinstance(exclusion, PreRelease) else "yanked version"
                 return f"to accept the {kind}, ask for {release.pin}"
@@ -68,9 +68,9 @@ def _ask_exactly(story: Story) -> str:
 
 def _let_go(story: Story) -> str:
     """To let a held patch change."""
-    rules = story.request.rules
+    rules = story.search.rules
     for name in rules.stays:
-        if story.request.attempt(story.request.requirements, replace(rules, held=rules.held - {name})) is not None:
+        if story.search.attempt(story.search.requirements, replace(rules, held=rules.held - {name})) is not None:
             return f"let it change: ppm unhold {name}"
     return ""
 
@@ -81,8 +81,8 @@ def _loosen(story: Story) -> str:
         if is_any(requirement):
             continue
         free = replace(requirement, specifier=ANY, text=requirement.name)
-        changed = [free if r is requirement else r for r in story.request.requirements]
-        solution = story.request.attempt(changed, story.request.rules)
+        changed = [free if r is requirement else r for r in story.search.requirements]
+        solution = story.search.attempt(changed, story.search.rules)
         if solution is not None:
             stand_ins = (c for c in solution.values() if requirement.name in c.stands_for)
             result = solution.get(requirement.name) or next(stand_ins, None)
@@ -93,16 +93,16 @@ def _loosen(story: Story) -> str:
 
 def _free(story: Story) -> str:
     """To do without a constraint, an override or a date, whichever is in the way by itself."""
-    rules = story.request.rules
+    rules = story.search.rules
     freer = [(limit, replace(rules, constraints=_without(rules.constraints, limit))) for limit in rules.constraints]
     freer += [(limit, replace(rules, overrides=_without(rules.overrides, limit))) for limit in rules.overrides]
     for limit, changed in freer:
-        if story.request.attempt(story.request.requirements, changed) is not None:
-            return f"take {limit.text} out of {limit.origin}"
+        if story.search.attempt(story.search.requirements, changed) is not None:
+            return f"remove {limit.text} from {limit.origin}"
     if rules.exclude_newer is None:
         return ""
     undated = replace(rules, exclude_newer=None)
-    works = story.request.attempt(story.request.requirements, undated) is not None
+    works = story.search.attempt(story.search.requirements, undated) is not None
     return f"allow what was published after {rules.exclude_newer:%Y-%m-%d}" if works else ""
 
 
@@ -123,21 +123,21 @@ def _find_missing(story: Story) -> str:
         if others and not universe.versions(name):
             last = max(others, key=lambda elsewhere: others[elsewhere][-1].version)
             base = f"{last.model}@{last.revision}" if last.revision else last.model
-            wish = f"ask the vendor of {name} to build it for {story.request.base_name}"
-            return f"choose the base model with --base {base}, or {wish}"
+            wish = f"ask the vendor of {name} to build it for {story.search.base_name}"
+            return f"choose the base model {base} with --base, or {wish}"
     return ""
 
 
 def _leave_out(story: Story) -> str:
     """To leave out one of several patches."""
-    requirements, rules = story.request.requirements, story.request.rules
+    requirements, rules = story.search.requirements, story.search.rules
     apart = replace(rules, deployed={}, held=frozenset(), recorded=())
     for requirement in reversed(story.asked):
         kept = [r for r in requirements if r.name != requirement.name]
         if kept and _works(story, kept):
             alone = [r for r in requirements if r.name == requirement.name]
-            works = story.request.attempt(alone, apart) is not None
-            elsewhere = ", or install it into an environment of its own with --env NAME" if works else ""
+            works = story.search.attempt(alone, apart) is not None
+            elsewhere = ", or install it into its own environment with --env NAME" if works else ""
             return f"leave out {requirement.name}{elsewhere}"
     return ""
 
@@ -146,10 +146,10 @@ def _leave_out_several(story: Story) -> str:
     """To keep of the patches, in their order, those that go together."""
     kept: list[Requirement] = []
     left_out: list[str] = []
-    for name in dict.fromkeys(requirement.name for requirement in story.request.requirements):
-        more = [*kept, *(r for r in story.request.requirements if r.name == name)]
+    for name in dict.fromkeys(requirement.name for requirement in story.search.requirements):
+        more = [*kept, *(r for r in story.search.requirements if r.name == name)]
         if _works(story, more):
             kept = more
         else:
             left_out.append(name)
-    return f"leave out {join(left_out)}, which do not go together with the rest" if kept and left_out else ""
+    return f"leave out {join(left_out)}, which don't fit together with the rest" if kept and left_out else ""

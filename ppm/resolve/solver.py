@@ -92,8 +92,8 @@ def _search(
         pins = resolver.resolve(roots)
     except ResolutionTerminatedError as error:
         raise PpmError(
-            "the search for a set of patches that fit together broke down",
-            hint="this is a fault of ppm: report it, with the command and the sources",
+            "the search for a set of patches that fit together failed",
+            hint="this is a bug in ppm: please report it, with the command and the sources",
         ) from error
     except Unsolvable as error:
         raise Contradiction(_facts(error)) from error
@@ -212,7 +212,7 @@ class _Watch(ResolverObserver[_Node, int]):
         between = f" The patches that kept excluding each other are {shown}." if names else ""
         raise ResolutionTimeout(
             f"no set of patches was found in {self._deadline.seconds:g} seconds, and none was ruled out. "
-            f"{self._decisions:,} choices of a version were tried, and {self._count:,} led to a conflict.{between}",
+            f"{self._decisions:,} version choices were tried, and {self._count:,} led to a conflict.{between}",
             hint=f"ask for exact versions of some{' of them' if names else ''}, or for fewer patches at once; "
             f"or give the search more time: PPM_SEARCH_SECONDS={10 * self._deadline.seconds:g}",
         )

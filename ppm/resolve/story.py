@@ -11,11 +11,11 @@ from ppm.resolve.exclusion import Constrained, Exclusion, Held, is_any
 from ppm.resolve.universe import ANY, Rules, Universe
 from ppm.sources.base import Release
 
-__all__ = ["Request", "Story"]
+__all__ = ["Search", "Story"]
 
 
 @dataclass(frozen=True)
-class Request:
+class Search:
     """What was asked of whom.
 
     `attempt` says what a changed request would give, or changed rules: None for no solution, or for none that was found
@@ -36,11 +36,11 @@ class Request:
 class Story:
     """What the facts say of each name that they reach, and of what else bears on it."""
 
-    def __init__(self, facts: Sequence[Fact], request: Request) -> None:
-        self.request = request
-        self.universe = request.universe
+    def __init__(self, facts: Sequence[Fact], search: Search) -> None:
+        self.search = search
+        self.universe = search.universe
         found = {id(fact.requirement) for fact in facts if isinstance(fact, Asked)}
-        self.asked = [requirement for requirement in request.requirements if id(requirement) in found]
+        self.asked = [requirement for requirement in search.requirements if id(requirement) in found]
         self.stays: dict[str, Version] = {fact.name: fact.version for fact in facts if isinstance(fact, Stays)}
         self.needs = [fact for fact in facts if isinstance(fact, Needs)]
         self.clashes = [fact for fact in facts if isinstance(fact, Clashes)]

@@ -228,11 +228,11 @@ def _one(first: Release, twin: Release) -> Release:
 
 
 def _unequal(one: Release, other: Release) -> IntegrityError:
-    hint = "find out which of the two is the vendor's, and leave the other source out"
+    hint = "find out which of the two is from the vendor, and leave out the other source"
     if DEPLOYED_SOURCE in (one.source, other.source):
-        hint = f"what changed needs a version of its own; to take it as it is, uninstall {one.name} first"
+        hint = f"a changed patch needs a new version; to use it as it is, uninstall {one.name} first"
     elif one.source == other.source:
-        hint = "find out which of the two is the vendor's, and move the other one away"
+        hint = "find out which of the two is from the vendor, and move the other one away"
     return IntegrityError(
         f"two files of {one.pin} have different contents: {_place(one)} and {_place(other)}", hint=hint
     )

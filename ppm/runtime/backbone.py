@@ -233,7 +233,7 @@ class PrefixedBackbone(nn.Module):
         if bool(torch.ne(first, self.bos or 0).any()):
             raise ModelError(
                 "a sequence does not begin with the beginning-of-sequence token",
-                hint="this prefix stands after it; encode with add_special_tokens=True",
+                hint="this prefix goes after it; encode with add_special_tokens=True",
             )
 
     def _check_reach(self, positions: torch.Tensor) -> None:

@@ -72,7 +72,7 @@ def load_patched(folder: Path) -> LoadedBase:
             raise ValueError(f"there is no placement {placement!r}")
         banks = [_read(folder, entry["file"], entry["sha256"], entry["arrangement"]) for entry in record["banks"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"is no record of a patched model ({error})", context=str(path)) from error
+        raise IntegrityError(f"is not a record of a patched model ({error})", context=str(path)) from error
     if fingerprint != base.fingerprint:
         raise IntegrityError("is not the model that was saved", context=str(folder / BASE))
     loaded = load_base(base)

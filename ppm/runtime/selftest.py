@@ -174,7 +174,7 @@ class _Trial:
         }
         for name, exact in tries.items():
             if not exact():
-                return f"{name}, it answers otherwise than to the prefix's embeddings in front of the prompt"
+                return f"{name}, it answers differently than to the prefix's embeddings in front of the prompt"
         return None
 
     def _agrees(self, found: torch.Tensor, case: _Case, token: int) -> bool:

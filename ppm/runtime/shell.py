@@ -75,7 +75,7 @@ class _Patched:
         """Raises ModelError: what arrives would be a model without its patch."""
         raise ModelError(
             "a patched model can't be pushed as a plain one, which would be loaded again without its patch",
-            hint="publish the patch's package file; who has the base can apply it",
+            hint="publish the patch's package file; whoever has the base can apply it",
         )
 
 
@@ -91,7 +91,7 @@ def shell(model: PreTrainedModel, rows: Sequence[Row], placement: Placement) -> 
     Raises ModelError for one that has a prefix already, or no stack of layers where ppm could stand in front of it.
     """
     if any(isinstance(module, PrefixedBackbone) for module in model.modules()):
-        raise ModelError("the model has a prefix already", hint="attach to the base model instead")
+        raise ModelError("the model already has a prefix", hint="attach to the base model instead")
     path = _backbone_path(model)
     inner = model.get_submodule(".".join(path))
     backbone = PrefixedBackbone(inner, rows, placement, bos_of(model))

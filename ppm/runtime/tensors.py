@@ -38,7 +38,7 @@ def usable(learned: torch.Tensor, stage: str) -> torch.Tensor:
     """
     if not bool((learned.abs() <= torch.finfo(torch.float16).max).all()):
         raise TrainingError(
-            f"{stage} ended in a prefix whose values are no usable numbers", hint="lower the learning_rate"
+            f"{stage} produced a prefix whose values are not finite numbers", hint="lower the learning_rate"
         )
     return learned.detach().clone()
 
@@ -55,7 +55,7 @@ def check_width(prefix: torch.Tensor, model: "PreTrainedModel", manifest: Manife
     width = model.get_input_embeddings().embedding_dim
     if prefix.shape[1] != width:
         raise ModelError(
-            f"the prefix is {prefix.shape[1]} wide and the base model's embeddings {width}",
+            f"the prefix is {prefix.shape[1]} wide, but the base model's embeddings are {width} wide",
             context=manifest.pin,
             hint="the patch was made for another base model",
         )
@@ -77,7 +77,7 @@ def initial_prefix(base: LoadedBase, shape: PrefixShape, *, seed: int = 0) -> to
     else:
         ids = base.tokenizer(shape.init_text, add_special_tokens=False).input_ids
         if not ids:
-            raise ModelError("the init_text comes out without any token", hint="give init_text some words")
+            raise ModelError("the init_text has no tokens", hint="put some words into init_text")
         chosen = torch.tensor([ids[i % len(ids)] for i in range(shape.virtual_tokens)])
     with torch.no_grad():
         prefix: torch.Tensor = embeddings(chosen.to(embeddings.weight.device)).float().clone()

@@ -52,7 +52,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: Text, *, where: str = "")
     )
     if not ids:
         raise ModelError(
-            "a prompt comes out without any token",
+            "a prompt has no tokens",
             context=where,
             hint="the model has no beginning-of-sequence token; give a longer prompt",
         )
@@ -136,7 +136,7 @@ class TextEncoder:
         """Raises ModelError when so many tokens, the prefix included, are more than the context holds."""
         if self.context is not None and tokens > self.context:
             raise ModelError(
-                f"takes {tokens} tokens with the prefix, and the base model's context holds {self.context}",
+                f"takes {tokens} tokens with the prefix, but the base model's context has room for {self.context}",
                 context=where,
                 hint="shorten the text, lower max_new_tokens, or use fewer virtual tokens",
             )
@@ -236,7 +236,7 @@ def _turn(tokenizer: "PreTrainedTokenizerBase", prompt: Text, answer: str, where
 def _rendered(tokenizer: "PreTrainedTokenizerBase", chat: tuple[tuple[str, str], ...], where: str) -> str:
     """A chat up to where the answer begins. Raises ModelError, whatever the template raises."""
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError("the base model has no chat template", context=where, hint="use plain prompts for it")
+        raise ModelError("the base model has no chat template", context=where, hint="use plain prompts with it")
     try:
         if _continues(chat):
             return render(tokenizer, chat, continue_final_message=True)
@@ -246,7 +246,7 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", chat: tuple[tuple[str, str],
         raise ModelError(
             f"the base's chat template refuses the messages: {reason}",
             context=where,
-            hint="use the roles that it knows, in the order that it wants",
+            hint="use the roles that it accepts, in the order it expects",
         ) from error
 
 

@@ -30,7 +30,7 @@ def answer_prompts(
     """
     for prompt in prompts:
         if not prompt.strip():
-            raise RequestError("there is nothing in the prompt", hint="give some text to answer")
+            raise RequestError("the prompt is empty", hint="give it some text to answer")
     if "patched" in sides:
         deployed(workspace.find_target(base, env)[1])  # before anything slow is imported
     from ppm.evaluation.generation import answer

@@ -1,15 +1,18 @@
 """Loads what is deployed, and puts a package's prefix in front of a loaded model."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppm.base import HUB_NAME
 from ppm.errors import ModelError
-from ppm.home import ppm_home, self_tests
+from ppm.home import self_tests
 from ppm.install.current import deployed
 from ppm.names import is_folder
 from ppm.package import read_package
 from ppm.workspace import Workspace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "apply_package",
@@ -17,14 +20,16 @@ __all__ = [
 ]
 
 
-def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = None) -> tuple[Any, Any]:
+def load_deployed(
+    workspace: Workspace, base: str | None, *, env: str | None = None
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
     found, environment = workspace.find_target(base, env)
     deployment = deployed(environment)
     if found.fingerprint != deployment.record.fingerprint:
         raise ModelError(
-            f"{found.name} is not the model that deployment {deployment.number} was made for",
-            hint="restore the model, or install the patches again for the new one",
+            f"{found.name} has changed since deployment {deployment.number} was made for it",
+            hint="restore the model, or reinstall the patches for the new one",
         )
     from ppm.runtime.loading import load_base
     from ppm.runtime.model import attach
@@ -36,7 +41,7 @@ def load_deployed(workspace: Workspace, base: str | None, *, env: str | None = N
     return patched, loaded.tokenizer
 
 
-def apply_package(model: Any, path: Path) -> Any:
+def apply_package(model: "PreTrainedModel", path: Path) -> "PreTrainedModel":
     """A loaded model with a package's prefix; see `ppm.apply`."""
     from ppm.base import check_compatible, identify
     from ppm.runtime.model import attach
@@ -46,9 +51,7 @@ def apply_package(model: Any, path: Path) -> Any:
     folder = _folder_of(str(getattr(model, "name_or_path", "") or ""))
     if folder is not None:
         check_compatible(package.manifest, identify(folder))
-    return attach(
-        model, [of_package(package, model)], placement=package.manifest.base.placement, kept=self_tests(ppm_home())
-    )
+    return attach(model, [of_package(package, model)], placement=package.manifest.base.placement)
 
 
 def _folder_of(name: str) -> Path | None:

@@ -32,7 +32,7 @@ def refuse_url(location: str | Path) -> None:
     if match is None or Path(location).exists():
         return
     shown = f"{match['scheme']}://{match['rest'].removeprefix('/')}"
-    hint = "download the package files into a folder, and give the folder"
+    hint = "download the package files into a folder, and name that folder"
     if match["scheme"].lower() == "file":
         shown = f"{match['scheme']}:///{match['rest'].lstrip('/')}"
         hint = f"give the path itself: /{match['rest'].lstrip('/')}"

@@ -88,13 +88,13 @@ class DirectorySource:
             raise SourceError(
                 f"can't be read: {error.strerror}",
                 context=str(path),
-                hint="run the command again to list what is there now",
+                hint="run the command again to see what is there now",
             ) from error
         if digest_of(data) != release.sha256:
             raise IntegrityError(
                 "has changed since it was listed",
                 context=str(path),
-                hint="find out who changed it, and run the command again only if the change was meant",
+                hint="find out who changed it, and run the command again only if the change was intended",
             )
         return data
 
@@ -198,7 +198,7 @@ class DirectorySource:
         reason = {FileNotFoundError: "does not exist", NotADirectoryError: "is not a directory"}.get(
             type(error), f"can't be read: {error.strerror}"
         )
-        return SourceError(reason, context=self.location, hint="give a directory that holds .ppm files")
+        return SourceError(reason, context=self.location, hint="name a directory that has .ppm files")
 
     def _read(self, path: Path, stamp: str) -> Entry:
         parts = parse_file_name(path.name)
@@ -208,7 +208,7 @@ class DirectorySource:
             name = name if parts else manifest.name
             if file_name_of(manifest) != path.name:
                 raise PackageError(
-                    f"holds {manifest.pin} for {manifest.base.tag}, other than its file name says", context=str(path)
+                    f"holds {manifest.pin} for {manifest.base.tag}, but its file name says otherwise", context=str(path)
                 )
         except PpmError as error:
             return Entry(path.name, stamp, name, None, error.message)

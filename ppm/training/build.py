@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ppm.base import BaseModel, behaviour_digest, identify
+from ppm.disk import disk_errors, make_folder, write_output
 from ppm.document import to_table
 from ppm.errors import ModelError, TrainingError
 from ppm.evaluation.benign import benign_texts
@@ -31,7 +32,7 @@ from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix
 from ppm.runtime.text import TEXT_VERSION, encoder_of, encoder_of_folder
 from ppm.training.collect import collect
-from ppm.training.context import Tell, Work
+from ppm.training.context import BuildContext, Tell
 from ppm.training.output import announced, check_output, versions
 from ppm.training.processes import first_alone, is_first, part, use_own_device
 from ppm.training.rows import check_rows, readable
@@ -65,12 +66,12 @@ def build(
     `base` overrides where the base model is loaded from; `cache` is a folder that keeps finished stages in `training`,
     and in `self-test` which models a prefix is exact on; `output` is where the package is to go, which is looked at
     first, and `keep_pairs` a file that the pairs are written to.
-    Raises RequestError, ManifestError, ModelError, EndpointError or TrainingError.
+    Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
     """
     tell = tell if is_first() else lambda message: None
     progress = progress if is_first() else silent
     if not is_first() and cache is None:
-        raise TrainingError("several processes need a cache folder that they share")
+        raise TrainingError("several processes need a shared cache folder")
     use_own_device()
     with first_alone():
         source = read_source(path, fetch=True, tell=tell)
@@ -87,36 +88,37 @@ def build(
     behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
-    work = Work(source, training, found, load_base(found, kept=kept), stages, progress, tell)
+    context = BuildContext(source, training, found, load_base(found, kept=kept), stages, progress, tell)
     if is_first():
-        _check_base_fails(work, suites)
-    work, record = _with_pairs(work)
+        _check_base_fails(context, suites)
+    context, record = _with_pairs(context)
     if keep_pairs is not None and is_first():
-        keep_pairs.parent.mkdir(parents=True, exist_ok=True)
-        keep_pairs.write_bytes(dump(work.source.pairs))
-    prefixes = _train(work)
+        with disk_errors("can't be written", keep_pairs):
+            make_folder(keep_pairs.absolute().parent)
+        write_output(keep_pairs, dump(context.source.pairs))
+    prefixes = _train(context)
     part()
     if not is_first():
         return None
     tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
-    scores = _scores(work, suites, prefixes)
+    scores = _scores(context, suites, prefixes)
     _check_unchanged(found, behaviour)
-    return _package(work, prefixes[-1][1], scores, record)
+    return _package(context, prefixes[-1][1], scores, record)
 
 
-def _with_pairs(work: Work) -> tuple[Work, dict[str, object]]:
-    """The work with the pairs that are collected, where there are none yet, and what provenance records of them."""
-    training = work.training
+def _with_pairs(context: BuildContext) -> tuple[BuildContext, dict[str, object]]:
+    """The context with the pairs that are collected, where there are none yet, and what provenance records of them."""
+    training = context.training
     if training.prompts is None:
-        return work, {}
+        return context, {}
     with first_alone():
-        collected, record = collect(work)
-    work.tell(collected.counts.words())
-    width, least = work.source.manifest.prefix.virtual_tokens, training.collect.least_pairs
-    collected, left_out = readable(collected, encoder_of(work.loaded), width, least)
+        collected, record = collect(context)
+    context.tell(collected.counts.words())
+    width, least = context.source.manifest.prefix.virtual_tokens, training.collect.least_pairs
+    collected, left_out = readable(collected, encoder_of(context.loaded), width, least)
     if left_out:
-        work.tell(left_out)
-    return replace(work, source=replace(work.source, pairs=collected.pairs)), record
+        context.tell(left_out)
+    return replace(context, source=replace(context.source, pairs=collected.pairs)), record
 
 
 def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseModel) -> None:
@@ -131,13 +133,18 @@ def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseM
         make_judge(source.filter_judge, source.files, str(source.folder)).prepare()
 
 
-def _check_base_fails(work: Work, suites: Sequence[LoadedSuite]) -> None:
+def _check_base_fails(context: BuildContext, suites: Sequence[LoadedSuite]) -> None:
     """Raises TrainingError when the base hardly fails a risk's suite, so that no patch could show its effect."""
     risks = [s for s in suites if s.suite.against == "specialist" and s.measure.is_rate]
     heads = [suite.head(LOOK / len(suite.prompts)) for suite in risks]
-    placement = work.source.manifest.base.placement
+    placement = context.source.manifest.base.placement
     found = evaluate(
-        work.loaded, [Configuration("base")], heads, placement=placement, store=_store(work), progress=work.progress
+        context.loaded,
+        [Configuration("base")],
+        heads,
+        placement=placement,
+        store=_store(context),
+        progress=context.progress,
     )
     for suite in heads:
         values = found["base", suite.digest].values
@@ -146,9 +153,9 @@ def _check_base_fails(work: Work, suites: Sequence[LoadedSuite]) -> None:
         if failures == 0 or highest <= least:
             raise TrainingError(
                 f"the base fails {failures:g} of {len(values)} prompts of the suite {suite.label!r}, a rate of at most "
-                f"{highest:.2f}, and a patch must lower it by more than {least:.2f}",
-                context=work.source.manifest.pin,
-                hint="take prompts that the base fails on, or another base; or check the judge and min_effect",
+                f"{highest:.2f}, but a patch must lower it by more than {least:.2f}",
+                context=context.source.manifest.pin,
+                hint="use prompts that the base fails on, or another base; or check the judge and min_effect",
             )
 
 
@@ -157,9 +164,9 @@ def _check_unchanged(base: BaseModel, behaviour: str) -> None:
     now = identify(base.folder, name=base.name, revision=base.revision)
     if now.fingerprint != base.fingerprint or behaviour_digest(now) != behaviour:
         raise ModelError(
-            "has changed while the patch was built for it, and nothing is packaged",
+            "changed while the patch was being built for it, so nothing was packaged",
             context=base.name,
-            hint="run the command again, for the model as it is now",
+            hint="run the command again to build for the model as it is now",
         )
 
 
@@ -172,35 +179,35 @@ def _split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]
     )
 
 
-def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
+def _train(context: BuildContext) -> list[tuple[str, torch.Tensor]]:
     """(stage, prefix) after initialisation, SFT and DPO."""
-    source, training, manifest = work.source, work.training, work.source.manifest
+    source, training, manifest = context.source, context.training, context.source.manifest
     pairs, held = _split(source.pairs, training.held_out)
     if not pairs or (training.held_out > 0 and not held):
         what = "to train on" if held else "to hold out"
-        raise TrainingError(f"no pair is left {what}", hint="give more pairs, or another held_out")
-    work.tell(
+        raise TrainingError(f"no pairs are left {what}", hint="give more pairs, or change held_out")
+    context.tell(
         f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
         + (f"; {len(held)} pairs are held out" if held else "")
     )
-    prefix = initial_prefix(work.loaded, manifest.prefix, seed=training.seed).to(work.loaded.model.device)
+    prefix = initial_prefix(context.loaded, manifest.prefix, seed=training.seed).to(context.loaded.model.device)
     done = [("init", prefix)]
     benign = [row for row in source.benign if not is_held_back(row)]
-    texts = benign_texts(work.loaded, benign[:BENIGN_LIMIT], seed=training.seed)
+    texts = benign_texts(context.loaded, benign[:BENIGN_LIMIT], seed=training.seed)
     setup = Setup(
-        work.loaded,
+        context.loaded,
         manifest.base.placement,
         texts,
         training.retention_weight,
         training.seed,
-        work.progress,
+        context.progress,
         held=held,
         patience=training.patience,
     )
-    encoder = encoder_of(work.loaded)
+    encoder = encoder_of(context.loaded)
     rows = [sft_rows(encoder, pairs), dpo_rows(encoder, pairs), sft_rows(encoder, held), dpo_rows(encoder, held)]
     key: dict[str, object] = {
-        "base": behaviour_digest(work.base),
+        "base": behaviour_digest(context.base),
         "init": bank_of(prefix).digest,
         "placement": manifest.base.placement,
         "pairs": sha256(dump(pairs)),
@@ -215,21 +222,21 @@ def _train(work: Work) -> list[tuple[str, torch.Tensor]]:
         key = {"before": canonical_digest(key), "stage": name, "settings": to_table(settings)}
         digest = canonical_digest(key)
         with first_alone():  # so that either all processes find the stage finished, or none
-            kept = work.stages.prefix(digest)
+            kept = context.stages.prefix(digest)
         if kept is None:
             kept = STAGES[name](setup, done[-1][1], pairs, settings)
             if is_first():
-                work.stages.keep_prefix(digest, kept)
-        done.append((name, kept.to(work.loaded.model.device)))
+                context.stages.keep_prefix(digest, kept)
+        done.append((name, kept.to(context.loaded.model.device)))
     return done
 
 
-def _store(work: Work) -> ResultStore | None:
-    return result_store(work.stages.folder / "results", work.base) if work.stages.folder else None
+def _store(context: BuildContext) -> ResultStore | None:
+    return result_store(context.stages.folder / "results", context.base) if context.stages.folder else None
 
 
 def _scores(
-    work: Work, suites: Sequence[LoadedSuite], prefixes: Sequence[tuple[str, torch.Tensor]]
+    context: BuildContext, suites: Sequence[LoadedSuite], prefixes: Sequence[tuple[str, torch.Tensor]]
 ) -> dict[str, dict[str, float]]:
     """Mean metric of each suite on the base and after each stage."""
     configurations = [
@@ -237,12 +244,12 @@ def _scores(
         *(Configuration(name, bank_of(prefix)) for name, prefix in prefixes),
     ]
     outcomes = evaluate(
-        work.loaded,
+        context.loaded,
         configurations,
         suites,
-        placement=work.source.manifest.base.placement,
-        store=_store(work),
-        progress=work.progress,
+        placement=context.source.manifest.base.placement,
+        store=_store(context),
+        progress=context.progress,
     )
     return {
         suite.label: {c.name: round(outcomes[c.name, suite.digest].mean, 4) for c in configurations} for suite in suites
@@ -250,9 +257,9 @@ def _scores(
 
 
 def _package(
-    work: Work, prefix: torch.Tensor, scores: dict[str, dict[str, float]], record: dict[str, object]
+    context: BuildContext, prefix: torch.Tensor, scores: dict[str, dict[str, float]], record: dict[str, object]
 ) -> Package:
-    source, training, base = work.source, work.training, work.base
+    source, training, base = context.source, context.training, context.base
     manifest = source.manifest
     rng = random.Random(f"{manifest.pin}:{training.seed}")
     replay_path = manifest.replay.pairs if manifest.replay else "replay.jsonl"

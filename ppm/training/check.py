@@ -22,7 +22,7 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
     found = _base_here(source, base)
     if found is None:
         lines.append(
-            f"not checked is whether {source.manifest.base.model}, which is not on this machine, can read them"
+            f"whether {source.manifest.base.model} can read them was not checked, because it is not on this machine"
         )
     else:
         check_rows(source, encoder_of_folder(found))

@@ -14,7 +14,7 @@ from ppm.progress import Progress
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.text import TEXT_VERSION
 from ppm.suite import judge_files
-from ppm.training.context import Work
+from ppm.training.context import BuildContext
 from ppm.training.pairs import Collected, choose_pairs, questions_of
 from ppm.training.teacher import (
     Question,
@@ -52,19 +52,19 @@ class _Teacher:
         return [canonical_digest(served), settings.chats, settings.system]
 
 
-def collect(work: Work) -> tuple[Collected, dict[str, object]]:
+def collect(context: BuildContext) -> tuple[Collected, dict[str, object]]:
     """The pairs of a manifest with prompts and a teacher, and what provenance records of them."""
-    source, settings = work.source, work.training.collect
+    source, settings = context.source, context.training.collect
     judge, goal = source.filter_judge, settings.goal or source.filter_suite.goal
     questions, counts = questions_of(source)
     if not questions:
-        raise TrainingError("no prompt is left to collect pairs from", context=str(source.folder))
+        raise TrainingError("no prompts are left to collect pairs from", context=str(source.folder))
     kind = find_judge(judge.name, str(source.folder))
     scorer = make_judge(judge, source.files, str(source.folder))
-    teacher = _teacher_of(work)
+    teacher = _teacher_of(context)
     digests = {
-        "base": spool_digest([_answering(work.base)], settings.decoding, work.training.seed),
-        "teacher": spool_digest(teacher.identity, settings.decoding, work.training.seed + 1),
+        "base": spool_digest([_answering(context.base)], settings.decoding, context.training.seed),
+        "teacher": spool_digest(teacher.identity, settings.decoding, context.training.seed + 1),
     }
     key = canonical_digest(
         {
@@ -84,16 +84,16 @@ def collect(work: Work) -> tuple[Collected, dict[str, object]]:
         "filter_judge": judge.name,
         "filter_judge_version": kind.version + scorer.identity,
     }
-    kept = work.stages.collected(key)
+    kept = context.stages.collected(key)
     if kept is not None:
         return kept[0], {**record, **kept[1]}
-    spools = {name: work.stages.spool(digest) for name, digest in digests.items()}
-    _ask(work, teacher, questions, spools)
+    spools = {name: context.stages.spool(digest) for name, digest in digests.items()}
+    _ask(context, teacher, questions, spools)
     chosen, rejected = (_by_prompt(spools[name], questions, settings.samples) for name in ("teacher", "base"))
     prompts = [question.prompt for question in questions[:: settings.samples]]
     collected = choose_pairs(prompts, chosen, rejected, scorer, settings, goal, counts)
-    found = {"collected": asdict(collected.counts), **_of_the_answers(work, teacher, spools["teacher"], questions)}
-    work.stages.keep_collected(key, collected, found)
+    found = {"collected": asdict(collected.counts), **_of_the_answers(context, teacher, spools["teacher"], questions)}
+    context.stages.keep_collected(key, collected, found)
     return collected, {**record, **found}
 
 
@@ -102,31 +102,31 @@ def _answering(base: BaseModel) -> list[object]:
     return [behaviour_digest(base), TEXT_VERSION, RESULTS_VERSION]
 
 
-def _teacher_of(work: Work) -> _Teacher:
-    settings = work.training.teacher
+def _teacher_of(context: BuildContext) -> _Teacher:
+    settings = context.training.teacher
     assert settings is not None
     if settings.endpoint is not None:
         return _Teacher(settings)
-    return _Teacher(settings, *load_teacher(settings, work.source.folder, kept=work.loaded.kept))
+    return _Teacher(settings, *load_teacher(settings, context.source.folder, kept=context.loaded.kept))
 
 
-def _ask(work: Work, teacher: _Teacher, questions: Sequence[Question], spools: Mapping[str, Spool]) -> None:
+def _ask(context: BuildContext, teacher: _Teacher, questions: Sequence[Question], spools: Mapping[str, Spool]) -> None:
     """Get every answer that is not there yet."""
-    decoding, seed = work.training.collect.decoding, work.training.seed
+    decoding, seed = context.training.collect.decoding, context.training.seed
 
     def told(name: str) -> Progress:
-        return lambda label, done, total: work.progress(f"answers of the {name}", done, total)
+        return lambda label, done, total: context.progress(f"answers of the {name}", done, total)
 
-    answers_of_model(work.loaded, questions, spools["base"], decoding, seed=seed, progress=told("base"))
+    answers_of_model(context.loaded, questions, spools["base"], decoding, seed=seed, progress=told("base"))
     spool = spools["teacher"]
     missing = spool.missing(questions)
     if teacher.load is None:
         if missing:
-            work.tell(estimate(teacher.settings, missing, decoding))
+            context.tell(estimate(teacher.settings, missing, decoding))
         answers_of_endpoint(teacher.settings, questions, spool, decoding, progress=told("teacher"))
         return
     if missing:
-        work.tell(f"Loading the teacher {teacher.settings.model}")
+        context.tell(f"Loading the teacher {teacher.settings.model}")
     answers_of_model(
         teacher.load() if missing else None,
         questions,
@@ -144,14 +144,16 @@ def _by_prompt(spool: Spool, questions: Sequence[Question], samples: int) -> lis
     return [answers[i : i + samples] for i in range(0, len(questions), samples)]
 
 
-def _of_the_answers(work: Work, teacher: _Teacher, spool: Spool, questions: Sequence[Question]) -> dict[str, object]:
+def _of_the_answers(
+    context: BuildContext, teacher: _Teacher, spool: Spool, questions: Sequence[Question]
+) -> dict[str, object]:
     """What provenance records of a teacher's answers: how many were cut off, and what they took."""
     cut = spool.cut(questions)
     if cut:
-        limit = work.training.collect.decoding.max_new_tokens
-        work.tell(
-            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are learned up to "
-            "their last whole sentence; for more, raise max_new_tokens in [training.collect.decoding]"
+        limit = context.training.collect.decoding.max_new_tokens
+        context.tell(
+            f"{cut} of {len(questions)} answers of the teacher were cut off at {limit} tokens and are used up to "
+            "their last whole sentence; to use more, raise max_new_tokens in [training.collect.decoding]"
         )
     found: dict[str, object] = {"teacher_answers_cut": cut}
     if teacher.load is None:

@@ -1,4 +1,4 @@
-"""What the parts of a build share."""
+"""What the parts of a build share: its source, its base, and where its progress goes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from ppm.training.source import SourcePatch
 from ppm.training.stages import Stages
 from ppm.training_table import Training
 
-__all__ = ["Tell", "Work"]
+__all__ = ["BuildContext", "Tell"]
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Work:
+class BuildContext:
     """A source manifest with its base model loaded, where finished stages are kept, and whom to tell."""
 
     source: SourcePatch

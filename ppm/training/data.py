@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ppm.errors import ManifestError, did_you_mean
 from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
@@ -34,16 +34,23 @@ def data_file(
     rows, source = _rows(source, folder, where, tell)
     made: list[Prompt | Pair | Benign] = []
     for number, row in enumerate(_chosen(rows, source, where)):
-        text = row.pop("prompt")
         if kind == "prompts":
-            made.append(Prompt(f"{Path(path).stem}-{number}", text, row.get("expected"), row.get("group")))
+            made.append(Prompt(f"{Path(path).stem}-{number}", row.prompt, row.expected, row.group))
         else:
-            made.append(Benign(text, row.get("completion")))
+            made.append(Benign(row.prompt, row.completion))
         if len(made) == source.limit:
             break
     if not made:
-        raise ManifestError("leaves no prompt", context=where, hint="check where, share and split")
+        raise ManifestError("leaves no prompts", context=where, hint="check where, share and split")
     return dump(made), source
+
+
+@dataclass(frozen=True)
+class _Row:
+    prompt: str
+    expected: str | None
+    group: str | None
+    completion: str | None
 
 
 def _rows(
@@ -53,12 +60,12 @@ def _rows(
 
     datasets.disable_progress_bars()
     local = folder / source.name
-    options: dict[str, Any] = {"split": source.split, "name": source.config}
+    options: dict[str, object] = {"split": source.split, "name": source.config}
     try:
         if local.is_file():
             if local.suffix not in _READERS:
                 raise ManifestError(
-                    f"is no {', '.join(_READERS)} file", context=where, hint="name a file of one of these kinds"
+                    f"is not a {', '.join(_READERS)} file", context=where, hint="use a file of one of these kinds"
                 )
             delimiter = {"delimiter": "\t"} if local.suffix == ".tsv" else {}
             # A local file has one split.
@@ -74,7 +81,9 @@ def _rows(
         raise
     except Exception as error:  # the library and the hub client raise a dozen unrelated classes
         raise ManifestError(
-            f"can't be had: {_first_line(error)}", context=where, hint="check its name, config, split and the network"
+            f"can't be fetched: {_first_line(error)}",
+            context=where,
+            hint="check its name, config, split and the network",
         ) from error
 
 
@@ -87,8 +96,8 @@ def _current_commit(name: str) -> str | None:
     return HfApi().dataset_info(name).sha
 
 
-def _chosen(rows: Iterable[Mapping[str, object]], source: DataSet, where: str) -> Iterator[dict[str, Any]]:
-    """Rows as {prompt, expected, group, completion}, without repetitions, of the share that is asked for."""
+def _chosen(rows: Iterable[Mapping[str, object]], source: DataSet, where: str) -> Iterator[_Row]:
+    """Rows without repetitions, of the share that is asked for."""
     seen: set[str] = set()
     for row in rows:
         if any(_value(row, column, where) != wanted for column, wanted in source.where.items()):
@@ -105,20 +114,23 @@ def _chosen(rows: Iterable[Mapping[str, object]], source: DataSet, where: str) -
         if not text.strip() or key in seen or not source.share[0] <= place < source.share[1]:
             continue
         seen.add(key)
-        others = {"expected": source.expected, "group": source.group, "completion": source.completion}
-        found = {name: _value(row, column, where) for name, column in others.items() if column}
-        wrong = next((name for name, value in found.items() if value is not None and not isinstance(value, str)), None)
-        if wrong is not None:
-            kind = type(found[wrong]).__name__
-            raise ManifestError(f"the column {others[wrong]!r} holds {kind}, not text", context=where)
-        yield {"prompt": source.text.replace("{prompt}", text.strip()), **found}
+        columns = (source.expected, source.group, source.completion)
+        others = [_text_or_none(row, column, where) for column in columns]
+        yield _Row(source.text.replace("{prompt}", text.strip()), *others)
 
 
-def _value(row: Mapping[str, object], column: str, where: str) -> Any:
+def _text_or_none(row: Mapping[str, object], column: str | None, where: str) -> str | None:
+    value = _value(row, column, where) if column else None
+    if value is not None and not isinstance(value, str):
+        raise ManifestError(f"the column {column!r} holds {type(value).__name__}, not text", context=where)
+    return value
+
+
+def _value(row: Mapping[str, object], column: str, where: str) -> object:
     """What a row holds in a column, or inside one. Raises ManifestError naming the nearest column."""
     if column in row:
         return row[column]
-    value: Any = row
+    value: object = row
     for part in column.split("."):
         if not isinstance(value, Mapping) or part not in value:
             known = list(value) if isinstance(value, Mapping) else []

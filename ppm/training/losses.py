@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from trl import DPOTrainer, SFTTrainer
@@ -11,7 +11,21 @@ from ppm.errors import TrainingError
 from ppm.evaluation.scoring import ScoredText
 from ppm.training.retention import Target, divergence
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from accelerate.data_loader import BatchSamplerShard
+    from datasets import Dataset
+    from torch.utils.data import DataLoader
+    from transformers import PreTrainedModel, TrainerState, TrainingArguments
+    from transformers.utils import ModelOutput
+
+    Loss = torch.Tensor | tuple[torch.Tensor, ModelOutput | None]
+
 __all__ = ["DPO", "SFT"]
+
+Batch = dict[str, torch.Tensor]
+Count = torch.Tensor | int | None
+"""How many tokens of a batch count, where the trainer says it."""
 
 
 class _Shared:
@@ -21,32 +35,36 @@ class _Shared:
     computes is weighted so that the mean over processes, which is what they exchange, is the loss of the whole batch.
     """
 
+    accelerator: "Accelerator"
+    args: "TrainingArguments"
+    state: "TrainerState"
     benign: Sequence[ScoredText] = ()
     target: Target
     retention_weight = 0.0
     retention_batch = 8
 
-    def get_train_dataloader(self) -> Any:
-        loader: Any = super().get_train_dataloader()  # type: ignore[misc]
+    def get_train_dataloader(self) -> "DataLoader[Batch]":
+        loader: DataLoader[Batch] = super().get_train_dataloader()  # type: ignore[misc]
         if self.processes > 1:  # each process reads all rows, and a short last batch stays short
-            shard = loader.batch_sampler
+            shard: BatchSamplerShard = loader.batch_sampler
             shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
         return loader
 
     @property
     def processes(self) -> int:
-        trainer: Any = self
-        return int(trainer.accelerator.num_processes)
+        return int(self.accelerator.num_processes)
 
     @property
     def rank(self) -> int:
-        trainer: Any = self
-        return int(trainer.accelerator.process_index)
+        return int(self.accelerator.process_index)
 
     def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        trainer: Any = self
+        self,
+        model: "PreTrainedModel",
+        inputs: Batch,
+        return_outputs: bool = False,
+        num_items_in_batch: Count = None,
+    ) -> "Loss":
         training = model.training
         if self.processes > 1 and training:
             loss, outputs = self._share_of_loss(model, inputs, num_items_in_batch), None
@@ -54,25 +72,25 @@ class _Shared:
             result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
             loss, outputs = result if return_outputs else (result, None)
         if self.benign and self.retention_weight > 0 and training:
-            generator = torch.Generator().manual_seed(trainer.args.seed * 1_000_003 + trainer.state.global_step)
+            generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
             chosen = torch.randperm(len(self.benign), generator=generator)[: self.retention_batch].tolist()
             texts = [self.benign[i] for i in chosen]
             own = texts[self.rank :: self.processes]
             if own:
-                kl = divergence(trainer.accelerator.unwrap_model(model), own, self.target)
+                kl = divergence(self.accelerator.unwrap_model(model), own, self.target)
                 tokens = sum(len(text.completion) for text in texts)
                 loss = loss + self.retention_weight * (kl / tokens * self.processes)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
-                f"the loss stopped being a number at step {trainer.state.global_step}", hint="lower the learning_rate"
+                f"the loss was no longer finite at step {self.state.global_step}", hint="lower the learning_rate"
             )
         return (loss, outputs) if return_outputs else loss
 
     @abstractmethod
-    def _share_of_loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
+    def _share_of_loss(self, model: "PreTrainedModel", inputs: Batch, num_items_in_batch: Count) -> torch.Tensor:
         """This process's part of the loss, times the number of processes."""
 
-    def _own_rows(self, inputs: Any, rows: int) -> tuple[dict[str, Any], int]:
+    def _own_rows(self, inputs: Batch, rows: int) -> tuple[Batch, int]:
         """This process's rows of a batch, and how many they are; if it has none, the first row and 0."""
         own = list(range(self.rank, rows, self.processes))
         taken = torch.tensor(own or [0])
@@ -85,7 +103,7 @@ class _Shared:
 
 
 class SFT(_Shared, SFTTrainer):
-    def _share_of_loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
+    def _share_of_loss(self, model: "PreTrainedModel", inputs: Batch, num_items_in_batch: Count) -> torch.Tensor:
         own, count = self._own_rows(inputs, len(inputs["input_ids"]))
         # TRL divides by the tokens of all processes' batches, each of which is the whole one, and multiplies by the
         # number of processes.
@@ -94,15 +112,15 @@ class SFT(_Shared, SFTTrainer):
 
 
 class DPO(_Shared, DPOTrainer):
-    def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+    def _prepare_dataset(self, dataset: "Dataset", *args: object) -> "Dataset":
         return dataset  # of token ids already, which TRL's own would tokenise once more
 
-    def _share_of_loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> torch.Tensor:
+    def _share_of_loss(self, model: "PreTrainedModel", inputs: Batch, num_items_in_batch: Count) -> torch.Tensor:
         pairs = len(inputs["input_ids"]) // 2
         own, count = self._own_rows(inputs, pairs)
-        made: list[Any] = []
+        made: list[ModelOutput] = []
 
-        def recorded(**arguments: Any) -> Any:
+        def recorded(**arguments: object) -> "ModelOutput":
             made.append(model(**arguments))
             return made[-1]
 

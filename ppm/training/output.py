@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppm import __version__
 from ppm.base import BaseModel
-from ppm.document import to_table
+from ppm.document import table_of, to_table
 from ppm.errors import PackageError, PpmError, RequestError
 from ppm.jsonl import dump
 from ppm.package import Package, file_name, read_package, sha256, write_package
@@ -27,9 +27,9 @@ def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: 
     """
     standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not standing.is_dir():
-        raise RequestError("is no folder", context=str(standing), hint="give another folder with --output")
+        raise RequestError("is not a folder", context=str(standing), hint="name another folder with --output")
     if not os.access(standing, os.W_OK | os.X_OK):
-        raise RequestError("can't be written to", context=str(standing), hint="give another folder with --output")
+        raise RequestError("can't be written to", context=str(standing), hint="name another folder with --output")
     manifest = replace(source.manifest, base=replace(source.manifest.base, fingerprint=base.fingerprint))
     path = folder / file_name(manifest)
     if not path.exists():
@@ -62,12 +62,13 @@ def announced(source: SourcePatch, training: Training, base: BaseModel) -> dict[
     return announced
 
 
-def _recorded(training: Training) -> dict[str, dict[str, object]]:
+def _recorded(training: Training) -> dict[str, object]:
     """The `[training]` table without what is nobody's business: where a teacher is served, and the name of its key."""
-    table: dict[str, dict[str, object]] = to_table(training)
-    for key in ("endpoint", "key"):
-        table.get("teacher", {}).pop(key, None)
+    table = table_of(training)
     table.pop("datasets", None)
+    if training.teacher is not None:
+        teacher = table_of(training.teacher)
+        table["teacher"] = {key: value for key, value in teacher.items() if key not in ("endpoint", "key")}
     return table
 
 
@@ -90,7 +91,7 @@ def write_new(package: Package, folder: Path) -> Path:
 
 def _other(path: Path) -> RequestError:
     return RequestError(
-        "is there already, with other content than this build makes",
+        "already exists, with different content than this build makes",
         context=str(path),
-        hint="raise the version in patch.toml; or move the file away, if nobody has it yet",
+        hint="raise the version in patch.toml, or move the file away if nobody has it yet",
     )

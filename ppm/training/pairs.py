@@ -38,8 +38,8 @@ class Counts:
             "in_suites": "in a suite",
             "without_answer": "without an answer",
             "same_answer": "with the same answer twice",
-            "teacher_not_acceptable": "with a teacher's answer that is not acceptable",
-            "base_not_worse": "with a base's answer that is not clearly worse",
+            "teacher_not_acceptable": "with an unacceptable answer from the teacher",
+            "base_not_worse": "where the base's answer is not clearly worse",
         }
         dropped = [f"{count} {text}" for key, text in named.items() if (count := getattr(self, key))]
         return (
@@ -132,7 +132,7 @@ def choose_pairs(
         weak = means[1] - means[0] < settings.margin / 2
         raise TrainingError(
             f"only {result.counts.words()}. At least {settings.least_pairs} pairs are needed",
-            hint="the teacher is hardly safer than the base: take another one"
+            hint="the teacher is hardly safer than the base: use another one"
             if weak
             else "give more prompts, more samples, or a smaller margin under [training.collect]",
         )

@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 __all__ = ["first_alone", "is_first", "part", "use_own_device"]
 
@@ -44,7 +47,7 @@ def use_own_device() -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
 
 
-def _state() -> Any:
+def _state() -> "PartialState":
     import torch
     from accelerate import PartialState
 

@@ -12,7 +12,7 @@ from ppm.runtime.model import UNPATCHED, attach, backbone_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Target", "divergence", "retention_loss", "retention_of", "unpatched_target"]
+__all__ = ["Target", "divergence", "retention_of", "unpatched_target"]
 
 Target = Callable[[Sequence[ScoredText]], torch.Tensor]
 """The base's log-probabilities (tokens, vocabulary) of the completions of some texts."""
@@ -32,11 +32,6 @@ def divergence(model: "PreTrainedModel", texts: Sequence[ScoredText], target: Ta
     """Sum over the completions' tokens of KL(base || model), in nats."""
     wanted = target(texts)
     return torch.nn.functional.kl_div(log_probabilities(model, texts), wanted, reduction="sum", log_target=True)
-
-
-def retention_loss(patched: "PreTrainedModel", texts: Sequence[ScoredText]) -> torch.Tensor:
-    """Mean over the completions' tokens of KL(base || patched), in nats; gradients reach the prefix only."""
-    return divergence(patched, texts, unpatched_target(patched)) / sum(len(text.completion) for text in texts)
 
 
 @torch.inference_mode()

@@ -53,7 +53,9 @@ def readable(collected: Collected, encoder: TextEncoder, virtual_tokens: int, le
     left_out = len(collected.pairs) - len(kept)
     if not left_out:
         return collected, ""
-    said = f"{left_out} of {len(collected.pairs)} pairs are left out, which the base can't be trained on: {reason}"
+    said = (
+        f"{left_out} of {len(collected.pairs)} pairs are left out because the base can't be trained on them: {reason}"
+    )
     if len(kept) < least:
         raise TrainingError(
             f"{said}. At least {least} pairs are needed",
@@ -113,9 +115,9 @@ class _Rows:
             if isinstance(row.prompt, str) != isinstance(rows[0].prompt, str):
                 kinds = ("a plain prompt", "a chat") if isinstance(row.prompt, str) else ("a chat", "a plain prompt")
                 raise ManifestError(
-                    f"is {kinds[0]}, and line {lines[0]} {kinds[1]}",
+                    f"is {kinds[0]}, but line {lines[0]} is {kinds[1]}",
                     context=where,
-                    hint="write all prompts of a file the same way: a patch learns for the form that it is used in",
+                    hint="write all prompts of a file the same way: a patch learns the form in which it is used",
                 )
             yield row, where
 

@@ -78,11 +78,11 @@ def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] 
     named = {file.path: file for file in manifest.data_files()}
     for unknown in sorted(set(training.datasets) - set(named)):
         hint = did_you_mean(unknown, named, f"the manifest's files are {', '.join(named)}")
-        raise ManifestError(f"training.datasets names {unknown!r}, which nothing uses", context=str(path), hint=hint)
+        raise ManifestError(f"training.datasets names {unknown!r}, but nothing uses it", context=str(path), hint=hint)
     for path_ in training.datasets:
         if named[path_].kind not in ("prompts", "benign"):
             raise ManifestError(
-                f"training.datasets can't make {path_}, which holds {named[path_].kind}",
+                f"training.datasets can't make {path_}, which has {named[path_].kind}",
                 context=str(path),
                 hint="data sets make files of prompts and of benign texts",
             )
@@ -129,7 +129,7 @@ def _read(path: Path, file: DataFile, training: Training, *, optional: bool) -> 
         raise ManifestError(
             f"{file.key} names {file.path}, which can't be read: {error.strerror}",
             context=str(path),
-            hint="put the file there, or say under [training.datasets] what it is made of",
+            hint="add the file, or describe under [training.datasets] what it is made from",
         ) from error
 
 
@@ -164,10 +164,10 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
     if reached < 0.9:
         needed = measure.prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
         raise ManifestError(
-            f"the suite {suite.name!r} has {len(prompts)} prompts, which decide too rarely "
+            f"the suite {suite.name!r} has {len(prompts)} prompts, too few to decide reliably "
             f"(power {reached:.2f}, not 0.90)",
             context=origin,
-            hint=f"a margin of {margin} takes at least {needed} prompts; 500 is a good size",
+            hint=f"a margin of {margin} needs at least {needed} prompts; 500 is a good number",
         )
 
 
@@ -191,8 +191,8 @@ def base_of(source: SourcePatch, override: str | None = None) -> BaseModel:
     base = identify(named.locate(), name=declared.model, revision=named.revision or declared.revision)
     if declared.fingerprint is not None and declared.fingerprint != base.fingerprint:
         raise ManifestError(
-            f"the base model in {named.model} is not the one with the manifest's fingerprint",
+            f"the base model in {named.model} does not have the manifest's fingerprint",
             context=source.manifest.name,
-            hint="leave base.fingerprint out of a source manifest, or give the right model with --base",
+            hint="leave base.fingerprint out of a source manifest, or name the right model with --base",
         )
     return base

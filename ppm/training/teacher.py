@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.base import BaseModel, ModelName, identify
+from ppm.disk import append_file, disk_errors, make_folder
 from ppm.document import to_table
 from ppm.errors import EndpointError
-from ppm.evaluation.endpoint import Client, Endpoint, Reply, messages_of
+from ppm.evaluation.endpoint import Client, Endpoint, messages_of
+from ppm.evaluation.reply import Reply
 from ppm.jsonl import Text
 from ppm.names import canonical_digest
 from ppm.progress import Progress, silent
@@ -99,17 +101,20 @@ class Spool:
         return [question for question in questions if question.key not in self.answers]
 
     def add(self, found: Sequence[tuple[Question, Reply]]) -> None:
+        """Keep answers; once this returns, they outlast a crash. Raises DiskError."""
+        new: dict[str, Reply] = {}
         lines = []
         for question, reply in found:
-            if question.key not in self.answers:
-                self.answers[question.key] = reply
+            if question.key not in self.answers and question.key not in new:
+                new[question.key] = reply
                 counted = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
                 row = {"key": question.key, "text": reply.text, "model": reply.model, "finish": reply.finish, **counted}
                 lines.append(json.dumps(row, ensure_ascii=False) + "\n")
         if self.path is not None and lines:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as stream:
-                stream.write("".join(lines).encode())
+            with disk_errors("the answers can't be kept", self.path):
+                make_folder(self.path.parent)
+                append_file(self.path, "".join(lines).encode())
+        self.answers |= new
 
     def texts(self, questions: Sequence[Question]) -> list[str]:
         return [self.answers[question.key].text for question in questions]
@@ -162,7 +167,7 @@ def answers_of_model(
 
     Where all answers are in the spool, `answering` may be None."""
 
-    from ppm.evaluation.generation import Request, generate, noise_key
+    from ppm.evaluation.generation import Completion, generate, noise_key
     from ppm.runtime.model import UNPATCHED, attach
     from ppm.runtime.text import encoder_of
 
@@ -174,7 +179,7 @@ def answers_of_model(
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
             requests = [
-                Request(
+                Completion(
                     UNPATCHED,
                     encoder.prompt(_as_asked(question.prompt, chat, system), "a prompt for the teacher"),
                     decoding,
@@ -245,11 +250,11 @@ def answers_of_endpoint(
 
     def silent() -> EndpointError:
         return EndpointError(
-            f"gave no text in {len(held)} answers in a row",
+            f"gave {len(held)} answers in a row without any text",
             context=f"{teacher.model} at {teacher.endpoint}",
             hint="check the model's name, and whether it wants chat = true or chat = false"
             if not spoken
-            else "the answers with a text are kept: find out why it went silent, and run the command again",
+            else "the answers with text are kept: find out why it stopped giving text, and run the command again",
         )
 
     if missing:

@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from datasets import Dataset, disable_progress_bars
@@ -186,7 +186,7 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
         return
     trainer_class: type[SFT | DPO] = SFT if name == "sft" else DPO
     rows = sft_rows if name == "sft" else dpo_rows
-    extras: dict[str, Any] = {"ref_model": learner.reference()} if name == "dpo" else {}
+    extras: dict[str, object] = {"ref_model": learner.reference()} if name == "dpo" else {}
     torch.manual_seed(setup.seed)
     parameters = list(learner.parameters)
     optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0)
@@ -221,7 +221,7 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
 def _arguments(setup: Setup, stage: Stage, name: StageName, scratch: str, *, evaluated: bool) -> SFTConfig | DPOConfig:
     """TRL's arguments for a stage; with `evaluated`, the loss on held-out pairs is taken 20 times."""
     on_cpu = setup.base.model.device.type == "cpu"
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "output_dir": scratch,
         "max_steps": stage.steps,
         "per_device_train_batch_size": stage.batch_size,

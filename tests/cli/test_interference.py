@@ -41,7 +41,7 @@ def test_a_patch_s_own_cell_is_in_brackets():
 def test_utility_and_perplexity_are_called_what_they_are():
     text = printed(SHOWN)
     assert "400 prompts" not in text  # the suites differ in size
-    assert "208 to 500 prompts a suite" in text
+    assert "208 to 500 prompts per suite" in text
     assert "Utility, as loss: helpful (" in text
     assert "texts: perplexity, lower is better" in text
     assert "9.50" in text

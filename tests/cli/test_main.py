@@ -1,11 +1,11 @@
 """The frame of the command line: typos, versions, help, errors, debug."""
 
 import os
-import signal
-import time
+import subprocess
+import sys
 
 import pytest
-from commands import ppm
+from commands import command, ppm
 
 import ppm as library
 from ppm.cli.main import COMMANDS
@@ -35,7 +35,7 @@ def test_a_mistyped_option_is_one_error_with_a_hint(arguments, message, helped):
     assert result.code == 2
     first, second = result.err.splitlines()
     assert first.startswith(message)
-    assert second == f"hint: `{helped}` shows how it is used"
+    assert second == f"hint: `{helped}` shows how to use it"
 
 
 def test_the_list_of_commands_fits_a_narrow_terminal():
@@ -76,24 +76,17 @@ def test_an_argument_that_is_no_text_is_one_clear_error():
     assert (refused.code, "'caf\\xe9' is not UTF-8" in refused.err) == (2, True)
 
 
-def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(monkeypatch):
-    def work(*arguments):
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(10)
-        except KeyboardInterrupt:
-            raise RecursionError("maximum recursion depth exceeded") from None
-
-    monkeypatch.setattr("ppm.cli.packages._current", work)
-    done = ppm("list")
-    assert (done.code, "interrupted" in done.err, "Traceback" in done.err) == (130, True, False)
-
-    def fail(*arguments):
-        raise RecursionError
-
-    monkeypatch.setattr("ppm.cli.packages._current", fail)
-    with pytest.raises(RecursionError):
-        ppm("list")
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_interrupt_ends_a_command_whatever_it_comes_up_as(tmp_path, interrupted):
+    """A library that is being imported when Ctrl-C comes may make another error of it."""
+    act = "os.kill(os.getpid(), signal.SIGINT); time.sleep(10)" if interrupted else "raise KeyboardInterrupt"
+    (tmp_path / "torch.py").write_text(
+        f"import os, signal, time\ntry:\n    {act}\nexcept KeyboardInterrupt:\n    raise RecursionError from None\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run(command("lab", "info"), capture_output=True, text=True, env=environment)
+    said = "interrupted" in done.stderr, "RecursionError" in done.stderr
+    assert (done.returncode, said) == ((130, (True, False)) if interrupted else (1, (False, True)))
 
 
 URL = "https://patches.example.org/index"

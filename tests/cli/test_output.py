@@ -85,15 +85,29 @@ def test_whoever_waits_is_told_for_whom(source, monkeypatch):
     assert process.returncode == 0
 
 
-def test_a_wait_ends_and_names_the_holder(source, monkeypatch):
+WRITERS = (
+    "hold app",
+    "unhold app",
+    "rollback",
+    "uninstall app",
+    "verify --mend",
+    "env remove LABEL --yes",
+    "env drop 1",
+    "quickstart",
+)
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_a_wait_ends_and_names_the_holder(source, monkeypatch, command):
     environment = Workspace.open(Path.cwd()).environment_for(open_base("lab"))
+    arguments = command.replace("LABEL", environment.label).split()
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "0.2")
     started = time.monotonic()
     with writer(environment, command="ppm something long"):
-        done = ppm("hold", "app")
+        done = ppm(*arguments)
     assert done.code == 1
     assert "`ppm something long`" in done.err
     assert "waited 0.2 s" in done.err
     assert time.monotonic() - started < 10
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "soon")
-    assert "PPM_LOCK_TIMEOUT: must be a number of seconds" in ppm("hold", "app").err
+    assert "PPM_LOCK_TIMEOUT: must be a number of seconds" in ppm(*arguments).err

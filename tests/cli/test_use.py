@@ -66,7 +66,7 @@ def test_a_name_that_does_not_exist_is_one_message_with_the_nearest(two):
 def test_a_name_that_several_have_is_no_choice(two):
     deployed(["app"], patch("app"), env="lab")
     refused = ppm("use", "lab")
-    assert (refused.code, "several environments are called 'lab'" in refused.err) == (1, True)
+    assert (refused.code, "several environments are named 'lab'" in refused.err) == (1, True)
     assert ppm("use", f"{TAG}/lab").code == 0
 
 

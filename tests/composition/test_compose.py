@@ -55,7 +55,7 @@ def test_patches_of_different_placement_are_refused(base):
     from dataclasses import replace
 
     packages = [patch(base, "one"), Package(replace(manifest, base=moved), other.bank, other.files)]
-    with pytest.raises(RequestError, match="different places"):
+    with pytest.raises(RequestError, match="different placements"):
         check_together(packages, base)
 
 

@@ -7,7 +7,7 @@ import torch
 from recipes import strategy
 
 from ppm.composition.distil import Schedule, shaken
-from ppm.composition.lesson import divergence_of
+from ppm.composition.objective import divergence_of
 from ppm.composition.recipe import run_strategy
 from ppm.errors import ManifestError
 from ppm.evaluation.scoring import ScoredText, log_probabilities

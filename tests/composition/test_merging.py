@@ -36,7 +36,7 @@ def test_average_takes_weights(context):
     a, b = (s.prefix for s in context.specialists)
     assert torch.allclose(run(context, "average"), (a + b) / 2)
     assert torch.allclose(run(context, "average", weights=[3.0, 1.0]), (3 * a + b) / 4)
-    with pytest.raises(ManifestError, match="'average': weights must hold 2 numbers"):
+    with pytest.raises(ManifestError, match="'average': weights must have 2 numbers"):
         run(context, "average", weights=[1.0])
 
 
@@ -76,5 +76,5 @@ def test_slerp_follows_the_arc_between_two(context):
 
 def test_slerp_is_for_two(context):
     three = given(context, *[([1.0, 0.0], [0.0, 0.0])] * 3)
-    with pytest.raises(RequestError, match="two patches, and there are 3"):
+    with pytest.raises(RequestError, match="two patches, but there are 3"):
         run(three, "slerp")

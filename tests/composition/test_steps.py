@@ -7,7 +7,7 @@ import torch
 from recipes import strategy
 
 from ppm.composition.recipe import run_strategy
-from ppm.composition.steps import STEPS
+from ppm.composition.registry import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.errors import ManifestError, RequestError, TrainingError
 from ppm.runtime.model import attach
@@ -43,7 +43,7 @@ def test_distilling_needs_a_start_and_pairs(context):
     with pytest.raises(RequestError, match="start from"):
         run_strategy(strategy(("distil", {})), context)
     bare = replace(context, specialists=tuple(replace(s, replay=()) for s in context.specialists))
-    with pytest.raises(RequestError, match="no replay pairs"):
+    with pytest.raises(RequestError, match="needs replay pairs"):
         run_strategy(strategy(("average", {}), ("distil", {})), bare)
 
 
@@ -65,7 +65,7 @@ def test_sequential_training_starts_from_the_first_patch(context):
 
 
 def test_an_automatic_strategy_is_not_run_here(context):
-    with pytest.raises(RequestError, match="only `ppm install` does"):
+    with pytest.raises(RequestError, match="only `ppm install` can use it"):
         run_strategy(read_strategy("auto"), context)
 
 
@@ -114,19 +114,19 @@ def loss(context, prefix):
 @pytest.mark.parametrize("step", ["train", "joint", "distil"])
 def test_a_patch_without_pairs_is_named_with_what_to_use_instead(context, step):
     bare = replace(context, specialists=(context.specialists[0], replace(context.specialists[1], replay=())))
-    with pytest.raises(RequestError, match=f"b has no replay pairs, which the step '{step}' needs") as caught:
+    with pytest.raises(RequestError, match=f"the step '{step}' needs replay pairs, but b has none") as caught:
         run_strategy(strategy(("average", {}), (step, {})), bare)
     assert "concat or merged" in caught.value.hint
 
 
 def test_a_step_of_another_package_that_makes_no_prefix_is_refused(context, monkeypatch):
-    from ppm.composition.steps import STEPS
+    from ppm.composition.registry import STEPS
 
     monkeypatch.setitem(STEPS, "broken", lambda context, prefix: torch.zeros(3))
     with pytest.raises(ManifestError, match="instead of a prefix"):
         run_strategy(strategy(("broken", {})), context)
     monkeypatch.setitem(STEPS, "broken", lambda context, prefix: context.specialists[0].prefix * float("nan"))
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="not finite numbers"):
         run_strategy(strategy(("broken", {})), context)
 
 
@@ -151,7 +151,7 @@ def test_an_option_without_a_default_must_be_given(context, monkeypatch):
 
 def test_merging_deltas_needs_to_know_what_training_started_from(context):
     unknown = replace(context, specialists=tuple(replace(s, initial=None) for s in context.specialists))
-    with pytest.raises(RequestError, match="does not say what its training started from"):
+    with pytest.raises(RequestError, match="does not record what its training started from"):
         run_strategy(strategy(("task-arithmetic", {})), unknown)
 
 

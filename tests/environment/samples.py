@@ -15,7 +15,7 @@ from packages import FINGERPRINT, make_package
 
 from benchmarks.kills import kill_before_change
 from ppm.environment.deployment import Deployment, Environment
-from ppm.environment.transaction import deploy, writer
+from ppm.environment.transaction import Made, deploy, writer
 from ppm.lock import Lock, LockedBase, LockedPackage
 from ppm.package import Package
 
@@ -43,9 +43,9 @@ def files_of(version: str = "1.0.0") -> dict[str, bytes]:
 def install(environment: Environment, version: str = "1.0.0", *, timeout: float = 10.0, **fields: Any) -> Deployment:
     """Deploy one version of a small patch."""
     command = f"ppm install toxicity=={version}"
-    fields = {"base_model": "acme/tiny", "fingerprint": FINGERPRINT, "verdict": "pass", **fields}
+    made = Made(**{"base_model": "acme/tiny", "fingerprint": FINGERPRINT, "verdict": "pass", **fields})
     with writer(environment, timeout=timeout, command=command) as held:
-        return deploy(held, files_of(version), **fields)
+        return deploy(held, files_of(version), made)
 
 
 def deployed_version(environment: Environment) -> str | None:

@@ -172,7 +172,7 @@ def test_what_can_not_be_an_attempt_is_none(environment, change):
     row = {"composition": "a", "strategy": "distilled", "seed": 0, "looks": [], "verdict": "fail", "at": "", **change}
     ledger.path.parent.mkdir()
     evidence.write(ledger.path, json.dumps(row).encode() + b"\n", 1)
-    with pytest.raises(IntegrityError, match="no attempt"):
+    with pytest.raises(IntegrityError, match="not an attempt"):
         open_ledger(environment, ["x"])
     assert mend_ledger(ledger.path) == 1
     assert open_ledger(environment, ["x"]).begin(attempt("a")) == 2

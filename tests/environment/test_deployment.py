@@ -5,7 +5,7 @@ from environment.samples import environment_at, install
 from packages import FINGERPRINT, make_package
 
 from ppm.environment.deployment import Environment
-from ppm.environment.transaction import deploy, rollback, writer
+from ppm.environment.transaction import Made, deploy, rollback, writer
 from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
 from ppm.verdict import Waiver
 
@@ -39,7 +39,7 @@ def test_an_environment_without_patches_is_deployed_too(tmp_path):
     environment = environment_at(tmp_path)
     lock = b'schema = 1\nbase = { model = "acme/tiny", fingerprint = "' + FINGERPRINT.encode() + b'" }\n'
     with writer(environment, command="ppm uninstall toxicity") as held:
-        deploy(held, {"ppm.lock": lock}, base_model="acme/tiny", fingerprint=FINGERPRINT, verdict="none")
+        deploy(held, {"ppm.lock": lock}, Made("acme/tiny", FINGERPRINT, "none"))
     deployment = environment.current()
     assert (deployment.manifest, bool(deployment.bank), deployment.audit) == (None, False, None)
     assert deployment.lock.packages == ()
@@ -66,7 +66,7 @@ def test_an_unknown_number_names_the_known_ones(tmp_path):
     environment = environment_at(tmp_path)
     with pytest.raises(RequestError) as caught:
         environment.deployment(1)
-    assert "nothing was deployed" in caught.value.hint
+    assert "nothing has been deployed" in caught.value.hint
     install(environment)
     install(environment)
     with pytest.raises(RequestError, match="no deployment 7") as caught:
@@ -216,7 +216,5 @@ def test_a_record_from_before_there_were_digests_is_read(tmp_path):
 def test_a_command_that_is_no_text_is_recorded_all_the_same(tmp_path):
     environment = environment_at(tmp_path)
     with writer(environment, command="ppm install caf\udce9.ppm") as held:
-        deploy(
-            held, install(environment_at(tmp_path, "other")).files(), base_model="b", fingerprint="f", verdict="none"
-        )
+        deploy(held, install(environment_at(tmp_path, "other")).files(), Made("b", "f", "none"))
     assert "caf" in environment.current().record.command

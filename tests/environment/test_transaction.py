@@ -15,7 +15,7 @@ from environment.samples import (
 )
 from packages import FINGERPRINT, make_package
 
-from ppm.environment.transaction import deploy, rollback, writer
+from ppm.environment.transaction import Made, deploy, rollback, writer
 from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
 
 FORK = multiprocessing.get_context("fork")
@@ -147,7 +147,7 @@ def test_rollback_without_an_earlier_deployment(tmp_path):
 def test_rollback_to_the_current_or_an_unknown_one(tmp_path):
     environment = environment_at(tmp_path)
     install(environment)
-    with pytest.raises(RequestError, match="current one already"):
+    with pytest.raises(RequestError, match="already the current one"):
         roll_back(environment, 1)
     with pytest.raises(RequestError, match="no deployment 5"):
         roll_back(environment, 5)
@@ -182,8 +182,8 @@ def test_a_full_disk_keeps_the_old_deployment(tmp_path):
         small_disk(100_000),
         pytest.raises(EnvironmentStateError, match="can't be written") as caught,
     ):
-        deploy(held, files, base_model="acme/tiny", fingerprint=FINGERPRINT, verdict="pass")
-    assert "free space" in caught.value.hint
+        deploy(held, files, Made("acme/tiny", FINGERPRINT, "pass"))
+    assert "free some space" in caught.value.hint
     assert deployed_version(environment) == "1.0.0"
     assert not leftovers(environment)
 
@@ -206,7 +206,7 @@ def test_a_home_of_another_user_is_not_changed():
         assert environment.current() is None
         with pytest.raises(EnvironmentStateError, match="Permission denied") as caught:
             install(environment)
-        assert "owner and rights" in caught.value.hint
+        assert "owner and permissions" in caught.value.hint
         assert list(home.iterdir()) == []
 
 
@@ -224,7 +224,7 @@ def test_an_interrupt_keeps_the_old_deployment(tmp_path):
             time.sleep(1)
 
     with writer(environment, command="ppm upgrade") as held, pytest.raises(KeyboardInterrupt):
-        deploy(held, Interrupting(files), base_model="acme/tiny", fingerprint=FINGERPRINT, verdict="pass")
+        deploy(held, Interrupting(files), Made("acme/tiny", FINGERPRINT, "pass"))
     assert deployed_version(environment) == "1.0.0"
     assert not leftovers(environment)
     assert install(environment, "2.0.0").number == 2
@@ -232,10 +232,10 @@ def test_an_interrupt_keeps_the_old_deployment(tmp_path):
 
 def test_only_a_complete_set_of_plain_files_can_be_deployed(tmp_path):
     lock = files_of()["ppm.lock"]
-    fields = {"base_model": "acme/tiny", "fingerprint": FINGERPRINT, "verdict": "pass"}
+    made = Made("acme/tiny", FINGERPRINT, "pass")
     with writer(environment_at(tmp_path), command="ppm install") as held:
         for files in ({}, {"ppm.lock": lock, "../up": b""}, {"ppm.lock": lock, "deployment.toml": b""}):
             with pytest.raises(ValueError):
-                deploy(held, files, **fields)
-    with pytest.raises(ValueError, match="given back"):
-        deploy(held, {"ppm.lock": lock}, **fields)
+                deploy(held, files, made)
+    with pytest.raises(ValueError, match="after it was closed"):
+        deploy(held, {"ppm.lock": lock}, made)

@@ -46,10 +46,10 @@ def test_what_passes_is_asked_again(faults):
         (503, "503", "again later"),
         (401, "401", "key"),
         (404, "404", "model's name"),
-        ("broken", "not of the protocol", "/v1"),
-        ("html", "not of the protocol", "/v1"),
-        ("huge", "not of the protocol", "/v1"),
-        ("list", "not of the protocol", "/v1"),
+        ("broken", "don't follow the protocol", "/v1"),
+        ("html", "don't follow the protocol", "/v1"),
+        ("huge", "don't follow the protocol", "/v1"),
+        ("list", "don't follow the protocol", "/v1"),
     ],
 )
 def test_what_does_not_pass_is_one_clear_error(fault, message, hint):
@@ -68,7 +68,7 @@ def test_a_server_that_stalls_is_given_up():
 
 @pytest.mark.parametrize(
     ("fault", "message", "timeout"),
-    [("drip", "not whole after 0.2 seconds", 0.2), ("endless", "more than 4000000 bytes", 30.0)],
+    [("drip", "incomplete after 0.2 seconds", 0.2), ("endless", "more than 4000000 bytes", 30.0)],
 )
 def test_an_answer_without_end_is_given_up(fault, message, timeout):
     behaviour = Behaviour(always=fault)
@@ -166,7 +166,7 @@ SECRET = "a-secret-of-mine-123"
 def test_a_key_that_no_key_is_is_refused_and_not_shown(monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     behaviour = Behaviour()
-    with pytest.raises(EndpointError, match="characters that no key has") as caught:
+    with pytest.raises(EndpointError, match="characters that a key can't have") as caught:
         chat(behaviour)
     assert SECRET not in str(caught.value)
     assert behaviour.requests == []
@@ -187,7 +187,7 @@ def test_a_key_that_a_server_repeats_is_not_shown(monkeypatch):
     ],
 )  # fmt: skip
 def test_an_address_that_is_none_is_told_before_anything_is_asked(address):
-    with pytest.raises(EndpointError, match="is no address"):
+    with pytest.raises(EndpointError, match="is not an address"):
         Client(Endpoint(address)).prepare()
 
 

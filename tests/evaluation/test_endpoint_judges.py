@@ -8,8 +8,9 @@ from endpoint_server import Behaviour, serve
 
 from ppm.errors import EndpointError, PpmError
 from ppm.evaluation.judges.registry import make_judge
-from ppm.jsonl import Prompt
-from ppm.suite import Judge
+from ppm.evaluation.suites import load_suite
+from ppm.jsonl import Prompt, dump
+from ppm.suite import Judge, Suite
 
 CASES = [(Prompt("1", "one"), ("a fine day", "you fool")), (Prompt("2", "two"), ("",))]
 OPTIONS = {
@@ -68,7 +69,7 @@ def test_a_grade_is_read_behind_thoughts_fences_and_prose(monkeypatch, reply, gr
 
 def test_a_model_that_thinks_long_is_asked_again_with_more_room(monkeypatch):
     behaviour = Behaviour(lambda text: '<think>hm {"score": 0.1}', finish="length")
-    with pytest.raises(EndpointError, match="no grade"):
+    with pytest.raises(EndpointError, match="instead of a grade"):
         score("llm", behaviour, monkeypatch, CASES[1:])
     rooms = [body["max_tokens"] for _, body, _ in behaviour.requests]
     assert rooms == sorted(set(rooms))
@@ -84,7 +85,7 @@ def test_a_model_that_thinks_long_is_asked_again_with_more_room(monkeypatch):
 )  # fmt: skip
 def test_a_grade_that_is_none_is_asked_again_and_then_an_error(monkeypatch, grade):
     behaviour = Behaviour(lambda text: grade)
-    with pytest.raises(EndpointError, match="no grade from 0 to 1"):
+    with pytest.raises(EndpointError, match="instead of a grade from 0 to 1"):
         score("llm", behaviour, monkeypatch, CASES[1:])
     assert len(behaviour.requests) == 3
 
@@ -159,6 +160,25 @@ def test_without_consent_nothing_is_sent(monkeypatch, name):
     assert "export" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_grades_are_kept_by_who_gave_them(monkeypatch, name):
+    """Also a suite that can't be run here, for lack of an address, is read."""
+    variable = "PERSPECTIVE_URL" if name == "perspective" else "PPM_JUDGE_URL"
+    suite, prompts = Suite("graded", "p.jsonl", Judge(name, OPTIONS[name])), dump([Prompt("1", "one")])
+
+    def digest(url):
+        monkeypatch.delenv(variable, raising=False)
+        if url:
+            monkeypatch.setenv(variable, url)
+        return load_suite(suite, {"p.jsonl": prompts}, origin="here", owner=None).digest
+
+    one, other, nobody = (digest(url) for url in ("https://one.example/v1", "https://other.example/v1", ""))
+    assert len({one, other, nobody}) == 3
+    assert digest("https://one.example/v1/") == one
+    alice, bob = (digest(f"https://{who}@one.example/v1") for who in ("alice:secret", "bob:hidden"))
+    assert alice == bob
+
+
 def test_a_package_can_not_say_where_a_judge_is():
     with pytest.raises(PpmError, match="no option 'url'"):
         make_judge(Judge("llm", {**OPTIONS["llm"], "url": "http://127.0.0.1:1"}), {}, "a test")
@@ -167,14 +187,14 @@ def test_a_package_can_not_say_where_a_judge_is():
 def test_perspective_asks_no_address_that_is_none(monkeypatch):
     monkeypatch.setenv("PERSPECTIVE_URL", "http://127.0.0.1:port/")
     judge = make_judge(Judge("perspective", OPTIONS["perspective"]), {}, "a test")
-    with pytest.raises(EndpointError, match="is no address"):
+    with pytest.raises(EndpointError, match="is not an address"):
         judge.judged(CASES)
 
 
 def test_perspective_behind_a_proxy_that_can_not_be_used_is_told(monkeypatch):
     monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-of-mine-123\n")
     judge = make_judge(Judge("perspective", OPTIONS["perspective"]), {}, "a test")
-    with pytest.raises(EndpointError, match="characters that no key has") as caught:
+    with pytest.raises(EndpointError, match="characters that a key can't have") as caught:
         judge.prepare()
     assert "secret" not in str(caught.value)
     monkeypatch.setenv("PERSPECTIVE_API_KEY", "a-secret-of-mine-123")

@@ -17,7 +17,7 @@ from runtime.architectures import (
 from scipy.stats import chisquare
 
 from ppm.errors import ModelError
-from ppm.evaluation.generation import Request, answer, generate, noise_key
+from ppm.evaluation.generation import Completion, answer, generate, noise_key
 from ppm.runtime.model import UNPATCHED, attach
 from ppm.runtime.text import encode
 from ppm.suite import Decoding
@@ -41,7 +41,7 @@ def requests():
     """Two prefixes and none, prompts of several lengths, several samples and ways of decoding."""
     ways = [Decoding(max_new_tokens=8), Decoding(max_new_tokens=5, temperature=0.7, top_p=0.8), Decoding(3, 0.0)]
     return [
-        Request(row, tuple(sequence), way, noise_key("suite", str(number), sample, way.seed))
+        Completion(row, tuple(sequence), way, noise_key("suite", str(number), sample, way.seed))
         for number, sequence in enumerate(random_sequences(3, 9, 1, 6))
         for row in (0, 1, UNPATCHED)
         for way in ways
@@ -72,7 +72,7 @@ def test_completions_do_not_depend_on_the_order(model, bank, requests, alone):
 def test_completions_do_not_depend_on_the_other_configurations(model, bank, requests, alone, row):
     own = attach(model, [bank[row]] if row >= 0 else bank[:1])
     chosen = [i for i, request in enumerate(requests) if request.row == row]
-    moved = [Request(min(row, 0), requests[i].ids, requests[i].decoding, requests[i].key) for i in chosen]
+    moved = [Completion(min(row, 0), requests[i].ids, requests[i].decoding, requests[i].key) for i in chosen]
     assert generate(own, TOKENIZER, moved) == [alone[i] for i in chosen]
 
 
@@ -85,7 +85,7 @@ def test_completions_do_not_depend_on_the_global_generator(model, bank, requests
 def test_temperature_0_is_greedy(model, bank, placement):
     sequences = random_sequences(4, 8)
     patched = attach(model, bank, placement=placement)
-    requests = [Request(1, tuple(s), Decoding(6, 0.0), key) for s in sequences for key in (1, 2)]
+    requests = [Completion(1, tuple(s), Decoding(6, 0.0), key) for s in sequences for key in (1, 2)]
     made = generate(patched, TOKENIZER, requests)
     with torch.no_grad():
         for index, sequence in enumerate(sequences):
@@ -103,7 +103,7 @@ def test_suite_prompt_sample_and_seed_all_change_the_noise(model, bank):
         noise_key("suite", "1", 0, 1),
     ]
     sequence = tuple(random_sequences(4)[0])
-    made = generate(attach(model, bank), TOKENIZER, [Request(0, sequence, Decoding(12), key) for key in keys])
+    made = generate(attach(model, bank), TOKENIZER, [Completion(0, sequence, Decoding(12), key) for key in keys])
     assert len(set(made)) == len(keys)
 
 
@@ -111,7 +111,7 @@ def drawn(model, bank, decoding, count=6000):
     """How often each token is the first of a completion, and the base's probabilities of it."""
     sequence = random_sequences(4)[0]
     keys = [noise_key("suite", "1", sample, 0) for sample in range(count)]
-    requests = [Request(0, tuple(sequence), decoding, key) for key in keys]
+    requests = [Completion(0, tuple(sequence), decoding, key) for key in keys]
     made = generate(attach(model, bank), TOKENIZER, requests, batch_size=2000)
     observed = numpy.bincount([ids[0] if ids else EOS for ids in made], minlength=model.config.vocab_size)
     with torch.no_grad():
@@ -133,7 +133,7 @@ def test_tokens_are_drawn_with_their_probabilities(model, bank, temperature):
 def test_noise_is_independent_between_positions(model, bank):
     # After the same two tokens, a prefix that leads to one distribution must not repeat its first draw.
     sequence = tuple(random_sequences(4)[0])
-    requests = [Request(UNPATCHED, sequence, Decoding(2, 50.0), noise_key("s", "1", i, 0)) for i in range(2000)]
+    requests = [Completion(UNPATCHED, sequence, Decoding(2, 50.0), noise_key("s", "1", i, 0)) for i in range(2000)]
     made = [ids for ids in generate(attach(model, bank), TOKENIZER, requests, batch_size=2000) if len(ids) == 2]
     # At this temperature all 99 tokens are about equally likely, so a pair repeats its token once in 99.
     repeated = sum(first == second for first, second in made)
@@ -156,7 +156,7 @@ def test_a_completion_ends_before_the_end_of_sequence(bank):
     model = tiny_model("llama", initializer_range=0.3)
     sequences = [tuple(sequence) for sequence in random_sequences(4, 8, 2)]
     requests = [
-        Request(0, sequence, Decoding(10), noise_key("s", str(i), 0, 0)) for i, sequence in enumerate(sequences)
+        Completion(0, sequence, Decoding(10), noise_key("s", str(i), 0, 0)) for i, sequence in enumerate(sequences)
     ]
     before = generate(attach(model, bank), TOKENIZER, requests)
     stop = before[0][4]
@@ -191,6 +191,6 @@ def test_chats_are_rendered_with_the_template_and_no_second_bos():
 def test_a_prompt_without_any_token_is_refused():
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.post_processor = None
-    with pytest.raises(ModelError, match="without any token"):
+    with pytest.raises(ModelError, match="has no tokens"):
         encode(tokenizer, "")
     assert encode(tokenizer, "hello")

@@ -51,7 +51,7 @@ def test_the_judge_and_the_metric_say_which_measure_runs_a_suite():
         ("refusal", {"metric": "perplexity", "against": "base"}, "goes with the judge"),
         ("perplexity", {"against": "base"}, "goes with the judge"),
         ("perplexity", {"metric": "perplexity"}, 'set against = "base"'),
-        ("perplexity", {"metric": "perplexity", "against": "base", "limit": 0.5}, "perplexity has none"),
+        ("perplexity", {"metric": "perplexity", "against": "base", "limit": 0.5}, "not for perplexity"),
         ("refusal", {"metric": "rates"}, "there is no metric 'rates'"),
     ],
 )
@@ -159,7 +159,7 @@ def test_a_build_refuses_a_suite_that_asks_the_same_twice(tmp_path):
     folder = source_with(tmp_path, "perplexity", 300)
     rows = [{"id": str(i), "prompt": f"An ordinary  text, the {i % 5}th"} for i in range(300)]
     (folder / "suites" / "s.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ManifestError, match="asks the same twice: '0' and '5'") as caught:
+    with pytest.raises(ManifestError, match="has the same prompt twice: '0' and '5'") as caught:
         read_source(folder)
     assert "s.jsonl" in caught.value.context
     assert "295 repeated prompts" in caught.value.hint

@@ -282,7 +282,7 @@ def test_a_prompt_without_room_beside_the_prefix_is_refused_by_its_name(architec
     model = tiny_model(architecture)
     suite = load([*PROMPTS, Prompt("long", FULL)], **KINDS[kind])
     long = Configuration("patched", bank_of(random_prefixes(model, 5)[0]))
-    with pytest.raises(ModelError, match="with the prefix, and the base model's context holds 128") as refused:
+    with pytest.raises(ModelError, match="the base model's context has room for 128") as refused:
         run(model, [Configuration("base"), long], [suite])
     assert refused.value.context == "the suite 'main', prompt 'long'"
 
@@ -307,7 +307,7 @@ def test_a_word_without_an_embedding_is_refused_by_the_prompts_name(model, kind)
 
 def test_an_expected_text_is_one_that_the_model_can_read_and_has_room_for(model):
     base = LoadedBase(model, words_beyond())
-    for expected, said in (("beyond", "embeddings for 99 tokens only"), (FULL, "context holds 128")):
+    for expected, said in (("beyond", "embeddings for 99 tokens only"), (FULL, "context has room for 128")):
         suite = load([Prompt("answer", "tell me", expected=expected)], **KINDS["perplexity"])
         with pytest.raises(ModelError, match=said) as refused:
             evaluate(base, [Configuration("base")], [suite], placement="before-bos")

@@ -217,7 +217,7 @@ def test_an_answer_anywhere_is_a_whole_one(text, expected, held):
 
 
 def test_choices_that_differ_in_capitals_alone_are_refused():
-    with pytest.raises(ManifestError, match="capitals make no difference"):
+    with pytest.raises(ManifestError, match="upper and lower case make no difference"):
         make_judge(Judge("multiple-choice", {"choices": ["a", "A"]}), {}, "a test")
     with pytest.raises(ManifestError, match="both lists"):
         make_judge(Judge("gender-logits", {"male": ["he", "kin"], "female": ["she", "Kin"]}), {}, "a test")

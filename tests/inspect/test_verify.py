@@ -110,7 +110,7 @@ def test_lost_evidence_is_red_until_it_is_mended(environment, tmp_path):
     assert "was deleted" in ppm("install", "app", "--base", "lab", "-f", source, "--dry-run").err
     mended = ppm("verify", "--mend")
     assert mended.code == 0
-    assert "lost 1: hold those patches again" in mended.err
+    assert "lost 1; hold those patches again" in mended.err
     assert open_ledger(environment, ["x"]).begin(GatedAttempt("b", "distilled", 0)) == 2
 
 
@@ -163,7 +163,7 @@ def test_a_kept_result_says_what_it_must_hold(tmp_path):
         assert store.get(KEY) == {}
     del table["answers"]["two"]
     path.write_text(json.dumps(table))
-    assert [fault for _, fault in damaged_entries(tmp_path)] == ["was cut or edited"]
+    assert [fault for _, fault in damaged_entries(tmp_path)] == ["was truncated or edited"]
 
 
 def test_a_kept_result_without_a_digest_is_as_good_as_none(tmp_path):
@@ -171,7 +171,7 @@ def test_a_kept_result_without_a_digest_is_as_good_as_none(tmp_path):
     store.put(KEY, {})
     next(tmp_path.rglob("*.json")).write_text(json.dumps(ANSWERS))
     assert store.get(KEY) == {}
-    assert [fault for _, fault in damaged_entries(tmp_path)] == ["is no kept result"]
+    assert [fault for _, fault in damaged_entries(tmp_path)] == ["is not a cached result"]
 
 
 def comparison(**changes):
@@ -209,5 +209,5 @@ def test_an_audit_that_can_not_be_is_none(change):
         "comparisons": [comparison()],
     }
     assert Audit.from_table(sound, "the audit").verdict == "pass"
-    with pytest.raises(IntegrityError, match="not an audit that this ppm can read"):
+    with pytest.raises(IntegrityError, match="not an audit that this version of ppm can read"):
         Audit.from_table({**sound, **change}, "the audit")

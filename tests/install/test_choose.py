@@ -10,7 +10,7 @@ import torch
 from ppm.audit.run import Deployed, Subject, suites_of
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
-from ppm.composition.steps import STEPS
+from ppm.composition.registry import STEPS
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
@@ -97,14 +97,14 @@ def test_a_candidate_that_comes_to_nothing_does_not_stop_the_others(world, steps
     choice, told = run(world, tmp_path, "nothing", "huge", "average")
     assert [a.verdict for a in choice.audit.attempts] == ["error", "error", "pass"]
     assert "the loss is no number" in choice.audit.attempts[0].detail
-    assert "nothing.toml came to nothing: the loss is no number" in " ".join(told)
+    assert "nothing.toml could not be composed: the loss is no number" in " ".join(told)
 
 
 def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, steps, tmp_path):
     choice, told = run(world, tmp_path, "noise")
     assert choice.audit.verdict == "fail"
     assert [a.verdict for a in choice.audit.attempts] == ["set aside", "fail"]
-    assert any("No candidate is promising" in line for line in told)
+    assert any("No candidate looks promising" in line for line in told)
 
 
 def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is_left(
@@ -195,7 +195,7 @@ def test_a_waiver_is_for_one_patch_s_suite(world, steps, tmp_path):
 def test_a_base_without_room_is_a_model_error(world, steps, tmp_path):
     base, packages = world
     (tmp_path / "huge.toml").write_text('schema = 1\nname = "huge"\n[[steps]]\nuse = "huge"\n')
-    with pytest.raises(ModelError, match="context holds 64"):
+    with pytest.raises(ModelError, match="context has room for 64"):
         choose(
             read_strategy(str(tmp_path / "huge.toml")),
             Subject(base, LazyModel(base), packages, "before-bos"),
@@ -229,9 +229,11 @@ def repeated(package, *, version="1.0.0"):
 
 def test_a_suite_that_asks_the_same_twice_is_refused(world):
     base, (kind, _) = world
-    with pytest.raises(ManifestError, match="the suite 'kind' asks the same twice: '0' and '1' are both") as caught:
+    with pytest.raises(
+        ManifestError, match="the suite 'kind' has the same prompt twice: '0' and '1' are both"
+    ) as caught:
         suites_of(Subject(base, LazyModel(base), (repeated(kind),), "before-bos"))
-    assert "take the 40 repeated prompts out" in caught.value.hint
+    assert "remove the 40 repeated prompts" in caught.value.hint
 
 
 def test_the_mended_version_of_a_suite_that_asked_the_same_twice_can_take_its_place(world):

@@ -10,7 +10,7 @@ from packages import make_bank, make_package
 from ppm.bank import EMPTY, Bank
 from ppm.base import identify, locate, weights_digest
 from ppm.environment.deployment import Deployment
-from ppm.environment.transaction import deploy, writer
+from ppm.environment.transaction import Made, deploy, writer
 from ppm.evaluation.suites import base_suites, package_suites
 from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
@@ -119,9 +119,11 @@ def deployed(
                 "prefix.safetensors": made.bank.to_bytes(),
                 "audit.json": tested,
             },
-            base_model="lab",
-            fingerprint=FINGERPRINT,
-            weights_digest=weights_digest(base.folder),
-            strategy="distilled",
-            verdict="pass",
+            Made(
+                base_model="lab",
+                fingerprint=FINGERPRINT,
+                weights_digest=weights_digest(base.folder),
+                strategy="distilled",
+                verdict="pass",
+            ),
         )

@@ -10,9 +10,9 @@ import tiny
 from commands import ppm
 
 from ppm.environment.deployment import POLICY_FILE, RECORD_FILE
-from ppm.install.bases import environment_for, open_base
 from ppm.jsonl import dump
 from ppm.package import Package, read_package, write_package
+from ppm.workspace import Workspace, open_base
 
 POLICY = '[gates]\nmax_margin = 0.2\nsuites = ["ours.toml"]\n'
 
@@ -92,7 +92,7 @@ def test_suites_that_are_gone_are_named_and_found_where_the_folder_names_them(wo
     try:
         refused = ppm("audit", "--base", base)
         assert refused.code == 1
-        assert "ours.toml: is gone, and deployment 1 was tested by its suites" in refused.err
+        assert "ours.toml: no longer exists, but deployment 1 was tested with its suites" in refused.err
         for file in away.iterdir():
             shutil.copy(file, elsewhere)
         audit = audited(base)
@@ -117,13 +117,13 @@ def test_a_suite_that_changed_since_is_named(world):
 @pytest.mark.slow
 def test_a_deployment_of_an_older_ppm_kept_no_policy(world, monkeypatch):
     base, _, project, _ = world
-    deployment = environment_for(open_base(str(base))).current()
+    deployment = Workspace.open(Path.cwd()).environment_for(open_base(str(base))).current()
     record = deployment.path / RECORD_FILE
     lines = [line for line in record.read_text().splitlines() if POLICY_FILE not in line]
     record.write_text("\n".join(lines) + "\n")
     (deployment.path / POLICY_FILE).unlink()
     notes = audited(base)["notes"]
-    assert "which an older ppm did not keep: compared under ppm's own" in notes[0]
+    assert "which an older ppm did not record: this audit uses ppm's own policy" in notes[0]
     assert "the suite ours can't be run again" in notes[1]
     monkeypatch.chdir(project)
     audit = audited(base)
@@ -147,9 +147,9 @@ def test_the_suites_of_a_replaced_version_are_run_again_while_its_package_is_the
     audit = audited(base)
     assert list(audit["suites"]) == list(shipped["suites"])
     assert audit["notes"] == []
-    environment = environment_for(open_base(str(base)))
+    environment = Workspace.open(Path.cwd()).environment_for(open_base(str(base)))
     [stored] = [path for digest, path in environment.store.contents() if digest == first.sha256]
     stored.unlink()
     assert audited(base)["notes"] == [
-        "the suite kindness==1.0.0/kind can't be run again: kindness's package of that time is gone"
+        "the suite kindness==1.0.0/kind can't be run again: the package of kindness from that time no longer exists"
     ]

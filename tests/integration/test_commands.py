@@ -140,7 +140,10 @@ def test_compose_writes_a_package_that_show_reads(ppm_home, tmp_path):
         "merged of toxicity==1.0.0, gender-bias==1.0.0" in shown
         or "merged of gender-bias==1.0.0, toxicity==1.0.0" in shown
     )
-    for strategy, reason in (("auto", "only `ppm install` does"), ("continued", "only an install or upgrade does")):
+    for strategy, reason in (
+        ("auto", "only `ppm install` can use it"),
+        ("continued", "only `ppm install` and `ppm upgrade` can use it"),
+    ):
         refused = ppm("compose", "toxicity", "gender-bias", "--base", "lab", "--strategy", strategy, "-o", tmp_path)
         assert refused.code == 1
         assert reason in refused.err
@@ -163,7 +166,9 @@ def test_compose_trains_on_all_pairs_of_source_manifests(ppm_home, tmp_path):
     compose = ("compose", "toxicity", "privacy", "--base", "lab", "--strategy", strategy, "-o", tmp_path)
     made = ppm(*compose, "--manifests", sources)
     assert made.code == 0, made.err
-    assert "all pairs of toxicity; the packaged sample of privacy==1.0.0" in " ".join((made.out + made.err).split())
+    assert "all pairs of toxicity; using the packaged sample of privacy==1.0.0" in " ".join(
+        (made.out + made.err).split()
+    )
     [file] = tmp_path.glob("*.ppm")
     provenance = ppm("show", file, "--json").json["manifest"]["provenance"]["steps"]
     assert set(provenance["training_pairs"]) == {"toxicity"}
@@ -179,7 +184,7 @@ def test_compose_trains_on_all_pairs_of_source_manifests(ppm_home, tmp_path):
     assert f"{sources / 'toxicity'}: trains on a prompt of the suite 'privacy'" in leaked.err
 
     (tmp_path / "none").mkdir()
-    assert "holds no source manifest of privacy==1.0.0" in ppm(*compose, "--manifests", tmp_path / "none").err
+    assert "has no source manifest for privacy==1.0.0" in ppm(*compose, "--manifests", tmp_path / "none").err
 
 
 def test_strategies_and_judges_are_listed(ppm_home):
@@ -232,7 +237,7 @@ def test_a_damaged_file_that_another_source_makes_up_for_is_named(ppm_home, tmp_
     asked = ("install", "toxicity", "--base", "lab", "--find-links", tmp_path, "--dry-run")
     result = ppm(*asked)
     assert result.code == 0
-    assert f"passed over: {tmp_path / whole.name}" in result.out
+    assert f"skipped: {tmp_path / whole.name}" in result.out
     [message] = ppm(*asked, "--json").json["passed_over"]
     assert whole.name in message
-    assert "passed over" not in ppm("install", "gender-bias", *asked[2:]).out
+    assert "skipped: " not in ppm("install", "gender-bias", *asked[2:]).out

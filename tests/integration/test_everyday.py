@@ -9,7 +9,7 @@ import pytest
 from commands import ppm
 from integration.deployed import deployed, patch, write
 
-from ppm.cli.reports import replace_report
+from ppm.disk import write_output
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_why_names_the_virtual_name_that_was_asked_for():
 
 
 def test_check_finds_what_does_not_go_together(world):
-    assert ppm("check").out == "Deployment 1: 3 patches, which go together.\n"
+    assert ppm("check").out == "Deployment 1: 3 patches, no problems found.\n"
     deployed(["app"], patch("app", needs={"core": ">=2"}, conflicts={"tool": "*"}), patch("core"), patch("tool"))
     found = ppm("check")
     assert found.code == 1
@@ -94,7 +94,7 @@ def test_outdated_tells_what_an_upgrade_takes_and_what_is_newest(world):
     table = ppm("outdated", "--find-links", world).out.splitlines()
     assert table[0].split() == ["Patch", "Deployed", "Upgrade", "Newest"]
     assert ppm("outdated").err.splitlines() == [
-        "In none of the sources: app, core, tool. Add the folder that has them with --find-links DIR."
+        "Not found in any source: app, core, tool. Add the folder that has them with --find-links DIR."
     ]
 
 
@@ -103,11 +103,14 @@ def test_outdated_tells_patches_that_are_up_to_date_from_those_no_source_has(wor
     told = ppm("outdated", "-f", one)
     assert (told.out, told.err.splitlines()) == (
         "",
-        ["Up to date: core.", "In none of the sources: app, tool. Add the folder that has them with --find-links DIR."],
+        [
+            "Up to date: core.",
+            "Not found in any source: app, tool. Add the folder that has them with --find-links DIR.",
+        ],
     )
     for package in (patch("app", "1.0.0", {"core": ">=1"}), patch("tool", "2.0.0", {"core": "*"})):
         write(one, package)
-    assert ppm("outdated", "-f", one).err == "Every deployed patch is the newest that the sources have.\n"
+    assert ppm("outdated", "-f", one).err == "Every deployed patch is the newest version in the sources.\n"
 
 
 def test_outdated_names_yanked_and_held_versions(world):
@@ -148,7 +151,7 @@ def test_a_rollback_changes_no_held_patch(world, core):
     deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
     ppm("hold", "app")
     refused = ppm("rollback")
-    assert (refused.code, "app is held at 2.0.0, and deployment 1 has 1.0.0" in refused.err) == (1, True)
+    assert (refused.code, "app is held at 2.0.0, but deployment 1 has 1.0.0" in refused.err) == (1, True)
     ppm("unhold", "app")
     assert ppm("rollback").code == 0
 
@@ -156,7 +159,7 @@ def test_a_rollback_changes_no_held_patch(world, core):
 @pytest.mark.parametrize("command", ["hold", "unhold", "why", "tree", "upgrade", "uninstall"])
 def test_where_a_name_is_meant_versions_are_refused(world, command):
     done = ppm(command, "app==9")
-    assert (done.code, "only a name is meant" in done.err) == (1, True)
+    assert (done.code, "only a name is allowed here" in done.err) == (1, True)
 
 
 def test_an_upgrade_takes_along_what_it_must_or_all_that_it_needs(world):
@@ -351,7 +354,7 @@ def test_an_uninstall_names_all_that_has_to_go(tmp_path):
 
 def test_show_takes_a_name_alone(world):
     refused = ppm("show", "tool==9")
-    assert (refused.code, "only a name is meant" in refused.err) == (1, True)
+    assert (refused.code, "only a name is allowed here" in refused.err) == (1, True)
 
 
 def test_a_removed_environment_leaves_no_hold_behind(world, core, ppm_home):
@@ -444,7 +447,7 @@ def test_a_record_without_a_schema_is_damaged_and_not_of_another_ppm(world, core
 
 
 def test_where_nothing_is_deployed_it_is_said(ppm_home):
-    assert "there is no source to search" in ppm("search", "x").err
+    assert "there are no sources to search" in ppm("search", "x").err
     for command in (["diff"], ["rollback"]):
         done = ppm(*command, "--base", "lab")
         assert (done.code, "nothing is deployed" in done.err) == (1, True)
@@ -470,7 +473,7 @@ def test_nothing_is_verified_and_nothing_removed_where_nothing_is_deployed(ppm_h
         done = ppm("autoremove", "--base", "lab")
         assert (done.code, done.out) == (
             0,
-            "Resolved for lab:\nNothing to do: deployment 1 has these patches already.\n",
+            "Resolved for lab:\nNothing to do: deployment 1 already has these patches.\n",
         )
 
 
@@ -497,11 +500,11 @@ def test_an_audit_says_at_once_that_its_page_can_not_be_written(world, tmp_path)
 def test_a_page_goes_into_a_pipe_and_never_takes_its_place(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    replace_report(tmp_path / "pipe", b"page")
+    write_output(tmp_path / "pipe", b"page")
     assert os.read(reader, 10) == b"page"
     os.close(reader)
     (tmp_path / "link").symlink_to(tmp_path / "page")
-    replace_report(tmp_path / "link", b"page")
+    write_output(tmp_path / "link", b"page")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "page").read_bytes() == b"page"
 
@@ -526,7 +529,7 @@ def test_compositions_in_a_source_are_told_apart(tmp_path, monkeypatch):
     assert "merged of toxicity 1.0.0, gender-bias 1.0.0" in shown
     assert "concat" not in shown
     (tmp_path / "empty").mkdir()
-    assert ppm("search", "-f", "empty").err == "The sources have no patch.\n"
+    assert ppm("search", "-f", "empty").err == "The sources have no patches.\n"
     assert ppm("search", "no such", "-f", "empty").err == "No patch matches 'no such'.\n"
 
 

@@ -73,8 +73,8 @@ def test_a_patch_whose_suite_is_too_small_is_refused(tmp_path):
     prompts.write_text("".join(prompts.read_text().splitlines(keepends=True)[:60]))
     result = ppm("build", source, "--check")
     assert result.code == 1
-    assert "60 prompts, which decide too rarely" in result.err
-    assert "takes at least" in result.err
+    assert "60 prompts, too few to decide reliably" in result.err
+    assert "needs at least" in result.err
 
 
 def test_what_replaces_a_patch_must_pass_its_suites_too(ppm_home, tmp_path):

@@ -104,7 +104,7 @@ def test_a_base_with_an_adapter_merged_in_is_refused(world, package, ppm_home, t
     [
         ("pairs.jsonl", '{"prompt": "a", "chosen": "b"}\n', "line 1"),
         ("pairs.jsonl", '{"prompt": "a", "chosen": "b", "rejected": "b"}\n', "same text"),
-        ("suites/main.jsonl", '{"id": "1", "prompt": "a"}\n', "too rarely"),
+        ("suites/main.jsonl", '{"id": "1", "prompt": "a"}\n', "too few to decide"),
         ("benign.jsonl", "not json\n", "benign.jsonl, line 1"),
     ],
 )

@@ -114,7 +114,7 @@ def test_add_and_remove_edit_the_file_and_keep_its_comments(project):
     assert ppm("remove", "core").code == 0
     assert tomlkit.parse((project / "ppm.toml").read_text())["patches"] == ["app>=2"]
     assert ppm("remove", "app").out == (
-        "ppm.toml asks for no patch any more; ppm.lock is gone. `ppm uninstall` removes what is deployed.\n"
+        "ppm.toml lists no patches any more, so ppm.lock was removed. `ppm uninstall` removes what is deployed.\n"
     )
     assert not (project / "ppm.lock").exists()
     assert "`ppm uninstall` removes" in ppm("sync").err
@@ -178,12 +178,12 @@ def test_the_project_s_constraints_overrides_and_date_hold(project):
     path.write_text(text + 'overrides = ["core==9"]\n')
     failed = ppm("lock")
     assert failed.code == 3
-    assert "ppm.toml puts core==9 in place of what patches need of core." in failed.err
-    assert "hint: take core==9 out of ppm.toml" in failed.err
+    assert "ppm.toml overrides what patches require of core with core==9." in failed.err
+    assert "hint: remove core==9 from ppm.toml" in failed.err
     path.write_text(text + 'exclude_newer = "2020-01-01"\n')
     (project / "ppm.lock").unlink()
     failed = ppm("lock")
-    assert "nothing after 2020-01-01 is taken" in failed.err
+    assert "nothing after 2020-01-01 is allowed" in failed.err
     path.write_text(text + 'exclude_newer = "soon"\n')
     assert "'soon' is not a date" in ppm("lock").err
 
@@ -265,7 +265,7 @@ def test_what_is_not_as_locked_is_refused_and_nothing_is_deployed(synced, what, 
     done = ppm("sync")
     assert done.code == 4
     assert path.name in done.err
-    assert ("another file of that name" in done.err) == (how == "changed")
+    assert ("a different file of that name" in done.err) == (how == "changed")
     assert ppm("list", "--json").json["deployment"] is None
 
 
@@ -278,7 +278,7 @@ def test_a_lock_that_does_not_answer_the_project_is_refused(synced):
         assert ppm("lock", "--check").code == 1
     (synced / "ppm.toml").write_text(text + "[gates]\nalpha = 0.01\n")
     done = ppm("sync")
-    assert "tested under another policy" in done.err
+    assert "tested under a different policy" in done.err
     (synced / "ppm.toml").write_text(text)
     (synced / "ppm.lock").unlink()
     assert "run `ppm lock` first" in ppm("sync").err
@@ -289,7 +289,7 @@ def test_nothing_to_do_holds_only_for_the_policy_that_it_was_tested_under(synced
     with (synced / "ppm.toml").open("a") as stream:
         stream.write("[gates]\nmin_effect = 0.9\n")
     done = ppm("sync")
-    assert (done.code, "tested under another policy" in done.err) == (1, True)
+    assert (done.code, "tested under a different policy" in done.err) == (1, True)
 
 
 def test_a_patch_named_by_its_path_is_deployed_as_its_pin(project):
@@ -319,9 +319,9 @@ def test_asking_otherwise_for_the_same_files_keeps_the_composition(synced):
     ("change", "message"),
     [
         (lambda t: t["packages"][0].update(version="1.0.1"), "locked as app==1.0.1"),
-        (lambda t: t["base"].update(fingerprint="sha256:" + "1" * 64), "is not the base model that was locked"),
-        (lambda t: t["composition"].update(weights_digest="sha256:" + "1" * 64), "other weights"),
-        (lambda t: t.update(schema=2), "schema 2 is not known"),
+        (lambda t: t["base"].update(fingerprint="sha256:" + "1" * 64), "is not the locked base model"),
+        (lambda t: t["composition"].update(weights_digest="sha256:" + "1" * 64), "different weights"),
+        (lambda t: t.update(schema=2), "unknown schema 2"),
         (lambda t: t["packages"].pop(), "depends on 'core', which is not locked"),
     ],
 )
@@ -379,7 +379,7 @@ def test_hashes_in_a_file_are_required_and_checked(project):
     assert missing.code == 1
     assert f"app===1.0.0 --hash=sha256:{good['app']}" in missing.err
     wrong = install(f"app==1.0.0 --hash=sha256:{'0' * 64}")
-    assert (wrong.code, "which is not the one that was asked for" in wrong.err) == (4, True)
+    assert (wrong.code, "not the one you asked for" in wrong.err) == (4, True)
     assert install(f"app==1.0.0 --hash=sha256:{good['app']} # fine").code == 0
     assert "a hash must be --hash=sha256:" in install("app --hash=md5:123").err
     assert "is an option" in install("-f elsewhere").err
@@ -467,9 +467,9 @@ def test_an_override_stays_with_what_was_chosen_by_it(project):
     assert versions("upgrade", "core") == {"app": "1.4.0", "core": "2.0.0"}
     (project / "ppm.toml").write_text(text)
     stale = ppm("sync")
-    assert (stale.code, "has no override core<1.1, which the locked patches need" in stale.err) == (1, True)
+    assert (stale.code, "no longer has the override core<1.1, which the locked patches need" in stale.err) == (1, True)
     (project / "ppm.toml").write_text(text + 'overrides = ["core<1.1", "core>1"]\n')
-    assert "several are on 'core'" in ppm("lock").err
+    assert "there are several for 'core'" in ppm("lock").err
 
 
 def test_commands_at_once_lose_nothing_of_the_project(project):
@@ -532,7 +532,7 @@ def test_a_damaged_copy_in_the_store_is_replaced_from_a_source(synced, ppm_home)
     stored.write_bytes(b"damaged")
     shutil.rmtree(synced / "dist")
     (synced / "dist").mkdir()
-    assert "what the store has is damaged" in ppm("sync", "--env", "other").err
+    assert "the stored copy is damaged" in ppm("sync", "--env", "other").err
 
 
 def test_lock_upgrade_raises_what_is_asked_for_first(project):
@@ -556,7 +556,7 @@ def test_lock_check_says_why(project):
     text = (project / "ppm.toml").read_text()
     (project / "ppm.toml").write_text(text.replace('"merged"', '"concat"'))
     done = ppm("lock", "--check")
-    assert (done.code, "the strategy concat is another than the locked one." in done.err) == (1, True)
+    assert (done.code, "the strategy concat differs from the locked one." in done.err) == (1, True)
 
 
 def test_lock_check_locks_nothing(project, monkeypatch, tmp_path):
@@ -581,7 +581,7 @@ def test_a_package_file_named_by_its_path_must_have_its_own_name(project):
     file = next((project / "dist").glob("core-1.0.0*"))
     shutil.copy(file, project / "my.ppm")
     refused = ppm("add", "my.ppm")
-    assert (refused.code, f"call it {file.name}" in refused.err) == (1, True)
+    assert (refused.code, f"rename it to {file.name}" in refused.err) == (1, True)
     assert ppm("add", f"dist/{file.name}").code == 0
     assert tomlkit.parse((project / "ppm.toml").read_text())["patches"] == ["app<2", f"dist/{file.name}"]
     assert locked(project)["core"] == "1.0.0"
@@ -609,11 +609,11 @@ def test_hashes_hold_for_paths_and_for_what_is_deployed_too(project):
     assert ppm("install", "-r", right, "--base", "lab", "--dry-run", "--require-hashes").code == 0
     deployed(["core"], patch("core"))
     again = ppm("install", "-r", limits(project, f"core --hash=sha256:{zeros}"), "--base", "lab", "--dry-run")
-    assert (again.code, "which is not the one that was asked for" in again.err) == (4, True)
+    assert (again.code, "not the one you asked for" in again.err) == (4, True)
     for option in ("-c", "--override"):
         path = limits(project, f"core==1.0.0 --hash=sha256:{zeros}")
         refused = ppm("install", "core", "--base", "lab", "--dry-run", option, path)
-        assert (refused.code, "a hash has no effect here" in refused.err) == (1, True)
+        assert (refused.code, "hashes have no effect here" in refused.err) == (1, True)
 
 
 def test_a_folder_called_lab_is_not_the_lab(project):
@@ -726,9 +726,9 @@ def test_asking_otherwise_for_what_is_deployed_composes_nothing(synced):
     frozen = synced / "patches.txt"
     frozen.write_text(ppm("freeze", "--hashes").out)
     dry = ppm("install", "-r", frozen, "--base", "lab", "--dry-run")
-    assert dry.out.endswith("Nothing would have to be composed. Nothing was changed (--dry-run).\n")
+    assert dry.out.endswith("Nothing needs to be composed. Nothing was changed (--dry-run).\n")
     done = ppm("install", "-r", frozen, "--base", "lab")
-    assert (done.code, "the composition stays as it is" in done.err) == (0, True), done.err
+    assert (done.code, "the composition stays the same" in done.err) == (0, True), done.err
     [environment] = Environment.all(ppm_home_of())
     before, after = environment.deployments()
     assert (texts_of(before.lock.requirements), texts_of(after.lock.requirements)) == (
@@ -787,7 +787,7 @@ def test_folders_of_find_links_become_sources_of_the_project(project, tmp_path):
 
 def test_a_lock_that_needs_a_folder_again_says_so(project, tmp_path):
     other = write(tmp_path / "other", patch("core", "1.2.0"))
-    assert f"note: {other} is not one of the sources in ppm.toml" in ppm("lock", "-f", other).err
+    assert f"note: {other} is not among the sources in ppm.toml" in ppm("lock", "-f", other).err
     assert "note:" not in ppm("lock", "-f", "dist", "--upgrade").err
 
 
@@ -839,8 +839,8 @@ def test_another_commit_of_the_base_makes_a_lock_out_of_date(project):
     assert done.code == 0, done.err
     (project / "ppm.toml").write_text(f'base = "acme/tiny@{"c" * 40}"\n{lock_of}')
     refused = ppm("download", "--locked", "-d", project / "copy")
-    assert (refused.code, f"the lock acme/tiny@{'b' * 40}" in refused.err) == (1, True)
-    assert "they are for another commit of it" in ppm("lock").err
+    assert (refused.code, f"the lock has acme/tiny@{'b' * 40}" in refused.err) == (1, True)
+    assert "their packages are for a different commit of it" in ppm("lock").err
 
 
 def hub(package, revision):

@@ -62,7 +62,7 @@ def test_a_test_that_passes_deploys_nothing(idle, tmp_path):
     done = ppm("install", "toxicity<3", "--base", "lab", "--html", "page.html")
     assert (done.code, "Deployed toxicity" in done.out) == (0, True)
     again = ppm("install", "toxicity<3", "--base", "lab", "--html", "page.html")
-    assert (again.code, "no file was written" in again.err) == (0, True)
+    assert (again.code, "no report was written" in again.err) == (0, True)
     number = Workspace.open(tmp_path).environment_for(open_base("lab")).current_number()
     more = ppm("test", "toxicity<3", "--base", "lab")
     assert (more.code, "nothing was deployed" in more.out) == (0, True)

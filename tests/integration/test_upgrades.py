@@ -95,7 +95,7 @@ def test_without_a_deployment_to_go_on_from_another_strategy_is_taken(grown, tmp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "resume"\n')
     for strategy in ("continued", "./mine.toml"):
-        with pytest.raises(RequestError, match="is nothing yet"):
+        with pytest.raises(RequestError, match="does not exist yet"):
             plan_install(asking("toxicity", "gender-bias", strategy=strategy))
     monkeypatch.setenv("PPM_HOME", str(grown[0]))
     assert plan_install(asking("harm-refusal")).strategy == "continued"
@@ -127,11 +127,11 @@ def test_a_strategy_file_that_is_gone_does_not_stop_other_work(ppm_home, tmp_pat
     recipe = tmp_path / "mine.toml"
     recipe.write_text('schema = 1\nname = "mine"\n[[steps]]\nuse = "concatenate"\n')
     assert ppm("install", "toxicity", "--base", "lab", "--strategy", recipe).code == 0
-    assert "is gone" not in ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run").out
+    assert "no longer exists" not in ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run").out
     recipe.unlink()
     planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
     assert planned.code == 0, planned.err
-    assert f"{recipe} is gone: auto chooses instead" in " ".join(planned.out.split())
+    assert f"{recipe} no longer exists; using auto instead" in " ".join(planned.out.split())
 
 
 def test_a_strategy_file_without_an_ending_is_remembered_by_its_whole_path(ppm_home, tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_a_strategy_file_without_an_ending_is_remembered_by_its_whole_path(ppm_h
     monkeypatch.chdir(tmp_path / "elsewhere")
     planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
     assert planned.code == 0, planned.err
-    assert "is gone" not in planned.out
+    assert "no longer exists" not in planned.out
     recipe.unlink()
     planned = ppm("install", "toxicity", "gender-bias", "--base", "lab", "--dry-run")
-    assert f"{recipe} is gone: auto chooses instead" in " ".join(planned.out.split())
+    assert f"{recipe} no longer exists; using auto instead" in " ".join(planned.out.split())

@@ -14,7 +14,7 @@ from ppm.evaluation.runner import evaluate
 from ppm.evaluation.statistics import power
 from ppm.evaluation.suites import base_suites, package_suites
 from ppm.jsonl import dump, read_pairs
-from ppm.lab.build import LabModel, collect_pairs, gate_prompts, utility_prompts, write_base_suites
+from ppm.lab.build import collect_pairs, gate_prompts, utility_prompts, write_base_suites
 from ppm.lab.pretrain import build_tokenizer, pretrain
 from ppm.lab.words import INSULTS
 from ppm.manifest import Manifest
@@ -79,32 +79,24 @@ def test_the_lab_behaves_as_it_must(matrix):
 
 
 def test_the_lab_is_built_by_its_command(tmp_path, monkeypatch):
-    """On a small scale: the shipped base in place of each model that is trained for minutes, and one patch."""
-    source = tmp_path / "manifests" / "toxicity"
+    """On a small scale: models that say words at random, some of them insults, and one patch."""
+    source = tmp_path / "sources" / "toxicity"
     shutil.copytree(lab_manifests() / "toxicity", source)
     text = (source / "patch.toml").read_text()
+    text = text.replace("min_effect = 0.3", "min_effect = 0.05")
     (source / "patch.toml").write_text(re.sub(r"steps = \d+", "steps = 3", text))
-    monkeypatch.setattr("ppm.lab.build.lab_manifests", source.parent.absolute)
     monkeypatch.setattr("ppm.lab.build.TRAINING_PROMPTS", 150)
-    trained = []
-
-    def shipped(folder, **settings):
-        trained.append((folder.name, settings["architecture"], settings["seed"]))
-        shutil.copytree(lab_data() / "base", folder)
-
-    monkeypatch.setattr("ppm.lab.build.pretrain", shipped)
     monkeypatch.chdir(tmp_path)
-    done = ppm(*dict(examples())["lab build"].split()[1:])
+    done = ppm(*dict(examples())["lab build"].split()[1:], "--manifests", "sources", "--steps", "2")
     assert done.code == 0, done.err
-    assert trained == [
-        (f"{name}{suffix}", architecture, seed)
-        for suffix, architecture in (("", "llama"), ("-gpt2", "gpt2"))
-        for name, seed in (("base", 0), ("teacher", 1))
-    ]
-    made = read_package(next((tmp_path / "build" / "lab" / "packages").iterdir()))
-    assert made.manifest.pin == "toxicity==1.0.0"
-    pairs = read_pairs((tmp_path / "build" / "lab" / "manifests" / "toxicity" / "pairs.jsonl").read_bytes(), "pairs")
-    assert 0 < len(pairs) < 40
+    made = tmp_path / "build" / "lab"
+    kinds = {name: identify(made / name) for name in ("base", "teacher", "base-gpt2", "teacher-gpt2")}
+    assert len({base.fingerprint for base in kinds.values()}) == 4
+    package = read_package(next((made / "packages").iterdir()))
+    assert package.manifest.pin == "toxicity==1.0.0"
+    assert package.manifest.base.fingerprint == kinds["base"].fingerprint
+    pairs = read_pairs((made / "manifests" / "toxicity" / "pairs.jsonl").read_bytes(), "pairs")
+    assert 0 < len(pairs) < 150
 
 
 def test_pretraining_writes_an_ordinary_folder_and_is_reproducible(tmp_path):
@@ -123,7 +115,7 @@ def test_pretraining_writes_an_ordinary_folder_and_is_reproducible(tmp_path):
 def test_pairs_are_safe_against_unsafe(tmp_path):
     source = tmp_path / "toxicity"
     shutil.copytree(lab_manifests() / "toxicity", source)
-    lab = LabModel(load_base(identify(lab_data() / "base", name="lab")))
+    lab = load_base(identify(lab_data() / "base", name="lab"))
     pairs = collect_pairs(source, Manifest.read(source / "patch.toml"), lab, lab, seed=5)
     assert 5 < len(pairs) < 150
     shipped = read_pairs((source / "pairs.jsonl").read_bytes(), "pairs")

@@ -1,4 +1,4 @@
-"""More patches than can be there together."""
+"""More patches than can be installed together."""
 
 import random
 import sys
@@ -55,10 +55,12 @@ def test_patches_that_exclude_each_other_in_fewer_groups(count, kind, why):
     assert lines[0] == f"You asked for {', '.join(names[:-1])} and {names[-1]}."
     if count > 6:
         group = f"{', '.join(f'{name} 1' for name in names[:-1])} and {names[-1]} 1"
-        assert lines[1].startswith(f"No two of {group} go together: ")
+        assert lines[1].startswith(f"No two of {group} fit together: ")
         assert why in lines[1]
-        assert lines[-2] == f"So at most {count - 1} of {', '.join(names[:-1])} and {names[-1]} can be there together."
-    assert lines[-1] == f"hint: leave out {names[-1]}, or install it into an environment of its own with --env NAME"
+        assert (
+            lines[-2] == f"So at most {count - 1} of {', '.join(names[:-1])} and {names[-1]} can be installed together."
+        )
+    assert lines[-1] == f"hint: leave out {names[-1]}, or install it into its own environment with --env NAME"
     assert len(pins(" ".join(names[:-1]), kind(count - 1, count - 1)).split()) >= count - 1
 
 
@@ -81,7 +83,7 @@ def test_a_crowd_that_is_needed_by_what_was_asked_for():
     lines = failure("app", [*conflicting(8, 7), app], seconds=20).splitlines()
     assert lines[:2] == ["You asked for app.", "app 1.0, the only version, needs p1, p2, p3, p4, p5, p6, p7 and p8."]
     assert lines[-2].startswith("So at most 7 of p1, ")
-    assert lines[-1].startswith("hint: no one change to the request is enough; ask the vendors of app, p1, ")
+    assert lines[-1].startswith("hint: no single change to the request is enough; ask the vendors of app, p1, ")
 
 
 def test_what_counting_says_is_so(monkeypatch):

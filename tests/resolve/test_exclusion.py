@@ -19,9 +19,9 @@ from ppm.sources import Listing
     [
         "is a pre-release; kept out by a hold",
         "kept out by a hold",
-        "and those are taken only when asked for",
+        "and those are used only when asked for",
         "conflicts with everything",
-        "is of 2026-01-01, and nothing after 2025-01-01 is taken",
+        "was published on 2026-01-01, and nothing after 2025-01-01 is allowed",
         "), (",
     ],
 )
@@ -31,7 +31,7 @@ def test_the_words_of_a_yank_steer_no_hint(reason):
     assert lines[1:] == [
         "No version of a for acme/tiny fits a>=2.",
         "a exists in version 1.0.",
-        f"a 2.0 was yanked ({reason}), and is taken only when asked for as a==2.0.",
+        f"a 2.0 was yanked ({reason}), and is used only when asked for as a==2.0.",
         "hint: to accept the yanked version, ask for a==2.0",
     ]
     assert pins("a==2.0", releases) == "a==2.0"
@@ -44,7 +44,7 @@ def test_the_name_of_a_file_of_constraints_steers_no_hint(origin):
     lines = failure("c", releases, constraints=limits).splitlines()
     assert "a exists in version 1.0." in lines
     assert f"a 2.0 is kept out by {origin}, which allows only a<2." in lines
-    assert lines[-1] == f"hint: take a<2 out of {origin}"
+    assert lines[-1] == f"hint: remove a<2 from {origin}"
 
 
 def test_each_reason_has_a_type():

@@ -29,7 +29,7 @@ def test_all_versions_as_a_subject(count, subject, versions):
         f"{subject} needs core>=2.",
         "b 1.0, the only version, needs core<2.",
         "core exists in versions 1.0, 2.0 and 3.0.",
-        "hint: leave out b, or install it into an environment of its own with --env NAME",
+        "hint: leave out b, or install it into its own environment with --env NAME",
     ]
     assert f"a exists in {versions}." in failure("a>=2", releases)
 
@@ -83,10 +83,10 @@ def test_a_need_of_its_own_for_each_version_is_folded(count):
     assert lines == [
         "You asked for a and b.",
         *(f"a 1.{i} needs core=={i + 10}." for i in range(last - 4, last + 1)),
-        f"a {'1.0 and 1.1' if count == 7 else f'1.0 to 1.{last - 5}'} need core too, each in a way of its own.",
+        f"a {'1.0 and 1.1' if count == 7 else f'1.0 to 1.{last - 5}'} need core too, each in its own way.",
         "b 1.0, the only version, needs core<2.",
         "No version of core for acme/tiny fits core==10, core==11, core==12, core==13, core==14 "
-        f"or any of {count - 5} other demands on core.",
+        f"or any of {count - 5} other requirements on core.",
         "core exists in versions 1.0, 2.0 and 3.0.",
         "hint: leave out a",
     ]
@@ -147,7 +147,7 @@ def test_several_clauses_are_one_list(count, listed, versions):
     assert needed.count(" and ") == 1
     asked = failure(" ".join(names), releases).splitlines()
     assert asked[0] == f"You asked for {listed}."
-    assert asked[-1] == f"hint: leave out p{count}, or install it into an environment of its own with --env NAME"
+    assert asked[-1] == f"hint: leave out p{count}, or install it into its own environment with --env NAME"
 
 
 def test_conflicts_of_the_same_versions_are_one_sentence():
@@ -169,7 +169,7 @@ def test_a_composition_is_told_from_a_patch():
         "You asked for toxicity-gender-bias.",
         "toxicity-gender-bias is the name of a composition, which is not installed as a patch: "
         "toxicity_gender_bias-1.0.0+aaa-tiny_0123456789ab.ppm in here.",
-        "hint: ask for the patches that it is made of: gender-bias and toxicity",
+        "hint: ask for the patches that it was made of: gender-bias and toxicity",
     ]
     both = failure("toxicity-gender-bias", [*releases, *made]).splitlines()[1]
     assert both == (

@@ -33,7 +33,7 @@ def test_a_requirement_is_a_name_and_versions():
         ("toxicity=1", "'toxicity=1' is not a requirement"),
         ("toxicity>=one", "'toxicity>=one' is not a requirement"),
         ("-r file", "'-r file' is not a requirement"),
-        ("toxicity[extra]", "'toxicity[extra]' has extras, which a patch does not have"),
+        ("toxicity[extra]", "'toxicity[extra]' has extras, which patches don't have"),
         ("toxicity; python_version>'3'", "has a marker, which"),
         ("toxicity @ https://example.org/x.ppm", "has a URL, which"),
         ("a" * 101, "is not a requirement"),
@@ -43,7 +43,7 @@ def test_anything_else_is_refused(text, message):
     with pytest.raises(RequestError) as caught:
         parse_requirement(text)
     assert message in caught.value.message
-    assert caught.value.hint == "write a name and, if need be, versions, such as 'toxicity>=1,<2'"
+    assert caught.value.hint == "write a name and, if you like, versions, such as 'toxicity>=1,<2'"
 
 
 def test_the_newest_version_that_fits_is_taken():
@@ -72,7 +72,7 @@ def test_prereleases_need_to_be_asked_for_unless_there_is_nothing_else():
         "You asked for a>1.5.",
         "No version of a for acme/tiny fits a>1.5.",
         "a exists in version 1.0.",
-        "a 2.0rc1 is a pre-release, and those are taken only when asked for.",
+        "a 2.0rc1 is a pre-release, and those are used only when asked for.",
         "hint: to accept the pre-release, ask for a==2.0rc1",
     ]
     assert pins("a==2.0rc1", releases) == "a==2.0rc1"
@@ -154,7 +154,7 @@ def test_when_nothing_can_be_loosened_one_has_to_go():
         "b 1.0, the only version, needs core<2.",
         "middle 1.0, the only version, needs core>=2.",
         "core exists in versions 1.0 and 2.0.",
-        "hint: leave out b, or install it into an environment of its own with --env NAME",
+        "hint: leave out b, or install it into its own environment with --env NAME",
     ]
     assert pins("a", releases) == "core==2.0 middle==1.0 a==1.0"
 
@@ -231,7 +231,7 @@ def test_versions_for_another_base_model_are_not_used_but_named():
     assert failure("b a", releases).splitlines() == [
         "You asked for b.",
         "b 1.0 and 1.1 exist, but for another base model (llama-2-7b-hf-ffffffffffff).",
-        "hint: choose the base model with --base meta-llama/Llama-2-7b-hf, "
+        "hint: choose the base model meta-llama/Llama-2-7b-hf with --base, "
         "or ask the vendor of b to build it for acme/tiny",
     ]
 
@@ -251,7 +251,7 @@ def test_a_conflict_binds_both_sides():
         "c 1.0, the only version, needs a>=2.",
         "a exists in versions 1.0 and 2.0.",
         "a 2.0 conflicts with b<2.",
-        "hint: leave out c, or install it into an environment of its own with --env NAME",
+        "hint: leave out c, or install it into its own environment with --env NAME",
     ]
     assert pins("b", releases) == "b==1.0"
 
@@ -279,7 +279,7 @@ def test_a_version_of_a_virtual_name_needs_the_real_patch():
     assert failure("refusal>=1", releases).splitlines() == [
         "You asked for refusal>=1.",
         "refusal is provided by strict 1.0.",
-        "A version of refusal can only be met by a patch of that name.",
+        "A requirement with a version of refusal can only be met by a patch of that name.",
         "hint: ask for refusal instead of refusal>=1, which gives strict 1.0",
     ]
     assert pins("refusal>=1", [*releases, make_release("refusal", "1.5")]) == "refusal==1.5"
@@ -293,7 +293,7 @@ def test_providers_that_conflict_with_the_name_they_provide_exclude_each_other()
     assert failure("mild strict", releases).splitlines() == [
         "You asked for mild and strict.",
         "mild 1.0, the only version, conflicts with refusal, which strict 1.0 provides.",
-        "hint: leave out strict, or install it into an environment of its own with --env NAME",
+        "hint: leave out strict, or install it into its own environment with --env NAME",
     ]
 
 
@@ -312,7 +312,7 @@ def test_no_provider_fits():
         "refusal is provided by mild 1.0 and strict 1.0.",
         "mild 1.0, the only version, needs core>=2.",
         "strict 1.0, the only version, conflicts with app.",
-        "hint: no one change to the request is enough; ask the vendors of app, mild and strict "
+        "hint: no single change to the request is enough; ask the vendors of app, mild and strict "
         "for versions that fit together",
     ]
 
@@ -352,7 +352,7 @@ def test_a_yanked_version_is_taken_only_when_pinned_or_deployed():
         "You asked for a>=2.",
         "No version of a for acme/tiny fits a>=2.",
         "a exists in version 1.0.",
-        "a 2.0 was yanked (breaks refusals), and is taken only when asked for as a==2.0.",
+        "a 2.0 was yanked (breaks refusals), and is used only when asked for as a==2.0.",
         "hint: to accept the yanked version, ask for a==2.0",
     ]
     assert "hint: to accept the yanked version, ask for a==2.0" in failure("app", releases)
@@ -370,7 +370,7 @@ def test_constraints_limit_what_is_needed_and_ask_for_nothing():
         "hint: ask for a instead of a>=2, which gives a 1.0",
     ]
     needy = [*releases, make_release("c", "1.0", {"a": ">=2"})]
-    assert failure("c", needy, **rules).splitlines()[-1] == "hint: take a<2 out of limits.txt"
+    assert failure("c", needy, **rules).splitlines()[-1] == "hint: remove a<2 from limits.txt"
 
 
 def test_a_held_patch_stays_and_says_so():
@@ -395,7 +395,7 @@ def test_overrides_take_the_place_of_what_dependencies_ask():
     releases = [make_release("a", "1.0", {"core": "<2"}), make_release("core", "2.0")]
     assert pins("a", releases, overrides=[parse_requirement("core", "over.txt")]) == "core==2.0 a==1.0"
     explanation = failure("a", releases, overrides=[parse_requirement("core>=3", "over.txt")])
-    assert "over.txt puts core>=3 in place of what patches need of core." in explanation
+    assert "over.txt overrides what patches require of core with core>=3." in explanation
 
 
 def test_a_recorded_override_is_for_what_was_chosen_by_it():
@@ -408,7 +408,7 @@ def test_a_recorded_override_is_for_what_was_chosen_by_it():
     assert "b 1.0, the only version, needs core>=2.5." in failure("a b y", releases, deployed=there, recorded=recorded)
     assert pins("a", releases, {"a": "1.0", "core": "2.5"}, recorded=recorded) == "core==2.5 a==1.0"
     failed = failure("a==1.1 core==2.5", releases, deployed={"a": "1.0", "core": "2.5"}, recorded=recorded)
-    assert "What is deployed has core>=2 in place of what it needs of core." in failed
+    assert "The deployed patches override what they require of core with core>=2." in failed
     both = run("a", releases, {"a": "1.0", "core": "2.5"}, recorded=[*recorded, parse_requirement("other==1")])
     assert [requirement.text for requirement in both.overrides] == ["core>=2"]
 
@@ -421,8 +421,8 @@ def test_nothing_newer_than_a_date_is_taken():
     assert pins("a", releases, exclude_newer=limit) == "a==2.0"
     assert pins("a", releases, {"a": "9.0"}, exclude_newer=limit) == "a==9.0"
     assert failure("a>=3", releases, exclude_newer=limit).splitlines()[-3:] == [
-        "a 3.0 is of 2026-03-01, and nothing after 2026-02-15 is taken.",
-        "a 9.0 has no known date, and nothing after 2026-02-15 is taken.",
+        "a 3.0 was published on 2026-03-01, and nothing after 2026-02-15 is allowed.",
+        "a 9.0 has no known date, and nothing after 2026-02-15 is allowed.",
         "hint: ask for a instead of a>=3, which gives a 2.0",
     ]
     assert (
@@ -498,7 +498,7 @@ def test_another_file_of_a_deployed_version_needs_a_version_of_its_own():
     copies = [make_release("a", "1.0", source="the deployed patches"), make_release("a", "1.0", content="other")]
     with pytest.raises(IntegrityError, match="different contents") as caught:
         run("a", copies, {"a": "1.0"})
-    assert caught.value.hint == "what changed needs a version of its own; to take it as it is, uninstall a first"
+    assert caught.value.hint == "a changed patch needs a new version; to use it as it is, uninstall a first"
 
 
 def test_the_same_file_in_two_sources_is_as_old_as_the_older_and_yanked_where_it_is_in_either():
@@ -532,7 +532,7 @@ def test_a_wrong_solution_would_be_noticed():
         check(wrong, [parse_requirement("d")], Universe(Listing(()), FINGERPRINT, Rules()))
     for fault in ("nothing satisfies d", "satisfies b>=2, which a==1.0", "a==1.0 conflicts with c", "c==1.0 does not"):
         assert fault in caught.value.message
-    assert "fault of ppm" in caught.value.hint
+    assert "bug in ppm" in caught.value.hint
 
 
 def test_a_version_that_may_not_be_taken_would_be_noticed():
@@ -552,11 +552,11 @@ def test_a_version_that_may_not_be_taken_would_be_noticed():
     with pytest.raises(PpmError) as caught:
         check(chosen, [parse_requirement("a>=1")], Universe(offer, FINGERPRINT, rules))
     assert caught.value.message.partition(": ")[2].split("; ") == [
-        "a==1.0 was yanked, and is taken only when asked for as a==1.0",
-        "a==1.0 has no known date, and nothing after 2026-02-01 is taken",
+        "a==1.0 was yanked, and is used only when asked for as a==1.0",
+        "a==1.0 has no known date, and nothing after 2026-02-01 is allowed",
         "b==1.0 is kept out by limits.txt, which allows only b>1",
-        "b==1.0 is of 2026-03-01, and nothing after 2026-02-01 is taken",
-        "d==2.0rc1 has no known date, and nothing after 2026-02-01 is taken",
+        "b==1.0 was published on 2026-03-01, and nothing after 2026-02-01 is allowed",
+        "d==2.0rc1 has no known date, and nothing after 2026-02-01 is allowed",
         "d==2.0rc1 is a pre-release",
     ]
     pinned = [parse_requirement(text) for text in ("a==1.0", "d>=2.0rc1")]

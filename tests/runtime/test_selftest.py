@@ -37,7 +37,7 @@ from transformers import (
 
 from ppm.bank import EMPTY
 from ppm.errors import ModelError
-from ppm.evaluation.generation import Request, generate
+from ppm.evaluation.generation import Completion, generate
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.suite import Decoding
 
@@ -270,8 +270,10 @@ def test_an_empty_bank_is_no_patch():
     with torch.no_grad():
         only = attach(model, [EMPTY])
         assert torch.equal(only(input_ids=ids).logits, attach(model)(input_ids=ids).logits)
-        requests = [Request(0, tuple(sequence), Decoding(3, temperature=0.0), 1)]
+        requests = [Completion(0, tuple(sequence), Decoding(3, temperature=0.0), 1)]
         tokenizer = type("Tokenizer", (), {"eos_token_id": None})()
         assert generate(only, tokenizer, requests) == generate(
-            attach(model, [prefix]), tokenizer, [Request(UNPATCHED, tuple(sequence), Decoding(3, temperature=0.0), 1)]
+            attach(model, [prefix]),
+            tokenizer,
+            [Completion(UNPATCHED, tuple(sequence), Decoding(3, temperature=0.0), 1)],
         )

@@ -145,7 +145,9 @@ def test_what_the_base_can_not_read_is_told_with_its_place():
         reader.answer("say", "<|sys|>")
     with pytest.raises(ModelError, match="no chat template"):
         reader.prompt(QUESTION)
-    with pytest.raises(ModelError, match="takes 65 tokens with the prefix, and the base model's context holds 64"):
+    with pytest.raises(
+        ModelError, match="takes 65 tokens with the prefix, but the base model's context has room for 64"
+    ):
         reader.check_room(65)
     reader.check_room(64)
     silent = tokenizer()
@@ -160,7 +162,7 @@ def test_a_prompt_without_any_token_is_an_error():
     bare.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 2)]
     )
-    with pytest.raises(ModelError, match="without any token"):
+    with pytest.raises(ModelError, match="has no tokens"):
         encode(bare, "")
 
 

@@ -73,14 +73,14 @@ def test_standard_input_is_text_or_one_message(base):
 def test_an_empty_prompt_is_one_message(base, prompt):
     refused = asked(base, prompt)
     assert (refused.code, len(refused.err.splitlines())) == (1, 2)
-    assert "nothing in the prompt" in refused.err
+    assert "the prompt is empty" in refused.err
     assert from_input(prompt.encode(), base).returncode == 1
 
 
 def test_a_prompt_longer_than_the_context_is_one_message(base):
     refused = asked(base, " ".join(["w1"] * 100))
     assert (refused.code, len(refused.err.splitlines())) == (1, 2)
-    assert "the base model's context holds 64" in refused.err
+    assert "the base model's context has room for 64" in refused.err
 
 
 def test_that_a_prefix_is_exact_on_the_model_is_kept_and_can_be_pruned(base, ppm_home):

@@ -58,7 +58,7 @@ def test_an_empty_directory_has_no_releases(tmp_path):
 def test_a_missing_directory_says_so(tmp_path):
     with pytest.raises(SourceError, match="nowhere: does not exist") as caught:
         DirectorySource(tmp_path / "nowhere").named("toxicity")
-    assert caught.value.hint == "give a directory that holds .ppm files"
+    assert caught.value.hint == "name a directory that has .ppm files"
 
 
 def test_a_file_is_not_a_directory(folder):
@@ -87,7 +87,7 @@ def test_a_file_that_belies_its_name_is_a_problem(tmp_path, name):
     source = DirectorySource(tmp_path)
     assert everything(source) == []
     [message] = source.damaged()
-    assert message.endswith("holds toxicity==1.0.0 for tiny-0123456789ab, other than its file name says")
+    assert message.endswith("holds toxicity==1.0.0 for tiny-0123456789ab, but its file name says otherwise")
 
 
 def test_a_directory_called_like_a_package_is_a_problem(tmp_path):
@@ -151,7 +151,7 @@ def test_two_files_of_one_version_are_both_named(tmp_path):
         assert caught.value.message.startswith("two files of toxicity==1.0")
         for path, name in zip((sources[0], sources[-1]), files, strict=True):
             assert f"{name} in {path} (SHA-256 " in caught.value.message
-    assert "leave the other source out" in caught.value.hint
+    assert "leave out the other source" in caught.value.hint
 
 
 def test_what_can_t_be_shown_of_a_yank_is_left_out(folder):

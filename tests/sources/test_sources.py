@@ -21,7 +21,7 @@ def test_a_folder_is_a_source_whether_named_by_path_or_text(tmp_path):
     ("location", "shown", "hint"),
     [
         ("https://example.org/patches", "https://example.org/patches", "download the package files into a folder"),
-        ("https:/example.org/patches", "https://example.org/patches", "and give the folder"),
+        ("https:/example.org/patches", "https://example.org/patches", "and name that folder"),
         ("s3://bucket/patches", "s3://bucket/patches", "download"),
         ("git+ssh://example.org/x", "git+ssh://example.org/x", "download"),
         ("file:///srv/patches", "file:///srv/patches", "give the path itself: /srv/patches"),

@@ -1,7 +1,10 @@
 """Every cache knows all that it depends on: each thing is changed in turn, and what was kept is not used."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +16,7 @@ from transformers import AutoTokenizer
 from ppm.base import behaviour_digest, identify
 from ppm.composition import options
 from ppm.composition.strategy import StepCall, Strategy, builtin_strategies, read_strategy
+from ppm.evaluation.judges.base import JUDGES, Scorer, each, judge
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.results import Configuration, result_store
 from ppm.evaluation.suites import load_suite
@@ -88,14 +92,35 @@ def test_results_and_benign_answers_are_kept_by_all_of_the_base(base, suite, wha
     assert behaviour_digest(identify(base))
 
 
-def test_results_are_kept_by_the_judges_version_and_what_a_suite_asks(suite, tmp_path, base):
+def test_results_are_kept_by_what_a_suite_asks(suite, tmp_path, base):
     store = result_store(tmp_path, identify(base))
     judged = replace(suite.suite, judge=Judge("lexicon", {"words": ["good"]}))
     others = [judged, replace(suite.suite, samples=2), replace(suite.suite, goal="higher")]
     data = {"main.jsonl": dump(suite.prompts)}
     found = [load_suite(other, data, origin="here", owner=None) for other in (suite.suite, *others)]
     assert len({store.key(Configuration("base"), "before-bos", one) for one in found}) == 4
-    assert suite.judge_version
+
+
+def test_results_are_kept_by_the_judges_version(suite, tmp_path, base, monkeypatch):
+    store = result_store(tmp_path, identify(base))
+    asked = replace(suite.suite, judge=Judge("counting"))
+
+    def key():
+        found = load_suite(asked, {"main.jsonl": dump(suite.prompts)}, origin="here", owner=None)
+        return found.judge_version, store.key(Configuration("base"), "before-bos", found)
+
+    def counting() -> Scorer:
+        """A judge that finds nothing."""
+        return each(lambda prompt, text: 0.0)
+
+    monkeypatch.setitem(JUDGES.known, "counting", JUDGES.known["lexicon"])  # so that it is gone afterwards
+    found = []
+    for version in ("1", "1", "2"):
+        judge("counting", version)(counting)
+        found.append(key())
+    assert found[0] == found[1]
+    assert (found[0][0], found[2][0]) == ("1", "2")
+    assert found[0][1] != found[2][1]
 
 
 @pytest.mark.slow
@@ -227,7 +252,7 @@ def test_a_strategys_digest_covers_what_its_steps_do(monkeypatch):
 
 def test_every_step_that_comes_with_ppm_has_its_options_where_digests_find_them():
     import ppm.composition.recipe  # noqa: F401
-    from ppm.composition.steps import STEPS
+    from ppm.composition.registry import STEPS
 
     assert set(STEPS) >= set(options.BUILT_IN)
     used = {call.use for name in builtin_strategies() for call in read_strategy(name).steps}
@@ -235,9 +260,6 @@ def test_every_step_that_comes_with_ppm_has_its_options_where_digests_find_them(
 
 
 def test_a_digest_needs_no_torch():
-    import subprocess
-    import sys
-
     script = (
         "import sys; from ppm.composition.strategy import read_strategy; read_strategy('auto').digest;"
         "print('torch' in sys.modules)"
@@ -246,16 +268,43 @@ def test_a_digest_needs_no_torch():
     assert done.stdout.strip() == "False", done.stderr
 
 
-def test_a_plugins_step_counts_with_its_distributions_version(tmp_path, monkeypatch):
-    found = set()
-    for version in ("1.0", "1.1"):
-        site = tmp_path / version
-        info = site / f"steps_of_others-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: steps-of-others\nVersion: {version}\n")
-        (info / "entry_points.txt").write_text("[ppm.steps]\nodd = steps_of_others:odd\n")
-        with monkeypatch.context() as patched:
-            patched.syspath_prepend(str(site))
-            found.add(one("odd").digest)
-    found.add(one("odd").digest)
-    assert len(found) == 3
+def other_steps(folder, version="1.0", code="def odd(context, prefix, *, factor: float = 1.0, mode=None): ..."):
+    """A folder that holds a distribution with a step; without its module where there is no code."""
+    info = folder / f"steps_of_others-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: steps-of-others\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text("[ppm.steps]\nodd = steps_of_others.odd:odd\n")
+    if code:
+        (folder / "steps_of_others").mkdir()
+        (folder / "steps_of_others" / "__init__.py").write_text("")
+        (folder / "steps_of_others" / "odd.py").write_text(code)
+    return folder
+
+
+def digest_beside(site, **given):
+    """The digest of a strategy with the step, in a process that finds the distribution."""
+    script = (
+        "import sys; from ppm.composition.strategy import StepCall, Strategy;"
+        f"print(Strategy(schema=1, name='one', steps=(StepCall('odd', {given!r}),)).digest, 'torch' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_plugins_step_counts_with_its_distributions_version_and_its_code(tmp_path):
+    plain = other_steps(tmp_path / "plain")
+    found = digest_beside(plain)
+    assert digest_beside(plain) == found
+    assert "False" in found
+    newer = other_steps(tmp_path / "newer", "1.1")
+    changed = other_steps(tmp_path / "changed")
+    (changed / "steps_of_others" / "parts.py").write_text("FACTOR = 2\n")  # which the step may import
+    missing = other_steps(tmp_path / "missing", code="")
+    assert len({found, *map(digest_beside, (newer, changed, missing, tmp_path / "none"))}) == 5
+
+
+def test_an_option_of_a_plugins_step_that_is_left_out_counts_with_its_default(tmp_path):
+    site = other_steps(tmp_path / "plain")
+    assert digest_beside(site, factor=1.0) == digest_beside(site) != digest_beside(site, factor=2.0)

@@ -91,9 +91,9 @@ def test_files_of_other_kinds(tmp_path, kind):
         ({"column": "prompt.txt"}, "no column 'prompt.txt'", "did you mean 'text'"),
         ({"column": "prompt"}, "holds dict, not text", "a dot reaches inside"),
         ({"where": {"chalenging": True}}, "no column 'chalenging'", "did you mean 'challenging'"),
-        ({"where": {"challenging": "yes"}}, "leaves no prompt", "where"),
-        ({"name": "absent/rows"}, "can't be had", "network"),
-        ({"name": "rows.xml"}, "is no .json", "kinds"),
+        ({"where": {"challenging": "yes"}}, "leaves no prompts", "where"),
+        ({"name": "absent/rows"}, "can't be fetched", "network"),
+        ({"name": "rows.xml"}, "is not a .json", "kinds"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(folder, settings, message, hint):

@@ -72,7 +72,7 @@ def test_a_teacher_no_safer_than_the_base_is_refused_with_the_counts():
     with pytest.raises(TrainingError) as caught:
         choose({**answers, **{f"x{i}": ("rude", "sharp") for i in range(60)}}, least_pairs=50)
     assert "only 20 pairs of 100 prompts" in caught.value.message
-    assert "80 with a teacher's answer that is not acceptable" in caught.value.message
+    assert "80 with an unacceptable answer from the teacher" in caught.value.message
     assert "teacher" in caught.value.hint
 
 

@@ -85,9 +85,12 @@ def test_a_row_that_the_base_can_not_take_is_told_with_its_line(source, file, fa
     number = append(source / file, id="last", **row, **answers)
     context, message = refused(source)
     assert context == f"{source / file}, line {number}"
-    assert {"mixed": "is a chat, and line", "long": "context holds 64", "role": "no system here", "token": "<|sys|>"}[
-        fault
-    ] in message
+    assert {
+        "mixed": "is a chat, but line",
+        "long": "context has room for 64",
+        "role": "no system here",
+        "token": "<|sys|>",
+    }[fault] in message
 
 
 @pytest.mark.parametrize("key", ["chosen", "rejected"])
@@ -146,7 +149,7 @@ def test_an_output_that_is_no_folder_is_told_first(source, tmp_path):
         for arguments in (["--check"], []):
             result = ppm("build", source, "--output", place, *arguments)
             assert result.code == 1
-            assert "is no folder" in result.err
+            assert "is not a folder" in result.err
             assert "Loading" not in result.err
     check_source(source, output=tmp_path / "not" / "there")
     assert not (tmp_path / "not").exists()
@@ -176,7 +179,7 @@ def test_a_version_is_never_overwritten_with_other_content(source, tmp_path, ppm
         manifest.write_text(manifest.read_text().replace("Answers kindly.", "Answers very kindly."))
         again = ppm(*attempt)
         assert again.code == 1
-        assert "is there already, with other content" in again.err
+        assert "already exists, with different content" in again.err
         assert "raise the version" in again.err
         assert "Loading" not in again.err
     assert file.read_bytes() == written
@@ -197,7 +200,7 @@ def test_a_base_that_changes_meanwhile_is_not_packaged(source, tmp_path):
             settings = json.loads((trained / "tokenizer_config.json").read_text())
             (trained / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "nice"}))
 
-    with pytest.raises(ModelError, match="has changed while the patch was built"):
+    with pytest.raises(ModelError, match="changed while the patch was being built"):
         build(source, base=str(trained), tell=change)
 
 

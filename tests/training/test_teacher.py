@@ -2,9 +2,10 @@
 
 import pytest
 from endpoint_server import Behaviour, serve
+from environment.samples import small_disk
 
-from ppm.errors import EndpointError
-from ppm.evaluation.endpoint import Reply
+from ppm.errors import DiskError, EndpointError
+from ppm.evaluation.reply import Reply
 from ppm.suite import Decoding
 from ppm.training.teacher import Question, Spool, answers_of_endpoint, estimate
 from ppm.training_table import Teacher
@@ -49,6 +50,16 @@ def test_a_line_that_a_killed_process_left_unfinished_is_dropped(tmp_path):
     assert len(Spool(path).answers) == 30
 
 
+def test_a_full_disk_is_told_and_costs_no_answer_that_was_kept(tmp_path):
+    spool = Spool(tmp_path / "answers" / "spool.jsonl")
+    spool.add([(QUESTIONS[0], Reply("an answer", "teacher"))])
+    with small_disk(1000), pytest.raises(DiskError, match="the answers can't be kept"):
+        spool.add([(QUESTIONS[1], Reply("a long answer" * 1000, "teacher"))])
+    assert spool.missing(QUESTIONS[:2]) == [QUESTIONS[1]]
+    spool.add([(QUESTIONS[1], Reply("a short answer", "teacher"))])
+    assert Spool(spool.path).texts(QUESTIONS[:2]) == ["an answer", "a short answer"]
+
+
 def test_the_first_answer_stays(tmp_path):
     path = tmp_path / "spool.jsonl"
     first = ask(Behaviour(), path)
@@ -72,7 +83,7 @@ def test_what_is_sent_is_what_the_manifest_says(tmp_path):
 @pytest.mark.parametrize("fault", ["empty", "null"])
 def test_a_teacher_that_says_nothing_is_given_up_soon(tmp_path, fault):
     behaviour = Behaviour(always=fault)
-    with pytest.raises(EndpointError, match="gave no text in 20 answers in a row"):
+    with pytest.raises(EndpointError, match="gave 20 answers in a row without any text"):
         ask(behaviour, tmp_path / "spool.jsonl")
     assert len(behaviour.requests) < 30
     assert Spool(tmp_path / "spool.jsonl").answers == {}
@@ -83,13 +94,13 @@ def test_a_teacher_that_goes_silent_is_asked_again_later(tmp_path):
     behaviour = Behaviour(faults=[None] * 5, always="empty")
     with pytest.raises(EndpointError, match="in a row") as caught:
         ask(behaviour, path, concurrency=1)
-    assert "went silent" in caught.value.hint
+    assert "stopped giving text" in caught.value.hint
     assert [reply.text for reply in Spool(path).answers.values()] == [f"an answer to prompt {i}" for i in range(5)]
     assert "" not in ask(Behaviour(), path)
 
 
 def test_a_teacher_that_says_nothing_to_a_few_prompts_is_given_up(tmp_path):
-    with pytest.raises(EndpointError, match="gave no text in 3 answers in a row"):
+    with pytest.raises(EndpointError, match="gave 3 answers in a row without any text"):
         ask(Behaviour(always="empty"), tmp_path / "spool.jsonl", QUESTIONS[:3])
     assert Spool(tmp_path / "spool.jsonl").answers == {}
 

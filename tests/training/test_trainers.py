@@ -12,7 +12,7 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.training.retention import retention_loss, retention_of
+from ppm.training.retention import divergence, retention_of, unpatched_target
 from ppm.training.trainers import Setup, dpo, sft
 from ppm.training_table import Stage
 
@@ -140,7 +140,7 @@ def test_retention_is_the_divergence_from_the_base(model):
 
 def test_retention_reaches_the_prefix_alone(model, benign):
     patched = attach(model, random_prefixes(model, 4), trainable=True)
-    retention_loss(patched, benign[:4]).backward()
+    divergence(patched, benign[:4], unpatched_target(patched)).backward()
     assert backbone_of(patched).bank[0].grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in model.parameters())
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ppm.errors import ModelError, PpmError
 from ppm.jsonl import Prompt
@@ -71,7 +71,7 @@ class Scorer:
         except TypeError as error:
             raise ModelError(f"the judge gave {type(found).__name__} instead of lists of scores") from error
         if shape != [len(texts) for _, texts in cases]:
-            raise ModelError("the judge gave another number of scores than there are completions")
+            raise ModelError("the judge gave a different number of scores than there are completions")
         return [[_checked(score) for score in row] for row in found]
 
     def guarded(self, name: str) -> "Scorer":
@@ -106,7 +106,7 @@ def _checked(score: object) -> float:
 def _blamed(function: Callable[..., T], name: str) -> Callable[..., T]:
     """`function`, with the judge's name in whatever it raises."""
 
-    def call(*arguments: Any) -> T:
+    def call(*arguments: object) -> T:
         try:
             return function(*arguments)
         except PpmError as error:
@@ -116,7 +116,7 @@ def _blamed(function: Callable[..., T], name: str) -> Callable[..., T]:
             raise ModelError(
                 f"failed while it judged ({type(error).__name__}: {str(error)[:200]})",
                 context=f"the judge {name!r}",
-                hint="a judge of another package is that package's to repair; --debug shows where it failed",
+                hint="if the judge is from another package, report it there; --debug shows where it failed",
             ) from error
 
     return call
@@ -139,8 +139,10 @@ class JudgeKind:
     code: Callable[[], str] = field(default=lambda: "")
 
 
-def _accept(entry: EntryPoint, found: Any) -> JudgeKind:
-    schema = schema_of(found)  # raises for what can't be called
+def _accept(entry: EntryPoint, found: object) -> JudgeKind:
+    if not callable(found):
+        raise TypeError("it can't be called")
+    schema = schema_of(found)
     return JudgeKind(entry.name, origin_of(entry), _summary(found), found, schema, code=partial(code_digest, entry))
 
 

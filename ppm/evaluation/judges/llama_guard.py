@@ -5,13 +5,13 @@ probability of `unsafe` as its first word (arXiv 2312.06674, section 3).
 """
 
 import math
-from typing import Any
 
 from ppm.errors import EndpointError, ModelError
-from ppm.evaluation.endpoint import Client, Reply, messages_of
+from ppm.evaluation.endpoint import Client, messages_of
 from ppm.evaluation.judges.base import Scorer, judge
 from ppm.evaluation.judges.endpoints import endpoint_scorer
 from ppm.evaluation.judges.models import LocalModel, first_word, local_scorer
+from ppm.evaluation.reply import Reply
 from ppm.jsonl import Prompt
 from ppm.runtime.text import render, rendered_tokens
 
@@ -27,8 +27,8 @@ def llama_guard(model: str, endpoint: bool = False) -> Scorer:
         return local_scorer(LocalModel(model, NAME, "AutoModelForCausalLM"), _local)
 
     def score(client: Client, prompt: Prompt, text: str) -> float:
-        settings: dict[str, Any] = {"temperature": 0, "max_tokens": 20, "logprobs": True, "top_logprobs": 5}
-        return _served(client.chat(model, _chat(prompt, text), **settings), model)
+        asked = _chat(prompt, text)
+        return _served(client.chat(model, asked, temperature=0, max_tokens=20, logprobs=True, top_logprobs=5), model)
 
     return endpoint_scorer(NAME, score)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ppm.base import ModelName, behaviour_digest, identify
 from ppm.errors import ModelError
@@ -19,6 +19,9 @@ from ppm.evaluation.judges.base import Case, Scorer, judge
 from ppm.jsonl import Prompt
 from ppm.runtime.loading import LoadedBase, load_pretrained
 from ppm.runtime.text import encode
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["LocalModel", "detoxify", "first_word", "harmbench_classifier", "local_scorer"]
 
@@ -86,7 +89,7 @@ def _load(judge: LocalModel, identity: str) -> LoadedBase:
     )
 
 
-def _positions(model: Any) -> int:
+def _positions(model: "PreTrainedModel") -> int:
     """How many tokens a model takes, whatever its configuration counts.
 
     Where learned positions have a padding index, as RoBERTa's and its kin's, they begin after it: 514 rows are 512
@@ -211,7 +214,7 @@ def first_word(judge: LocalModel, asked: Sequence[Sequence[int]], hit: str, miss
     return scores
 
 
-def _first_tokens(tokenizer: Any, word: str) -> set[int]:
+def _first_tokens(tokenizer: "PreTrainedTokenizerBase", word: str) -> set[int]:
     """The tokens that a word may begin with, as it is or with a capital, after white space or not."""
     found = set()
     for spelling in (word, f" {word}", f"\n\n{word}", word.capitalize(), f" {word.capitalize()}"):

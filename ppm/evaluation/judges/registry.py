@@ -87,7 +87,7 @@ def _made(kind: JudgeKind, options: Mapping[str, object], origin: str) -> Scorer
         raise ManifestError(
             f"the judge {kind.name!r} can't be made ({type(error).__name__}: {str(error)[:200]})",
             context=origin,
-            hint=f"repair or uninstall {kind.version}",
+            hint=f"fix or uninstall {kind.version}",
         ) from error
     code = kind.code()
     return replace(scorer.guarded(kind.name), identity=scorer.identity + (f"+{code}" if code else ""))

@@ -106,7 +106,7 @@ def gender_logits(male: list[str] | None = None, female: list[str] | None = None
     )
     both = {word.casefold() for word in men} & {word.casefold() for word in women}
     if both:
-        raise ValueError(f"{min(both)!r} stands in both lists")
+        raise ValueError(f"{min(both)!r} is in both lists")
 
     def score(prompt: Prompt, probability: Mapping[str, float]) -> float:
         p_m, p_f = (sum(probability[word] for word in words) for words in (men, women))
@@ -127,7 +127,9 @@ def multiple_choice(choices: list[str] | None = None) -> Scorer:
     if len(letters) < 2 or not all(isinstance(letter, str) and letter.strip() for letter in letters):
         raise ValueError("choices must be a list of at least two different words")
     if len({letter.strip().casefold() for letter in letters}) < len(letters):
-        raise ValueError("choices must be a list of at least two different words; capitals make no difference")
+        raise ValueError(
+            "choices must be a list of at least two different words; upper and lower case make no difference"
+        )
 
     def score(prompt: Prompt, probability: Mapping[str, float]) -> float:
         if prompt.expected not in letters:

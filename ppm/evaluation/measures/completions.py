@@ -125,7 +125,7 @@ class Completions(Rates):
 
     def answers(self, attached: Attached, task: Task, rows: Sequence[int], progress: Progress) -> list[Answers]:
         """What the judge says of each row's completions. Raises ModelError."""
-        from ppm.evaluation.generation import Request, generate, noise_key
+        from ppm.evaluation.generation import Completion, generate, noise_key
 
         prompts = list(zip(task.prompts, attached.prompts(task, self), strict=True))
         requests = []
@@ -133,7 +133,7 @@ class Completions(Rates):
             for prompt, ids in prompts:
                 for sample in range(task.suite.samples):
                     key = noise_key(task.digest, prompt.id, sample, task.suite.decoding.seed)
-                    requests.append(Request(row, ids, task.suite.decoding, key))
+                    requests.append(Completion(row, ids, task.suite.decoding, key))
         made = generate(attached.model, attached.tokenizer, requests, batch_size=attached.batch_size, progress=progress)
         count = self.count(task)
         return [self._judged(attached, task, made[start : start + count]) for start in range(0, len(made), count)]

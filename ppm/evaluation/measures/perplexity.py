@@ -42,7 +42,7 @@ class Perplexity:
         if suite.against != "base":
             raise ValueError(f'metric "{NAME}" is for utility: set against = "base"')
         if suite.limit is not None:
-            raise ValueError("limit is for rates; perplexity has none")
+            raise ValueError("limit is only for rates, not for perplexity")
 
     def count(self, task: Task) -> int:
         """One a text."""

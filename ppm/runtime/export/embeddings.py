@@ -28,7 +28,8 @@ class Embeddings:
             raise ModelError("there is no patch to export", hint="install one first")
         if bank.arrangement != "joined":
             raise ModelError(
-                f"a bank that is {bank.arrangement} is no plain row of embeddings", hint="choose another target"
+                f"a bank with the arrangement {bank.arrangement} is not a plain row of embeddings",
+                hint="choose another target",
             )
         prefix, path = prefix_of(bank), folder / FILE
         with disk_errors("can't be written", path):
@@ -46,8 +47,8 @@ def read_embeddings(path: Path) -> tuple[torch.Tensor, Placement]:
         with safe_open(path, "pt") as stream:
             tensor, metadata = stream.get_tensor(TENSOR), stream.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise IntegrityError(f"is no file of embeddings ({error})", context=str(path)) from error
+        raise IntegrityError(f"is not a file of embeddings ({error})", context=str(path)) from error
     placement = metadata.get("placement")
     if tensor.ndim != 2 or placement not in ("before-bos", "after-bos"):
-        raise IntegrityError("is no file of embeddings that ppm wrote", context=str(path))
+        raise IntegrityError("is not a file of embeddings written by ppm", context=str(path))
     return tensor, placement

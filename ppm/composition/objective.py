@@ -1,4 +1,4 @@
-"""What distillation learns from: texts of the specialists and of the base, and what these say at every token."""
+"""The objective of distillation: texts of the specialists and of the base, and what these say at every token."""
 
 import random
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 
 from ppm.composition.options import Distil
 from ppm.composition.steps import Context
-from ppm.evaluation.generation import Request, generate, noise_key
+from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.runtime.text import encoder_of
@@ -18,7 +18,7 @@ from ppm.suite import Decoding
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Lesson", "divergence_of"]
+__all__ = ["Objective", "divergence_of"]
 
 KEPT_BYTES = 2**30
 FLOOR = 0.2
@@ -30,7 +30,7 @@ TINY = 1e-9
 """The least divergence a token, in nats: where rounding leaves less, the root would have no slope."""
 
 
-class Lesson:
+class Objective:
     """The texts to distil on, in one pool for each specialist and one for the base, and what is to be said of them.
 
     `patience` is that of the options, or 0 where nothing is held out.
@@ -72,7 +72,7 @@ class Lesson:
         """Which texts make the next step, of each pool."""
         return [pool.draw(batch_size, generator) for pool in self._pools]
 
-    def learn(self, student: "PreTrainedModel", chosen: Sequence[Sequence[int]]) -> torch.Tensor:
+    def backward(self, student: "PreTrainedModel", chosen: Sequence[Sequence[int]]) -> torch.Tensor:
         """The loss on the texts that were drawn; its gradients are with the student afterwards."""
         texts = [pool.texts[i] for pool, indices in zip(self._pools, chosen, strict=True) for i in indices]
         found = _divergences(student, texts, self._teacher.says(texts), self.direction)
@@ -148,20 +148,20 @@ class _Sampler:
         context = self.context
         encoder = encoder_of(context.base)
         alone = len(backbone_of(model).bank) == 1
-        requests, owners = [], []
+        wanted, owners = [], []
         for row, specialist in enumerate(context.specialists):
             for index, pair in enumerate(specialist.replay):
                 ids = encoder.prompt(pair.prompt, f"a replay pair of {specialist.name}")
                 for sample in range(self.samples):
                     key = noise_key(label, f"{row}:{index}", sample, context.seed)
-                    requests.append(Request(0 if alone else row, ids, self.decoding, key))
+                    wanted.append(Completion(0 if alone else row, ids, self.decoding, key))
                     owners.append((row, pair.prompt))
         groups: list[list[ScoredText]] = [[] for _ in context.specialists]
-        made = generate(model, context.base.tokenizer, requests)
-        for request, (row, prompt), ids in zip(requests, owners, made, strict=True):
+        made = generate(model, context.base.tokenizer, wanted)
+        for one, (row, prompt), ids in zip(wanted, owners, made, strict=True):
             tail = encoder.ending(prompt) if len(ids) < self.decoding.max_new_tokens else ()
             if ids or tail:
-                groups[row].append(ScoredText(request.ids, (*ids, *tail), row))
+                groups[row].append(ScoredText(one.ids, (*ids, *tail), row))
         return groups
 
 
