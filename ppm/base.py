@@ -17,19 +17,20 @@ from typing import BinaryIO
 from ppm import document
 from ppm.errors import ManifestError, ModelError
 from ppm.manifest import Manifest
-from ppm.names import base_tag, canonical_digest, expand
+from ppm.names import base_tag, canonical_digest, expand, is_folder
 from ppm.resources import lab_data
 from ppm.suite import Suite
 
 __all__ = [
+    "HUB_NAME",
     "LAB_BASES",
     "BaseModel",
     "BaseSuites",
+    "ModelName",
     "behaviour_digest",
     "check_compatible",
     "hub_folder",
     "identify",
-    "local_folder",
     "locate",
     "read_base_suites",
     "read_suites",
@@ -52,6 +53,8 @@ _NOT_IDENTITY = {
     "return_dict",
 }
 BASE_SUITES = "ppm-base.toml"
+HUB_NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
+"""A model's name on the hub, of an owner or, as old ones are, of none."""
 LAB_BASES = {"lab": "base", "lab-gpt2": "base-gpt2"}
 """The models that come with ppm, and where they lie in the lab's data."""
 # Keys of tokenizer_config.json that change which tokens a text becomes.
@@ -91,38 +94,81 @@ class BaseSuites:
                 raise ValueError(f"two suites are named {name!r}")
 
 
-def local_folder(model: str, revision: str | None = None) -> Path | None:
-    """The folder of a model given as a folder, `lab` or `lab-gpt2`; None for a hub name with its commit.
+@dataclass(frozen=True)
+class ModelName:
+    """What a model is called: a folder, a model of the hub with its commit, or one that comes with ppm."""
 
-    Downloads nothing. Raises ModelError when it is none of these.
-    """
-    if model in LAB_BASES:
-        return lab_data() / LAB_BASES[model]
-    folder = expand(model)
-    if folder.is_dir():
-        return folder
-    looks_like_path = model.startswith((".", "/", "~")) or folder.exists()
-    if looks_like_path or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", model) or not (revision or "/" in model):
-        raise ModelError(
-            "is not a folder", context=model, hint="name a model folder, a hub model as NAME@COMMIT, or `lab`"
-        )
-    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+    model: str
+    revision: str | None = None
+
+    @staticmethod
+    def pinned(text: str) -> "ModelName | None":
+        """A model of the hub, from NAME@COMMIT; None for any other text. Looks at no folder."""
+        model, _, revision = text.partition("@")
+        found = ModelName(model, revision)
+        return found if found.on_hub else None
+
+    @staticmethod
+    def parse(text: str, *, beside: Path | None = None) -> "ModelName":
+        """From what somebody wrote: NAME@COMMIT, whatever folders there are; else a folder, in `beside` first; else a
+        name with what stands after its @."""
+        pinned = ModelName.pinned(text)
+        if pinned is not None or text in LAB_BASES:
+            return pinned or ModelName(text)
+        if beside is not None and is_folder(beside / text):
+            return ModelName(str(beside / text))
+        if is_folder(expand(text)):
+            return ModelName(text)
+        model, _, revision = text.partition("@")
+        return ModelName(model, revision or None)
+
+    def at(self, revision: str | None) -> "ModelName":
+        """The model at a commit that is given apart, if it is no folder and has none of its own."""
+        return self if self.revision or self.is_folder else ModelName(self.model, revision)
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is a name with a commit, which no folder stands in for."""
+        return bool(HUB_NAME.fullmatch(self.model) and re.fullmatch(r"[0-9a-f]{40}", self.revision or ""))
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of the user's."""
+        return self.model not in LAB_BASES and not self.on_hub and is_folder(expand(self.model))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder; None for a model of the hub. Raises ModelError when it is neither, or the commit is missing."""
+        model, revision = self.model, self.revision
+        if model in LAB_BASES:
+            return lab_data() / LAB_BASES[model]
+        if self.on_hub:
+            return None
+        if is_folder(expand(model)):
+            return expand(model)
+        looks_like_path = model.startswith((".", "/", "~")) or expand(model).exists()
+        if looks_like_path or not HUB_NAME.fullmatch(model) or not (revision or "/" in model):
+            hint = "name a model folder, a hub model as NAME@COMMIT, or `lab`"
+            raise ModelError("is not a folder", context=model, hint=hint)
         raise ModelError(
             "a hub model needs a commit, so that it is always the same model",
             context=f"{model}@{revision}" if revision else model,
             hint=f"write {model}@COMMIT with the 40 digits of the commit, or give a folder",
         )
-    return None
+
+    def locate(self, *, fetch: bool = True) -> Path:
+        """The folder with the model's files.
+
+        A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there, and `fetch`
+        is set. Raises ModelError.
+        """
+        folder = self.folder
+        return folder if folder is not None else hub_folder(self.model, self.revision, fetch=fetch)
 
 
 def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
-    """The folder of a model given as a folder, a hub name, `lab` or `lab-gpt2`.
-
-    A hub model is taken from the local cache of `huggingface_hub` and fetched only when it isn't there, and `fetch` is
-    set. Raises ModelError when there is no such model, or a hub name comes without a commit.
-    """
-    folder = local_folder(model, revision)
-    return folder if folder is not None else hub_folder(model, revision, fetch=fetch)
+    """The folder of a model by its name and commit (`ModelName.locate`). Raises ModelError."""
+    return ModelName(model, revision).locate(fetch=fetch)
 
 
 def hub_folder(model: str, revision: str | None, *, fetch: bool) -> Path:

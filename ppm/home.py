@@ -10,7 +10,7 @@ from ppm.disk import disk_errors
 from ppm.errors import DiskError, EnvironmentStateError
 from ppm.names import expand
 
-__all__ = ["advice", "named_home", "ppm_home"]
+__all__ = ["advice", "named_home", "ppm_home", "self_tests"]
 
 _HINT = "set PPM_HOME to a folder of your own"
 
@@ -50,6 +50,11 @@ def ppm_home(environ: Mapping[str, str]) -> Path:
     if not os.access(nearest, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise EnvironmentStateError(f"PPM_HOME can't be used: {nearest} can't be read", context=str(home), hint=_HINT)
     return home
+
+
+def self_tests(home: Path) -> Path:
+    """The folder below PPM_HOME where it is kept on which models a prefix is exact (`ppm.runtime.selftest`)."""
+    return home / "cache" / "self-test"
 
 
 def advice(error: DiskError, environ: Mapping[str, str]) -> str:

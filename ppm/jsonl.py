@@ -23,6 +23,9 @@ __all__ = [
     "dump",
     "last_turn",
     "normalised",
+    "numbered_benign",
+    "numbered_pairs",
+    "numbered_prompts",
     "read_benign",
     "read_pairs",
     "read_prompts",
@@ -130,7 +133,7 @@ class _Line:
         return tuple(result)
 
 
-def _lines(data: bytes, origin: str) -> Iterator[_Line]:
+def _lines(data: bytes, origin: str) -> Iterator[tuple[int, _Line]]:
     found, spare = 0, [MAX_EXTRA_BYTES]
     for number, raw in enumerate(io.BytesIO(without_mark(data)), 1):
         where = f"{origin}, line {number}"
@@ -159,7 +162,7 @@ def _lines(data: bytes, origin: str) -> Iterator[_Line]:
         # JSON can spell half a character, which no encoder or tokenizer takes later.
         if "\\ud" in line.lower() and not _is_text(values):
             raise ManifestError("has half of a surrogate pair, which is not valid text", context=where)
-        yield _Line(values, where, spare)
+        yield number, _Line(values, where, spare)
     if not found:
         raise ManifestError("has no lines", context=origin)
 
@@ -172,40 +175,49 @@ def _is_text(values: dict[str, object]) -> bool:
     return True
 
 
-def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:
-    """The prompts of a suite. Raises ManifestError; ids must be unique."""
+def numbered_prompts(data: bytes, origin: str) -> Iterator[tuple[int, Prompt]]:
+    """The prompts of a suite, each with the number of its line. Raises ManifestError; ids must be unique."""
     seen: set[str] = set()
-    result = []
-    for line in _lines(data, origin):
+    for number, line in _lines(data, origin):
         identity = line.string("id")
         if identity in seen:
             raise line.wrong(f"the id {identity!r} occurs twice")
         seen.add(identity)
         text = line.text()
         expected, group = line.string_or_none("expected"), line.string_or_none("group")
-        result.append(Prompt(identity, text, expected, group, line.rest()))
-    return tuple(result)
+        yield number, Prompt(identity, text, expected, group, line.rest())
 
 
-def read_pairs(data: bytes, origin: str) -> tuple[Pair, ...]:
-    """Training pairs. Raises ManifestError; chosen and rejected must differ."""
-    result = []
-    for line in _lines(data, origin):
+def numbered_pairs(data: bytes, origin: str) -> Iterator[tuple[int, Pair]]:
+    """Training pairs, each with the number of its line. Raises ManifestError; chosen and rejected must differ."""
+    for number, line in _lines(data, origin):
         text, chosen, rejected = line.text(), line.string("chosen"), line.string("rejected")
         if chosen.strip() == rejected.strip():
             raise line.wrong("chosen and rejected are the same text", "remove the pair: it teaches nothing")
         scores = line.number("chosen_score"), line.number("rejected_score")
-        result.append(Pair(text, chosen, rejected, *scores, line.rest()))
-    return tuple(result)
+        yield number, Pair(text, chosen, rejected, *scores, line.rest())
+
+
+def numbered_benign(data: bytes, origin: str) -> Iterator[tuple[int, Benign]]:
+    """Benign prompts, with or without completions, each with the number of its line. Raises ManifestError."""
+    for number, line in _lines(data, origin):
+        text, completion = line.text(), line.string_or_none("completion")
+        yield number, Benign(text, completion, line.rest())
+
+
+def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:
+    """The prompts of a suite. Raises ManifestError; ids must be unique."""
+    return tuple(prompt for _, prompt in numbered_prompts(data, origin))
+
+
+def read_pairs(data: bytes, origin: str) -> tuple[Pair, ...]:
+    """Training pairs. Raises ManifestError; chosen and rejected must differ."""
+    return tuple(pair for _, pair in numbered_pairs(data, origin))
 
 
 def read_benign(data: bytes, origin: str) -> tuple[Benign, ...]:
     """Benign prompts, with or without completions. Raises ManifestError."""
-    result = []
-    for line in _lines(data, origin):
-        text, completion = line.text(), line.string_or_none("completion")
-        result.append(Benign(text, completion, line.rest()))
-    return tuple(result)
+    return tuple(row for _, row in numbered_benign(data, origin))
 
 
 def dump(rows: Iterable[Prompt | Pair | Benign]) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ppm.base import LAB_BASES, BaseModel, identify, local_folder, locate
+from ppm.base import BaseModel, ModelName, identify, locate
 from ppm.environment.default import default_environment, default_label
 from ppm.environment.deployment import Environment
 from ppm.environment.store import Store
@@ -18,12 +18,12 @@ from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.lock import LockedBase
 from ppm.locking import lock_timeout
-from ppm.names import expand, is_folder
+from ppm.names import expand
 from ppm.project import Project
 from ppm.resources import lab_data
 from ppm.sources import Offer, Source, open_source
 
-__all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base", "split_model"]
+__all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base"]
 
 
 @dataclass(frozen=True)
@@ -157,22 +157,14 @@ def _named(environment: Environment) -> Environment:
     return environment
 
 
-def split_model(text: str) -> tuple[str, str | None]:
-    """A folder or a hub's name, and the commit after an @; the path of a folder may have one of its own."""
-    if text in LAB_BASES or is_folder(expand(text)):
-        return text, None
-    model, _, revision = text.partition("@")
-    return model, revision or None
-
-
 def open_base(name: str, *, fetch: bool = True) -> BaseModel:
     """The base model that a user names: `lab`, a folder, or a hub name with its commit. Raises ModelError.
 
     From the hub it is fetched only if `fetch` is set.
     """
-    model, revision = split_model(name)
-    shown = str(expand(model).resolve()) if model not in LAB_BASES and is_folder(expand(model)) else model
-    return identify(locate(model, revision, fetch=fetch), name=shown, revision=revision)
+    named = ModelName.parse(name)
+    shown = str(expand(named.model).resolve()) if named.is_folder else named.model
+    return identify(named.locate(fetch=fetch), name=shown, revision=named.revision)
 
 
 def base_of_environment(environment: Environment) -> BaseModel:
@@ -203,10 +195,11 @@ def look_up_base(
     By its files where they are (in `folder`, or here), else as it is `known`, else by what the packages of some names
     say. Raises ModelError.
     """
-    model, revision = (named, None) if folder is not None else split_model(named)
+    name = ModelName(named) if folder is not None else ModelName.parse(named)
+    model, revision = name.model, name.revision
     path = folder or model
     try:
-        found = local_folder(path, revision) or locate(model, revision, fetch=False)
+        found = locate(path, revision, fetch=False)
         return LockedBase(model, identify(found).fingerprint, revision)
     except ModelError as error:
         if expand(path).is_dir():

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
-from ppm.base import check_compatible, identify, locate, read_base_suites, weights_digest
+from ppm.base import ModelName, check_compatible, identify, locate, read_base_suites, weights_digest
 from ppm.errors import ManifestError, ModelError
 
 WEIGHTS = "model.safetensors"
@@ -267,6 +267,39 @@ def test_what_is_neither_a_folder_nor_a_hub_name_is_refused(name, tmp_path, monk
     with pytest.raises(ModelError) as caught:
         locate(name)
     assert "folder" in caught.value.hint
+
+
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize("name", ["m@del", "m@main", "team@work/m"])
+def test_a_folder_may_have_an_at_sign_in_its_path(name, folder, tmp_path, monkeypatch):
+    place = shutil.copytree(folder, tmp_path / "models" / name)
+    monkeypatch.chdir(tmp_path / "models")
+    for text in (str(place), name, f"./{name}"):
+        assert identify(ModelName.parse(text).locate()).fingerprint == identify(folder).fingerprint
+    monkeypatch.chdir(tmp_path)
+    assert ModelName.parse(name, beside=tmp_path / "models").locate() == place
+
+
+def test_a_name_with_a_commit_is_never_a_folder(folder, tmp_path, monkeypatch):
+    for name in ("acme/tiny", f"acme/tiny@{COMMIT}"):
+        shutil.copytree(folder, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for named in (
+        ModelName("acme/tiny", COMMIT),
+        ModelName.parse(f"acme/tiny@{COMMIT}"),
+        ModelName.parse(f"acme/tiny@{COMMIT}", beside=tmp_path),
+    ):
+        assert named == ModelName("acme/tiny", COMMIT)
+        assert named.folder is None
+    assert ModelName.parse(f"./acme/tiny@{COMMIT}").locate() == tmp_path.relative_to(tmp_path) / f"acme/tiny@{COMMIT}"
+
+
+def test_a_commit_that_is_given_apart_is_for_a_name_without_one(folder):
+    assert ModelName.parse("acme/tiny").at(COMMIT) == ModelName("acme/tiny", COMMIT)
+    assert ModelName.parse(f"acme/tiny@{COMMIT}").at("f" * 40).revision == COMMIT
+    assert ModelName.parse(str(folder)).at(COMMIT).locate() == folder
 
 
 SUITE = """schema = 1

@@ -13,6 +13,7 @@ from ppm.jsonl import (
     dump,
     last_turn,
     normalised,
+    numbered_benign,
     read_benign,
     read_pairs,
     read_prompts,
@@ -149,3 +150,8 @@ def test_more_than_any_suite_has_is_refused():
             continue
         with pytest.raises(ManifestError, match=message):
             read_benign(data, "b")
+
+
+def test_rows_know_their_lines():
+    data = b'\xef\xbb\xbf\n{"prompt": "one"}\r\n \n\n{"prompt": "two"}'
+    assert [(number, row.prompt) for number, row in numbered_benign(data, "x")] == [(2, "one"), (5, "two")]

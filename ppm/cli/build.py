@@ -49,7 +49,7 @@ def build_command(
         package = build(
             manifest,
             base=base,
-            cache=workspace().home / "cache" / "training",
+            cache=workspace().home / "cache",
             output=output,
             seed=seed,
             keep_pairs=pairs,

@@ -56,7 +56,8 @@ def distil(context: Context, bank: Bank | None, options: Distil) -> Bank:
     context.with_pairs("distil")
     objective = Objective(context, options)
     encoder_of(context.base).check_room(bank.virtual_tokens + objective.longest, "a text to distil on")
-    student = attach(context.base.model, [context.prefix(bank)], placement=context.placement, trainable=True)
+    start = [context.prefix(bank)]
+    student = attach(context.base.model, start, placement=context.placement, trainable=True, kept=context.base.kept)
     learned = backbone_of(student).bank[0]
     optimizer = Soap([learned], lr=options.learning_rate)
     noise = noise_in(bank.virtual_tokens, sum(s.bank.virtual_tokens for s in context.specialists), options.noise)

@@ -38,7 +38,7 @@ class Objective:
 
     def __init__(self, context: Context, options: Distil) -> None:
         own = [context.prefix(specialist.bank) for specialist in context.specialists]
-        specialists = attach(context.base.model, own, placement=context.placement)
+        specialists = attach(context.base.model, own, placement=context.placement, kept=context.base.kept)
         self.direction = options.direction
         self._teacher = _Teacher(specialists, options.temperature)
         self._sampler = _Sampler(context, options.samples, options.decoding)

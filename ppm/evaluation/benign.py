@@ -20,7 +20,7 @@ def benign_texts(base: LoadedBase, rows: Sequence[Benign], *, seed: int) -> list
     """Benign prompts with completions; the base model writes those that are not given."""
     encoder = encoder_of(base)
     prompts = [encoder.prompt(row.prompt) for row in rows]
-    bare = attach(base.model)
+    bare = attach(base.model, kept=base.kept)
     open_ = [i for i, row in enumerate(rows) if row.completion is None]
     decoding = Decoding(max_new_tokens=ANSWER_TOKENS)
     requests = [Completion(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]

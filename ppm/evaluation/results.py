@@ -80,9 +80,18 @@ class ResultStore:
     fresh: bool = False
 
     def key(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> str:
-        digest, where = (configuration.bank.digest, placement) if configuration.bank else (None, None)
+        bank = configuration.bank
+        digest, where = (bank.digest, placement) if bank else (None, None)
         identity = [RESULTS_VERSION, self.weights, digest, where, suite.digest]
+        if bank and str(bank.arrangement) != "joined":  # which the bytes don't say
+            identity.append(bank.arrangement)
         return canonical_digest(identity).removeprefix("sha256:")
+
+    def answers(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> Answers:
+        """What is kept of a suite on a configuration; rates that are none are as good as nothing."""
+        found = self.get(self.key(configuration, placement, suite))
+        possible = not suite.measure.is_rate or all(value <= 1 + _NOISE for value, _ in found.values())
+        return found if possible else {}
 
     def get(self, key: str) -> Answers:
         """What is kept under a key; an entry that is damaged is as good as none."""
@@ -106,22 +115,17 @@ def _entry(answers: Answers) -> bytes:
 
 
 def _read_entry(data: bytes) -> Answers:
-    """The answers of a kept entry. Raises ValueError when it was truncated or edited, or holds what can't be.
-
-    Entries from before there were digests hold the answers alone.
-    """
+    """The answers of a kept entry. Raises ValueError when it was truncated or edited, or holds what can't be."""
     try:
         table = json.loads(data)
-        declared = table.get("digest") if set(table) == {"digest", "answers"} else None
-        rows = table["answers"] if isinstance(declared, str) else table
+        declared, rows = table["digest"], table["answers"]
         answers = {str(id_): (float(value), tuple(map(str, texts))) for id_, (value, texts) in rows.items()}
-        if isinstance(declared, str) and canonical_digest(answers) != declared:
+        if canonical_digest(answers) != declared:
             raise ValueError("was truncated or edited")
-    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
+    except (KeyError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError("is not a cached result") from error
-    for value, texts in answers.values():
-        # Of what is generated the share that fails is kept, of a text its mean loss.
-        if not -_NOISE <= value <= (1 + _NOISE if texts else math.inf) or math.isinf(value):
+    for value, _ in answers.values():
+        if not -_NOISE <= value < math.inf:
             raise ValueError(f"has {value}, which no result can be")
     return answers
 
@@ -177,7 +181,7 @@ def kept_outcomes(
     found = {}
     for configuration in configurations:
         for suite in suites:
-            kept = store.get(store.key(configuration, placement, suite))
+            kept = store.answers(configuration, placement, suite)
             if not all(prompt.id in kept for prompt in suite.prompts):
                 return None
             found[configuration.name, suite.digest] = outcome_of([kept[prompt.id] for prompt in suite.prompts])

@@ -36,7 +36,7 @@ def evaluate(
     alike_as = {c.name: next(o for o in configurations if o.bank == c.bank) for c in configurations}
     unique = [c for c in configurations if alike_as[c.name] is c]
     answers = {
-        (c.name, suite.digest): store.get(store.key(c, placement, suite)) if store else {}
+        (c.name, suite.digest): store.answers(c, placement, suite) if store else {}
         for suite in different.values()
         for c in unique
     }
@@ -45,7 +45,7 @@ def evaluate(
         suite.scorer.prepare()
     if missing:
         patched = [c for c in unique if c.bank]
-        model = attach(base.model, [c.bank for c in patched], placement=placement)
+        model = attach(base.model, [c.bank for c in patched], placement=placement, kept=base.kept)
         attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size)
         row_of = {c.name: row for row, c in enumerate(patched)}
         total = sum(suite.measure.count(suite) * len(alike) for suite, alike in missing)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel, weights_digest
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import ManifestError, ModelError, PpmError
+from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, policy_digest, policy_of
 from ppm.install.fetch import readable_packages, stored_packages
 from ppm.package import Package
@@ -57,7 +58,7 @@ def audit_deployed(
     policy, notes = _policy(workspace, deployment, base)
     subject = Subject(
         base,
-        LazyModel(base),
+        LazyModel(base, self_tests(environment.home)),
         packages,
         manifest.base.placement,
         None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
+from ppm.home import self_tests
 from ppm.install.fetch import fetch
 from ppm.install.plan import DEFAULT_STRATEGY, plan_install
 from ppm.install.request import Request
@@ -61,7 +62,9 @@ def compose_to(
     trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
-    context = make_context(packages, load_base(base), seed=seed, progress=events.progress)
+    context = make_context(
+        packages, load_base(base, kept=self_tests(workspace.home)), seed=seed, progress=events.progress
+    )
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")
         specialists = tuple(

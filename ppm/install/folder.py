@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm import document
+from ppm.base import ModelName
 from ppm.composition.strategy import read_strategy
 from ppm.disk import disk_errors, replace_file
 from ppm.errors import ManifestError, RequestError
@@ -17,7 +18,7 @@ from ppm.locking import exclusive
 from ppm.names import expand
 from ppm.project import PROJECT_FILE, Project
 from ppm.requirement import texts_of
-from ppm.workspace import Workspace, split_model
+from ppm.workspace import Workspace
 
 __all__ = ["ProjectFolder", "asks_nothing", "hold_folder"]
 
@@ -92,7 +93,8 @@ class ProjectFolder:
     def _base(self) -> tuple[str | None, str | None]:
         """The base model as the file names it, and its commit."""
         found = self.project.base
-        return split_model(self.base or "") if found is None or found == self.base else (self.base, None)
+        named = ModelName.parse(self.base or "") if found is None or found == self.base else ModelName(self.base or "")
+        return named.model, named.revision
 
     def shown(self, location: str) -> str:
         """A path as the lock has it: relative to the project where it is inside."""

@@ -13,6 +13,7 @@ from ppm.environment.attempts import open_ledger
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.transaction import user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
+from ppm.home import self_tests
 from ppm.install.current import audit_of, is_whole, policy_digest, read_composition
 from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing
 from ppm.install.fetch import fetch, put_back, readable_packages
@@ -212,7 +213,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         deployed = Deployed(bank, old, plan.parent)
     return Subject(
         plan.base,
-        LazyModel(plan.base),
+        LazyModel(plan.base, self_tests(plan.environment.home)),
         packages,
         placement,
         deployed,

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -17,10 +17,11 @@ from ppm.base import BaseModel
 from ppm.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LazyModel", "LoadedBase", "load_base", "load_pretrained"]
+__all__ = ["BASE_HINT", "LazyModel", "LoadedBase", "load_base", "load_pretrained", "load_settings", "load_tokenizer"]
 
+BASE_HINT = "it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors"
 SHOWN = 3
 """How many tensors an error names; it counts the others."""
 WRONG_RESULT = re.compile(
@@ -33,10 +34,14 @@ WRONG_RESULT = re.compile(
 
 @dataclass(frozen=True)
 class LoadedBase:
-    """A base model in memory: `model`, frozen and in evaluation mode, with its tokenizer."""
+    """A base model in memory: `model`, frozen and in evaluation mode, with its tokenizer.
+
+    `kept` is a folder where the outcome of the self-test is kept, for whoever attaches a bank to the model.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
+    kept: Path | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -49,21 +54,26 @@ class LazyModel:
     """A base model that is loaded when it is first used: where all results are kept, it never is."""
 
     base: BaseModel
+    kept: Path | None = None
 
     @cached_property
     def loaded(self) -> LoadedBase:
         """The base in memory. Raises ModelError."""
-        return load_base(self.base)
+        return load_base(self.base, kept=self.kept)
 
 
-def load_base(base: BaseModel, *, trust_remote_code: bool = False) -> LoadedBase:
-    """The frozen model, in evaluation mode, with its tokenizer; see `load_pretrained`. Raises ModelError."""
-    return load_pretrained(
+def load_base(base: BaseModel, *, kept: Path | None = None, trust_remote_code: bool = False) -> LoadedBase:
+    """The frozen model, in evaluation mode, with its tokenizer; see `load_pretrained`. Raises ModelError.
+
+    `kept` is a folder that outcomes of the self-test are kept in (`ppm.home.self_tests`).
+    """
+    loaded = load_pretrained(
         base.folder,
         context=base.name,
-        hint="it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors",
+        hint=BASE_HINT,
         trust_remote_code=trust_remote_code,
     )
+    return replace(loaded, kept=kept)
 
 
 def load_pretrained(
@@ -87,13 +97,12 @@ def load_pretrained(
     import transformers
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    options = {} if padding_side is None else {"padding_side": padding_side}
+    tokenizer = load_tokenizer(
+        folder, context=context, hint=hint, padding_side=padding_side, trust_remote_code=trust_remote_code
+    )
     heard: list[str] = []
     try:
         with _listening(heard):
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=trust_remote_code, **options
-            )
             model, report = getattr(transformers, kind).from_pretrained(
                 folder,
                 dtype=torch.float32 if device == "cpu" else "auto",
@@ -104,16 +113,69 @@ def load_pretrained(
             )
     except Exception as error:  # tokenizers and safetensors raise classes of their own on damaged files
         raise ModelError(f"can't be loaded: {_told(error, heard)}", context=context, hint=hint) from error
-    fault = _fault_of(report) or _other_kind(folder, model) or next(filter(WRONG_RESULT.search, heard), None)
+    _refuse(_fault_of(report) or _other_kind(folder, model), heard, context)
+    return LoadedBase(model.to(device).eval().requires_grad_(False), tokenizer)
+
+
+def load_tokenizer(
+    folder: Path,
+    *,
+    context: str,
+    hint: str = "",
+    padding_side: str | None = None,
+    trust_remote_code: bool = False,
+) -> "PreTrainedTokenizerBase":
+    """A model's tokenizer, without the model; it pads with the end token where it has none to pad with.
+
+    Raises ModelError, with `context` and `hint`, where `load_pretrained` does for the tokenizer's sake.
+    """
+    import transformers
+
+    options = {} if padding_side is None else {"padding_side": padding_side}
+    heard: list[str] = []
+    try:
+        with _listening(heard):
+            tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, **options
+            )
+    except Exception as error:  # tokenizers raises classes of its own on damaged files
+        raise ModelError(f"can't be loaded: {_told(error, heard)}", context=context, hint=hint) from error
+    _refuse(None, heard, context)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_settings(folder: Path, *, context: str, hint: str = "") -> tuple["PreTrainedConfig", "GenerationConfig"]:
+    """A model's configuration and how it generates, without the model.
+
+    Raises ModelError, with `context` and `hint`, where `load_pretrained` does for their sake.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    heard: list[str] = []
+    try:
+        with _listening(heard):
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            saved = (folder / "generation_config.json").is_file()
+            generation = (
+                GenerationConfig.from_pretrained(folder) if saved else GenerationConfig.from_model_config(config)
+            )
+    except Exception as error:  # of whatever kind a damaged file makes
+        raise ModelError(f"can't be loaded: {_told(error, heard)}", context=context, hint=hint) from error
+    _refuse(None, heard, context)
+    return config, generation
+
+
+def _refuse(fault: str | None, heard: list[str], context: str) -> None:
+    """Raises ModelError for a fault, or for a warning after which the model is another one than its files say."""
+    fault = fault or next(filter(WRONG_RESULT.search, heard), None)
     if fault is not None:
         raise ModelError(
             f"can't be loaded as it is: {fault}",
             context=context,
             hint="save the model again with save_pretrained, all its tensors included; ppm never fills in random ones",
         )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return LoadedBase(model.to(device).eval().requires_grad_(False), tokenizer)
 
 
 class _Collector(logging.Handler):

@@ -10,7 +10,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from ppm.disk import disk_errors, make_folder, replace_file
-from ppm.errors import ModelError
+from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.joined import Joined
 from ppm.runtime.backbone import UNPATCHED, Row
@@ -52,15 +52,17 @@ def prove(model: "PreTrainedModel", placement: Placement, *, kept: Path | None =
     """Raises ModelError unless a prefix at `placement` is exact on this model.
 
     The first model of a configuration is tried, in about the time of a hundred tokens; for others what came out is
-    remembered; that one is exact is kept in the folder `kept` too, where one is given.
+    remembered; that one is exact is kept in the folder `kept` too, where one is given, for the next process: by the
+    architecture and its whole configuration, dtype, device, kind of attention, placement, and the versions of the
+    test, transformers and torch. A folder that can't be written is none.
     """
     key = _key(model, placement)
     if key not in _verdicts:
         _verdicts[key] = None if _held(kept, key) else _tried(model, placement)
         while len(_verdicts) > KEPT:
             _verdicts.popitem(last=False)
-        if _verdicts[key] is None:  # what failed may have failed for want of memory
-            _keep(kept, key)
+    if _verdicts[key] is None and not _held(kept, key):  # what failed may have failed for want of memory
+        _keep(kept, key)
     fault = _verdicts[key]
     if fault is not None:
         raise ModelError(
@@ -288,6 +290,6 @@ def _held(folder: Path | None, key: str) -> bool:
 
 def _keep(folder: Path | None, key: str) -> None:
     if folder is not None:
-        with disk_errors("can't be written", folder):
+        with suppress(EnvironmentStateError), disk_errors("can't be written", folder):  # losing it costs a second
             make_folder(folder)
             replace_file(_path(folder, key), json.dumps({"exact": key}).encode() + b"\n")

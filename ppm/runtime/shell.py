@@ -68,7 +68,7 @@ class _Patched:
         """Raises ModelError: what transformers can write has no place for the prefix."""
         raise ModelError(
             "a patched model can't be saved as a plain one, which would be loaded again without its patch",
-            hint="save it with ppm.runtime.saved.save_patched, or save the base and export the bank",
+            hint="save it with ppm.runtime.saved.save_patched, which keeps base and patch side by side",
         )
 
     def push_to_hub(self, *args: object, **kwargs: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.jsonl import Text
-from ppm.runtime.loading import LoadedBase
+from ppm.runtime.loading import BASE_HINT, LoadedBase, load_settings, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
@@ -25,6 +25,8 @@ __all__ = [
     "encoder_of",
     "encoder_of_folder",
     "join",
+    "render",
+    "rendered_tokens",
     "stop_tokens",
 ]
 
@@ -43,7 +45,11 @@ def encode(tokenizer: "PreTrainedTokenizerBase", text: Text, *, where: str = "")
     assistant's turn is continued there. `where` names the prompt in errors. Raises ModelError when the base has no
     chat template, the template refuses the messages, or the prompt comes out empty.
     """
-    ids = _plain(tokenizer, text) if isinstance(text, str) else _tokens(tokenizer, _rendered(tokenizer, text, where))
+    ids = (
+        _plain(tokenizer, text)
+        if isinstance(text, str)
+        else rendered_tokens(tokenizer, _rendered(tokenizer, text, where))
+    )
     if not ids:
         raise ModelError(
             "a prompt has no tokens",
@@ -160,23 +166,8 @@ def encoder_of(base: LoadedBase) -> TextEncoder:
 
 def encoder_of_folder(base: BaseModel) -> TextEncoder:
     """How a base on disk reads texts; its weights are not read. Raises ModelError."""
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
-        config = AutoConfig.from_pretrained(base.folder, trust_remote_code=False)
-        saved = (base.folder / "generation_config.json").is_file()
-        generation = (
-            GenerationConfig.from_pretrained(base.folder) if saved else GenerationConfig.from_model_config(config)
-        )
-    except Exception as error:  # tokenizers raises classes of its own on damaged files
-        raise ModelError(
-            f"its tokenizer or configuration can't be loaded: {error}",
-            context=base.name,
-            hint="it must be a causal language model in the Hugging Face format, with its tokenizer",
-        ) from error
+    tokenizer = load_tokenizer(base.folder, context=base.name, hint=BASE_HINT)
+    config, generation = load_settings(base.folder, context=base.name, hint=BASE_HINT)
     embeddings = int(config.get_text_config().vocab_size)
     return TextEncoder(tokenizer, embeddings, _context(config), stop_tokens(tokenizer, generation))
 
@@ -191,8 +182,8 @@ def _continues(prompt: Text) -> bool:
     return not isinstance(prompt, str) and prompt[-1][0] == "assistant"
 
 
-def _tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
-    """The tokens of a text that holds its special tokens already, if it is to have any."""
+def rendered_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[int, ...]:
+    """The token ids of a text that holds its special tokens already, as a rendered chat does."""
     return tuple(tokenizer(text, add_special_tokens=False).input_ids)
 
 
@@ -218,8 +209,8 @@ def _after(tokenizer: "PreTrainedTokenizerBase", prompt: Text, text: str, where:
     if isinstance(prompt, str):
         together = _plain(tokenizer, prompt + text)
     else:
-        together = _tokens(tokenizer, _rendered(tokenizer, prompt, where) + text)
-    return together[len(before) :] if together[: len(before)] == before else _tokens(tokenizer, text)
+        together = rendered_tokens(tokenizer, _rendered(tokenizer, prompt, where) + text)
+    return together[len(before) :] if together[: len(before)] == before else rendered_tokens(tokenizer, text)
 
 
 def _turn(tokenizer: "PreTrainedTokenizerBase", prompt: Text, answer: str, where: str) -> str:
@@ -232,7 +223,7 @@ def _turn(tokenizer: "PreTrainedTokenizerBase", prompt: Text, answer: str, where
         conversation = (*prompt, ("assistant", answer))
     start = _rendered(tokenizer, prompt, where)
     try:
-        whole = _render(tokenizer, conversation, add_generation_prompt=False)
+        whole = render(tokenizer, conversation, add_generation_prompt=False)
     except Exception:  # a template that shows no assistant's turn: the answer stands as it is
         return given
     if whole.startswith(start):
@@ -248,8 +239,8 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", chat: tuple[tuple[str, str],
         raise ModelError("the base model has no chat template", context=where, hint="use plain prompts with it")
     try:
         if _continues(chat):
-            return _render(tokenizer, chat, continue_final_message=True)
-        return _render(tokenizer, chat, add_generation_prompt=True)
+            return render(tokenizer, chat, continue_final_message=True)
+        return render(tokenizer, chat, add_generation_prompt=True)
     except Exception as error:  # templates are programs, and raise what they like
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise ModelError(
@@ -259,7 +250,11 @@ def _rendered(tokenizer: "PreTrainedTokenizerBase", chat: tuple[tuple[str, str],
         ) from error
 
 
-def _render(tokenizer: "PreTrainedTokenizerBase", chat: tuple[tuple[str, str], ...], **options: bool) -> str:
+def render(tokenizer: "PreTrainedTokenizerBase", chat: tuple[tuple[str, str], ...], **options: bool) -> str:
+    """A chat by the tokenizer's template, on a day that stays the same; `options` are those of transformers.
+
+    Raises whatever the template does.
+    """
     messages = [{"role": role, "content": content} for role, content in chat]
     template = tokenizer.get_chat_template()
     fixed = _on_a_fixed_day(template) if CLOCK in template else template

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ppm.errors import ModelError, RequestError
+from ppm.home import self_tests
 from ppm.install.current import deployed
 from ppm.jsonl import Text
 from ppm.serving.load import load_deployed
@@ -40,8 +41,8 @@ def answer_prompts(
     else:
         from ppm.runtime.loading import load_base
 
-        loaded = load_base(workspace.find_target(base, env)[0])
-        model, tokenizer = attach(loaded.model), loaded.tokenizer
+        loaded = load_base(workspace.find_target(base, env)[0], kept=self_tests(workspace.home))
+        model, tokenizer = attach(loaded.model, kept=loaded.kept), loaded.tokenizer
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if chat and not has_template:
         raise ModelError("the base model has no chat template", hint="leave --chat out")

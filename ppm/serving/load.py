@@ -1,10 +1,11 @@
 """Loads what is deployed, and puts a package's prefix in front of a loaded model."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppm.base import HUB_NAME
 from ppm.errors import ModelError
+from ppm.home import self_tests
 from ppm.install.current import deployed
 from ppm.names import is_folder
 from ppm.package import read_package
@@ -17,8 +18,6 @@ __all__ = [
     "apply_package",
     "load_deployed",
 ]
-
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def load_deployed(
@@ -35,10 +34,10 @@ def load_deployed(
     from ppm.runtime.loading import load_base
     from ppm.runtime.model import attach
 
-    loaded = load_base(found)
+    loaded = load_base(found, kept=self_tests(workspace.home))
     manifest = deployment.manifest
     assert manifest is not None
-    patched = attach(loaded.model, [deployment.bank], placement=manifest.base.placement)
+    patched = attach(loaded.model, [deployment.bank], placement=manifest.base.placement, kept=loaded.kept)
     return patched, loaded.tokenizer
 
 

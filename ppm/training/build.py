@@ -62,9 +62,10 @@ def build(
 ) -> Package | None:
     """Train the patch of a source manifest and return its package; None in every process but the first.
 
-    `base` overrides where the base model is loaded from; `cache` is a folder in which finished stages are kept,
-    `output` where the package is to go, which is looked at first, and `keep_pairs` a file that the pairs are written
-    to. Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
+    `base` overrides where the base model is loaded from; `cache` is a folder that keeps finished stages in `training`,
+    and in `self-test` which models a prefix is exact on; `output` is where the package is to go, which is looked at
+    first, and `keep_pairs` a file that the pairs are written to.
+    Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
     """
     tell = tell if is_first() else lambda message: None
     progress = progress if is_first() else silent
@@ -85,7 +86,8 @@ def build(
             check_output(output, source, found, announced(source, training, found))
     behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
-    context = BuildContext(source, training, found, load_base(found), Stages(cache), progress, tell)
+    stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
+    context = BuildContext(source, training, found, load_base(found, kept=kept), stages, progress, tell)
     if is_first():
         _check_base_fails(context, suites)
     context, record = _with_pairs(context)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from ppm.base import BaseModel, local_folder, locate
+from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.runtime.text import encoder_of_folder
 from ppm.training.output import announced, check_output
 from ppm.training.rows import check_rows
-from ppm.training.source import SourcePatch, base_of, read_source
+from ppm.training.source import SourcePatch, base_name, base_of, read_source
 
 __all__ = ["check_source"]
 
@@ -38,12 +38,10 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
 
 def _base_here(source: SourcePatch, base: str | None) -> BaseModel | None:
     """The base model, unless it is one of the hub that is not in the local cache. Raises ModelError."""
-    declared = source.manifest.base
-    name, _, revision = (base or declared.model).partition("@")
-    beside = base is None and declared.revision is None and (source.folder / name).is_dir()
-    if not beside and local_folder(name, revision or declared.revision) is None:
+    named = base_name(source, base)
+    if named.folder is None:
         try:
-            locate(name, revision or declared.revision, fetch=False)
+            named.locate(fetch=False)
         except ModelError:
             return None
     return base_of(source, base)

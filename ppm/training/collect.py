@@ -107,7 +107,7 @@ def _teacher_of(context: BuildContext) -> _Teacher:
     assert settings is not None
     if settings.endpoint is not None:
         return _Teacher(settings)
-    return _Teacher(settings, *load_teacher(settings, context.source.folder))
+    return _Teacher(settings, *load_teacher(settings, context.source.folder, kept=context.loaded.kept))
 
 
 def _ask(context: BuildContext, teacher: _Teacher, questions: Sequence[Question], spools: Mapping[str, Spool]) -> None:

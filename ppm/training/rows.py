@@ -1,6 +1,6 @@
 """Checks that the base can read every text of a source manifest, before anything is trained: with file and line."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ from ppm.errors import ManifestError, ModelError, TrainingError
 from ppm.evaluation.benign import ANSWER_TOKENS
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.measures.registry import measure_of
-from ppm.jsonl import Benign, Pair, Prompt, read_benign, read_pairs, read_prompts
+from ppm.jsonl import Benign, Pair, Prompt, numbered_benign, numbered_pairs, numbered_prompts
 from ppm.runtime.text import TextEncoder
 from ppm.suite import Suite
 from ppm.training.pairs import Collected
@@ -72,17 +72,17 @@ class _Rows:
     encoder: TextEncoder
 
     def check_pairs(self, path: str | None) -> None:
-        for pair, where in self._placed(path, read_pairs):
+        for pair, where in self._placed(path, numbered_pairs):
             _check_pair(pair, self.encoder, self._virtual_tokens, where)
 
     def check_prompts(self, path: str | None) -> None:
         """Prompts that the base is to answer."""
         longest = self.source.training.collect.decoding.max_new_tokens
-        for row, where in self._placed(path, read_benign):
+        for row, where in self._placed(path, numbered_benign):
             self._check_room(len(self.encoder.prompt(row.prompt, where)) + longest, where)
 
     def check_benign(self, path: str | None) -> None:
-        for row, where in self._placed(path, read_benign):
+        for row, where in self._placed(path, numbered_benign):
             tokens = len(self.encoder.prompt(row.prompt, where))
             own = row.completion is None
             tokens += ANSWER_TOKENS if own else len(self.encoder.answer(row.prompt, str(row.completion), where))
@@ -91,7 +91,7 @@ class _Rows:
     def check_suite(self, suite: Suite) -> None:
         origin = f"suite {suite.name}"
         measure = measure_of(suite, make_judge(suite.judge, self.source.files, origin), origin)
-        for row, where in self._placed(suite.prompts, read_prompts):
+        for row, where in self._placed(suite.prompts, numbered_prompts):
             tokens = len(self.encoder.prompt(row.prompt, where))
             self._check_room(tokens + measure.room(self.encoder, suite, row), where)
 
@@ -102,20 +102,21 @@ class _Rows:
     def _check_room(self, tokens: int, where: str) -> None:
         self.encoder.check_room(self._virtual_tokens + tokens, where)
 
-    def _placed(self, path: str | None, read: Callable[[bytes, str], Sequence[Row]]) -> Iterator[tuple[Row, str]]:
+    def _placed(
+        self, path: str | None, read: Callable[[bytes, str], Iterator[tuple[int, Row]]]
+    ) -> Iterator[tuple[Row, str]]:
         """The rows of a file, if it is there, each with its place. Raises ManifestError when they are of two kinds."""
         if path is None or path not in self.source.files:
             return
         data, origin = self.source.files[path], str(self.source.folder / path)
-        written = enumerate(data.decode("utf-8", "replace").replace("\ufeff", "").split("\n"), 1)
-        lines = [number for number, line in written if line.strip()]
-        rows = read(data, origin)
-        for row, number in zip(rows, lines, strict=True):
+        first: tuple[int, Row] | None = None
+        for number, row in read(data, origin):
+            first = first or (number, row)
             where = f"{origin}, line {number}"
-            if isinstance(row.prompt, str) != isinstance(rows[0].prompt, str):
+            if isinstance(row.prompt, str) != isinstance(first[1].prompt, str):
                 kinds = ("a plain prompt", "a chat") if isinstance(row.prompt, str) else ("a chat", "a plain prompt")
                 raise ManifestError(
-                    f"is {kinds[0]}, but line {lines[0]} is {kinds[1]}",
+                    f"is {kinds[0]}, but line {first[0]} is {kinds[1]}",
                     context=where,
                     hint="write all prompts of a file the same way: a patch learns the form in which it is used",
                 )

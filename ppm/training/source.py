@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ppm.base import BaseModel, identify, locate
+from ppm.base import BaseModel, ModelName, identify
 from ppm.errors import ManifestError, did_you_mean
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.measures.registry import measure_of
@@ -14,7 +14,7 @@ from ppm.manifest import DataFile, Manifest, check_tested
 from ppm.suite import Judge, Suite
 from ppm.training_table import DataSet, Training
 
-__all__ = ["SourcePatch", "base_of", "read_source"]
+__all__ = ["SourcePatch", "base_name", "base_of", "read_source"]
 
 PLANNED_DISCORDANCE = 0.05
 PLANNED_ALPHA = 0.025
@@ -171,21 +171,27 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
         )
 
 
+def base_name(source: SourcePatch, override: str | None = None) -> ModelName:
+    """What the base model of a source patch is called: `override`, else what the manifest names, a folder relative to
+    its own first. The manifest's commit holds for both."""
+    declared = source.manifest.base
+    if override is None and declared.revision is not None:
+        return ModelName(declared.model, declared.revision)
+    beside = source.folder if override is None else None
+    return ModelName.parse(override or declared.model, beside=beside).at(declared.revision)
+
+
 def base_of(source: SourcePatch, override: str | None = None) -> BaseModel:
-    """The base model of a source patch: `override`, else what the manifest names, a folder relative to its own first.
+    """The base model of a source patch (`base_name`).
 
     Raises ModelError, or ManifestError when it is not the one with the manifest's fingerprint.
     """
     declared = source.manifest.base
-    name = override or declared.model
-    folder = source.folder / name
-    location = str(folder) if override is None and declared.revision is None and folder.is_dir() else name
-    model, _, revision = location.partition("@")
-    folder = locate(model, revision or declared.revision)
-    base = identify(folder, name=declared.model, revision=revision or declared.revision)
+    named = base_name(source, override)
+    base = identify(named.locate(), name=declared.model, revision=named.revision or declared.revision)
     if declared.fingerprint is not None and declared.fingerprint != base.fingerprint:
         raise ManifestError(
-            f"the base model in {location} does not have the manifest's fingerprint",
+            f"the base model in {named.model} does not have the manifest's fingerprint",
             context=source.manifest.name,
             hint="leave base.fingerprint out of a source manifest, or name the right model with --base",
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppm.base import BaseModel, identify, local_folder, locate
+from ppm.base import BaseModel, ModelName, identify
 from ppm.disk import append_file, disk_errors, make_folder
 from ppm.document import to_table
 from ppm.errors import EndpointError
@@ -174,7 +174,7 @@ def answers_of_model(
     missing = spool.missing(questions)
     if missing:
         assert answering is not None
-        tokenizer, bare = answering.tokenizer, attach(answering.model)
+        tokenizer, bare = answering.tokenizer, attach(answering.model, kept=answering.kept)
         encoder = encoder_of(answering)
         for start in range(0, len(missing), CHUNK):
             part = missing[start : start + CHUNK]
@@ -277,25 +277,27 @@ def check_teacher(teacher: Teacher, folder: Path) -> None:
     """Raises ModelError for a local teacher that is not a model, or a hub name without a commit. Downloads nothing."""
     if teacher.endpoint is not None:
         return
-    name, _, revision = teacher.model.partition("@")
-    beside = folder / teacher.model
-    local = beside if beside.is_dir() else local_folder(name, revision or teacher.revision)
+    local = _named(teacher, folder).folder
     if local is not None:
         identify(local)
 
 
-def load_teacher(teacher: Teacher, folder: Path) -> tuple[BaseModel, Callable[[], LoadedBase]]:
-    """A local teacher's identity, and a function that loads it.
+def _named(teacher: Teacher, folder: Path) -> ModelName:
+    """What a local teacher is called; a folder is taken relative to the manifest's first."""
+    return ModelName.parse(teacher.model, beside=folder).at(teacher.revision)
+
+
+def load_teacher(
+    teacher: Teacher, folder: Path, *, kept: Path | None = None
+) -> tuple[BaseModel, Callable[[], LoadedBase]]:
+    """A local teacher's identity, and a function that loads it; `kept` as `load_base` takes it.
 
     A folder is taken relative to the manifest's first. Raises ModelError.
     """
     from ppm.runtime.loading import load_base
 
-    name, _, revision = teacher.model.partition("@")
-    beside = folder / teacher.model
-    located = beside if beside.is_dir() else locate(name, revision or teacher.revision)
-    base = identify(located, name=teacher.model)
-    return base, lambda: load_base(base)
+    base = identify(_named(teacher, folder).locate(), name=teacher.model)
+    return base, lambda: load_base(base, kept=kept)
 
 
 def estimate(teacher: Teacher, questions: Sequence[Question], decoding: Decoding) -> str:

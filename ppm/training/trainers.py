@@ -160,7 +160,7 @@ def _of_prefix(
 ) -> torch.Tensor:
     if stage.steps == 0:
         return prefix
-    patched = attach(setup.base.model, [prefix], placement=setup.placement, trainable=True)
+    patched = attach(setup.base.model, [prefix], placement=setup.placement, trainable=True, kept=setup.base.kept)
     learned = backbone_of(patched).bank[0]
     if setup.frozen_tokens:
         mask = torch.ones(len(learned), 1, device=learned.device)
@@ -196,6 +196,9 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
     shown = [rows(encoder, pairs), rows(encoder, setup.held) if best else []]
     longest = max(_length(row) for part in shown for row in part)
     encoder.check_room(learner.virtual_tokens + longest, f"the longest pair for {name.upper()}")
+    # A prefix that is trained on may be longer than the one that these were checked for at the build.
+    longest = max(map(len, setup.benign), default=0)
+    encoder.check_room(learner.virtual_tokens + longest, f"the longest benign text for {name.upper()}")
     with tempfile.TemporaryDirectory() as scratch, _quiet():
         trainer = trainer_class(
             model=learner.model,

@@ -128,7 +128,7 @@ def test_a_step_of_another_package_that_makes_no_prefix_is_refused(context, monk
             made(strategy(("broken", {})), context)
     endless = Bank((Block((1, 48), b"\xff" * 4 * 48),))
     monkeypatch.setitem(STEPS, "broken", lambda context, bank: endless)
-    with pytest.raises(TrainingError, match="no numbers"):
+    with pytest.raises(TrainingError, match="not finite numbers"):
         made(strategy(("broken", {})), context)
 
 
@@ -166,7 +166,7 @@ def test_an_option_without_a_default_must_be_given(context, monkeypatch):
 
 def test_merging_deltas_needs_to_know_what_training_started_from(context):
     unknown = replace(context, specialists=tuple(replace(s, initial=None) for s in context.specialists))
-    with pytest.raises(RequestError, match="does not say what its training started from"):
+    with pytest.raises(RequestError, match="does not record what its training started from"):
         made(strategy(("task-arithmetic", {})), unknown)
 
 

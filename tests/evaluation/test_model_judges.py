@@ -9,6 +9,7 @@ import torch
 from tiny import fit, language_batch
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     LlamaConfig,
@@ -130,6 +131,31 @@ def test_a_classifier_of_behaviours_is_asked_by_its_own_template(guard):
     assert score("harmbench-classifier", slots, model=guard, template=template)[0][0] < 0.5
 
 
+def test_a_verdict_is_never_read_after_an_end_token_that_the_tokenizer_adds(guard, tmp_path):
+    template = "ask {behavior} answer {generation} :"
+    ending = shutil.copytree(guard, tmp_path / "ending")
+    table = json.loads((ending / "tokenizer.json").read_text())
+    special = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+    single = [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    pair = [*single, {"Sequence": {"id": "B", "type_id": 1}}]
+    table["post_processor"] = {
+        "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": {"</s>": special}
+    }  # fmt: skip
+    (ending / "tokenizer.json").write_text(json.dumps(table))
+    assert AutoTokenizer.from_pretrained(ending)("ask").input_ids[-1] == 2
+    for name, options in (("harmbench-classifier", {"template": template}), ("llama-guard", {})):
+        assert score(name, model=ending, **options) == score(name, model=guard, **options)
+
+
+def test_a_guards_template_has_no_clock(guard, tmp_path):
+    dated = shutil.copytree(guard, tmp_path / "dated")
+    today = "{% if strftime_now('%d %b %Y') == '26 Jul 2024' %}" + TEMPLATE + "{% endif %}"
+    made = AutoTokenizer.from_pretrained(dated)
+    made.chat_template = today
+    made.save_pretrained(dated)
+    assert score("llama-guard", model=dated) == score("llama-guard", model=guard)
+
+
 def test_a_model_that_can_not_be_had_is_one_clear_error(guard, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"x")
@@ -149,6 +175,16 @@ def test_another_folder_is_another_judge(guard, classifier):
         make_judge(Judge("llama-guard", {"model": str(f)}), {}, "a test").identity for f in (guard, classifier)
     }
     assert len(identities) == 2
+
+
+def test_a_folder_with_other_settings_of_its_tokenizer_is_another_judge(classifier, tmp_path):
+    """They are no part of a fingerprint, and decide how much of a text is read."""
+    copy = shutil.copytree(classifier, tmp_path / "copy")
+    first = make_judge(Judge("detoxify", {"model": str(copy)}), {}, "a test").identity
+    assert first == make_judge(Judge("detoxify", {"model": str(classifier)}), {}, "a test").identity
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**settings, "model_max_length": 4}))
+    assert make_judge(Judge("detoxify", {"model": str(copy)}), {}, "a test").identity != first
 
 
 def test_a_folder_that_has_the_name_of_a_hub_model_is_not_taken_for_it(guard, tmp_path, monkeypatch):
@@ -178,9 +214,9 @@ def rewritten(folder, change):
     ("change", "words"),
     [
         (lambda t: t.pop("classifier.weight"), "lack classifier.weight"),
-        (lambda t: t.update(other=torch.zeros(2)), "no place for other"),
+        (lambda t: t.update(other=torch.zeros(2)), "hold other, for which"),
         (lambda t: t.update({"classifier.weight": torch.zeros(3, 32)}), "can't be loaded"),
-        (lambda t: t.update({"classifier.bias": torch.tensor([1, 2])}), "whole numbers in classifier.bias"),
+        (lambda t: t.update({"classifier.bias": torch.tensor([1, 2])}), "classifier.bias is of I64"),
     ],
 )
 def test_a_model_that_is_not_whole_is_refused(classifier, tmp_path, change, words):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -281,7 +282,7 @@ def test_a_prompt_without_room_beside_the_prefix_is_refused_by_its_name(architec
     model = tiny_model(architecture)
     suite = load([*PROMPTS, Prompt("long", FULL)], **KINDS[kind])
     long = Configuration("patched", bank_of(random_prefixes(model, 5)[0]))
-    with pytest.raises(ModelError, match="with the prefix, and the base model's context holds 128") as refused:
+    with pytest.raises(ModelError, match="the base model's context has room for 128") as refused:
         run(model, [Configuration("base"), long], [suite])
     assert refused.value.context == "the suite 'main', prompt 'long'"
 
@@ -306,7 +307,7 @@ def test_a_word_without_an_embedding_is_refused_by_the_prompts_name(model, kind)
 
 def test_an_expected_text_is_one_that_the_model_can_read_and_has_room_for(model):
     base = LoadedBase(model, words_beyond())
-    for expected, said in (("beyond", "embeddings for 99 tokens only"), (FULL, "context holds 128")):
+    for expected, said in (("beyond", "embeddings for 99 tokens only"), (FULL, "context has room for 128")):
         suite = load([Prompt("answer", "tell me", expected=expected)], **KINDS["perplexity"])
         with pytest.raises(ModelError, match=said) as refused:
             evaluate(base, [Configuration("base")], [suite], placement="before-bos")
@@ -322,3 +323,22 @@ def test_a_judges_words_are_ones_that_the_model_has_embeddings_for(model):
     suites = [load(judge=mixed, metric="mean"), load(**KINDS["next-token"])]
     found = evaluate(base, [Configuration("base")], suites, placement="before-bos")
     assert found["base", suites[0].digest].values == found["base", suites[1].digest].values
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("completions", False), ("next-token", False), ("perplexity", True)])
+def test_a_rate_above_one_is_no_result_and_a_loss_may_be(model, tmp_path, kind, kept):
+    suite, store, base = load(**KINDS[kind]), ResultStore(tmp_path, "weights"), Configuration("base")
+    first = run(model, [base], [suite], store=store)["base", suite.digest]
+    key = store.key(base, "before-bos", suite)
+    store.put(key, {id_: (value + 2.0, texts) for id_, (value, texts) in store.get(key).items()})
+    again = run(model, [base], [suite], store=store)["base", suite.digest]
+    assert again.values == (tuple(value + 2.0 for value in first.values) if kept else first.values)
+
+
+def test_banks_that_meet_a_prompt_otherwise_have_results_of_their_own(configurations, tmp_path):
+    store, suite = ResultStore(tmp_path, "weights"), load()
+    bank = configurations[1].bank
+    other = replace(bank, arrangement="isolated")
+    assert (bank.to_bytes() == other.to_bytes(), bank == other) == (True, False)
+    keys = {store.key(Configuration("patched", b), "before-bos", suite) for b in (bank, other)}
+    assert len(keys) == 2

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from ppm.base import identify
 from ppm.errors import ModelError
 from ppm.runtime.loading import load_base, load_pretrained
+from ppm.runtime.text import encoder_of_folder
 
 
 @pytest.fixture
@@ -150,3 +151,23 @@ def test_nothing_is_printed_and_the_logger_is_as_it_was(folder, capsys):
     message(folder)
     assert (list(logger.handlers), logger.propagate) == before
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0}}),
+        ("tokenizer.json", {"model": {"type": "none"}}),
+        ("tokenizer_config.json", {"tokenizer_class": "NoTokenizer", "auto_map": {"AutoTokenizer": ["a--b.C", None]}}),
+    ],
+)
+def test_what_can_not_be_loaded_is_no_way_to_tokens_either(folder, file, change):
+    """`ppm build --check` reads no weights, and says what the build would."""
+    encoder_of_folder(identify(folder))
+    table = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**table, **change}))
+    with pytest.raises(ModelError) as built:
+        load_base(identify(folder))
+    with pytest.raises(ModelError) as checked:
+        encoder_of_folder(identify(folder))
+    assert str(checked.value) == str(built.value)

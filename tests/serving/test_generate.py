@@ -80,4 +80,12 @@ def test_an_empty_prompt_is_one_message(base, prompt):
 def test_a_prompt_longer_than_the_context_is_one_message(base):
     refused = asked(base, " ".join(["w1"] * 100))
     assert (refused.code, len(refused.err.splitlines())) == (1, 2)
-    assert "the base model's context holds 64" in refused.err
+    assert "the base model's context has room for 64" in refused.err
+
+
+def test_that_a_prefix_is_exact_on_the_model_is_kept_and_can_be_pruned(base, ppm_home):
+    assert asked(base, "w1 w2").code == 0
+    assert len(list((ppm_home / "cache" / "self-test").iterdir())) == 1
+    assert {row["name"]: row["files"] for row in ppm("cache", "info", "--json").json}["self-test"] == 1
+    assert ppm("cache", "prune", "self-test").code == 0
+    assert not list((ppm_home / "cache").rglob("*.json"))

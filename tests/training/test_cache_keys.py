@@ -142,7 +142,7 @@ def test_benign_answers_of_a_base_that_ends_otherwise_are_made_anew(base, what, 
 
 
 def kept(cache, kind):
-    return {path.name for path in (cache / kind).rglob("*") if path.is_file()}
+    return {path.name for path in (cache / "training" / kind).rglob("*") if path.is_file()}
 
 
 def small(source, *, teacher=None):

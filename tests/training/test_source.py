@@ -1,10 +1,17 @@
 """Source manifests: what a suite's judge and a filter judge may be, told before anything is trained."""
 
-import pytest
-from tiny import write_patch
+from dataclasses import replace
 
-from ppm.errors import ManifestError
-from ppm.training.source import read_source
+import pytest
+from tiny import config, make_tokenizer, write_patch
+from transformers import AutoModelForCausalLM
+
+from ppm.base import ModelName
+from ppm.errors import ManifestError, ModelError
+from ppm.training.check import check_source
+from ppm.training.source import base_name, base_of, read_source
+from ppm.training.teacher import check_teacher, load_teacher
+from ppm.training_table import Teacher
 
 LEXICON = '{ name = "lexicon", words = "suites/bad.txt" }'
 
@@ -27,3 +34,41 @@ def test_a_suite_that_would_be_packaged_names_no_folder(tmp_path):
 def test_a_hub_model_with_its_commit_is_taken(tmp_path):
     read = read_source(source(tmp_path, f'{{ name = "detoxify", model = "some/judge@{"0" * 40}" }}'))
     assert read.manifest.suites[0].judge.name == "detoxify"
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A base model in a folder with an @ in its name."""
+    folder = tmp_path / "m@del"
+    AutoModelForCausalLM.from_config(config()).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_folder_with_an_at_sign_is_the_base_of_a_build(base, tmp_path, monkeypatch):
+    manifest = write_patch(tmp_path / "patch", tmp_path / "absent") / "patch.toml"
+    monkeypatch.chdir(tmp_path)
+    read = read_source(manifest)
+    for named in (str(base), "m@del"):
+        assert base_of(read, named).folder.resolve() == base
+        assert "can be built" in check_source(manifest, named)[0]
+    with pytest.raises(ModelError, match="needs a commit"):
+        base_of(read, "m@gone")
+
+
+def test_a_folder_with_an_at_sign_is_a_teacher(base, tmp_path):
+    for teacher, folder in ((Teacher("m@del"), tmp_path), (Teacher(str(base)), tmp_path / "patch")):
+        check_teacher(teacher, folder)
+        assert load_teacher(teacher, folder)[0].folder == base
+
+
+def test_a_manifests_commit_holds_whatever_folders_there_are(tmp_path, monkeypatch):
+    read = read_source(write_patch(tmp_path / "patch", tmp_path / "base"))
+    hub = replace(read.manifest.base, model="acme/tiny", revision="a" * 40)
+    read = replace(read, manifest=replace(read.manifest, base=hub))
+    (tmp_path / "acme" / "tiny").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert base_name(read) == ModelName("acme/tiny", "a" * 40)
+    assert base_name(read).folder is None
+    assert base_name(read, "acme/other") == ModelName("acme/other", "a" * 40)
+    assert base_name(read, "acme/tiny").folder is not None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from runtime.architectures import EOS, random_prefixes, tiny_model, tiny_tokenizer
 
-from ppm.errors import TrainingError
+from ppm.errors import ModelError, TrainingError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
@@ -208,3 +208,14 @@ def test_held_out_pairs_that_gain_to_the_end_change_nothing(model):
     stage = Stage(20, 2e-2, batch_size=12)
     setup = Setup(LoadedBase(model, TOKENIZER), "before-bos", (), 0.0, 0, held=PAIRS[:4], patience=20)
     assert torch.equal(sft(setup, prefix, PAIRS, stage), train(stage, model, prefix))
+
+
+@pytest.mark.parametrize("how", [sft, dpo])
+def test_a_benign_text_without_room_beside_the_prefix_is_refused(model, benign, how):
+    """Of a composition the prefix may be longer than it was at the patches' builds."""
+    longest = max(map(len, benign))
+    train(Stage(1, 5e-2), model, random_prefixes(model, 128 - longest)[0], benign=benign, weight=1.0, how=how)
+    prefix = random_prefixes(model, 129 - longest)[0]
+    with pytest.raises(ModelError, match="takes 129 tokens with the prefix") as caught:
+        train(Stage(1, 5e-2), model, prefix, benign=benign, weight=1.0, how=how)
+    assert "the longest benign text" in caught.value.context

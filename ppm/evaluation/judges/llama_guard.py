@@ -13,13 +13,14 @@ from ppm.evaluation.judges.endpoints import endpoint_scorer
 from ppm.evaluation.judges.models import LocalModel, first_word, local_scorer
 from ppm.evaluation.reply import Reply
 from ppm.jsonl import Prompt
+from ppm.runtime.text import render, rendered_tokens
 
 __all__ = ["llama_guard"]
 
 NAME = "llama-guard"
 
 
-@judge(NAME, "2", model_of=lambda options: None if options.get("endpoint") else options["model"])
+@judge(NAME, "3", model_of=lambda options: None if options.get("endpoint") else options["model"])
 def llama_guard(model: str, endpoint: bool = False) -> Scorer:
     """How likely Llama Guard calls an answer unsafe: a local model, or with `endpoint` one behind your endpoint."""
     if not endpoint:
@@ -37,7 +38,8 @@ def _chat(prompt: Prompt, text: str) -> list[dict[str, str]]:
 
 
 def _local(guard: LocalModel, batch: list[tuple[Prompt, str]]) -> list[float]:
-    return first_word(guard, [_asked(guard, *case) for case in batch], "unsafe", "safe")
+    asked = [rendered_tokens(guard.loaded.tokenizer, _asked(guard, *case)) for case in batch]
+    return first_word(guard, asked, "unsafe", "safe")
 
 
 def _asked(guard: LocalModel, prompt: Prompt, text: str) -> str:
@@ -47,7 +49,7 @@ def _asked(guard: LocalModel, prompt: Prompt, text: str) -> str:
         raise ModelError("has no chat template, which says what Llama Guard is asked", context=guard.context)
     chat = _chat(prompt, text)
     try:
-        return str(tokenizer.apply_chat_template(chat, tokenize=False))
+        return render(tokenizer, tuple((message["role"], message["content"]) for message in chat))
     except Exception as error:  # a template is a program of its author's, and may raise anything at all
         roles = ", ".join(message["role"] for message in chat)
         raise ModelError(

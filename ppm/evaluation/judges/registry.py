@@ -7,10 +7,10 @@ import ppm.evaluation.judges.endpoints
 import ppm.evaluation.judges.llama_guard
 import ppm.evaluation.judges.models
 import ppm.evaluation.judges.words  # noqa: F401
+from ppm.base import ModelName
 from ppm.encoding import decode
 from ppm.errors import ManifestError, PpmError, did_you_mean
 from ppm.evaluation.judges.base import JUDGES, JudgeKind, Scorer
-from ppm.evaluation.judges.models import hub_name
 from ppm.suite import Judge, judge_files
 
 __all__ = [
@@ -65,7 +65,7 @@ def _takes_a_list(kind: JudgeKind) -> bool:
 def _check_model(kind: JudgeKind, options: Mapping[str, object], origin: str) -> None:
     """Raises ManifestError when a package's judge would load a model by a path."""
     model = kind.model_of(options)
-    if model is not None and hub_name(str(model)) is None:
+    if model is not None and ModelName.pinned(str(model)) is None:
         raise ManifestError(
             f"the judge {kind.name!r} may not load {str(model)!r}: a package names a judge's model on the hub, with "
             "its commit, and never a folder",
