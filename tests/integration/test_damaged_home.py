@@ -192,6 +192,7 @@ def _tells(result):
         "(not in force)",
         "which deployment is in force",
         "the store lacks",
+        "can't be read",
     )
     return any(word in text for word in words)
 

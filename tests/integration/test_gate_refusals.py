@@ -1,6 +1,5 @@
 """What the gate must never let through: a patch that does nothing, a worse version, and luck by repetition."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 from commands import ppm
 
+from ppm.environment.attempts import ledgers, read_ledger
 from ppm.jsonl import dump
 from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
@@ -110,5 +110,5 @@ def test_ten_retries_with_other_seeds_are_each_refused_at_half_the_alpha(ppm_hom
     assert alphas == [0.05 / 2**k for k in range(1, 11)]
     again = ppm("install", *TWO, "--base", "lab", "--strategy", recipe, "--seed", 0, "--json")
     assert again.json["audit"]["attempts"][0]["alpha"] == 0.025
-    [ledger] = (ppm_home / "attempts").rglob("*.jsonl")
-    assert len([json.loads(line) for line in ledger.read_text().splitlines()]) == 10
+    [ledger] = ledgers(ppm_home)
+    assert len(read_ledger(ledger)) == 10

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from commands import ppm
 
+from ppm.environment.attempts import ledgers, read_ledger
 from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
 from ppm.resources import lab_data
@@ -46,8 +47,8 @@ def test_a_refused_candidate_is_shown_and_the_hint_leads_there(idle, tmp_path, p
         assert environment.current() is None
         for name in ("page.html", "junit.xml", "samples.jsonl"):
             (tmp_path / name).unlink()
-    [ledger] = (ppm_home / "attempts").rglob("*.jsonl")
-    assert len(ledger.read_text().splitlines()) == 1
+    [ledger] = ledgers(ppm_home)
+    assert len(read_ledger(ledger)) == 1
     bare = ppm("install", "toxicity==3.0.0", "--base", "lab", "-f", idle)
     assert (bare.code, "--html FILE" in bare.err, "--accept" in bare.err) == (5, True, False)
 
