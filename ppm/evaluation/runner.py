@@ -14,7 +14,14 @@ from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.runtime.text import encoder_of
 
-__all__ = ["evaluate"]
+__all__ = ["check_texts", "evaluate"]
+
+
+def check_texts(base: LoadedBase, suites: Sequence[LoadedSuite], virtual_tokens: int) -> None:
+    """Raises ModelError where the base can't read a suite's text or has no room for it beside so many tokens."""
+    attached = Attached(base.model, encoder_of(base), virtual_tokens, 1)
+    for suite in suites:
+        attached.prompts(suite, suite.measure)
 
 
 def evaluate(

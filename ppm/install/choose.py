@@ -17,6 +17,7 @@ from ppm.composition.steps import Context, Parent
 from ppm.composition.strategy import Strategy
 from ppm.environment.attempts import GatedAttempt, Ledger
 from ppm.errors import ModelError, PpmError, TrainingError
+from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.ranking import rank
 from ppm.package import Package
@@ -68,6 +69,8 @@ def choose(
         progress=events.progress,
         parent=parent,
     )
+    if len(subject.packages) > 1:  # told before composing, which takes long: every specialist is tested too
+        check_texts(subject.loaded, suites, max(s.bank.virtual_tokens for s in context.specialists))
     if len(subject.packages) > 1 and not context.retention:
         events.tell("  the patches have no retention prompts, so only the tests can show whether utility is kept")
     unranked = [s.name for s in context.specialists if not s.replay]

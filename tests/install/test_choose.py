@@ -207,6 +207,16 @@ def test_a_base_without_room_is_a_model_error(world, steps, tmp_path):
         )
 
 
+def test_a_suite_s_text_without_room_is_told_before_anything_is_composed(world, steps, tmp_path):
+    """The step would fail with another error."""
+    base, (kind, gentle) = world
+    suite = kind.manifest.suites[0]
+    prompts = [*kind.prompts(suite), Prompt("long", "tell W1 " * 40)]
+    longer = Package(kind.manifest, kind.bank, {**kind.files, suite.prompts: dump(prompts)})
+    with pytest.raises(ModelError, match="prompt 'long': takes"):
+        run((base, (longer, gentle)), tmp_path, "nothing")
+
+
 def test_when_all_that_fails_is_waived_the_choice_is_waived_and_no_pass(world, steps, tmp_path):
     base, packages = world
     subject = Subject(base, LazyModel(base), packages, "before-bos")
