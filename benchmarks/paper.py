@@ -27,7 +27,6 @@ from ppm.bank import EMPTY
 from ppm.base import identify, locate
 from ppm.disk import replace_file
 from ppm.evaluation.benign import benign_texts
-from ppm.evaluation.generation import encode
 from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.results import Configuration, Outcome
 from ppm.evaluation.runner import evaluate
@@ -43,6 +42,7 @@ from ppm.resources import lab_manifests
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.runtime.model import attach
 from ppm.runtime.tensors import bank_of, initial_prefix
+from ppm.runtime.text import encode
 from ppm.suite import Judge
 from ppm.training.baselines import fine_tuned, lora, prompt_tuned
 from ppm.training.source import SourcePatch, read_source
@@ -187,7 +187,7 @@ def _best_text(loaded: LoadedBase, suite: LoadedSuite, risk: str) -> str:
     """The fixed text that leaves the fewest failures on prompts that nothing else is measured on."""
     prompts = tuple(gate_prompts(risk, "rank", 200))
     variants = {text: _behind(text, _with(suite, prompts)) for text in corpus.fixed_texts().values()}
-    base = Configuration("x", None)
+    base = Configuration("x")
     found = evaluate(loaded, [base], list(variants.values()), placement="before-bos")
     return min(variants, key=lambda text: found["x", variants[text].digest].mean)
 

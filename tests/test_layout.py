@@ -2,6 +2,7 @@
 torch."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -111,6 +112,16 @@ def test_what_is_above_the_line_needs_no_torch(module):
     script = f"import sys, ppm.{module}; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "examples"])
+def test_what_stands_beside_ppm_imports_only_what_there_is(folder):
+    """Benchmarks take hours, so that no other test runs them all."""
+    for path in sorted((ROOT.parent / folder).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ppm":
+                module = importlib.import_module(node.module)
+                assert [a.name for a in node.names if not hasattr(module, a.name)] == [], path.name
 
 
 def test_every_module_says_what_it_is_for_and_what_it_offers():

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from integration.deployed import deployed, patch
 
+from ppm.base import ModelName
 from ppm.environment.default import choose_default
 from ppm.errors import ManifestError, ModelError, RequestError, SourceError
 from ppm.project import Project
-from ppm.workspace import Workspace, base_of_environment, open_base, split_model
+from ppm.workspace import Workspace, base_of_environment, open_base
 
 TAG = open_base("lab").tag
 
@@ -97,8 +98,8 @@ def test_a_base_model_may_be_named_by_an_environment_of_it(workspace):
 
 def test_what_is_after_an_at_sign_is_a_commit_unless_it_is_in_a_path(workspace, tmp_path):
     (tmp_path / "model@home").mkdir()
-    assert split_model("acme/tiny@" + "a" * 40) == ("acme/tiny", "a" * 40)
-    assert split_model("acme/tiny") == ("acme/tiny", None)
-    assert split_model("model@home") == ("model@home", None)
+    assert ModelName.parse("acme/tiny@" + "a" * 40) == ModelName("acme/tiny", "a" * 40)
+    assert ModelName.parse("acme/tiny") == ModelName("acme/tiny")
+    assert ModelName.parse("model@home") == ModelName("model@home")
     with pytest.raises(ModelError):
         open_base("acme/tiny@" + "a" * 40, fetch=False)
