@@ -33,13 +33,11 @@ __all__ = ["InstallResult", "Terms", "composes", "install"]
 NAMED_REASONS = 3
 """How many of the suites that did not pass an error's message names; the audit has them all."""
 
-LOOK = "`--html FILE` shows the prompts that fail"
-"""What to do first about a refusal."""
-
 MANY_ATTEMPTS = 4
 """After so many attempts on the same patches another one has little alpha left, and is no advice."""
 
 LOOK = "see what failed by running the same command with --html FILE; that does not count as another attempt"
+"""What to do first about a refusal."""
 
 
 @dataclass(frozen=True)
