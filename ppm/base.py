@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ppm import document
-from ppm.errors import ManifestError, ModelError
+from ppm.errors import ManifestError, ModelError, did_you_mean
 from ppm.manifest import Manifest
 from ppm.names import base_tag, canonical_digest, expand, is_folder
 from ppm.resources import lab_data
@@ -148,7 +148,7 @@ class ModelName:
             return expand(model)
         looks_like_path = model.startswith((".", "/", "~")) or expand(model).exists()
         if looks_like_path or not HUB_NAME.fullmatch(model) or not (revision or "/" in model):
-            hint = "name a model folder, a hub model as NAME@COMMIT, or `lab`"
+            hint = did_you_mean(model, LAB_BASES, "name a model folder, a hub model as NAME@COMMIT, or `lab`")
             raise ModelError("is not a folder", context=model, hint=hint)
         raise ModelError(
             "a hub model needs a commit, so that it is always the same model",

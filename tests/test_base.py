@@ -343,3 +343,9 @@ def test_a_typo_in_the_bases_suites_is_explained(folder, before, after, message,
         declare(folder, before, after)
     assert hint in caught.value.hint
     assert str(folder / "ppm-base.toml") in caught.value.context
+
+
+def test_a_mistyped_lab_is_told():
+    with pytest.raises(ModelError) as caught:
+        locate("lba")
+    assert (caught.value.message, caught.value.hint) == ("is not a folder", "did you mean 'lab'?")
