@@ -149,6 +149,12 @@ def parameters(function):
     return len(positional) - own + len(given.kwonlyargs) + (given.vararg is not None) + (given.kwarg is not None)
 
 
+def test_no_two_tests_have_one_name():
+    """pytest imports them by their file names alone, and refuses the second."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert [name for name in names if names.count(name) > 1] == []
+
+
 def test_no_module_is_too_long():
     lines = {module: path.read_text().count("\n") for module, path in MODULES.items()}
     assert {module: count for module, count in lines.items() if count > 400} == {}
