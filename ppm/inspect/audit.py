@@ -74,7 +74,8 @@ def audit_deployed(
         subject,
         deployment.bank,
         strategy=deployment.record.strategy or "",
-        alpha=policy.alpha,
+        alpha=_spent(shipped) or policy.alpha,
+        looks=len(policy.looks) + 1,
         suites=suites,
         waivers=deployment.record.waivers,
         progress=events.progress,
@@ -82,6 +83,11 @@ def audit_deployed(
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
     return Report(replace(result, notes=tuple(notes)), outcomes, tuple(suites))
+
+
+def _spent(shipped: "Audit | None") -> float | None:
+    """The alpha that the gate spent on the attempt that is deployed, which counts the attempts before it."""
+    return next((a.alpha for a in reversed(shipped.attempts) if a.alpha is not None), None) if shipped else None
 
 
 def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tuple[Gates, list[str]]:

@@ -10,6 +10,7 @@ import tiny
 from commands import ppm
 
 from ppm.environment.deployment import POLICY_FILE, RECORD_FILE
+from ppm.install.current import audit_of
 from ppm.jsonl import dump
 from ppm.package import Package, read_package, write_package
 from ppm.workspace import Workspace, open_base
@@ -71,6 +72,17 @@ def test_from_another_folder_the_deployers_suites_are_run_under_their_policy(wor
     assert {"kind", "sums", "ours"} == set(audit["suites"])
     assert widest(audit, "utility") == 0.2
     assert audit["notes"] == []
+
+
+@pytest.mark.slow
+def test_an_audit_spends_the_alpha_of_the_attempt_that_is_deployed(world):
+    """And so it guarantees what the install did."""
+    base, _, _, _ = world
+    deployment = Workspace.open(Path.cwd()).environment_for(open_base(str(base))).current()
+    shipped = audit_of(deployment)
+    again = audited(base)
+    assert shipped.attempts[-1].alpha == 0.025
+    assert (again["alpha"], again["comparisons"][0]["lower"]) == (0.025, shipped.comparisons[0].lower)
 
 
 @pytest.mark.slow
