@@ -94,7 +94,11 @@ class Bank:
         names = [ONE_BLOCK] if set(tensors) == {ONE_BLOCK} else [f"block.{i}" for i in range(len(tensors))]
         if not tensors or set(tensors) != set(names):
             raise IntegrityError(f"must hold one tensor named {ONE_BLOCK!r}", context=origin)
-        return Bank(tuple(_block(tensors[name], f"{origin}, {name}") for name in names), encoded=data)
+        blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
+        try:
+            return Bank(blocks, encoded=data)
+        except ValueError as error:
+            raise IntegrityError(f"is damaged ({error})", context=origin) from error
 
 
 def _block(info: dict[str, object], origin: str) -> Block:
