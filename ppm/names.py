@@ -25,6 +25,7 @@ __all__ = [
     "check_specifiers",
     "check_version",
     "exact_pin",
+    "exists",
     "expand",
     "is_folder",
     "is_url",
@@ -72,6 +73,14 @@ def is_url(text: str) -> bool:
     return bool(_URL.match(text))
 
 
+def exists(path: Path) -> bool:
+    """Whether there is anything at a path; a name that is too long for one has nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def is_folder(path: Path) -> bool:
     """Whether there is a folder; a name that is too long for one is none."""
     try:
@@ -86,9 +95,9 @@ def exact_pin(name: str, version: object) -> str:
 
 
 def canonical_digest(value: object) -> str:
-    """`sha256:` and the digest of plain data, the same for any order of keys."""
+    """`sha256:` and the digest of plain data, the same for any order of keys; JSON can spell half a character."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_version(text: str) -> str:
