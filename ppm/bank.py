@@ -7,7 +7,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import safetensors
 
@@ -101,8 +101,8 @@ class Bank:
             raise IntegrityError(f"is damaged ({error})", context=origin) from error
 
 
-def _block(info: dict[str, object], origin: str) -> Block:
-    shape, values = info["shape"], bytes(info["data"])  # type: ignore[call-overload]
+def _block(info: dict[str, Any], origin: str) -> Block:
+    shape, values = info["shape"], bytes(info["data"])
     if info["dtype"] != "F32" or not isinstance(shape, list) or len(shape) != 2:
         raise IntegrityError(f"is a tensor of {info['dtype']} {shape}, not a matrix in F32", context=origin)
     try:

@@ -220,11 +220,11 @@ class Manifest:
         if self.retention:
             files.append(DataFile(self.retention.prompts, "benign", "retention.prompts"))
         if self.training:
-            named = (("pairs", "pairs"), ("prompts", "prompts"), ("benign", "benign"))
-            for key, kind in named:
-                path = getattr(self.training, key)
+            kinds: tuple[Literal["pairs", "prompts", "benign"], ...] = ("pairs", "prompts", "benign")
+            for kind in kinds:
+                path = getattr(self.training, kind)
                 if path:
-                    files.append(DataFile(path, kind, f"training.{key}"))  # type: ignore[arg-type]
+                    files.append(DataFile(path, kind, f"training.{kind}"))
             if self.training.collect.judge:
                 found = judge_files(self.training.collect.judge).items()
                 files += [DataFile(path, "text", f"training.collect.judge.{key}") for key, path in found]
