@@ -6,7 +6,16 @@ from typing import Literal
 
 from ppm import document
 from ppm.errors import ManifestError
-from ppm.names import base_tag, check_digest, check_line, check_name, check_path, check_specifiers, check_version
+from ppm.names import (
+    base_tag,
+    check_digest,
+    check_line,
+    check_name,
+    check_path,
+    check_sha256,
+    check_specifiers,
+    check_version,
+)
 from ppm.suite import Suite, judge_files
 from ppm.training_table import Training, check_commit
 
@@ -117,7 +126,7 @@ class Component:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
         object.__setattr__(self, "version", check_version(self.version))
-        check_digest(f"sha256:{self.sha256}", "sha256")
+        check_sha256(self.sha256, "sha256")
 
 
 @dataclass(frozen=True)

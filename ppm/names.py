@@ -22,6 +22,7 @@ __all__ = [
     "check_line",
     "check_name",
     "check_path",
+    "check_sha256",
     "check_specifiers",
     "check_version",
     "exact_pin",
@@ -39,7 +40,8 @@ LONGEST_NUMBER = 12
 _MOST_SPECIFIERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(rf"sha256:{_SHA256.pattern}")
 
 
 @lru_cache
@@ -144,6 +146,12 @@ def check_digest(value: str | None, key: str) -> None:
     """Raises ValueError when the value of `key` is neither None nor `sha256:` and a digest."""
     if value is not None and not _DIGEST.fullmatch(value):
         raise ValueError(f"{key} must be 'sha256:' followed by 64 hexadecimal digits, not {value!r}")
+
+
+def check_sha256(value: str, key: str) -> None:
+    """Raises ValueError when the value of `key` is not a hexadecimal SHA-256."""
+    if not _SHA256.fullmatch(value):
+        raise ValueError(f"{key} must be 64 hexadecimal digits, not {value!r}")
 
 
 def check_line(value: str, key: str) -> None:
