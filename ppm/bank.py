@@ -7,7 +7,7 @@ import hashlib
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import safetensors
 
@@ -94,11 +94,15 @@ class Bank:
         names = [ONE_BLOCK] if set(tensors) == {ONE_BLOCK} else [f"block.{i}" for i in range(len(tensors))]
         if not tensors or set(tensors) != set(names):
             raise IntegrityError(f"must hold one tensor named {ONE_BLOCK!r}", context=origin)
-        return Bank(tuple(_block(tensors[name], f"{origin}, {name}") for name in names), encoded=data)
+        blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
+        try:
+            return Bank(blocks, encoded=data)
+        except ValueError as error:
+            raise IntegrityError(f"is damaged ({error})", context=origin) from error
 
 
-def _block(info: dict[str, object], origin: str) -> Block:
-    shape, values = info["shape"], bytes(info["data"])  # type: ignore[call-overload]
+def _block(info: dict[str, Any], origin: str) -> Block:
+    shape, values = info["shape"], bytes(info["data"])
     if info["dtype"] != "F32" or not isinstance(shape, list) or len(shape) != 2:
         raise IntegrityError(f"is a tensor of {info['dtype']} {shape}, not a matrix in F32", context=origin)
     try:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import BinaryIO
 from ppm import document
 from ppm.errors import ManifestError, ModelError, did_you_mean
 from ppm.manifest import Manifest
-from ppm.names import base_tag, canonical_digest, expand, is_folder
+from ppm.names import base_tag, canonical_digest, exists, expand, is_folder
 from ppm.resources import lab_data
 from ppm.suite import Suite
 
@@ -146,7 +147,7 @@ class ModelName:
             return None
         if is_folder(expand(model)):
             return expand(model)
-        looks_like_path = model.startswith((".", "/", "~")) or expand(model).exists()
+        looks_like_path = model.startswith((".", "/", "~")) or exists(expand(model))
         if looks_like_path or not HUB_NAME.fullmatch(model) or not (revision or "/" in model):
             hint = did_you_mean(model, LAB_BASES, "name a model folder, a hub model as NAME@COMMIT, or `lab`")
             raise ModelError("is not a folder", context=model, hint=hint)
@@ -203,9 +204,11 @@ def identify(folder: Path, *, name: str = "", revision: str | None = None) -> Ba
             template = separate.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError("can't be read as UTF-8 text", context=str(separate)) from error
+    with _readable(folder):
+        tokenizer = _tokenizer_digest(folder, tokenizer_config)
     parts = {
         "configuration": canonical_digest({k: v for k, v in config.items() if k not in _NOT_IDENTITY}),
-        "tokenizer": _tokenizer_digest(folder, tokenizer_config),
+        "tokenizer": tokenizer,
         "chat_template": canonical_digest(template),
         "weights": _weights_sample(folder),
     }
@@ -250,9 +253,10 @@ def read_suites(path: Path) -> tuple[Suite, ...]:
 
 
 def weights_digest(folder: Path) -> str:
-    """`sha256:` and the digest of all of the model's weight files: what results are kept by."""
-    stats = [(path, path.stat()) for path in _weight_files(folder)]
-    return _weights_digest(tuple((path, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in stats))
+    """`sha256:` and the digest of all of the model's weight files: what results are kept by. Raises ModelError."""
+    with _readable(folder):
+        stats = [(path, path.stat()) for path in _weight_files(folder)]
+        return _weights_digest(tuple((path, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in stats))
 
 
 @lru_cache(maxsize=8)
@@ -280,10 +284,17 @@ def _settings(folder: Path) -> dict[str, str]:
     found = [path for pattern in ("*.json", "*.jinja", "*.model", "*.txt") for path in folder.glob(pattern)]
     found += folder.glob("additional_chat_templates/*.jinja")
     kept = (path for path in found if path.is_file() and not path.name.endswith(".index.json"))
-    try:
+    with _readable(folder):
         return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Turn an OSError into a ModelError about a model's folder."""
+    try:
+        yield
     except OSError as error:
-        raise ModelError(f"can't be read: {error.strerror}", context=str(folder)) from error
+        raise ModelError(f"can't be read: {error.strerror}", context=str(error.filename or folder)) from error
 
 
 def _json(path: Path, *, required: bool) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ppm import document
 from ppm.errors import ManifestError
-from ppm.names import check_digest, check_name, check_version
+from ppm.names import check_digest, check_name, check_sha256, check_version
 from ppm.requirement import Requirement
 
 __all__ = ["LOCK_FILE", "Lock", "LockedBase", "LockedComposition", "LockedPackage", "Selection"]
@@ -14,13 +14,7 @@ __all__ = ["LOCK_FILE", "Lock", "LockedBase", "LockedComposition", "LockedPackag
 LOCK_FILE = "ppm.lock"
 SCHEMA = 1
 _ORDER = ("schema", "base", "requirements", "strategy", "strategy_digest", "packages", "composition", "overrides")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
-
-
-def _check_sha256(value: str, key: str) -> None:
-    if not _SHA256.fullmatch(value):
-        raise ValueError(f"{key} must be 64 hexadecimal digits, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class LockedPackage:
         object.__setattr__(self, "version", check_version(self.version))
         if not _FILE_NAME.fullmatch(self.file):
             raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
-        _check_sha256(self.sha256, "sha256")
+        check_sha256(self.sha256, "sha256")
         object.__setattr__(self, "dependencies", tuple(sorted(map(check_name, self.dependencies))))
 
     @property
@@ -76,8 +70,8 @@ class LockedComposition:
     weights_digest: str | None = None
 
     def __post_init__(self) -> None:
-        _check_sha256(self.sha256, "sha256")
-        _check_sha256(self.audit, "audit")
+        check_sha256(self.sha256, "sha256")
+        check_sha256(self.audit, "audit")
         check_digest(self.gates, "gates")
         check_digest(self.weights_digest, "weights_digest")
         if self.file is not None and not _FILE_NAME.fullmatch(self.file):

@@ -6,7 +6,16 @@ from typing import Literal
 
 from ppm import document
 from ppm.errors import ManifestError
-from ppm.names import base_tag, check_digest, check_line, check_name, check_path, check_specifiers, check_version
+from ppm.names import (
+    base_tag,
+    check_digest,
+    check_line,
+    check_name,
+    check_path,
+    check_sha256,
+    check_specifiers,
+    check_version,
+)
 from ppm.suite import Suite, judge_files
 from ppm.training_table import Training, check_commit
 
@@ -117,7 +126,7 @@ class Component:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
         object.__setattr__(self, "version", check_version(self.version))
-        check_digest(f"sha256:{self.sha256}", "sha256")
+        check_sha256(self.sha256, "sha256")
 
 
 @dataclass(frozen=True)
@@ -220,11 +229,11 @@ class Manifest:
         if self.retention:
             files.append(DataFile(self.retention.prompts, "benign", "retention.prompts"))
         if self.training:
-            named = (("pairs", "pairs"), ("prompts", "prompts"), ("benign", "benign"))
-            for key, kind in named:
-                path = getattr(self.training, key)
+            kinds: tuple[Literal["pairs", "prompts", "benign"], ...] = ("pairs", "prompts", "benign")
+            for kind in kinds:
+                path = getattr(self.training, kind)
                 if path:
-                    files.append(DataFile(path, kind, f"training.{key}"))  # type: ignore[arg-type]
+                    files.append(DataFile(path, kind, f"training.{kind}"))
             if self.training.collect.judge:
                 found = judge_files(self.training.collect.judge).items()
                 files += [DataFile(path, "text", f"training.collect.judge.{key}") for key, path in found]

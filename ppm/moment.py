@@ -1,14 +1,12 @@
 """A moment that a user names, such as the date after which nothing is taken."""
 
-import re
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time
 
 from ppm.errors import RequestError
 
 __all__ = ["Moment"]
-
-_DAY = re.compile(r"\d{4}-?\d\d-?\d\d")
 
 
 @dataclass(frozen=True)
@@ -21,13 +19,14 @@ class Moment:
     @staticmethod
     def from_text(text: str) -> "Moment":
         """ISO 8601, in UTC unless it says otherwise; a day means all of it. Raises RequestError."""
+        with suppress(ValueError):
+            return Moment(datetime.combine(date.fromisoformat(text), time.max, UTC), text)
         try:
             at = datetime.fromisoformat(text)
         except ValueError as error:
             hint = "write it as 2026-06-01, or as 2026-06-01T12:00:00Z"
             raise RequestError(f"{text!r} is not a date", hint=hint) from error
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return Moment(at + timedelta(days=1, microseconds=-1) if _DAY.fullmatch(text) else at, text)
+        return Moment(at if at.tzinfo else at.replace(tzinfo=UTC), text)
 
     def to_toml(self) -> str:
         return self.text

@@ -22,9 +22,11 @@ __all__ = [
     "check_line",
     "check_name",
     "check_path",
+    "check_sha256",
     "check_specifiers",
     "check_version",
     "exact_pin",
+    "exists",
     "expand",
     "is_folder",
     "is_url",
@@ -38,7 +40,8 @@ LONGEST_NUMBER = 12
 _MOST_SPECIFIERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(rf"sha256:{_SHA256.pattern}")
 
 
 @lru_cache
@@ -72,6 +75,14 @@ def is_url(text: str) -> bool:
     return bool(_URL.match(text))
 
 
+def exists(path: Path) -> bool:
+    """Whether there is anything at a path; a name that is too long for one has nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def is_folder(path: Path) -> bool:
     """Whether there is a folder; a name that is too long for one is none."""
     try:
@@ -86,9 +97,9 @@ def exact_pin(name: str, version: object) -> str:
 
 
 def canonical_digest(value: object) -> str:
-    """`sha256:` and the digest of plain data, the same for any order of keys."""
+    """`sha256:` and the digest of plain data, the same for any order of keys; JSON can spell half a character."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_version(text: str) -> str:
@@ -135,6 +146,12 @@ def check_digest(value: str | None, key: str) -> None:
     """Raises ValueError when the value of `key` is neither None nor `sha256:` and a digest."""
     if value is not None and not _DIGEST.fullmatch(value):
         raise ValueError(f"{key} must be 'sha256:' followed by 64 hexadecimal digits, not {value!r}")
+
+
+def check_sha256(value: str, key: str) -> None:
+    """Raises ValueError when the value of `key` is not a hexadecimal SHA-256."""
+    if not _SHA256.fullmatch(value):
+        raise ValueError(f"{key} must be 64 hexadecimal digits, not {value!r}")
 
 
 def check_line(value: str, key: str) -> None:

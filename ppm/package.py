@@ -8,7 +8,6 @@ import hashlib
 import io
 import re
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -237,7 +236,7 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
                     raise hostile(f"has a member with an unsafe path: {name[:80]!r}")
                 if name not in _KNOWN and not name.startswith("suites/") and not name.endswith(".jsonl"):
                     raise hostile(f"has an unexpected member: {name!r}")
-                if unicodedata.normalize("NFC", name).casefold() in folded:
+                if name.casefold() in folded:
                     raise hostile(f"has two members named {name!r}")
                 folded.add(name.casefold())
                 if (entry.external_attr >> 16) & 0o170000 not in (0, 0o100000) or entry.flag_bits & 0x1:
@@ -258,7 +257,7 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
         raise IntegrityError(
             f"is not a whole package file ({error})", context=origin, hint="it may be truncated; fetch it again"
         ) from error
-    except (RuntimeError, OverflowError, IndexError, KeyError, LookupError) as error:
+    except (RuntimeError, OverflowError, LookupError) as error:
         raise hostile(f"is not a well-formed zip ({error})") from error
     missing = [name for name in (_KNOWN if only is None else (only,)) if name not in members]
     if missing:

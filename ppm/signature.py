@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ppm.errors import ManifestError, did_you_mean
 
@@ -148,7 +149,7 @@ def _evaluated(annotation: object, names: Mapping[str, object]) -> object:
         return annotation
 
 
-def _read(node: ast.expr, names: Mapping[str, object]) -> object:
+def _read(node: ast.expr, names: Mapping[str, object]) -> Any:
     if isinstance(node, ast.Constant):
         return _evaluated(node.value, names) if isinstance(node.value, str) else node.value
     if isinstance(node, ast.Name):
@@ -161,7 +162,7 @@ def _read(node: ast.expr, names: Mapping[str, object]) -> object:
     if isinstance(node, ast.Tuple):
         return tuple(_read(element, names) for element in node.elts)
     if isinstance(node, ast.Subscript):
-        return _read(node.value, names)[_read(node.slice, names)]  # type: ignore[index]
+        return _read(node.value, names)[_read(node.slice, names)]
     raise ValueError("not an annotation of names and brackets")
 
 

@@ -18,7 +18,7 @@ from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.lock import LockedBase
 from ppm.locking import lock_timeout
-from ppm.names import expand
+from ppm.names import expand, is_folder
 from ppm.project import Project
 from ppm.resources import lab_data
 from ppm.sources import Offer, Source, open_source
@@ -202,7 +202,7 @@ def look_up_base(
         found = locate(path, revision, fetch=False)
         return LockedBase(model, identify(found).fingerprint, revision)
     except ModelError as error:
-        if expand(path).is_dir():
+        if is_folder(expand(path)):
             raise
         problem = error
     if known is not None and (known.model, known.revision) == (model, revision):

@@ -74,6 +74,7 @@ F32 = {"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}
         (encoded({"prefix": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}, bytes(16)), "not a matrix"),
         (save({"prefix": numpy.zeros((1, 4), dtype="<f8")}), "not a matrix in F32"),
         (save({"prefix": numpy.zeros((0, 4), dtype="<f4")}), "is damaged"),
+        (save({f"block.{i}": numpy.ones((1, 4 + i), dtype="<f4") for i in range(2)}), "have different widths"),
         (make_bank(value=float("nan")).to_bytes(), "values that are not finite"),
         (make_bank(value=float("-inf")).to_bytes(), "values that are not finite"),
     ],

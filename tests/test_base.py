@@ -1,8 +1,10 @@
 """A base model's identity: what changes its fingerprint, what does not, and which folders are refused."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy
 import pytest
@@ -13,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
-from ppm.base import ModelName, check_compatible, identify, locate, read_base_suites, weights_digest
+from ppm.base import ModelName, behaviour_digest, check_compatible, identify, locate, read_base_suites, weights_digest
 from ppm.errors import ManifestError, ModelError
 
 WEIGHTS = "model.safetensors"
@@ -233,6 +235,28 @@ def test_a_damaged_configuration_is_refused(folder, name, content):
     assert caught.value.context == str(folder / name)
 
 
+def test_half_a_character_in_a_configuration_is_part_of_what_the_model_is(folder):
+    found = set()
+    for note in ("", "\ud800", "\ud801"):
+        edit_json(folder / "config.json", note=note)
+        found.add(identify(folder).parts["configuration"])
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("read", [identify, behaviour_digest])
+def test_a_file_that_may_not_be_read_is_named(folder, read, monkeypatch):
+    def refuse(self):
+        if self.name == "tokenizer.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return Path.open(self, "rb").read()
+
+    base = identify(folder)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ModelError, match="can't be read: Permission denied") as caught:
+        read(folder if read is identify else base)
+    assert caught.value.context == str(folder / "tokenizer.json")
+
+
 def test_a_chat_template_that_is_no_text_is_refused(folder):
     (folder / "chat_template.jinja").write_bytes(b"\xff\xfe")
     with pytest.raises(ModelError, match="UTF-8") as caught:
@@ -261,7 +285,7 @@ def test_a_model_that_is_not_in_the_cache_is_named_with_its_commit(tmp_path, mon
     assert caught.value.context == f"acme/absent-model@{'0' * 40}"
 
 
-@pytest.mark.parametrize("name", ["no-such-folder", "a/b/c", "../nowhere", "acme/tiny model"])
+@pytest.mark.parametrize("name", ["no-such-folder", "a/b/c", "../nowhere", "acme/tiny model", "a" * 300])
 def test_what_is_neither_a_folder_nor_a_hub_name_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError) as caught:

@@ -15,6 +15,7 @@ from ppm.project import Project
     [
         ("2026-06-01", datetime(2026, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)),
         ("20260601", datetime(2026, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)),
+        ("2026-W23-1", datetime(2026, 6, 1, 23, 59, 59, 999999, tzinfo=UTC)),
         ("2026-06-01T12:00:00", datetime(2026, 6, 1, 12, tzinfo=UTC)),
         ("2026-06-01T12:00:00Z", datetime(2026, 6, 1, 12, tzinfo=UTC)),
         ("2026-06-01T12:00:00+02:00", datetime(2026, 6, 1, 10, tzinfo=UTC)),

@@ -118,7 +118,7 @@ def mend_ledger(path: Path) -> int | None:
     """
     with exclusive(path.with_suffix(".lock"), str(path)), disk_errors("can't be written", path):
         try:
-            read_ledger(path)
+            attempts = read_ledger(path)
         except IntegrityError:
             left = evidence.salvage(path)
             attempts = [_parsed(line, or_lost=True) for line in _lines(left.content)]
@@ -126,9 +126,7 @@ def mend_ledger(path: Path) -> int | None:
         else:
             if evidence.witness_fault(path) is None:
                 return None
-            attempts = read_ledger(path)
-        ledger = Ledger(path, attempts)
-        ledger._write()
+        Ledger(path, attempts)._write()
         return len(attempts)
 
 

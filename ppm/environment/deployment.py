@@ -29,7 +29,9 @@ __all__ = [
     "RECORD_SCHEMA",
     "Deployment",
     "Environment",
+    "Made",
     "Record",
+    "Stamp",
     "number_file",
 ]
 
@@ -54,14 +56,8 @@ _OTHERS = (
 
 
 @dataclass(frozen=True)
-class Record:
-    """deployment.toml: what was deployed, by whom and how.
-
-    `created` is a time in ISO 8601, UTC. `base_model` is as the user gave it. `rolled_back_from` is the number of
-    the deployment whose files a rollback brought back. `gates` is the digest of the policy that it was tested under.
-    `files` maps the name of every other file of the deployment to `sha256:` and its digest; `digest` is that of all
-    the rest of the record.
-    """
+class Stamp:
+    """What a record says of its own making; `created` is a time in ISO 8601, UTC."""
 
     schema: int
     number: int
@@ -69,15 +65,35 @@ class Record:
     command: str
     user: str
     ppm_version: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is put in force: the base model, how the composition was made, and how it was tested.
+
+    `base_model` is as the user gave it, `gates` the digest of the policy that it was tested under.
+    """
+
     base_model: str
     fingerprint: str
+    verdict: Verdict
     base_revision: str | None = None
     weights_digest: str | None = None
     strategy: str | None = None
-    verdict: Verdict = "none"
-    rolled_back_from: int | None = None
     waivers: tuple[Waiver, ...] = ()
     gates: str | None = None
+
+
+@dataclass(frozen=True)
+class Record(Made, Stamp):
+    """deployment.toml: what was deployed, by whom and how.
+
+    `rolled_back_from` is the number of the deployment whose files a rollback brought back. `files` maps the name of
+    every other file of the deployment to `sha256:` and its digest; `digest` is that of all the rest of the record.
+    """
+
+    verdict: Verdict = "none"
+    rolled_back_from: int | None = None
     files: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
 

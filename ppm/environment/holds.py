@@ -114,8 +114,10 @@ def refuse_held(environment: Environment, lock: Lock, what: str) -> None:
 
 
 def write_holds(writer: Writer, holds: tuple[Hold, ...]) -> None:
-    """Hold these patches and no others. Raises EnvironmentStateError."""
+    """Hold these patches and no others. Raises RequestError when the file could not be read back, and DiskError."""
     path = writer.environment.path / HOLDS_FILE
+    content = document.render(document.table_of(_File(SCHEMA, holds))).encode()
+    if len(content) > document.MAX_DOCUMENT_BYTES:
+        raise RequestError("the holds have too long reasons", context=str(path), hint="give a shorter --reason")
     with disk_errors("can't be written to", path):
-        content = document.render(document.table_of(_File(SCHEMA, holds))).encode()
         evidence.write(path, content, len(holds), comment=COMMENT)

@@ -26,13 +26,14 @@ from ppm.environment.deployment import (
     RECORD_SCHEMA,
     Deployment,
     Environment,
+    Made,
     Record,
+    Stamp,
     number_file,
 )
 from ppm.errors import EnvironmentStateError, RequestError
 from ppm.lock import LOCK_FILE
 from ppm.locking import SHORT_WAIT, exclusive
-from ppm.verdict import Verdict, Waiver
 
 __all__ = ["Made", "Writer", "deploy", "drop", "rollback", "user_name", "writer"]
 
@@ -46,35 +47,6 @@ class Writer:
     environment: Environment
     command: str
     lock: FileLock
-
-
-@dataclass(frozen=True)
-class Made:
-    """What is put in force, for its record: the base model, how the composition was made, and how it was tested.
-
-    The fields are those of `Record`.
-    """
-
-    base_model: str
-    fingerprint: str
-    verdict: Verdict
-    base_revision: str | None = None
-    weights_digest: str | None = None
-    strategy: str | None = None
-    waivers: tuple[Waiver, ...] = ()
-    gates: str | None = None
-
-
-@dataclass(frozen=True)
-class _Stamp:
-    """What every new record says of its own making."""
-
-    schema: int
-    number: int
-    created: str
-    command: str
-    user: str
-    ppm_version: str
 
 
 @contextmanager
@@ -213,10 +185,10 @@ def _switch(environment: Environment, number: int) -> None:
     replace_file(environment.path / "current", number_file(number))
 
 
-def _stamp(writer: Writer) -> _Stamp:
+def _stamp(writer: Writer) -> Stamp:
     if not writer.lock.is_locked:
         raise ValueError("the writer was used after it was closed")
-    return _Stamp(RECORD_SCHEMA, _next_number(writer.environment), _now(), writer.command, user_name(), _ppm_version())
+    return Stamp(RECORD_SCHEMA, _next_number(writer.environment), _now(), writer.command, user_name(), _ppm_version())
 
 
 def _next_number(environment: Environment) -> int:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ppm.errors import SourceError
+from ppm.names import exists
 from ppm.sources.base import DEPLOYED_SOURCE, Joined, Listing, Offer, Release, Source
 from ppm.sources.directory import DirectorySource
 
@@ -29,7 +30,7 @@ def open_source(location: str | Path, cache_folder: Path | None = None, *, label
 def refuse_url(location: str | Path) -> None:
     """Raises SourceError when a location is a URL and not a folder or file that happens to look like one."""
     match = _URL.match(str(location))
-    if match is None or Path(location).exists():
+    if match is None or exists(Path(location)):
         return
     shown = f"{match['scheme']}://{match['rest'].removeprefix('/')}"
     hint = "download the package files into a folder, and name that folder"

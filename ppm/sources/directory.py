@@ -153,7 +153,7 @@ class DirectorySource:
                 try:
                     self._bring_up_to_date(self._index)
                     return question(self._index)
-                except (sqlite3.Error, ValueError, KeyError, TypeError):
+                except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError):
                     pass  # damaged, full, locked for long, or not to be written
             self._index, self._listed = MetadataCache.in_memory(), False
         raise AssertionError("a cache in memory does not fail")

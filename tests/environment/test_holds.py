@@ -85,6 +85,15 @@ def test_damage_is_told_and_mended(environment, damage, left):
     assert left in (None, kept)
 
 
+def test_reasons_too_long_to_be_read_back_are_refused(environment):
+    before = Hold("toxicity", "Ada", "2026-01-01", "audited by hand")
+    hold(environment, before)
+    long = Hold("gender-bias", "Ada", "2026-01-01", "because " * 20_000)
+    with pytest.raises(RequestError, match="too long reasons"):
+        hold(environment, before, long)
+    assert read_holds(environment) == (before,)
+
+
 def test_a_held_patch_is_refused_a_change(environment):
     with pytest.raises(RequestError, match=r"held at 1\.0\.0"):
         refuse_held(environment, lock_of(make_package(version="2.0.0")), "the lock")

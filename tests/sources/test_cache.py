@@ -117,7 +117,7 @@ def test_a_composition_is_kept_as_one(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["no database", "another schema", "not a table", "not json", "emptied", "not a file"]
+    "damage", ["no database", "another schema", "not a table", "not json", "not as written", "emptied", "not a file"]
 )
 def test_a_damaged_cache_is_made_anew(folder, tmp_path, damage):
     cache = tmp_path / "cache"
@@ -128,6 +128,7 @@ def test_a_damaged_cache_is_made_anew(folder, tmp_path, damage):
             "another schema": "PRAGMA user_version = 99",
             "not a table": "DROP TABLE provided",
             "not json": "UPDATE files SET metadata = 'x'",
+            "not as written": "UPDATE files SET metadata = json_set(metadata, '$.dependencies', 'x')",
         }
         connection.execute(statements.get(damage, "SELECT 1"))
     connection.close()

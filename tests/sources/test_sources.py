@@ -22,6 +22,7 @@ def test_a_folder_is_a_source_whether_named_by_path_or_text(tmp_path):
     [
         ("https://example.org/patches", "https://example.org/patches", "download the package files into a folder"),
         ("https:/example.org/patches", "https://example.org/patches", "and name that folder"),
+        (f"https://example.org{'/a' * 3000}", f"https://example.org{'/a' * 3000}", "download"),
         ("s3://bucket/patches", "s3://bucket/patches", "download"),
         ("git+ssh://example.org/x", "git+ssh://example.org/x", "download"),
         ("file:///srv/patches", "file:///srv/patches", "give the path itself: /srv/patches"),
