@@ -20,6 +20,7 @@ import torch
 import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
+from ppm import __version__
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
@@ -57,7 +58,7 @@ def prove(model: "PreTrainedModel", placement: Placement, *, kept: Path | None =
     The first model of a configuration is tried, in about the time of a hundred tokens; for others what came out is
     remembered; that one is exact is kept in the folder `kept` too, where one is given, for the next process: by the
     architecture and its whole configuration, dtype, device, kind of attention, placement, and the versions of the
-    test, transformers and torch. A folder that can't be written is none.
+    test, ppm, transformers and torch. A folder that can't be written is none.
     """
     key = _key(model, placement)
     with _trying:
@@ -276,7 +277,8 @@ def _key(model: "PreTrainedModel", placement: Placement) -> str:
     """What the outcome depends on."""
     table = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
     how = getattr(model.config, "_attn_implementation", None)
-    where = (str(model.dtype), model.device.type, how, placement, VERSION, transformers.__version__, torch.__version__)
+    versions = (VERSION, __version__, transformers.__version__, torch.__version__)
+    where = (str(model.dtype), model.device.type, how, placement, *versions)
     text = json.dumps([f"{type(model).__module__}.{type(model).__qualname__}", table, where], default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
 
