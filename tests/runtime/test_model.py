@@ -304,6 +304,12 @@ def test_a_row_that_the_bank_does_not_have_is_told(row):
     assert backbone.rows is None
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (0, 32), (32,)])
+def test_a_block_that_does_not_fit_the_embeddings_is_refused(shape):
+    with pytest.raises(ModelError, match=r"\(virtual_tokens, 32\), not"):
+        attach(tiny_model(), [torch.zeros(shape)])
+
+
 def test_a_bare_model_has_no_backbone_with_a_prefix():
     with pytest.raises(TypeError, match="no prefix"):
         backbone_of(tiny_model())
