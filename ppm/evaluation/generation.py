@@ -91,15 +91,13 @@ def generate(
 ) -> list[tuple[int, ...]]:
     """The generated token ids of each completion, without the end-of-sequence token.
 
-    `model` is one that `ppm.runtime.model.attach` returned; wanted of different rows share batches. Raises ModelError
-    for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
+    `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches. Raises
+    ModelError for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
     """
-    encoder = encoder_of(LoadedBase(model, tokenizer))
+    encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
         encoder.known(completion.ids, "a prompt")
-        encoder.check_room(
-            backbone_of(model).width + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt"
-        )
+        encoder.check_room(prefix + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt")
     order = sorted(range(len(wanted)), key=lambda i: (len(wanted[i].ids), i))
     results: list[tuple[int, ...]] = [()] * len(wanted)
     for start in range(0, len(order), batch_size):

@@ -88,9 +88,15 @@ class PrefixedBackbone(nn.Module):
 
     @contextmanager
     def select(self, rows: Sequence[int] | torch.Tensor) -> Iterator[None]:
-        """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix."""
-        before = self.rows
-        self.rows = torch.as_tensor(rows)
+        """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix.
+
+        Raises ValueError for a row that the bank does not have; without any bank, row 0 is no prefix either.
+        """
+        before, chosen = self.rows, torch.as_tensor(rows)
+        last = max(len(self.arrangements), 1) - 1
+        if bool(((chosen < UNPATCHED) | (chosen > last)).any()):
+            raise ValueError(f"rows {chosen.tolist()} were chosen of a bank whose last row is {last}")
+        self.rows = chosen
         try:
             yield
         finally:

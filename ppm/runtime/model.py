@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ppm.bank import Bank
+from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.registry import find_arrangement
 from ppm.runtime.backbone import UNPATCHED, PrefixedBackbone, Row
@@ -33,11 +34,13 @@ def attach(
     With `trainable` the blocks are the only parameters that take gradients. `backbone_of(result)` chooses the row of
     each sequence; an empty bank is no patch, and without any bank every sequence runs as in the base. Raises ModelError
     for an architecture on which this is not exact, found by a test when a model of its configuration is first used;
-    that one is exact is kept in the folder `kept`.
+    that one is exact is kept in the folder `kept`. Raises it for a block of another width than the model's embeddings
+    too.
     """
     with torch.inference_mode(False):
         rows = [_row(bank, model.device) for bank in banks]
     prove(model, placement, kept=kept)
+    _check_shapes(model, rows)
     patched = shell(model, rows, placement)
     if trainable:
         for parameter in patched.parameters():
@@ -45,6 +48,17 @@ def attach(
         for parameter in backbone_of(patched).bank:
             parameter.requires_grad_(True)
     return patched
+
+
+def _check_shapes(model: "PreTrainedModel", rows: Sequence[Row]) -> None:
+    width = int(model.get_input_embeddings().embedding_dim)
+    for shape in (tuple(block.shape) for row in rows for block in row.blocks):
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != width:
+            raise ModelError(
+                f"takes blocks of shape (virtual_tokens, {width}), not {shape}",
+                context=str(getattr(model, "name_or_path", "") or "the base model"),
+                hint="the bank was made for another base model",
+            )
 
 
 def _row(bank: Bank | torch.Tensor, device: torch.device) -> Row:

@@ -38,7 +38,9 @@ def save_patched(patched: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
     Raises ModelError for a folder that holds something, TrainingError for a bank that is not finite, and
     EnvironmentStateError where the disk fails. `load_patched` reads it.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    with disk_errors("can't be read", folder):
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken:
         raise ModelError("is not empty", context=str(folder), hint="give a new folder")
     backbone = backbone_of(patched)
     banks = [_bank(row) for row in backbone.held]
@@ -81,15 +83,15 @@ def load_patched(folder: Path) -> LoadedBase:
 
 def _bank(row: Row) -> Bank:
     blocks = tuple(block for tensor in row.blocks for block in bank_of(tensor).blocks)
-    return Bank(blocks, row.arrangement.name) if blocks else EMPTY  # type: ignore[arg-type]
+    return Bank(blocks, row.arrangement.name) if blocks else EMPTY
 
 
 def _read(folder: Path, name: str | None, sha256: str, arrangement: str) -> Bank:
-    find_arrangement(arrangement)
+    known = find_arrangement(arrangement).name
     if name is None:
         return EMPTY
     path = folder / Path(name).name
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError("is not the bank that was saved", context=str(path))
-    return replace(Bank.parse(data, str(path)), arrangement=arrangement)  # type: ignore[arg-type]
+    return replace(Bank.parse(data, str(path)), arrangement=known)

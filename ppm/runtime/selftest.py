@@ -8,6 +8,7 @@ The model is left as it was. What came out is kept for models of the same config
 import hashlib
 import json
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ import torch
 import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
+from ppm import __version__
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
@@ -46,6 +48,8 @@ LARGE_GAP = 2**14
 SMALL = 2**20
 """Buffers of no more values are copied and put back; no architecture changes a larger one in its forward pass."""
 _verdicts: OrderedDict[str, str | None] = OrderedDict()
+_trying = threading.Lock()
+"""Held while a model is tried: two trials of one model would each put back what the other had changed."""
 
 
 def prove(model: "PreTrainedModel", placement: Placement, *, kept: Path | None = None) -> None:
@@ -54,16 +58,17 @@ def prove(model: "PreTrainedModel", placement: Placement, *, kept: Path | None =
     The first model of a configuration is tried, in about the time of a hundred tokens; for others what came out is
     remembered; that one is exact is kept in the folder `kept` too, where one is given, for the next process: by the
     architecture and its whole configuration, dtype, device, kind of attention, placement, and the versions of the
-    test, transformers and torch. A folder that can't be written is none.
+    test, ppm, transformers and torch. A folder that can't be written is none.
     """
     key = _key(model, placement)
-    if key not in _verdicts:
-        _verdicts[key] = None if _held(kept, key) else _tried(model, placement)
-        while len(_verdicts) > KEPT:
-            _verdicts.popitem(last=False)
-    if _verdicts[key] is None and not _held(kept, key):  # what failed may have failed for want of memory
-        _keep(kept, key)
-    fault = _verdicts[key]
+    with _trying:
+        if key not in _verdicts:
+            _verdicts[key] = None if _held(kept, key) else _tried(model, placement)
+            while len(_verdicts) > KEPT:
+                _verdicts.popitem(last=False)
+        fault = _verdicts[key]
+        if fault is None and not _held(kept, key):  # what failed may have failed for want of memory
+            _keep(kept, key)
     if fault is not None:
         raise ModelError(
             f"ppm can't put a prefix in front of this architecture ({type(model).__name__}): {fault}",
@@ -258,7 +263,8 @@ def _undisturbed(model: "PreTrainedModel") -> Iterator[None]:
             yield
     finally:
         for module, kept, mode in zip(modules, before, modes, strict=True):
-            module.__dict__.clear()
+            for name in module.__dict__.keys() - kept.keys():
+                del module.__dict__[name]
             module.__dict__.update(kept)
             module.training = mode
         with torch.no_grad():
@@ -271,7 +277,8 @@ def _key(model: "PreTrainedModel", placement: Placement) -> str:
     """What the outcome depends on."""
     table = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
     how = getattr(model.config, "_attn_implementation", None)
-    where = (str(model.dtype), model.device.type, how, placement, VERSION, transformers.__version__, torch.__version__)
+    versions = (VERSION, __version__, transformers.__version__, torch.__version__)
+    where = (str(model.dtype), model.device.type, how, placement, *versions)
     text = json.dumps([f"{type(model).__module__}.{type(model).__qualname__}", table, where], default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -190,7 +190,8 @@ def test_a_text_option_takes_a_whole_file_and_a_list_option_its_lines():
 
 
 @pytest.mark.parametrize(
-    "scores", [[[7.0]], [[float("nan")]], [[-0.1]], [[0.5, 0.5]], [[]], [], None, [0.5], [[None]], [["0.5"]]]
+    "scores",
+    [[[7.0]], [[float("nan")]], [[-0.1]], [[10**400]], [[0.5, 0.5]], [[]], [], None, [0.5], [[None]], [["0.5"]]],
 )
 def test_scores_that_are_none_are_refused(scores):
     with pytest.raises(ModelError, match="the judge gave"):

@@ -296,6 +296,20 @@ def test_rows_must_be_one_for_each_sequence():
         patched(input_ids=torch.tensor([[BOS, 7]] * 3))
 
 
+@pytest.mark.parametrize("row", [1, -2])
+def test_a_row_that_the_bank_does_not_have_is_told(row):
+    backbone = backbone_of(attach(tiny_model(), random_prefixes(tiny_model(), 4)))
+    with pytest.raises(ValueError, match="last row is 0"), backbone.select([0, row]):
+        pass
+    assert backbone.rows is None
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (0, 32), (32,)])
+def test_a_block_that_does_not_fit_the_embeddings_is_refused(shape):
+    with pytest.raises(ModelError, match=r"\(virtual_tokens, 32\), not"):
+        attach(tiny_model(), [torch.zeros(shape)])
+
+
 def test_a_bare_model_has_no_backbone_with_a_prefix():
     with pytest.raises(TypeError, match="no prefix"):
         backbone_of(tiny_model())

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -277,3 +278,16 @@ def test_an_empty_bank_is_no_patch():
             tokenizer,
             [Completion(UNPATCHED, tuple(sequence), Decoding(3, temperature=0.0), 1)],
         )
+
+
+def test_two_threads_may_attach_to_one_model():
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for theta in range(4):
+            model = made(LlamaConfig(**SHAPE, rope_theta=888.0 + theta)).train()
+            with ThreadPoolExecutor(4) as pool:
+                list(pool.map(attach, [model] * 4))
+            assert all(module.training for module in model.modules())
+    finally:
+        sys.setswitchinterval(switch)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import EntryPoint
-from typing import TypeVar
+from typing import SupportsFloat, TypeVar
 
 from ppm.errors import ModelError, PpmError
 from ppm.jsonl import Prompt
@@ -94,10 +94,10 @@ class Scorer:
 def _checked(score: object) -> float:
     """A score as a plain float. Raises ModelError for what is no number from 0 to 1."""
     try:
-        number = float(score)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = float(score) if isinstance(score, SupportsFloat) else float("nan")
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
-    if isinstance(score, str | bytes) or not 0 <= number <= 1:
+    if not 0 <= number <= 1:
         shown = f"{score:g}" if isinstance(score, float) else repr(score)
         raise ModelError(f"the judge gave the score {shown[:80]}, which is not between 0 and 1")
     return number

@@ -40,7 +40,7 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Attached:
-    """A base with banks attached (`ppm.runtime.model.attach`), which answers `batch_size` rows at a time.
+    """A base with banks attached (`ppm.runtime.model.attach`), which writes `batch_size` completions at a time.
 
     `encoder` says how it reads texts, and `virtual_tokens` how many may stand before each: those of the longest bank.
     """

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import torch
 
+from ppm.bank import ArrangementName
+
 __all__ = ["Arrangement", "Layers", "Prefill", "Run"]
 
 Layers = tuple[tuple[torch.Tensor, torch.Tensor] | None, ...]
@@ -29,7 +31,7 @@ class Prefill:
 class Arrangement(Protocol):
     """A way for blocks, each (virtual_tokens, hidden_size), to meet a prompt."""
 
-    name: str
+    name: ArrangementName
     """As a bank has it."""
 
     def room(self, sizes: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from ppm.bank import ArrangementName
 from ppm.runtime.arrangements.base import Prefill, Run
 
 __all__ = ["Joined"]
@@ -12,7 +13,7 @@ __all__ = ["Joined"]
 class Joined:
     """All blocks in one pass, as if they had been one matrix."""
 
-    name = "joined"
+    name: ArrangementName = "joined"
 
     def room(self, sizes: Sequence[int]) -> int:
         return sum(sizes)
