@@ -87,7 +87,7 @@ class Bench:
             )
         manifest = lab_manifests() / name
         made_of = [sha256(path.read_bytes()) for path in sorted(manifest.rglob("*")) if path.is_file()]
-        key = canonical_digest([seed, made_of, sources_digest("training", "prefix", "evaluation")])
+        key = canonical_digest([seed, made_of, sources_digest("training", "runtime", "evaluation")])
         folder = self.folder / "packages" / key[7:19]
         kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
         if kept is None:
@@ -129,7 +129,7 @@ class Bench:
                 recipe.digest,
                 [p.sha256 for p in packages],
                 seed,
-                sources_digest("composition", "training", "prefix", "evaluation"),
+                sources_digest("composition", "training", "runtime", "evaluation"),
             ]
         )
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
