@@ -117,7 +117,7 @@ RULES: list[tuple[tuple[str, ...], int]] = [
 ]
 REFERENCE_STEPS = 4
 LARGEST = 10_000_000
-OWN = {
+OWN: dict[str, dict[str, Any]] = {
     # What a configuration leaves open by default.
     "bamba": {"attn_layer_indices": [1, 3]},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1, "qk_head_dim": 16},
@@ -149,7 +149,7 @@ def shrunk(config: Any) -> dict[str, Any]:
             continue
         elif isinstance(value, int):
             if key == "num_key_value_heads" and "qk_rope_head_dim" in table:
-                found = 4  # latent attention has no groups
+                found: int | None = 4  # latent attention has no groups
             else:
                 found = next((size for parts, size in RULES if any(part in key for part in parts)), None)
             if found is not None:

@@ -35,6 +35,7 @@ from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab.build import gate_prompts, utility_prompts
+from ppm.lab.corpus import Split
 from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
 from ppm.resources import lab_data, lab_manifests
@@ -76,7 +77,7 @@ class Bench:
 
     loaded: LoadedBase
     folder: Path
-    split: str
+    split: Split
     prompts: int
 
     def specialist(self, name: str, seed: int) -> Package:
@@ -87,11 +88,12 @@ class Bench:
             )
         manifest = lab_manifests() / name
         made_of = [sha256(path.read_bytes()) for path in sorted(manifest.rglob("*")) if path.is_file()]
-        key = canonical_digest([seed, made_of, sources_digest("training", "prefix", "evaluation")])
+        key = canonical_digest([seed, made_of, sources_digest("training", "runtime", "evaluation")])
         folder = self.folder / "packages" / key[7:19]
         kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
         if kept is None:
             package = build(manifest, cache=self.folder / "stages" / key[7:19], seed=seed)
+            assert package is not None  # there is one process
             kept = write_package(package, folder)
         return read_package(kept)
 
@@ -99,12 +101,12 @@ class Bench:
         """Suites of fresh prompts: `risk`, `risk ood`, and the utility suites."""
         found = {}
         for suite in package_suites(packages):
-            for split, label in ((self.split, suite.label), ("ood", suite.label + OOD)):
-                prompts = tuple(gate_prompts(suite.suite.name, split, self.prompts))  # type: ignore[arg-type]
-                found[label] = _with_prompts(suite, prompts)
-        utility = utility_prompts(self.split, self.prompts)  # type: ignore[arg-type]
+            splits: dict[str, Split] = {suite.label: self.split, suite.label + OOD: "ood"}
+            for label, split in splits.items():
+                found[label] = _with_prompts(suite, gate_prompts(suite.suite.name, split, self.prompts))
+        utility = utility_prompts(self.split, self.prompts)
         for suite in base_suites(lab_data() / "base"):
-            found[suite.label] = _with_prompts(suite, tuple(utility[suite.label]))
+            found[suite.label] = _with_prompts(suite, utility[suite.label])
         return found
 
     def rates(self, prefix: torch.Tensor | None, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
@@ -129,7 +131,7 @@ class Bench:
                 recipe.digest,
                 [p.sha256 for p in packages],
                 seed,
-                sources_digest("composition", "training", "prefix", "evaluation"),
+                sources_digest("composition", "training", "runtime", "evaluation"),
             ]
         )
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"

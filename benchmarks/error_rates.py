@@ -100,7 +100,7 @@ def with_clusters(n: int, samples: int, margin: float, alpha: float, spread: flo
         specialist = rng.beta(0.05 * spread, 0.95 * spread, size=n)
         composition = rng.beta((0.05 + margin) * spread, (0.95 - margin) * spread, size=n)
         first, second = rng.binomial(samples, composition) / samples, rng.binomial(samples, specialist) / samples
-        return paired_interval(first, second, alpha).high < margin
+        return paired_interval(first.tolist(), second.tolist(), alpha).high < margin
 
     return audit
 
@@ -111,7 +111,7 @@ def with_few_prompts(n: int, samples: int, margin: float, alpha: float, chance: 
     def audit(rng: numpy.random.Generator) -> bool:
         weak = rng.random(n) < margin / chance
         first = rng.binomial(samples, numpy.where(weak, chance, 0.0)) / samples
-        return paired_interval(first, numpy.zeros(n), alpha).high < margin
+        return paired_interval(first.tolist(), [0.0] * n, alpha).high < margin
 
     return audit
 

@@ -196,21 +196,19 @@ def packages(sample: bytes) -> st.SearchStrategy[bytes]:
     return st.one_of(mutated(sample), zips, zips, headers)
 
 
-LIES = tuple(
-    json.dumps(table).encode()
-    for table in (
-        {"prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [0, 2**62]}},
-        {"prefix": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 10240]}},
-        {"prefix": {"dtype": "F32", "shape": [-1, 128], "data_offsets": [0, 10240]}},
-        {"prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [10240, 0]}},
-        {"prefix": {"dtype": "I64", "shape": [20, 64], "data_offsets": [0, 10240]}},
-        {"prefix": {"dtype": "F32", "shape": [], "data_offsets": [0, 10240]}},
-        {"prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [0, 10240]}, "more": {}},
-        {"__metadata__": {"a": 1}, "prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [0, 10240]}},
-        {"prefix": [1, 2, 3]},
-        [],
-    )
+LYING: tuple[object, ...] = (
+    {"prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [0, 2**62]}},
+    {"prefix": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 10240]}},
+    {"prefix": {"dtype": "F32", "shape": [-1, 128], "data_offsets": [0, 10240]}},
+    {"prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [10240, 0]}},
+    {"prefix": {"dtype": "I64", "shape": [20, 64], "data_offsets": [0, 10240]}},
+    {"prefix": {"dtype": "F32", "shape": [], "data_offsets": [0, 10240]}},
+    {"prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [0, 10240]}, "more": {}},
+    {"__metadata__": {"a": 1}, "prefix": {"dtype": "F32", "shape": [20, 128], "data_offsets": [0, 10240]}},
+    {"prefix": [1, 2, 3]},
+    [],
 )
+LIES = tuple(json.dumps(header).encode() for header in LYING)
 
 
 def _members(package: bytes) -> dict[str, bytes]:
@@ -272,6 +270,10 @@ class Kind:
 
     cases: st.SearchStrategy[bytes]
     read: Callable[[bytes, Path], object]
+
+
+def _parsed(read: Callable[[bytes, str], object]) -> Callable[[bytes, Path], object]:
+    return lambda data, _: read(data, "case")
 
 
 def _in_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], object]:
@@ -428,11 +430,11 @@ def kinds() -> dict[str, Kind]:
     }
     recipe = (strategies_folder() / "distilled.toml").read_bytes()
     return {
-        "manifest": Kind(st.sampled_from(manifests).flatmap(mutated), lambda data, _: Manifest.parse(data, "case")),
+        "manifest": Kind(st.sampled_from(manifests).flatmap(mutated), _parsed(Manifest.parse)),
         "package": Kind(packages(package), lambda data, _: read_package(data)),
         "listing": Kind(packages(package), _listed),
         "metadata": Kind(packages(package), _in_file("x.ppm", read_metadata)),
-        "lock": Kind(mutated(LOCK), lambda data, _: Lock.parse(data, "case")),
+        "lock": Kind(mutated(LOCK), _parsed(Lock.parse)),
         "project": Kind(mutated(PROJECT), _in_file("ppm.toml", Project.read)),
         "requirements": Kind(mutated(REQUIREMENTS), _in_file("patches.txt", read_lines)),
         "strategy": Kind(mutated(recipe), _in_file("own.toml", lambda path: read_strategy(str(path)))),
@@ -444,11 +446,8 @@ def kinds() -> dict[str, Kind]:
             st.sampled_from([LEDGER, sealed(LEDGER)]).flatmap(mutated), _in_file("ledger.jsonl", read_ledger)
         ),
         "kept result": Kind(st.sampled_from(RESULTS).flatmap(mutated), _kept_result),
-        "audit": Kind(mutated(AUDIT), lambda data, _: Audit.parse(data, "case")),
-        **{
-            name: Kind(mutated(lines[name]), lambda data, _, read=read: read(data, "case"))
-            for name, read in texts.items()
-        },
+        "audit": Kind(mutated(AUDIT), _parsed(Audit.parse)),
+        **{name: Kind(mutated(lines[name]), _parsed(read)) for name, read in texts.items()},
     }
 
 

@@ -154,9 +154,9 @@ def kill_before_change(step: int, by: signal.Signals = signal.SIGKILL) -> None:
         if event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES):
             count_down()
 
-    def flush_or_die(descriptor: int) -> None:
+    def flush_or_die(fd: Any) -> None:
         count_down()
-        flush(descriptor)
+        flush(fd)
 
     # Python announces every change of the disk to audit hooks except a flush.
     os.fsync = flush_or_die

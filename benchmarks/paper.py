@@ -141,7 +141,7 @@ def code_digest() -> str:
     """The digest of what results depend on: this file, ppm's modules, the lab's manifests and data, its bases."""
     files = [Path(__file__), *sorted(path for path in lab_manifests().rglob("*") if path.is_file())]
     bases = [identify(locate(name)).fingerprint for name in BASES.values()]
-    code = sources_digest("evaluation", "lab", "prefix", "training")
+    code = sources_digest("evaluation", "lab", "runtime", "training")
     return canonical_digest([code, *(sha256(path.read_bytes()) for path in files), *bases])
 
 

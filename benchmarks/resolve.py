@@ -34,7 +34,7 @@ from ppm.manifest import Base, Manifest, Patch, PrefixShape
 from ppm.package import Package, file_name, sha256
 from ppm.resolve import Requirement, parse_requirement, resolve
 from ppm.sources import Listing, Release
-from ppm.sources.base import declarations
+from ppm.sources.base import Offer, declarations
 from ppm.sources.cache import Entry, MetadataCache
 from ppm.sources.directory import DirectorySource, stamp_of
 
@@ -80,6 +80,9 @@ class Index:
     def names(self, fingerprint: str | None) -> Iterable[str]:
         return self.all_names()
 
+    def composed_names(self) -> Iterable[str]:
+        return ()
+
     def problems(self, name: str) -> Sequence[str]:
         return ()
 
@@ -101,12 +104,12 @@ def make_release(
     )
 
 
-def with_ppm(offer: Any, requirements: Sequence[Requirement]) -> int:
+def with_ppm(offer: Offer, requirements: Sequence[Requirement]) -> int:
     """The number of patches that ppm chooses."""
     return len(resolve(requirements, offer, fingerprint=FINGERPRINT, base_name="tiny").pins)
 
 
-class Provider(AbstractProvider):  # type: ignore[misc]
+class Provider(AbstractProvider[Requirement, Release, str]):
     """What resolvelib asks, answered out of the same index."""
 
     def __init__(self, index: Index) -> None:
@@ -115,7 +118,9 @@ class Provider(AbstractProvider):  # type: ignore[misc]
     def identify(self, requirement_or_candidate: Any) -> str:
         return str(requirement_or_candidate.name)
 
-    def get_preference(self, identifier: Any, resolutions: Any, candidates: Any, information: Any, **_: Any) -> Any:
+    def get_preference(
+        self, identifier: Any, resolutions: Any, candidates: Any, information: Any, backtrack_causes: Any
+    ) -> Any:
         return identifier
 
     def find_matches(self, identifier: Any, requirements: Any, incompatibilities: Any) -> Any:

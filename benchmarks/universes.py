@@ -77,7 +77,8 @@ def random_case(seed: int) -> Case:
     rng = random.Random(seed)
     names = NAMES[: rng.choice((3, 4, 5, 5))]
     plain = rng.random() < 0.4  # without pre-releases, dates and the like, so that structure decides
-    counts, versions = (1, 3), VERSIONS[:3] if plain else VERSIONS
+    counts = (1, 3)
+    versions: tuple[str, ...] = VERSIONS[:3] if plain else VERSIONS
     if rng.random() < 0.1:
         names, counts, versions = NAMES[:3], (5, 10), MANY[:8] if plain else MANY
     releases = [
@@ -528,11 +529,11 @@ def _easy_ways(case: Case) -> Iterable[str]:
         changed = replace(case, requirements=tuple(r for r in case.requirements if r.name != name))
         if changed.requirements and all_solutions(changed):
             yield f"it is enough to leave out {name}"
-    for key in ("constraints", "overrides"):
-        for limit in getattr(rules, key):
-            fewer = {key: [other for other in getattr(rules, key) if other is not limit]}
-            if all_solutions(replace(case, rules=replace(rules, **fewer))):
-                yield f"it is enough to do without {limit.text}"
+    for limit in (*rules.constraints, *rules.overrides):
+        constraints = [other for other in rules.constraints if other is not limit]
+        overrides = [other for other in rules.overrides if other is not limit]
+        if all_solutions(replace(case, rules=replace(rules, constraints=constraints, overrides=overrides))):
+            yield f"it is enough to do without {limit.text}"
 
 
 def _follow(case: Case, hint: str) -> Case | None:

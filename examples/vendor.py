@@ -8,12 +8,13 @@ The versions differ in what their manifests say of each other; the prefixes are 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ppm.package import read_package, write_package
 from ppm.resources import lab_data
 
 
-def later(name: str, version: str, folder: Path, **manifest: dict[str, str]) -> Path:
+def later(name: str, version: str, folder: Path, **manifest: Any) -> Path:
     """Write a patch of the lab as another version, with other dependencies or conflicts."""
     package = read_package(next((lab_data() / "packages").glob(f"{name.replace('-', '_')}-*.ppm")))
     patch = replace(package.manifest.patch, version=version)

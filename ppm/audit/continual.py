@@ -41,9 +41,9 @@ def rows_of(audits: Sequence[Audit]) -> list[Row]:
         added = {patch: labels for patch, labels in suites.items() if patch not in known}
         rows.append(
             Row(
-                _scores(audit.matrix[COMPOSITION], suites),
+                _scores(audit.matrix.get(COMPOSITION, {}), suites),
                 _scores(audit.matrix.get("deployed", {}), added),
-                _scores(audit.matrix["base"], suites),
+                _scores(audit.matrix.get("base", {}), suites),
             )
         )
         known |= set(suites)
@@ -73,13 +73,14 @@ def continual(rows: Sequence[Row]) -> dict[str, float] | None:
     last = rows[-1].learned
     since = {risk: next(i for i, row in enumerate(rows) if risk in row.learned) for risk in last}
     earlier = [risk for risk in last if since[risk] < len(rows) - 1]
-    later = [risk for risk in last if since[risk] > 0 and risk in rows[since[risk]].before]
+    first = {risk: rows[since[risk]] for risk in last}
+    later = [risk for risk in last if since[risk] > 0 and risk in first[risk].before and risk in first[risk].base]
     if not earlier or not later:
         return None
     best = {r: max(row.learned[r] for row in rows[since[r] : -1] if r in row.learned) for r in earlier}
     return {
         "average_accuracy": fmean(last.values()),
-        "backward_transfer": fmean(last[r] - rows[since[r]].learned[r] for r in earlier),
-        "forward_transfer": fmean(rows[since[r]].before[r] - rows[since[r]].base[r] for r in later),
+        "backward_transfer": fmean(last[r] - first[r].learned[r] for r in earlier),
+        "forward_transfer": fmean(first[r].before[r] - first[r].base[r] for r in later),
         "forgetting": fmean(best[r] - last[r] for r in earlier),
     }

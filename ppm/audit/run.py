@@ -89,9 +89,10 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     found = [s if s.digest in new else without_repeats(s) for s in package_suites(packages)]
     utility = base_suites(subject.base.folder)
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
+    trained = trained_on(packages)
     for suite in (*found, *utility, *own):
         check_distinct(suite.label, suite.prompts, suite.owner or "")
-        check_leakage(suite.label, suite.prompts, trained_on(packages))
+        check_leakage(suite.label, suite.prompts, trained)
     if not utility:
         utility = [default_utility(subject.lazy, packages, subject.store)]
     names = list(dict.fromkeys(package.manifest.name for package in packages))

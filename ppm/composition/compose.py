@@ -15,7 +15,7 @@ from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
-from ppm.jsonl import Benign, Pair, dump, normalised
+from ppm.jsonl import Benign, dump, normalised
 from ppm.manifest import Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package
@@ -86,14 +86,14 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     check_strategy(strategy)
     context = replace(context, notes=dict(context.notes))
     bank = context.specialists[0].bank if len(packages) == 1 else run_strategy(strategy, context)
-    name, digest = (single().name, single().digest) if len(packages) == 1 else (strategy.name, strategy.digest)
+    used = single() if len(packages) == 1 else strategy
     record = CompositionRecord(
-        strategy=name,
-        strategy_digest=digest,
+        strategy=used.name,
+        strategy_digest=used.digest,
         components=tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages),
         seed=context.seed,
         chosen_by=chosen_by,
-        parent=context.parent.digest if context.parent and strategy.needs_parent and len(packages) > 1 else None,
+        parent=context.parent.digest if context.parent and used.needs_parent else None,
     )
     try:
         return package_composition(packages, bank, record, context.notes)
@@ -117,7 +117,7 @@ def package_composition(
         for suite in moved:
             suites.append(replace(suite, name=_free(suite.name, package.manifest.name, {s.name for s in suites})))
     pairs = [
-        Pair(**{**vars(pair), "extra": {**pair.extra, "patch": package.manifest.name}})
+        replace(pair, extra={**pair.extra, "patch": package.manifest.name})
         for package in packages
         for pair in package.replay
     ]

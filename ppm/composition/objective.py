@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppm.composition.options import Distil
+from ppm.composition.options import Direction, Distil
 from ppm.composition.steps import Context
 from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.scoring import ScoredText, log_probabilities
@@ -195,7 +195,9 @@ class _Teacher:
         return torch.log_softmax(found / divisor[:, None], dim=-1)
 
 
-def divergence_of(found: torch.Tensor, target: torch.Tensor, lengths: Sequence[int], direction: str) -> torch.Tensor:
+def divergence_of(
+    found: torch.Tensor, target: torch.Tensor, lengths: Sequence[int], direction: Direction
+) -> torch.Tensor:
     """Root mean square over each text's tokens of the divergence a token, in nats: (texts,).
 
     `found` and `target` are log-probabilities (tokens, vocabulary), one text after the other. The mean would let one
@@ -210,7 +212,7 @@ def divergence_of(found: torch.Tensor, target: torch.Tensor, lengths: Sequence[i
 
 
 def _divergences(
-    student: "PreTrainedModel", texts: Sequence[ScoredText], target: torch.Tensor, direction: str
+    student: "PreTrainedModel", texts: Sequence[ScoredText], target: torch.Tensor, direction: Direction
 ) -> torch.Tensor:
     """The divergences of the student from the targets on some texts: (texts,)."""
     lengths = [len(text.completion) for text in texts]

@@ -6,7 +6,7 @@ the same options may make another prefix.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 from ppm.suite import Decoding
 from ppm.training_table import Stage
@@ -15,9 +15,11 @@ __all__ = [
     "BUILT_IN",
     "Average",
     "Concatenate",
+    "Direction",
     "Distil",
     "Joint",
     "Options",
+    "Policy",
     "Resume",
     "Slerp",
     "TaskArithmetic",
@@ -26,8 +28,9 @@ __all__ = [
 ]
 
 MAX_LEARNING_RATE = 1e6
-DIRECTIONS = ("reverse", "forward")
-POLICIES = ("balanced", "reservoir")
+Direction = Literal["reverse", "forward"]
+Policy = Literal["balanced", "reservoir"]
+"""Which pairs a replay buffer keeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,7 @@ class Distil(Options):
     retention_weight: float = 1.0
     temperature: float = 0.2
     noise: float = 0.3
-    direction: str = "reverse"
+    direction: Direction = "reverse"
     weights: Sequence[float] = ()
     refresh: int = 0
     patience: int = 3
@@ -113,8 +116,8 @@ class Distil(Options):
             raise ValueError(f"learning_rate must be at most {MAX_LEARNING_RATE:g}")
         if min(self.steps, self.retention_weight, self.noise, self.refresh, self.patience, *self.weights, 0) < 0:
             raise ValueError("steps, retention_weight, noise, weights, refresh and patience must be 0 or more")
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, not {self.direction!r}")
+        if self.direction not in get_args(Direction):
+            raise ValueError(f"direction must be one of {', '.join(get_args(Direction))}, not {self.direction!r}")
         if self.weights and not any(self.weights):
             raise ValueError("at least one of weights must be above 0")
         _ = self.decoding
@@ -156,7 +159,7 @@ class Train(_Stages):
 
     grow: bool = False
     share: float = 0.5
-    buffer: str = "balanced"
+    buffer: Policy = "balanced"
     capacity: int = 0
     order: Sequence[str] = ()
     sft_steps: int = 150
@@ -169,7 +172,7 @@ class Train(_Stages):
         super().__post_init__()
         if not 0 <= self.share < 1:
             raise ValueError("share must be 0 or more and below 1")
-        if self.buffer not in POLICIES:
+        if self.buffer not in get_args(Policy):
             raise ValueError(f'buffer must be "balanced" or "reservoir", not {self.buffer!r}')
         if self.capacity < 0:
             raise ValueError("capacity must be 0 or more")

@@ -3,13 +3,11 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
+from ppm.composition.options import Policy
 from ppm.jsonl import Pair
 
-__all__ = ["Policy", "ReplayBuffer", "mix"]
-
-Policy = Literal["balanced", "reservoir"]
+__all__ = ["ReplayBuffer", "mix"]
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 
 from ppm.bank import Bank
 from ppm.composition.options import Joint, Train
-from ppm.composition.replay import Policy, ReplayBuffer, mix
+from ppm.composition.replay import ReplayBuffer, mix
 from ppm.composition.steps import Context, built_in
 from ppm.errors import RequestError
 from ppm.jsonl import Pair
@@ -25,8 +25,7 @@ def train(context: Context, bank: Bank | None, options: Train) -> Bank:
     `balanced` or as a `reservoir`. Raises RequestError when a patch has no packaged pairs.
     """
     specialists = context.ordered(options.order)
-    policy: Policy = "balanced" if options.buffer == "balanced" else "reservoir"
-    replay = ReplayBuffer(random.Random(context.seed), policy, options.capacity)
+    replay = ReplayBuffer(random.Random(context.seed), options.buffer, options.capacity)
     context.with_pairs("train", specialists if options.share > 0 else specialists[1:])
     current = context.prefix(bank if bank is not None else specialists[0].bank)
     replay.add(specialists[0].name, specialists[0].replay)

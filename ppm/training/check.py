@@ -30,8 +30,7 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
             check_output(output, source, found, announced(source, source.training, found))
     if source.absent:
         lines.append(f"made by the build, from data sets: {', '.join(source.absent)}")
-    teacher = source.training.teacher
-    if teacher is not None:
+    if source.training.prompts is not None:
         lines += _teacher(source)
     return lines
 

@@ -1,6 +1,5 @@
 """Data files made from a data set, on the hub or in a local file or folder, with the library `datasets`."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,10 +88,10 @@ def _rows(
 
 def _current_commit(name: str) -> str | None:
     """The commit that a hub data set is at now; None when offline, where only a cached one can be used."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return None
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
+    if constants.HF_HUB_OFFLINE:
+        return None
     return HfApi().dataset_info(name).sha
 
 

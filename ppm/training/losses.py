@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from accelerate.data_loader import BatchSamplerShard
     from datasets import Dataset
     from torch.utils.data import DataLoader
-    from transformers import PreTrainedModel, TrainerState, TrainingArguments
+    from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
     from transformers.utils import ModelOutput
 
     Loss = torch.Tensor | tuple[torch.Tensor, ModelOutput | None]
+else:
+    Trainer = object  # what is mixed in has no trainer of its own
 
 __all__ = ["DPO", "SFT"]
 
@@ -28,7 +30,7 @@ Count = torch.Tensor | int | None
 """How many tokens of a batch count, where the trainer says it."""
 
 
-class _Shared:
+class _Shared(Trainer):
     """Mixed in before a TRL trainer: the retention term, and the same updates on any number of processes.
 
     Every process reads the batches that one process alone would read, and takes its share of their rows; what it
@@ -44,7 +46,7 @@ class _Shared:
     retention_batch = 8
 
     def get_train_dataloader(self) -> "DataLoader[Batch]":
-        loader: DataLoader[Batch] = super().get_train_dataloader()  # type: ignore[misc]
+        loader: DataLoader[Batch] = super().get_train_dataloader()
         if self.processes > 1:  # each process reads all rows, and a short last batch stays short
             shard: BatchSamplerShard = loader.batch_sampler
             shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
@@ -69,7 +71,7 @@ class _Shared:
         if self.processes > 1 and training:
             loss, outputs = self._share_of_loss(model, inputs, num_items_in_batch), None
         else:
-            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)  # type: ignore[misc]
+            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             loss, outputs = result if return_outputs else (result, None)
         if self.benign and self.retention_weight > 0 and training:
             generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)

@@ -1,7 +1,7 @@
 """Pairs from answers: the base's and the teacher's to the same prompts are judged, and the clear cases kept."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 from ppm.errors import TrainingError
 from ppm.evaluation.judges.registry import Scorer
@@ -117,26 +117,25 @@ def choose_pairs(
         else:
             pairs.append(Pair(text, best[1], worst[1], chosen_score=best[0], rejected_score=worst[0]))
     means = [_mean([s for row in part for s in row]) for part in failures]
-    found = {
-        **asdict(counts),
-        "without_answer": without,
-        "same_answer": same,
-        "teacher_not_acceptable": not_acceptable,
-        "base_not_worse": not_worse,
-        "pairs": len(pairs),
-        "teacher_failures": round(means[0], 4),
-        "base_failures": round(means[1], 4),
-    }
-    result = Collected(tuple(pairs), Counts(**found))
+    counts = replace(
+        counts,
+        without_answer=without,
+        same_answer=same,
+        teacher_not_acceptable=not_acceptable,
+        base_not_worse=not_worse,
+        pairs=len(pairs),
+        teacher_failures=round(means[0], 4),
+        base_failures=round(means[1], 4),
+    )
     if len(pairs) < settings.least_pairs:
         weak = means[1] - means[0] < settings.margin / 2
         raise TrainingError(
-            f"only {result.counts.words()}. At least {settings.least_pairs} pairs are needed",
+            f"only {counts.words()}. At least {settings.least_pairs} pairs are needed",
             hint="the teacher is hardly safer than the base: use another one"
             if weak
             else "give more prompts, more samples, or a smaller margin under [training.collect]",
         )
-    return result
+    return Collected(tuple(pairs), counts)
 
 
 def _with_text(scores: Sequence[float], texts: Sequence[str]) -> list[tuple[float, str]]:

@@ -124,7 +124,7 @@ def _read(path: Path, file: DataFile, training: Training, *, optional: bool) -> 
     try:
         return (path.parent / file.path).read_bytes()
     except OSError as error:
-        if optional or file.path in training.datasets:
+        if isinstance(error, FileNotFoundError) and (optional or file.path in training.datasets):
             return None
         raise ManifestError(
             f"{file.key} names {file.path}, which can't be read: {error.strerror}",

@@ -246,9 +246,9 @@ def answers_of_endpoint(
             spool.add(held)
             held.clear()
         elif len(held) == SUSPECT_AFTER:
-            raise silent()
+            raise no_text()
 
-    def silent() -> EndpointError:
+    def no_text() -> EndpointError:
         return EndpointError(
             f"gave {len(held)} answers in a row without any text",
             context=f"{teacher.model} at {teacher.endpoint}",
@@ -262,7 +262,7 @@ def answers_of_endpoint(
     for done, _ in enumerate(client.each(ask, missing), 1):
         progress("answers", done, len(missing))
     if held and not spoken:
-        raise silent()
+        raise no_text()
     spool.add(held)
     return spool.texts(questions)
 

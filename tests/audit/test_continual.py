@@ -74,3 +74,12 @@ def test_a_new_version_with_another_suite_is_no_new_risk():
     assert rows[1].learned == {"a": pytest.approx(0.8)}
     assert rows[1].before == {}
     assert continual(rows) is None
+
+
+@pytest.mark.parametrize("gone", ["base", "composition"])
+def test_an_audit_without_the_base_or_the_composition_tells_nothing(gone):
+    first = made(None, {"a": 0.1}, {"a": 0.9})
+    second = made({"a": 0.1, "b": 0.7}, {"a": 0.2, "b": 0.3}, {"a": 0.9, "b": 0.8})
+    assert continual(rows_of([first, second])) is not None
+    lacking = replace(second, matrix={name: cells for name, cells in second.matrix.items() if name != gone})
+    assert continual(rows_of([first, lacking])) is None

@@ -103,3 +103,14 @@ def test_a_mistake_is_told_with_its_place(folder, settings, message, hint):
     assert message in caught.value.message
     assert hint in caught.value.hint
     assert "suites/x.jsonl" in caught.value.context
+
+
+def test_offline_means_what_the_hub_client_takes_it_for(folder, monkeypatch):
+    """Any of its ways to say so: a data set that is cached is used, and nobody is asked what its commit is."""
+    asked = []
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", lambda self, name: asked.append(name))
+    with pytest.raises(ManifestError, match="can't be fetched"):
+        made(folder, name="nobody/has-this")
+    assert not asked

@@ -72,3 +72,22 @@ def test_a_manifests_commit_holds_whatever_folders_there_are(tmp_path, monkeypat
     assert base_name(read).folder is None
     assert base_name(read, "acme/other") == ModelName("acme/other", "a" * 40)
     assert base_name(read, "acme/tiny").folder is not None
+
+
+def test_a_data_file_that_is_there_and_cannot_be_read_is_no_missing_one(tmp_path):
+    manifest = write_patch(tmp_path / "patch", tmp_path / "base") / "patch.toml"
+    text = manifest.read_text() + '\n[training.datasets]\n"benign.jsonl" = "some/data"\n'
+    manifest.write_text(text)
+    (tmp_path / "patch" / "benign.jsonl").unlink()
+    assert read_source(manifest).absent == ("benign.jsonl",)
+    (tmp_path / "patch" / "benign.jsonl").mkdir()
+    with pytest.raises(ManifestError, match=r"benign.jsonl, which can't be read: Is a directory"):
+        read_source(manifest)
+
+
+def test_a_teacher_that_answers_nothing_may_be_gone(base, tmp_path):
+    manifest = write_patch(tmp_path / "patch", base) / "patch.toml"
+    text = manifest.read_text()
+    assert "[training]\n" in text
+    manifest.write_text(text.replace("[training]\n", '[training]\nteacher = "./gone"\n'))
+    assert "can be built" in check_source(manifest)[0]
