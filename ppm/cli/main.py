@@ -179,17 +179,18 @@ def run(arguments: list[str] | None = None) -> None:
 def _of_click(error: click.ClickException) -> PpmError:
     """An error of click's in the form of ppm's own."""
     if isinstance(error, click.NoSuchOption):
-        _keep_near(error)
+        error = _with_near(error)
     context = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
     hint = f"`{context.command_path if context else 'ppm'} --help` shows how to use it"
     return PpmError(message[:1].lower() + message[1:], hint=hint)
 
 
-def _keep_near(error: click.NoSuchOption) -> None:
-    """Suggest only what is near without the dashes, which alone make any two short options alike."""
+def _with_near(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The same, but suggesting only what is near without the dashes, which make any two short options alike."""
     known = {option.lstrip("-"): option for option in error.possibilities or ()}
-    error.possibilities = [known[near] for near in get_close_matches(error.option_name.lstrip("-"), known)]
+    near = get_close_matches(error.option_name.lstrip("-"), known)
+    return click.NoSuchOption(error.option_name, possibilities=[known[word] for word in near], ctx=error.ctx)
 
 
 def _note_interrupts() -> list[int]:
