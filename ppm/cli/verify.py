@@ -19,7 +19,12 @@ __all__ = ["verify_command"]
 @base_option
 @env_option
 @click.option("--all", "everything", is_flag=True, help="Also exit with 4 for damaged history and caches.")
-@click.option("--mend", "mending", is_flag=True, help="First repair holds, the count of attempts and cached results.")
+@click.option(
+    "--mend",
+    "mending",
+    is_flag=True,
+    help="First repair holds, the count of attempts, stored audits and cached results.",
+)
 @json_option
 def verify_command(
     files: tuple[Path, ...], base: str | None, env: str | None, everything: bool, mending: bool, as_json: bool
