@@ -65,7 +65,9 @@ def verify_command(
             report(f"All sound: what is in force, and {count} deployments and stored files.")
     if wrong and files:
         what = wrong[0].what if len(wrong) == 1 else f"{len(wrong)} of {len(found)} package files"
-        raise IntegrityError(f"not sound: {what}", hint="don't install from it; fetch it again from its vendor")
+        raise IntegrityError(
+            f"not sound: {what}", hint="don't install what is not sound; fetch it again from its vendor"
+        )
     if wrong and not as_json:
         _print_hints(wrong)
     if any(finding.in_force or everything for finding in wrong):

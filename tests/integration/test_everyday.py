@@ -170,7 +170,10 @@ def test_verify_names_what_was_changed(world, ppm_home):
     refused = ppm("verify", file, next(world.glob("core-1.0*")))
     assert refused.code == 4
     assert [line.endswith(": sound") for line in refused.out.splitlines()] == [False, True]
-    assert refused.err == f"error: not sound: {file}\nhint: don't install from it; fetch it again from its vendor\n"
+    assert (
+        refused.err
+        == f"error: not sound: {file}\nhint: don't install what is not sound; fetch it again from its vendor\n"
+    )
 
 
 def test_environments_are_listed_and_removed(world, core, monkeypatch):
