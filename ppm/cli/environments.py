@@ -9,9 +9,10 @@ from ppm.cli.options import base_option, command_line, env_option, json_option, 
 from ppm.cli.output import confirm, print_json, print_table, report, say
 
 if TYPE_CHECKING:
+    from ppm.base import BaseModel
     from ppm.environment.deployment import Deployment, Environment
 
-__all__ = ["deployed_in", "env_command", "use_command"]
+__all__ = ["deployed_in", "env_command", "refuse_nowhere", "target_in_use", "use_command"]
 
 
 @click.group("env")
@@ -185,3 +186,15 @@ def deployed_in(base: str | None, env: str | None) -> "tuple[Environment, Deploy
     if deployment is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
     return environment, deployment
+
+
+def target_in_use(base: str | None, env: str | None) -> "tuple[BaseModel, Environment]":
+    """The base model and the environment of a command about what is deployed already. Raises PpmError."""
+    refuse_nowhere(base, env)
+    return workspace().find_target(base, env)
+
+
+def refuse_nowhere(base: str | None, env: str | None) -> None:
+    """Raises RequestError, with how to start, where no base model is named and nothing is deployed."""
+    if base is None and workspace().project.base is None:
+        workspace().find_environment(None, env)

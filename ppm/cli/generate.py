@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppm.cli.environments import refuse_nowhere
 from ppm.cli.options import base_option, env_option, json_option, together, workspace
 from ppm.cli.output import Styled, print_json, write
 
@@ -73,6 +74,8 @@ def generate_command(
         raise click.UsageError("--compare already asks both; leave --unpatched out")
     from ppm.serving.generate import answer_prompts
 
+    if not unpatched:
+        refuse_nowhere(base, env)
     texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]
     sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
     answers = answer_prompts(workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding)

@@ -72,7 +72,7 @@ def unhold_command(names: tuple[str, ...], base: str | None, env: str | None, as
     environment = workspace().find_environment(base, env)
     with writer(environment, command=command_line(), timeout=workspace().lock_timeout, tell=say) as held:
         holds = {hold.name: hold for hold in read_holds(environment)}
-        for name in map(parse_name, names):
+        for name in dict.fromkeys(map(parse_name, names)):
             if name not in holds:
                 otherwise = f"held patches are {', '.join(holds)}" if holds else "no patch is held"
                 raise RequestError(f"{name} is not held", hint=did_you_mean(name, holds, otherwise))

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import traceback
+from difflib import get_close_matches
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -143,10 +144,7 @@ def run(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        message = error.format_message().rstrip(".")
-        hint = f"`{context.command_path if context else 'ppm'} --help` shows how to use it"
-        _show(PpmError(message[:1].lower() + message[1:], hint=hint), color)
+        _show(_of_click(error), color)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _say_interrupted()
@@ -176,6 +174,23 @@ def run(arguments: list[str] | None = None) -> None:
         if not interrupted:
             raise
         _say_interrupted()
+
+
+def _of_click(error: click.ClickException) -> PpmError:
+    """An error of click's in the form of ppm's own."""
+    if isinstance(error, click.NoSuchOption):
+        error = _with_near(error)
+    context = getattr(error, "ctx", None)
+    message = error.format_message().rstrip(".")
+    hint = f"`{context.command_path if context else 'ppm'} --help` shows how to use it"
+    return PpmError(message[:1].lower() + message[1:], hint=hint)
+
+
+def _with_near(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The same, but suggesting only what is near without the dashes, which make any two short options alike."""
+    known = {option.lstrip("-"): option for option in error.possibilities or ()}
+    near = get_close_matches(error.option_name.lstrip("-"), known)
+    return click.NoSuchOption(error.option_name, possibilities=[known[word] for word in near], ctx=error.ctx)
 
 
 def _note_interrupts() -> list[int]:

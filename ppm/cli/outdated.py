@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppm.cli.environments import target_in_use
 from ppm.cli.options import base_option, choice_options, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say
 
@@ -37,12 +38,15 @@ def outdated_command(
     from ppm.inspect.outdated import newer
     from ppm.install.start import Start
 
-    found, environment = workspace().find_target(base, env)
+    found, environment = target_in_use(base, env)
     known = newer(Start(workspace(), found, environment, options))
     rows = [row for row in known if everything or row.outdated]
     if as_json:
         keys = ("name", "version", "wanted", "latest", "note")
         print_json([{key: getattr(row, key) for key in keys} for row in rows])
+        return
+    if not known:
+        say("Nothing is deployed. Start with `ppm quickstart`.")
         return
     lacking = [row.name for row in known if row.latest is None]
     newest = [row.name for row in known if row.latest is not None and not row.outdated]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
+from ppm.cli.environments import target_in_use
 from ppm.cli.options import base_option, env_option, search_seconds, workspace
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def uninstall_command(
     from ppm.install.start import Start
 
     request = Request(strategy=how.strategy, search_seconds=search_seconds())
-    found, environment = workspace().find_target(base, env)
+    found, environment = target_in_use(base, env)
 
     def make_plan() -> "Plan":
         return plan_uninstall(Start(workspace(), found, environment, request), names)
@@ -61,7 +62,7 @@ def autoremove_command(base: str | None, env: str | None, how: DeployOptions) ->
     from ppm.install.start import Start
 
     request = Request(strategy=how.strategy, search_seconds=search_seconds())
-    found, environment = workspace().find_target(base, env)
+    found, environment = target_in_use(base, env)
 
     def make_plan() -> "Plan":
         return plan_autoremove(Start(workspace(), found, environment, request))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import DeployOptions, deploy_options, run_plan
+from ppm.cli.environments import target_in_use
 from ppm.cli.options import base_option, choice_options, env_option, workspace
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def upgrade_command(
     from ppm.install.plan import plan_upgrade
     from ppm.install.start import Start
 
-    found, environment = workspace().find_target(base, env)
+    found, environment = target_in_use(base, env)
     wanted = replace(options, strategy=how.strategy)
 
     def make_plan() -> "Plan":

@@ -19,7 +19,12 @@ __all__ = ["verify_command"]
 @base_option
 @env_option
 @click.option("--all", "everything", is_flag=True, help="Also exit with 4 for damaged history and caches.")
-@click.option("--mend", "mending", is_flag=True, help="First repair holds, the count of attempts and cached results.")
+@click.option(
+    "--mend",
+    "mending",
+    is_flag=True,
+    help="First repair holds, the count of attempts, stored audits and cached results.",
+)
 @json_option
 def verify_command(
     files: tuple[Path, ...], base: str | None, env: str | None, everything: bool, mending: bool, as_json: bool
@@ -58,7 +63,12 @@ def verify_command(
         if not wrong and not files:
             count = sum(finding.what.startswith("deployment") for finding in found)
             report(f"All sound: what is in force, and {count} deployments and stored files.")
-    if wrong and not files and not as_json:
+    if wrong and files:
+        what = wrong[0].what if len(wrong) == 1 else f"{len(wrong)} of {len(found)} package files"
+        raise IntegrityError(
+            f"not sound: {what}", hint="don't install what is not sound; fetch it again from its vendor"
+        )
+    if wrong and not as_json:
         _print_hints(wrong)
     if any(finding.in_force or everything for finding in wrong):
         raise click.exceptions.Exit(IntegrityError.exit_code)

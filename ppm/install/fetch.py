@@ -1,23 +1,25 @@
 """Where the package files of an install come from, and how they are taken: listed, read, verified, stored."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.store import Store
-from ppm.errors import IntegrityError, PackageError, PpmError, RequestError
+from ppm.errors import IntegrityError, PackageError, PpmError, RequestError, ResolutionError
 from ppm.names import expand
 from ppm.package import Package, read_package
 from ppm.requirement import Requirement, exactly
 from ppm.resolve import Pin
-from ppm.sources import Listing, Offer, Release, Source
+from ppm.sources import Joined, Listing, Offer, Release, Source
 
 __all__ = [
     "PackageSource",
     "fetch",
+    "naming_damaged",
     "put_back",
     "readable_packages",
     "refuse_damaged",
@@ -25,6 +27,9 @@ __all__ = [
     "stored_packages",
     "take_given",
 ]
+
+NAMED_FILES = 3
+"""How many of the files that can't be used an error names; `ppm search` names them all."""
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -91,6 +96,24 @@ def refuse_damaged(requirements: Sequence[Requirement], offer: Offer) -> None:
         if damaged and not offer.named(requirement.name):
             hint = "get the package file again from its source: `ppm install --find-links DIR` puts it back"
             raise IntegrityError(damaged[0], context=requirement.name, hint=hint)
+
+
+@contextmanager
+def naming_damaged(requirements: Sequence[Requirement], sources: Sequence[Source]) -> Iterator[None]:
+    """Where no source has a requested patch, let the ResolutionError also name the files that can't be used.
+
+    One of them may be that patch under another name.
+    """
+    try:
+        yield
+    except ResolutionError as error:
+        offer = Joined(sources)
+        if not all(offer.named(requirement.name) for requirement in requirements):
+            damaged = [message for source in sources for message in source.damaged()]
+            error.message += "".join(f"\nA file can't be used: {message}." for message in damaged[:NAMED_FILES])
+            if len(damaged) > NAMED_FILES:
+                error.message += f"\n{len(damaged) - NAMED_FILES} more can't be used either."
+        raise
 
 
 def stored_packages(deployment: Deployment | None, environment: Environment) -> tuple[Package, ...]:

@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError, did_you_mean
-from ppm.install.fetch import take_given
+from ppm.install.fetch import naming_damaged, take_given
 from ppm.install.folder import ProjectFolder, asks_nothing
 from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, locked_packages, upgrade_order, yanked_note
 from ppm.install.request import Request
@@ -64,7 +64,8 @@ def lock_project(
     given, requirements = take_given(project.patches, folder.path)
     for source, asked in zip(given, (r for r in project.patches if r.is_file), strict=True):
         _refuse_other_name(source, asked.text)
-    offer = Joined([*given, *folder.workspace.sources(named, (*request.find_links, *project.sources))])
+    sources = [*given, *folder.workspace.sources(named, (*request.find_links, *project.sources))]
+    offer = Joined(sources)
     here = project.base if project.base is not None and Path(project.base).is_dir() else None
     names = [requirement.name for requirement in requirements]
     locked = look_up_base(named, offer, names, folder=here, known=previous.base if previous else None)
@@ -72,15 +73,16 @@ def lock_project(
     if previous is None or previous.base.fingerprint != locked.fingerprint:
         kept = {}
     raised = _raised(upgrade, requirements, kept)
-    resolution = resolve(
-        requirements,
-        offer,
-        fingerprint=locked.fingerprint,
-        base_name=named,
-        # What is raised is chosen as if it had never been locked: a version that was yanked since is let go.
-        rules=rules_for(project, request, {name: kept[name] for name in kept if name not in raised}),
-        raised=raised,
-    )
+    with naming_damaged(requirements, sources):
+        resolution = resolve(
+            requirements,
+            offer,
+            fingerprint=locked.fingerprint,
+            base_name=named,
+            # What is raised is chosen as if it had never been locked: a version that was yanked since is let go.
+            rules=rules_for(project, request, {name: kept[name] for name in kept if name not in raised}),
+            raised=raised,
+        )
     strategy = request.strategy or project.strategy or DEFAULT_STRATEGY
     selection = Selection(
         base=locked,

@@ -10,7 +10,7 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import Strategy, builtin_strategies, read_strategy
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
-from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
+from ppm.install.fetch import PackageSource, naming_damaged, readable_packages, refuse_damaged, take_given
 from ppm.install.request import check_hashes
 from ppm.install.start import Start, rules_for
 from ppm.lock import LockedBase, LockedPackage, Selection
@@ -161,7 +161,8 @@ def plan_uninstall(start: Start, names: Sequence[str]) -> Plan:
     asked = [requirement.name for requirement in start.requirements]
     for name in gone:
         if name not in (*packages, *asked):
-            otherwise = f"deployed patches are {', '.join(packages)}" if packages else "nothing is deployed"
+            nothing = "nothing is deployed; start with `ppm install PATCH --base MODEL`"
+            otherwise = f"deployed patches are {', '.join(packages)}" if packages else nothing
             raise RequestError(f"{name} is not deployed", hint=did_you_mean(name, packages, otherwise))
         if name in held:
             raise RequestError(f"{name} is held", hint=f"let it change first: ppm unhold {name}")
@@ -245,7 +246,8 @@ def _plan(
     market = _Market.of(start, given, only_deployed=bool(dropped))
     refuse_damaged(requirements, market.offer)
     market.refuse_lost((hold.name for hold in start.holds), start.previous)
-    resolution = _resolved(start, market.offer, requirements, raised, dropped)
+    with naming_damaged(requirements, market.sources):
+        resolution = _resolved(start, market.offer, requirements, raised, dropped)
     pins = _in_order(resolution.pins, requirements)
     # What is new is compared with what it takes the place of.
     market.refuse_lost((name for pin in pins for name in (pin.release.name, *pin.release.stands_for)), start.previous)

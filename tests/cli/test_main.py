@@ -38,6 +38,14 @@ def test_a_mistyped_option_is_one_error_with_a_hint(arguments, message, helped):
     assert second == f"hint: `{helped}` shows how to use it"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "near"), [(["generate", "--file", "x"], None), (["install", "--forse"], "'--force'")]
+)
+def test_only_a_near_option_is_suggested(arguments, near):
+    message = ppm(*arguments).err.splitlines()[0]
+    assert message.endswith(f"Did you mean {near}?" if near else f"no such option {arguments[1]!r}")
+
+
 def test_the_list_of_commands_fits_a_narrow_terminal():
     shown = ppm("--help").out
     assert all(f"  {name} " in shown for name in COMMANDS)

@@ -231,6 +231,20 @@ def test_a_dry_run_reads_the_package_files(ppm_home, tmp_path):
     assert not (ppm_home / "store").exists()
 
 
+@pytest.mark.parametrize("command", ["install", "download", "add"])
+def test_a_file_that_can_t_be_used_is_named_where_the_patch_is_not_found(command, ppm_home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in "abcd":
+        (tmp_path / f"{name}.ppm").write_bytes(b"not a package")
+    missing = ppm(command, "mine", "--base", "lab", "--find-links", tmp_path)
+    assert missing.code == 3
+    lines = missing.err.splitlines()
+    assert f"A file can't be used: {tmp_path / 'a.ppm'}: is not a whole package file." in lines
+    assert lines[-2:] == ["1 more can't be used either.", f"hint: {lines[-1].removeprefix('hint: ')}"]
+    there = ppm("install", "toxicity", "harm-refusal>9", "--base", "lab", "--find-links", tmp_path)
+    assert (there.code, "can't be used" in there.err) == (3, False)
+
+
 def test_a_damaged_file_that_another_source_makes_up_for_is_named(ppm_home, tmp_path):
     [whole] = (lab_data() / "packages").glob("toxicity-*.ppm")
     (tmp_path / whole.name).write_bytes(whole.read_bytes()[:-100])

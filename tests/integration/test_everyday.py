@@ -167,7 +167,13 @@ def test_verify_names_what_was_changed(world, ppm_home):
     file = next(world.glob("app-1*"))
     assert ppm("verify", file).out.startswith(f"{file} (app==1.0.0, SHA-256 ")
     file.write_bytes(file.read_bytes()[:-1])
-    assert ppm("verify", file).code == 4
+    refused = ppm("verify", file, next(world.glob("core-1.0*")))
+    assert refused.code == 4
+    assert [line.endswith(": sound") for line in refused.out.splitlines()] == [False, True]
+    assert (
+        refused.err
+        == f"error: not sound: {file}\nhint: don't install what is not sound; fetch it again from its vendor\n"
+    )
 
 
 def test_environments_are_listed_and_removed(world, core, monkeypatch):
@@ -350,6 +356,15 @@ def test_where_nothing_is_deployed_it_is_said(ppm_home):
     for command in (["diff"], ["rollback"]):
         done = ppm(*command, "--base", "lab")
         assert (done.code, "nothing is deployed" in done.err) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["outdated", "upgrade", "uninstall x", "autoremove", "generate x", "audit"])
+def test_where_nothing_is_deployed_every_command_says_how_to_start(command, ppm_home):
+    start = "start with `ppm install PATCH --base MODEL`"
+    done = ppm(*command.split())
+    assert (done.code, done.err) == (1, f"error: nothing is deployed\nhint: {start}, or try `ppm quickstart`\n")
+    named = ppm(*command.split(), "--base", "lab").err
+    assert start in named or named == "Nothing is deployed. Start with `ppm quickstart`.\n"
 
 
 def test_a_hold_that_is_there_keeps_its_reason(world):
