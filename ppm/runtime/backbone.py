@@ -136,7 +136,18 @@ class PrefixedBackbone(nn.Module):
             use_cache=use_cache,
             **kwargs,
         )
+        if self.lead and cache.columns.width:
+            result.last_hidden_state = self._led(result.last_hidden_state, position_ids, cache.columns)
         return result
+
+    @staticmethod
+    def _led(hidden: torch.Tensor, positions: torch.Tensor, columns: Columns) -> torch.Tensor:
+        """The hidden states (B, Q, hidden_size), where that of a BOS before its prefix is that of the prefix's end.
+
+        What follows this BOS is said by the prefix. Only it, and padding, stands just before the text.
+        """
+        before = (positions == columns.ends - 1) & (columns.ends > 0)
+        return torch.where(before[..., None], columns.last[:, None], hidden)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def cache_for(self, given: "Cache | None", batch: int, device: torch.device) -> PrefixCache:
@@ -171,7 +182,7 @@ class PrefixedBackbone(nn.Module):
         """The columns of each row of a batch."""
         rows = self._rows(batch, device)
         chosen, patched = columns.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
-        return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched)
+        return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched, chosen.last)
 
     def _expanded(self, states: torch.Tensor, batch: int) -> torch.Tensor:
         """The keys or values (B, heads, W, head_dim) of each row of a batch."""
@@ -190,7 +201,9 @@ class PrefixedBackbone(nn.Module):
             return None
         training = torch.is_grad_enabled() and any(block.requires_grad for block in self.bank)
         weight: torch.Tensor = self.get_input_embeddings().weight  # type: ignore[assignment]
-        key = (tuple((id(p), p._version) for p in self.bank), weight.device, weight.dtype)
+        # What is computed hangs on the base's weights too, which somebody may change in place.
+        changes = sum(0 if p.is_inference() else p._version for p in self.inner.parameters())
+        key = (tuple((id(p), p._version) for p in self.bank), changes, weight.device, weight.dtype)
         if not training and self._states is not None and self._states[0] == key:
             return self._states[1]
         lead = None
@@ -209,10 +222,11 @@ class PrefixedBackbone(nn.Module):
         self._states = None if training else (key, prefixes)
         return prefixes
 
-    def _run(self, embeds: torch.Tensor, positions: torch.Tensor) -> Layers:
+    def _run(self, embeds: torch.Tensor, positions: torch.Tensor) -> tuple[Layers, torch.Tensor]:
         cache = DynamicCache()
-        self.inner(inputs_embeds=embeds, position_ids=positions, past_key_values=cache, use_cache=True)
-        return tuple((layer.keys, layer.values) if layer.is_initialized else None for layer in cache.layers)
+        result = self.inner(inputs_embeds=embeds, position_ids=positions, past_key_values=cache, use_cache=True)
+        layers = tuple((layer.keys, layer.values) if layer.is_initialized else None for layer in cache.layers)
+        return layers, result.last_hidden_state[0, -1]
 
     def place(
         self, seen: torch.Tensor, cache: PrefixCache, input_ids: torch.Tensor | None, queries: int

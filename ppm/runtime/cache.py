@@ -16,25 +16,26 @@ class Columns:
     """Where the prefixes of B sequences stand: W columns, those of shorter prefixes at the right end.
 
     `mask` (B, W) is 1 where a column is a token of that row's prefix, `positions` (B, W) are theirs, `ends` (B, 1)
-    those of the first real tokens.
+    those of the first real tokens. `last` (B, hidden_size) are the hidden states of their last columns.
     """
 
     mask: torch.Tensor
     positions: torch.Tensor
     ends: torch.Tensor
+    last: torch.Tensor
 
     @property
     def width(self) -> int:
         return self.mask.shape[1]
 
     def select(self, rows: torch.Tensor) -> "Columns":
-        return Columns(self.mask[rows], self.positions[rows], self.ends[rows])
+        return Columns(self.mask[rows], self.positions[rows], self.ends[rows], self.last[rows])
 
     @staticmethod
     def none(batch: int, device: torch.device) -> "Columns":
         """No prefix in front of any row."""
         nothing = torch.zeros(batch, 0, dtype=torch.long, device=device)
-        return Columns(nothing, nothing, torch.zeros(batch, 1, dtype=torch.long, device=device))
+        return Columns(nothing, nothing, torch.zeros(batch, 1, dtype=torch.long, device=device), nothing)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def stacked(prefills: list[Prefill]) -> Prefixes:
         torch.stack([(torch.arange(width, device=first.device) >= pad).long() for _, pad in pairs]),
         torch.stack([torch.nn.functional.pad(prefill.positions, (pad, 0)) for prefill, pad in pairs]),
         torch.tensor([[prefill.end] for prefill in prefills], device=first.device),
+        torch.stack([prefill.last for prefill in prefills]),
     )
     return Prefixes(tuple(layers), columns)
 

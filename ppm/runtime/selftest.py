@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "VERSION", "prove"]
 
-VERSION = 1
+VERSION = 2
 """Of the test: what an older one found is tried again."""
 KINDS = (
     "a prefix needs causal attention with a key-value cache that it can stand in, and positions that do not count "
@@ -102,7 +102,10 @@ def _keeps_states(model: "PreTrainedModel") -> bool:
 
 @dataclass(frozen=True)
 class _Case:
-    """A prompt (T,), and what the model says after each of its last two tokens, (2, V), with the prefix prepended."""
+    """A prompt (T,), and what the model says after each of its tokens, (T, V), with the prefix prepended.
+
+    What it says after a BOS that stands before the prefix is what it says after the prefix.
+    """
 
     ids: torch.Tensor
     row: int
@@ -161,7 +164,7 @@ class _Trial:
         embeds = self.table(ids)
         if row != UNPATCHED:
             embeds = torch.cat([embeds[: self.lead], self.prefix.to(embeds.dtype), embeds[self.lead :]])
-        return self._said(self.model(inputs_embeds=embeds[None], use_cache=False).logits)[0, -2:]
+        return self._said(self.model(inputs_embeds=embeds[None], use_cache=False).logits)[0, -len(ids) :]
 
     @staticmethod
     def _said(logits: torch.Tensor) -> torch.Tensor:
@@ -190,7 +193,9 @@ class _Trial:
         case = self.cases[1]
         with self.backbone.select([case.row]):
             logits = self.patched(input_ids=case.ids[None]).logits[0]
-        return logits.shape[0] == len(case.ids) and all(self._agrees(logits[token], case, token) for token in (-2, -1))
+        return logits.shape[0] == len(case.ids) and all(
+            self._agrees(logits[token], case, token) for token in (0, -2, -1)
+        )
 
     def _batch(self, side: str) -> bool:
         """All prompts together but for their last tokens; those follow in the cache where they stand in one column."""

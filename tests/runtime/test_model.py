@@ -43,19 +43,14 @@ def assert_same_weights(model, before):
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def compared(sequence, prefix, placement):
-    """The positions whose logits count: not the BOS that stands before its prefix."""
-    return slice(1 if placement == "after-bos" and prefix is not None else 0, len(sequence))
-
-
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize(("name", "implementation"), RUNS)
 def test_logits_equal_prepended_embeddings(name, implementation, placement):
     model = tiny_model(name, implementation)
     bank = random_prefixes(model, 5, 7)
     patched = attach(model, bank, placement=placement)
-    sequences = random_sequences(9, 4, 12, 1)
-    rows = [0, 1, UNPATCHED, 1]
+    sequences = random_sequences(9, 4, 12, 1, 0)  # the last is a BOS alone
+    rows = [0, 1, UNPATCHED, 1, 0]
     prefixes = [None if row == UNPATCHED else bank[row] for row in rows]
     with torch.no_grad():
         expected = [reference_logits(model, s, p, placement) for s, p in zip(sequences, prefixes, strict=True)]
@@ -66,14 +61,12 @@ def test_logits_equal_prepended_embeddings(name, implementation, placement):
             with backbone_of(patched).select(rows):
                 together = patched(input_ids=ids, attention_mask=mask).logits
             assert together.shape[:2] == ids.shape
-            for index, (sequence, prefix) in enumerate(zip(sequences, prefixes, strict=True)):
-                kept = compared(sequence, prefix, placement)
-                torch.testing.assert_close(together[index, slices[index]][kept], expected[index][kept], **TOLERANCE)
-        for sequence, prefix, row, wanted in zip(sequences, prefixes, rows, expected, strict=True):
-            kept = compared(sequence, prefix, placement)
+            for index, wanted in enumerate(expected):
+                torch.testing.assert_close(together[index, slices[index]], wanted, **TOLERANCE)
+        for sequence, row, wanted in zip(sequences, rows, expected, strict=True):
             with backbone_of(patched).select([row]):
                 alone = patched(input_ids=torch.tensor([sequence])).logits[0]
-            torch.testing.assert_close(alone[kept], wanted[kept], **TOLERANCE)
+            torch.testing.assert_close(alone, wanted, **TOLERANCE)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -82,8 +75,8 @@ def test_generate_equals_prepended_embeddings(name, implementation, placement):
     model = tiny_model(name, implementation)
     bank = random_prefixes(model, 5, 7)
     patched = attach(model, bank, placement=placement)
-    sequences = random_sequences(7, 3, 5)
-    rows = [0, 1, UNPATCHED]
+    sequences = random_sequences(7, 3, 5, 0)
+    rows = [0, 1, UNPATCHED, 0]
     ids, mask, _ = padded(sequences, "left")
     settings = {"max_new_tokens": 5, "do_sample": False, "eos_token_id": None}
     with torch.no_grad():
@@ -112,10 +105,10 @@ def test_gradient_equals_prepended_embeddings(name, implementation, placement):
     ids, mask, slices = padded(sequences, "right")
     with backbone_of(patched).select(rows):
         logits = patched(input_ids=ids, attention_mask=mask).logits
-    sum((logits[i, s][1:] * weights).sum() for i, s in enumerate(slices)).backward()
+    sum((logits[i, s] * weights).sum() for i, s in enumerate(slices)).backward()
     leaves = [prefix.clone().requires_grad_() for prefix in bank]
     losses = [
-        (reference_logits(model, sequence, leaves[row], placement)[1:] * weights).sum()
+        (reference_logits(model, sequence, leaves[row], placement) * weights).sum()
         for sequence, row in zip(sequences, rows, strict=True)
     ]
     sum(losses).backward()
@@ -179,6 +172,20 @@ def test_states_are_computed_anew_when_the_prefix_changes_in_place():
         backbone_of(patched).bank[0].copy_(second)
         after = patched(input_ids=ids).logits
         torch.testing.assert_close(after[0], reference_logits(model, ids[0].tolist(), second), **TOLERANCE)
+
+
+def test_states_are_computed_anew_when_the_base_changes_in_place():
+    model = tiny_model()
+    [prefix] = random_prefixes(model, 4)
+    patched = attach(model, [prefix])
+    ids = torch.tensor(random_sequences(6))
+    with torch.no_grad():
+        before = patched(input_ids=ids).logits
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+        after = patched(input_ids=ids).logits
+        assert not torch.allclose(after, before, atol=1e-2)
+        torch.testing.assert_close(after[0], reference_logits(model, ids[0].tolist(), prefix), **TOLERANCE)
 
 
 def test_a_trained_prefix_is_used_after_each_step_of_an_optimizer():

@@ -12,8 +12,9 @@ __all__ = ["Arrangement", "Layers", "Prefill", "Run"]
 
 Layers = tuple[tuple[torch.Tensor, torch.Tensor] | None, ...]
 """Keys and values of every layer, each (1, heads, P, head_dim); None for a layer that uses another one's."""
-Run = Callable[[torch.Tensor, torch.Tensor], Layers]
-"""The base's backbone on embeddings (1, P, hidden_size) at positions (1, P), all of which see what stands before."""
+Run = Callable[[torch.Tensor, torch.Tensor], tuple[Layers, torch.Tensor]]
+"""The base's backbone on embeddings (1, P, hidden_size) at positions (1, P), all of which see what stands before: their
+keys and values, and the last one's hidden state (hidden_size,)."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Prefill:
     """What stands before a text: P columns of keys and values, and where they stand.
 
     `positions` (P,) are theirs, `end` is that of the text's first token. Every token of the text sees all columns.
+    `last` (hidden_size,) is the hidden state that says what comes right after them.
     """
 
     layers: Layers
     positions: torch.Tensor
     end: int
+    last: torch.Tensor
 
 
 class Arrangement(Protocol):

@@ -21,4 +21,5 @@ class Joined:
     def prefill(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> Prefill:
         embeds = torch.cat([*([] if lead is None else [lead]), *blocks])
         positions = torch.arange(len(embeds), device=embeds.device)
-        return Prefill(run(embeds[None], positions[None]), positions, len(embeds))
+        layers, last = run(embeds[None], positions[None])
+        return Prefill(layers, positions, len(embeds), last)
