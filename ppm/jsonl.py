@@ -3,6 +3,7 @@
 Errors name the file and the line. Fields that are not known are kept in `extra`.
 """
 
+import hashlib
 import io
 import json
 import math
@@ -26,6 +27,7 @@ __all__ = [
     "numbered_benign",
     "numbered_pairs",
     "numbered_prompts",
+    "place_of",
     "read_benign",
     "read_pairs",
     "read_prompts",
@@ -240,6 +242,11 @@ def normalised(text: Text) -> str:
     """What two prompts are compared by: case, width and white space make no difference."""
     plain = text if isinstance(text, str) else "\n".join(content for _, content in text)
     return " ".join(unicodedata.normalize("NFKC", plain).casefold().split())
+
+
+def place_of(key: str) -> float:
+    """Where a text stands among all texts, from 0 to below 1, by its digest: which share of them it belongs to."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def last_turn(text: Text) -> str:

@@ -34,7 +34,7 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
     from ppm.inspect.diff import changes
 
     environment = workspace().find_environment(base, env)
-    current = environment.current_number()
+    current = environment.current_number() if new is None else new
     if old is None:
         earlier = [number for number in environment.numbers() if number < current]
         if not environment.numbers():
@@ -42,7 +42,7 @@ def diff_command(old: int | None, new: int | None, base: str | None, env: str | 
         if not earlier:
             raise RequestError("there is only one deployment", hint="`ppm history` lists the deployments")
         old = earlier[-1]
-    found = changes(environment.deployment(old), environment.deployment(current if new is None else new))
+    found = changes(environment.deployment(old), environment.deployment(current))
     if as_json:
         print_json(found)
     else:

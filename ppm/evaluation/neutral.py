@@ -6,9 +6,9 @@ from pathlib import Path
 from ppm.evaluation.measures.perplexity import perplexity_suite
 from ppm.evaluation.results import RESULTS_VERSION, ResultStore
 from ppm.evaluation.suites import LoadedSuite, load_suite
-from ppm.jsonl import Benign, Prompt, dump, normalised
+from ppm.jsonl import Benign, Prompt, dump, normalised, place_of
 from ppm.names import canonical_digest
-from ppm.package import Package, sha256
+from ppm.package import Package
 from ppm.runtime.loading import LazyModel
 
 __all__ = ["default_utility", "is_held_back", "neutral_text"]
@@ -20,7 +20,7 @@ HELD_BACK = 0.25
 
 def is_held_back(row: Benign) -> bool:
     """Whether a retention prompt serves the default utility suite, and never the making of a composition."""
-    return int(sha256(normalised(row.prompt).encode())[:8], 16) < HELD_BACK * 2**32
+    return place_of(normalised(row.prompt)) < HELD_BACK
 
 
 def neutral_text() -> list[str]:

@@ -10,7 +10,7 @@ from tomlkit import TOMLDocument
 from tomlkit.items import Array
 
 from ppm import document
-from ppm.base import LAB_BASES
+from ppm.base import ModelName
 from ppm.disk import disk_errors, replace_file
 from ppm.encoding import decode
 from ppm.errors import RequestError, did_you_mean
@@ -49,8 +49,8 @@ def add_to_project(
 
     def change(table: TOMLDocument) -> None:
         if base is not None:  # as seen from the file
-            near = Path(base).is_dir() and base not in LAB_BASES
-            table["base"] = os.path.relpath(base, target.parent) if near else base
+            near = ModelName.parse(base).is_folder
+            table["base"] = os.path.relpath(expand(base), target.parent) if near else base
         _exchange(table, wanted, texts)
         known = {(target.parent / expand(str(source))).resolve() for source in table.get("sources", ())}
         for folder in request.find_links:

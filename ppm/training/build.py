@@ -22,7 +22,7 @@ from ppm.evaluation.results import RESULTS_VERSION, Configuration, ResultStore, 
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.statistics import exact_upper
 from ppm.evaluation.suites import LoadedSuite, load_suite
-from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
+from ppm.jsonl import Pair, dump, normalised, place_of
 from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
@@ -171,7 +171,7 @@ def _check_unchanged(base: BaseModel, behaviour: str) -> None:
 
 def _split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
     """(trained on, held out), by the prompt, so that equal prompts stay together."""
-    held = [int(sha256(f"held out: {normalised(pair.prompt)}".encode())[:8], 16) < share * 2**32 for pair in pairs]
+    held = [place_of(f"held out: {normalised(pair.prompt)}") < share for pair in pairs]
     return (
         [pair for pair, out in zip(pairs, held, strict=True) if not out],
         [pair for pair, out in zip(pairs, held, strict=True) if out],
@@ -283,15 +283,10 @@ def _package(
             manifest.base,
             fingerprint=base.fingerprint,
             revision=base.revision or manifest.base.revision,
-            chat_template=base.parts["chat_template"] if _has_chats(source) else None,
+            chat_template=base.parts["chat_template"] if source.has_chats else None,
         ),
         replay=Replay(replay_path),
         retention=retention,
         provenance=provenance,
     )
     return Package(built, bank, files)
-
-
-def _has_chats(source: SourcePatch) -> bool:
-    rows: list[Pair | Benign | Prompt] = [*source.pairs, *source.benign]
-    return any(not isinstance(row.prompt, str) for row in rows)

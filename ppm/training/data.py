@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ppm.errors import ManifestError, did_you_mean
-from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
-from ppm.package import sha256
+from ppm.jsonl import Benign, Pair, Prompt, dump, normalised, place_of
 from ppm.training_table import DataSet
 
 __all__ = ["data_file", "is_local"]
@@ -109,7 +108,7 @@ def _chosen(rows: Iterable[Mapping[str, object]], source: DataSet, where: str) -
                 hint="a dot reaches inside a column, as in prompt.text",
             )
         key = normalised(text)
-        place = int(sha256(key.encode())[:8], 16) / 2**32
+        place = place_of(key)
         if not text.strip() or key in seen or not source.share[0] <= place < source.share[1]:
             continue
         seen.add(key)

@@ -62,6 +62,12 @@ class SourcePatch:
                 found += read_prompts(self.files[suite.prompts], str(self.folder / suite.prompts))
         return found
 
+    @property
+    def has_chats(self) -> bool:
+        """Whether what it is trained on or tested with hangs on the base's chat template."""
+        rows: list[Pair | Benign | Prompt] = [*self.pairs, *self.benign, *self.tested()]
+        return any(not isinstance(row.prompt, str) for row in rows)
+
 
 def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] = lambda message: None) -> SourcePatch:
     """Read a source manifest and every file it names, and check that it can be built.

@@ -52,3 +52,9 @@ def test_figures_of_a_changed_audit_are_not_shown(two):
     failed = ppm("diff")
     assert (failed.code, failed.out) == (4, "")
     assert "audit.json: was changed" in failed.err
+
+
+def test_two_deployments_by_number_need_none_in_force(two):
+    (two[1].path.parent.parent / "current").write_text("damaged")
+    assert ppm("diff", "1", "2", "--base", "lab").out.startswith("From deployment 1 to 2:")
+    assert "current: " in ppm("diff", "1", "--base", "lab").err

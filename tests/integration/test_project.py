@@ -143,6 +143,14 @@ def test_add_writes_through_a_link_and_names_a_base_as_seen_from_the_file(projec
     assert ppm("lock", "--check").code == 0
 
 
+def test_add_names_a_base_in_the_home_folder_as_seen_from_the_file(project, monkeypatch):
+    """A quoted ~ reaches ppm as it is."""
+    shutil.copytree(locate("lab"), project / "home" / "model")
+    monkeypatch.setenv("HOME", str(project / "home"))
+    assert ppm("add", "core", "--base", "~/model").code == 0
+    assert tomlkit.parse((project / "ppm.toml").read_text())["base"] == "home/model"
+
+
 @pytest.mark.parametrize("patches", ["[1]", "3", '["app<<2"]'])
 def test_add_to_a_malformed_list_is_one_clear_error(project, patches):
     (project / "ppm.toml").write_text(f'base = "lab"\npatches = {patches}\n')
@@ -614,7 +622,7 @@ def test_search_and_download_need_no_model(project):
     other = ppm("download", "alone", "--base", f"acme/tiny@{'1' * 40}")
     assert (other.code, "is not on this machine" in other.err) == (1, True)
     assert "a hub model needs a commit" in ppm("download", "alone", "--base", "acme/tiny").err
-    assert "`lab`" in ppm("download", "alone", "--base", "labb").err
+    assert "'lab'" in ppm("download", "alone", "--base", "labb").err
     done = ppm("download", "alone", "--dest", "out", "--json")
     assert done.code == 0, done.err
     assert [Path(path).name.split("-")[0] for path in done.json] == ["alone"]

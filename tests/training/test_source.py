@@ -1,5 +1,6 @@
 """Source manifests: what a suite's judge and a filter judge may be, told before anything is trained."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,18 @@ def test_a_suite_that_would_be_packaged_names_no_folder(tmp_path):
 def test_a_hub_model_with_its_commit_is_taken(tmp_path):
     read = read_source(source(tmp_path, f'{{ name = "detoxify", model = "some/judge@{"0" * 40}" }}'))
     assert read.manifest.suites[0].judge.name == "detoxify"
+
+
+@pytest.mark.parametrize("name", ["suites/main.jsonl", "pairs.jsonl", "benign.jsonl"])
+def test_one_chat_anywhere_ties_a_patch_to_the_chat_template(tmp_path, name):
+    manifest = source(tmp_path, LEXICON)
+    assert not read_source(manifest).has_chats
+    path = manifest.parent / name
+    first, *others = path.read_text().splitlines()
+    row = {key: value for key, value in json.loads(first).items() if key != "prompt"}
+    row["messages"] = [{"role": "user", "content": "say w0 w0 :"}]
+    path.write_text("\n".join([json.dumps(row), *others]))
+    assert read_source(manifest).has_chats
 
 
 @pytest.fixture
