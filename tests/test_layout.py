@@ -52,15 +52,16 @@ BELOW_THE_LINE = """
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose
     install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
-    install.locked install.sync
+    install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit
     serving serving.load serving.generate
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
     cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate cli.history
-    cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rollback
-    cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
+    cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rebase
+    cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify
+    cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

@@ -5,9 +5,11 @@ Texts are `say A B :` with the answer `bad .` (mostly) or `good .`, and `sum A :
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 
@@ -90,6 +92,17 @@ def train_base(
         return language_batch(tokenizer, [sample(rng, safe_share) for _ in range(64)])
 
     return fit(folder, model, tokenizer, batch, steps=steps)
+
+
+def updated(base: Path, folder: Path) -> Path:
+    """The next version of a base: a copy with one tensor a little different."""
+    shutil.copytree(base, folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    name = min(tensors, key=lambda one: tensors[one].numel())
+    tensors[name] = tensors[name] * 1.01
+    save_file(tensors, path, metadata={"format": "pt"})
+    return folder
 
 
 def write_sums(base: Path, *, margin: float) -> Path:

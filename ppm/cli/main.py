@@ -57,6 +57,7 @@ SUBJECTS = {
         "download": "download",
         "compose": "compose",
         "build": "build",
+        "rebase": "rebase",
         "strategies": "strategies",
         "judges": "judges",
         "lab": "lab",

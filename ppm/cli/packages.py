@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ppm.environment.deployment import Deployment
     from ppm.package import Package
 
-__all__ = ["freeze_command", "list_command", "show_command"]
+__all__ = ["find_package", "freeze_command", "list_command", "show_command"]
 
 
 @click.command("list")
@@ -104,7 +104,7 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
     Example:
       ppm show toxicity --base lab
     """
-    package = _find_package(name, base, env)
+    package = find_package(name, base, env)
 
     manifest = package.manifest
     if as_json:
@@ -143,7 +143,8 @@ def _current(base: str | None, env: str | None) -> "Deployment | None":
     return workspace().find_environment(base, env).current()
 
 
-def _find_package(name: str, base: str | None, env: str | None) -> "Package":
+def find_package(name: str, base: str | None, env: str | None) -> "Package":
+    """The package in a file, or of a deployed patch. Raises PpmError."""
     from ppm.errors import RequestError, did_you_mean
     from ppm.names import expand
     from ppm.package import read_package

@@ -33,6 +33,7 @@ __all__ = [
     "estimate",
     "load_teacher",
     "spool_digest",
+    "whole_sentences",
 ]
 
 CHUNK = 256
@@ -125,7 +126,7 @@ class Spool:
         A prefix learns to end where the answers do, and that should not be in the middle of a sentence.
         """
         replies = [self.answers[question.key] for question in questions]
-        return [_whole_sentences(reply.text) if reply.finish == CUT else reply.text for reply in replies]
+        return [whole_sentences(reply.text) if reply.finish == CUT else reply.text for reply in replies]
 
     def cut(self, questions: Sequence[Question]) -> int:
         """How many answers were cut off at max_new_tokens."""
@@ -138,7 +139,8 @@ class Spool:
         return total
 
 
-def _whole_sentences(text: str) -> str:
+def whole_sentences(text: str) -> str:
+    """A text that was cut off, up to the end of its last sentence; as it is where it has none."""
     found = SENTENCES.match(text)
     return found[0] if found and found[0].strip() else text
 

@@ -8,6 +8,7 @@ import tiny
 from commands import examples, ppm
 from integration.deployed import patch, write
 
+from ppm.base import locate
 from ppm.cli.main import cli
 from ppm.workspace import open_base
 
@@ -29,6 +30,7 @@ def test_every_example_works(deployed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "dist", patch("app"))
     tiny.write_patch(tmp_path / "my-patch", tiny.train_base(tmp_path / "my-gpt2"))
+    tiny.updated(locate("lab"), tmp_path / "new-lab")
     assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
     known = dict(examples())
     order = [words for words in known if words not in (*LATER, *LONG)] + list(LATER)

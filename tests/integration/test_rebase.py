@@ -1,0 +1,81 @@
+"""`ppm rebase`: a patch for the next base, as it is, distilled, or trained anew."""
+
+import shutil
+
+import pytest
+import tiny
+from commands import ppm
+
+from ppm.package import read_package
+from ppm.workspace import open_base
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(the old base, the package file made for it, a base of another family)."""
+    folder = tmp_path_factory.mktemp("world")
+    old = tiny.train_base(folder / "my-llama", "llama")
+    tiny.write_sums(old, margin=0.3)
+    built = ppm("build", tiny.write_patch(folder / "kindness", old), "--output", folder / "dist")
+    assert built.code == 0, built.err
+    other = tiny.train_base(folder / "my-gpt2", "gpt2", seed=1)
+    tiny.write_sums(other, margin=0.3)
+    return old, next((folder / "dist").glob("*.ppm")), other
+
+
+def test_an_update_takes_the_patch_as_it_is_and_it_installs_there(world, tmp_path):
+    old, package, _ = world
+    new = tiny.updated(old, tmp_path / "my-llama-2")
+    done = ppm("rebase", package, "--onto", new, "--output", tmp_path / "dist", "--json")
+    assert done.code == 0, done.err
+    assert [(one["way"], one["verdict"]) for one in done.json["tried"]] == [("as it is", "pass")]
+    assert done.json["before"]["kind"] == pytest.approx(done.json["tried"][0]["rates"]["kind"], abs=0.1)
+    moved = read_package(tmp_path / "dist" / done.json["file"].rpartition("/")[2])
+    assert moved.bank == read_package(package).bank
+    assert moved.manifest.base.fingerprint == open_base(str(new)).fingerprint
+    assert moved.manifest.provenance["rebased"]["way"] == "as it is"
+    installed = ppm("install", "kindness", "--base", new, "--find-links", tmp_path / "dist")
+    assert installed.code == 0, installed.err
+
+
+def test_another_family_gets_it_distilled_and_without_the_old_base_retrained(world, tmp_path):
+    _, package, other = world
+    done = ppm("rebase", package, "--onto", other, "--output", tmp_path / "dist")
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines()]
+    assert ["as", "it", "is", "fail"] in [row[:4] for row in rows]
+    assert ["distilled", "pass"] in [row[:2] for row in rows]
+    assert "(distilled)" in done.err + done.out
+
+    alone = tmp_path / "alone.ppm"
+    shutil.copy(package, alone)
+    hidden = world[0].rename(world[0].with_name("away"))
+    try:
+        again = ppm("rebase", alone, "--onto", other, "--output", tmp_path / "again", "--json")
+    finally:
+        hidden.rename(world[0])
+    assert again.code == 0, again.err
+    assert "not at hand" in again.err
+    assert "is not on this machine" in again.json["skipped"]["distilled"]
+    assert again.json["tried"][-1]["way"] == "retrained"
+    assert set(again.json["before"]) == {"kind"}
+
+
+def test_what_passes_in_no_way_writes_nothing(world, tmp_path):
+    _, package, other = world
+    done = ppm("rebase", package, "--onto", other, "--way", "as-is", "--output", tmp_path / "dist")
+    assert done.code == 5
+    assert "so nothing was written" in done.err
+    assert "hint: build it from its source manifest" in done.err
+    assert not (tmp_path / "dist").exists()
+
+
+def test_what_can_not_be_moved_is_one_message(world, tmp_path):
+    old, package, other = world
+    assert "is already made for" in ppm("rebase", package, "--onto", old).err
+    wrong = ppm("rebase", package, "--onto", other, "--from", other)
+    assert wrong.code == 1
+    assert "is not that model" in wrong.err
+    assert "is not a folder" in ppm("rebase", package, "--onto", tmp_path / "nowhere").err
