@@ -59,6 +59,7 @@ SUBJECTS = {
         "build": "build",
         "strategies": "strategies",
         "judges": "judges",
+        "base": "base",
         "lab": "lab",
     },
     "Settings and disk": {
