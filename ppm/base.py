@@ -7,20 +7,24 @@ so it costs milliseconds and needs no torch; a merged adapter changes it.
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
 
 from ppm import document
+from ppm.bases.catalogue import HUB_SUFFIX, REAL_BASES, is_real_base
+from ppm.bases.kept import kept_folder
 from ppm.errors import ManifestError, ModelError, did_you_mean
+from ppm.home import named_home
 from ppm.manifest import Manifest
 from ppm.names import base_tag, canonical_digest, exists, expand, is_folder
 from ppm.resources import lab_data
 from ppm.suite import Suite
+from ppm.weight_files import sampled_tensors, weight_files
 
 __all__ = [
     "HUB_NAME",
@@ -32,15 +36,13 @@ __all__ = [
     "check_compatible",
     "hub_folder",
     "identify",
+    "is_known",
     "locate",
     "read_base_suites",
     "read_suites",
     "weights_digest",
 ]
 
-SAMPLED_BYTES = 64 * 1024
-_CHUNKS = 16
-_MAX_HEADER = 100 * 2**20
 # Keys of config.json that say how a model is run or was saved, not which model it is.
 _NOT_IDENTITY = {
     "transformers_version",
@@ -97,7 +99,7 @@ class BaseSuites:
 
 @dataclass(frozen=True)
 class ModelName:
-    """What a model is called: a folder, a model of the hub with its commit, or one that comes with ppm."""
+    """What a model is called: a folder, a model of the hub with its commit, one that comes with ppm, or a real base."""
 
     model: str
     revision: str | None = None
@@ -114,7 +116,7 @@ class ModelName:
         """From what somebody wrote: NAME@COMMIT, whatever folders there are; else a folder, in `beside` first; else a
         name with what stands after its @."""
         pinned = ModelName.pinned(text)
-        if pinned is not None or text in LAB_BASES:
+        if pinned is not None or is_known(text):
             return pinned or ModelName(text)
         if beside is not None and is_folder(beside / text):
             return ModelName(str(beside / text))
@@ -135,7 +137,7 @@ class ModelName:
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder of the user's."""
-        return self.model not in LAB_BASES and not self.on_hub and is_folder(expand(self.model))
+        return not is_known(self.model) and not self.on_hub and is_folder(expand(self.model))
 
     @property
     def folder(self) -> Path | None:
@@ -145,11 +147,14 @@ class ModelName:
             return lab_data() / LAB_BASES[model]
         if self.on_hub:
             return None
+        if is_real_base(model):
+            return _fetched(model)
         if is_folder(expand(model)):
             return expand(model)
         looks_like_path = model.startswith((".", "/", "~")) or exists(expand(model))
         if looks_like_path or not HUB_NAME.fullmatch(model) or not (revision or "/" in model):
-            hint = did_you_mean(model, LAB_BASES, "name a model folder, a hub model as NAME@COMMIT, or `lab`")
+            known = (*LAB_BASES, *REAL_BASES)
+            hint = did_you_mean(model, known, f"name a model folder, a hub model as NAME@COMMIT, or {_listed(known)}")
             raise ModelError("is not a folder", context=model, hint=hint)
         raise ModelError(
             "a hub model needs a commit, so that it is always the same model",
@@ -165,6 +170,25 @@ class ModelName:
         """
         folder = self.folder
         return folder if folder is not None else hub_folder(self.model, self.revision, fetch=fetch)
+
+
+def is_known(name: str) -> bool:
+    """Whether a name is that of a base which ppm knows: a folder of this name is written with its path, as ./lab."""
+    return name in LAB_BASES or is_real_base(name)
+
+
+def _fetched(name: str) -> Path:
+    """The folder of a real base. Raises ModelError, with the command that fetches it, when it is not kept."""
+    folder = kept_folder(name, named_home(os.environ))
+    if folder is None:
+        known = name.removesuffix(HUB_SUFFIX)
+        command = f"ppm base fetch {known}" + (" --from hub" if name != known else "")
+        raise ModelError("has not been fetched yet", context=name, hint=f"`{command}` does it")
+    return folder
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def locate(model: str, revision: str | None = None, *, fetch: bool = True) -> Path:
@@ -255,7 +279,7 @@ def read_suites(path: Path) -> tuple[Suite, ...]:
 def weights_digest(folder: Path) -> str:
     """`sha256:` and the digest of all of the model's weight files: what results are kept by. Raises ModelError."""
     with _readable(folder):
-        stats = [(path, path.stat()) for path in _weight_files(folder)]
+        stats = [(path, path.stat()) for path in weight_files(folder)]
         return _weights_digest(tuple((path, s.st_ino, s.st_size, s.st_mtime_ns) for path, s in stats))
 
 
@@ -329,62 +353,9 @@ def _tokenizer_digest(folder: Path, settings: dict[str, object]) -> str:
     return canonical_digest(["sha256:" + digest.hexdigest(), encoding])
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / "adapter_config.json").exists():
-        raise ModelError(
-            "has an adapter next to the weights, which would be loaded without notice",
-            context=str(folder),
-            hint="merge the adapter into the weights, or move adapter_config.json away",
-        )
-    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(
-            "has no weights in the safetensors format",
-            context=str(folder),
-            hint="save the model with safe_serialization=True; other formats can run code when they are loaded",
-        )
-    return files
-
-
 def _weights_sample(folder: Path) -> str:
     tensors: dict[str, str] = {}
-    for path in _weight_files(folder):
-        for name, info, sample in _tensors(path):
+    for path in weight_files(folder):
+        for name, info, sample in sampled_tensors(path):
             tensors[name] = canonical_digest([info["dtype"], info["shape"], hashlib.sha256(sample).hexdigest()])
     return canonical_digest(tensors)
-
-
-def _tensors(path: Path) -> Iterator[tuple[str, dict[str, object], bytes]]:
-    """(name, header entry, sampled bytes) of each tensor in a safetensors file."""
-    try:
-        with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            if size > _MAX_HEADER:
-                raise ValueError("its header is too large")
-            header = json.loads(stream.read(size))
-            header.pop("__metadata__", None)
-            for name, info in sorted(header.items()):
-                start, end = info["data_offsets"]
-                if not 0 <= start <= end:
-                    raise ValueError("its offsets are out of order")
-                identity = {key: info[key] for key in ("dtype", "shape")}
-                yield name, identity, _sample(stream, 8 + size + start, end - start)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"is not a whole safetensors file ({error})", context=str(path)) from error
-
-
-def _sample(stream: BinaryIO, start: int, length: int) -> bytes:
-    if length <= SAMPLED_BYTES:
-        stream.seek(start)
-        data = stream.read(length)
-        if len(data) != length:
-            raise ValueError("it is truncated")
-        return data
-    piece = SAMPLED_BYTES // _CHUNKS
-    pieces = []
-    for index in range(_CHUNKS):
-        stream.seek(start + index * (length - piece) // (_CHUNKS - 1))
-        pieces.append(stream.read(piece))
-    if len(pieces[-1]) != piece:
-        raise ValueError("it is truncated")
-    return b"".join(pieces)

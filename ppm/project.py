@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ppm import document
-from ppm.base import LAB_BASES
+from ppm.base import is_known
 from ppm.moment import Moment
 from ppm.names import expand, is_folder, is_url
 from ppm.requirement import Requirement
@@ -109,7 +109,7 @@ class Project:
         folder = path.absolute().parent
         base = project.base
         # A base may be a hub name as well as a folder, and the two look alike.
-        if base is not None and base not in LAB_BASES and is_folder(folder / expand(base)):
+        if base is not None and not is_known(base) and is_folder(folder / expand(base)):
             base = str(folder / expand(base))
         sources = tuple(str(folder / expand(source)) for source in project.sources)
         suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)

@@ -16,10 +16,11 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home moment
+    disk locking home moment machine
     suite training_table manifest
     bank
-    package base requirement
+    bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
+    package weight_files base requirement
     lock project
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
@@ -30,6 +31,7 @@ ABOVE_THE_LINE = """
 """
 BELOW_THE_LINE = """
     runtime runtime.loading runtime.text
+    bases.convert bases.fetch
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
@@ -58,9 +60,9 @@ BELOW_THE_LINE = """
     serving serving.load serving.generate
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
-    cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate cli.history
-    cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rebase
-    cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify
+    cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate
+    cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart
+    cli.rebase cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify
     cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]

@@ -60,6 +60,7 @@ SUBJECTS = {
         "rebase": "rebase",
         "strategies": "strategies",
         "judges": "judges",
+        "base": "base",
         "lab": "lab",
     },
     "Settings and disk": {

@@ -82,8 +82,8 @@ def use_color() -> bool | None:
 def base_option(function: F) -> F:
     """--base, where an environment can be found without it."""
     text = (
-        "Base model: `lab`, a folder, a hub name as NAME@COMMIT, or an environment. Default: what ppm.toml names, else "
-        "what `ppm use` chose, else the only one there is."
+        "Base model: `lab`, a real base such as `smollm2`, a folder, a hub name as NAME@COMMIT, or an environment. "
+        "Default: what ppm.toml names, else what `ppm use` chose, else the only one there is."
     )
     return click.option("--base", metavar="MODEL", help=text)(function)
 

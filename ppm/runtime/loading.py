@@ -19,7 +19,16 @@ from ppm.errors import ModelError
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["BASE_HINT", "LazyModel", "LoadedBase", "load_base", "load_pretrained", "load_settings", "load_tokenizer"]
+__all__ = [
+    "BASE_HINT",
+    "LazyModel",
+    "LoadedBase",
+    "listening",
+    "load_base",
+    "load_pretrained",
+    "load_settings",
+    "load_tokenizer",
+]
 
 BASE_HINT = "it must be a causal language model in the Hugging Face format, with its tokenizer and safetensors"
 SHOWN = 3
@@ -102,7 +111,7 @@ def load_pretrained(
     )
     heard: list[str] = []
     try:
-        with _listening(heard):
+        with listening(heard):
             model, report = getattr(transformers, kind).from_pretrained(
                 folder,
                 dtype=torch.float32 if device == "cpu" else "auto",
@@ -134,7 +143,7 @@ def load_tokenizer(
     options = {} if padding_side is None else {"padding_side": padding_side}
     heard: list[str] = []
     try:
-        with _listening(heard):
+        with listening(heard):
             tokenizer: PreTrainedTokenizerBase = transformers.AutoTokenizer.from_pretrained(
                 folder, trust_remote_code=trust_remote_code, **options
             )
@@ -155,7 +164,7 @@ def load_settings(folder: Path, *, context: str, hint: str = "") -> tuple["PreTr
 
     heard: list[str] = []
     try:
-        with _listening(heard):
+        with listening(heard):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
             saved = (folder / "generation_config.json").is_file()
             generation = (
@@ -190,7 +199,7 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def _listening(heard: list[str]) -> Iterator[None]:
+def listening(heard: list[str]) -> Iterator[None]:
     """Collects what transformers warns of meanwhile; of that nothing is printed, then or later."""
     from transformers.utils import logging as library
 

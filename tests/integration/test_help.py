@@ -3,19 +3,22 @@
 import shlex
 
 import click
+import gguf_files
 import pytest
 import tiny
 from commands import examples, ppm
 from integration.deployed import patch, write
 
 from ppm.base import locate
+from ppm.bases.fetch import import_base
+from ppm.bases.kept import folder_of
 from ppm.cli.main import cli
 from ppm.workspace import open_base
 
-LATER = ("sync", "rollback", "diff", "uninstall", "remove", "env remove")
+LATER = ("base remove", "sync", "rollback", "diff", "uninstall", "remove", "env remove")
 """Examples that need what others have done, in this order; they come last."""
-LONG = ("lab build",)
-"""These take minutes; `tests/lab/test_lab.py` runs them on a small scale."""
+LONG = ("lab build", "base fetch")
+"""Minutes, or a network; `tests/lab/test_lab.py` and `tests/bases/test_fetch.py` run them on a small scale."""
 
 
 def test_every_command_has_an_example_of_itself():
@@ -31,6 +34,8 @@ def test_every_example_works(deployed, tmp_path, monkeypatch):
     write(tmp_path / "dist", patch("app"))
     tiny.write_patch(tmp_path / "my-patch", tiny.train_base(tmp_path / "my-gpt2"))
     tiny.updated(locate("lab"), tmp_path / "new-lab")
+    gguf_files.write_gguf(tmp_path / "model.gguf")
+    import_base(tmp_path / "model.gguf", folder_of("smollm2", deployed), tell=str)
     assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
     known = dict(examples())
     order = [words for words in known if words not in (*LATER, *LONG)] + list(LATER)

@@ -1,0 +1,1 @@
+"""Real bases: which ones ppm knows, where they are kept, and how a GGUF or a checkpoint becomes one."""
