@@ -1,8 +1,7 @@
 """Generation with common random numbers: a completion depends on nothing but (weights, prefix, suite, prompt, sample).
 
-Sampling is Gumbel-max: argmax of log-probability plus noise, and the noise is a hash of (suite digest, prompt
-id, sample, position, vocabulary entry). So results do not change with batch size, padding or order, and two
-prefixes answer the same prompt with the same luck (Maddison et al. 2014 for Gumbel-max).
+Noise is a hash of (suite digest, prompt id, sample, position, vocabulary entry), as `sampling` says. So results
+do not change with batch size, padding or order, and two prefixes answer the same prompt with the same luck.
 """
 
 import hashlib
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppm.evaluation.sampling import draw
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
@@ -40,41 +40,6 @@ def noise_key(suite_digest: str, prompt_id: str, sample: int, seed: int) -> int:
     """The 64-bit key of one completion's noise."""
     text = f"{suite_digest}\0{prompt_id}\0{sample}\0{seed}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
-
-
-_MIX = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # splitmix64's constants, signed
-
-
-def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Logical right shift of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _hash(x: torch.Tensor) -> torch.Tensor:
-    """splitmix64's finaliser (Steele et al. 2014) on int64, which wraps around."""
-    x = x + _MIX[0]
-    x = (x ^ _shift(x, 30)) * _MIX[1]
-    x = (x ^ _shift(x, 27)) * _MIX[2]
-    return x ^ _shift(x, 31)
-
-
-def _gumbel(keys: torch.Tensor, positions: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """Standard Gumbel noise (B, V), float64, for keys (B,) and positions (B,)."""
-    entries = torch.arange(vocabulary, device=keys.device)
-    bits = _hash(_hash(keys + _hash(positions))[:, None] + _hash(entries))
-    uniform = (_shift(bits, 12).double() + 0.5) / 2.0**52
-    return -torch.log(-torch.log(uniform))
-
-
-def _warp(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities (B, V), float64, after temperature and nucleus filtering (Holtzman et al. 2020)."""
-    scores = torch.log_softmax(logits.double() / temperature[:, None], dim=-1)
-    if bool((top_p < 1).any()):
-        ordered, order = scores.sort(dim=-1, descending=True)
-        probabilities = ordered.exp()
-        outside = probabilities.cumsum(-1) - probabilities >= top_p[:, None]
-        scores = scores.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), float("-inf"))
-    return scores
 
 
 def _last_logits(model: "PreTrainedModel") -> dict[str, int]:
@@ -130,12 +95,7 @@ def _batch(model: "PreTrainedModel", encoder: TextEncoder, wanted: list[Completi
         output = model(input_ids=ids, attention_mask=mask, use_cache=True, **last)
     for step in range(int(limits.max())):
         logits = output.logits[:, -1]
-        sampled = temperature[alive] > 0
-        scores = _warp(logits, temperature[alive].where(sampled, 1.0), top_p[alive])
-        if bool(sampled.any()):
-            noise = _gumbel(keys[alive], torch.full_like(alive, step), logits.shape[-1])
-            scores = scores + noise * sampled[:, None]
-        tokens = scores.argmax(-1)
+        tokens = draw(logits, temperature[alive], top_p[alive], keys[alive], torch.full_like(alive, step))
         stopped = torch.isin(tokens, stops)
         for one, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
             if not stop:
