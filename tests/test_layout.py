@@ -16,7 +16,7 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home moment
+    disk locking home memory moment
     suite training_table manifest
     bank
     package base requirement
@@ -29,7 +29,7 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.text
+    runtime runtime.loading runtime.text runtime.work
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
