@@ -16,7 +16,7 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home moment machine
+    disk locking home memory moment machine
     suite training_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
@@ -30,8 +30,7 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.text
-    bases.convert bases.fetch
+    runtime runtime.loading runtime.text runtime.work bases.convert bases.fetch
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
@@ -40,7 +39,7 @@ BELOW_THE_LINE = """
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
-    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
+    evaluation.sampling evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
     evaluation.suites evaluation.results evaluation.neutral evaluation.runner

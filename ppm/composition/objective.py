@@ -153,7 +153,7 @@ class _Sampler:
                     wanted.append(Completion(0 if alone else row, ids, self.decoding, key))
                     owners.append((row, pair.prompt))
         groups: list[list[ScoredText]] = [[] for _ in context.specialists]
-        made = generate(model, context.base.tokenizer, wanted)
+        made = generate(model, context.base.tokenizer, wanted, memory=context.base.memory)
         for one, (row, prompt), ids in zip(wanted, owners, made, strict=True):
             tail = encoder.ending(prompt) if len(ids) < self.decoding.max_new_tokens else ()
             if ids or tail:

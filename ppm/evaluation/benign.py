@@ -24,7 +24,7 @@ def benign_texts(base: LoadedBase, rows: Sequence[Benign], *, seed: int) -> list
     open_ = [i for i, row in enumerate(rows) if row.completion is None]
     decoding = Decoding(max_new_tokens=ANSWER_TOKENS)
     requests = [Completion(UNPATCHED, prompts[i], decoding, noise_key("retention", str(i), 0, seed)) for i in open_]
-    written = dict(zip(open_, generate(bare, base.tokenizer, requests), strict=True))
+    written = dict(zip(open_, generate(bare, base.tokenizer, requests, memory=base.memory), strict=True))
     texts = []
     for i, row in enumerate(rows):
         if row.completion is not None:

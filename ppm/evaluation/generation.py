@@ -1,27 +1,29 @@
 """Generation with common random numbers: a completion depends on nothing but (weights, prefix, suite, prompt, sample).
 
-Sampling is Gumbel-max: argmax of log-probability plus noise, and the noise is a hash of (suite digest, prompt
-id, sample, position, vocabulary entry). So results do not change with batch size, padding or order, and two
-prefixes answer the same prompt with the same luck (Maddison et al. 2014 for Gumbel-max).
+Noise is a hash of (suite digest, prompt id, sample, position, vocabulary entry), as `sampling` says. So results
+do not change with batch size, padding or order, and two prefixes answer the same prompt with the same luck.
 """
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
 import torch
 
+from ppm.evaluation.sampling import draw
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import backbone_of
 from ppm.runtime.text import TextEncoder, encoder_of
+from ppm.runtime.work import one_row_only, work_of
 from ppm.suite import Decoding
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Completion", "answer", "generate", "noise_key"]
 
@@ -42,43 +44,18 @@ def noise_key(suite_digest: str, prompt_id: str, sample: int, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
 
 
-_MIX = (-0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15)  # splitmix64's constants, signed
+BUCKET = 16
+"""In dtypes of less than 32 bits prompts are padded to whole multiples of so many columns, whatever stands beside them.
+
+Matrix products of a row hang on no other row there, but attention sums over columns in groups, so that what a row says
+hangs on the column that it begins in.
+"""
 
 
-def _shift(x: torch.Tensor, bits: int) -> torch.Tensor:
-    """Logical right shift of int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _hash(x: torch.Tensor) -> torch.Tensor:
-    """splitmix64's finaliser (Steele et al. 2014) on int64, which wraps around."""
-    x = x + _MIX[0]
-    x = (x ^ _shift(x, 30)) * _MIX[1]
-    x = (x ^ _shift(x, 27)) * _MIX[2]
-    return x ^ _shift(x, 31)
-
-
-def _gumbel(keys: torch.Tensor, positions: torch.Tensor, vocabulary: int) -> torch.Tensor:
-    """Standard Gumbel noise (B, V), float64, for keys (B,) and positions (B,)."""
-    entries = torch.arange(vocabulary, device=keys.device)
-    bits = _hash(_hash(keys + _hash(positions))[:, None] + _hash(entries))
-    uniform = (_shift(bits, 12).double() + 0.5) / 2.0**52
-    return -torch.log(-torch.log(uniform))
-
-
-def _warp(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities (B, V), float64, after temperature and nucleus filtering (Holtzman et al. 2020)."""
-    scores = torch.log_softmax(logits.double() / temperature[:, None], dim=-1)
-    if bool((top_p < 1).any()):
-        ordered, order = scores.sort(dim=-1, descending=True)
-        probabilities = ordered.exp()
-        outside = probabilities.cumsum(-1) - probabilities >= top_p[:, None]
-        scores = scores.masked_fill(torch.zeros_like(outside).scatter(-1, order, outside), float("-inf"))
-    return scores
-
-
-def _last_logits(model: "PreTrainedModel") -> dict[str, int]:
-    return {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+def _last_logits(model: "PreTrainedModel") -> dict[str, torch.Tensor]:
+    # A number would cut a view out of the hidden states, for which torch copies the head's weights once a row.
+    known = "logits_to_keep" in inspect.signature(model.forward).parameters
+    return {"logits_to_keep": torch.tensor([-1], device=model.device)} if known else {}
 
 
 def generate(
@@ -87,55 +64,98 @@ def generate(
     wanted: Sequence[Completion],
     *,
     batch_size: int = 128,
+    memory: int | None = None,
     progress: Progress = silent,
 ) -> list[tuple[int, ...]]:
     """The generated token ids of each completion, without the end-of-sequence token.
 
-    `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches. Raises
+    `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches, at most
+    `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. Raises
     ModelError for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
     """
     encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
         encoder.known(completion.ids, "a prompt")
         encoder.check_room(prefix + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt")
-    order = sorted(range(len(wanted)), key=lambda i: (len(wanted[i].ids), i))
     results: list[tuple[int, ...]] = [()] * len(wanted)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        for index, ids in zip(chosen, _batch(model, encoder, [wanted[i] for i in chosen]), strict=True):
+    done = 0
+    for batch in _batches(model, wanted, batch_size, memory):
+        for index, ids in zip(batch.chosen, _batch(model, encoder, batch), strict=True):
             results[index] = ids
-        progress("completions", min(start + batch_size, len(order)), len(order))
+        done += len(batch.chosen)
+        progress("completions", done, len(wanted))
     return results
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Completions that are written together: `chosen` of all that are wanted, their prompts padded to a `width`.
+
+    At most `columns` of the prompts go through the model at once.
+    """
+
+    chosen: tuple[int, ...]
+    wanted: tuple[Completion, ...]
+    width: int
+    columns: int
+
+
+def _batches(model: "PreTrainedModel", wanted: Sequence[Completion], most: int, memory: int | None) -> Iterator[_Batch]:
+    """The completions by the lengths of their prompts and of what they may take."""
+    step = 1 if model.dtype == torch.float32 else BUCKET
+    widths = [-(-len(one.ids) // step) * step for one in wanted]
+    order = sorted(range(len(wanted)), key=lambda i: (widths[i], wanted[i].decoding.max_new_tokens, i))
+    work, prefix = work_of(model, memory), backbone_of(model).width
+    most = 1 if one_row_only(model) else most
+    # Where buckets count, those of a batch must have one width.
+    for _, alike in groupby(order, key=lambda i: widths[i] if step > 1 else 0):
+        group = list(alike)
+        whole = [prefix + widths[i] + wanted[i].decoding.max_new_tokens for i in group]
+        start = 0
+        for size in work.batches(list(accumulate(whole, max)), most=most):
+            chosen = group[start : start + size]
+            width = max(widths[i] for i in chosen)
+            columns = work.columns(size, max(whole[start : start + size]))
+            start += size
+            yield _Batch(tuple(chosen), tuple(wanted[i] for i in chosen), width, columns)
+
+
+def _prompts(batch: _Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask (B, width) of the prompts, padded on the left."""
+    ids = torch.zeros(len(batch.wanted), batch.width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, completion in enumerate(batch.wanted):
+        ids[i, batch.width - len(completion.ids) :] = torch.tensor(completion.ids)
+        mask[i, batch.width - len(completion.ids) :] = 1
+    return ids.to(device), mask.to(device)
+
+
 @torch.inference_mode()
-def _batch(model: "PreTrainedModel", encoder: TextEncoder, wanted: list[Completion]) -> list[tuple[int, ...]]:
-    device = model.device
-    size, width = len(wanted), max(len(r.ids) for r in wanted)
-    ids = torch.zeros(size, width, dtype=torch.long)
-    mask = torch.zeros(size, width, dtype=torch.long)
-    for i, completion in enumerate(wanted):
-        ids[i, width - len(completion.ids) :] = torch.tensor(completion.ids)
-        mask[i, width - len(completion.ids) :] = 1
-    ids, mask = ids.to(device), mask.to(device)
+def _batch(model: "PreTrainedModel", encoder: TextEncoder, batch: _Batch) -> list[tuple[int, ...]]:
+    device, wanted = model.device, batch.wanted
+    ids, mask = _prompts(batch, device)
     stops = torch.tensor(sorted(encoder.stops), device=device)
     keys = torch.tensor([r.key for r in wanted], device=device)
     temperature = torch.tensor([r.decoding.temperature for r in wanted], device=device, dtype=torch.double)
     top_p = torch.tensor([r.decoding.top_p for r in wanted], device=device, dtype=torch.double)
     limits = torch.tensor([r.decoding.max_new_tokens for r in wanted], device=device)
     made: list[list[int]] = [[] for _ in wanted]
-    alive = torch.arange(size, device=device)  # the completion that each remaining row of the batch is for
+    alive = torch.arange(len(wanted), device=device)  # the completion that each remaining row of the batch is for
     last = _last_logits(model)
+    cache: Cache | None = None
     with backbone_of(model).select([r.row for r in wanted]):
-        output = model(input_ids=ids, attention_mask=mask, use_cache=True, **last)
+        for start in range(0, batch.width, batch.columns):
+            part = slice(start, start + batch.columns)
+            output = model(
+                input_ids=ids[:, part],
+                attention_mask=mask[:, : part.stop],
+                past_key_values=cache,
+                use_cache=True,
+                **last,
+            )
+            cache = output.past_key_values
     for step in range(int(limits.max())):
-        logits = output.logits[:, -1]
-        sampled = temperature[alive] > 0
-        scores = _warp(logits, temperature[alive].where(sampled, 1.0), top_p[alive])
-        if bool(sampled.any()):
-            noise = _gumbel(keys[alive], torch.full_like(alive, step), logits.shape[-1])
-            scores = scores + noise * sampled[:, None]
-        tokens = scores.argmax(-1)
+        tokens = draw(output.logits[:, -1], temperature[alive], top_p[alive], keys[alive], torch.full_like(alive, step))
         stopped = torch.isin(tokens, stops)
         for one, token, stop in zip(alive.tolist(), tokens.tolist(), stopped.tolist(), strict=True):
             if not stop:

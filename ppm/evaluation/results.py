@@ -35,7 +35,7 @@ __all__ = [
     "result_store",
 ]
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Counts up whenever the same inputs may give another outcome, so that kept ones are not used."""
 _NOISE = 1e-6
 

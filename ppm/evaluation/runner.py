@@ -53,7 +53,7 @@ def evaluate(
     if missing:
         patched = [c for c in unique if c.bank]
         model = attach(base.model, [c.bank for c in patched], placement=placement, kept=base.kept)
-        attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size)
+        attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size, base.memory)
         row_of = {c.name: row for row, c in enumerate(patched)}
         total = sum(suite.measure.count(suite) * len(alike) for suite, alike in missing)
         before = 0

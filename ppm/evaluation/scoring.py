@@ -1,13 +1,15 @@
 """What a model says of completions that are already there: their tokens' distributions and log-probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from ppm.errors import ModelError
+from ppm.progress import Progress, silent
 from ppm.runtime.model import UNPATCHED, backbone_of
+from ppm.runtime.work import one_row_only, work_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -48,13 +50,20 @@ def log_probabilities(model: "PreTrainedModel", texts: Sequence[ScoredText]) -> 
 
 @torch.inference_mode()
 def sum_log_probabilities(
-    model: "PreTrainedModel", texts: Sequence[ScoredText], *, batch_size: int = 64
+    model: "PreTrainedModel",
+    texts: Sequence[ScoredText],
+    *,
+    batch_size: int = 64,
+    memory: int | None = None,
+    progress: Progress = silent,
 ) -> list[float]:
-    """The log-probability, in nats, of each text's completion after its prompt, on the text's row of the bank."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    """The log-probability, in nats, of each text's completion after its prompt, on the text's row of the bank.
+
+    So many texts share a batch as go into the `memory` in bytes, the model's included, or that at hand.
+    """
     results = [0.0] * len(texts)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    done = 0
+    for chosen in _batches(model, list(map(len, texts)), batch_size, memory):
         part = [texts[i] for i in chosen]
         with backbone_of(model).select([text.row for text in part]):
             found = log_probabilities(model, part)
@@ -62,7 +71,19 @@ def sum_log_probabilities(
         scores = found.gather(-1, tokens[:, None])[:, 0].double()  # (tokens,)
         for index, own in zip(chosen, torch.split(scores, [len(text.completion) for text in part]), strict=True):
             results[index] = float(own.sum())
+        done += len(chosen)
+        progress("texts", done, len(texts))
     return results
+
+
+def _batches(model: "PreTrainedModel", lengths: Sequence[int], most: int, memory: int | None) -> Iterator[list[int]]:
+    """Which texts are scored together, those of like lengths."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    prefix, start = backbone_of(model).width, 0
+    most = 1 if one_row_only(model) else most
+    for size in work_of(model, memory).scored([prefix + lengths[i] for i in order], most=most):
+        yield order[start : start + size]
+        start += size
 
 
 @torch.inference_mode()
@@ -73,6 +94,7 @@ def next_word_probabilities(
     groups: Sequence[Sequence[str]],
     *,
     batch_size: int = 64,
+    memory: int | None = None,
 ) -> list[dict[str, float]]:
     """The probability that each word begins right after a prompt, for (row of the bank, token ids) of each prompt.
 
@@ -98,9 +120,7 @@ def next_word_probabilities(
             hint="give the judge other words, or give the model the embeddings that its tokenizer needs",
         )
     results: list[dict[str, float]] = [{}] * len(prompts)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i][1]))
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in _batches(model, [len(ids) + 1 for _, ids in prompts], batch_size, memory):
         # One token of no importance after the prompt: its distribution is what is asked for.
         texts = [ScoredText(prompts[i][1], (prompts[i][1][-1],), prompts[i][0]) for i in chosen]
         with backbone_of(model).select([text.row for text in texts]):

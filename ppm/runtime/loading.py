@@ -45,12 +45,14 @@ WRONG_RESULT = re.compile(
 class LoadedBase:
     """A base model in memory: `model`, frozen and in evaluation mode, with its tokenizer.
 
-    `kept` is a folder where the outcome of the self-test is kept, for whoever attaches a bank to the model.
+    `kept` is a folder where the outcome of the self-test is kept, for whoever attaches a bank to the model. `memory` is
+    how many bytes work on the model may take, the model included; None leaves it to what is at hand.
     """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     kept: Path | None = None
+    memory: int | None = None
 
     @property
     def hidden_size(self) -> int:

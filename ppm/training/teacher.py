@@ -189,7 +189,7 @@ def answers_of_model(
                 )
                 for question in part
             ]
-            made = generate(bare, tokenizer, requests)
+            made = generate(bare, tokenizer, requests, memory=answering.memory)
             texts = tokenizer.batch_decode([list(ids) for ids in made], skip_special_tokens=True)
             replies = [
                 Reply(str(text), "", CUT if len(ids) == decoding.max_new_tokens else "stop")

@@ -20,6 +20,7 @@ from ppm.errors import ModelError
 from ppm.evaluation.generation import Completion, answer, generate, noise_key
 from ppm.runtime.model import UNPATCHED, attach
 from ppm.runtime.text import encode
+from ppm.runtime.work import OVERHEAD
 from ppm.suite import Decoding
 
 TOKENIZER = tiny_tokenizer()
@@ -92,6 +93,40 @@ def test_temperature_0_is_greedy(model, bank, placement):
             expected = reference_greedy(model, sequence, bank[1], placement, 6)
             expected = expected[: expected.index(EOS)] if EOS in expected else expected
             assert list(made[2 * index]) == list(made[2 * index + 1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "placement"), [("llama", "before-bos"), ("llama", "after-bos"), ("gemma3", "before-bos")]
+)
+def test_prompts_in_pieces_are_answered_as_whole_ones(name, placement):
+    """With next to no memory: prompts of 300 and 600 tokens and short ones, of which some pieces are padding only."""
+    model = tiny_model(name, initializer_range=0.3, max_position_embeddings=1000)
+    sequences = random_sequences(300, 600, 4, 9, 560)
+    rows = (0, 1, UNPATCHED, 0, UNPATCHED)
+    requests = [
+        Completion(row, tuple(ids), Decoding(4), noise_key("s", str(i), 0, 0))
+        for i, (row, ids) in enumerate(zip(rows, sequences, strict=True))
+    ]
+    patched = attach(model, random_prefixes(model, 5, 7), placement=placement)
+    assert generate(patched, TOKENIZER, requests, memory=1) == generate(patched, TOKENIZER, requests)
+    wide = generate(patched, TOKENIZER, requests, memory=OVERHEAD + 10**9)
+    assert wide == generate(patched, TOKENIZER, requests, batch_size=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_completions_in_short_dtypes_hang_on_no_other_prompt_of_the_batch(bank, requests, dtype):
+    model = tiny_model("llama", initializer_range=0.3).to(dtype)
+    patched = attach(model, bank)
+    together = generate(patched, TOKENIZER, requests, batch_size=9)
+    assert together == generate(patched, TOKENIZER, requests[::-1], batch_size=4)[::-1]
+
+
+def test_dynamic_int8_answers_a_prompt_alone_as_beside_others(bank, requests):
+    model = tiny_model("llama", initializer_range=0.3)
+    int8 = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    patched = attach(int8, bank)
+    some = requests[::5]
+    assert generate(patched, TOKENIZER, some) == [generate(patched, TOKENIZER, [one])[0] for one in some]
 
 
 def test_suite_prompt_sample_and_seed_all_change_the_noise(model, bank):

@@ -43,12 +43,14 @@ class Attached:
     """A base with banks attached (`ppm.runtime.model.attach`), which writes `batch_size` completions at a time.
 
     `encoder` says how it reads texts, and `virtual_tokens` how many may stand before each: those of the longest bank.
+    `memory` is how many bytes all may take, the model included; None leaves it to what is at hand.
     """
 
     model: "PreTrainedModel"
     encoder: TextEncoder
     virtual_tokens: int
     batch_size: int
+    memory: int | None = None
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -134,7 +134,14 @@ class Completions(Rates):
                 for sample in range(task.suite.samples):
                     key = noise_key(task.digest, prompt.id, sample, task.suite.decoding.seed)
                     requests.append(Completion(row, ids, task.suite.decoding, key))
-        made = generate(attached.model, attached.tokenizer, requests, batch_size=attached.batch_size, progress=progress)
+        made = generate(
+            attached.model,
+            attached.tokenizer,
+            requests,
+            batch_size=attached.batch_size,
+            memory=attached.memory,
+            progress=progress,
+        )
         count = self.count(task)
         return [self._judged(attached, task, made[start : start + count]) for start in range(0, len(made), count)]
 

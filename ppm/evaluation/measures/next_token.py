@@ -39,7 +39,8 @@ class NextTokens(Rates):
         assert asked is not None
         ids = attached.prompts(task, self)
         prompts = [(row, prompt) for row in rows for prompt in ids]
-        found = iter(next_word_probabilities(attached.model, attached.tokenizer, prompts, asked.groups))
+        model, memory = attached.model, attached.memory
+        found = iter(next_word_probabilities(model, attached.tokenizer, prompts, asked.groups, memory=memory))
         nothing: list[tuple[str, ...]] = [()] * len(task.prompts)
         made = [valued(task, [[asked.score(prompt, next(found))] for prompt in task.prompts], nothing) for _ in rows]
         progress("prompts", len(prompts), len(prompts))

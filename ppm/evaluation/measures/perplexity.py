@@ -59,10 +59,9 @@ class Perplexity:
         prompts = zip(task.prompts, attached.prompts(task, self), strict=True)
         splits = [_split(ids, _expected(attached.encoder, prompt)) for prompt, ids in prompts]
         texts = [ScoredText(*split, row) for row in rows for split in splits]
-        sums = sum_log_probabilities(attached.model, texts)
+        sums = sum_log_probabilities(attached.model, texts, memory=attached.memory, progress=progress)
         values = iter([-s / len(text.completion) for s, text in zip(sums, texts, strict=True)])
         made: list[Answers] = [{prompt.id: (next(values), ()) for prompt in task.prompts} for _ in rows]
-        progress("texts", len(texts), len(texts))
         return made
 
     def fewest(self, asked: int | None) -> int:
