@@ -5,7 +5,8 @@ all begin with is run once, right after the prefix, at batch size 1; the rest is
 little padding. A token's hidden state is what it would be in one padded batch, to floating-point noise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,17 @@ def reader_of(model: "nn.Module") -> Reader:
     """The reader of a causal LM, of one that `attach` returned with one bank or none, or of a model of PEFT."""
     if not isinstance(model, PreTrainedModel):  # prompt tuning, whose virtual tokens only its own forward adds
         return Reader(lambda texts: _padded(model, texts), lambda logits: logits, _entries(model))
-    stack, head = stack_of(model), head_of(model)
+    stack, head, attention = stack_of(model), head_of(model), _attention(model)
 
     def says(hidden: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = head(inputs_embeds=hidden[None]).logits[0]
         return logits
 
-    return Reader(lambda texts: _hidden(stack, texts), says, _entries(model))
+    def hidden(texts: Sequence[ScoredText]) -> torch.Tensor:
+        with attention():
+            return _hidden(stack, texts)
+
+    return Reader(hidden, says, _entries(model))
 
 
 def log_probabilities_of(reader: Reader, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -147,6 +152,22 @@ def _hidden(stack: "nn.Module", texts: Sequence[ScoredText]) -> torch.Tensor:
     lengths = [len(texts[i].completion) for i in order]
     places = dict(zip(order, torch.split(torch.arange(len(states)), lengths), strict=True))
     return states[torch.cat([places[i] for i in range(len(texts))]).to(device)]
+
+
+def _attention(model: PreTrainedModel) -> Callable[[], AbstractContextManager[None]]:
+    """In bfloat16 on a CPU, attention in plain steps: the fused kernel takes twice as long there for short texts."""
+    config = model.config.get_text_config()
+    slow = model.device.type == "cpu" and model.dtype == torch.bfloat16 and config._attn_implementation == "sdpa"
+
+    @contextmanager
+    def plain() -> Iterator[None]:
+        config._attn_implementation = "eager"
+        try:
+            yield
+        finally:
+            config._attn_implementation = "sdpa"
+
+    return plain if slow else nullcontext
 
 
 def _of_part(
