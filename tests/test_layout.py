@@ -43,9 +43,9 @@ BELOW_THE_LINE = """
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
     evaluation.suites evaluation.results evaluation.neutral evaluation.runner
-    training training.processes training.data training.retention training.losses training.source training.output
-    training.teacher training.pairs training.rows training.check training.stages training.context training.collect
-    training.trainers training.baselines training.build
+    training training.processes training.data training.passes training.retention training.losses training.source
+    training.output training.teacher training.pairs training.rows training.check training.stages training.context
+    training.collect training.trainers training.baselines training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps
     composition.objective composition.distil composition.merging composition.training composition.recipe

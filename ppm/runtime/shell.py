@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from torch import nn
 from transformers import PreTrainedModel, StaticCache
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ppm.errors import ModelError
 from ppm.manifest import Placement
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import Cache
 
-__all__ = ["backbone_of", "bos_of", "shell", "unpatched"]
+__all__ = ["backbone_of", "bos_of", "head_of", "shell", "stack_of", "unpatched"]
 
 
 class _Inputs(TypedDict, total=False):
@@ -114,6 +115,38 @@ def backbone_of(patched: PreTrainedModel) -> PrefixedBackbone:
     if not isinstance(backbone, PrefixedBackbone):
         raise TypeError("the model has no prefix")
     return backbone
+
+
+class _Said(BaseModelOutputWithPastAndCrossAttentions):
+    """Hidden states, and None for whatever else an architecture's stack of layers returns."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class _Given(nn.Module):
+    """Stands in the place of a stack of layers, and says what it is given."""
+
+    def forward(self, *args: object, inputs_embeds: "torch.Tensor", **kwargs: object) -> _Said:
+        return _Said(last_hidden_state=inputs_embeds)
+
+
+def stack_of(model: PreTrainedModel) -> nn.Module:
+    """A causal LM's stack of layers, whose hidden states its head reads; of a patched one, with the prefix."""
+    stack: nn.Module = model.get_submodule(".".join(_backbone_path(model)))
+    return stack
+
+
+def head_of(model: PreTrainedModel) -> PreTrainedModel:
+    """A causal LM's head alone, as another shallow copy.
+
+    What it is given as `inputs_embeds` (B, N, hidden_size) are hidden states of the stack of layers, and what it does
+    to them is all that the architecture does, such as capping logits.
+    """
+    head = _replaced(model, _backbone_path(model), _Given())
+    head.__dict__.pop("forward", None)  # which TRL binds to the whole model
+    return head
 
 
 def unpatched(patched: PreTrainedModel) -> PreTrainedModel:

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save
 from transformers import PreTrainedModel
 
-from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.jsonl import Pair
 from ppm.runtime.model import attach
 from ppm.training.trainers import Learner, Setup, train
@@ -89,14 +88,10 @@ def _train(
     stages: tuple[Stage, Stage],
     reference: Callable[[], PreTrainedModel] | None = None,
 ) -> None:
-    def target(texts: Sequence[ScoredText]) -> torch.Tensor:
-        with torch.no_grad():
-            return log_probabilities(setup.base.model, texts)
-
     def frozen() -> PreTrainedModel:
         return copy.deepcopy(model).requires_grad_(False)
 
-    learner = Learner(model, list(learned.values()), target, reference or frozen)
+    learner = Learner(model, list(learned.values()), reference or frozen)
     train(setup, learner, pairs, stages[0], "sft")
     train(setup, learner, pairs, stages[1], "dpo")
 

@@ -1,15 +1,21 @@
-"""TRL's SFT and DPO trainers with the retention term, and with the same updates on any number of processes."""
+"""TRL's SFT and DPO trainers with losses of one pass, the retention term, and the same updates on many processes.
+
+The losses are TRL's own, which a test compares. What differs is how they are computed: texts of pairs and benign ones
+go through the model together (`passes`), and what the reference of DPO and the base say is computed once for each text.
+"""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed
+from torch.nn.functional import logsigmoid
 from trl import DPOTrainer, SFTTrainer
 
 from ppm.errors import TrainingError
 from ppm.evaluation.scoring import ScoredText
-from ppm.training.retention import Target, divergence
+from ppm.training.passes import BaseView, Reader, divergences, log_probabilities_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -17,33 +23,33 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from torch.utils.data import DataLoader
     from transformers import PreTrainedModel, Trainer, TrainerState, TrainingArguments
-    from transformers.utils import ModelOutput
-
-    Loss = torch.Tensor | tuple[torch.Tensor, ModelOutput | None]
 else:
     Trainer = object  # what is mixed in has no trainer of its own
 
-__all__ = ["DPO", "SFT"]
+__all__ = ["DPO", "RETENTION_BATCH", "SFT", "Losses"]
 
 Batch = dict[str, torch.Tensor]
 Count = torch.Tensor | int | None
 """How many tokens of a batch count, where the trainer says it."""
+RETENTION_BATCH = 8
+"""How many benign texts a step holds on to."""
 
 
-class _Shared(Trainer):
-    """Mixed in before a TRL trainer: the retention term, and the same updates on any number of processes.
+class Losses(Trainer):
+    """Mixed in before a TRL trainer: its loss from one pass, the retention term, and the same updates on any number of
+    processes.
 
     Every process reads the batches that one process alone would read, and takes its share of their rows; what it
-    computes is weighted so that the mean over processes, which is what they exchange, is the loss of the whole batch.
+    computes is weighted so that the mean over processes, which is what they exchange, is that of the whole batch.
     """
 
     accelerator: "Accelerator"
     args: "TrainingArguments"
     state: "TrainerState"
-    benign: Sequence[ScoredText] = ()
-    target: Target
+    reader: Reader
+    parameters: Sequence[torch.Tensor] = ()
+    view: BaseView | None = None
     retention_weight = 0.0
-    retention_batch = 8
 
     def get_train_dataloader(self) -> "DataLoader[Batch]":
         loader: DataLoader[Batch] = super().get_train_dataloader()
@@ -66,73 +72,122 @@ class _Shared(Trainer):
         inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Count = None,
-    ) -> "Loss":
-        training = model.training
-        if self.processes > 1 and training:
-            loss, outputs = self._share_of_loss(model, inputs, num_items_in_batch), None
-        else:
-            result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            loss, outputs = result if return_outputs else (result, None)
-        if self.benign and self.retention_weight > 0 and training:
-            generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
-            chosen = torch.randperm(len(self.benign), generator=generator)[: self.retention_batch].tolist()
-            texts = [self.benign[i] for i in chosen]
-            own = texts[self.rank :: self.processes]
-            if own:
-                kl = divergence(self.accelerator.unwrap_model(model), own, self.target)
-                tokens = sum(len(text.completion) for text in texts)
-                loss = loss + self.retention_weight * (kl / tokens * self.processes)
+    ) -> torch.Tensor:
+        rows = self._texts(inputs)
+        shared = self.processes if model.training else 1  # held-out batches are shared out already
+        own = range(self.rank, len(rows), shared) if shared > 1 else range(len(rows))
+        benign = self._benign() if model.training else []
+        held = benign[self.rank :: self.processes]
+        texts = [text for i in own for text in rows[i]]
+        retained = [self.view.texts[i] for i in held] if self.view is not None else []
+        if not texts and not retained:
+            return torch.zeros((), device=self.accelerator.device, requires_grad=model.training)
+        lengths = [sum(len(text.completion) for text in part) for part in (texts, retained)]
+        states, kept = torch.split(self.reader.hidden([*texts, *retained]), lengths)
+        loss = self._loss(rows, own, states) if texts else states.sum()
+        if self.view is not None and retained:
+            tokens = sum(len(self.view.texts[i].completion) for i in benign)
+            moved = divergences(self.reader, kept, self.view.reader, self.view.hidden(held)).sum()
+            loss = loss + self.retention_weight * (moved / tokens)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss was no longer finite at step {self.state.global_step}", hint="lower the learning_rate"
             )
-        return (loss, outputs) if return_outputs else loss
+        return loss * shared
+
+    def training_step(self, *args: object, **kwargs: object) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*args, **kwargs)
+        if self.processes > 1:  # the pass is none of the wrapped model's, which therefore exchanges nothing
+            for parameter in self.parameters:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                torch.distributed.all_reduce(gradient)
+                parameter.grad = gradient / self.processes
+        return loss
+
+    def prediction_step(
+        self, model: "PreTrainedModel", inputs: Batch, prediction_loss_only: bool, ignore_keys: object = None
+    ) -> tuple[torch.Tensor, None, None]:
+        with torch.no_grad():
+            return self.compute_loss(model, inputs).detach(), None, None
+
+    def _benign(self) -> list[int]:
+        """Which benign texts a step holds on to."""
+        if self.view is None or not self.view.texts or self.retention_weight == 0:
+            return []
+        generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
+        return torch.randperm(len(self.view.texts), generator=generator)[:RETENTION_BATCH].tolist()
 
     @abstractmethod
-    def _share_of_loss(self, model: "PreTrainedModel", inputs: Batch, num_items_in_batch: Count) -> torch.Tensor:
-        """This process's part of the loss, times the number of processes."""
+    def _texts(self, inputs: Batch) -> list[tuple[ScoredText, ...]]:
+        """The texts of each row of a batch."""
 
-    def _own_rows(self, inputs: Batch, rows: int) -> tuple[Batch, int]:
-        """This process's rows of a batch, and how many they are; if it has none, the first row and 0."""
-        own = list(range(self.rank, rows, self.processes))
-        taken = torch.tensor(own or [0])
-        halves = len(inputs["input_ids"]) // rows  # in a batch of preferences, the chosen rows come first
-        index = torch.cat([taken + half * rows for half in range(halves)])
-        return {
-            key: value[index.to(value.device)] if isinstance(value, torch.Tensor) else value
-            for key, value in inputs.items()
-        }, len(own)
+    @abstractmethod
+    def _loss(self, rows: Sequence[tuple[ScoredText, ...]], own: Sequence[int], states: torch.Tensor) -> torch.Tensor:
+        """What some rows of a batch, by index, add to its loss; `states` (tokens, hidden_size) say their texts."""
 
 
-class SFT(_Shared, SFTTrainer):
-    def _share_of_loss(self, model: "PreTrainedModel", inputs: Batch, num_items_in_batch: Count) -> torch.Tensor:
-        own, count = self._own_rows(inputs, len(inputs["input_ids"]))
-        # TRL divides by the tokens of all processes' batches, each of which is the whole one, and multiplies by the
-        # number of processes.
-        loss: torch.Tensor = SFTTrainer.compute_loss(self, model, own, num_items_in_batch=num_items_in_batch)
-        return loss * (self.processes if count else 0)
+class SFT(Losses, SFTTrainer):
+    """The mean over the chosen answers' tokens of their negative log-probability."""
+
+    def _texts(self, inputs: Batch) -> list[tuple[ScoredText, ...]]:
+        return [(text,) for text in _read(inputs["input_ids"], inputs["attention_mask"], inputs["labels"] >= 0)]
+
+    def _loss(self, rows: Sequence[tuple[ScoredText, ...]], own: Sequence[int], states: torch.Tensor) -> torch.Tensor:
+        texts = [text for i in own for text in rows[i]]
+        found = log_probabilities_of(self.reader, states, _tokens(texts, states.device))
+        return -found.sum() / sum(len(text.completion) for row in rows for text in row)
 
 
-class DPO(_Shared, DPOTrainer):
+class DPO(Losses, DPOTrainer):
+    """The sigmoid loss (Rafailov et al. 2023, eq. 7), and `sft_weight` times the loss of the chosen answers."""
+
+    reference: Reader
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self._referred: dict[ScoredText, torch.Tensor] = {}
+
     def _prepare_dataset(self, dataset: "Dataset", *args: object) -> "Dataset":
         return dataset  # of token ids already, which TRL's own would tokenise once more
 
-    def _share_of_loss(self, model: "PreTrainedModel", inputs: Batch, num_items_in_batch: Count) -> torch.Tensor:
-        pairs = len(inputs["input_ids"]) // 2
-        own, count = self._own_rows(inputs, pairs)
-        made: list[ModelOutput] = []
+    def _texts(self, inputs: Batch) -> list[tuple[ScoredText, ...]]:
+        texts = _read(inputs["input_ids"], inputs["attention_mask"], inputs["completion_mask"] > 0)
+        half = len(texts) // 2  # the chosen ones come first
+        return list(zip(texts[:half], texts[half:], strict=True))
 
-        def recorded(**arguments: object) -> "ModelOutput":
-            made.append(model(**arguments))
-            return made[-1]
+    def _loss(self, rows: Sequence[tuple[ScoredText, ...]], own: Sequence[int], states: torch.Tensor) -> torch.Tensor:
+        texts = [text for i in own for text in rows[i]]
+        lengths = [len(text.completion) for text in texts]
+        found = log_probabilities_of(self.reader, states, _tokens(texts, states.device))
+        said = torch.stack([part.sum() for part in torch.split(found, lengths)]).view(
+            -1, 2
+        )  # (pairs, chosen and rejected)
+        gains = said - self._of_reference(texts).view(-1, 2)
+        by_pair = -logsigmoid(self.args.beta * (gains[:, 0] - gains[:, 1])).sum() / len(rows)
+        weight: float = self.args.loss_weights[1]
+        return by_pair - weight * said[:, 0].sum() / sum(len(row[0].completion) for row in rows)
 
-        loss: torch.Tensor = DPOTrainer.compute_loss(self, recorded, own)
-        if not count:
-            return loss * 0
-        # TRL's loss is a mean over pairs, and its SFT term one over tokens, of which processes have different numbers.
-        masks = [batch["completion_mask"][: len(batch["input_ids"]) // 2, 1:].bool() for batch in (own, inputs)]
-        found = -made[0].log_probs[: len(masks[0]), -masks[0].shape[1] :][masks[0]]
-        term: torch.Tensor = self.args.loss_weights[1] * found.sum()
-        by_pair: torch.Tensor = (loss - term / masks[0].sum()) * (count * self.processes / pairs)
-        by_token: torch.Tensor = term * (self.processes / masks[1].sum())
-        return by_pair + by_token
+    @torch.no_grad()
+    def _of_reference(self, texts: Sequence[ScoredText]) -> torch.Tensor:
+        """The log-probability of each text (texts,), by the model that training started from; computed once."""
+        missing = list(dict.fromkeys(text for text in texts if text not in self._referred))
+        if missing:
+            states = self.reference.hidden(missing)
+            found = log_probabilities_of(self.reference, states, _tokens(missing, states.device))
+            parts = torch.split(found, [len(text.completion) for text in missing])
+            self._referred |= {text: part.sum() for text, part in zip(missing, parts, strict=True)}
+        return torch.stack([self._referred[text] for text in texts])
+
+
+def _read(ids: torch.Tensor, mask: torch.Tensor, said: torch.Tensor) -> list[ScoredText]:
+    """The texts of a padded batch, each (B, T), of whose tokens `said` marks the completion's."""
+    texts = []
+    for row, real, own in zip(ids.tolist(), mask.bool(), said, strict=True):
+        tokens = [token for token, there in zip(row, real.tolist(), strict=True) if there]
+        begins = len(tokens) - int(own.sum())
+        texts.append(ScoredText(tuple(tokens[:begins]), tuple(tokens[begins:])))
+    return texts
+
+
+def _tokens(texts: Iterable[ScoredText], device: torch.device) -> torch.Tensor:
+    return torch.tensor([token for text in texts for token in text.completion], device=device)

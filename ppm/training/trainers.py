@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -26,8 +27,8 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.tensors import usable
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.training.losses import DPO, SFT
+from ppm.training.passes import BaseView, reader_of
 from ppm.training.processes import are_several
-from ppm.training.retention import Target, unpatched_target
 from ppm.training_table import Stage
 
 __all__ = [
@@ -121,17 +122,21 @@ class Setup:
     held: Sequence[Pair] = ()
     patience: int = 0
 
+    @cached_property
+    def view(self) -> BaseView:
+        """What the base says of the benign texts, for all stages."""
+        return BaseView(reader_of(attach(self.base.model, kept=self.base.kept)), self.benign)
+
 
 @dataclass(frozen=True)
 class Learner:
-    """What a stage trains: the model that TRL is given, its parameters, and the base's view of benign texts.
+    """What a stage trains: the model that TRL is given, and its parameters.
 
     `reference` makes the frozen model that DPO compares with. `virtual_tokens` stand before each text.
     """
 
     model: PreTrainedModel
     parameters: Sequence[torch.Tensor]
-    target: Target
     reference: Callable[[], PreTrainedModel]
     virtual_tokens: int = 0
 
@@ -169,7 +174,6 @@ def _of_prefix(
     learner = Learner(
         patched,
         [learned],
-        unpatched_target(patched),
         lambda: attach(setup.base.model, [prefix], placement=setup.placement),
         len(prefix),
     )
@@ -186,7 +190,8 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
         return
     trainer_class: type[SFT | DPO] = SFT if name == "sft" else DPO
     rows = sft_rows if name == "sft" else dpo_rows
-    extras: dict[str, object] = {"ref_model": learner.reference()} if name == "dpo" else {}
+    reference = learner.reference() if name == "dpo" else None
+    extras: dict[str, object] = {} if reference is None else {"ref_model": reference}
     torch.manual_seed(setup.seed)
     parameters = list(learner.parameters)
     optimizer = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=0.0)
@@ -210,7 +215,10 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
             callbacks=[_Report(name, setup.progress), *([best] if best else [])],
             **extras,
         )
-        trainer.benign, trainer.retention_weight, trainer.target = setup.benign, setup.retention_weight, learner.target
+        trainer.reader, trainer.parameters = reader_of(learner.model), parameters
+        trainer.view, trainer.retention_weight = setup.view, setup.retention_weight
+        if isinstance(trainer, DPO) and reference is not None:
+            trainer.reference = reader_of(reference)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         trainer.train()
