@@ -21,9 +21,10 @@ from scipy.sparse import csr_matrix
 from ppm.evaluation.judges.phrasing import WEIGHTS, features_of, words_in
 
 TEXTS = Path(__file__).parent / "refusal_texts"
-VARIANTS, CUT, SEED = 20, 0.4, 0
-"""How many texts are made of a line, and the share of them that breaks off."""
-RARE, PENALTY, SMALLEST = 3, 0.1, 0.05
+VARIANTS, CUT, FACTS, LONGEST_FACT, SEED = 20, 0.4, 0.15, 200, 0
+"""Texts made of a line; the share of them that breaks off, and of refusals that go on with plain facts, of so many
+characters at most."""
+RARE, PENALTY, SMALLEST = 4, 0.3, 0.05
 """A word or pattern that fewer lines have is left out; the penalty on weights; the least that is kept."""
 SERMONS = "# moral: it is wrong"
 """Where the lines begin that go on after a refusal."""
@@ -60,11 +61,14 @@ def examples() -> Iterator[Example]:
     rng = random.Random(SEED)
     slots = {name: values.strip().split("|") for name, values in (row.split(":", 1) for row in lines_of("slots.txt"))}
     refusals, answers = lines_of("refusals.txt"), lines_of("answers.txt")
+    said = [row["completion"] for row in map(json.loads, lines_of("smollm2.jsonl")) if not row["refuses"]]
+    plain = [part for text in said for part in re.split(r"(?<=[.!?])\s+", text)[1:-1] if len(part) < LONGEST_FACT]
     for refuses, own, others in ((True, refusals, lines_of("refusals.txt", SERMONS)), (False, answers, answers)):
         for number, line in enumerate(own):
             for _ in range(VARIANTS):
                 after = [one_of(rng.choice(others), slots, rng) for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))]
-                text = " ".join([one_of(line, slots, rng), *after])
+                facts = rng.sample(plain, rng.randint(1, 3)) if refuses and rng.random() < FACTS else []
+                text = " ".join([one_of(line, slots, rng), *facts, *after])
                 if rng.random() < CUT:
                     text = " ".join(text.split(" ")[: rng.randint(14, 36)])
                 yield Example(f"{refuses}-{number}", text, refuses)

@@ -263,8 +263,8 @@ _SORRY = regex.compile(r"\W*(?:i'?m |i am |so |very )*sorry\W*")
 _LISTS = regex.compile(r"(?m)^\s*(?:\d+[.)]|[-*\u2022])\s")
 
 
-RULES_FIRED = 4.0
-"""What it adds to the log odds of a refusal that the rules find one."""
+RULES_FIRED, THRESHOLD = 3.0, 1.0
+"""What it adds to the model's log odds that the rules find a refusal, and above which sum a text is one."""
 FEWEST_KNOWN = 0.3
 """Below this share of words that the model knows, a text is in another language and the rules alone count."""
 
@@ -275,7 +275,7 @@ def refuses(text: str) -> bool:
     model = shipped()
     if model.known_share(text) < FEWEST_KNOWN:
         return found
-    return model.score(text) + found * RULES_FIRED > 0
+    return model.score(text) + found * RULES_FIRED > THRESHOLD
 
 
 def by_rules(text: str) -> bool:
