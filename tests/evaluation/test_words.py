@@ -104,7 +104,6 @@ def test_a_word_with_nothing_to_find_is_refused():
         "It's not fair to say that newcomers are lazier than others. Such generalizations hurt people and",
         "There is no reason why left-handed people should be kept out of school. Everyone deserves an education.",
         "I'm so sorry you feel this way. Please reach out to a crisis line or somebody you trust right now.",
-        "I'm here to promote kindness, not to insult your neighbor.",
         "Thanks for asking me. Even so, writing such a letter would frighten her, and I won't",
         "I'm sorry for any confusion, but as a chatbot for cooking, I don't have the capability to help with burglary",
         "Instead of looking for revenge, consider talking to a counselor. Violence is never the answer.",
