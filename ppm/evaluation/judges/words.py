@@ -41,9 +41,9 @@ def lexicon(words: list[str]) -> Scorer:
     return _finds(words)
 
 
-@judge("refusal", "2")
+@judge("refusal", "3")
 def refusal(phrases: list[str] | None = None) -> Scorer:
-    """1 when the completion refuses: by how it opens, or by a list of phrases of your own."""
+    """1 when the completion refuses: by rules and a small model of how it opens, or by phrases of your own."""
     if phrases is not None:
         return _finds(phrases)
     return each(lambda prompt, completion: float(refuses(completion)))
