@@ -17,7 +17,7 @@ ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
     disk locking home moment
-    suite training_table manifest
+    suite training_table bank_table manifest
     bank
     package base requirement
     lock project
@@ -30,8 +30,10 @@ ABOVE_THE_LINE = """
 """
 BELOW_THE_LINE = """
     runtime runtime.loading runtime.text
-    runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
-    runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
+    runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.routed
+    runtime.arrangements.registry
+    runtime.cache runtime.masks runtime.router runtime.backbone runtime.shell runtime.selftest runtime.model
+    runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.reply evaluation.endpoint
