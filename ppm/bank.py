@@ -7,7 +7,7 @@ bank carries a router too: the triggers that tell from the base's hidden states 
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -260,13 +260,6 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
         for i in range(rows)
     )
     return Router(tuple(triggers), table.turn)
-
-
-def with_threshold(bank: Bank, threshold: float) -> Bank:
-    """A routed bank whose triggers all fire from another probability on."""
-    assert bank.router is not None
-    triggers = tuple(replace(trigger, threshold=threshold) for trigger in bank.router.triggers)
-    return replace(bank, router=replace(bank.router, triggers=triggers))
 
 
 EMPTY = Bank()

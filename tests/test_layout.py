@@ -29,7 +29,7 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.text
+    runtime runtime.loading runtime.text runtime.turns
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.routed
     runtime.arrangements.registry
     runtime.cache runtime.masks runtime.router runtime.backbone runtime.shell runtime.selftest runtime.model
@@ -43,15 +43,15 @@ BELOW_THE_LINE = """
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
-    evaluation.suites evaluation.results evaluation.neutral evaluation.runner
+    evaluation.suites evaluation.results evaluation.triggers evaluation.neutral evaluation.runner
     training training.processes training.data training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
-    training.trainers training.baselines training.build
+    training.trainers training.baselines training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps
     composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
-    audit audit.model audit.continual audit.gate audit.page audit.report audit.run
+    audit audit.model audit.continual audit.triggers audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose
     install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync

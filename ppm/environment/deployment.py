@@ -144,10 +144,8 @@ class Deployment:
     def bank(self) -> Bank:
         """The deployed bank; empty when no patch is deployed."""
         data = self.read(PREFIX_FILE)
-        if data is None:
-            return EMPTY
-        table = self.manifest.bank if self.manifest is not None else None
-        return Bank.parse(data, str(self.path / PREFIX_FILE), table)
+        table = self.manifest.bank if self.manifest else None
+        return EMPTY if data is None else Bank.parse(data, str(self.path / PREFIX_FILE), table)
 
     @cached_property
     def audit(self) -> dict[str, Any] | None:
