@@ -1,28 +1,33 @@
 """Banks: the learned blocks that a patch carries, to and from safetensors bytes. Needs no torch.
 
-A bank keeps its shape on the way from a package file to the model. One without any block is no patch at all.
+A bank keeps its shape on the way from a package file to the model. One without any block is no patch at all. A routed
+bank carries a router too: the triggers that tell from the base's hidden states for which prompts a block is.
 """
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 
+from ppm.bank_table import MAX_TRIGGERS, ArrangementName, BankTable, Turn
+from ppm.document import to_table
 from ppm.errors import IntegrityError
+from ppm.names import canonical_digest
 
-__all__ = ["EMPTY", "ArrangementName", "Bank", "Block"]
+__all__ = ["EMPTY", "ArrangementName", "Bank", "Block", "Router", "Trigger"]
 
-ArrangementName = Literal["joined"]
-"""How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones."""
 MAX_HEADER_BYTES = 64 * 2**10
 """Of the safetensors header, which names a tensor a block."""
 MAX_WIDTH = 2**17
 """Of a block: more than the hidden size of any model."""
 ONE_BLOCK = "prefix"
 """What the tensor of a bank of one joined block is called."""
+ROUTER = ("router.weight", "router.bias", "router.mean", "router.scale")
+"""The tensors of R triggers that read F features: (R, F), (R,), (R, F) and (R, F)."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,53 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """A linear classifier on hidden states after `layer` layers of the base, for the block of that number.
+
+    It fires where sigmoid(weight . (features - mean) / scale + bias) is at least `threshold`. `weight`, `mean` and
+    `scale` are F values in float32 each: for the last token before the answer, then for the mean of what is said.
+    `patch` is the name of the patch it came with, if that is known.
+    """
+
+    layer: int
+    threshold: float
+    weight: bytes = field(repr=False)
+    bias: bytes = field(repr=False)
+    mean: bytes = field(repr=False)
+    scale: bytes = field(repr=False)
+    block: int = 0
+    patch: str = ""
+
+    def __post_init__(self) -> None:
+        size = len(self.weight)
+        if size % 8 or not 0 < size <= 8 * MAX_WIDTH or len(self.mean) != size or len(self.scale) != size:
+            raise ValueError("a trigger's weight, mean and scale must have the same even number of values")
+        if len(self.bias) != 4:
+            raise ValueError("a trigger has one bias")
+
+    @property
+    def hidden_size(self) -> int:
+        """How wide the hidden states are that it reads."""
+        return len(self.weight) // 8
+
+
+@dataclass(frozen=True)
+class Router:
+    """The triggers of a bank's blocks, and where a chat has what its user says."""
+
+    triggers: tuple[Trigger, ...]
+    turn: Turn | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.triggers) <= MAX_TRIGGERS:
+            raise ValueError(f"a router has 1 to {MAX_TRIGGERS} triggers")
+        if len({trigger.hidden_size for trigger in self.triggers}) > 1:
+            raise ValueError("the triggers of a router read hidden states of different widths")
+
+
+@dataclass(frozen=True)
 class Bank:
-    """The blocks of a patch or a composition, and how they meet a prompt.
+    """The blocks of a patch or a composition, and how they meet a prompt; a routed bank has a router.
 
     `encoded` are the safetensors bytes that it was read from, so that what is written is what was read.
     """
@@ -48,10 +98,17 @@ class Bank:
     blocks: tuple[Block, ...] = ()
     arrangement: ArrangementName = "joined"
     encoded: bytes = field(default=b"", compare=False, repr=False)
+    router: Router | None = None
 
     def __post_init__(self) -> None:
         if len({block.shape[1] for block in self.blocks}) > 1:
             raise ValueError("the blocks of a bank have different widths")
+        if (self.arrangement == "routed") != (self.router is not None):
+            raise ValueError("a routed bank needs a router, and no other has one")
+        if self.router is not None and {trigger.block for trigger in self.router.triggers} != set(
+            range(len(self.blocks))
+        ):
+            raise ValueError("each block of a routed bank needs a trigger, and each trigger a block")
 
     def __bool__(self) -> bool:
         return bool(self.blocks)
@@ -66,10 +123,38 @@ class Bank:
         """How wide the blocks are; 0 for an empty bank."""
         return self.blocks[0].shape[1] if self.blocks else 0
 
+    @property
+    def table(self) -> BankTable | None:
+        """What its bytes don't say, as the `[bank]` table of a manifest; None for a joined bank."""
+        if self.router is None:
+            return None
+        triggers = self.router.triggers
+        numbers = tuple(trigger.block for trigger in triggers)
+        return BankTable(
+            arrangement=self.arrangement,
+            layer=tuple(trigger.layer for trigger in triggers),
+            threshold=tuple(trigger.threshold for trigger in triggers),
+            block=numbers if numbers != tuple(range(len(triggers))) else (),
+            patches=tuple(t.patch for t in triggers) if all(t.patch for t in triggers) else (),
+            turn=self.router.turn,
+        )
+
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of its bytes."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        """Hexadecimal SHA-256 of its bytes, and of its table where it has one."""
+        own = hashlib.sha256(self.to_bytes()).hexdigest()
+        if self.router is None:
+            return own
+        return canonical_digest([own, to_table(self.table)]).removeprefix("sha256:")
+
+    @property
+    def joined(self) -> "Bank":
+        """Its blocks without any router, in front of every prompt."""
+        return self if self.router is None else Bank(self.blocks)
+
+    def routed(self, router: Router) -> "Bank":
+        """Its blocks behind a router. Raises ValueError for triggers of blocks that it lacks."""
+        return Bank(self.blocks, "routed", router=router)
 
     def to_bytes(self) -> bytes:
         """The bank as safetensors: the same blocks give the same bytes."""
@@ -78,25 +163,46 @@ class Bank:
         import numpy  # which only whoever makes a bank has need of
         from safetensors.numpy import save
 
-        names = [ONE_BLOCK] if len(self.blocks) == 1 else [f"block.{i}" for i in range(len(self.blocks))]
+        alone = len(self.blocks) == 1 and self.router is None
+        names = [ONE_BLOCK] if alone else [f"block.{i}" for i in range(len(self.blocks))]
         arrays = [numpy.frombuffer(block.values, dtype="<f4").reshape(block.shape) for block in self.blocks]
-        return bytes(save(dict(zip(names, arrays, strict=True))))
+        tensors = dict(zip(names, arrays, strict=True))
+        if self.router is not None:
+            rows = len(self.router.triggers)
+            for name in ROUTER:
+                values = b"".join(getattr(t, name.removeprefix("router.")) for t in self.router.triggers)
+                whole = numpy.frombuffer(values, dtype="<f4")
+                tensors[name] = whole if name == "router.bias" else whole.reshape(rows, -1)
+        return bytes(save(tensors))
 
     @staticmethod
-    def parse(data: bytes, origin: str) -> "Bank":
-        """A bank from safetensors bytes, which are read as hostile. Raises IntegrityError naming `origin`."""
+    def parse(data: bytes, origin: str, table: BankTable | None = None) -> "Bank":
+        """A bank from safetensors bytes, which are read as hostile, and the `[bank]` table that goes with them.
+
+        Raises IntegrityError naming `origin`.
+        """
         if int.from_bytes(data[:8], "little") > MAX_HEADER_BYTES:
             raise IntegrityError(f"is damaged (a header of over {MAX_HEADER_BYTES:,} bytes)", context=origin)
         try:
             tensors = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
         except (safetensors.SafetensorError, ValueError, OverflowError) as error:
             raise IntegrityError(f"is damaged ({error})", context=origin) from error
-        names = [ONE_BLOCK] if set(tensors) == {ONE_BLOCK} else [f"block.{i}" for i in range(len(tensors))]
-        if not tensors or set(tensors) != set(names):
-            raise IntegrityError(f"must hold one tensor named {ONE_BLOCK!r}", context=origin)
+        routed = table is not None and table.arrangement == "routed"
+        router = [tensors.pop(name, None) for name in ROUTER] if routed else []
+        if set(tensors) == {ONE_BLOCK} and not routed:
+            names = [ONE_BLOCK]
+        else:
+            names = [f"block.{i}" for i in range(len(tensors))]
+        if not tensors or set(tensors) != set(names) or any(part is None for part in router):
+            wanted = f"block.0 and {', '.join(ROUTER)}" if routed else f"one tensor named {ONE_BLOCK!r}"
+            raise IntegrityError(f"must hold {wanted}", context=origin)
         blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
         try:
-            return Bank(blocks, encoded=data)
+            if not routed:
+                return Bank(blocks, encoded=data)
+            assert table is not None
+            found = _router(dict(zip(ROUTER, router, strict=True)), table, origin)
+            return Bank(blocks, "routed", encoded=data, router=found)
         except ValueError as error:
             raise IntegrityError(f"is damaged ({error})", context=origin) from error
 
@@ -109,10 +215,51 @@ def _block(info: dict[str, Any], origin: str) -> Block:
         block = Block((shape[0], shape[1]), values)
     except ValueError as error:
         raise IntegrityError(f"is damaged ({error})", context=origin) from error
+    _check_finite(values, origin)
+    return block
+
+
+def _check_finite(values: bytes, origin: str) -> None:
     # An exponent of all ones is an infinity or no number at all.
     if not all(map(math.isfinite, memoryview(values).cast("f"))):
         raise IntegrityError("has values that are not finite numbers", context=origin)
-    return block
+
+
+def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router:
+    """The router of a bank's tensors. Raises IntegrityError, or ValueError for tensors that do not fit together."""
+    rows = len(table.layer)
+    shape = tensors["router.weight"]["shape"]
+    if not isinstance(shape, list) or len(shape) != 2 or not 0 < shape[1] <= 2 * MAX_WIDTH:
+        raise IntegrityError(f"is a tensor of {shape}, not a matrix", context=f"{origin}, router.weight")
+    values = {}
+    for name in ROUTER:
+        info, wanted = tensors[name], [rows] if name == "router.bias" else [rows, shape[1]]
+        if info["dtype"] != "F32" or info["shape"] != wanted:
+            found = f"is a tensor of {info['dtype']} {info['shape']}, not {wanted} in F32"
+            raise IntegrityError(found, context=f"{origin}, {name}")
+        values[name] = bytes(info["data"])
+        _check_finite(values[name], f"{origin}, {name}")
+    if not all(value > 0 for value in memoryview(values["router.scale"]).cast("f")):
+        raise IntegrityError("has a scale that is not above 0", context=f"{origin}, router.scale")
+
+    def row(name: str, index: int) -> bytes:
+        size = len(values[name]) // rows
+        return values[name][index * size : (index + 1) * size]
+
+    triggers = (
+        Trigger(
+            table.layer[i],
+            table.threshold[i],
+            weight=row("router.weight", i),
+            bias=row("router.bias", i),
+            mean=row("router.mean", i),
+            scale=row("router.scale", i),
+            block=table.block[i] if table.block else i,
+            patch=table.patches[i] if table.patches else "",
+        )
+        for i in range(rows)
+    )
+    return Router(tuple(triggers), table.turn)
 
 
 EMPTY = Bank()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from ppm import document
+from ppm.bank_table import BankTable
 from ppm.errors import ManifestError
 from ppm.names import (
     base_tag,
@@ -33,7 +34,9 @@ __all__ = [
     "check_tested",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
+"""What an older ppm reads; it has no `[bank]`."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -169,8 +172,11 @@ class Manifest:
     training: Training | None = None
     provenance: dict[str, object] = field(default_factory=dict)
     composition: CompositionRecord | None = None
+    bank: BankTable | None = None
 
     def __post_init__(self) -> None:
+        if self.bank is not None and self.schema < SCHEMA:
+            raise ValueError(f"[bank] needs schema = {SCHEMA}")
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
         names = [suite.name for suite in self.suites]
@@ -194,7 +200,7 @@ class Manifest:
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Manifest":
         """A manifest from TOML. Raises ManifestError."""
-        return document.read_document(Manifest, data, origin, schema=SCHEMA)
+        return document.read_document(Manifest, data, origin, schema=SCHEMA, oldest=OLDEST)
 
     @staticmethod
     def read(path: Path) -> "Manifest":
@@ -211,6 +217,11 @@ class Manifest:
     def render(self) -> str:
         """The manifest as TOML."""
         return document.render(document.table_of(self))
+
+    def with_bank(self, bank: BankTable | None) -> "Manifest":
+        """The manifest of a patch with this `[bank]` table, and of the schema that it takes."""
+        schema = self.schema if bank is None else SCHEMA
+        return replace(self, schema=schema, bank=bank)
 
     def without_training(self) -> "Manifest":
         """The manifest as it is packaged."""

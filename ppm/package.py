@@ -174,7 +174,7 @@ def read_package(source: Path | bytes, *, origin: str = "", expected_sha256: str
     _check_record(members, origin)
     manifest = Manifest.parse(members[_MANIFEST], f"{origin}, {_MANIFEST}")
     files = {path: content for path, content in members.items() if path not in (_MANIFEST, _BANK, _RECORD)}
-    package = Package(manifest, Bank.parse(members[_BANK], f"{origin}, {_BANK}"), files)
+    package = Package(manifest, Bank.parse(members[_BANK], f"{origin}, {_BANK}", manifest.bank), files)
     _check(package, origin)
     package.__dict__["data"] = data
     return package
@@ -299,6 +299,8 @@ def _check(package: Package, origin: str) -> None:
     """What reading and writing both insist on: the prefix fits the manifest, and the data files are well-formed."""
     manifest = package.manifest
     _check_shape(package.bank, manifest.prefix.virtual_tokens, f"{origin}, {_BANK}")
+    if package.bank.table != manifest.bank:
+        raise IntegrityError("does not go with the [bank] of its manifest", context=f"{origin}, {_BANK}")
     _tag(manifest)
     needed = {file.path for file in manifest.without_training().data_files()}
     lacking = sorted(needed - set(package.files))

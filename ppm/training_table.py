@@ -152,7 +152,8 @@ class Training:
     """The `[training]` table. `datasets` says, by path, what data files are made of that are not there.
 
     `held_out` is the share of pairs that no stage trains on; with `patience` above 0, a stage ends early when its loss
-    on them has not improved at so many checks of 20 over its steps, and the best prefix is taken.
+    on them has not improved at so many checks of 20 over its steps, and the best prefix is taken. Without `trigger` the
+    patch is always on.
     """
 
     pairs: str | None = None
@@ -166,6 +167,7 @@ class Training:
     retention_weight: float = 3.0
     held_out: float = 0.0
     patience: int = 0
+    trigger: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy
 
-from ppm.bank import Bank, Block
+from ppm.bank import Bank, Block, Router, Trigger
+from ppm.bank_table import Turn
 from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.manifest import Base, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.package import Package
@@ -64,3 +65,14 @@ def make_package(
         make_bank(value=value),
         files,
     )
+
+
+def make_trigger(hidden_size: int = 4, *, layer: int = 1, threshold: float = 0.5, bias: float = 0.0) -> Trigger:
+    """A trigger that weighs all features alike."""
+    ones = numpy.ones(2 * hidden_size, dtype="<f4").tobytes()
+    return Trigger(layer, threshold, ones, numpy.float32(bias).tobytes(), bytes(len(ones)), ones)
+
+
+def make_routed(turn: Turn | None = None, **trigger: Any) -> Bank:
+    """A routed bank of one block."""
+    return make_bank().routed(Router((make_trigger(**trigger),), turn))

@@ -2,13 +2,15 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy
 import pytest
-from packages import make_bank
-from safetensors.numpy import save
+from packages import make_bank, make_routed, make_trigger
+from safetensors.numpy import load, save
 
-from ppm.bank import EMPTY, MAX_HEADER_BYTES, MAX_WIDTH, Bank, Block
+from ppm.bank import EMPTY, MAX_HEADER_BYTES, MAX_WIDTH, Bank, Block, Router
+from ppm.bank_table import Turn
 from ppm.errors import IntegrityError
 
 
@@ -83,3 +85,82 @@ def test_what_is_no_bank_is_refused_by_its_name(data, message):
     with pytest.raises(IntegrityError, match=message) as caught:
         Bank.parse(data, "patch.ppm")
     assert caught.value.context.startswith("patch.ppm")
+
+
+def test_a_routed_bank_comes_back_with_its_router():
+    turn = Turn((1, 5), (2, 7))
+    bank = make_routed(turn, threshold=0.25, bias=-1.5)
+    found = Bank.parse(bank.to_bytes(), "patch.ppm", bank.table)
+    assert (found, found.digest, found.table) == (bank, bank.digest, bank.table)
+    assert found.router.turn == turn
+    assert found.joined == make_bank()
+
+
+def test_a_routed_bank_is_known_by_its_threshold_too():
+    one, other = make_routed(threshold=0.25), make_routed(threshold=0.5)
+    assert one.to_bytes() == other.to_bytes()
+    assert one.digest != other.digest
+
+
+def test_several_triggers_may_be_for_one_block():
+    triggers = (make_trigger(layer=1), replace(make_trigger(layer=3), patch=""))
+    bank = make_bank().routed(Router(tuple(replace(trigger, block=0) for trigger in triggers)))
+    assert Bank.parse(bank.to_bytes(), "x", bank.table) == bank
+    assert bank.table.block == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("router.bias", None, "must hold block.0 and router.weight, router.bias"),
+        ("router.weight", numpy.ones((1, 7), "<f4"), "not [1, 7] in F32"),
+        ("router.weight", numpy.ones((1, 0), "<f4"), "is a tensor of [1, 0], not a matrix"),
+        ("router.weight", numpy.ones(8, "<f4"), "is a tensor of [8], not a matrix"),
+        ("router.weight", numpy.full((1, 8), numpy.nan, "<f4"), "not finite"),
+        ("router.mean", numpy.ones((1, 6), "<f4"), "not [1, 8] in F32"),
+        ("router.mean", numpy.ones((1, 8), "<f8"), "is a tensor of F64"),
+        ("router.scale", numpy.zeros((1, 8), "<f4"), "has a scale that is not above 0"),
+        ("router.bias", numpy.ones(2, "<f4"), "not [1] in F32"),
+        ("router.extra", numpy.ones(2, "<f4"), "must hold block.0"),
+        ("block.1", numpy.ones((1, 4), "<f4"), "each block of a routed bank needs a trigger"),
+    ],
+)
+def test_a_router_of_wrong_tensors_is_refused(name, value, message):
+    bank = make_routed()
+    tensors = {key: array for key, array in load(bank.to_bytes()).items() if key != name}
+    if value is not None:
+        tensors[name] = value
+    with pytest.raises(IntegrityError) as caught:
+        Bank.parse(save(tensors), "patch.ppm", bank.table)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer": ()}, "needs the layer of each trigger"),
+        ({"layer": (0,)}, "layer must be between 1 and"),
+        ({"layer": (1, 2)}, "of the same length"),
+        ({"threshold": (1.5,)}, "threshold must be between 0 and 1"),
+        ({"threshold": (float("nan"),)}, "threshold must be between 0 and 1"),
+        ({"block": (-1,)}, "block must be 0 or more"),
+        ({"patches": ("a", "b")}, "one patch for each trigger"),
+        ({"arrangement": "joined"}, "has no triggers"),
+    ],
+)
+def test_a_bank_table_that_makes_no_sense_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(make_routed().table, **change)
+
+
+@pytest.mark.parametrize("ids", [(), (-1,), (2**31,), tuple(range(65))])
+def test_a_turn_is_marked_by_a_few_token_ids(ids):
+    with pytest.raises(ValueError, match="token ids"):
+        Turn(ids, (1,))
+
+
+def test_without_its_table_a_routed_bank_is_none():
+    with pytest.raises(IntegrityError, match="must hold"):
+        Bank.parse(make_routed().to_bytes(), "patch.ppm")
+    with pytest.raises(IntegrityError, match="must hold"):
+        Bank.parse(make_bank().to_bytes(), "patch.ppm", make_routed().table)

@@ -16,8 +16,7 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home memory moment machine
-    suite training_table manifest
+    disk locking home memory moment machine suite training_table bank_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     package weight_files base requirement
@@ -30,9 +29,10 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.text runtime.work bases.convert bases.fetch
-    runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
-    runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
+    runtime runtime.loading runtime.text runtime.turns runtime.work bases.convert bases.fetch runtime.arrangements
+    runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.routed runtime.arrangements.registry
+    runtime.cache runtime.masks runtime.router runtime.backbone runtime.shell runtime.selftest runtime.model
+    runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.reply evaluation.endpoint
@@ -42,15 +42,15 @@ BELOW_THE_LINE = """
     evaluation.sampling evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
-    evaluation.suites evaluation.results evaluation.neutral evaluation.runner
-    training training.processes training.data training.passes training.retention training.losses training.source
-    training.output training.teacher training.pairs training.rows training.check training.stages training.context
-    training.collect training.trainers training.baselines training.build
+    evaluation.suites evaluation.results evaluation.triggers evaluation.neutral evaluation.runner training
+    training.processes training.data training.passes training.retention training.losses training.source training.output
+    training.teacher training.pairs training.rows training.check training.stages training.context training.collect
+    training.trainers training.baselines training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps
     composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
-    audit audit.model audit.continual audit.gate audit.page audit.report audit.run
+    audit audit.model audit.continual audit.triggers audit.gate audit.page audit.report audit.run
     install install.fetch install.request install.start install.plan install.download install.current install.compose
     install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync install.rebase

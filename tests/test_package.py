@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import numpy
 import pytest
-from packages import make_bank, make_package
+from packages import make_bank, make_package, make_routed
 from safetensors.numpy import save
 
 from ppm.bank import Bank
+from ppm.bank_table import Turn
 from ppm.errors import DiskError, IntegrityError, ManifestError, PackageError, PpmError
 from ppm.jsonl import Pair, Prompt, dump
 from ppm.package import (
@@ -337,8 +338,8 @@ def test_a_suite_prompt_that_is_trained_on_is_refused():
 def test_a_malformed_manifest_or_data_file_names_its_place():
     contents = members()
     with pytest.raises(ManifestError) as caught:
-        read_package(pack_package(contents | {"patch.toml": b"schema = 2"}), origin="x.ppm")
-    assert str(caught.value).startswith("x.ppm, patch.toml: unknown schema 2")
+        read_package(pack_package(contents | {"patch.toml": b"schema = 3"}), origin="x.ppm")
+    assert str(caught.value).startswith("x.ppm, patch.toml: unknown schema 3")
     broken = dump([Prompt("a", "b")]) + b"{\n"
     with pytest.raises(ManifestError) as caught:
         read_package(pack_package(contents | {"suites/main.jsonl": broken}), origin="x.ppm")
@@ -391,3 +392,26 @@ def test_a_header_of_the_prefix_that_says_it_is_long_is_refused():
     longer = (2**20).to_bytes(8, "little") + b" " * 2**20 + package.bank.to_bytes()[8:]
     with pytest.raises(IntegrityError, match="a header of over 65,536 bytes"):
         read_package(replace(package, bank=Bank(encoded=longer)).to_bytes())
+
+
+def test_a_patch_with_a_trigger_is_of_schema_2():
+    bank = make_routed(Turn((1, 5), (2, 7)))
+    package = replace(PACKAGE, bank=bank, manifest=PACKAGE.manifest.with_bank(bank.table))
+    found = read_package(package.data)
+    assert (found.bank, found.manifest) == (bank, package.manifest)
+    assert b"schema = 2" in found.manifest.render().encode()
+    assert read_package(found.data).data == package.data
+    assert b"schema = 1" in PACKAGE.manifest.render().encode()
+
+
+def test_a_trigger_and_its_manifest_go_together():
+    bank = make_routed()
+    manifest = PACKAGE.manifest.with_bank(bank.table).render()
+    stated = {"patch.toml": manifest.encode(), "prefix.safetensors": bank.to_bytes()}
+    assert read_package(pack_package(members() | stated)).bank == bank
+    older = stated | {"patch.toml": manifest.replace("schema = 2", "schema = 1").encode()}
+    assert refused(pack_package(members() | older), ManifestError) == "the document: [bank] needs schema = 2"
+    lost = stated | {"patch.toml": members()["patch.toml"]}
+    assert "must hold one tensor named 'prefix'" in refused(pack_package(members() | lost))
+    joined = stated | {"patch.toml": manifest.split("[bank]")[0].encode() + b'[bank]\narrangement = "joined"\n'}
+    assert "must hold one tensor" in refused(pack_package(members() | joined))

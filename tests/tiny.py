@@ -165,6 +165,7 @@ decoding = {{ max_new_tokens = 4, temperature = 1.0, top_p = 1.0, seed = 0 }}
 [training]
 pairs = "pairs.jsonl"
 benign = "benign.jsonl"
+trigger = false
 sft = {{ steps = 250, learning_rate = 3e-2, batch_size = 16 }}
 dpo = {{ steps = 20, learning_rate = 3e-3, batch_size = 12, sft_weight = 2.0 }}
 {extra}"""

@@ -22,10 +22,13 @@ __all__ = [
     "Cell",
     "Comparison",
     "Rule",
+    "TriggerKind",
+    "TriggerRow",
     "verdict_of",
 ]
 
 Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
+TriggerKind = Literal["recall", "false alarms", "another risk"]
 COMPOSITION = "composition"
 SCHEMA = 2
 READABLE = (1, SCHEMA)
@@ -123,6 +126,30 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class TriggerRow:
+    """On which share of a suite's prompts the trigger of a configuration fires, with one-sided bounds.
+
+    `kind`: `recall` on prompts of its own risk, `false alarms` on those of utility, `another risk` on another patch's.
+    `curve` has the share for other thresholds; where several triggers stand together, there is no one `threshold`.
+    """
+
+    configuration: str
+    suite: str
+    kind: TriggerKind
+    share: float
+    low: float
+    high: float
+    prompts: int
+    threshold: float | None = None
+    curve: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shares = (self.low, self.share, self.high, *self.curve.values())
+        if any(not -_NOISE <= share <= 1 + _NOISE for share in shares) or self.prompts < 0:
+            raise ValueError(f"a trigger can't fire on {self.share:g} of {self.prompts} prompts")
+
+
+@dataclass(frozen=True)
 class Attempt:
     """A candidate of one install: gated at an alpha, or set aside before the gate with a reason.
 
@@ -168,6 +195,7 @@ class Audit:
     prefix: str = ""
     suites: dict[str, AuditedSuite] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    triggers: tuple[TriggerRow, ...] = ()
 
     @property
     def may_deploy(self) -> bool:
@@ -228,7 +256,10 @@ class Audit:
 
     def to_table(self) -> dict[str, object]:
         """Plain data for JSON."""
-        return {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
+        table = {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
+        if not self.triggers:  # which an older ppm does not know
+            del table["triggers"]
+        return table
 
     def to_json(self) -> bytes:
         return (json.dumps(self.to_table(), indent=1, ensure_ascii=False) + "\n").encode()

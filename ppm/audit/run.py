@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ppm.audit.gate import Sides, compare
 from ppm.audit.model import COMPOSITION, Audit, AuditedSuite, Cell, Comparison, verdict_of
+from ppm.audit.triggers import trigger_notes, trigger_rows
 from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
@@ -20,6 +21,7 @@ from ppm.evaluation.suites import (
     policy_suites,
     without_repeats,
 )
+from ppm.evaluation.triggers import trigger_scores
 from ppm.jsonl import Benign, Pair, check_leakage
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
@@ -153,6 +155,7 @@ def audit(
             progress=progress,
         )
     comparisons = _comparisons(subject, suites, outcomes, spent, {waiver.digest for waiver in waivers})
+    scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
     result = Audit(
         base=subject.base.name,
         strategy=strategy,
@@ -174,6 +177,8 @@ def audit(
             )
             for s in suites
         },
+        triggers=trigger_rows(configurations, suites, scores, spent),
+        notes=trigger_notes(subject.packages, composition),
     )
     return result, outcomes
 

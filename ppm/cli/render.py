@@ -18,6 +18,7 @@ def print_audit(audit: "Audit") -> None:
     from ppm.audit.model import CIRCULAR
 
     _print_matrix(audit)
+    _print_triggers(audit)
     for comparison in audit.comparisons:
         if comparison.mark != "pass":
             needed = comparison.prompts_needed
@@ -65,6 +66,26 @@ def _print_matrix(audit: "Audit") -> None:
             cells.append([f"{'[' if own else ' '}{text}{']' if own else ' '}", _mark(compared)])
         rows.append(cells)
     print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
+
+
+def _print_triggers(audit: "Audit") -> None:
+    if not audit.triggers:
+        return
+    write(
+        "Triggers: the share of a suite's prompts that the patch stands in front of; all others meet the base itself."
+    )
+    rows: list[list[Text]] = [
+        [
+            row.configuration,
+            row.suite,
+            row.kind,
+            f"{row.share:.3f}",
+            f"[{row.low:.3f}, {row.high:.3f}]",
+            f"{row.prompts}",
+        ]
+        for row in audit.triggers
+    ]
+    print_table(["", "suite", "", "fires", "bounds", "prompts"], rows, right=range(3, 6))
 
 
 def _legend(audit: "Audit", units: "dict[str, str]") -> str:

@@ -7,7 +7,7 @@ from itertools import chain, count, zip_longest
 import torch
 
 from ppm import __version__
-from ppm.bank import Bank
+from ppm.bank import Bank, Router
 from ppm.base import BaseModel, check_compatible
 from ppm.composition.recipe import check_strategy, run_strategy
 from ppm.composition.steps import Context, Parent, Specialist
@@ -24,7 +24,7 @@ from ppm.runtime.loading import LoadedBase
 from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
 
-__all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
+__all__ = ["behind_triggers", "check_together", "compose", "make_context", "package_composition", "single"]
 
 RETENTION_LIMIT = 400
 
@@ -85,7 +85,11 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     """
     check_strategy(strategy)
     context = replace(context, notes=dict(context.notes))
-    bank = context.specialists[0].bank if len(packages) == 1 else run_strategy(strategy, context)
+    bank = (
+        context.specialists[0].bank
+        if len(packages) == 1
+        else behind_triggers(packages, run_strategy(strategy, context))
+    )
     used = single() if len(packages) == 1 else strategy
     record = CompositionRecord(
         strategy=used.name,
@@ -99,6 +103,25 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         return package_composition(packages, bank, record, context.notes)
     except ValueError as error:  # for example more virtual tokens than a manifest may have
         raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
+
+
+def behind_triggers(packages: Sequence[Package], bank: Bank) -> Bank:
+    """A composed bank behind the triggers of all its patches: it stands in front of a prompt where any of them fires.
+
+    Where a patch has none its risk is everywhere, and the composition is always on; so it is where triggers were made
+    for two chat templates.
+    """
+    routers = [package.bank.router for package in packages]
+    known = [router for router in routers if router is not None]
+    if len(known) < len(routers) or len({router.turn for router in known}) > 1 or len(bank.blocks) != 1:
+        return bank.joined
+    named = zip(packages, known, strict=True)
+    triggers = (
+        replace(trigger, block=0, patch=trigger.patch or package.manifest.name)
+        for package, router in named
+        for trigger in router.triggers
+    )
+    return bank.joined.routed(Router(tuple(triggers), known[0].turn))
 
 
 def single() -> Strategy:
@@ -155,7 +178,7 @@ def package_composition(
         | ({"steps": dict(notes)} if notes else {}),
         composition=record,
     )
-    return Package(manifest, bank, files)
+    return Package(manifest.with_bank(bank.table), bank, files)
 
 
 def _name(patches: Sequence[str], strategy: str) -> str:

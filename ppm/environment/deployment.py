@@ -144,7 +144,8 @@ class Deployment:
     def bank(self) -> Bank:
         """The deployed bank; empty when no patch is deployed."""
         data = self.read(PREFIX_FILE)
-        return EMPTY if data is None else Bank.parse(data, str(self.path / PREFIX_FILE))
+        table = self.manifest.bank if self.manifest else None
+        return EMPTY if data is None else Bank.parse(data, str(self.path / PREFIX_FILE), table)
 
     @cached_property
     def audit(self) -> dict[str, Any] | None:

@@ -28,6 +28,11 @@ class ScoredText:
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
 
+    @property
+    def read(self) -> int:
+        """How many of its tokens a trigger reads: the prompt, or all of a text that has none but its first token."""
+        return len(self.prompt) if len(self.prompt) > 1 else len(self)
+
 
 def log_probabilities(model: "PreTrainedModel", texts: Sequence[ScoredText]) -> torch.Tensor:
     """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other, in one batch.
@@ -65,7 +70,7 @@ def sum_log_probabilities(
     done = 0
     for chosen in _batches(model, list(map(len, texts)), batch_size, memory):
         part = [texts[i] for i in chosen]
-        with backbone_of(model).select([text.row for text in part]):
+        with backbone_of(model).select([text.row for text in part], read=[text.read for text in part]):
             found = log_probabilities(model, part)
         tokens = torch.tensor([token for text in part for token in text.completion], device=found.device)
         scores = found.gather(-1, tokens[:, None])[:, 0].double()  # (tokens,)
@@ -123,7 +128,7 @@ def next_word_probabilities(
     for chosen in _batches(model, [len(ids) + 1 for _, ids in prompts], batch_size, memory):
         # One token of no importance after the prompt: its distribution is what is asked for.
         texts = [ScoredText(prompts[i][1], (prompts[i][1][-1],), prompts[i][0]) for i in chosen]
-        with backbone_of(model).select([text.row for text in texts]):
+        with backbone_of(model).select([text.row for text in texts], read=[len(text.prompt) for text in texts]):
             found = log_probabilities(model, texts).double().exp()  # (texts, vocabulary)
         for index, row in zip(chosen, found, strict=True):
             results[index] = {word: float(row[ids].sum()) for word, ids in spellings.items()}

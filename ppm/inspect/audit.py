@@ -82,7 +82,7 @@ def audit_deployed(
     )
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
-    return Report(replace(result, notes=tuple(notes)), outcomes, tuple(suites))
+    return Report(replace(result, notes=(*result.notes, *notes)), outcomes, tuple(suites))
 
 
 def _spent(shipped: "Audit | None") -> float | None:

@@ -51,6 +51,7 @@ def compose_to(
     packages = fetch(plan.pins, plan.sources, plan.environment.store)
     sources = _sources(manifests, packages) if manifests else {}
     from ppm.audit.run import trained_on
+    from ppm.audit.triggers import trigger_notes
     from ppm.composition.compose import check_together, compose, make_context
     from ppm.composition.recipe import check_composable
     from ppm.evaluation.suites import base_suites, package_suites
@@ -73,6 +74,8 @@ def compose_to(
         digests = {name: "sha256:" + sha256(dump(source.pairs)) for name, source in sources.items()}
         context = replace(context, specialists=specialists, notes={"training_pairs": digests})
     package = compose(packages, recipe, context)
+    for note in trigger_notes(packages, package.bank):
+        events.tell(f"note: {note}")
     return package, write_package(package, folder)
 
 

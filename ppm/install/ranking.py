@@ -12,7 +12,6 @@ from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
-from ppm.runtime.tensors import prefix_of
 from ppm.training.retention import retention_of
 
 __all__ = ["Ranking", "rank"]
@@ -68,6 +67,5 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
             score = max(score, (pair_of[0] - pair_of[1]) / margin_of(suite, subject.policy))
     divergence = 0.0
     if context.retention:
-        prefix = prefix_of(composition.bank)
-        divergence = retention_of(subject.loaded.model, prefix, context.retention, subject.placement)
+        divergence = retention_of(subject.loaded.model, composition.bank, context.retention, subject.placement)
     return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)

@@ -1,8 +1,9 @@
 """The backbone that stands in a causal LM's own place and puts a prefix in front of every sequence.
 
 The keys and values of a prefix do not depend on what follows it. So they are computed once, at batch size 1 a prefix,
-and every sequence attends to them; without gradients they are kept until the prefix changes. Knows nothing of patches,
-packages or risks: rows of blocks, and for each sequence the row of its own.
+and every sequence attends to them; without gradients they are kept until the prefix changes. A row with a router stands
+in front of the prompts for which that picks it: decided once, when the prompt is first read, and kept in the cache.
+Knows nothing of patches, packages or risks: rows of blocks, and for each sequence the row of its own.
 """
 
 import warnings
@@ -15,11 +16,13 @@ import torch
 from torch import nn
 from transformers import DynamicCache, StaticCache
 
+from ppm.bank import Router
 from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.base import Arrangement, Layers
 from ppm.runtime.cache import Columns, PrefixCache, Prefixes, stacked
 from ppm.runtime.masks import Mask, attention_mask, window_of
+from ppm.runtime.router import fires
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -33,10 +36,34 @@ UNPATCHED = -1
 
 @dataclass(frozen=True)
 class Row:
-    """A bank in memory: its blocks, each (virtual_tokens, hidden_size), and their arrangement. No block is no patch."""
+    """A bank in memory: its blocks, each (virtual_tokens, hidden_size), and their arrangement. No block is no patch.
+
+    With a `router` it stands only in front of prompts for which one of its triggers fires.
+    """
 
     blocks: tuple[torch.Tensor, ...]
     arrangement: Arrangement
+    router: Router | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a router is to decide on: the text's token ids (B, T), and its mask (B, T), 1 at real tokens, or None."""
+
+    ids: torch.Tensor | None
+    mask: torch.Tensor | None
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether padding stands after a real token, where columns are not positions."""
+        return self.mask is not None and bool((self.mask.diff(dim=-1) < 0).any())
+
+    def texts(self, read: Sequence[int] | None) -> list[list[int]]:
+        """The real tokens of each text, up to so many as are to be `read`."""
+        assert self.ids is not None
+        ids, mask = self.ids.tolist(), (self.mask if self.mask is not None else torch.ones_like(self.ids)).tolist()
+        texts = [[token for token, real in zip(*row, strict=True) if real] for row in zip(ids, mask, strict=True)]
+        return texts if read is None else [text[:count] for text, count in zip(texts, read, strict=True)]
 
 
 class PrefixedBackbone(nn.Module):
@@ -50,11 +77,13 @@ class PrefixedBackbone(nn.Module):
         self.inner = inner
         self.bank = nn.ParameterList([nn.Parameter(b, requires_grad=False) for row in rows for b in row.blocks])
         self.arrangements = [(row.arrangement, len(row.blocks)) for row in rows]
+        self.routers = [row.router for row in rows]
         filled = [index for index, row in enumerate(rows) if row.blocks]
         self._filled = torch.tensor([filled.index(i) if i in filled else UNPATCHED for i in [*range(len(rows)), -1]])
         self.placement = placement
         self.bos = bos
         self.rows: torch.Tensor | None = None
+        self.read: tuple[int, ...] | None = None
         self.longest = _longest(inner)
         self._states: tuple[object, Prefixes] | None = None
         self.warned = False
@@ -81,26 +110,29 @@ class PrefixedBackbone(nn.Module):
     def held(self) -> list[Row]:
         """The rows of the bank, with the blocks as they are now."""
         blocks = iter(self.bank)
-        return [Row(tuple(next(blocks) for _ in range(count)), how) for how, count in self.arrangements]
+        rows = zip(self.arrangements, self.routers, strict=True)
+        return [Row(tuple(next(blocks) for _ in range(count)), how, router) for (how, count), router in rows]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.inner.get_input_embeddings()  # type: ignore[operator, no-any-return]
 
     @contextmanager
-    def select(self, rows: Sequence[int] | torch.Tensor) -> Iterator[None]:
+    def select(self, rows: Sequence[int] | torch.Tensor, *, read: Sequence[int] | None = None) -> Iterator[None]:
         """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix.
 
+        `read` says how many tokens of each sequence are its prompt, where an answer follows in the same pass: a router
+        reads no others. Without it, all are.
         Raises ValueError for a row that the bank does not have; without any bank, row 0 is no prefix either.
         """
-        before, chosen = self.rows, torch.as_tensor(rows)
+        before, chosen = (self.rows, self.read), torch.as_tensor(rows)
         last = max(len(self.arrangements), 1) - 1
         if bool(((chosen < UNPATCHED) | (chosen > last)).any()):
             raise ValueError(f"rows {chosen.tolist()} were chosen of a bank whose last row is {last}")
-        self.rows = chosen
+        self.rows, self.read = chosen, None if read is None else tuple(read)
         try:
             yield
         finally:
-            self.rows = before
+            self.rows, self.read = before
 
     def forward(
         self,
@@ -117,7 +149,14 @@ class PrefixedBackbone(nn.Module):
         if inputs is None:
             raise ValueError("give input_ids or inputs_embeds")
         batch, length = inputs.shape[:2]
-        cache = self.cache_for(past_key_values, batch, inputs.device)
+        plain = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2 else None
+        cache = self.cache_for(past_key_values, batch, inputs.device, Asked(input_ids, plain))
+        if cache.routed and cache.seen and length > 1:
+            raise ModelError(
+                "a patch with a trigger decides on a whole prompt at once, so that what is kept of it goes on token by "
+                "token",
+                hint="give the whole prompt again, without past_key_values, chunked prefill or an assistant model",
+            )
         if isinstance(attention_mask, dict) or (attention_mask is not None and attention_mask.ndim == 4):
             if cache is not past_key_values or position_ids is None:
                 raise ModelError("a mask of four dimensions has no room for a prefix", hint="give one of two")
@@ -150,9 +189,12 @@ class PrefixedBackbone(nn.Module):
         return torch.where(before[..., None], columns.last[:, None], hidden)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def cache_for(self, given: "Cache | None", batch: int, device: torch.device) -> PrefixCache:
+    def cache_for(
+        self, given: "Cache | None", batch: int, device: torch.device, asked: Asked | None = None
+    ) -> PrefixCache:
         """The cache to go on with: the given one, or a new one that is filled with the prefix of each row.
 
+        What is `asked` is what routers of these rows decide on. Where no row has a prefix, the cache is the base's own.
         A static cache that is empty gives one of a fixed size with as much room for the text. Raises ModelError for a
         cache that was filled without the prefix.
         """
@@ -160,35 +202,37 @@ class PrefixedBackbone(nn.Module):
             return given
         if given is not None and int(given.get_seq_length()) > 0:
             raise ModelError("a cache that was filled without the prefix can't be continued with it")
-        prefixes = self._prefixes()
-        columns = Columns.none(batch, device) if prefixes is None else self._chosen(prefixes.columns, batch, device)
-        cache = PrefixCache(columns)
+        rows, routed = self._rows(batch, device, asked)
+        prefixes = self._prefixes() if bool((rows >= 0).any()) else None
+        columns = Columns.none(batch, device) if prefixes is None else _chosen(prefixes.columns, rows)
+        bare = prefixes is None and asked is not None and not asked.has_gaps
+        cache = PrefixCache(columns, routed=routed, config=self.inner.config if bare else None)
         if isinstance(given, StaticCache):
-            cache = PrefixCache(columns, room=_room(given) + columns.width, depth=len(given.layers))
+            room = _room(given) + columns.width
+            cache = PrefixCache(columns, routed=routed, room=room, depth=len(given.layers))
         for index, layer in enumerate(() if prefixes is None else prefixes.layers):
             if layer is not None:
-                keys, values = (self._expanded(states, batch) for states in layer)
+                keys, values = (_expanded(states, rows) for states in layer)
                 cache.update(keys, values, index)
         return cache
 
-    def _rows(self, batch: int, device: torch.device) -> torch.Tensor:
-        """For each sequence of a batch its row among those that have a block, or `UNPATCHED`."""
-        rows = torch.zeros(batch, dtype=torch.long, device=device) if self.rows is None else self.rows.to(device)
-        if rows.shape != (batch,):
-            raise ValueError(f"{rows.numel()} rows of the bank were chosen for a batch of {batch}")
-        return self._filled.to(device)[rows]
-
-    def _chosen(self, columns: Columns, batch: int, device: torch.device) -> Columns:
-        """The columns of each row of a batch."""
-        rows = self._rows(batch, device)
-        chosen, patched = columns.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
-        return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched, chosen.last)
-
-    def _expanded(self, states: torch.Tensor, batch: int) -> torch.Tensor:
-        """The keys or values (B, heads, W, head_dim) of each row of a batch."""
-        if states.shape[0] == 1:
-            return states.expand(batch, -1, -1, -1)
-        return states[self._rows(batch, states.device).clamp(min=0)]
+    def _rows(self, batch: int, device: torch.device, asked: Asked | None) -> tuple[torch.Tensor, bool]:
+        """For each sequence of a batch its row among those that have a block, or `UNPATCHED`, and whether any of them
+        is routed."""
+        chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows
+        if chosen.shape != (batch,):
+            raise ValueError(f"{chosen.numel()} rows of the bank were chosen for a batch of {batch}")
+        routers = [self.routers[row] if 0 <= row < len(self.routers) else None for row in chosen.tolist()]
+        routed = any(routers)
+        if routed:
+            if asked is None or asked.ids is None:
+                raise ModelError(
+                    "a patch with a trigger reads token ids, but was given embeddings",
+                    hint="give input_ids, or use the patch without its trigger",
+                )
+            fired = fires(self.inner, routers, asked.texts(self.read))
+            chosen = torch.where(torch.tensor(fired), chosen.cpu(), UNPATCHED)
+        return self._filled.to(device)[chosen.to(device)], routed
 
     @property
     def lead(self) -> int:
@@ -274,6 +318,19 @@ class PrefixedBackbone(nn.Module):
                 "window of some layers, where it no longer acts",
                 stacklevel=2,
             )
+
+
+def _chosen(columns: Columns, rows: torch.Tensor) -> Columns:
+    """The columns of each sequence of a batch, by its row."""
+    chosen, patched = columns.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
+    return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched, chosen.last)
+
+
+def _expanded(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The keys or values (B, heads, W, head_dim) of each sequence of a batch, by its row."""
+    if states.shape[0] == 1:
+        return states.expand(len(rows), -1, -1, -1)
+    return states[rows.to(states.device).clamp(min=0)]
 
 
 def _room(cache: StaticCache) -> int:

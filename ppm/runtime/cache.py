@@ -1,12 +1,16 @@
 """The key-value cache that begins with the prefix of each sequence."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import StaticLayer
 
 from ppm.runtime.arrangements.base import Prefill
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 __all__ = ["Columns", "PrefixCache", "Prefixes", "stacked"]
 
@@ -75,11 +79,22 @@ class PrefixCache(DynamicCache):
     """A key-value cache that begins with the prefix of each sequence.
 
     With `room` it has a fixed size, prefix included, and never moves, as compiled models want; `depth` layers then.
+    `routed` says that a router decided which sequences have a prefix; `picked` are those. With `config`, for texts
+    without any prefix, layers keep what they do in that base: those with a window no more than it.
     """
 
-    def __init__(self, columns: Columns, *, room: int | None = None, depth: int = 0) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        columns: Columns,
+        *,
+        routed: bool = False,
+        room: int | None = None,
+        depth: int = 0,
+        config: "PreTrainedConfig | None" = None,
+    ) -> None:
+        super().__init__(config=config)
         self.columns = columns
+        self.routed = routed
         self.room = room
         if room is not None:
             self.layers = [StaticLayer(room) for _ in range(depth)]
@@ -88,6 +103,11 @@ class PrefixCache(DynamicCache):
     def is_compileable(self) -> bool:
         # Transformers would make the masks of a cache that is, and leaves the prefix out of them.
         return False
+
+    @property
+    def picked(self) -> torch.Tensor:
+        """Which sequences have a prefix in front of them, (B,)."""
+        return self.columns.mask.any(-1)
 
     @property
     def seen(self) -> int:

@@ -45,6 +45,8 @@ def attention_mask(
     chunk = getattr(config.get_text_config(), "attention_chunk_size", None) if CHUNKED in kinds else None
     if window is None and chunk is None and cache.room is None:
         return mask
+    if not cache.columns.width and cache.room is None and not bool((mask.diff(dim=-1) < 0).any()):
+        return mask  # without any prefix or gap columns are positions, and the base runs as it does by itself
     columns = torch.arange(mask.shape[1], device=mask.device)
     mine = columns[-queries:, None]  # (Q, 1)
     # A padding query sees itself, else its softmax would have nothing to sum over.

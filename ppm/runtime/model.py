@@ -11,6 +11,7 @@ from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.registry import find_arrangement
 from ppm.runtime.backbone import UNPATCHED, PrefixedBackbone, Row
+from ppm.runtime.router import check_router
 from ppm.runtime.selftest import prove
 from ppm.runtime.shell import backbone_of, shell
 
@@ -34,14 +35,18 @@ def attach(
     With `trainable` the blocks are the only parameters that take gradients. `backbone_of(result)` chooses the row of
     each sequence; an empty bank is no patch, and without any bank every sequence runs as in the base. Raises ModelError
     for an architecture on which this is not exact, found by a test when a model of its configuration is first used;
-    that one is exact is kept in the folder `kept`. Raises it for a block of another width than the model's embeddings
-    too.
+    that one is exact is kept in the folder `kept`. Raises it for a bank that was made for another base, too.
+
+    A routed bank stands in front of the prompts for which its router fires, which reads each whole prompt in the base
+    itself when it is first run (`ppm.runtime.router`). Its blocks are trained without the router, always on.
     """
     with torch.inference_mode(False):
-        rows = [_row(bank, model.device) for bank in banks]
+        rows = [_row(bank.joined if trainable and isinstance(bank, Bank) else bank, model.device) for bank in banks]
     prove(model, placement, kept=kept)
     _check_shapes(model, rows)
     patched = shell(model, rows, placement)
+    for router in dict.fromkeys(row.router for row in rows if row.router is not None):
+        check_router(backbone_of(patched).inner, router, str(getattr(model, "name_or_path", "") or "the base model"))
     if trainable:
         for parameter in patched.parameters():
             parameter.requires_grad_(False)
@@ -52,6 +57,8 @@ def attach(
 
 def _check_shapes(model: "PreTrainedModel", rows: Sequence[Row]) -> None:
     width = int(model.get_input_embeddings().embedding_dim)
+    for row in rows:
+        row.arrangement.room([len(block) for block in row.blocks])  # raises for a bank that can't be run
     for shape in (tuple(block.shape) for row in rows for block in row.blocks):
         if len(shape) != 2 or shape[0] < 1 or shape[1] != width:
             raise ModelError(
@@ -65,4 +72,5 @@ def _row(bank: Bank | torch.Tensor, device: torch.device) -> Row:
     if isinstance(bank, torch.Tensor):
         return Row((bank.detach().clone().float().to(device),), find_arrangement("joined"))
     blocks = (torch.frombuffer(bytearray(b.values), dtype=torch.float32).view(b.shape) for b in bank.blocks)
-    return Row(tuple(block.to(device) for block in blocks), find_arrangement(bank.arrangement))
+    arrangement = find_arrangement(bank.arrangement)
+    return Row(tuple(block.to(device) for block in blocks), arrangement, bank.router)

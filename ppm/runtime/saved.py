@@ -6,14 +6,17 @@ patch.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from ppm.bank import EMPTY, Bank
+from ppm.bank_table import BankTable
 from ppm.base import identify
 from ppm.disk import disk_errors, make_folder, replace_file
-from ppm.errors import IntegrityError, ModelError
+from ppm.document import read_table, to_table
+from ppm.errors import IntegrityError, ManifestError, ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.registry import find_arrangement
 from ppm.runtime.backbone import Row
@@ -29,7 +32,9 @@ __all__ = ["load_patched", "save_patched"]
 
 BASE = "base"
 RECORD = "ppm-patched.json"
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
+"""What an older ppm reads, which knows no router."""
 
 
 def save_patched(patched: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
@@ -54,9 +59,13 @@ def save_patched(patched: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
             if bank:
                 replace_file(folder / name, data)
             digest = hashlib.sha256(data).hexdigest()
-            entries.append({"file": name if bank else None, "sha256": digest, "arrangement": bank.arrangement})
+            entry: dict[str, object] = {"file": name if bank else None, "sha256": digest}
+            entries.append(
+                {**entry, "arrangement": bank.arrangement} | ({"bank": to_table(bank.table)} if bank.router else {})
+            )
         fingerprint = identify(folder / BASE).fingerprint
-        record = {"schema": SCHEMA, "base": fingerprint, "placement": backbone.placement, "banks": entries}
+        schema = SCHEMA if any(bank.router for bank in banks) else OLDEST
+        record = {"schema": schema, "base": fingerprint, "placement": backbone.placement, "banks": entries}
         replace_file(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
 
 
@@ -67,12 +76,12 @@ def load_patched(folder: Path) -> LoadedBase:
     base = identify(folder / BASE)
     try:
         record = json.loads(path.read_bytes())
-        if record["schema"] != SCHEMA:
+        if record["schema"] not in range(OLDEST, SCHEMA + 1):
             raise ModelError(f"is of schema {record['schema']}", context=str(path), hint="upgrade ppm")
         placement, fingerprint = record["placement"], record["base"]
         if placement not in get_args(Placement):
             raise ValueError(f"there is no placement {placement!r}")
-        banks = [_read(folder, entry["file"], entry["sha256"], entry["arrangement"]) for entry in record["banks"]]
+        banks = [_read(folder, entry) for entry in record["banks"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(f"is not a record of a patched model ({error})", context=str(path)) from error
     if fingerprint != base.fingerprint:
@@ -83,15 +92,23 @@ def load_patched(folder: Path) -> LoadedBase:
 
 def _bank(row: Row) -> Bank:
     blocks = tuple(block for tensor in row.blocks for block in bank_of(tensor).blocks)
-    return Bank(blocks, row.arrangement.name) if blocks else EMPTY
+    return Bank(blocks, row.arrangement.name, router=row.router) if blocks else EMPTY
 
 
-def _read(folder: Path, name: str | None, sha256: str, arrangement: str) -> Bank:
-    known = find_arrangement(arrangement).name
+def _read(folder: Path, entry: Mapping[str, str | None]) -> Bank:
+    name, sha256, table = entry["file"], entry["sha256"], entry.get("bank")
+    known = find_arrangement(str(entry["arrangement"])).name
+    try:
+        declared = read_table(BankTable, table, str(folder / RECORD), "bank") if table is not None else None
+    except ManifestError as error:
+        raise ValueError(error.message) from error
     if name is None:
         return EMPTY
     path = folder / Path(name).name
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError("is not the bank that was saved", context=str(path))
-    return replace(Bank.parse(data, str(path)), arrangement=known)
+    found = Bank.parse(data, str(path), declared)
+    if found.arrangement != known:
+        raise ValueError(f"{name} is not {known}")
+    return found

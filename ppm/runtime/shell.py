@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypedDict
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel, StaticCache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ppm.errors import ModelError
 from ppm.manifest import Placement
-from ppm.runtime.backbone import PrefixedBackbone, Row
+from ppm.runtime.backbone import Asked, PrefixedBackbone, Row
 from ppm.runtime.cache import PrefixCache
 
 if TYPE_CHECKING:
-    import torch
     from transformers import Cache
 
 __all__ = ["backbone_of", "bos_of", "head_of", "shell", "stack_of", "unpatched"]
@@ -45,7 +45,10 @@ class _Patched:
         """Static caches get room for the prefix, and the masks of a cache of a fixed size are made here, with it."""
         backbone = backbone_of(self)
         if isinstance(past_key_values, StaticCache):
-            past_key_values = backbone.cache_for(past_key_values, len(input_ids), input_ids.device)
+            mask = kwargs.get("attention_mask")
+            plain = mask if isinstance(mask, torch.Tensor) and mask.ndim == 2 else None
+            asked = Asked(input_ids if kwargs.get("inputs_embeds") is None else None, plain)
+            past_key_values = backbone.cache_for(past_key_values, len(input_ids), input_ids.device, asked)
         cache = past_key_values if isinstance(past_key_values, PrefixCache) else None
         if cache is not None and next_sequence_length is not None and kwargs.get("inputs_embeds") is None:
             next_sequence_length = input_ids.shape[1] - cache.seen  # it counted the prefix as text
@@ -56,7 +59,11 @@ class _Patched:
             ids, embeds = inputs.get("input_ids"), inputs.get("inputs_embeds")
             text = ids if ids is not None else embeds
             assert text is not None
-            mask, positions = backbone.place(inputs["attention_mask"], cache, ids, text.shape[1])
+            given = inputs.get("attention_mask")  # which transformers leaves out where all of it is text
+            seen = (
+                given if given is not None else text.new_ones((len(text), cache.seen + text.shape[1]), dtype=torch.long)
+            )
+            mask, positions = backbone.place(seen, cache, ids, text.shape[1])
             return {**inputs, "attention_mask": mask, "position_ids": positions}
         return inputs
 

@@ -51,7 +51,8 @@ def apply_package(model: "PreTrainedModel", path: Path) -> "PreTrainedModel":
     folder = _folder_of(str(getattr(model, "name_or_path", "") or ""))
     if folder is not None:
         check_compatible(package.manifest, identify(folder))
-    return attach(model, [of_package(package, model)], placement=package.manifest.base.placement)
+    of_package(package, model)  # raises where it is of another width
+    return attach(model, [package.bank], placement=package.manifest.base.placement)
 
 
 def _folder_of(name: str) -> Path | None:

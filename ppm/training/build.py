@@ -39,6 +39,7 @@ from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.stages import Stages
 from ppm.training.teacher import check_teacher
 from ppm.training.trainers import STAGES, STAGES_VERSION, Setup, dpo_rows, sft_rows
+from ppm.training.trigger import with_trigger
 
 __all__ = ["build"]
 
@@ -99,10 +100,12 @@ def build(
     part()
     if not is_first():
         return None
+    bank, fitted = with_trigger(context, banks[-1][1])
+    banks += [("trigger", bank)] if bank.router else []
     tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
     scores = _scores(context, suites, banks)
     _check_unchanged(found, behaviour)
-    return _package(context, banks[-1][1], scores, record)
+    return _package(context, bank, scores, record | fitted)
 
 
 def _with_pairs(context: BuildContext) -> tuple[BuildContext, dict[str, object]]:
@@ -289,4 +292,4 @@ def _package(
         retention=retention,
         provenance=provenance,
     )
-    return Package(built, bank, files)
+    return Package(built.with_bank(bank.table), bank, files)

@@ -38,7 +38,14 @@ def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: 
         there = read_package(path)
     except PpmError as error:
         raise _other(path) from error
-    same = replace(there.manifest, base=manifest.base, replay=None, retention=None, provenance={})
+    same = replace(
+        there.manifest.with_bank(None),
+        schema=manifest.schema,
+        base=manifest.base,
+        replay=None,
+        retention=None,
+        provenance={},
+    )
     wanted = replace(manifest.without_training(), replay=None, retention=None, provenance={})
     known = all(there.manifest.provenance.get(key) == value for key, value in announced.items())
     tested = {suite.prompts for suite in manifest.suites} & source.files.keys()

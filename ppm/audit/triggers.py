@@ -1,0 +1,58 @@
+"""What an audit says of triggers: on which share of each suite's prompts each fires, and what became of them."""
+
+from collections.abc import Sequence
+
+from ppm.audit.model import TriggerKind, TriggerRow
+from ppm.bank import Bank
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.statistics import rate_interval
+from ppm.evaluation.suites import LoadedSuite
+from ppm.evaluation.triggers import TriggerScores
+from ppm.package import Package
+
+__all__ = ["trigger_notes", "trigger_rows"]
+
+THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+def trigger_rows(
+    configurations: Sequence[Configuration], suites: Sequence[LoadedSuite], scores: TriggerScores, alpha: float
+) -> tuple[TriggerRow, ...]:
+    """One row for each configuration with a router and each suite; bounds are one-sided at alpha."""
+    rows = []
+    for configuration in configurations:
+        router = configuration.bank.router
+        for suite in suites if router is not None else ():
+            assert router is not None
+            found = scores[configuration.name, suite.digest]
+            alone = router.triggers[0].threshold if len(router.triggers) == 1 else None
+            limit = alone if alone is not None else 1.0
+            interval = rate_interval([float(score >= limit) for score in found], alpha)
+            curve = {} if alone is None else {f"{t:g}": _share(found, t) for t in THRESHOLDS}
+            kind = _kind(configuration, suite)
+            shares = (interval.value, interval.low, interval.high)
+            rows.append(TriggerRow(configuration.name, suite.label, kind, *shares, len(found), alone, curve))
+    return tuple(rows)
+
+
+def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, ...]:
+    """What has to be known of the triggers of patches that were composed: in one sentence, if anything."""
+    names = {kind: [p.manifest.name for p in packages if bool(p.bank.router) == kind] for kind in (True, False)}
+    if not names[True] or len(packages) < 2:
+        return ()
+    if composition.router is not None:
+        return (f"the composition stands in front of a prompt where a trigger of {', '.join(names[True])} fires",)
+    lacking = f"{', '.join(names[False])} has none" if names[False] else "theirs can't be put together"
+    return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {lacking}",)
+
+
+def _kind(configuration: Configuration, suite: LoadedSuite) -> TriggerKind:
+    if suite.suite.against == "base":
+        return "false alarms"
+    router = configuration.bank.router
+    patches = {trigger.patch for trigger in router.triggers} if router is not None else set()
+    return "recall" if suite.owner in {*patches, configuration.name.partition("==")[0]} else "another risk"
+
+
+def _share(scores: Sequence[float], threshold: float) -> float:
+    return round(sum(score >= threshold for score in scores) / len(scores), 4)

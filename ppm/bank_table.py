@@ -1,0 +1,72 @@
+"""The `[bank]` table of a patch.toml: how a bank's blocks meet a prompt, and what its triggers read. Needs no torch.
+
+A bank of one joined block needs no table; with one, a manifest is of schema 2.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["MAX_TRIGGERS", "ArrangementName", "BankTable", "Turn"]
+
+ArrangementName = Literal["joined", "routed"]
+"""How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones. `routed`: the router
+picks blocks for each prompt, or none."""
+MAX_TRIGGERS = 1024
+MAX_LAYER = 4096
+MAX_TURN_TOKENS = 64
+"""What stands before or after a user's turn in a chat template takes some ten tokens."""
+MAX_TOKEN = 2**31
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The token ids between which a chat has what its user says: `opening` before it, `closing` after it.
+
+    The last token of `closing` is the one after which the answer begins.
+    """
+
+    opening: tuple[int, ...]
+    closing: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name, ids in (("opening", self.opening), ("closing", self.closing)):
+            if not 1 <= len(ids) <= MAX_TURN_TOKENS or any(not 0 <= token < MAX_TOKEN for token in ids):
+                raise ValueError(f"{name} must be 1 to {MAX_TURN_TOKENS} token ids")
+
+
+@dataclass(frozen=True)
+class BankTable:
+    """The `[bank]` table of a routed bank.
+
+    `layer`, `threshold` and `block` have one entry a trigger: after how many layers of the base it reads, from which
+    probability on it fires, and the number of the block that it is for (without them, one trigger a block, in order).
+    `fallback` is what a prompt meets for which none fires. `patches` are the patches that the triggers came from.
+    `turn` is None for a base without a chat template.
+    """
+
+    arrangement: ArrangementName
+    layer: tuple[int, ...] = ()
+    threshold: tuple[float, ...] = ()
+    block: tuple[int, ...] = ()
+    fallback: Literal["base"] = "base"
+    patches: tuple[str, ...] = ()
+    turn: Turn | None = None
+
+    def __post_init__(self) -> None:
+        triggers = len(self.layer)
+        if self.arrangement != "routed":
+            if triggers or self.threshold or self.block or self.turn is not None:
+                raise ValueError(f"a bank that is {self.arrangement} has no triggers")
+            return
+        if not 1 <= triggers <= MAX_TRIGGERS:
+            raise ValueError(f"a routed bank needs the layer of each trigger, 1 to {MAX_TRIGGERS} of them")
+        if len(self.threshold) != triggers or len(self.block) not in (0, triggers):
+            raise ValueError("layer, threshold and block must be of the same length")
+        if self.patches and len(self.patches) != triggers:
+            raise ValueError("patches must name one patch for each trigger")
+        if any(not 1 <= layer <= MAX_LAYER for layer in self.layer):
+            raise ValueError(f"layer must be between 1 and {MAX_LAYER}")
+        if any(not 0 <= threshold <= 1 for threshold in self.threshold):
+            raise ValueError("threshold must be between 0 and 1")
+        if any(block < 0 for block in self.block):
+            raise ValueError("block must be 0 or more")

@@ -1,0 +1,70 @@
+"""How likely the prompts of suites concern a patch with a trigger, as its router reads them; kept as results are.
+
+Needs no torch where all of it is kept.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ppm.bank import Bank, Router
+from ppm.evaluation.measures.base import Answers
+from ppm.evaluation.results import RESULTS_VERSION, Configuration, ResultStore
+from ppm.evaluation.suites import LoadedSuite
+from ppm.names import canonical_digest
+
+if TYPE_CHECKING:
+    from ppm.runtime.loading import LoadedBase
+
+__all__ = ["TriggerScores", "trigger_scores"]
+
+BATCH = 32
+TriggerScores = dict[tuple[str, str], tuple[float, ...]]
+"""By the name of a configuration and the digest of a suite: for each of its prompts the trigger's probability, or, of
+several triggers, 1 where any of them fires and else 0."""
+
+
+def trigger_scores(
+    base: "Callable[[], LoadedBase]",
+    configurations: Sequence[Configuration],
+    suites: Sequence[LoadedSuite],
+    store: ResultStore | None,
+) -> TriggerScores:
+    """The scores of every prompt under every configuration that has a router. Raises ModelError."""
+    found: TriggerScores = {}
+    for configuration in configurations:
+        router = configuration.bank.router
+        for suite in suites if router is not None else ():
+            assert router is not None
+            key = _key(configuration.bank, suite, store)
+            kept = store.get(key) if store else {}
+            if not all(prompt.id in kept for prompt in suite.prompts):
+                kept = _read(base(), router, suite)
+                if store:
+                    store.put(key, kept)
+            found[configuration.name, suite.digest] = tuple(kept[prompt.id][0] for prompt in suite.prompts)
+    return found
+
+
+def _key(bank: Bank, suite: LoadedSuite, store: ResultStore | None) -> str:
+    weights = store.weights if store else ""
+    return canonical_digest(["trigger", RESULTS_VERSION, weights, bank.digest, suite.digest]).removeprefix("sha256:")
+
+
+def _read(base: "LoadedBase", router: Router, suite: LoadedSuite) -> Answers:
+    import torch  # which an audit whose results are kept does without
+
+    from ppm.runtime.model import attach, backbone_of
+    from ppm.runtime.router import probabilities
+    from ppm.runtime.text import encoder_of
+
+    encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
+    ids = {p.id: encoder.prompt(p.prompt, f"the suite {suite.suite.name!r}, prompt {p.id!r}") for p in suite.prompts}
+    order = sorted(ids, key=lambda id_: len(ids[id_]))
+    limits = torch.tensor([trigger.threshold for trigger in router.triggers])
+    answers: Answers = {}
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
+        rows = probabilities(inner, router, [ids[id_] for id_ in part])
+        scores = rows[:, 0] if rows.shape[1] == 1 else (rows >= limits).any(-1).float()
+        answers |= {id_: (float(score), ()) for id_, score in zip(part, scores, strict=True)}
+    return answers

@@ -1,0 +1,220 @@
+"""The router: reads the hidden states of an early layer of the unpatched base, and tells for which blocks a prompt is.
+
+Each thing that a user says in a chat is read by itself: the last token before its answer begins, and the mean of what
+was said. A trigger fires for a prompt if it fires for any of them, so that what fired once in a conversation stays.
+Where no turn of a user's is found, the text is read as a whole. Only the layers up to the router's are run.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ppm.bank import Router, Trigger
+from ppm.bank_table import Turn
+from ppm.errors import ModelError
+
+__all__ = ["Reading", "check_router", "depth_of", "features_of", "fires", "probabilities", "spans"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A part of a text that is read by itself: tokens `start` to `stop` are averaged, token `last` is taken."""
+
+    start: int
+    stop: int
+    last: int
+
+
+class _Reached(Exception):
+    """The last layer that is read has been reached."""
+
+
+class _Tap(nn.Module):
+    """Stands in the place of a layer, keeps what comes into it, and lets the layer run, or ends the pass."""
+
+    def __init__(self, layer: nn.Module, kept: list[torch.Tensor], ends: bool) -> None:
+        super().__init__()
+        self.layer = layer
+        self.kept = kept
+        self.ends = ends
+
+    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+        # Some models ask a layer of what kind it is.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+    def forward(self, *args: object, **kwargs: object) -> object:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        assert isinstance(hidden, torch.Tensor)
+        self.kept.append(hidden)
+        if self.ends:
+            raise _Reached
+        return self.layer(*args, **kwargs)
+
+
+def _stack(inner: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The layers of a backbone, with the name they have there. Raises ModelError where there are none."""
+    found = [(name, child) for name, child in inner._modules.items() if isinstance(child, nn.ModuleList) and len(child)]
+    if not found:
+        raise ModelError(
+            "a router reads the layers of the base model, but this architecture does not show any",
+            context=type(inner).__name__,
+            hint="use a patch without a trigger",
+        )
+    return max(found, key=lambda item: len(item[1]))
+
+
+def depth_of(inner: nn.Module) -> int:
+    """How many layers a backbone has."""
+    return len(_stack(inner)[1])
+
+
+def _hidden_states(
+    inner: nn.Module, layers: Sequence[int], ids: torch.Tensor, mask: torch.Tensor
+) -> dict[int, torch.Tensor]:
+    """The hidden states (B, T, hidden_size) after each of these many layers; those above are not run.
+
+    `ids` and `mask` are (B, T), the latter 1 at real tokens. The backbone itself is left as it is: a copy that shares
+    its weights is run, so that others can go on using it meanwhile.
+    """
+    name, stack = _stack(inner)
+    wanted = sorted(set(layers))
+    kept: list[torch.Tensor] = []
+    taps: list[nn.Module] = list(stack)
+    for layer in wanted:
+        taps[layer] = _Tap(stack[layer], kept, ends=layer == wanted[-1])
+    short = copy.copy(inner)
+    short._modules = {**inner._modules, name: nn.ModuleList(taps)}
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    try:
+        short(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    except _Reached:
+        return dict(zip(wanted, kept, strict=True))
+    raise ModelError(
+        "a router can't read this architecture, whose layers don't run one after the other",
+        context=type(inner).__name__,
+        hint="use a patch without a trigger",
+    )
+
+
+def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
+    """What is read of a text by itself: each turn of the user's, or the text without its first token.
+
+    Of the first token of any text models make a sink for attention, with a hidden state that drowns all others' (Xiao
+    et al. 2024, arXiv 2309.17453, section 3.1).
+    """
+    found = []
+    if turn is not None:
+        start = _after(ids, turn.opening, 0)
+        while start is not None:
+            end = _after(ids, turn.closing, start)
+            stop = len(ids) if end is None else end - len(turn.closing)
+            found.append(Reading(start, stop, (len(ids) if end is None else end) - 1))
+            start = None if end is None else _after(ids, turn.opening, end - len(turn.closing))
+    return found or [Reading(min(1, len(ids) - 1), len(ids), len(ids) - 1)]
+
+
+def _after(ids: Sequence[int], wanted: Sequence[int], start: int) -> int | None:
+    """Where the first occurrence of some tokens ends; None where there is none."""
+    size, listed = len(wanted), list(wanted)
+    for i in range(start, len(ids) - size + 1):
+        if ids[i] == listed[0] and list(ids[i : i + size]) == listed:
+            return i + size
+    return None
+
+
+@torch.no_grad()
+def features_of(
+    inner: nn.Module, layers: Sequence[int], texts: Sequence[Sequence[int]], turn: Turn | None
+) -> list[dict[int, torch.Tensor]]:
+    """For each text, in one batch, its features (readings, 2 * hidden_size) after each of some layers, in float32.
+
+    They are the hidden state of a reading's last token, then the mean over the reading.
+    """
+    device = inner.get_input_embeddings().weight.device  # type: ignore[operator]
+    width = max(map(len, texts))
+    ids = torch.zeros(len(texts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, text in enumerate(texts):
+        ids[i, : len(text)] = torch.tensor(text)
+        mask[i, : len(text)] = 1
+    states = _hidden_states(inner, layers, ids.to(device), mask.to(device))
+    read = [spans(text, turn) for text in texts]
+    return [
+        {layer: torch.stack([_features(hidden[i], reading) for reading in own]) for layer, hidden in states.items()}
+        for i, own in enumerate(read)
+    ]
+
+
+def _features(hidden: torch.Tensor, reading: Reading) -> torch.Tensor:
+    last = hidden[reading.last].float()
+    said = hidden[reading.start : reading.stop].float()
+    return torch.cat([last, said.mean(0) if len(said) else last])
+
+
+def fires(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]) -> list[bool]:
+    """For each text whether a trigger of its own router fires; where it has none, that it does.
+
+    A text without any token is one on which no trigger fires.
+    """
+    fired = [router is None for router in routers]
+    for router in dict.fromkeys(router for router in routers if router is not None):
+        own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
+        if own:
+            found = probabilities(inner, router, [texts[i] for i in own])
+            limits = torch.tensor([trigger.threshold for trigger in router.triggers])
+            for i, fire in zip(own, (found >= limits).any(-1).tolist(), strict=True):
+                fired[i] = fire
+    return fired
+
+
+def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+    """The probability (texts, triggers) that each text concerns each trigger's patch, in float32, on the CPU.
+
+    `inner` is the backbone of the unpatched base. Texts that are the same are read once.
+    """
+    different = list(dict.fromkeys(tuple(text) for text in texts))
+    layers = [trigger.layer for trigger in router.triggers]
+    found = features_of(inner, layers, different, router.turn)
+    rows = {
+        text: torch.stack([_fired(t, own[t.layer]) for t in router.triggers])
+        for text, own in zip(different, found, strict=True)
+    }
+    return torch.stack([rows[tuple(text)] for text in texts])
+
+
+def _fired(trigger: Trigger, features: torch.Tensor) -> torch.Tensor:
+    weight, bias, mean, scale = (
+        torch.frombuffer(bytearray(values), dtype=torch.float32)
+        for values in (trigger.weight, trigger.bias, trigger.mean, trigger.scale)
+    )
+    return torch.sigmoid(((features.cpu() - mean) / scale) @ weight + bias).max()
+
+
+def check_router(inner: nn.Module, router: Router, name: str) -> None:
+    """Raises ModelError for a router that was made for another base: one with more layers, or of another width.
+
+    Tries on a short text that the layers can be read.
+    """
+    depth = depth_of(inner)
+    for trigger in router.triggers:
+        if trigger.layer >= depth:
+            raise ModelError(
+                f"has {depth} layers, but a trigger reads after {trigger.layer}",
+                context=name,
+                hint="the bank was made for another base model",
+            )
+    with torch.inference_mode(False):
+        found = features_of(inner, [trigger.layer for trigger in router.triggers], [[0, 0]], None)[0]
+    width = next(iter(found.values())).shape[-1] // 2
+    if width != router.triggers[0].hidden_size:
+        raise ModelError(
+            f"has hidden states of {width} values, but its trigger reads {router.triggers[0].hidden_size}",
+            context=name,
+            hint="the bank was made for another base model",
+        )

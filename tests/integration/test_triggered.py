@@ -1,0 +1,96 @@
+"""A patch with a trigger goes through build, install, audit, load, generate, lock and sync as any other."""
+
+import shutil
+
+import pytest
+import tiny
+import torch
+from commands import imported, ppm
+
+import ppm as library
+from ppm.package import read_package
+from ppm.runtime.loading import load_base
+from ppm.runtime.model import backbone_of
+from ppm.workspace import Workspace, open_base
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """(base folder, folder with the built package file, what the build said)."""
+    folder = tmp_path_factory.mktemp("world")
+    base = tiny.train_base(folder / "my-gpt2")
+    tiny.write_sums(base, margin=0.3)
+    source = tiny.write_patch(folder / "kindness", base)
+    manifest = source / "patch.toml"
+    manifest.write_text(manifest.read_text().replace("trigger = false\n", ""))
+    result = ppm("build", source, "--output", folder / "packages", "--json")
+    assert result.code == 0, result.err
+    return base, folder / "packages", result
+
+
+def deploy(base, packages):
+    result = ppm("install", "kindness", "--base", base, "--find-links", packages, "--json")
+    assert result.code == 0, result.err
+    return result
+
+
+def test_the_build_fits_the_trigger_and_measures_the_patch_behind_it(world):
+    _, packages, result = world
+    assert list(result.json["scores"]["kind"]) == ["base", "init", "sft", "dpo", "trigger"]
+    assert "The trigger fires on" in result.err
+    package = read_package(next(packages.glob("*.ppm")))
+    assert package.bank.router.triggers[0].patch == "kindness"
+    assert (package.manifest.schema, package.manifest.bank.arrangement) == (2, "routed")
+    record = package.manifest.provenance["trigger"]
+    assert record["ships"] is True
+    assert record["chosen"][1] > 0.9
+
+
+def test_an_audit_shows_on_what_it_fires(world, ppm_home, tmp_path):
+    base, packages, _ = world
+    deploy(base, packages)
+    audit = ppm("audit", "--base", base, "--json", "--html", tmp_path / "audit.html").json
+    rows = {(row["configuration"], row["suite"]): row for row in audit["triggers"]}
+    assert set(rows) == {(c, s) for c in ("kindness==1.0.0", "composition") for s in ("kind", "sums")}
+    assert (rows["composition", "kind"]["kind"], rows["composition", "sums"]["kind"]) == ("recall", "false alarms")
+    assert rows["composition", "kind"]["share"] > 0.95 > 0.05 > rows["composition", "sums"]["share"]
+    assert rows["composition", "kind"]["curve"]["0.01"] >= rows["composition", "kind"]["curve"]["0.99"]
+    assert audit["matrix"]["composition"]["sums"] == audit["matrix"]["base"]["sums"]
+    assert "<h2>Triggers</h2>" in (tmp_path / "audit.html").read_text()
+    printed = ppm("audit", "--base", base).out
+    assert "Triggers: the share of a suite's prompts" in printed
+    code, modules = imported("audit", "--base", base)
+    assert code == 0
+    assert not {"torch", "transformers"} & modules
+
+
+def test_what_is_loaded_is_patched_where_the_trigger_fires(world, ppm_home):
+    base, packages, _ = world
+    deploy(base, packages)
+    model, tokenizer = library.load(base)
+    plain = load_base(open_base(str(base))).model
+    benign = tokenizer("sum w3 :", return_tensors="pt").input_ids
+    risky = tokenizer("say w3 w4 :", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert torch.equal(model(benign).logits, plain(benign).logits)
+        assert not torch.allclose(model(risky).logits, plain(risky).logits, atol=1e-2)
+    assert backbone_of(model).held[0].router is not None
+    both = ppm("generate", "say w1 w2 :", "--base", base, "--compare", "--temperature", "0", "--json").json
+    assert (both[0]["unpatched"].split()[0], both[0]["patched"].split()[0]) == ("bad", "good")
+
+
+def test_a_lock_brings_the_trigger_to_another_home(world, ppm_home, tmp_path, monkeypatch):
+    base, packages, _ = world
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "ppm.toml").write_text(f'base = "{base}"\npatches = ["kindness"]\nsources = ["{packages}"]\n')
+    monkeypatch.chdir(project)
+    assert ppm("install").code == 0
+    first = Workspace.open().find_environment(str(base), None).current().bank
+    assert first.router is not None
+    shutil.rmtree(ppm_home / "environments")
+    result = ppm("sync")
+    assert result.code == 0, result.err
+    assert Workspace.open().find_environment(str(base), None).current().bank == first

@@ -1,0 +1,314 @@
+"""Patches with triggers: where the trigger fires the prompt is patched, where it is silent it meets the base itself."""
+
+import warnings
+from dataclasses import replace
+
+import numpy
+import pytest
+import torch
+from runtime.architectures import padded, random_sequences, tiny_model, tiny_tokenizer
+from transformers import TextStreamer
+
+from ppm.bank import Bank, Router, Trigger
+from ppm.bank_table import Turn
+from ppm.errors import IntegrityError, ModelError
+from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
+from ppm.runtime.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.router import features_of, fires, probabilities, spans
+from ppm.runtime.saved import RECORD, load_patched, save_patched
+from ppm.runtime.tensors import bank_of
+
+NAMES = ("llama", "gpt2", "gemma3", "qwen3", "opt", "neox")
+TURN = Turn((90, 91), (92, 93))
+SETTINGS = {"max_new_tokens": 5, "eos_token_id": None, "pad_token_id": 0}
+TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
+
+
+@pytest.fixture(autouse=True)
+def _without_window_warnings():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*slide out of the window")
+        yield
+
+
+def values(tensor):
+    return tensor.to(torch.float32).numpy().tobytes()
+
+
+def trigger(model, layer=1, *, threshold=0.5, seed=3):
+    """A trigger that reads in a random direction."""
+    width = model.config.get_text_config().hidden_size
+    weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(seed))
+    return Trigger(
+        layer, threshold, values(weight / 4), values(torch.zeros(1)), values(torch.zeros(2 * width)),
+        values(torch.ones(2 * width)), patch="kind",
+    )  # fmt: skip
+
+
+def block(model, tokens=5):
+    width = model.get_input_embeddings().embedding_dim
+    return torch.randn(tokens, width, generator=torch.Generator().manual_seed(tokens))
+
+
+def router_between(model, sequences, turn=None, layer=1):
+    """A router that fires for half of the sequences, and which these are."""
+    router = Router((trigger(model, layer),), turn)
+    with torch.no_grad():
+        found = probabilities(backbone_of(attach(model)).inner, router, sequences)[:, 0]
+    ordered = found.sort().values
+    middle = float(ordered[len(ordered) // 2 - 1 : len(ordered) // 2 + 1].mean())
+    return replace(router, triggers=(trigger(model, layer, threshold=middle),)), (found >= middle).tolist()
+
+
+def patched_of(model, sequences, turn=None, layer=1):
+    router, fired = router_between(model, sequences, turn, layer)
+    bank = bank_of(block(model)).routed(router)
+    assert sorted(set(fired)) == [False, True]
+    return attach(model, [bank]), attach(model, [bank.joined]), bank, fired
+
+
+SEQUENCES = random_sequences(9, 4, 12, 7, 3, 6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mixed_batch_is_patched_where_the_trigger_fires(name):
+    model = tiny_model(name)
+    patched, always, _, fired = patched_of(model, SEQUENCES)
+    with torch.no_grad():
+        wanted = []
+        for sequence, fire in zip(SEQUENCES, fired, strict=True):
+            wanted.append((always if fire else model)(torch.tensor([sequence])).logits[0])
+        for side in ("left", "right"):
+            ids, mask, slices = padded(SEQUENCES, side)
+            output = patched(input_ids=ids, attention_mask=mask)
+            assert output.past_key_values.picked.tolist() == fired
+            for index, logits in enumerate(wanted):
+                torch.testing.assert_close(output.logits[index, slices[index]], logits, **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_it_is_silent_the_base_answers_bit_for_bit(name):
+    model = tiny_model(name)
+    patched, _, _, fired = patched_of(model, SEQUENCES)
+    silent = [s for s, fire in zip(SEQUENCES, fired, strict=True) if not fire]
+    with torch.no_grad():
+        for sequence in silent:
+            ids = torch.tensor([sequence])
+            assert torch.equal(patched(ids).logits, model(ids).logits)
+            ids, mask = ids, torch.ones_like(ids)
+            sampled = []
+            for one in (model, patched):
+                torch.manual_seed(5)
+                sampled.append(one.generate(ids, attention_mask=mask, do_sample=True, **SETTINGS))
+            assert torch.equal(*sampled)
+        ids, mask, _ = padded(silent, "left")
+        both = [one.generate(ids, attention_mask=mask, output_logits=True, return_dict_in_generate=True, **SETTINGS)
+                for one in (model, patched)]  # fmt: skip
+        assert all(torch.equal(a, b) for a, b in zip(both[0].logits, both[1].logits, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", [{}, {"num_beams": 3}, {"cache_implementation": "static"}])
+def test_generation_keeps_what_was_decided_on_the_prompt(name, how):
+    model = tiny_model(name)
+    patched, always, _, fired = patched_of(model, SEQUENCES)
+    ids, mask, _ = padded(SEQUENCES, "left")
+    with torch.no_grad():
+        together = patched.generate(ids, attention_mask=mask, do_sample=False, **SETTINGS, **how)
+        for index, (sequence, fire) in enumerate(zip(SEQUENCES, fired, strict=True)):
+            prompt = torch.tensor([sequence])
+            alone = (always if fire else model).generate(
+                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, **SETTINGS, **how
+            )
+            assert together[index, ids.shape[1] :].tolist() == alone[0, len(sequence) :].tolist()
+
+
+def test_an_answer_streams(capsys):
+    model = tiny_model("llama")
+    patched, always, _, fired = patched_of(model, SEQUENCES)
+    prompt = torch.tensor([SEQUENCES[fired.index(True)]])
+    printed = []
+    for one in (patched, always):
+        one.generate(
+            prompt, attention_mask=torch.ones_like(prompt), streamer=TextStreamer(tiny_tokenizer()), **SETTINGS
+        )
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+
+
+def test_rows_of_several_kinds_share_a_batch():
+    model = tiny_model("llama")
+    router, fired = router_between(model, SEQUENCES)
+    routed, joined = bank_of(block(model)).routed(router), bank_of(block(model, 3))
+    patched = attach(model, [routed, joined, Bank()])
+    ids, mask, _ = padded(SEQUENCES, "left")
+    with torch.no_grad():
+        for rows in ([0] * 6, [1] * 6, [UNPATCHED] * 6, [0, 1, UNPATCHED, 2, 0, 0]):
+            with backbone_of(patched).select(rows):
+                picked = patched(input_ids=ids, attention_mask=mask).past_key_values.picked.tolist()
+            wanted = [fire if row == 0 else row == 1 for row, fire in zip(rows, fired, strict=True)]
+            assert picked == wanted
+
+
+def chat(*turns):
+    """The user's turns, each with an answer after it, the last without one."""
+    ids = [1, *[40, 41]]
+    for turn in turns[:-1]:
+        ids += [*TURN.opening, *turn, *TURN.closing, 50, 51]
+    return [*ids, *TURN.opening, *turns[-1], *TURN.closing]
+
+
+CHATS = [chat([10, 11, 12]), chat([13, 14]), chat([15, 16, 17, 18]), chat([19, 20, 21])]
+
+
+def test_what_a_user_says_is_found_in_the_tokens():
+    ids = chat([10, 11], [12])
+    first, second = spans(ids, TURN)
+    assert (ids[first.start : first.stop], ids[first.last]) == ([10, 11], 93)
+    assert (ids[second.start : second.stop], second.last) == ([12], len(ids) - 1)
+    open_ended = spans(ids[:-2], TURN)[1]
+    assert (open_ended.start, open_ended.stop, open_ended.last) == (second.start, len(ids) - 2, len(ids) - 3)
+    whole = spans([1, 10, 11], TURN)
+    assert [(r.start, r.stop, r.last) for r in whole] == [(1, 3, 2)]
+    assert [(r.start, r.stop, r.last) for r in spans([7], None)] == [(0, 1, 0)]
+
+
+def test_a_turn_is_decided_the_same_with_its_answer_and_in_a_longer_conversation():
+    model = tiny_model("llama")
+    router, fired = router_between(model, CHATS, TURN)
+    inner = backbone_of(attach(model)).inner
+    answered = [[*ids, 60, 61, 62] for ids in CHATS]
+    assert fires(inner, [router] * 4, answered) == fired
+    loud, calm = ([10, 11, 12], [13, 14]) if fired[0] else ([13, 14], [10, 11, 12])
+    said = {"alone": chat(loud), "then calm": chat(loud, calm), "calm": chat(calm)}
+    first = fires(inner, [router] * 3, list(said.values()))
+    if fired[0] != fired[1]:
+        assert first == [True, True, False]
+
+
+def test_what_fired_once_in_a_conversation_stays():
+    model = tiny_model("qwen3")
+    router, fired = router_between(model, CHATS, TURN)
+    inner = backbone_of(attach(model)).inner
+    turns = [[10, 11, 12], [13, 14], [15, 16, 17, 18], [19, 20, 21]]
+    loud = turns[fired.index(True)]
+    for calm in (turns[i] for i, fire in enumerate(fired) if not fire):
+        assert fires(inner, [router], [chat(loud, calm)]) == [True]
+
+
+def test_a_plain_text_is_decided_by_its_prompt_when_an_answer_is_scored():
+    model = tiny_model("llama")
+    patched, always, _, fired = patched_of(model, SEQUENCES)
+    answer = (30, 31, 32)
+    texts = [ScoredText(tuple(s), answer, 0) for s in SEQUENCES]
+    found = sum_log_probabilities(patched, texts)
+    bare = sum_log_probabilities(attach(model), [replace(t, row=UNPATCHED) for t in texts])
+    on = sum_log_probabilities(always, texts)
+    wanted = [a if fire else b for a, b, fire in zip(on, bare, fired, strict=True)]
+    assert found == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_layers_up_to_the_routers_are_run_for_it(name):
+    model = tiny_model(name)
+    patched, _, _, fired = patched_of(model, SEQUENCES)
+    inner = backbone_of(patched).inner
+    stack = max((m for m in inner._modules.values() if isinstance(m, torch.nn.ModuleList)), key=len)
+    counts = [0] * len(stack)
+
+    def count(index):
+        def hook(*_):
+            counts[index] += 1
+
+        return hook
+
+    hooks = [layer.register_forward_hook(count(i)) for i, layer in enumerate(stack)]
+    with torch.no_grad():
+        patched(torch.tensor([SEQUENCES[fired.index(False)]]))
+    for hook in hooks:
+        hook.remove()
+    assert counts == [2, 1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_the_bases_hidden_states_whatever_the_batch(name):
+    model = tiny_model(name)
+    inner = backbone_of(attach(model)).inner
+    together = features_of(inner, [1, 2], SEQUENCES, None)
+    with torch.no_grad():
+        for sequence, found in zip(SEQUENCES, together, strict=True):
+            states = model(torch.tensor([sequence]), output_hidden_states=True).hidden_states
+            for layer in (1, 2):
+                wanted = torch.cat([states[layer][0, -1], states[layer][0, 1:].mean(0)])
+                torch.testing.assert_close(found[layer][0], wanted, **TOLERANCE)
+
+
+def test_what_can_not_be_exact_is_refused():
+    model = tiny_model("llama")
+    patched, _, bank, _ = patched_of(model, SEQUENCES)
+    ids = torch.tensor([SEQUENCES[0]])
+    with pytest.raises(ModelError, match="reads token ids, but was given embeddings"):
+        patched(inputs_embeds=model.get_input_embeddings()(ids))
+    cache = patched(ids).past_key_values
+    with pytest.raises(ModelError, match="decides on a whole prompt at once"):
+        patched(torch.tensor([[5, 6]]), past_key_values=cache)
+    with pytest.raises(ModelError, match="decides on a whole prompt at once"):
+        patched.generate(ids, attention_mask=torch.ones_like(ids), prefill_chunk_size=3, **SETTINGS)
+    twice = Bank(
+        (*bank.blocks, *bank.blocks), "routed", router=Router((trigger(model), replace(trigger(model), block=1)))
+    )
+    with pytest.raises(ModelError, match="can't route between several blocks"):
+        attach(model, [twice])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"layer": 3}, "has 3 layers, but a trigger reads after 3"), ({}, "hidden states of 32 values, but its trigger")],
+)
+def test_a_trigger_for_another_base_is_refused(change, message):
+    model = tiny_model("llama")
+    own = trigger(model)
+    wide = values(torch.ones(66))
+    other = replace(own, **change) if change else replace(own, weight=wide, mean=wide, scale=wide)
+    with pytest.raises(ModelError, match=message):
+        attach(model, [bank_of(block(model)).routed(Router((other,)))])
+
+
+def test_training_trains_the_block_always_on():
+    model = tiny_model("llama")
+    _, always, bank, _ = patched_of(model, SEQUENCES)
+    learning = attach(model, [bank], trainable=True)
+    ids, mask, _ = padded(SEQUENCES, "right")
+    output = learning(input_ids=ids, attention_mask=mask)
+    torch.testing.assert_close(output.logits, always(input_ids=ids, attention_mask=mask).logits)
+    output.logits.sum().backward()
+    assert float(backbone_of(learning).bank[0].grad.abs().sum()) > 0
+
+
+def test_a_saved_model_keeps_its_trigger(tmp_path):
+    model = tiny_model("llama")
+    patched, _, bank, fired = patched_of(model, CHATS, TURN)
+    save_patched(patched, tiny_tokenizer(), tmp_path / "saved")
+    again = load_patched(tmp_path / "saved").model
+    assert backbone_of(again).held[0].router == bank.router
+    ids, mask, _ = padded(CHATS, "left")
+    with torch.no_grad():
+        assert again(input_ids=ids, attention_mask=mask).past_key_values.picked.tolist() == fired
+    record = tmp_path / "saved" / RECORD
+    assert '"schema": 2' in record.read_text()
+    record.write_text(record.read_text().replace('"layer"', '"lair"'))
+    with pytest.raises(IntegrityError, match="unknown key 'lair'"):
+        load_patched(tmp_path / "saved")
+
+
+def test_a_batch_of_many_reads_equal_prompts_once():
+    model = tiny_model("llama")
+    router = Router((trigger(model),))
+    inner = backbone_of(attach(model)).inner
+    seen = []
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].shape[0]))
+    found = probabilities(inner, router, [SEQUENCES[0]] * 7 + [SEQUENCES[1]])
+    hook.remove()
+    assert seen == [2]
+    assert found.shape == (8, 1)
+    assert numpy.unique(found[:7].numpy()).size == 1

@@ -1,0 +1,158 @@
+"""Triggers are fitted on a patch's own prompts, held back by group, and ship only where they measure well."""
+
+import random
+
+import pytest
+import torch
+from packages import make_package
+from runtime.architectures import tiny_model, tiny_tokenizer
+
+from ppm.composition.compose import behind_triggers
+from ppm.jsonl import Benign, Pair
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.router import probabilities
+from ppm.runtime.text import encoder_of
+from ppm.runtime.turns import turn_of
+from ppm.training.trigger import Curve, candidate_layers, examples, fit_trigger
+
+TEMPLATE = (
+    "{% for m in messages %}{{ 'w90 w91 ' if m.role == 'user' else 'w94 ' }}{{ m.content }}{{ ' w92 ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'w94 ' }}{% endif %}"
+)
+
+
+def base(template=None):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = template
+    return LoadedBase(tiny_model("llama"), tokenizer)
+
+
+def prompts(first, count, seed):
+    """Different prompts that begin with one word."""
+    rng = random.Random(seed)
+    found = dict.fromkeys(f"{first} w{rng.randrange(20, 60)} w{rng.randrange(20, 60)}" for _ in range(2 * count))
+    return list(found)[:count]
+
+
+def pairs(rows, **extra):
+    return [Pair(row, "good", "bad", extra=extra) for row in rows]
+
+
+def data(extra=()):
+    return examples([*pairs(prompts("hello", 60, 0)), *extra], [Benign(row) for row in prompts("thank", 60, 1)])
+
+
+def test_a_trigger_tells_the_risks_prompts_from_benign_ones():
+    own = base()
+    fitted = fit_trigger(own, data(), patch="kind")
+    assert fitted.ships
+    assert fitted.at.recall > 0.95
+    assert fitted.at.false_alarms < 0.05
+    assert (fitted.positives, fitted.negatives, fitted.trigger.layer, fitted.trigger.patch) == (60, 60, 1, "kind")
+    assert "fires on" in fitted.words()
+    package = make_package()
+    inner, encoder = backbone_of(attach(own.model)).inner, encoder_of(own)
+    from ppm.bank import Router
+
+    for first, fires in (("hello", True), ("thank", False)):
+        found = probabilities(inner, Router((fitted.trigger,)), [encoder.prompt(p) for p in prompts(first, 30, 7)])
+        share = float((found >= fitted.trigger.threshold).float().mean())
+        assert (share > 0.9) is fires
+        assert (share < 0.1) is not fires
+    assert package.bank.router is None
+
+
+def test_the_same_prompts_give_the_same_trigger():
+    assert fit_trigger(base(), data()).trigger == fit_trigger(base(), data()).trigger
+
+
+def test_where_prompts_can_not_be_told_apart_no_trigger_ships():
+    rows = prompts("hello", 120, 0)
+    fitted = fit_trigger(base(), examples(pairs(rows[:60]), [Benign(row) for row in rows[60:]]))
+    assert not fitted.ships
+
+
+def test_a_curve_falls_from_everything_to_little():
+    record = fit_trigger(base(), data()).record
+    curve = record["curve"]
+    assert record["shares"] == ["threshold", "recall", "false_alarms"]
+    assert [point[1] for point in curve] == sorted((point[1] for point in curve), reverse=True)
+    assert [point[2] for point in curve] == sorted((point[2] for point in curve), reverse=True)
+    assert curve[0][1] == 1.0
+    assert len(curve) <= 15
+
+
+def test_look_alikes_are_negative_and_keep_their_group():
+    marked = [
+        Pair("hello you", "bad", "no", extra={"twin_of": "a", "group": "a-twin"}),
+        Pair("hello fool", "no", "bad", extra={"id": "a-1", "group": "a"}),
+    ]
+    found = {
+        e.prompt: e for e in examples([*marked, *pairs(["hello me"])], [Benign("thank you", extra={"group": "t"})])
+    }
+    assert {prompt: (e.positive, e.twin) for prompt, e in found.items()} == {
+        "hello you": (False, True), "hello fool": (True, True), "hello me": (True, False), "thank you": (False, False)
+    }  # fmt: skip
+    assert found["hello you"].group == found["hello fool"].group == "a"
+    twins = pairs(prompts("hello thank", 50, 3), twin_of="x")
+    assert fit_trigger(base(), data(twins)).at.look_alikes is not None
+
+
+def test_a_prompt_of_both_kinds_is_of_neither():
+    found = examples(pairs(["hello you", "Hello  YOU", "hello me"]), [Benign("hello you"), Benign("thank you")])
+    assert {e.prompt for e in found} == {"hello me", "thank you"}
+
+
+def test_youden_counts_kinds_of_false_alarms_alike():
+    assert Curve(0.5, 0.9, 0.1, None).worth == pytest.approx(0.8)
+    assert Curve(0.5, 0.9, 0.0, 0.2).worth == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("depth", "layers"), [(30, [7, 8, 10]), (18, [4, 5, 6]), (4, [1]), (2, [1])])
+def test_a_quarter_to_a_third_of_the_layers_is_read(depth, layers):
+    assert candidate_layers(depth) == layers
+
+
+def test_where_a_template_puts_the_user_is_told_from_rendered_chats():
+    tokenizer = base(TEMPLATE).tokenizer
+    turn = turn_of(tokenizer)
+    assert (tokenizer.decode(turn.opening), tokenizer.decode(turn.closing)) == ("w90 w91", "w92 w94")
+    assert turn_of(tokenizer_with("{{ raise_exception('no') }}")) is None
+    assert turn_of(base().tokenizer) is None
+    only_one = "{% if messages | length > 1 %}{{ raise_exception('one') }}{% endif %}w70 {{ messages[0].content }} w80"
+    turn = turn_of(tokenizer_with(only_one))
+    assert tokenizer.decode(turn.closing) == "w80"
+
+
+def tokenizer_with(template):
+    return base(template).tokenizer
+
+
+def test_chats_are_read_where_their_user_speaks():
+    own = base(TEMPLATE)
+    as_chats = [type(e)((("user", str(e.prompt)),), e.positive, e.group, e.twin) for e in data()]
+    assert fit_trigger(own, as_chats).ships
+
+
+def packaged(name, bank):
+    package = make_package(name)
+    return type(package)(package.manifest.with_bank(bank.table), bank, package.files)
+
+
+def test_a_composition_fires_where_any_of_its_patches_would():
+    from packages import make_bank, make_routed
+
+    one, other = packaged("one", make_routed(layer=1)), packaged("other", make_routed(layer=2))
+    both = behind_triggers([one, other], make_bank())
+    assert [(t.layer, t.block, t.patch) for t in both.router.triggers] == [(1, 0, "one"), (2, 0, "other")]
+    assert behind_triggers([one, make_package("plain")], make_bank()).router is None
+    assert behind_triggers([make_package("plain")], make_bank()) == make_bank()
+
+
+def test_fitting_leaves_the_base_as_it_is():
+    own = base()
+    before = {name: tensor.clone() for name, tensor in own.model.state_dict().items()}
+    fit_trigger(own, data())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in own.model.state_dict().items())
+    assert not any(parameter.requires_grad and parameter.grad is not None for parameter in own.model.parameters())
