@@ -16,7 +16,7 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home memory moment
+    disk locking home memory running moment
     suite training_table manifest
     bank
     package base requirement
@@ -29,7 +29,7 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.text runtime.work
+    runtime runtime.dtypes runtime.loading runtime.text runtime.work
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
@@ -42,6 +42,7 @@ BELOW_THE_LINE = """
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
     evaluation.suites evaluation.results evaluation.neutral evaluation.runner
+    evaluation.flips
     training training.processes training.data training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.build
