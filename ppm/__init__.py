@@ -15,16 +15,26 @@ __all__ = ["__version__", "apply", "load"]
 __version__ = "0.1.0"
 
 
-def load(base: str, *, env: str | None = None) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
+def load(
+    base: str,
+    *,
+    env: str | None = None,
+    dtype: str | None = None,
+    device_map: str | None = None,
+    memory: str | int | None = None,
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The base model with its deployed patches, and its tokenizer.
 
     `base` is a folder, a hub name with a commit (NAME@COMMIT), an environment or `lab`; `env` names one of several.
-    Raises PpmError when nothing is deployed for it.
+    It has the dtype that it was tested in; naming another one as `dtype` is an error. `device_map` is as transformers
+    takes it, and `memory` what the model may take, in bytes or as a size such as 4G. Raises PpmError when nothing is
+    deployed for the base, or it does not fit.
     """
+    from ppm.running import Running
     from ppm.serving.load import load_deployed
     from ppm.workspace import Workspace
 
-    return load_deployed(Workspace.open(Path.cwd()), base, env=env)
+    return load_deployed(Workspace.open(Path.cwd()), base, env=env, asked=Running.of(dtype, device_map, memory))
 
 
 def apply(model: "PreTrainedModel", package: str | Path) -> "PreTrainedModel":

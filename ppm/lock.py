@@ -1,19 +1,23 @@
 """ppm.lock: what was selected, down to the exact files, and the composition that was made of it."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ppm import document
 from ppm.errors import ManifestError
 from ppm.names import check_digest, check_name, check_sha256, check_version
 from ppm.requirement import Requirement
+from ppm.running import UNSAID, Dtype, Running
 
 __all__ = ["LOCK_FILE", "Lock", "LockedBase", "LockedComposition", "LockedPackage", "Selection"]
 
 LOCK_FILE = "ppm.lock"
 SCHEMA = 1
-_ORDER = ("schema", "base", "requirements", "strategy", "strategy_digest", "packages", "composition", "overrides")
+_ORDER = (
+    *("schema", "base", "requirements", "strategy", "strategy_digest", "dtype"),
+    *("packages", "composition", "overrides"),
+)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
 
@@ -83,7 +87,8 @@ class Selection:
     """What a request came to: the base, what was asked for, the pinned packages, and how they are composed.
 
     Packages are kept in the order of their names: the same inputs give the same file. `overrides` are those that the
-    packages need: they take the place of what a manifest asks for and can't have.
+    packages need: they take the place of what a manifest asks for and can't have. `dtype` is what the base is tested
+    and loaded in; None is float32, as in locks from before there was a choice.
     """
 
     base: LockedBase
@@ -92,6 +97,7 @@ class Selection:
     strategy_digest: str | None = None
     packages: tuple[LockedPackage, ...] = ()
     overrides: tuple[Requirement, ...] = ()
+    dtype: Dtype | None = None
 
     def __post_init__(self) -> None:
         check_digest(self.strategy_digest, "strategy_digest")
@@ -109,6 +115,10 @@ class Selection:
     def files(self) -> frozenset[str]:
         """The SHA-256 of every package file."""
         return frozenset(package.sha256 for package in self.packages)
+
+    def running(self, limits: Running = UNSAID) -> Running:
+        """How the base is run: in its own dtype, on the devices and in the memory of `limits`."""
+        return replace(limits, dtype=self.dtype or "float32")
 
     def required_by(self, name: str) -> tuple[str, ...]:
         """The names of the packages that depend on a package."""

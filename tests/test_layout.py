@@ -16,7 +16,7 @@ ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
     errors names progress verdict encoding document jsonl
     signature plugins resources
-    disk locking home memory moment machine suite training_table bank_table manifest
+    disk locking home memory running moment machine suite training_table bank_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     package weight_files base requirement
@@ -29,10 +29,10 @@ ABOVE_THE_LINE = """
     workspace
 """
 BELOW_THE_LINE = """
-    runtime runtime.loading runtime.text runtime.turns runtime.work bases.convert bases.fetch runtime.arrangements
-    runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.routed runtime.arrangements.registry
-    runtime.cache runtime.masks runtime.router runtime.backbone runtime.shell runtime.selftest runtime.model
-    runtime.tensors
+    runtime runtime.dtypes runtime.loading runtime.text runtime.turns runtime.work bases.convert bases.fetch
+    runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.routed
+    runtime.arrangements.registry runtime.cache runtime.masks runtime.router runtime.backbone runtime.shell
+    runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.reply evaluation.endpoint
@@ -42,8 +42,9 @@ BELOW_THE_LINE = """
     evaluation.sampling evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
-    evaluation.suites evaluation.results evaluation.triggers evaluation.neutral evaluation.runner training
-    training.processes training.data training.passes training.retention training.losses training.source training.output
+    evaluation.suites evaluation.results evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips
+    training training.processes training.data training.passes training.retention training.losses training.source
+    training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap

@@ -11,6 +11,7 @@ from ppm.audit.triggers import trigger_notes, trigger_rows
 from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.evaluation.flips import flip_note
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.results import Configuration, Outcome, Outcomes, ResultStore, kept_outcomes
 from ppm.evaluation.suites import (
@@ -142,18 +143,14 @@ def audit(
     spent = alpha / looks
     suites = suites_of(subject) if suites is None else suites
     configurations = _configurations(subject, composition)
-    outcomes = kept_outcomes(configurations, suites, placement=subject.placement, store=subject.store)
+    placement, store = subject.placement, subject.store
+    outcomes = kept_outcomes(configurations, suites, placement=placement, store=store)
+    runs = outcomes is None
     if outcomes is None:
         from ppm.evaluation.runner import evaluate
 
-        outcomes = evaluate(
-            subject.loaded,
-            configurations,
-            suites,
-            placement=subject.placement,
-            store=subject.store,
-            progress=progress,
-        )
+        outcomes = evaluate(subject.loaded, configurations, suites, placement=placement, store=store, progress=progress)
+    notes = flip_note(subject.lazy, configurations, suites, placement=placement, store=store, measure=runs)
     comparisons = _comparisons(subject, suites, outcomes, spent, {waiver.digest for waiver in waivers})
     scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
     result = Audit(
@@ -170,6 +167,7 @@ def audit(
         },
         comparisons=comparisons,
         waivers=tuple(waivers),
+        notes=notes,
         circular=_circular(suites, subject.packages),
         suites={
             s.label: AuditedSuite(

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import base_option, env_option, json_option, workspace
+from ppm.cli.options import base_option, env_option, json_option, running_options, workspace
 from ppm.cli.output import print_json
 from ppm.cli.reports import report_options
 
 if TYPE_CHECKING:
     from ppm.cli.reports import Reports
+    from ppm.running import Running
 
 __all__ = ["audit_command"]
 
@@ -18,9 +19,12 @@ __all__ = ["audit_command"]
 @base_option
 @env_option
 @click.option("--fresh", is_flag=True, help="Run everything again instead of using cached results.")
+@running_options(chooses=False)
 @report_options
 @json_option
-def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Reports", as_json: bool) -> None:
+def audit_command(
+    base: str | None, env: str | None, fresh: bool, running: "Running", reports: "Reports", as_json: bool
+) -> None:
     """Test what is deployed for interference.
 
     Runs every suite on the base, every specialist and the composition, under the policy that the deployment was
@@ -36,7 +40,8 @@ def audit_command(base: str | None, env: str | None, fresh: bool, reports: "Repo
 
     reports.refuse_unwritable()
     with shown(quiet=as_json) as events:
-        found = audit_deployed(workspace(), workspace().find_environment(base, env), fresh=fresh, events=events)
+        environment = workspace().find_environment(base, env)
+        found = audit_deployed(workspace(), environment, fresh=fresh, asked=running, events=events)
     reports.write(found)
     if as_json:
         print_json(found.audit.to_table())

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import LocalPath, json_option, workspace
+from ppm.cli.options import LocalPath, json_option, running_options, workspace
 from ppm.cli.output import print_json, print_table, report, write
+
+if TYPE_CHECKING:
+    from ppm.running import Running
 
 __all__ = ["build_command"]
 
@@ -18,6 +22,7 @@ __all__ = ["build_command"]
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
 @click.option("--pairs", type=LocalPath(), metavar="FILE", help="Also write the training pairs to this file.")
 @click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
+@running_options(chooses=True)
 @json_option
 def build_command(
     manifest: Path,
@@ -26,6 +31,7 @@ def build_command(
     seed: int | None,
     pairs: Path | None,
     check: bool,
+    running: "Running",
     as_json: bool,
 ) -> None:
     """Train a patch from its source manifest.
@@ -53,8 +59,8 @@ def build_command(
             output=output,
             seed=seed,
             keep_pairs=pairs,
-            progress=events.progress,
-            tell=events.tell,
+            running=running,
+            events=events,
         )
         if package is None:  # one of several processes, and not the first
             return

@@ -1,20 +1,47 @@
 """The command compose."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import LocalPath, base_option, find_links_option, json_option, search_seconds, workspace
+from ppm.cli.options import (
+    LocalPath,
+    base_option,
+    find_links_option,
+    json_option,
+    running_options,
+    search_seconds,
+    together,
+    workspace,
+)
 from ppm.cli.output import print_json, report
+
+if TYPE_CHECKING:
+    from ppm.install.request import Request
+    from ppm.running import Running
 
 __all__ = ["compose_command"]
 
 
+def _request_options(function: Callable[..., object]) -> Callable[..., object]:
+    """--strategy, --find-links and how the base is run; the command gets them together, as `options`."""
+
+    def make(find_links: tuple[Path, ...], strategy: str, running: "Running") -> object:
+        from ppm.install.request import Request
+
+        return Request(find_links=find_links, strategy=strategy, search_seconds=search_seconds(), running=running)
+
+    command = running_options(chooses=True)(together("options", make, "find_links", "strategy", "running")(function))
+    text = "A built-in strategy, or the path of a TOML file."
+    return find_links_option(click.option("--strategy", required=True, metavar="NAME", help=text)(command))
+
+
 @click.command("compose")
 @click.argument("patches", nargs=-1, required=True, metavar="PATCH...")
-@click.option("--strategy", required=True, metavar="NAME", help="A built-in strategy, or the path of a TOML file.")
 @click.option("--output", "-o", required=True, type=LocalPath(), metavar="DIR", help="Where the package file goes.")
-@find_links_option
+@_request_options
 @click.option(
     "--manifests",
     type=LocalPath(exists=True, file_okay=False),
@@ -26,12 +53,11 @@ __all__ = ["compose_command"]
 @json_option
 def compose_command(
     patches: tuple[str, ...],
-    strategy: str,
     output: Path,
-    find_links: tuple[Path, ...],
     manifests: Path | None,
     base: str | None,
     seed: int,
+    options: "Request",
     as_json: bool,
 ) -> None:
     """Compose several patches into one package file.
@@ -44,13 +70,11 @@ def compose_command(
     """
     from ppm.cli.progress import shown
     from ppm.install.compose import compose_to
-    from ppm.install.request import Request
 
-    request = Request(find_links=find_links, strategy=strategy, search_seconds=search_seconds())
     with shown(quiet=as_json) as events:
         package, path = compose_to(
             workspace(),
-            request.asking(patches),
+            options.asking(patches),
             workspace().find_target(base)[0],
             output,
             manifests=manifests,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.environments import refuse_nowhere
-from ppm.cli.options import base_option, env_option, json_option, together, workspace
+from ppm.cli.options import base_option, env_option, json_option, running_options, together, workspace
 from ppm.cli.output import Styled, print_json, write
 
 if TYPE_CHECKING:
+    from ppm.running import Running
     from ppm.suite import Decoding
 
 __all__ = ["generate_command"]
@@ -37,12 +38,24 @@ def _decoding_options(function: Callable[..., object]) -> Callable[..., object]:
     return command
 
 
+def _side_options(function: Callable[..., object]) -> Callable[..., object]:
+    """--unpatched and --compare; the command gets as `sides` whom to ask."""
+
+    def make(unpatched: bool, compare: bool) -> object:
+        if unpatched and compare:
+            raise click.UsageError("--compare already asks both; leave --unpatched out")
+        return ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
+
+    command = together("sides", make, "unpatched", "compare")(function)
+    command = click.option("--compare", is_flag=True, help="Ask both, with the same noise.")(command)
+    return click.option("--unpatched", is_flag=True, help="Ask the base model without patches.")(command)
+
+
 @click.command("generate")
 @click.argument("prompts", nargs=-1, required=True, metavar="PROMPT...")
 @base_option
 @env_option
-@click.option("--unpatched", is_flag=True, help="Ask the base model without patches.")
-@click.option("--compare", is_flag=True, help="Ask both, with the same noise.")
+@_side_options
 @click.option(
     "--chat/--no-chat",
     " /--raw",
@@ -51,15 +64,16 @@ def _decoding_options(function: Callable[..., object]) -> Callable[..., object]:
     help="Whether the prompt is a user's message in the base's chat template. Default: where the base has one.",
 )
 @_decoding_options
+@running_options(chooses=False)
 @json_option
 def generate_command(
     prompts: tuple[str, ...],
     base: str | None,
     env: str | None,
-    unpatched: bool,
-    compare: bool,
+    sides: list[str],
     chat: bool | None,
     decoding: "Decoding",
+    running: "Running",
     as_json: bool,
 ) -> None:
     """Answer prompts with the deployed patches, or without.
@@ -70,15 +84,15 @@ def generate_command(
     Example:
       ppm generate "The baker dropped the tray, so a friend said:" --base lab --compare
     """
-    if unpatched and compare:
-        raise click.UsageError("--compare already asks both; leave --unpatched out")
     from ppm.serving.generate import answer_prompts
 
-    if not unpatched:
+    if "patched" in sides:
         refuse_nowhere(base, env)
     texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]
-    sides = ["unpatched", "patched"] if compare else ["unpatched" if unpatched else "patched"]
-    answers = answer_prompts(workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding)
+    compare = len(sides) > 1
+    answers = answer_prompts(
+        workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding, asked=running
+    )
     if as_json:
         print_json([{"prompt": text, **{side: answers[side][i] for side in sides}} for i, text in enumerate(texts)])
         return

@@ -17,13 +17,17 @@ __all__ = [
     "base_option",
     "choice_options",
     "command_line",
+    "dtype_option",
     "env_option",
     "find_links_option",
     "is_quiet",
     "is_verbose",
     "json_option",
+    "limit_options",
+    "limits_option",
     "lock_options",
     "output_options",
+    "running_options",
     "search_seconds",
     "together",
     "use_color",
@@ -122,7 +126,7 @@ def _paths_option(*names: str, metavar: str, help: str) -> Callable[[F], F]:
 def choice_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that chooses versions; the command gets them together, as `options`."""
     text = "File of requirements that override what patches require of their dependencies."
-    return _paths_option("--override", "overrides", metavar="FILE", help=text)(lock_options(function))
+    return _paths_option("--override", "overrides", metavar="FILE", help=text)(limit_options(lock_options(function)))
 
 
 def lock_options(function: Callable[..., object]) -> Callable[..., object]:
@@ -133,9 +137,13 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
         constraints: Sequence[Path],
         exclude_newer: str | None,
         overrides: Sequence[Path] = (),
+        dtype: str | None = None,
+        device_map: str | None = None,
+        memory: str | None = None,
     ) -> object:
         from ppm.install.request import Request, read_constraints
         from ppm.moment import Moment
+        from ppm.running import Running, asked_dtype
 
         limits, instead = read_constraints(constraints), read_constraints(overrides)
         return Request(
@@ -144,9 +152,11 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
             overrides=instead,
             exclude_newer=Moment.from_text(exclude_newer) if exclude_newer else None,
             search_seconds=search_seconds(),
+            running=Running.of(dtype or asked_dtype(os.environ), device_map, memory),
         )
 
-    command = together("options", make, "find_links", "constraints", "exclude_newer", "overrides")(function)
+    keys = ("find_links", "constraints", "exclude_newer", "overrides", "dtype", "device_map", "memory")
+    command = together("options", make, *keys)(function)
     for option in reversed(
         (
             find_links_option,
@@ -162,10 +172,56 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
                 metavar="DATE",
                 help="Ignore what was added to its source after a date, such as 2026-06-01.",
             ),
+            dtype_option,
         )
     ):
         option(command)
     return command
+
+
+def dtype_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--dtype."""
+    text = (
+        "What the base runs in: float32, bfloat16, float16, or auto, the faster one here. Default: what is recorded; "
+        "PPM_DTYPE, where a choice is made; else auto."
+    )
+    return click.option("--dtype", metavar="DTYPE", help=text)(function)
+
+
+def limit_options(function: Callable[..., object]) -> Callable[..., object]:
+    """--device-map and --memory."""
+    text = "How much memory the base and the work on it may take, such as 4G. Default: what is at hand."
+    memory = click.option("--memory", metavar="SIZE", help=text)
+    text = "Devices that the base is spread over, as in transformers: auto, cpu, cuda:1."
+    return click.option("--device-map", metavar="MAP", help=text)(memory(function))
+
+
+def limits_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--device-map and --memory; the command gets them together, as `limits`."""
+
+    def make(device_map: str | None, memory: str | None) -> object:
+        from ppm.running import Running
+
+        return Running.of(None, device_map, memory)
+
+    return limit_options(together("limits", make, "device_map", "memory")(function))
+
+
+def running_options(*, chooses: bool) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """--dtype, --device-map and --memory; the command gets them together, as `running`.
+
+    PPM_DTYPE counts where the command `chooses` a dtype, and not where one is recorded.
+    """
+
+    def make(dtype: str | None, device_map: str | None, memory: str | None) -> object:
+        from ppm.running import Running, asked_dtype
+
+        return Running.of(dtype or (asked_dtype(os.environ) if chooses else None), device_map, memory)
+
+    def decorate(function: Callable[..., object]) -> Callable[..., object]:
+        return dtype_option(limit_options(together("running", make, "dtype", "device_map", "memory")(function)))
+
+    return decorate
 
 
 def together(

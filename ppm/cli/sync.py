@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import gate_options, show_refused, show_tests
-from ppm.cli.options import base_option, command_line, env_option, find_links_option, is_quiet, json_option, workspace
+from ppm.cli.options import (
+    base_option,
+    command_line,
+    env_option,
+    find_links_option,
+    is_quiet,
+    json_option,
+    limits_option,
+    workspace,
+)
 from ppm.cli.output import print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
@@ -15,6 +24,7 @@ from ppm.cli.reports import Reports, report_options
 if TYPE_CHECKING:
     from ppm.install.install import Terms
     from ppm.install.sync import Synced
+    from ppm.running import Running
 
 __all__ = ["sync_command"]
 
@@ -24,6 +34,7 @@ __all__ = ["sync_command"]
 @env_option
 @find_links_option
 @click.option("--recompose", is_flag=True, help="Compose and test again, and write the result into ppm.lock.")
+@limits_option
 @gate_options
 @report_options
 @json_option
@@ -32,6 +43,7 @@ def sync_command(
     env: str | None,
     find_links: tuple[Path, ...],
     recompose: bool,
+    limits: "Running",
     gate: "Terms",
     reports: Reports,
     as_json: bool,
@@ -66,6 +78,7 @@ def sync_command(
                 replace(gate, force=recompose),
                 command=command_line(),
                 find_links=find_links,
+                limits=limits,
                 events=events,
             )
         except GateError as error:

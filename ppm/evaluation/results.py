@@ -21,6 +21,7 @@ from ppm.evaluation.measures.base import Answers
 from ppm.evaluation.suites import LoadedSuite
 from ppm.manifest import Placement
 from ppm.names import canonical_digest
+from ppm.running import FLOAT32, Running
 from ppm.runtime.text import TEXT_VERSION
 
 __all__ = [
@@ -145,9 +146,11 @@ def damaged_entries(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, str(error)
 
 
-def result_store(folder: Path, base: BaseModel, *, fresh: bool = False) -> ResultStore:
-    """Where outcomes on this base are kept: by all that its answers depend on, the device, and how texts are read."""
-    key = canonical_digest([behaviour_digest(base), _device(), TEXT_VERSION])
+def result_store(folder: Path, base: BaseModel, *, running: Running = FLOAT32, fresh: bool = False) -> ResultStore:
+    """Where outcomes on this base are kept: by all that its answers depend on, the dtype, the device, and how texts are
+    read."""
+    how = [running.recorded, running.device_map] if running.recorded or running.device_map else []
+    key = canonical_digest([behaviour_digest(base), _device(), TEXT_VERSION, *how])
     return ResultStore(folder, key, fresh)
 
 

@@ -9,11 +9,12 @@ from ppm.base import BaseModel, weights_digest
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import ManifestError, ModelError, PpmError
 from ppm.home import self_tests
-from ppm.install.current import audit_of, deployed, policy_digest, policy_of
+from ppm.install.current import audit_of, deployed, policy_digest, policy_of, running_of
 from ppm.install.fetch import readable_packages, stored_packages
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.project import PROJECT_FILE, Gates
+from ppm.running import UNSAID, Running
 from ppm.workspace import Workspace, base_of_environment
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ def audit_deployed(
     environment: Environment,
     *,
     fresh: bool = False,
+    asked: Running = UNSAID,
     events: Events = Events(),  # noqa: B008
 ) -> "Report":
     """Audit again what is deployed.
 
     The policy is the one that the deployment was tested under, and all suites of its audit are run; the audit's notes
     say where that can't be, and where the working directory's ppm.toml asks for something else. Results that are kept
-    are used unless `fresh`. Raises RequestError when nothing is deployed, ManifestError when a file of the policy's
-    suites is gone.
+    are used unless `fresh`. Raises RequestError when nothing is deployed, or another dtype is `asked` for than it was
+    tested in, ManifestError when a file of the policy's suites is gone.
     """
     from ppm.audit.report import Report
     from ppm.audit.run import Subject, audit, suites_of
@@ -44,6 +46,7 @@ def audit_deployed(
     from ppm.runtime.loading import LazyModel
 
     deployment = deployed(environment)
+    running = running_of(deployment, asked)
     base = base_of_environment(environment)
     recorded = deployment.record.weights_digest
     if recorded is not None and weights_digest(base.folder) != recorded:
@@ -52,18 +55,17 @@ def audit_deployed(
             hint="restore the model, or reinstall the patches for the new one",
         )
     packages = stored_packages(deployment, environment)
-    manifest = deployment.manifest
-    assert manifest is not None
+    assert deployment.manifest is not None
     shipped = audit_of(deployment)
     policy, notes = _policy(workspace, deployment, base)
     subject = Subject(
         base,
-        LazyModel(base, self_tests(environment.home)),
+        LazyModel(base, self_tests(environment.home), running),
         packages,
-        manifest.base.placement,
+        deployment.manifest.base.placement,
         None,
         policy,
-        result_store(environment.home / "cache" / "results", base, fresh=fresh),
+        result_store(environment.home / "cache" / "results", base, running=running, fresh=fresh),
         _retired(environment, packages, shipped),
     )
     suites = suites_of(subject)
@@ -82,7 +84,7 @@ def audit_deployed(
     )
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
-    return Report(replace(result, notes=(*result.notes, *notes)), outcomes, tuple(suites))
+    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, tuple(suites))
 
 
 def _spent(shipped: "Audit | None") -> float | None:

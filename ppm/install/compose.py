@@ -63,9 +63,8 @@ def compose_to(
     trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
-    context = make_context(
-        packages, load_base(base, kept=self_tests(workspace.home)), seed=seed, progress=events.progress
-    )
+    loaded = load_base(base, kept=self_tests(workspace.home), running=plan.selection.running(plan.limits))
+    context = make_context(packages, loaded, seed=seed, progress=events.progress)
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")
         specialists = tuple(

@@ -14,6 +14,7 @@ from ppm.manifest import Manifest
 from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.project import Gates
+from ppm.running import AUTO, Running
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -26,6 +27,7 @@ __all__ = [
     "policy_file",
     "policy_of",
     "read_composition",
+    "running_of",
 ]
 
 
@@ -112,3 +114,17 @@ def deployed(environment: Environment) -> Deployment:
             f"no patch is deployed for {environment.label}", hint="start with `ppm install PATCH --base MODEL`"
         )
     return deployment
+
+
+def running_of(deployment: Deployment, asked: Running) -> Running:
+    """How a deployment is run: in the dtype that it was tested in, on the devices and in the memory that are asked for.
+
+    Raises RequestError where another dtype is asked for by its name.
+    """
+    tested = deployment.lock.running(asked)
+    if asked.dtype not in (None, AUTO, tested.dtype):
+        raise RequestError(
+            f"deployment {deployment.number} was tested in {tested.dtype}, not in {asked.dtype}",
+            hint=f"leave --dtype out, or test and deploy it in {asked.dtype}: ppm install --dtype {asked.dtype}",
+        )
+    return tested

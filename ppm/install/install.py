@@ -142,6 +142,7 @@ def composes(plan: Plan, terms: Terms = Terms()) -> bool:
         lock.files == plan.selection.files
         and lock.strategy == plan.selection.strategy
         and lock.strategy_digest == plan.selection.strategy_digest
+        and lock.dtype == plan.selection.dtype
         and (terms.seed is None or record is None or record.seed == terms.seed)
         and plan.previous.record.gates == policy_digest(plan.policy, plan.base)
         and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
@@ -196,7 +197,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     planned = {
         name for p in packages for name in (p.manifest.name, *p.manifest.patch.provides, *p.manifest.patch.replaces)
     }
-    deployed = None
+    deployed, running = None, plan.selection.running(plan.limits)
     placement = packages[0].manifest.base.placement
     before = read_composition(plan.previous, plan.environment.store) if plan.previous is not None else None
     if plan.previous is not None and before is not None:
@@ -211,12 +212,14 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         deployed = Deployed(bank, old, plan.parent)
     return Subject(
         plan.base,
-        LazyModel(plan.base, self_tests(plan.environment.home)),
+        LazyModel(plan.base, self_tests(plan.environment.home), running),
         packages,
         placement,
         deployed,
         plan.policy,
-        result_store(plan.environment.home / "cache" / "results", plan.base),
+        result_store(
+            plan.environment.home / "cache" / "results", plan.base, running=plan.selection.running(plan.limits)
+        ),
     )
 
 

@@ -13,10 +13,11 @@ from ppm.install.folder import ProjectFolder, asks_nothing
 from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, locked_packages, upgrade_order, yanked_note
 from ppm.install.request import Request
 from ppm.install.start import rules_for
-from ppm.lock import Lock, Selection
+from ppm.lock import Lock, LockedBase, Selection
 from ppm.project import PROJECT_FILE
 from ppm.requirement import Requirement, parse_name
 from ppm.resolve import Resolution, resolve
+from ppm.running import Dtype
 from ppm.sources import Joined, Source
 from ppm.workspace import Workspace, look_up_base
 
@@ -91,6 +92,7 @@ def lock_project(
         strategy_digest=read_strategy(strategy).digest,
         packages=locked_packages(resolution.pins, lambda release: folder.shown(release.source)),
         overrides=tuple(resolution.overrides),
+        dtype=_dtype(request, previous, locked),
     )
     same = previous is not None and _same_inputs(previous, selection)  # however they are asked for
     lock = Lock.of(selection, previous.composition if previous is not None and same else None)
@@ -108,6 +110,13 @@ def _named_base(folder: ProjectFolder, base: str | None) -> str:
     if named is None:
         raise RequestError("which base model?", hint=f'write base = "..." into {PROJECT_FILE}, or use --base MODEL')
     return named
+
+
+def _dtype(request: Request, previous: Lock | None, base: LockedBase) -> Dtype | None:
+    """What was asked for by its name, else what is locked for the same base: no model is at hand to measure."""
+    if request.running.named is not None:
+        return request.running.recorded
+    return previous.dtype if previous is not None and previous.base.fingerprint == base.fingerprint else None
 
 
 def _raised(
@@ -151,7 +160,7 @@ def _refuse_other_name(source: Source, text: str) -> None:
 
 def _same_inputs(one: Selection, other: Selection) -> bool:
     """Whether a composition of the one is a composition of the other."""
-    keys = [(chosen.base.fingerprint, chosen.strategy_digest, chosen.files) for chosen in (one, other)]
+    keys = [(chosen.base.fingerprint, chosen.strategy_digest, chosen.dtype, chosen.files) for chosen in (one, other)]
     return keys[0] == keys[1]
 
 
@@ -165,4 +174,6 @@ def changes(old: Lock | None, new: Lock) -> list[str]:
             lines.append(f"~ {name} {before[name].version} -> {after[name].version}")
         elif before[name].sha256 != after[name].sha256:
             lines.append(f"~ {name} {after[name].version}, a different file")
+    if old is not None and old.dtype != new.dtype:
+        lines.append(f"~ dtype {old.running().dtype} -> {new.running().dtype}")
     return lines

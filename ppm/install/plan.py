@@ -19,6 +19,7 @@ from ppm.package import Package
 from ppm.project import Gates
 from ppm.requirement import Requirement, parse_name
 from ppm.resolve import Pin, Resolution, resolve
+from ppm.running import UNSAID, Running
 from ppm.sources import DEPLOYED_SOURCE, Joined, Release, Source
 
 __all__ = [
@@ -45,9 +46,9 @@ class Plan:
     """What is to be deployed: a selection for a base, and what it is fetched from.
 
     `order` are the names of the selected patches in the order of the specialists in the composition. `pins` are what
-    was resolved, in that order, to be fetched from the `sources`; or all `packages` are at hand already. `passed_over`
-    says what is wrong with each damaged package file of a selected patch; `notes` say what else to know of the choice.
-    `lost` are the deployed patches whose package files the store no longer has.
+    was resolved, in that order, to be fetched from the `sources`; or all `packages` are at hand. `passed_over` says
+    what is wrong with damaged package files of a selected patch; `notes` say what else to know. `lost` are the deployed
+    patches whose package files the store no longer has. `limits` are devices and memory.
     """
 
     base: BaseModel
@@ -62,6 +63,7 @@ class Plan:
     passed_over: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    limits: Running = UNSAID
 
     @property
     def strategy(self) -> str:
@@ -197,7 +199,7 @@ def plan_autoremove(start: Start) -> Plan:
     """What remains without the patches that nobody asked for and that nothing needs any more."""
     if start.previous is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
-    held = {hold.name for hold in start.holds}
+    held = [hold.name for hold in start.holds]
     return _plan(start, start.requirements, dropped=[name for name in start.packages if name not in held])
 
 
@@ -254,11 +256,11 @@ def _plan(
     check_hashes(pins, [p for p in pins if start.versions.get(p.release.name) != p.release.version], start.request)
     order = tuple(pin.release.name for pin in pins)
     chosen, recipe, remark = _strategy(start, order)
-    held = {hold.name for hold in start.holds}
     notes = [yanked_note(pin.release) for pin in pins if pin.release.yanked is not None]
-    notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
-    notes += [remark] if remark else []
-    notes += [OUT_OF_TIME] if resolution.timed_out else []
+    notes += [
+        f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in {h.name for h in start.holds}
+    ]
+    notes += [note for note in (remark, OUT_OF_TIME if resolution.timed_out else "") if note]
     notes += [f"{r.text} overrides what a manifest requires of {r.name}" for r in resolution.overrides]
     before = {package.sha256: package.source for package in start.packages.values()}
     selection = Selection(
@@ -268,6 +270,7 @@ def _plan(
         strategy_digest=recipe.digest,
         packages=locked_packages(pins, lambda r: before.get(r.sha256, "") if r.source == DEPLOYED_SOURCE else r.source),
         overrides=tuple(resolution.overrides),
+        dtype=start.dtype,
     )
     return Plan(
         start.base,
@@ -281,6 +284,7 @@ def _plan(
         passed_over=tuple(message for name in order for message in market.offer.problems(name)),
         notes=tuple(notes),
         lost=tuple(market.lost),
+        limits=start.request.running,
     )
 
 

@@ -12,6 +12,7 @@ from ppm.names import exact_pin, expand
 from ppm.package import read_package
 from ppm.requirement import Requirement, read_requirement
 from ppm.resolve import Pin
+from ppm.running import UNSAID, Running
 
 __all__ = ["Line", "Request", "check_hashes", "read_constraints", "read_lines"]
 
@@ -32,7 +33,8 @@ class Request:
     """What the user typed, parsed once.
 
     `hashes` are the digests that a patch's package file may have, by name; with `require_hashes` every package file
-    that is not deployed yet must have one of them. A search for versions is given up after `search_seconds`.
+    that is not deployed yet must have one of them. A search for versions is given up after `search_seconds`. `running`
+    says how the base is run; a dtype that is not named is the recorded one, else the faster one.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -44,6 +46,7 @@ class Request:
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
     search_seconds: float = 30.0
+    running: Running = UNSAID
 
     def asking(self, texts: Sequence[str], files: Sequence[Path] = ()) -> "Request":
         """The same with the requirements of a command line and of its files. Raises RequestError."""

@@ -10,11 +10,14 @@ from ppm.base import BaseModel
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
 from ppm.errors import RequestError
+from ppm.home import self_tests
 from ppm.install.request import Request
 from ppm.lock import LockedPackage
 from ppm.project import PROJECT_FILE, Project
 from ppm.requirement import Requirement
 from ppm.resolve import Rules
+from ppm.running import Dtype
+from ppm.runtime.dtypes import chosen
 from ppm.workspace import Workspace
 
 __all__ = ["Start", "rules_for"]
@@ -50,6 +53,14 @@ class Start:
     def versions(self) -> dict[str, Version]:
         """The deployed versions by name."""
         return {name: Version(package.version) for name, package in self.packages.items()}
+
+    @cached_property
+    def dtype(self) -> Dtype | None:
+        """What the base is tested and loaded in: what was asked for, else what is deployed, else the faster one."""
+        asked = self.request.running
+        if asked.dtype is None and self.previous is not None:
+            return self.previous.lock.dtype
+        return chosen(asked, self.base, kept=self_tests(self.workspace.home)).recorded
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:

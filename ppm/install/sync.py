@@ -20,6 +20,7 @@ from ppm.lock import LOCK_FILE, Lock, LockedBase, Selection
 from ppm.package import Package, read_package
 from ppm.progress import Events
 from ppm.requirement import Requirement, exactly
+from ppm.running import UNSAID, Running
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -47,6 +48,7 @@ class _Target:
     environment: Environment
     selection: Selection
     """As an environment keeps it, which knows nothing of the project's folder."""
+    limits: Running = UNSAID
 
     def plan(self, previous: Deployment | None) -> Plan:
         """The lock as what an install would do."""
@@ -54,7 +56,10 @@ class _Target:
         names = [package.manifest.name for package in self.files.packages]
         order = tuple(sorted(names, key=lambda name: asked.index(name) if name in asked else len(asked)))
         gates = self.folder.project.gates
-        return Plan(self.base, self.environment, self.selection, order, previous, gates, packages=self.files.packages)
+        packages = self.files.packages
+        return Plan(
+            self.base, self.environment, self.selection, order, previous, gates, packages=packages, limits=self.limits
+        )
 
 
 def sync(
@@ -65,6 +70,7 @@ def sync(
     *,
     command: str,
     find_links: Sequence[Path] = (),
+    limits: Running = UNSAID,
     events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> Synced:
     """Deploy exactly what is locked. A lock without a composition gets one: it is made, tested and written into it.
@@ -75,7 +81,7 @@ def sync(
     does.
     """
     files = open_locked(folder, find_links, base=base)
-    target = _Target(folder, files, base, environment, _as_deployed(folder, files, base))
+    target = _Target(folder, files, base, environment, _as_deployed(folder, files, base), limits)
     if files.lock.composition is None or terms.force:
         return _compose(target, terms, command, events)
     return _deploy_locked(target, command, events)
@@ -125,6 +131,7 @@ def _as_deployed(folder: ProjectFolder, files: LockedFiles, base: BaseModel) -> 
         strategy_digest=lock.strategy_digest,
         packages=tuple(replace(package, source=folder.meant(package.source)) for package in lock.packages),
         overrides=lock.overrides,
+        dtype=lock.dtype,
     )
 
 

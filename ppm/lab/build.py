@@ -13,7 +13,7 @@ from ppm.lab.domains import BENIGN, LEXICONS
 from ppm.lab.pretrain import LAB_MODEL_STEPS, Architecture, pretrain
 from ppm.manifest import Manifest
 from ppm.package import write_package
-from ppm.progress import Progress, silent
+from ppm.progress import Events, Progress, silent
 from ppm.resources import lab_manifests
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.suite import Decoding
@@ -216,7 +216,7 @@ def build_patches(
     written = []
     for source in sorted(manifests.iterdir()):
         tell(f"Building {source.name}")
-        package = build(source, base=str(base), progress=progress)
+        package = build(source, base=str(base), events=Events(progress=progress))
         assert package is not None
         tell(json.dumps(package.manifest.provenance["scores"]))
         written.append(write_package(package, packages))

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ppm.base import BaseModel
 from ppm.errors import ModelError
+from ppm.running import UNSAID, Running
+from ppm.runtime.dtypes import check_memory, chosen
 
 if TYPE_CHECKING:
+    import torch
     from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
@@ -66,25 +69,37 @@ class LazyModel:
 
     base: BaseModel
     kept: Path | None = None
+    running: Running = UNSAID
 
     @cached_property
     def loaded(self) -> LoadedBase:
         """The base in memory. Raises ModelError."""
-        return load_base(self.base, kept=self.kept)
+        return load_base(self.base, kept=self.kept, running=self.running)
 
 
-def load_base(base: BaseModel, *, kept: Path | None = None, trust_remote_code: bool = False) -> LoadedBase:
+def load_base(
+    base: BaseModel,
+    *,
+    kept: Path | None = None,
+    running: Running = UNSAID,
+    trust_remote_code: bool = False,
+) -> LoadedBase:
     """The frozen model, in evaluation mode, with its tokenizer; see `load_pretrained`. Raises ModelError.
 
-    `kept` is a folder that outcomes of the self-test are kept in (`ppm.home.self_tests`).
+    `kept` is a folder that outcomes of the self-test are kept in (`ppm.home.self_tests`), and measured dtypes. A base
+    that does not go into memory is refused before it is loaded.
     """
+    if running.dtype is not None:
+        running = chosen(running, base, kept=kept)
+    check_memory(base.folder, running.named or "float32", running.memory, context=base.name)
     loaded = load_pretrained(
         base.folder,
         context=base.name,
         hint=BASE_HINT,
+        running=running,
         trust_remote_code=trust_remote_code,
     )
-    return replace(loaded, kept=kept)
+    return replace(loaded, kept=kept, memory=running.memory)
 
 
 def load_pretrained(
@@ -94,14 +109,16 @@ def load_pretrained(
     context: str,
     hint: str = "",
     padding_side: str | None = None,
+    running: Running = UNSAID,
     trust_remote_code: bool = False,
 ) -> LoadedBase:
     """A frozen model in evaluation mode and its tokenizer, from a folder in the Hugging Face format.
 
-    `kind` is the auto class of transformers that makes the model. On a CPU the weights are widened to float32, which
-    is exact and several times as fast as bfloat16 there; on a GPU they keep the dtype they were saved in. Raises
-    ModelError, with `context` and `hint`, for what can't be loaded whole: a tensor is missing, left over, or has
-    another shape or kind than the architecture's, or transformers warns of something that changes results.
+    `kind` is the auto class of transformers that makes the model. It has the dtype and the devices that `running`
+    names; where that names no dtype, float32 on a CPU, which is exact, and on a GPU the one it was saved in. A
+    quantisation that its configuration declares is applied. Raises ModelError, with `context` and `hint`, for what
+    can't be loaded whole: a tensor is missing, left over, or has another shape or kind than the architecture's, or
+    transformers warns of something that changes results.
     """
     # These take seconds, which an audit whose results are all kept does without.
     import torch
@@ -116,7 +133,8 @@ def load_pretrained(
         with listening(heard):
             model, report = getattr(transformers, kind).from_pretrained(
                 folder,
-                dtype=torch.float32 if device == "cpu" else "auto",
+                dtype=_dtype(running, device),
+                device_map=running.device_map,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 ignore_mismatched_sizes=True,  # so that the report names them, instead of an error that does not
@@ -125,7 +143,18 @@ def load_pretrained(
     except Exception as error:  # tokenizers and safetensors raise classes of their own on damaged files
         raise ModelError(f"can't be loaded: {_told(error, heard)}", context=context, hint=hint) from error
     _refuse(_fault_of(report) or _other_kind(folder, model), heard, context)
-    return LoadedBase(model.to(device).eval().requires_grad_(False), tokenizer)
+    if running.device_map is None and getattr(model, "hf_quantizer", None) is None:
+        model = model.to(device)
+    return LoadedBase(model.eval().requires_grad_(False), tokenizer)
+
+
+def _dtype(running: Running, device: str) -> "torch.dtype | str":
+    import torch
+
+    if running.named is not None:
+        found: torch.dtype = getattr(torch, running.named)
+        return found
+    return torch.float32 if device == "cpu" else "auto"
 
 
 def load_tokenizer(

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from ppm.memory import at_hand
+from ppm.runtime.dtypes import OVERHEAD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["OVERHEAD", "Work", "bytes_of", "one_row_only", "work_of"]
+__all__ = ["Work", "bytes_of", "one_row_only", "work_of"]
 
-OVERHEAD = 600 * 2**20
-"""Bytes that Python, torch and transformers take by themselves, about."""
 SHARE = 0.5
 """Of the memory at hand, where the user names no limit."""
 FEWEST_TOKENS = 512

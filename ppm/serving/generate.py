@@ -1,11 +1,13 @@
 """Answers prompts with what is deployed, with the bare base, or with both on the same noise."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ppm.errors import ModelError, RequestError
 from ppm.home import self_tests
 from ppm.install.current import deployed
 from ppm.jsonl import Text
+from ppm.running import AUTO, UNSAID, Running
 from ppm.serving.load import load_deployed
 from ppm.suite import Decoding
 from ppm.workspace import Workspace
@@ -22,6 +24,7 @@ def answer_prompts(
     sides: Sequence[str],
     chat: bool | None,
     decoding: Decoding,
+    asked: Running = UNSAID,
 ) -> dict[str, list[str]]:
     """For each side, `patched` or `unpatched`, the answer to each prompt.
 
@@ -37,11 +40,12 @@ def answer_prompts(
     from ppm.runtime.model import UNPATCHED, attach
 
     if "patched" in sides:
-        model, tokenizer = load_deployed(workspace, base, env=env)
+        model, tokenizer = load_deployed(workspace, base, env=env, asked=asked)
     else:
         from ppm.runtime.loading import load_base
 
-        loaded = load_base(workspace.find_target(base, env)[0], kept=self_tests(workspace.home))
+        found, kept = workspace.find_target(base, env)[0], self_tests(workspace.home)
+        loaded = load_base(found, kept=kept, running=asked if asked.dtype else replace(asked, dtype=AUTO))
         model, tokenizer = attach(loaded.model, kept=loaded.kept), loaded.tokenizer
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if chat and not has_template:

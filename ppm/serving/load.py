@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from ppm.base import HUB_NAME
 from ppm.errors import ModelError
 from ppm.home import self_tests
-from ppm.install.current import deployed
+from ppm.install.current import deployed, running_of
 from ppm.names import is_folder
 from ppm.package import read_package
+from ppm.running import UNSAID, Running
 from ppm.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = [
 
 
 def load_deployed(
-    workspace: Workspace, base: str | None, *, env: str | None = None
+    workspace: Workspace, base: str | None, *, env: str | None = None, asked: Running = UNSAID
 ) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
     """The base model with its deployed prefix, and its tokenizer; see `ppm.load`."""
     found, environment = workspace.find_target(base, env)
@@ -34,7 +35,7 @@ def load_deployed(
     from ppm.runtime.loading import load_base
     from ppm.runtime.model import attach
 
-    loaded = load_base(found, kept=self_tests(workspace.home))
+    loaded = load_base(found, kept=self_tests(workspace.home), running=running_of(deployment, asked))
     manifest = deployment.manifest
     assert manifest is not None
     patched = attach(loaded.model, [deployment.bank], placement=manifest.base.placement, kept=loaded.kept)

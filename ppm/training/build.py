@@ -26,12 +26,14 @@ from ppm.jsonl import Pair, dump, normalised, place_of
 from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
-from ppm.progress import Progress, silent
+from ppm.progress import Events, silent
+from ppm.running import UNSAID, Running
+from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.runtime.text import TEXT_VERSION, encoder_of, encoder_of_folder
 from ppm.training.collect import collect
-from ppm.training.context import BuildContext, Tell
+from ppm.training.context import BuildContext
 from ppm.training.output import announced, check_output, versions
 from ppm.training.processes import first_alone, is_first, part, use_own_device
 from ppm.training.rows import check_rows, readable
@@ -58,18 +60,18 @@ def build(
     output: Path | None = None,
     seed: int | None = None,
     keep_pairs: Path | None = None,
-    progress: Progress = silent,
-    tell: Tell = lambda message: None,
+    running: Running = UNSAID,
+    events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> Package | None:
     """Train the patch of a source manifest and return its package; None in every process but the first.
 
     `base` overrides where the base model is loaded from; `cache` is a folder that keeps finished stages in `training`,
     and in `self-test` which models a prefix is exact on; `output` is where the package is to go, which is looked at
-    first, and `keep_pairs` a file that the pairs are written to.
+    first, and `keep_pairs` a file that the pairs are written to. `running` says how the base is run; float32 where it
+    names no dtype.
     Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
     """
-    tell = tell if is_first() else lambda message: None
-    progress = progress if is_first() else silent
+    tell, progress = (events.tell, events.progress) if is_first() else (Events().tell, silent)
     if not is_first() and cache is None:
         raise TrainingError("several processes need a shared cache folder")
     use_own_device()
@@ -88,7 +90,9 @@ def build(
     behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
-    context = BuildContext(source, training, found, load_base(found, kept=kept), stages, progress, tell)
+    running = chosen(running, found, kept=kept) if running.dtype else replace(running, dtype="float32")
+    loaded = load_base(found, kept=kept, running=running)
+    context = BuildContext(source, training, found, loaded, stages, progress, tell, running)
     if is_first():
         _check_base_fails(context, suites)
     context, record = _with_pairs(context)
@@ -217,6 +221,7 @@ def _train(context: BuildContext) -> list[tuple[str, Bank]]:
         "rows": canonical_digest(rows),
         "benign": canonical_digest([[text.prompt, text.completion] for text in texts]),
         "seed": training.seed,
+        **context.dtype,
         "retention_weight": training.retention_weight,
         "versions": [versions(), STAGES_VERSION, TEXT_VERSION, RESULTS_VERSION],
     }
@@ -235,7 +240,8 @@ def _train(context: BuildContext) -> list[tuple[str, Bank]]:
 
 
 def _store(context: BuildContext) -> ResultStore | None:
-    return result_store(context.stages.folder / "results", context.base) if context.stages.folder else None
+    folder = context.stages.folder
+    return result_store(folder / "results", context.base, running=context.running) if folder else None
 
 
 def _scores(
@@ -278,6 +284,7 @@ def _package(
         **manifest.provenance,
         **record,
         **announced(source, training, base),
+        **context.dtype,
         "scores": scores,
     }
     built = replace(

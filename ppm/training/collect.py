@@ -62,8 +62,9 @@ def collect(context: BuildContext) -> tuple[Collected, dict[str, object]]:
     kind = find_judge(judge.name, str(source.folder))
     scorer = make_judge(judge, source.files, str(source.folder))
     teacher = _teacher_of(context)
+    base = [_answering(context.base), *context.dtype.values()]
     digests = {
-        "base": spool_digest([_answering(context.base)], settings.decoding, context.training.seed),
+        "base": spool_digest(base, settings.decoding, context.training.seed),
         "teacher": spool_digest(teacher.identity, settings.decoding, context.training.seed + 1),
     }
     key = canonical_digest(

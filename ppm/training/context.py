@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ppm.base import BaseModel
 from ppm.progress import Progress
+from ppm.running import FLOAT32, Running
 from ppm.runtime.loading import LoadedBase
 from ppm.training.source import SourcePatch
 from ppm.training.stages import Stages
@@ -26,3 +27,9 @@ class BuildContext:
     stages: Stages
     progress: Progress
     tell: Tell
+    running: Running = FLOAT32
+
+    @property
+    def dtype(self) -> dict[str, str]:
+        """What keys and records say of the base's dtype: nothing for float32, as before there was a choice."""
+        return {"dtype": self.running.recorded} if self.running.recorded else {}

@@ -18,9 +18,9 @@ from scipy.stats import chisquare
 
 from ppm.errors import ModelError
 from ppm.evaluation.generation import Completion, answer, generate, noise_key
+from ppm.runtime.dtypes import OVERHEAD
 from ppm.runtime.model import UNPATCHED, attach
 from ppm.runtime.text import encode
-from ppm.runtime.work import OVERHEAD
 from ppm.suite import Decoding
 
 TOKENIZER = tiny_tokenizer()

@@ -4,7 +4,8 @@ import pytest
 import torch
 from runtime.architectures import tiny_model
 
-from ppm.runtime.work import OVERHEAD, Work, bytes_of, one_row_only, work_of
+from ppm.runtime.dtypes import OVERHEAD
+from ppm.runtime.work import Work, bytes_of, one_row_only, work_of
 
 GIVEN = Work(limit=1_000_000, kept=100, active=10, logits=1000)
 
