@@ -33,7 +33,9 @@ __all__ = [
     "check_tested",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
+"""What an older ppm reads; its suites have no evidence."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -173,6 +175,9 @@ class Manifest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
+        measured = next((suite.name for suite in self.suites if suite.evidence is not None), None)
+        if measured is not None and self.schema < SCHEMA:
+            raise ValueError(f"the evidence of the suite {measured!r} needs schema = {SCHEMA}")
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:
@@ -194,7 +199,7 @@ class Manifest:
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Manifest":
         """A manifest from TOML. Raises ManifestError."""
-        return document.read_document(Manifest, data, origin, schema=SCHEMA)
+        return document.read_document(Manifest, data, origin, schema=SCHEMA, oldest=OLDEST)
 
     @staticmethod
     def read(path: Path) -> "Manifest":

@@ -41,6 +41,7 @@ BELOW_THE_LINE = """
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
+    evaluation.agreement evaluation.evidence
     evaluation.suites evaluation.results evaluation.neutral evaluation.runner
     training training.processes training.data training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect

@@ -18,6 +18,7 @@ from ppm.evaluation.suites import (
     check_distinct,
     package_suites,
     policy_suites,
+    uncalibrated,
     without_repeats,
 )
 from ppm.jsonl import Benign, Pair, check_leakage
@@ -168,6 +169,7 @@ def audit(
         comparisons=comparisons,
         waivers=tuple(waivers),
         circular=_circular(suites, subject.packages),
+        uncalibrated=uncalibrated(suites, subject.base.folder),
         suites={
             s.label: AuditedSuite(
                 len(s.prompts), s.suite.metric, s.digest, s.suite.judge.name, s.judge_version, s.owner
