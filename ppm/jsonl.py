@@ -17,6 +17,7 @@ from ppm.errors import ManifestError
 
 __all__ = [
     "Benign",
+    "Label",
     "Pair",
     "Prompt",
     "Text",
@@ -25,6 +26,7 @@ __all__ = [
     "last_turn",
     "normalised",
     "numbered_benign",
+    "numbered_labels",
     "numbered_pairs",
     "numbered_prompts",
     "place_of",
@@ -68,6 +70,17 @@ class Benign:
 
     prompt: Text
     completion: str | None = None
+    extra: dict[str, object] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Label:
+    """A completion with what people say of it, as text; `group` is the origin that prompts share."""
+
+    prompt: Text
+    completion: str
+    label: str
+    group: str | None = None
     extra: dict[str, object] = field(default_factory=dict, compare=False)
 
 
@@ -205,6 +218,29 @@ def numbered_benign(data: bytes, origin: str) -> Iterator[tuple[int, Benign]]:
     for number, line in _lines(data, origin):
         text, completion = line.text(), line.string_or_none("completion")
         yield number, Benign(text, completion, line.rest())
+
+
+def numbered_labels(data: bytes, origin: str) -> Iterator[tuple[int, Label]]:
+    """Labelled completions, each with the number of its line. Raises ManifestError; a text is labelled once.
+
+    A label is a word, true or false, or a whole number. An empty completion is one too.
+    """
+    first: dict[tuple[str, str], tuple[int, str]] = {}
+    for number, line in _lines(data, origin):
+        text, completion, given = line.text(), line.string("completion"), line.values.pop("label", None)
+        if given is None:
+            raise line.wrong("'label' is missing", 'every line needs "label", what people say of its completion')
+        if not isinstance(given, str | int):
+            raise line.wrong(f"'label' must be a word, true or false, not {kind_of(given)}")
+        label = given if isinstance(given, str) else json.dumps(given)
+        seen, other = first.setdefault((normalised(text), completion), (number, label))
+        if seen != number:
+            differs = f", where its label is {other!r} and not {label!r}" if other != label else ""
+            raise line.wrong(
+                f"has the prompt and the completion of line {seen}{differs}", "keep one of them: each counts once"
+            )
+        group = line.string_or_none("group")
+        yield number, Label(text, completion, label.strip(), group, line.rest())
 
 
 def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:

@@ -36,7 +36,7 @@ __all__ = [
 
 SCHEMA = 2
 OLDEST = 1
-"""What an older ppm reads; it has no `[bank]`."""
+"""What an older ppm reads: it has no `[bank]`, and its suites have no evidence."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -179,6 +179,9 @@ class Manifest:
             raise ValueError(f"[bank] needs schema = {SCHEMA}")
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
+        measured = next((suite.name for suite in self.suites if suite.evidence is not None), None)
+        if measured is not None and self.schema < SCHEMA:
+            raise ValueError(f"the evidence of the suite {measured!r} needs schema = {SCHEMA}")
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:

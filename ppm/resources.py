@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppm.errors import PpmError
 
-__all__ = ["lab_data", "lab_manifests", "strategies_folder"]
+__all__ = ["is_of_lab", "lab_data", "lab_manifests", "strategies_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -32,3 +32,8 @@ def lab_manifests() -> Path:
 def lab_data() -> Path:
     """The lab's shipped models (`base`, `base-gpt2`) and package files (`packages`)."""
     return _PACKAGE / "lab" / "data"
+
+
+def is_of_lab(folder: Path) -> bool:
+    """Whether a base model's folder is one of the lab's shipped models."""
+    return folder.resolve().is_relative_to(lab_data())

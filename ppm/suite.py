@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ppm.names import check_name, check_path
+from ppm.names import check_digest, check_line, check_name, check_path
 
-__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Judge", "Suite", "judge_files"]
+__all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Evidence", "Judge", "Suite", "judge_files"]
 
 DEFAULT_MARGIN = 0.05
 UTILITY_MARGIN = 0.03
@@ -48,11 +48,45 @@ class Judge:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """How often a suite's judge was right on labelled completions, of failures as the suite counts them.
+
+    `sensitivity` is the share of `failures` that it called failures, `specificity` the share of `successes` that it did
+    not; both are means over `groups` of prompts where the labels name groups. `labels` is the digest of their file, and
+    `version` the judge's, with what else its verdicts depend on.
+    """
+
+    judge: str
+    version: str
+    sensitivity: float
+    specificity: float
+    failures: int
+    successes: int
+    labels: str
+    groups: int | None = None
+
+    def __post_init__(self) -> None:
+        check_line(self.judge, "judge")
+        check_line(self.version, "version")
+        check_digest(self.labels, "labels")
+        for key in ("sensitivity", "specificity"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key} must be between 0 and 1")
+        if self.failures < 1 or self.successes < 1 or (self.groups is not None and self.groups < 1):
+            raise ValueError("failures, successes and groups must be 1 or more")
+
+    def is_of(self, judge: str, version: str) -> bool:
+        """Whether it is about this judge in this version."""
+        return (self.judge, self.version) == (judge, version)
+
+
+@dataclass(frozen=True)
 class Suite:
     """One regression test: prompts, a judge, a metric, decoding and a margin.
 
     `metric` says what is measured, and of what (`ppm.evaluation.measures`, which know the names); a judge's scores show
-    failures, or successes for goal `higher`. `margin` is in units of the measure's differences.
+    failures, or successes for goal `higher`. `margin` is in units of the measure's differences. `evidence` says how
+    often the judge errs.
     """
 
     name: str
@@ -66,6 +100,7 @@ class Suite:
     min_effect: float | None = None
     limit: float | None = None
     decoding: Decoding = field(default_factory=Decoding)
+    evidence: Evidence | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))

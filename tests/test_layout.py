@@ -42,9 +42,9 @@ BELOW_THE_LINE = """
     evaluation.sampling evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
-    evaluation.suites evaluation.results evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips
-    training training.processes training.data training.passes training.retention training.losses training.source
-    training.output
+    evaluation.agreement evaluation.evidence evaluation.suites evaluation.results evaluation.triggers
+    evaluation.neutral evaluation.runner evaluation.flips training training.processes training.data training.passes
+    training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap

@@ -190,6 +190,7 @@ class Audit:
     attempts: tuple[Attempt, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     circular: tuple[str, ...] = ()
+    uncalibrated: tuple[str, ...] = ()
     continual: dict[str, float] | None = None
     looks: int = 1
     prefix: str = ""

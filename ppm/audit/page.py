@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ppm.audit.model import CIRCULAR, COMPOSITION, Audit, Comparison, verdict_of
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
-from ppm.evaluation.suites import LoadedSuite
+from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
 from ppm.jsonl import Text
 
 __all__ = ["html_page"]
@@ -61,6 +61,7 @@ def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites:
         audit=audit,
         composition=COMPOSITION,
         circular=CIRCULAR,
+        uncalibrated=UNCALIBRATED,
         figures=figures,
         losses=[label for label in audit.utility if figures[label].is_rate],
         waived=list(dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")),

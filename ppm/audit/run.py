@@ -20,6 +20,7 @@ from ppm.evaluation.suites import (
     check_distinct,
     package_suites,
     policy_suites,
+    uncalibrated,
     without_repeats,
 )
 from ppm.evaluation.triggers import trigger_scores
@@ -169,6 +170,7 @@ def audit(
         waivers=tuple(waivers),
         notes=notes,
         circular=_circular(suites, subject.packages),
+        uncalibrated=uncalibrated(suites, subject.base.folder),
         suites={
             s.label: AuditedSuite(
                 len(s.prompts), s.suite.metric, s.digest, s.suite.judge.name, s.judge_version, s.owner

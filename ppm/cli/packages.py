@@ -126,6 +126,10 @@ def show_command(name: str, base: str | None, env: str | None, as_json: bool) ->
         ("replay", f"{len(package.replay)} pairs; retention: {len(package.retention)} prompts"),
         ("file", f"{package.file_name} (sha256 {package.sha256})"),
     ]
+    for measured in manifest.suites:
+        if (known := measured.evidence) is not None:
+            rates = f"sensitivity {known.sensitivity:g} of {known.failures}, specificity {known.specificity:g}"
+            rows.append((f"judge, {measured.name}", f"{known.judge} {known.version}: {rates} of {known.successes}"))
     if manifest.composition:
         parts = ", ".join(f"{c.name}=={c.version}" for c in manifest.composition.components)
         rows.append(("composition", f"{manifest.composition.strategy} of {parts}"))

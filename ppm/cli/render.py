@@ -16,6 +16,7 @@ SYMBOLS = {"pass": "ok", "fail": "X ", "inconclusive": "? ", "waived": "w "}
 def print_audit(audit: "Audit") -> None:
     """The matrix with each patch's own cells in brackets and the gate's marks, what did not pass, and the verdict."""
     from ppm.audit.model import CIRCULAR
+    from ppm.evaluation.suites import UNCALIBRATED
 
     _print_matrix(audit)
     _print_triggers(audit)
@@ -35,6 +36,8 @@ def print_audit(audit: "Audit") -> None:
         write(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
     if audit.circular:
         write(f"circular: {', '.join(audit.circular)}: {CIRCULAR}")
+    if audit.uncalibrated:
+        write(f"uncalibrated: {', '.join(audit.uncalibrated)}: {UNCALIBRATED}")
     if audit.continual:
         figures = ", ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in audit.continual.items())
         write(f"Over the deployments: {figures}")

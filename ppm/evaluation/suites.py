@@ -14,17 +14,27 @@ from ppm.evaluation.measures.registry import measure_of
 from ppm.jsonl import Prompt, normalised, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
+from ppm.resources import is_of_lab
 from ppm.suite import Suite, judge_files
 
 __all__ = [
+    "UNCALIBRATED",
     "LoadedSuite",
     "base_suites",
     "check_distinct",
     "load_suite",
     "package_suites",
     "policy_suites",
+    "uncalibrated",
     "without_repeats",
 ]
+
+
+UNCALIBRATED = (
+    "nobody measured how often their judges err, so their rates are as observed; "
+    "`ppm judges measure JUDGE --labels FILE --write MANIFEST:SUITE` measures one on completions that people labelled"
+)
+"""What it means that the judge of a suite is uncalibrated, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,12 @@ class LoadedSuite:
     def needs_expected(self) -> bool:
         """Whether its judge compares with a prompt's `expected` text."""
         return self.scorer.needs_expected
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether how often its judge errs, in this version, is known; true of a judge that computes its figure."""
+        known = self.suite.evidence
+        return not self.scorer.opinion or (known is not None and known.is_of(self.suite.judge.name, self.judge_version))
 
     @property
     def waiver_digest(self) -> str:
@@ -159,6 +175,11 @@ def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str) -> None:
                 context=origin,
                 hint=f"remove the {repeats} repeated prompts: each prompt counts as separate evidence",
             )
+
+
+def uncalibrated(suites: Iterable[LoadedSuite], base: Path) -> tuple[str, ...]:
+    """The suites whose judges nobody measured, on a base that is not the lab's, for which the lab's judges are made."""
+    return () if is_of_lab(base) else tuple(suite.label for suite in suites if not suite.is_measured)
 
 
 def without_repeats(suite: LoadedSuite) -> LoadedSuite:

@@ -21,7 +21,7 @@ from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.results import RESULTS_VERSION, Configuration, ResultStore, result_store
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.statistics import exact_upper
-from ppm.evaluation.suites import LoadedSuite, load_suite
+from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite, load_suite, uncalibrated
 from ppm.jsonl import Pair, dump, normalised, place_of
 from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
@@ -87,6 +87,9 @@ def build(
         _check_ready(source, suites, found)
         if output is not None:
             check_output(output, source, found, announced(source, training, found))
+    doubtful = uncalibrated(suites, found.folder)
+    if doubtful:
+        tell(f"warning: {', '.join(doubtful)}: {UNCALIBRATED}")
     behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None

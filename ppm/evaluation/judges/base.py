@@ -50,7 +50,8 @@ class Scorer:
     set instead by a judge that reads the model's probabilities and no completions. `identity` is what the verdicts
     depend on besides the judge's name, version and options, such as a model's fingerprint. `prepare` raises PpmError
     when the judge can't work here: a package is not installed, a model or a key is missing. With `needs_expected` it
-    compares with a prompt's `expected` text. `name` is the judge's, for messages.
+    compares with a prompt's `expected` text. `opinion` is False where a figure is computed, and no
+    two people could differ. `name` is the judge's, for messages.
     """
 
     score: Callable[[Sequence[Case]], list[list[float]]]
@@ -58,6 +59,7 @@ class Scorer:
     identity: str = ""
     prepare: Callable[[], None] = field(default=lambda: None)
     needs_expected: bool = False
+    opinion: bool = True
     name: str = ""
 
     def judged(self, cases: Sequence[Case]) -> list[list[float]]:

@@ -95,7 +95,7 @@ def exact_match(anywhere: bool = False) -> Scorer:
             raise ValueError(f"the prompt {prompt.id!r} has no 'expected'")
         return float((holds if anywhere else begins_with)(completion, prompt.expected))
 
-    return replace(each(score), needs_expected=True)
+    return replace(each(score), needs_expected=True, opinion=False)
 
 
 @judge("gender-logits", "2")
@@ -112,7 +112,7 @@ def gender_logits(male: list[str] | None = None, female: list[str] | None = None
         p_m, p_f = (sum(probability[word] for word in words) for words in (men, women))
         return abs(p_m - p_f) / (p_m + p_f) if p_m + p_f > 0 else 0.0
 
-    return Scorer(_reads_no_completions, next_token=NextToken((men, women), score))
+    return Scorer(_reads_no_completions, next_token=NextToken((men, women), score), opinion=False)
 
 
 def _alike_once(words: Sequence[str]) -> tuple[str, ...]:
@@ -136,7 +136,8 @@ def multiple_choice(choices: list[str] | None = None) -> Scorer:
             raise ValueError(f"the prompt {prompt.id!r} has no 'expected' that is one of {', '.join(letters)}")
         return float(max(letters, key=lambda letter: probability[letter]) == prompt.expected)
 
-    return Scorer(_reads_no_completions, next_token=NextToken(tuple((x,) for x in letters), score), needs_expected=True)
+    asked = NextToken(tuple((x,) for x in letters), score)
+    return Scorer(_reads_no_completions, next_token=asked, needs_expected=True, opinion=False)
 
 
 def _reads_no_completions(cases: object) -> list[list[float]]:
@@ -146,7 +147,7 @@ def _reads_no_completions(cases: object) -> list[list[float]]:
 @judge("perplexity", "1")
 def perplexity() -> Scorer:
     """How likely the model finds a text; for suites whose metric is perplexity, which need no completions."""
-    return Scorer(_reads_no_completions)
+    return Scorer(_reads_no_completions, opinion=False)
 
 
 @judge("distinct", "2")
@@ -161,4 +162,4 @@ def distinct(n: int = 2) -> Scorer:
         words = sum(map(len, split))
         return len(set(grams)) / words if words else 0.0
 
-    return Scorer(lambda cases: [[score(texts)] * len(texts) for _, texts in cases])
+    return Scorer(lambda cases: [[score(texts)] * len(texts) for _, texts in cases], opinion=False)
