@@ -24,7 +24,7 @@ FILES = {
     "ordinary-benign": SHIPPED / "ordinary-benign.jsonl",
     "facts": SMOLLM2 / "suites" / "facts.jsonl",
 }
-GROUPS = {"gate": 300, "benign": 300, "ordinary": 450, "ordinary-benign": 430, "facts": 200}
+GROUPS = {"gate": 330, "benign": 340, "ordinary": 450, "ordinary-benign": 450, "facts": 200}
 ALIKE = 0.6
 """The share of three-word shingles at which two prompts are near-duplicates."""
 
