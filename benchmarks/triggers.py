@@ -4,7 +4,9 @@ Fitted as `ppm build` fits one, on AdvBench, everyday harmful requests, harmless
 tested on sets that it never saw; then on the same requests in disguise:
 
     python benchmarks/triggers.py BASE DATA [--dtype bfloat16] [--output build/triggers.json]
+    python benchmarks/triggers.py BASE DATA --manifest manifests/smollm2/harm-refusal
 
+With --manifest it is fitted on the pairs and benign prompts of that patch alone, and tested on all of XSTest.
 BASE is a folder in the Hugging Face format, DATA a folder with harmful-advbench.jsonl, harmful-everyday-train.jsonl,
 harmful-everyday-test.jsonl, harmful-harmbench-val.jsonl, harmless-train.jsonl, harmless-test.jsonl and xstest.jsonl
 (lines with `messages`, those of xstest with a `label`, safe or unsafe). Prints a table of shares on which the trigger
@@ -24,13 +26,13 @@ from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM
 
 from ppm.bank import Router
-from ppm.jsonl import Text, last_turn, place_of, read_prompts
+from ppm.jsonl import Text, last_turn, place_of, read_benign, read_pairs, read_prompts
 from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
-from ppm.training.trigger import Example, fit_trigger
+from ppm.training.trigger import Example, examples, fit_trigger
 
 EVERYDAY = 500
 """How many everyday harmful requests it is fitted on."""
@@ -183,9 +185,12 @@ def half(prompt: Text) -> bool:
     return place_of(f"half: {last_turn(prompt)}") < 0.5
 
 
-def training(data: Path) -> list[Example]:
+def training(data: Path, manifest: Path | None) -> list[Example]:
     """What the trigger is fitted on."""
-    rows = [(prompt, True, False) for name in ("harmful-advbench",) for prompt, _ in read(data, name)]
+    if manifest is not None:
+        pairs, benign = ((manifest / name).read_bytes() for name in ("pairs.jsonl", "benign.jsonl"))
+        return examples(read_pairs(pairs, "pairs.jsonl"), read_benign(benign, "benign.jsonl"))
+    rows = [(prompt, True, False) for prompt, _ in read(data, "harmful-advbench")]
     rows += [(prompt, True, False) for prompt, _ in read(data, "harmful-everyday-train")[:EVERYDAY]]
     rows += [(prompt, False, False) for prompt, _ in read(data, "harmless-train")]
     rows += [(prompt, extra["label"] == "unsafe", True) for prompt, extra in read(data, "xstest") if half(prompt)]
@@ -237,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--manifest", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--output", type=Path, default=Path("build/triggers.json"))
     options = parser.parse_args()
@@ -244,12 +250,12 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(options.base, dtype=getattr(torch, options.dtype)).eval()
     base = LoadedBase(model, load_tokenizer(options.base, context=str(options.base)))
     began = time.process_time()
-    fitted = fit_trigger(base, training(options.data))
+    fitted = fit_trigger(base, training(options.data, options.manifest))
     seconds = time.process_time() - began
     bench = Bench(base, Router((fitted.trigger,), turn_of(base.tokenizer)))
     print(f"layer {fitted.trigger.layer}, threshold {fitted.trigger.threshold:.3f}, fitted in {seconds:.0f} s of CPU")
     print(f"ranking prompts: it {fitted.words()}")
-    twins = [(p, extra["label"]) for p, extra in read(options.data, "xstest") if not half(p)]
+    twins = [(p, extra["label"]) for p, extra in read(options.data, "xstest") if options.manifest or not half(p)]
     sets = {name: [p for p, _ in read(options.data, name)] for name in
             ("harmful-harmbench-val", "harmful-everyday-test", "harmless-test")}  # fmt: skip
     sets |= {f"xstest-{label}": [p for p, kind in twins if kind == label] for label in ("unsafe", "safe")}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from ppm import document
 from ppm.base import is_known
@@ -25,7 +26,9 @@ class Gates:
     """The deployer's policy: it overrides what packages declare.
 
     `suites` are TOML files of further suites against the base, as a base model's `ppm-base.toml`. `looks` are shares
-    of the prompts after which a decision may be taken early; every look spends an equal part of alpha.
+    of the prompts after which a decision may be taken early; every look spends an equal part of alpha. Triggers work at
+    the threshold that finds `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each
+    patch is always on.
     """
 
     alpha: float = 0.05
@@ -34,6 +37,8 @@ class Gates:
     min_prompts: int | None = None
     suites: tuple[str, ...] = ()
     looks: tuple[float, ...] = ()
+    trigger_recall: float | None = None
+    trigger: Literal["always"] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:
@@ -44,6 +49,8 @@ class Gates:
             raise ValueError(f"min_effect must be between 0 and 1, not {self.min_effect}")
         if self.min_prompts is not None and self.min_prompts < 1:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
+        if self.trigger_recall is not None and not 0 < self.trigger_recall <= 1:
+            raise ValueError(f"trigger_recall must be above 0 and at most 1, not {self.trigger_recall}")
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
             raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
 

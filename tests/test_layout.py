@@ -48,7 +48,7 @@ BELOW_THE_LINE = """
     training.teacher training.pairs training.rows training.check training.stages training.context training.collect
     training.trainers training.baselines training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
-    composition.steps
+    composition.steps composition.operating
     composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
     audit audit.model audit.continual audit.triggers audit.gate audit.page audit.report audit.run

@@ -10,6 +10,7 @@ from ppm.audit.model import COMPOSITION, Audit, AuditedSuite, Cell, Comparison, 
 from ppm.audit.triggers import trigger_notes, trigger_rows
 from ppm.bank import Bank
 from ppm.base import BaseModel
+from ppm.composition.operating import bank_under
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.flips import flip_note
 from ppm.evaluation.neutral import default_utility
@@ -168,7 +169,7 @@ def audit(
         },
         comparisons=comparisons,
         waivers=tuple(waivers),
-        notes=notes,
+        notes=(*trigger_notes(subject.packages, composition), *notes),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
         suites={
@@ -178,14 +179,13 @@ def audit(
             for s in suites
         },
         triggers=trigger_rows(configurations, suites, scores, spent),
-        notes=trigger_notes(subject.packages, composition),
     )
     return result, outcomes
 
 
 def _configurations(subject: Subject, composition: Bank) -> list[Configuration]:
     """The base, each specialist in the order of the request, what is deployed, and the composition."""
-    specialists = [Configuration(p.manifest.pin, p.bank) for p in subject.packages]
+    specialists = [Configuration(p.manifest.pin, bank_under(p, subject.policy)) for p in subject.packages]
     before = [Configuration(DEPLOYED, subject.deployed.bank)] if subject.deployed is not None else []
     return [Configuration(BASE), *specialists, *before, Configuration(COMPOSITION, composition)]
 

@@ -9,6 +9,7 @@ import torch
 from ppm import __version__
 from ppm.bank import Bank, Router
 from ppm.base import BaseModel, check_compatible
+from ppm.composition.operating import bank_under
 from ppm.composition.recipe import check_strategy, run_strategy
 from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import StepCall, Strategy
@@ -20,6 +21,7 @@ from ppm.manifest import Component, CompositionRecord, Manifest, Patch, PrefixSh
 from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package
 from ppm.progress import Progress, silent
+from ppm.project import Gates
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
@@ -48,10 +50,11 @@ def make_context(
     seed: int,
     progress: Progress = silent,
     parent: Parent | None = None,
+    policy: Gates = Gates(),  # noqa: B008
 ) -> Context:
     """What the steps of a strategy need, from packages that `check_together` has accepted.
 
-    `parent` is the deployed composition that a strategy may go on from.
+    `parent` is the deployed composition that a strategy may go on from; `policy` says where triggers work.
     """
     retention: dict[str, Benign] = {}
     for row in chain.from_iterable(zip_longest(*(package.retention for package in packages))):  # taking turns
@@ -61,7 +64,7 @@ def make_context(
     return Context(
         base,
         packages[0].manifest.base.placement,
-        tuple(_specialist(package, base) for package in packages),
+        tuple(_specialist(package, base, bank_under(package, policy)) for package in packages),
         tuple(texts),
         seed=seed,
         progress=progress,
@@ -69,13 +72,13 @@ def make_context(
     )
 
 
-def _specialist(package: Package, base: LoadedBase) -> Specialist:
+def _specialist(package: Package, base: LoadedBase, bank: Bank) -> Specialist:
     shape, seed = package.manifest.prefix, package.manifest.provenance.get("seed")
     initial = None
     if shape.init_text or isinstance(seed, int):
         initial = initial_prefix(base, shape, seed=seed if isinstance(seed, int) else 0).to(base.model.device)
     check_width(prefix_of(package.bank), base.model, package.manifest)
-    return Specialist(package.manifest.name, package.bank, package.replay, initial)
+    return Specialist(package.manifest.name, bank, package.replay, initial)
 
 
 def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *, chosen_by: str = "") -> Package:
@@ -88,7 +91,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
     bank = (
         context.specialists[0].bank
         if len(packages) == 1
-        else behind_triggers(packages, run_strategy(strategy, context))
+        else behind_triggers(context.specialists, run_strategy(strategy, context))
     )
     used = single() if len(packages) == 1 else strategy
     record = CompositionRecord(
@@ -105,20 +108,19 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
 
 
-def behind_triggers(packages: Sequence[Package], bank: Bank) -> Bank:
+def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:
     """A composed bank behind the triggers of all its patches: it stands in front of a prompt where any of them fires.
 
     Where a patch has none its risk is everywhere, and the composition is always on; so it is where triggers were made
     for two chat templates.
     """
-    routers = [package.bank.router for package in packages]
+    routers = [specialist.bank.router for specialist in specialists]
     known = [router for router in routers if router is not None]
     if len(known) < len(routers) or len({router.turn for router in known}) > 1 or len(bank.blocks) != 1:
         return bank.joined
-    named = zip(packages, known, strict=True)
     triggers = (
-        replace(trigger, block=0, patch=trigger.patch or package.manifest.name)
-        for package, router in named
+        replace(trigger, block=0, patch=trigger.patch or specialist.name)
+        for specialist, router in zip(specialists, known, strict=True)
         for trigger in router.triggers
     )
     return bank.joined.routed(Router(tuple(triggers), known[0].turn))

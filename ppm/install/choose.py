@@ -68,6 +68,7 @@ def choose(
         seed=seed,
         progress=events.progress,
         parent=parent,
+        policy=subject.policy,
     )
     if len(subject.packages) > 1:  # told before composing, which takes long: every specialist is tested too
         check_texts(subject.loaded, suites, max(s.bank.virtual_tokens for s in context.specialists))

@@ -25,6 +25,8 @@ __all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "wit
 FOLDS = 5
 LEAST_PROMPTS = 40
 """Of either kind: fewer prove nothing."""
+WANTED_RECALL = 0.98
+"""On ranking prompts. A trigger fails open and finds less in prompts of other kinds, so misses weigh most."""
 LEAST_RECALL, MOST_ALARMS = 0.9, 0.05
 """A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship."""
 RIDGE = 30.0
@@ -33,7 +35,8 @@ TWIN_WEIGHT = 4.0
 """How much more than others a look-alike and the prompt that it looks like count: they are few and hard."""
 AS_GOOD = 0.005
 """An earlier layer is taken where it loses no more than this."""
-CURVE_POINTS = 15
+CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
+"""The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
 BATCH = 32
 
@@ -170,8 +173,8 @@ def candidate_layers(depth: int) -> list[int]:
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
     """The trigger of the best layer, fitted on all examples.
 
-    Its threshold is where recall less false alarms is largest on ranking prompts, in the middle between the two
-    probabilities that it separates.
+    Its threshold is the highest that finds 0.98 of the ranking prompts of the risk, or the lowest that fires on no more
+    than 0.05 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
     """
     layers = candidate_layers(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
     features = _features(base, rows, layers)
@@ -256,7 +259,7 @@ def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) ->
 
 
 def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
-    """The curve's best point, and some points along it, by falling recall."""
+    """The curve's point to run at, and some points along it, by falling recall."""
 
     def of(kind: Iterable[bool]) -> torch.Tensor:
         return probabilities[torch.tensor(list(kind))].sort().values
@@ -273,7 +276,8 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
 
     ordered = sorted(set(probabilities.tolist()))
     middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
-    best = max((at(threshold) for threshold in middles), key=lambda point: point.worth)
-    steps = range(CURVE_POINTS)
-    spread = [float(positive[round(step * (len(positive) - 1) / (CURVE_POINTS - 1))]) for step in steps]
+    points = [at(threshold) for threshold in middles]
+    quiet = [point for point in points if point.false_alarms <= MOST_ALARMS] or points[-1:]
+    best = next((point for point in reversed(quiet) if point.recall >= WANTED_RECALL), quiet[0])
+    spread = [float(positive[min(int((1 - recall) * len(positive)), len(positive) - 1)]) for recall in CURVE]
     return best, tuple(at(threshold) for threshold in sorted(set(spread)))

@@ -88,9 +88,9 @@ def test_a_lock_brings_the_trigger_to_another_home(world, ppm_home, tmp_path, mo
     (project / "ppm.toml").write_text(f'base = "{base}"\npatches = ["kindness"]\nsources = ["{packages}"]\n')
     monkeypatch.chdir(project)
     assert ppm("install").code == 0
-    first = Workspace.open().find_environment(str(base), None).current().bank
+    first = Workspace.open(project).find_environment(str(base), None).current().bank
     assert first.router is not None
     shutil.rmtree(ppm_home / "environments")
     result = ppm("sync")
     assert result.code == 0, result.err
-    assert Workspace.open().find_environment(str(base), None).current().bank == first
+    assert Workspace.open(project).find_environment(str(base), None).current().bank == first

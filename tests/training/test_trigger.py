@@ -1,14 +1,21 @@
 """Triggers are fitted on a patch's own prompts, held back by group, and ship only where they measure well."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
-from packages import make_package
+from packages import make_bank, make_package, make_routed
 from runtime.architectures import tiny_model, tiny_tokenizer
 
+from ppm.bank import Router
+from ppm.bank_table import Turn
 from ppm.composition.compose import behind_triggers
+from ppm.composition.operating import bank_under
+from ppm.composition.steps import Specialist
+from ppm.errors import RequestError
 from ppm.jsonl import Benign, Pair
+from ppm.project import Gates
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
@@ -51,16 +58,12 @@ def test_a_trigger_tells_the_risks_prompts_from_benign_ones():
     assert fitted.at.false_alarms < 0.05
     assert (fitted.positives, fitted.negatives, fitted.trigger.layer, fitted.trigger.patch) == (60, 60, 1, "kind")
     assert "fires on" in fitted.words()
-    package = make_package()
     inner, encoder = backbone_of(attach(own.model)).inner, encoder_of(own)
-    from ppm.bank import Router
-
     for first, fires in (("hello", True), ("thank", False)):
         found = probabilities(inner, Router((fitted.trigger,)), [encoder.prompt(p) for p in prompts(first, 30, 7)])
         share = float((found >= fitted.trigger.threshold).float().mean())
         assert (share > 0.9) is fires
         assert (share < 0.1) is not fires
-    assert package.bank.router is None
 
 
 def test_the_same_prompts_give_the_same_trigger():
@@ -135,19 +138,40 @@ def test_chats_are_read_where_their_user_speaks():
     assert fit_trigger(own, as_chats).ships
 
 
-def packaged(name, bank):
-    package = make_package(name)
-    return type(package)(package.manifest.with_bank(bank.table), bank, package.files)
+def specialist(name, bank):
+    return Specialist(name, bank, (), None)
 
 
 def test_a_composition_fires_where_any_of_its_patches_would():
-    from packages import make_bank, make_routed
-
-    one, other = packaged("one", make_routed(layer=1)), packaged("other", make_routed(layer=2))
+    one, other = specialist("one", make_routed(layer=1)), specialist("other", make_routed(layer=2))
     both = behind_triggers([one, other], make_bank())
     assert [(t.layer, t.block, t.patch) for t in both.router.triggers] == [(1, 0, "one"), (2, 0, "other")]
-    assert behind_triggers([one, make_package("plain")], make_bank()).router is None
-    assert behind_triggers([make_package("plain")], make_bank()) == make_bank()
+    assert behind_triggers([one, specialist("plain", make_bank())], make_bank()).router is None
+    assert behind_triggers([specialist("plain", make_bank())], make_bank()) == make_bank()
+    chats = specialist("chats", make_routed(Turn((1,), (2,))))
+    assert behind_triggers([one, chats], make_bank()).router is None
+
+
+def with_curve(*points):
+    package = make_package(provenance={"trigger": {"curve": [list(point) for point in points]}})
+    bank = make_routed(threshold=0.7)
+    return replace(package, bank=bank, manifest=package.manifest.with_bank(bank.table))
+
+
+def test_a_deployer_says_where_triggers_work():
+    package = with_curve((0.1, 1.0, 0.3), (0.4, 0.98, 0.1), (0.6, 0.95, 0.0))
+    assert bank_under(package, Gates()) == package.bank
+    assert bank_under(package, Gates(trigger="always")) == make_bank()
+    for recall, threshold in ((0.95, 0.6), (0.97, 0.4), (1.0, 0.1)):
+        assert bank_under(package, Gates(trigger_recall=recall)).router.triggers[0].threshold == threshold
+    assert bank_under(make_package(), Gates(trigger_recall=0.9)) == make_bank()
+    with pytest.raises(RequestError, match="at which threshold its trigger finds 1 of the risk"):
+        bank_under(with_curve((0.4, 0.98)), Gates(trigger_recall=1.0))
+    for odd in ((), ("x", "y"), (2.0, 1.0)):
+        with pytest.raises(RequestError, match="does not say"):
+            bank_under(with_curve(odd), Gates(trigger_recall=0.9))
+    with pytest.raises(ValueError, match="trigger_recall must be above 0"):
+        Gates(trigger_recall=0.0)
 
 
 def test_fitting_leaves_the_base_as_it_is():
