@@ -172,12 +172,7 @@ def audit(
         notes=(*trigger_notes(subject.packages, composition), *notes),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
-        suites={
-            s.label: AuditedSuite(
-                len(s.prompts), s.suite.metric, s.digest, s.suite.judge.name, s.judge_version, s.owner
-            )
-            for s in suites
-        },
+        suites={suite.label: _audited(suite) for suite in suites},
         triggers=trigger_rows(configurations, suites, scores, spent),
     )
     return result, outcomes
@@ -207,6 +202,13 @@ def _comparisons(
         found = compare(suite, sides, alpha, subject.policy)
         comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
     return tuple(comparisons)
+
+
+def _audited(suite: LoadedSuite) -> AuditedSuite:
+    named = suite.suite
+    return AuditedSuite(
+        len(suite.prompts), named.metric, suite.digest, named.judge.name, suite.judge_version, suite.owner
+    )
 
 
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import LocalPath, json_option, workspace
+from ppm.cli.options import LocalPath, json_option, running_options, workspace
 from ppm.cli.output import print_json, print_table, report, warn, write
 from ppm.cli.packages import find_package
 from ppm.cli.render import print_audit
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ppm.base import BaseModel
     from ppm.install.rebase import Rebased
     from ppm.package import Package
+    from ppm.running import Running
 
 __all__ = ["rebase_command"]
 
@@ -26,8 +27,11 @@ _WAYS = {"as-is": "as it is", "distilled": "distilled", "retrained": "retrained"
 @click.option("--from", "old", metavar="MODEL", help="The base it was made for. Default: what the patch names.")
 @click.option("--way", type=click.Choice(list(_WAYS)), help="Try this way only.")
 @click.option("--output", "-o", default=".", type=LocalPath(), metavar="DIR", help="Where the package file goes.")
+@running_options(chooses=True)
 @json_option
-def rebase_command(patch: str, onto: str, old: str | None, way: str | None, output: Path, as_json: bool) -> None:
+def rebase_command(
+    patch: str, onto: str, old: str | None, way: str | None, output: Path, running: "Running", as_json: bool
+) -> None:
     """Bring a patch to the next base model.
 
     For the day a base is updated. Tries the patch as it is; else distils it from the old base with the patch; else
@@ -50,7 +54,7 @@ def rebase_command(patch: str, onto: str, old: str | None, way: str | None, outp
 
         before = _old_base(package, old)
         ways = [name for name in WAYS if way is None or name == _WAYS[way]]
-        result = rebase(package, target, before, home=workspace().home, ways=ways, events=events)
+        result = rebase(package, target, before, home=workspace().home, ways=ways, running=running, events=events)
         try:
             chosen = result.chosen
         except GateError as error:

@@ -24,6 +24,8 @@ from ppm.jsonl import Pair, dump, normalised
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.project import Gates
+from ppm.running import UNSAID, Running
+from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import LazyModel, LoadedBase
 from ppm.runtime.model import attach
 from ppm.runtime.text import encoder_of
@@ -105,13 +107,15 @@ def rebase(
     *,
     home: Path,
     ways: Sequence[Way] = WAYS,
+    running: Running = UNSAID,
     events: Events = Events(),  # noqa: B008
 ) -> Rebased:
     """Try the ways in turn until one passes the package's suites on the base `onto`.
 
     `old` is the base that the patch was made for, if it is at hand: without it nothing is distilled. The k-th way
-    spends alpha / 2^k, so a wrong pass of any is no likelier than alpha. Nothing is written but caches below `home`.
-    Raises RequestError when no way can be tried, ModelError, ManifestError or TrainingError.
+    spends alpha / 2^k, so a wrong pass of any is no likelier than alpha. Both bases are run as `running` says.
+    Nothing is written but caches below `home`. Raises RequestError when no way can be tried, ModelError, ManifestError
+    or TrainingError.
     """
     if package.manifest.composition is not None:
         raise RequestError(
@@ -120,17 +124,14 @@ def rebase(
     if package.manifest.base.fingerprint == onto.fingerprint:
         raise RequestError(f"is already made for {onto.name}", context=package.manifest.pin)
     kept = self_tests(home)
-    move = _Move(package, LazyModel(onto, kept), LazyModel(old, kept) if old is not None else None, home, events)
-    makers: dict[Way, Callable[[_Move], Package]] = {
-        "as it is": _as_it_is,
-        "distilled": _distilled,
-        "retrained": _retrained,
-    }
+    how = chosen(running, onto, kept=kept)
+    before = LazyModel(old, kept, how) if old is not None else None
+    move = _Move(package, LazyModel(onto, kept, how), before, home, events)
     tried: tuple[Tried, ...] = ()
     skipped: dict[Way, str] = {}
     for way in ways:
         try:
-            made = makers[way](move)
+            made = _MAKERS[way](move)
         except _NotPossible as error:
             skipped[way] = error.message
             events.tell(f"{way}: not possible: {error.message}")
@@ -231,8 +232,8 @@ def _built(move: _Move, pairs: Sequence[Pair], way: Way) -> Package:
         built = build(
             folder,
             cache=move.home / "cache",
-            progress=move.events.progress,
-            tell=move.events.tell,
+            running=move.new.running,
+            events=move.events,
         )
     assert built is not None  # there is one process
     return _for_base(move, built, way)
@@ -263,13 +264,20 @@ def _for_base(move: _Move, package: Package, way: Way) -> Package:
     return Package(manifest, package.bank, package.files)
 
 
+_MAKERS: dict[Way, Callable[[_Move], Package]] = {
+    "as it is": _as_it_is,
+    "distilled": _distilled,
+    "retrained": _retrained,
+}
+
+
 def _audited(move: _Move, package: Package, way: Way, attempt: int) -> Tried:
     subject = Subject(
         move.onto,
         move.new,
         (package,),
         package.manifest.base.placement,
-        store=result_store(move.home / "cache" / "results", move.onto),
+        store=result_store(move.home / "cache" / "results", move.onto, running=move.new.running),
     )
     alpha = alpha_of_attempt(Gates().alpha, attempt)
     found, _ = audit(subject, package.bank, strategy=way, alpha=alpha, progress=move.events.progress)
@@ -286,7 +294,7 @@ def _before(move: _Move) -> dict[str, float]:
             [Configuration("before", move.package.bank)],
             suites,
             placement=move.package.manifest.base.placement,
-            store=result_store(move.home / "cache" / "results", move.old.base),
+            store=result_store(move.home / "cache" / "results", move.old.base, running=move.old.running),
             progress=move.events.progress,
         )
         return {suite.label: outcomes["before", suite.digest].mean for suite in suites}
