@@ -67,7 +67,7 @@ def build(
 
     `base` overrides where the base model is loaded from; `cache` is a folder that keeps finished stages in `training`,
     and in `self-test` which models a prefix is exact on; `output` is where the package is to go, which is looked at
-    first, and `keep_pairs` a file that the pairs are written to. `running` says how the base is run, float32 by default.
+    first, and `keep_pairs` a file that the pairs are written to. `running` says how the base is run.
     Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
     """
     tell, progress = (events.tell, events.progress) if is_first() else (Events().tell, silent)
