@@ -33,7 +33,9 @@ __all__ = [
     "check_tested",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
+"""What an older ppm reads; its patches are for one base alone."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -60,13 +62,14 @@ class Patch:
 
 @dataclass(frozen=True)
 class Base:
-    """The `[base]` table: which model the patch is made for."""
+    """The `[base]` table: which model the patch is made for, and whether it `accepts` the same model in other forms."""
 
     model: str
     revision: str | None = None
     fingerprint: str | None = None
     placement: Placement = "before-bos"
     chat_template: str | None = None
+    accepts: tuple[Literal["derived"], ...] = ()
 
     def __post_init__(self) -> None:
         check_line(self.model, "model")
@@ -171,6 +174,8 @@ class Manifest:
     composition: CompositionRecord | None = None
 
     def __post_init__(self) -> None:
+        if self.base.accepts and self.schema < SCHEMA:
+            raise ValueError(f"base.accepts needs schema = {SCHEMA}")
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
         names = [suite.name for suite in self.suites]
@@ -194,7 +199,7 @@ class Manifest:
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Manifest":
         """A manifest from TOML. Raises ManifestError."""
-        return document.read_document(Manifest, data, origin, schema=SCHEMA)
+        return document.read_document(Manifest, data, origin, schema=SCHEMA, oldest=OLDEST)
 
     @staticmethod
     def read(path: Path) -> "Manifest":

@@ -20,7 +20,7 @@ ABOVE_THE_LINE = """
     suite training_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
-    package weight_files base requirement
+    weight_files sketch package base requirement
     lock project
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
@@ -31,7 +31,7 @@ ABOVE_THE_LINE = """
 """
 BELOW_THE_LINE = """
     runtime runtime.loading runtime.text
-    bases.convert bases.fetch
+    bases.convert bases.fetch runtime.derived
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
@@ -52,9 +52,9 @@ BELOW_THE_LINE = """
     composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
     audit audit.model audit.continual audit.gate audit.page audit.report audit.run
-    install install.fetch install.request install.start install.plan install.download install.current install.compose
-    install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
-    install.locked install.sync
+    install install.fetch install.request install.start install.derived install.plan install.download
+    install.current install.compose install.mend install.ranking install.choose install.deploy install.install
+    install.folder install.lock install.edit install.locked install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit
     serving serving.load serving.generate

@@ -151,7 +151,7 @@ def test_a_composition_records_what_it_came_from():
     ("old", "new", "message", "hint"),
     [
         ("schema = 1", "", "schema is missing", "this ppm reads schema = 1"),
-        ("schema = 1", "schema = 2", "unknown schema 2", "a newer one needs a newer ppm"),
+        ("schema = 1", "schema = 3", "unknown schema 3", "a newer one needs a newer ppm"),
         ("schema = 1", "schema = true", "schema must be a whole number, not a boolean", ""),
         ("summary", "sumary", "unknown key 'sumary' in [patch]", "did you mean 'summary'?"),
         ("[conflicts]", "[conflict]", "unknown key 'conflict' in the document", "did you mean 'conflicts'?"),

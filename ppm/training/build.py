@@ -25,8 +25,9 @@ from ppm.evaluation.suites import LoadedSuite, load_suite
 from ppm.jsonl import Pair, dump, normalised, place_of
 from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
-from ppm.package import Package, sha256
+from ppm.package import SKETCH, Package, sha256
 from ppm.progress import Progress, silent
+from ppm.runtime.derived import sketch_of
 from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.runtime.text import TEXT_VERSION, encoder_of, encoder_of_folder
@@ -289,4 +290,6 @@ def _package(
         retention=retention,
         provenance=provenance,
     )
+    if "derived" in manifest.base.accepts:
+        files[SKETCH] = sketch_of(base).to_bytes()
     return Package(built, bank, files)
