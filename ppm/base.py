@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -265,8 +266,8 @@ def made_for_another(manifest: Manifest, base: BaseModel, detail: str) -> ModelE
     return ModelError(
         f"was made for {manifest.base.model}, but {base.name} is not that model: {detail}",
         context=manifest.pin,
-        hint="install a build of the patch for this base, or build it yourself from its source manifest: "
-        f"ppm build MANIFEST --base {base.name} --output DIR",
+        hint="install a build of the patch for this base, or build it from its source: "
+        f"ppm build MANIFEST --base {shlex.quote(base.name)} --output DIR (docs/build-a-patch.md)",
     )
 
 
