@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from ppm.weight_files import sampled_tensors, weight_files
 __all__ = [
     "HUB_NAME",
     "LAB_BASES",
+    "NOT_IDENTITY",
     "BaseModel",
     "BaseSuites",
     "ModelName",
@@ -38,13 +40,13 @@ __all__ = [
     "identify",
     "is_known",
     "locate",
+    "made_for_another",
     "read_base_suites",
     "read_suites",
     "weights_digest",
 ]
 
-# Keys of config.json that say how a model is run or was saved, not which model it is.
-_NOT_IDENTITY = {
+NOT_IDENTITY = {
     "transformers_version",
     "_name_or_path",
     "torch_dtype",
@@ -55,6 +57,7 @@ _NOT_IDENTITY = {
     "output_hidden_states",
     "return_dict",
 }
+"""Keys of config.json that say how a model is run or was saved, not which model it is."""
 BASE_SUITES = "ppm-base.toml"
 HUB_NAME = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?")
 """A model's name on the hub, of an owner or, as old ones are, of none."""
@@ -231,7 +234,7 @@ def identify(folder: Path, *, name: str = "", revision: str | None = None) -> Ba
     with _readable(folder):
         tokenizer = _tokenizer_digest(folder, tokenizer_config)
     parts = {
-        "configuration": canonical_digest({k: v for k, v in config.items() if k not in _NOT_IDENTITY}),
+        "configuration": canonical_digest({k: v for k, v in config.items() if k not in NOT_IDENTITY}),
         "tokenizer": tokenizer,
         "chat_template": canonical_digest(template),
         "weights": _weights_sample(folder),
@@ -255,10 +258,16 @@ def check_compatible(manifest: Manifest, base: BaseModel) -> None:
         detail = f"its {', its '.join(differing).replace('_', ' ')} {'differ' if len(differing) > 1 else 'differs'}"
     else:
         detail = "its fingerprint differs"
-    raise ModelError(
+    raise made_for_another(manifest, base, detail)
+
+
+def made_for_another(manifest: Manifest, base: BaseModel, detail: str) -> ModelError:
+    """What to say of a patch that was made for another base model."""
+    return ModelError(
         f"was made for {manifest.base.model}, but {base.name} is not that model: {detail}",
         context=manifest.pin,
-        hint="install a build of the patch for this base, or build it yourself with `ppm build`",
+        hint="install a build of the patch for this base, or build it from its source: "
+        f"ppm build MANIFEST --base {shlex.quote(base.name)} --output DIR (docs/build-a-patch.md)",
     )
 
 

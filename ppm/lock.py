@@ -10,7 +10,7 @@ from ppm.names import check_digest, check_name, check_sha256, check_version
 from ppm.requirement import Requirement
 from ppm.running import UNSAID, Dtype, Running
 
-__all__ = ["LOCK_FILE", "Lock", "LockedBase", "LockedComposition", "LockedPackage", "Selection"]
+__all__ = ["LOCK_FILE", "DerivedFrom", "Lock", "LockedBase", "LockedComposition", "LockedPackage", "Selection"]
 
 LOCK_FILE = "ppm.lock"
 SCHEMA = 1
@@ -22,15 +22,33 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
 
 @dataclass(frozen=True)
+class DerivedFrom:
+    """A base that patches were made for and that the base at hand is accepted as; `note` says what differs."""
+
+    model: str
+    fingerprint: str
+    note: str
+
+    def __post_init__(self) -> None:
+        check_digest(self.fingerprint, "fingerprint")
+
+
+@dataclass(frozen=True)
 class LockedBase:
-    """The base model that was locked for."""
+    """The base model that was locked for, and what it is derived from, where patches were made for that."""
 
     model: str
     fingerprint: str
     revision: str | None = None
+    derived_from: tuple[DerivedFrom, ...] = ()
 
     def __post_init__(self) -> None:
         check_digest(self.fingerprint, "fingerprint")
+
+    @property
+    def accepted_as(self) -> tuple[str, ...]:
+        """The fingerprints of the bases that it is derived from."""
+        return tuple(other.fingerprint for other in self.derived_from)
 
 
 @dataclass(frozen=True)

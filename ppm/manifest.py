@@ -36,7 +36,7 @@ __all__ = [
 
 SCHEMA = 2
 OLDEST = 1
-"""What an older ppm reads: it has no `[bank]`, and its suites have no evidence."""
+"""What an older ppm reads: it has no `[bank]`, its suites have no evidence, and its patches are for one base alone."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -63,13 +63,14 @@ class Patch:
 
 @dataclass(frozen=True)
 class Base:
-    """The `[base]` table: which model the patch is made for."""
+    """The `[base]` table: which model the patch is made for, and whether it `accepts` the same model in other forms."""
 
     model: str
     revision: str | None = None
     fingerprint: str | None = None
     placement: Placement = "before-bos"
     chat_template: str | None = None
+    accepts: tuple[Literal["derived"], ...] = ()
 
     def __post_init__(self) -> None:
         check_line(self.model, "model")
@@ -177,6 +178,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.bank is not None and self.schema < SCHEMA:
             raise ValueError(f"[bank] needs schema = {SCHEMA}")
+        if self.base.accepts and self.schema < SCHEMA:
+            raise ValueError(f"base.accepts needs schema = {SCHEMA}")
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
         measured = next((suite.name for suite in self.suites if suite.evidence is not None), None)

@@ -27,6 +27,7 @@ from ppm.suite import Suite
 
 __all__ = [
     "MAX_PACKAGE_BYTES",
+    "SKETCH",
     "SUFFIX",
     "Package",
     "file_name",
@@ -234,7 +235,7 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
                 parts = name.split("/")
                 if not _MEMBER.fullmatch(name) or any(_RESERVED.fullmatch(p) or p.endswith(".") for p in parts):
                     raise hostile(f"has a member with an unsafe path: {name[:80]!r}")
-                if name not in _KNOWN and not name.startswith("suites/") and not name.endswith(".jsonl"):
+                if name not in (*_KNOWN, SKETCH) and not name.startswith("suites/") and not name.endswith(".jsonl"):
                     raise hostile(f"has an unexpected member: {name!r}")
                 if name.casefold() in folded:
                     raise hostile(f"has two members named {name!r}")
@@ -266,6 +267,8 @@ def _unpack(data: bytes, origin: str, only: str | None = None) -> dict[str, byte
 
 
 _KNOWN = (_MANIFEST, _BANK, _RECORD)
+SKETCH = "base.sketch"
+"""The member in which a patch that accepts derived bases says what its own base is like (`ppm.sketch`)."""
 
 
 def _pieces(stream: IO[bytes], size: int) -> Iterator[bytes]:
@@ -302,6 +305,9 @@ def _check(package: Package, origin: str) -> None:
     if package.bank.table != manifest.bank:
         raise IntegrityError("does not go with the [bank] of its manifest", context=f"{origin}, {_BANK}")
     _tag(manifest)
+    if ("derived" in manifest.base.accepts) != (SKETCH in package.files):
+        what = "accepts derived bases, but lacks" if manifest.base.accepts else "accepts no other base, but has"
+        raise IntegrityError(f"{what} {SKETCH}", context=origin)
     needed = {file.path for file in manifest.without_training().data_files()}
     lacking = sorted(needed - set(package.files))
     if lacking:

@@ -5,12 +5,14 @@ A header is read as hostile input: bounded, and never beyond its file.
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ppm.errors import ModelError
 
-__all__ = ["SAMPLED_BYTES", "sampled_tensors", "weight_files"]
+__all__ = ["SAMPLED_BYTES", "Stored", "blocks_of", "sampled_tensors", "stored_tensors", "weight_files"]
 
 SAMPLED_BYTES = 64 * 1024
 """At most so many bytes of each tensor are part of a fingerprint."""
@@ -36,21 +38,63 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a safetensors file: `start` and `length` are bytes of the file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    length: int
+
+
+def stored_tensors(path: Path) -> list[Stored]:
+    """What a safetensors file holds, by name. Raises ModelError when it is damaged."""
+    with _damage(path), path.open("rb") as stream:
+        return _stored(stream)
+
+
+def blocks_of(path: Path, tensor: Stored, size: int) -> Iterator[bytes]:
+    """The bytes of a tensor, at most `size` at a time. Raises ModelError when the file is damaged."""
+    with _damage(path), path.open("rb") as stream:
+        stream.seek(tensor.start)
+        left = tensor.length
+        while left:
+            block = stream.read(min(size, left))
+            if not block:
+                raise ValueError("it is truncated")
+            left -= len(block)
+            yield block
+
+
 def sampled_tensors(path: Path) -> Iterator[tuple[str, dict[str, object], bytes]]:
     """(name, header entry, sampled bytes) of each tensor of a safetensors file. Raises ModelError for a damaged one."""
+    with _damage(path), path.open("rb") as stream:
+        for tensor in _stored(stream):
+            identity: dict[str, object] = {"dtype": tensor.dtype, "shape": list(tensor.shape)}
+            yield tensor.name, identity, _sample(stream, tensor.start, tensor.length)
+
+
+def _stored(stream: BinaryIO) -> list[Stored]:
+    size = int.from_bytes(stream.read(8), "little")
+    if size > _MAX_HEADER:
+        raise ValueError("its header is too large")
+    header = json.loads(stream.read(size))
+    header.pop("__metadata__", None)
+    found = []
+    for name, info in sorted(header.items()):
+        start, end = info["data_offsets"]
+        if not 0 <= start <= end:
+            raise ValueError("its offsets are out of order")
+        found.append(Stored(name, info["dtype"], tuple(info["shape"]), 8 + size + start, end - start))
+    return found
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            if size > _MAX_HEADER:
-                raise ValueError("its header is too large")
-            header = json.loads(stream.read(size))
-            header.pop("__metadata__", None)
-            for name, info in sorted(header.items()):
-                start, end = info["data_offsets"]
-                if not 0 <= start <= end:
-                    raise ValueError("its offsets are out of order")
-                identity = {key: info[key] for key in ("dtype", "shape")}
-                yield name, identity, _sample(stream, 8 + size + start, end - start)
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"is not a whole safetensors file ({error})", context=str(path)) from error
 

@@ -19,7 +19,7 @@ ABOVE_THE_LINE = """
     disk locking home memory running moment machine suite training_table bank_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
-    package weight_files base requirement
+    weight_files sketch package base requirement
     lock project
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
@@ -30,9 +30,9 @@ ABOVE_THE_LINE = """
 """
 BELOW_THE_LINE = """
     runtime runtime.dtypes runtime.loading runtime.text runtime.turns runtime.work bases.convert bases.fetch
-    runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.routed
-    runtime.arrangements.registry runtime.cache runtime.masks runtime.router runtime.backbone runtime.shell
-    runtime.selftest runtime.model runtime.tensors
+    runtime.derived runtime.arrangements runtime.arrangements.base runtime.arrangements.joined
+    runtime.arrangements.routed runtime.arrangements.registry runtime.cache runtime.masks runtime.router
+    runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.reply evaluation.endpoint
@@ -51,8 +51,8 @@ BELOW_THE_LINE = """
     composition.steps composition.operating
     composition.objective composition.distil composition.merging composition.training composition.recipe
     composition.compose
-    audit audit.model audit.continual audit.triggers audit.gate audit.page audit.report audit.run
-    install install.fetch install.request install.start install.plan install.download install.current install.compose
+    audit audit.model audit.continual audit.triggers audit.gate audit.page audit.report audit.run install install.fetch
+    install.request install.start install.derived install.plan install.download install.current install.compose
     install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify

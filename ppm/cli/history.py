@@ -67,6 +67,7 @@ def _print_history(rows: list["Entry"]) -> None:
         if row["rolled_back_from"]:
             patches += f" (rolled back to {row['rolled_back_from']})"
         waived = "".join(f" [{w['suite']} waived by {w['by']}: {w['reason']}]" for w in row["waivers"])
+        waived += "".join(f" [base accepted as derived from {note}]" for note in row["derived_from"])
         when = row["created"].replace("T", " ")[:16]
         cells.append([*number, when, row["user"], row["strategy"] or "", row["verdict"], patches + waived])
     print_table(["", "Number", "Created", "By", "Strategy", "Verdict", "Patches"], cells, right=[1])

@@ -40,6 +40,8 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         table["strategy"] = deployment.record.strategy if deployment else None
         table["verdict"] = deployment.record.verdict if deployment else None
         table["overrides"] = list(texts_of(deployment.lock.overrides)) if deployment else []
+        derived_from = deployment.lock.base.derived_from if deployment else ()
+        table["derived_from"] = [{"model": o.model, "fingerprint": o.fingerprint, "note": o.note} for o in derived_from]
         table["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in waivers]
         print_json(table)
         return
@@ -57,6 +59,8 @@ def list_command(base: str | None, env: str | None, as_json: bool) -> None:
         f"Deployment {deployment.number} for {record.base_model}: "
         + (f"{record.strategy}, {record.verdict}." if record.strategy else "no patches.")
     )
+    for other in deployment.lock.base.derived_from:
+        warn(f"{record.base_model} is accepted as derived from {other.model}: {other.note}")
     for waiver in waivers:
         warn(f"waiver: {waiver.suite}, by {waiver.by} at {waiver.at}: {waiver.reason}")
 

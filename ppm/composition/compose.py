@@ -8,7 +8,7 @@ import torch
 
 from ppm import __version__
 from ppm.bank import Bank, Router
-from ppm.base import BaseModel, check_compatible
+from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
 from ppm.composition.recipe import check_strategy, run_strategy
 from ppm.composition.steps import Context, Parent, Specialist
@@ -17,11 +17,12 @@ from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, dump, normalised
-from ppm.manifest import Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
+from ppm.manifest import Base, Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.names import LONGEST_NAME, canonical_digest
 from ppm.package import Package
 from ppm.progress import Progress, silent
 from ppm.project import Gates
+from ppm.runtime.derived import check_fits
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
@@ -34,7 +35,7 @@ RETENTION_LIMIT = 400
 def check_together(packages: Sequence[Package], base: BaseModel) -> None:
     """Raises ModelError or RequestError when patches can't run on this base, or not in one composition."""
     for package in packages:
-        check_compatible(package.manifest, base)
+        check_fits(package, base)
     placements = {package.manifest.base.placement: package.manifest.pin for package in packages}
     if len(placements) > 1:
         named = ", ".join(f"{pin} is placed {placement}" for placement, pin in placements.items())
@@ -81,8 +82,17 @@ def _specialist(package: Package, base: LoadedBase, bank: Bank) -> Specialist:
     return Specialist(package.manifest.name, bank, package.replay, initial)
 
 
-def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *, chosen_by: str = "") -> Package:
+def compose(
+    packages: Sequence[Package],
+    strategy: Strategy,
+    context: Context,
+    *,
+    base: BaseModel | None = None,
+    chosen_by: str = "",
+) -> Package:
     """The composition that a strategy makes of some packages; of one package, that package's bank.
+
+    It is for the `base` if one is given, else for the one that the first package was made for.
 
     Raises RequestError, ManifestError or TrainingError.
     """
@@ -103,7 +113,7 @@ def compose(packages: Sequence[Package], strategy: Strategy, context: Context, *
         parent=context.parent.digest if context.parent and used.needs_parent else None,
     )
     try:
-        return package_composition(packages, bank, record, context.notes)
+        return package_composition(packages, bank, record, context.notes, base)
     except ValueError as error:  # for example more virtual tokens than a manifest may have
         raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
 
@@ -132,7 +142,11 @@ def single() -> Strategy:
 
 
 def package_composition(
-    packages: Sequence[Package], bank: Bank, record: CompositionRecord, notes: Mapping[str, object]
+    packages: Sequence[Package],
+    bank: Bank,
+    record: CompositionRecord,
+    notes: Mapping[str, object],
+    base: BaseModel | None = None,
 ) -> Package:
     """A package of a composed bank that carries its components' suites, replay pairs and retention prompts."""
     files: dict[str, bytes] = {}
@@ -168,19 +182,26 @@ def package_composition(
             authors=tuple(dict.fromkeys(author for p in packages for author in p.manifest.patch.authors)),
             provides=tuple(names),
         ),
-        base=first.base,
+        base=_base_of(first.base, base),
         prefix=PrefixShape(bank.virtual_tokens),
         suites=tuple(suites),
         replay=Replay() if pairs else None,
         retention=Retention() if benign else None,
         provenance={
             "versions": {"ppm": __version__, "torch": torch.__version__},
-            "base_parts": first.provenance.get("base_parts", {}),
+            "base_parts": base.parts if base is not None else first.provenance.get("base_parts", {}),
         }
         | ({"steps": dict(notes)} if notes else {}),
         composition=record,
     )
     return Package(manifest.with_bank(bank.table), bank, files)
+
+
+def _base_of(declared: Base, base: BaseModel | None) -> Base:
+    """The `[base]` table of a composition for a base, which its patches may have been made for, or what it is from."""
+    if base is None or declared.fingerprint == base.fingerprint:
+        return replace(declared, accepts=())
+    return replace(declared, model=base.name, revision=base.revision, fingerprint=base.fingerprint, accepts=())
 
 
 def _name(patches: Sequence[str], strategy: str) -> str:

@@ -70,6 +70,7 @@ def audit_deployed(
     )
     suites = suites_of(subject)
     notes += _changed(suites, shipped, deployment)
+    notes += [f"{base.name} is accepted as derived from {o.model}: {o.note}" for o in deployment.lock.base.derived_from]
     for note in notes:
         events.tell(f"note: {note}")
     result, outcomes = audit(

@@ -32,6 +32,7 @@ class Entry(TypedDict, total=False):
     verdict: str
     rolled_back_from: int | None
     waivers: list[Waived]
+    derived_from: list[str]
 
 
 class Figures(TypedDict, total=False):
@@ -53,12 +54,14 @@ def history(environment: Environment, current: int) -> list[Entry]:
         try:
             deployment = environment.deployment(number)
             record, pins = deployment.record, [package.pin for package in deployment.lock.packages]
+            derived_from = deployment.lock.base.derived_from
         except PpmError as error:
             rows.append({**row, "error": error.message})
             continue
         row |= {"created": record.created, "user": record.user, "command": record.command, "patches": pins}
         row |= {"strategy": record.strategy, "verdict": record.verdict, "rolled_back_from": record.rolled_back_from}
         row["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers]
+        row["derived_from"] = [f"{other.model}: {other.note}" for other in derived_from]
         rows.append(row)
     return rows
 

@@ -10,7 +10,7 @@ from ppm.install.plan import plan_upgrade
 from ppm.install.start import Start, rules_for
 from ppm.lock import LockedPackage
 from ppm.resolve.universe import Universe
-from ppm.sources import Joined
+from ppm.sources import Accepting, Joined
 
 __all__ = ["Newer", "newer"]
 
@@ -39,6 +39,8 @@ def newer(start: Start) -> list[Newer]:
         return []
     project, request = start.workspace.project, start.request
     offer = Joined(start.workspace.sources(start.base.name, (*request.find_links, *project.sources)))
+    if start.previous.lock.base.derived_from:
+        offer = Accepting(offer.offers, start.base.fingerprint, start.previous.lock.base.accepted_as)
     rules = rules_for(project, request, start.versions, start.holds, start.previous.lock.overrides)
     universe = Universe(offer, start.base.fingerprint, rules)
     try:

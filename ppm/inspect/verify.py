@@ -34,7 +34,7 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
         {p.manifest.name: Version(p.manifest.version) for p in packages},
         recorded=deployment.lock.overrides,
     )
-    found = faults(releases_of(packages), requirements, deployment.record.fingerprint, rules)
+    found = faults(releases_of(packages, deployment.lock.base), requirements, deployment.record.fingerprint, rules)
     made = deployment.manifest.composition if deployment.manifest else None
     if made is not None and {c.sha256 for c in made.components} != {p.sha256 for p in packages}:
         found.append("the composition was not made of the patches that the lock names")

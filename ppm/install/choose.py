@@ -81,7 +81,7 @@ def choose(
     if not strategy.is_automatic or len(subject.packages) == 1:
         if len(subject.packages) > 1:
             events.tell(f"Composing with {strategy.name}")
-        composition = compose(subject.packages, strategy, context)
+        composition = compose(subject.packages, strategy, context, base=subject.base)
         return gate.decide(composition, ())
     return _automatic(strategy, gate, context)
 
@@ -97,7 +97,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
             continue
         events.tell(f"Composing with {name}")
         try:
-            composition = compose(subject.packages, recipe, context, chosen_by=strategy.name)
+            composition = compose(subject.packages, recipe, context, base=subject.base, chosen_by=strategy.name)
             ranking = rank(composition, subject, context, gate.suites)
         except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
             attempts += (Attempt(name, None, "error", error.message),)

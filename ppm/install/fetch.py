@@ -10,6 +10,7 @@ from pathlib import Path
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.store import Store
 from ppm.errors import IntegrityError, PackageError, PpmError, RequestError, ResolutionError
+from ppm.lock import LockedBase
 from ppm.names import expand
 from ppm.package import Package, read_package
 from ppm.requirement import Requirement, exactly
@@ -176,7 +177,9 @@ def fetch(pins: Sequence[Pin], sources: Sequence[Source], store: Store | None = 
 
 def _check_listing(release: Release, package: Package) -> None:
     """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
-    listed = replace(release, yanked=None, published=None)
+    listed = replace(
+        release, fingerprint=release.made_for or release.fingerprint, made_for=None, yanked=None, published=None
+    )
     found = Release.of(package.manifest, file_name=release.file_name, sha256=package.sha256, source=release.source)
     if vars(listed) != vars(found):
         raise IntegrityError(
@@ -186,8 +189,12 @@ def _check_listing(release: Release, package: Package) -> None:
         )
 
 
-def releases_of(packages: Sequence[Package]) -> dict[str, Release]:
-    """Deployed packages as releases, by name."""
-    return {
+def releases_of(packages: Sequence[Package], base: LockedBase) -> dict[str, Release]:
+    """Deployed packages as releases, by name; those for what the base is derived from count as made for it."""
+    found = {
         p.manifest.name: Release.of(p.manifest, file_name=p.file_name, sha256=p.sha256, source="") for p in packages
+    }
+    return {
+        name: release.on(base.fingerprint) if release.fingerprint in base.accepted_as else release
+        for name, release in found.items()
     }

@@ -1,14 +1,16 @@
 """ppm.lock from ppm.toml: the exact files that answer what a project asks for. Needs no model in memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.version import Version
 
+from ppm.base import BaseModel
 from ppm.composition.strategy import read_strategy
-from ppm.errors import RequestError, did_you_mean
-from ppm.install.fetch import naming_damaged, take_given
+from ppm.errors import ModelError, RequestError, did_you_mean
+from ppm.install.derived import accept
+from ppm.install.fetch import take_given
 from ppm.install.folder import ProjectFolder, asks_nothing
 from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, locked_packages, upgrade_order, yanked_note
 from ppm.install.request import Request
@@ -19,7 +21,7 @@ from ppm.requirement import Requirement, parse_name
 from ppm.resolve import Resolution, resolve
 from ppm.running import Dtype
 from ppm.sources import Joined, Source
-from ppm.workspace import Workspace, look_up_base
+from ppm.workspace import Workspace, look_up_base, open_base
 
 __all__ = ["Locked", "changes", "lock_project", "update_lock"]
 
@@ -74,10 +76,12 @@ def lock_project(
     if previous is None or previous.base.fingerprint != locked.fingerprint:
         kept = {}
     raised = _raised(upgrade, requirements, kept)
-    with naming_damaged(requirements, sources):
+    known = previous.base.derived_from if previous is not None and kept else ()
+    accepted = accept(names, offer, sources, replace(locked, derived_from=known), _at_hand(here or named))
+    with accepted.saying_why(requirements, sources):
         resolution = resolve(
             requirements,
-            offer,
+            accepted.offer,
             fingerprint=locked.fingerprint,
             base_name=named,
             # What is raised is chosen as if it had never been locked: a version that was yanked since is let go.
@@ -86,7 +90,7 @@ def lock_project(
         )
     strategy = request.strategy or project.strategy or DEFAULT_STRATEGY
     selection = Selection(
-        base=locked,
+        base=accepted.locked(resolution.pins),
         requirements=project.patches,
         strategy=folder.shown(strategy),
         strategy_digest=read_strategy(strategy).digest,
@@ -97,6 +101,14 @@ def lock_project(
     same = previous is not None and _same_inputs(previous, selection)  # however they are asked for
     lock = Lock.of(selection, previous.composition if previous is not None and same else None)
     return Locked(lock, previous, tuple(_notes(folder, request, resolution)))
+
+
+def _at_hand(named: str) -> BaseModel | None:
+    """A base model, if it is on this machine."""
+    try:
+        return open_base(named, fetch=False)
+    except ModelError:
+        return None
 
 
 def _named_base(folder: ProjectFolder, base: str | None) -> str:

@@ -10,10 +10,11 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import Strategy, builtin_strategies, read_strategy
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
-from ppm.install.fetch import PackageSource, naming_damaged, readable_packages, refuse_damaged, take_given
+from ppm.install.derived import accept_for
+from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
 from ppm.install.request import check_hashes
 from ppm.install.start import Start, rules_for
-from ppm.lock import LockedBase, LockedPackage, Selection
+from ppm.lock import LockedPackage, Selection
 from ppm.names import expand
 from ppm.package import Package
 from ppm.project import Gates
@@ -248,23 +249,24 @@ def _plan(
     market = _Market.of(start, given, only_deployed=bool(dropped))
     refuse_damaged(requirements, market.offer)
     market.refuse_lost((hold.name for hold in start.holds), start.previous)
-    with naming_damaged(requirements, market.sources):
-        resolution = _resolved(start, market.offer, requirements, raised, dropped)
+    accepted = accept_for(start, requirements, market.offer, market.sources)
+    with accepted.saying_why(requirements, market.sources):
+        resolution = _resolved(start, accepted.offer, requirements, raised, dropped)
     pins = _in_order(resolution.pins, requirements)
     # What is new is compared with what it takes the place of.
     market.refuse_lost((name for pin in pins for name in (pin.release.name, *pin.release.stands_for)), start.previous)
     check_hashes(pins, [p for p in pins if start.versions.get(p.release.name) != p.release.version], start.request)
     order = tuple(pin.release.name for pin in pins)
     chosen, recipe, remark = _strategy(start, order)
-    notes = [yanked_note(pin.release) for pin in pins if pin.release.yanked is not None]
-    notes += [
-        f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in {h.name for h in start.holds}
-    ]
-    notes += [note for note in (remark, OUT_OF_TIME if resolution.timed_out else "") if note]
+    held = {hold.name for hold in start.holds}
+    notes = [*accepted.notes(pins), *(yanked_note(p.release) for p in pins if p.release.yanked is not None)]
+    notes += [f"{pin.release.pin} is held" for pin in pins if raised and pin.release.name in held]
+    notes += [remark] if remark else []
+    notes += [OUT_OF_TIME] if resolution.timed_out else []
     notes += [f"{r.text} overrides what a manifest requires of {r.name}" for r in resolution.overrides]
     before = {package.sha256: package.source for package in start.packages.values()}
     selection = Selection(
-        base=LockedBase(start.base.name, start.base.fingerprint, start.base.revision),
+        base=accepted.locked(pins),
         requirements=requirements,
         strategy=chosen,
         strategy_digest=recipe.digest,

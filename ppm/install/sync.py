@@ -125,7 +125,7 @@ def _as_deployed(folder: ProjectFolder, files: LockedFiles, base: BaseModel) -> 
     """The selection as an environment keeps it, which knows nothing of the project's folder."""
     lock = files.lock
     return Selection(
-        base=LockedBase(base.name, base.fingerprint, base.revision),
+        base=LockedBase(base.name, base.fingerprint, base.revision, lock.base.derived_from),
         requirements=tuple(_pinned(requirement, files.packages) for requirement in lock.requirements),
         strategy=folder.meant(lock.strategy) if lock.strategy else None,
         strategy_digest=lock.strategy_digest,

@@ -1,5 +1,6 @@
 """What to do when no set of patches fits: whatever can be tried is tried first, so that following it works."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -123,8 +124,9 @@ def _find_missing(story: Story) -> str:
         if others and not universe.versions(name):
             last = max(others, key=lambda elsewhere: others[elsewhere][-1].version)
             base = f"{last.model}@{last.revision}" if last.revision else last.model
-            wish = f"ask the vendor of {name} to build it for {story.search.base_name}"
-            return f"choose the base model {base} with --base, or {wish}"
+            own = shlex.quote(story.search.base_name)
+            build = f"ppm build MANIFEST --base {own} --output DIR (docs/build-a-patch.md)"
+            return f"choose the base model {base} with --base, or build {name} for {own} from its source: {build}"
     return ""
 
 

@@ -44,14 +44,15 @@ def load_deployed(
 
 def apply_package(model: "PreTrainedModel", path: Path) -> "PreTrainedModel":
     """A loaded model with a package's prefix; see `ppm.apply`."""
-    from ppm.base import check_compatible, identify
+    from ppm.base import identify
+    from ppm.runtime.derived import check_fits
     from ppm.runtime.model import attach
     from ppm.runtime.tensors import of_package
 
     package = read_package(path)
     folder = _folder_of(str(getattr(model, "name_or_path", "") or ""))
     if folder is not None:
-        check_compatible(package.manifest, identify(folder))
+        check_fits(package, identify(folder))
     of_package(package, model)  # raises where it is of another width
     return attach(model, [package.bank], placement=package.manifest.base.placement)
 

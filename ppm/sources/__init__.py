@@ -8,10 +8,20 @@ from pathlib import Path
 
 from ppm.errors import SourceError
 from ppm.names import exists
-from ppm.sources.base import DEPLOYED_SOURCE, Joined, Listing, Offer, Release, Source
+from ppm.sources.base import DEPLOYED_SOURCE, Accepting, Joined, Listing, Offer, Release, Source
 from ppm.sources.directory import DirectorySource
 
-__all__ = ["DEPLOYED_SOURCE", "Joined", "Listing", "Offer", "Release", "Source", "open_source", "refuse_url"]
+__all__ = [
+    "DEPLOYED_SOURCE",
+    "Accepting",
+    "Joined",
+    "Listing",
+    "Offer",
+    "Release",
+    "Source",
+    "open_source",
+    "refuse_url",
+]
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/(?P<rest>.*)", re.DOTALL)
 """With one slash: a URL that passed for a path on its way here has lost the other."""

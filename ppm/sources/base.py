@@ -1,7 +1,7 @@
 """What a source has on offer: releases, which are package files known by their metadata alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
@@ -11,7 +11,7 @@ from packaging.version import Version
 from ppm.manifest import Manifest
 from ppm.requirement import Requirement, parse_specifier, phrase
 
-__all__ = ["DEPLOYED_SOURCE", "Joined", "Listing", "Offer", "Release", "Source", "declarations"]
+__all__ = ["DEPLOYED_SOURCE", "Accepting", "Joined", "Listing", "Offer", "Release", "Source", "declarations"]
 
 DEPLOYED_SOURCE = "the deployed patches"
 """What the source of what is in force is called."""
@@ -43,6 +43,9 @@ class Release:
     base_revision: str | None = field(default=None, compare=False)
     yanked: str | None = field(default=None, compare=False)
     published: datetime | None = field(default=None, compare=False)
+    accepts: tuple[str, ...] = field(default=(), compare=False)
+    made_for: str | None = field(default=None, compare=False)
+    """The fingerprint of the base that it was made for, where it stands in for one of the base at hand."""
 
     @staticmethod
     def of(
@@ -75,7 +78,12 @@ class Release:
             base_revision=manifest.base.revision,
             yanked=yanked,
             published=published,
+            accepts=manifest.base.accepts,
         )
+
+    def on(self, fingerprint: str) -> "Release":
+        """The same as one for a derived base."""
+        return replace(self, fingerprint=fingerprint, made_for=self.fingerprint)
 
     @property
     def pin(self) -> str:
@@ -212,3 +220,34 @@ class Joined:
 
     def problems(self, name: str) -> Sequence[str]:
         return [message for offer in self.offers for message in offer.problems(name)]
+
+
+class Accepting(Joined):
+    """Several offers for a derived base: what was made for the bases that it is accepted as counts as made for it.
+
+    `accepted` are the fingerprints of those bases. A release that was made for the base itself goes first.
+    """
+
+    def __init__(self, offers: Sequence[Offer], fingerprint: str, accepted: Iterable[str]) -> None:
+        super().__init__(offers)
+        self.fingerprint = fingerprint
+        self.accepted = frozenset(accepted)
+
+    def named(self, name: str) -> Sequence[Release]:
+        found = super().named(name)
+        own = {release.version for release in found if release.fingerprint == self.fingerprint}
+        return [
+            release.on(self.fingerprint) if self._stands_in(release) and release.version not in own else release
+            for release in found
+        ]
+
+    def providers(self, name: str, fingerprint: str) -> Iterable[str]:
+        bases = {fingerprint, *(self.accepted if fingerprint == self.fingerprint else ())}
+        return {provider for base in bases for provider in super(Accepting, self).providers(name, base)}
+
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        bases = {fingerprint, *(self.accepted if fingerprint == self.fingerprint else ())}
+        return {name for base in bases for name in super(Accepting, self).names(base)}
+
+    def _stands_in(self, release: Release) -> bool:
+        return release.fingerprint in self.accepted and "derived" in release.accepts

@@ -18,7 +18,7 @@ from ppm.sources.base import Release, declarations
 
 __all__ = ["Entry", "MetadataCache"]
 
-SCHEMA = 3
+SCHEMA = 4
 TABLES = """
 CREATE TABLE files (file TEXT PRIMARY KEY, stamp TEXT, name TEXT, fingerprint TEXT, metadata TEXT, problem TEXT);
 CREATE INDEX by_name ON files (name);
@@ -164,7 +164,7 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-_BESIDE = ("source", "yanked", "published")
+_BESIDE = ("source", "yanked", "published", "made_for")
 """What is not in a package file."""
 
 
@@ -185,6 +185,6 @@ def _release(text: str | None) -> Release | None:
     if text is None:
         return None
     table = json.loads(text)
-    lists = {key: tuple(table[key]) for key in ("provides", "risks")}
+    lists = {key: tuple(table[key]) for key in ("provides", "risks", "accepts")}
     asked = {key: declarations(table[key]) for key in _TABLES}
     return Release(**{**table, **lists, **asked, "version": Version(table["version"]), "source": ""})

@@ -25,9 +25,10 @@ from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite, load_suite, uncalib
 from ppm.jsonl import Pair, dump, normalised, place_of
 from ppm.manifest import Replay, Retention
 from ppm.names import canonical_digest
-from ppm.package import Package, sha256
+from ppm.package import SKETCH, Package, sha256
 from ppm.progress import Events, silent
 from ppm.running import UNSAID, Running
+from ppm.runtime.derived import sketch_of
 from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
@@ -301,4 +302,6 @@ def _package(
         retention=retention,
         provenance=provenance,
     )
+    if "derived" in manifest.base.accepts:
+        files[SKETCH] = sketch_of(base).to_bytes()
     return Package(built.with_bank(bank.table), bank, files)

@@ -5,10 +5,12 @@ import shutil
 import pytest
 from commands import imported, ppm
 from gguf_files import write_gguf
+from integration.deployed import FINGERPRINT, deployed, patch
 
 from ppm.base import identify
 from ppm.bases.catalogue import REAL_BASES
 from ppm.bases.kept import ORIGIN_FILE, Origin
+from ppm.lock import LockedBase
 from ppm.resources import lab_data
 
 PACKAGES = lab_data() / "packages"
@@ -97,8 +99,7 @@ def test_list_show_and_remove(kept, ppm_home):
 
 
 def test_removing_says_which_environments_need_it(kept):
-    done = ppm(*INSTALL)
-    assert done.code == 0, done.err
+    deployed(["app"], patch("app"), base=LockedBase("smollm2", FINGERPRINT))
     [row] = ppm("env", "list", "--json").json
     removed = ppm("base", "remove", "smollm2", "--yes", "--json")
     assert removed.json == {"removed": "smollm2", "environments": [row["environment"]]}

@@ -81,13 +81,14 @@ def deployed(
     perplexity: float | None = None,
     overrides: tuple[str, ...] = (),
     strategy: str = "auto",
+    base: LockedBase = LockedBase("lab", FINGERPRINT),  # noqa: B008 - frozen
 ) -> Deployment:
     """Put some packages in force as if they had been installed with these requirements.
 
     `rates` is what the audit found on the packages' suites, `perplexity` on a suite of that name.
     """
-    base = open_base("lab")
-    environment = Workspace.open(Path.cwd()).environment_for(base, env)
+    found_base = open_base(base.model)
+    environment = Workspace.open(Path.cwd()).environment_for(found_base, env)
     for package in packages:
         environment.store.put(package.data)
     wishes = tuple(parse_requirement(text) for text in requirements)
@@ -111,7 +112,7 @@ def deployed(
         environment.store.put(data)
     composition = LockedComposition(sha256(made.data), sha256(tested), made.file_name)
     lock = Lock(
-        LockedBase("lab", FINGERPRINT),
+        base,
         wishes,
         strategy,
         None,
@@ -129,9 +130,9 @@ def deployed(
                 "audit.json": tested,
             },
             Made(
-                base_model="lab",
-                fingerprint=FINGERPRINT,
-                weights_digest=weights_digest(base.folder),
+                base_model=base.model,
+                fingerprint=base.fingerprint,
+                weights_digest=weights_digest(found_base.folder),
                 strategy="distilled",
                 verdict="pass",
             ),

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 from commands import ppm
+from gguf_files import write_gguf
 from integration.deployed import deployed, patch, write
+
+from ppm.bases.fetch import import_base
+from ppm.bases.kept import folder_of
 
 TEXT = (Path(__file__).parent.parent.parent / "docs" / "json.md").read_text()
 TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
@@ -81,6 +85,9 @@ def world(tmp_path, monkeypatch):
         ["remove", "app"],
         ["search", "app"],
         ["download", "app"],
+        ["base", "list"],
+        ["base", "import", "tiny.gguf", "--output", "made"],
+        ["base", "remove", "smollm2", "--yes"],
         ["cache", "info"],
         ["cache", "prune"],
         ["config"],
@@ -89,8 +96,12 @@ def world(tmp_path, monkeypatch):
     ],
     ids=" ".join,
 )
-def test_what_is_printed_is_as_documented(world, arguments):
-    documented = " ".join(word for word in arguments if word not in ("app", "core", "tool", "lab", "1"))
+def test_what_is_printed_is_as_documented(world, ppm_home, arguments):
+    given = ("app", "core", "tool", "lab", "1", "tiny.gguf", "--output", "made", "smollm2", "--yes")
+    documented = " ".join(word for word in arguments if word not in given)
+    if arguments[0] == "base":
+        write_gguf(Path("tiny.gguf"))
+        import_base(Path("tiny.gguf"), folder_of("smollm2", ppm_home), tell=str)
     if arguments == ["remove", "app"]:
         ppm("add", "core")
     if arguments == ["unhold", "tool"]:
