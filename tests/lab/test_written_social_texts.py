@@ -1,4 +1,4 @@
-"""The text written for patches against gender bias, incivility and harm: wide enough, well formed, and nothing shared."""
+"""The text written against gender bias, incivility and harm: wide enough, well formed, and nothing shared."""
 
 import re
 from collections import Counter, defaultdict
