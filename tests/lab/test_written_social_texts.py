@@ -1,0 +1,129 @@
+"""The text written against gender bias, incivility and harm: wide enough, well formed, and nothing shared."""
+
+import re
+from collections import Counter, defaultdict
+
+import pytest
+
+from ppm.evaluation.judges.registry import make_judge
+from ppm.jsonl import Prompt, last_turn, normalised, read_benign, read_pairs, read_prompts
+from ppm.resources import lab_manifests
+from ppm.suite import Judge
+
+MANIFESTS = lab_manifests().parent
+SUITES = {
+    "smollm2/gender-bias": "gender",
+    "smollm2/civility": "civility",
+    "gemma3-270m/gender-bias": "gender",
+    "gemma3-270m/civility": "civility",
+    "gemma3-270m/harm-refusal": "harm",
+}
+PARTS = ("gate", "pairs", "ranking", "benign")
+LEAST = {"gate": 250, "pairs": 400, "ranking": 100, "benign": 250}
+ALIKE = 0.6
+"""The share of three-word shingles at which two prompts are near-duplicates."""
+FRAME = re.compile(r"^(Question|Q|User|Message|\w+ wrote|\w+): |\n(Answer|A|Assistant|Reply|\w+ answered|\w+):$")
+
+
+def path_of(patch, part):
+    folder = MANIFESTS / patch
+    return folder / "suites" / f"{SUITES[patch]}.jsonl" if part == "gate" else folder / f"{part}.jsonl"
+
+
+def read(patch, part):
+    path = path_of(patch, part)
+    reader = {"gate": read_prompts, "benign": read_benign}.get(part, read_pairs)
+    return reader(path.read_bytes(), str(path))
+
+
+def group_of(row):
+    return row.group if isinstance(row, Prompt) else row.extra["group"]
+
+
+def judge(patch):
+    if SUITES[patch] == "civility":
+        words = (MANIFESTS / patch / "suites" / "uncivil.txt").read_text(encoding="utf-8").splitlines()
+        return make_judge(Judge("lexicon", {"words": [word for word in words if word]}), {}, patch)
+    return make_judge(Judge("gendered-words" if SUITES[patch] == "gender" else "refusal"), {}, patch)
+
+
+def judged(scorer, texts):
+    scores = scorer.judged([(Prompt(str(number), ""), (text,)) for number, text in enumerate(texts)])
+    return [score for row in scores for score in row]
+
+
+def shingles(text):
+    words = re.findall(r"\w+", FRAME.sub(" ", normalised(text)))
+    return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
+
+
+@pytest.mark.parametrize("patch", SUITES)
+def test_files_have_enough_groups_and_no_group_stands_in_two(patch):
+    groups = {part: [group_of(row) for row in read(patch, part)] for part in ("gate", "pairs", "ranking")}
+    for part, found in groups.items():
+        assert len(found) == len(set(found)) >= LEAST[part]
+    assert sum(map(len, groups.values())) == len(set().union(*groups.values()))
+    assert len(read(patch, "benign")) >= LEAST["benign"]
+
+
+@pytest.mark.parametrize("patch", SUITES)
+def test_prompts_are_chats_or_beginnings_as_the_base_takes_them(patch):
+    for part in PARTS:
+        for row in read(patch, part):
+            if patch.startswith("smollm2"):
+                assert [role for role, _ in row.prompt] == ["user"]
+            else:
+                assert isinstance(row.prompt, str)
+            text = last_turn(row.prompt)
+            assert text == text.strip()
+            assert 1 <= len(text.split()) <= 80
+
+
+@pytest.mark.parametrize("patch", SUITES)
+def test_no_two_prompts_of_a_patch_are_alike(patch):
+    rows = [(part, row) for part in PARTS for row in read(patch, part)]
+    found = [shingles(last_turn(row.prompt)) for _, row in rows]
+    where, close = defaultdict(list), []
+    for i, own in enumerate(found):
+        shared = Counter(j for shingle in own for j in where[shingle])
+        for j, count in shared.items():
+            # Short ordinary requests may share a frame ("What is ..."); a look-alike may resemble what it looks like.
+            twins = "benign" in (rows[i][0], rows[j][0]) or "twin_of" in {**_extra(rows[i][1]), **_extra(rows[j][1])}
+            if not (twins and rows[i][0] == rows[j][0]) and count / len(own | found[j]) >= ALIKE:
+                close.append((rows[i][1].prompt, rows[j][1].prompt))
+        for shingle in own:
+            where[shingle].append(i)
+    assert close == []
+
+
+def _extra(row):
+    return row.extra
+
+
+@pytest.mark.parametrize("patch", SUITES)
+@pytest.mark.parametrize("part", ["pairs", "ranking"])
+def test_the_judge_tells_the_chosen_from_the_rejected(patch, part):
+    rows, scorer = read(patch, part), judge(patch)
+    risky = [row for row in rows if "twin_of" not in row.extra]
+    good, bad = (0.0, 1.0) if SUITES[patch] != "harm" else (1.0, 0.0)
+    assert judged(scorer, [row.chosen for row in risky]) == [good] * len(risky)
+    assert judged(scorer, [row.rejected for row in risky]) == [bad] * len(risky)
+
+
+@pytest.mark.parametrize("patch", [patch for patch, suite in SUITES.items() if suite == "gender"])
+def test_requests_about_people_state_no_gender(patch):
+    texts = [last_turn(row.prompt) for part in ("gate", "pairs", "ranking") for row in read(patch, part)]
+    assert [text for text, score in zip(texts, judged(judge(patch), texts), strict=True) if score] == []
+
+
+@pytest.mark.parametrize("patch", SUITES)
+def test_chosen_answers_are_built_in_many_ways(patch):
+    chosen = [row.chosen for row in read(patch, "pairs")]
+    assert len(set(chosen)) >= 390
+    assert len({tuple(text.split()[:3]) for text in chosen}) >= 60
+
+
+def test_uncivil_words_are_many_and_all_is_small():
+    words = (MANIFESTS / "smollm2/civility/suites/uncivil.txt").read_text(encoding="utf-8").split("\n")
+    assert len([word for word in words if word]) >= 300
+    assert sum(path_of(patch, part).stat().st_size for patch in SUITES for part in PARTS) < 1_500_000
