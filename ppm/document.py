@@ -67,14 +67,18 @@ def _check_depth(table: dict[str, object]) -> dict[str, object]:
     raise RecursionError
 
 
-def read_document(cls: type[T], data: bytes | str, origin: str, *, schema: int) -> T:
-    """A `cls` from a TOML document of one schema. Raises ManifestError, for a document of another schema too."""
+def read_document(cls: type[T], data: bytes | str, origin: str, *, schema: int, oldest: int | None = None) -> T:
+    """A `cls` from a TOML document of one schema, or of one from `oldest` on.
+
+    Raises ManifestError, for a document of another schema too.
+    """
     table = parse(data, origin)
-    if table.get("schema") != schema:
+    readable = range(schema if oldest is None else oldest, schema + 1)
+    if table.get("schema") not in readable:
         raise ManifestError(
             f"unknown schema {table['schema']!r}" if "schema" in table else "schema is missing",
             context=origin,
-            hint=f"this ppm reads schema = {schema}; a newer one needs a newer ppm",
+            hint=f"this ppm reads schema = {' or '.join(map(str, readable))}; a newer one needs a newer ppm",
         )
     return read_table(cls, table, origin)
 

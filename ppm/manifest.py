@@ -33,7 +33,9 @@ __all__ = [
     "check_tested",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+OLDEST = 1
+"""What an older ppm reads; its suites declare no groups."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -173,6 +175,9 @@ class Manifest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
+        grouped = next((suite.name for suite in self.suites if suite.group is not None), None)
+        if grouped is not None and self.schema < SCHEMA:
+            raise ValueError(f"the group of the suite {grouped!r} needs schema = {SCHEMA}")
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:
@@ -194,7 +199,7 @@ class Manifest:
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Manifest":
         """A manifest from TOML. Raises ManifestError."""
-        return document.read_document(Manifest, data, origin, schema=SCHEMA)
+        return document.read_document(Manifest, data, origin, schema=SCHEMA, oldest=OLDEST)
 
     @staticmethod
     def read(path: Path) -> "Manifest":
@@ -211,6 +216,15 @@ class Manifest:
     def render(self) -> str:
         """The manifest as TOML."""
         return document.render(document.table_of(self))
+
+    def counted_in_groups(self) -> "Manifest":
+        """The manifest with what schema 2 means for its suites: a prompt's `group` is its group, unless one says else.
+
+        Of schema 1, whose prompts may have a `group` that is for their judge, as it is.
+        """
+        if self.schema < SCHEMA:
+            return self
+        return replace(self, suites=tuple(replace(s, group=s.group or "group") for s in self.suites))
 
     def without_training(self) -> "Manifest":
         """The manifest as it is packaged."""

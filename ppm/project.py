@@ -25,7 +25,8 @@ class Gates:
     """The deployer's policy: it overrides what packages declare.
 
     `suites` are TOML files of further suites against the base, as a base model's `ppm-base.toml`. `looks` are shares
-    of the prompts after which a decision may be taken early; every look spends an equal part of alpha.
+    of the prompts after which a decision may be taken early; every look spends an equal part of alpha. With `groups`
+    every suite's evidence is counted in groups, of suites that declare none too.
     """
 
     alpha: float = 0.05
@@ -34,6 +35,7 @@ class Gates:
     min_prompts: int | None = None
     suites: tuple[str, ...] = ()
     looks: tuple[float, ...] = ()
+    groups: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:

@@ -38,7 +38,8 @@ BELOW_THE_LINE = """
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
-    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
+    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.groups
+    evaluation.correction evaluation.figures
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
     evaluation.suites evaluation.results evaluation.neutral evaluation.runner

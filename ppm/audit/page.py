@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ppm.audit.model import CIRCULAR, COMPOSITION, Audit, Comparison, verdict_of
+from ppm.audit.model import CIRCULAR, COMPOSITION, UNGROUPED, Audit, Comparison, verdict_of
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
@@ -61,6 +61,7 @@ def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites:
         audit=audit,
         composition=COMPOSITION,
         circular=CIRCULAR,
+        ungrouped=UNGROUPED,
         figures=figures,
         losses=[label for label in audit.utility if figures[label].is_rate],
         waived=list(dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")),

@@ -104,7 +104,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
             if label in taken:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
-    return found
+    return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
 
 
 def trained_on(packages: Sequence[Package]) -> dict[str, list[Pair | Benign]]:
@@ -168,12 +168,7 @@ def audit(
         comparisons=comparisons,
         waivers=tuple(waivers),
         circular=_circular(suites, subject.packages),
-        suites={
-            s.label: AuditedSuite(
-                len(s.prompts), s.suite.metric, s.digest, s.suite.judge.name, s.judge_version, s.owner
-            )
-            for s in suites
-        },
+        suites={suite.label: _audited(suite) for suite in suites},
     )
     return result, outcomes
 
@@ -204,8 +199,23 @@ def _comparisons(
     return tuple(comparisons)
 
 
+def _audited(suite: LoadedSuite) -> AuditedSuite:
+    found = suite.counted_in_groups().groups or {}
+    unlike = len({found[prompt.id] for prompt in suite.prompts})
+    return AuditedSuite(
+        prompts=len(suite.prompts),
+        metric=suite.suite.metric,
+        digest=suite.digest,
+        judge=suite.suite.judge.name,
+        judge_version=suite.judge_version,
+        owner=suite.owner,
+        groups=unlike if suite.groups is not None else None,
+        unlike=unlike,
+    )
+
+
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
-    interval = suite.measure.interval(outcome.values, alpha)
+    interval = suite.measure.interval(suite.evidence(outcome.values), alpha)
     return Cell(interval.value, interval.low, interval.high, len(outcome.values))
 
 
