@@ -1,7 +1,8 @@
 """How often the gate passes what it must not: a composition that is worse by just the margin.
 
 `exact_error` enumerates every outcome (b, c) of the paired score interval; the rest simulates whole audits with
-planned looks, several completions a prompt, and several attempts. `python benchmarks/error_rates.py` prints the
+planned looks, several completions a prompt, several attempts, and prompts of few templates.
+`python benchmarks/error_rates.py` prints the
 tables of docs/gate.md.
 """
 
@@ -13,7 +14,7 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 from ppm.audit.gate import alpha_of_attempt
-from ppm.evaluation.statistics import paired_interval
+from ppm.evaluation.statistics import group_means, paired_interval
 
 NUISANCE = numpy.concatenate([numpy.linspace(0, 0.02, 21), numpy.linspace(0.025, 0.475, 19)])
 """Rates at which only the specialist fails; the composition alone fails at this rate plus the margin."""
@@ -116,6 +117,69 @@ def with_few_prompts(n: int, samples: int, margin: float, alpha: float, chance: 
     return audit
 
 
+Values = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
+"""Per prompt: the composition's failure, the specialist's, and the number of its group."""
+
+
+def of_templates(
+    rng: numpy.random.Generator, groups: int, prompts: int, margin: float, *, spread: float = 1.0
+) -> Values:
+    """Prompts of templates whose rates differ, with this concentration; the composition is worse by the margin."""
+    group = numpy.arange(prompts) % groups
+    specialist = rng.beta(0.05 * spread, 0.95 * spread, size=groups)
+    composition = rng.beta((0.05 + margin) * spread, (0.95 - margin) * spread, size=groups)
+    first, second = (rng.random(prompts) < rates[group] for rates in (composition, specialist))
+    return first.astype(float), second.astype(float), group
+
+
+def of_breaking(
+    rng: numpy.random.Generator, groups: int, prompts: int, margin: float, *, noise: float = 0.05
+) -> Values:
+    """Whole groups that break, `margin` of them; of all others both fail at the same rate, each on its own."""
+    group = numpy.arange(prompts) % groups
+    broken = (rng.random(groups) < margin)[group]
+    second = rng.random(prompts) < noise
+    return (broken | (rng.random(prompts) < noise)).astype(float), (second & ~broken).astype(float), group
+
+
+def with_groups(
+    values: Callable[..., Values], groups: int, prompts: int, margin: float, alpha: float, grouped: bool, loss: float
+) -> Callable[[numpy.random.Generator], bool]:
+    """An audit of prompts of groups, counted in groups or one by one; the composition is worse by `loss`."""
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        first, second, group = values(rng, groups, prompts, loss)
+        if grouped:
+            names = list(map(str, group))
+            first, second = (numpy.array(group_means(side.tolist(), names)) for side in (first, second))
+        return paired_interval(first.tolist(), second.tolist(), alpha).high < margin
+
+    return audit
+
+
+TEMPLATES = (4, 8, 20, 50, 75, 120, 200, 500)
+
+
+def print_groups(audits: int, alpha: float = 0.025, margin: float = 0.05) -> None:
+    """Wrong passes and power by the number of groups, counted one by one and in groups."""
+    print(f"\nSimulated, {audits:,} audits each, alpha {alpha}, margin {margin}, prompts of few templates")
+    print("groups prompts | one by one, in groups | whole groups break: one by one, in groups | power in groups")
+    for groups in TEMPLATES:
+        prompts = 500 if groups < 200 else 1000
+        cells = [
+            simulated_error(with_groups(kind, groups, prompts, margin, alpha, grouped, margin), audits)
+            for kind in (of_templates, of_breaking)
+            for grouped in (False, True)
+        ]
+        power = simulated_error(with_groups(_unharmed, groups, prompts, margin, alpha, True, 0.0), audits)
+        print(f"{groups:>6} {prompts:>7} | " + ", ".join(f"{cell:.3f}" for cell in cells) + f" | {power:.2f}")
+
+
+def _unharmed(rng: numpy.random.Generator, groups: int, prompts: int, loss: float) -> Values:
+    """No difference: each of the two fails alone on 2.5 % of the prompts."""
+    return of_breaking(rng, groups, prompts, loss, noise=0.0257)
+
+
 def main() -> None:
     print("Exact: the largest chance of a wrong pass over all nuisance rates")
     print(f"{'prompts':>9} {'margin':>8} {'alpha':>8} {'chance':>9}")
@@ -137,6 +201,7 @@ def main() -> None:
     }
     for name, audit in cases.items():
         print(f"  {name:<34} {simulated_error(audit, audits):.4f}")
+    print_groups(1_000)
 
 
 if __name__ == "__main__":

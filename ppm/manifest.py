@@ -36,7 +36,7 @@ __all__ = [
 
 SCHEMA = 2
 OLDEST = 1
-"""What an older ppm reads: it has no `[bank]`, its suites have no evidence, and its patches are for one base alone."""
+"""What an older ppm reads: no `[bank]`, no evidence or groups of suites, and patches for one base alone."""
 MAX_VIRTUAL_TOKENS = 4096
 Placement = Literal["before-bos", "after-bos"]
 
@@ -185,6 +185,9 @@ class Manifest:
         measured = next((suite.name for suite in self.suites if suite.evidence is not None), None)
         if measured is not None and self.schema < SCHEMA:
             raise ValueError(f"the evidence of the suite {measured!r} needs schema = {SCHEMA}")
+        grouped = next((suite.name for suite in self.suites if suite.group is not None), None)
+        if grouped is not None and self.schema < SCHEMA:
+            raise ValueError(f"the group of the suite {grouped!r} needs schema = {SCHEMA}")
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:
@@ -228,6 +231,15 @@ class Manifest:
         """The manifest of a patch with this `[bank]` table, and of the schema that it takes."""
         schema = self.schema if bank is None else SCHEMA
         return replace(self, schema=schema, bank=bank)
+
+    def counted_in_groups(self) -> "Manifest":
+        """The manifest with what schema 2 means for its suites: a prompt's `group` is its group, unless one says else.
+
+        Of schema 1, whose prompts may have a `group` that is for their judge, as it is.
+        """
+        if self.schema < SCHEMA:
+            return self
+        return replace(self, suites=tuple(replace(s, group=s.group or "group") for s in self.suites))
 
     def without_training(self) -> "Manifest":
         """The manifest as it is packaged."""

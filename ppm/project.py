@@ -28,7 +28,7 @@ class Gates:
     `suites` are TOML files of further suites against the base, as a base model's `ppm-base.toml`. `looks` are shares
     of the prompts after which a decision may be taken early; every look spends an equal part of alpha. Triggers work at
     the threshold that finds `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each
-    patch is always on.
+    patch is always on. With `groups` every suite's evidence is counted in groups, of suites that declare none too.
     """
 
     alpha: float = 0.05
@@ -39,6 +39,7 @@ class Gates:
     looks: tuple[float, ...] = ()
     trigger_recall: float | None = None
     trigger: Literal["always"] | None = None
+    groups: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:

@@ -86,7 +86,8 @@ class Suite:
 
     `metric` says what is measured, and of what (`ppm.evaluation.measures`, which know the names); a judge's scores show
     failures, or successes for goal `higher`. `margin` is in units of the measure's differences. `evidence` says how
-    often the judge errs.
+    often the judge errs. `group` is the field in which a prompt names its group; with it evidence is counted in groups
+    (`ppm.evaluation.groups`).
     """
 
     name: str
@@ -99,6 +100,7 @@ class Suite:
     margin: float | None = None
     min_effect: float | None = None
     limit: float | None = None
+    group: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
     evidence: Evidence | None = None
 
@@ -115,6 +117,8 @@ class Suite:
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
+        if self.group is not None and not self.group:
+            raise ValueError('group must be the name of a field of the prompts, such as "group"')
         if self.against == "base" and self.min_effect is not None:
             raise ValueError("min_effect is for a patch's own risk; a suite against the base can't have it")
 

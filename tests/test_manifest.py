@@ -289,3 +289,13 @@ def test_no_text_of_a_manifest_passes_for_a_line_of_a_message(change):
     table |= {"prefix": {"virtual_tokens": 1}, **change}
     with pytest.raises(ManifestError, match=r"one line of printable characters|is not a name"):
         Manifest.parse(document.render(table), "patch.toml")
+
+
+def test_groups_take_schema_2_which_means_a_group_in_every_suite():
+    grouped = FULL.replace("[[suites]]", '[[suites]]\ngroup = "author"', 1)
+    assert grouped != FULL
+    assert "needs schema = 2" in str(refused(grouped))
+    found = Manifest.parse(grouped.replace("schema = 1", "schema = 2"), "patch.toml").counted_in_groups()
+    assert [suite.group for suite in found.suites] == ["author", *["group"] * (len(found.suites) - 1)]
+    old = Manifest.parse(FULL, "patch.toml")
+    assert old.counted_in_groups() == old

@@ -1,7 +1,7 @@
-"""The gate: five rules, each turned into comparisons over per-prompt outcomes. All bounds are one-sided at alpha.
+"""The gate: five rules, each turned into comparisons over outcomes. All bounds are one-sided at alpha.
 
 Every suite must pass (intersection-union), so suites need no correction. Knows nothing of models: it sees values
-that are paired prompt by prompt.
+that are paired prompt by prompt, or group by group where a suite has groups.
 """
 
 import math
@@ -71,28 +71,35 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    interval = suite.measure.difference(first.values, second.values, alpha)
-    n = len(first.values)
+    interval = suite.measure.difference(suite.evidence(first.values), suite.evidence(second.values), alpha)
+    n, prompts = len(suite.evidence(first.values)), len(first.values)
     minimum = suite.measure.fewest(policy.min_prompts)
+    fewest = math.ceil(minimum * n / prompts)
     verdict: Verdict = "pass" if interval.high < margin else "fail" if interval.low > margin else "inconclusive"
     needed = prompts_needed(interval, n, margin) if verdict == "inconclusive" else None
-    if verdict == "pass" and n < minimum:
-        verdict, needed = "inconclusive", minimum
+    if verdict == "pass" and prompts < minimum:
+        verdict, needed = "inconclusive", fewest
     if needed is not None:
-        needed = max(needed, minimum)
-    return Comparison(suite.label, rule, against, interval.value, interval.low, interval.high, margin, verdict, needed)
+        needed = max(needed, fewest)
+    bounds = interval.value, interval.low, interval.high
+    return Comparison(suite.label, rule, against, *bounds, margin, verdict, needed, groups=_groups(suite, n))
+
+
+def _groups(suite: LoadedSuite, count: int) -> int | None:
+    return None if suite.groups is None else count
 
 
 def _effect(
     suite: LoadedSuite, configuration: str, outcome: Outcome, base: Outcome, minimum: float, alpha: float
 ) -> Comparison:
-    interval = suite.measure.difference(base.values, outcome.values, alpha)
+    values, before = suite.evidence(outcome.values), suite.evidence(base.values)
+    interval = suite.measure.difference(before, values, alpha)
     verdict: Verdict = "pass" if interval.low > minimum else "fail" if interval.high <= minimum else "inconclusive"
     # A patch that reduces nothing has failed, however few prompts there are.
     if interval.value <= 0:
         verdict = "fail"
     mirrored = Interval(-interval.value, -interval.high, -interval.low)
-    needed = prompts_needed(mirrored, len(base.values), -minimum) if verdict == "inconclusive" else None
+    needed = prompts_needed(mirrored, len(values), -minimum) if verdict == "inconclusive" else None
     return Comparison(
         suite.label,
         "effect",
@@ -104,13 +111,15 @@ def _effect(
         verdict,
         needed,
         configuration=configuration,
+        groups=_groups(suite, len(values)),
     )
 
 
 def _ceiling(suite: LoadedSuite, outcome: Outcome, limit: float, alpha: float) -> Comparison:
-    interval = suite.measure.interval(outcome.values, alpha)
+    values = suite.evidence(outcome.values)
+    interval = suite.measure.interval(values, alpha)
     verdict: Verdict = "pass" if interval.high < limit else "fail" if interval.low >= limit else "inconclusive"
-    needed = prompts_needed(interval, len(outcome.values), limit) if verdict == "inconclusive" else None
-    return Comparison(
-        suite.label, "ceiling", "limit", interval.value, interval.low, interval.high, limit, verdict, needed
-    )
+    needed = prompts_needed(interval, len(values), limit) if verdict == "inconclusive" else None
+    bounds = interval.value, interval.low, interval.high
+    groups = _groups(suite, len(values))
+    return Comparison(suite.label, "ceiling", "limit", *bounds, limit, verdict, needed, groups=groups)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
+from ppm.evaluation.groups import ungrouped
 from ppm.evaluation.measures.registry import figures_of
 from ppm.verdict import Verdict, Waiver
 
@@ -16,6 +17,7 @@ __all__ = [
     "COMPOSITION",
     "EXPLAINED",
     "LAST_HALVING",
+    "UNGROUPED",
     "Attempt",
     "Audit",
     "AuditedSuite",
@@ -39,6 +41,8 @@ LAST_HALVING = 990
 _NOISE = 1e-9
 CIRCULAR = "the judge also chose the training pairs, so a pass shows less than it seems to"
 """Why it matters that a suite is circular."""
+UNGROUPED = "each prompt counts as evidence of its own, which is too much where prompts are alike"
+"""Why it matters that a suite has no groups."""
 EXPLAINED = {
     "set aside": "it did worse than allowed on the ranking prompts, which cost no alpha, so it was not tested",
     "average accuracy": "the mean score (1 - failure rate) over all risks now",
@@ -61,7 +65,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class AuditedSuite:
-    """What an audit keeps of a suite. `owner` is the patch it came with; None for the base's and the deployer's own."""
+    """What an audit keeps of a suite. `owner` is the patch it came with; None for the base's and the deployer's own.
+
+    `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
+    those that are found.
+    """
 
     prompts: int
     metric: str
@@ -69,6 +77,13 @@ class AuditedSuite:
     judge: str = ""
     judge_version: str = ""
     owner: str | None = None
+    groups: int | None = None
+    unlike: int | None = None
+
+    @property
+    def size(self) -> str:
+        """How much evidence it is, in words."""
+        return f"{self.prompts} prompts" if self.groups is None else f"{self.groups} groups of {self.prompts} prompts"
 
     @staticmethod
     def from_toml(value: object) -> object:
@@ -82,7 +97,8 @@ class Comparison:
     """One rule of the gate applied to one suite.
 
     `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
-    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`.
+    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
+    groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
     """
 
     suite: str
@@ -96,10 +112,17 @@ class Comparison:
     prompts_needed: int | None = None
     configuration: str = COMPOSITION
     waived: bool = False
+    groups: int | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in ("pass", "fail", "inconclusive"):
             raise ValueError(f"a comparison can't have the verdict {self.verdict!r}")
+
+    @property
+    def needed(self) -> str:
+        """About how much evidence would settle it, in words; empty where none would."""
+        units = "prompts" if self.groups is None else "groups"
+        return f"about {self.prompts_needed:,} {units} would settle it" if self.prompts_needed else ""
 
     @property
     def mark(self) -> Verdict:
@@ -228,6 +251,15 @@ class Audit:
         return {word: meaning for word, meaning in EXPLAINED.items() if word in words}
 
     @property
+    def ungrouped(self) -> dict[str, str]:
+        """The suites of rates whose prompts each count as evidence of their own, with how many of them are unlike."""
+        return {
+            label: label if suite.unlike is None else f"{label} ({ungrouped(suite.prompts, suite.unlike)})"
+            for label, suite in self.suites.items()
+            if suite.groups is None and self._is_rate(label)
+        }
+
+    @property
     def failed(self) -> tuple[Comparison, ...]:
         """The comparisons that count and did not pass, the farthest from its margin first."""
         found = [c for c in self.comparisons if c.verdict != "pass" and not c.waived]
@@ -250,9 +282,10 @@ class Audit:
         spent = [(a.number, _together(a.alpha, a.number)) for a in self.attempts if a.number and a.alpha]
         number, together = max(spent, default=(1, 0.0))
         chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
+        independent = "; prompts of suites without groups are taken for independent" if self.ungrouped else ""
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
-            f"{chance}; on prompts unlike the suites' nothing is shown"
+            f"{chance}; on prompts unlike the suites' nothing is shown{independent}"
         )
 
     def to_table(self) -> dict[str, object]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ppm.audit.model import CIRCULAR, COMPOSITION, Audit, Comparison, verdict_of
+from ppm.audit.model import CIRCULAR, COMPOSITION, UNGROUPED, Audit, Comparison, verdict_of
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
@@ -62,6 +62,7 @@ def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites:
         composition=COMPOSITION,
         circular=CIRCULAR,
         uncalibrated=UNCALIBRATED,
+        ungrouped=UNGROUPED,
         figures=figures,
         losses=[label for label in audit.utility if figures[label].is_rate],
         waived=list(dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")),

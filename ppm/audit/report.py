@@ -37,6 +37,7 @@ def junit_xml(audit: Audit) -> bytes:
         suite = ElementTree.SubElement(root, "testsuite", {"name": label, **counts})
         properties = ElementTree.SubElement(suite, "properties")
         ElementTree.SubElement(properties, "property", name="verdict", value=audit.verdict)
+        ElementTree.SubElement(properties, "property", name="evidence", value=audit.suites[label].size)
         if label in waivers:
             said = f"{waivers[label].by}: {waivers[label].reason}"
             ElementTree.SubElement(properties, "property", name="waiver", value=said)

@@ -109,7 +109,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
             if label in taken:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
-    return found
+    return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
 
 
 def trained_on(packages: Sequence[Package]) -> dict[str, list[Pair | Benign]]:
@@ -205,14 +205,22 @@ def _comparisons(
 
 
 def _audited(suite: LoadedSuite) -> AuditedSuite:
-    named = suite.suite
+    found = suite.counted_in_groups().groups or {}
+    unlike = len({found[prompt.id] for prompt in suite.prompts})
     return AuditedSuite(
-        len(suite.prompts), named.metric, suite.digest, named.judge.name, suite.judge_version, suite.owner
+        prompts=len(suite.prompts),
+        metric=suite.suite.metric,
+        digest=suite.digest,
+        judge=suite.suite.judge.name,
+        judge_version=suite.judge_version,
+        owner=suite.owner,
+        groups=unlike if suite.groups is not None else None,
+        unlike=unlike,
     )
 
 
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
-    interval = suite.measure.interval(outcome.values, alpha)
+    interval = suite.measure.interval(suite.evidence(outcome.values), alpha)
     return Cell(interval.value, interval.low, interval.high, len(outcome.values))
 
 

@@ -15,15 +15,14 @@ SYMBOLS = {"pass": "ok", "fail": "X ", "inconclusive": "? ", "waived": "w "}
 
 def print_audit(audit: "Audit") -> None:
     """The matrix with each patch's own cells in brackets and the gate's marks, what did not pass, and the verdict."""
-    from ppm.audit.model import CIRCULAR
+    from ppm.audit.model import CIRCULAR, UNGROUPED
     from ppm.evaluation.suites import UNCALIBRATED
 
     _print_matrix(audit)
     _print_triggers(audit)
     for comparison in audit.comparisons:
         if comparison.mark != "pass":
-            needed = comparison.prompts_needed
-            settles = f" (about {needed:,} prompts would settle it)" if needed else ""
+            settles = f" ({comparison.needed})" if comparison.needed else ""
             write(f"{comparison.mark}: {comparison.rule}, {comparison.describe()}{settles}")
     meanings = dict(audit.explained)
     tried = [attempt for attempt in audit.attempts if attempt.strategy != audit.strategy]
@@ -43,6 +42,8 @@ def print_audit(audit: "Audit") -> None:
         write(f"Over the deployments: {figures}")
     for word, meaning in meanings.items():
         write(f"  {word}: {meaning}")
+    if audit.ungrouped:
+        write(f"no groups: {', '.join(audit.ungrouped.values())}: {UNGROUPED}")
     for note in audit.notes:
         write(f"note: {note}")
     said = Styled(audit.verdict, MARKS[audit.verdict], bold=True)
@@ -93,14 +94,21 @@ def _print_triggers(audit: "Audit") -> None:
 
 def _legend(audit: "Audit", units: "dict[str, str]") -> str:
     """How the matrix is to be read."""
-    counts = sorted({suite.prompts for suite in audit.suites.values()})
-    size = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    size = _range([suite.prompts for suite in audit.suites.values()])
     lines = [f"Failure rates, lower is better; {size} prompts per suite. [x] marks a patch alone on its own suite."]
+    grouped = [f"{label} {suite.groups}" for label, suite in audit.suites.items() if suite.groups is not None]
+    if grouped:
+        lines.append(f"Evidence is counted in groups of alike prompts: {', '.join(grouped)}.")
     losses = [suite for suite in audit.utility if suite not in units]
     if losses:
         lines.append(f"Utility, as loss: {', '.join(losses)} (the share of prompts not answered as they should be).")
     lines += [f"{suite}: {unit}, lower is better." for suite, unit in units.items()]
     return "\n".join(lines)
+
+
+def _range(counts: "list[int]") -> str:
+    least, most = min(counts), max(counts)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _mark(comparisons: "list[Comparison]") -> Styled:

@@ -1,7 +1,7 @@
 """Intervals for paired failure rates. Every bound is one-sided at the alpha it is given.
 
-Knows nothing of models and suites: counts and per-prompt differences go in, bounds come out. Quantiles come from
-scipy.special, as scipy.stats takes two seconds to import.
+Knows nothing of models and suites: counts and differences go in, one a prompt or one a group, and bounds come out.
+Quantiles come from scipy.special, as scipy.stats takes two seconds to import.
 """
 
 import math
@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "clustered_interval",
     "exact_upper",
+    "group_means",
     "mean_interval",
     "paired_interval",
     "paired_score_interval",
@@ -94,9 +95,8 @@ def _is_binary(values: numpy.ndarray) -> bool:
 
 
 def _size(values: numpy.ndarray) -> float:
-    """The usual size of what is not 0: the sum of squares over the sum of sizes; 1 where every size is 0 or 1."""
-    total = float(numpy.abs(values).sum())
-    return float(numpy.square(values).sum()) / total if total > 0 else 1.0
+    """The largest size, which makes every value a share of one unit; 1 where all are 0."""
+    return float(numpy.abs(values).max()) or 1.0
 
 
 def _wider(first: Interval, second: Interval) -> Interval:
@@ -104,12 +104,13 @@ def _wider(first: Interval, second: Interval) -> Interval:
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
-    """The interval of mean(first) - mean(second), prompt by prompt; values are failure rates of one prompt each.
+    """The interval of mean(first) - mean(second), unit by unit; values are failure rates of one prompt or group each.
 
-    With one sample a prompt it is the score interval. With several, a prompt is a cluster: differences are counted in
-    units of their usual size, which gives the score interval their own variance, and the interval is at least as wide
-    as Student's. Student's alone is too short where few prompts make the whole difference, as it measures its variance
-    at what was seen instead of at the margin.
+    Where every unit fails or does not, it is the score interval. Where a unit is a cluster, of samples of a prompt or
+    of prompts of a group, it is the wider of two: Student's (`clustered_interval`), and the score interval of the
+    differences in units of the largest, so that each is a share of one. Student's alone is too short where few units
+    make the whole difference, as it measures its variance at what was seen instead of at the margin; and so is a score
+    interval in units of their usual size, where these few stand beside many small differences.
     """
     x, y = numpy.asarray(first, dtype=float), numpy.asarray(second, dtype=float)
     if x.shape != y.shape:
@@ -122,13 +123,23 @@ def paired_interval(first: Sequence[float], second: Sequence[float], alpha: floa
     return score if _is_binary(x) and _is_binary(y) else _wider(score, clustered_interval(differences, alpha))
 
 
+def group_means(values: Sequence[float], groups: Sequence[str]) -> list[float]:
+    """The mean of each group's values, in the order in which the groups first occur; `groups` names each value's."""
+    if len(values) != len(groups):
+        raise ValueError("every value needs a group")
+    found: dict[str, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        found.setdefault(group, []).append(value)
+    return [math.fsum(members) / len(members) for members in found.values()]
+
+
 def exact_upper(failures: float, n: int, alpha: float) -> float:
     """The exact (Clopper-Pearson) upper bound of a rate."""
     return 1.0 if failures >= n else float(betaincinv(failures + 1, n - failures, 1 - alpha))
 
 
 def rate_interval(values: Sequence[float], alpha: float) -> Interval:
-    """The interval of one failure rate: exact for one sample a prompt, by clusters as `paired_interval` for more."""
+    """The interval of one failure rate: exact where every unit fails or does not, else as `paired_interval`."""
     x = numpy.asarray(values, dtype=float)
     size, n = _size(x), len(x)
     k = min(float(x.sum()) / size, n)

@@ -8,9 +8,11 @@ from pathlib import Path
 from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.errors import ManifestError
+from ppm.evaluation.groups import UNDECLARED, groups_of
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
 from ppm.evaluation.measures.base import Measure
 from ppm.evaluation.measures.registry import measure_of
+from ppm.evaluation.statistics import group_means
 from ppm.jsonl import Prompt, normalised, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
@@ -42,7 +44,8 @@ class LoadedSuite:
     """A suite with what it needs to run.
 
     `owner` is the patch it came with; None for a suite of the base's or the deployer's. `judge_version` is the judge's,
-    with what else its verdicts depend on, such as a model's fingerprint.
+    with what else its verdicts depend on, such as a model's fingerprint. `groups`: which group a prompt counts in, by
+    its id; None where each counts by itself.
     """
 
     label: str
@@ -53,6 +56,11 @@ class LoadedSuite:
     digest: str
     judge_version: str
     measure: Measure
+    groups: Mapping[str, str] | None = None
+
+    def evidence(self, values: Sequence[float]) -> list[float]:
+        """A prompt's values as what they count for: one a prompt, or the mean of each group's."""
+        return list(values) if self.groups is None else group_means(values, [self.groups[p.id] for p in self.prompts])
 
     @property
     def needs_expected(self) -> bool:
@@ -75,11 +83,20 @@ class LoadedSuite:
         return canonical_digest([self.owner, content, to_table(self.suite)])
 
     def head(self, share: float) -> "LoadedSuite":
-        """The suite with a share of its prompts, in an order that has nothing to do with theirs, if it has looks."""
+        """The suite with a share of its prompts, or of its groups, in an order of their own, if it has looks."""
         if share >= 1 or not self.measure.has_looks:
             return self
-        shuffled = sorted(self.prompts, key=lambda prompt: sha256(f"{self.digest}:{prompt.id}".encode()))
-        return replace(self, prompts=tuple(shuffled[: math.ceil(share * len(shuffled))]))
+        groups = self.groups or {prompt.id: prompt.id for prompt in self.prompts}
+        order = {group: sha256(f"{self.digest}:{group}".encode()) for group in groups.values()}
+        taken = set(sorted(order, key=order.__getitem__)[: math.ceil(share * len(order))])
+        shuffled = sorted(self.prompts, key=lambda prompt: order[groups[prompt.id]])
+        return replace(self, prompts=tuple(prompt for prompt in shuffled if groups[prompt.id] in taken))
+
+    def counted_in_groups(self) -> "LoadedSuite":
+        """The suite with its evidence counted in groups: those that are found where it declares none."""
+        if self.groups is not None:
+            return self
+        return replace(self, groups=groups_of(self.prompts, UNDECLARED))
 
 
 def load_suite(
@@ -110,7 +127,8 @@ def load_suite(
         "samples": suite.samples,
         "decoding": to_table(suite.decoding),
     }
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version, measure)
+    groups = groups_of(prompts, suite.group, f"{origin}, {suite.prompts}") if suite.group is not None else None
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version, measure, groups)
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:

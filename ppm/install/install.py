@@ -238,8 +238,9 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     else:
         needed = [c.prompts_needed for c in audit.failed]
         settle = "would settle it" if None not in needed else "may settle it"
+        units = "groups" if all(c.groups is not None for c in audit.failed) else "prompts"
         more = (
-            f"about {max(n or 0 for n in needed):,} prompts in the suite {settle}"
+            f"about {max(n or 0 for n in needed):,} {units} in the suite {settle}"
             if any(needed)
             else "more prompts may settle it"
         )

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from ppm.base import BaseModel
 from ppm.errors import ModelError
+from ppm.evaluation.groups import DECLARE, UNDECLARED, groups_of, ungrouped
+from ppm.jsonl import read_prompts
 from ppm.runtime.text import encoder_of_folder
 from ppm.training.output import announced, check_output
 from ppm.training.rows import check_rows
@@ -19,6 +21,7 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
     """
     source = read_source(path)
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
+    lines += _groups(source)
     found = _base_here(source, base)
     if found is None:
         lines.append(
@@ -57,6 +60,21 @@ def _training(source: SourcePatch) -> str:
 
 def _suites(source: SourcePatch) -> str:
     return ", ".join(suite.name for suite in source.manifest.suites)
+
+
+def _groups(source: SourcePatch) -> list[str]:
+    """What each suite's evidence is counted in."""
+    lines = []
+    for suite in source.manifest.suites:
+        if suite.prompts not in source.files:
+            continue
+        prompts = read_prompts(source.files[suite.prompts], str(source.folder / suite.prompts))
+        count = len(set(groups_of(prompts, suite.group or UNDECLARED).values()))
+        if suite.group is not None:
+            lines.append(f"{suite.name}: {count} groups of {len(prompts)} prompts")
+        else:
+            lines.append(f"{suite.name}: {ungrouped(len(prompts), count)}, each counted by itself; {DECLARE}")
+    return lines
 
 
 def _teacher(source: SourcePatch) -> list[str]:

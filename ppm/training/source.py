@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ppm.base import BaseModel, ModelName, identify
 from ppm.errors import ManifestError, did_you_mean
+from ppm.evaluation.groups import groups_of
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.measures.registry import measure_of
 from ppm.evaluation.suites import check_distinct
@@ -19,6 +20,9 @@ __all__ = ["SourcePatch", "base_name", "base_of", "read_source"]
 PLANNED_DISCORDANCE = 0.05
 PLANNED_ALPHA = 0.025
 """What the first gated attempt of an install may spend."""
+GOOD_PROMPTS = 500
+GOOD_GROUPS = {"specialist": 250, "base": 400}
+"""Of a suite of a risk, and of utility."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] 
     Raises ManifestError: a missing or broken file, a suite prompt that is trained on, a suite too small to decide.
     """
     path = path / "patch.toml" if path.is_dir() else path
-    manifest = Manifest.read(path)
+    manifest = Manifest.read(path).counted_in_groups()
     training = manifest.training
     if training is None:
         raise ManifestError("has no [training] table", context=str(path), hint="ppm build needs pairs to train on")
@@ -165,15 +169,18 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
     prompts = read_prompts(source.files[suite.prompts], origin)
     check_distinct(suite.name, prompts, origin)
     check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign]})
-    margin = suite.allowance
-    reached = measure.power(len(prompts), margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
+    margin, units, good = suite.allowance, "prompts", GOOD_PROMPTS
+    count, counted = len(prompts), f"{len(prompts)} prompts"
+    if suite.group is not None:
+        count, units = len(set(groups_of(prompts, suite.group, origin).values())), "groups"
+        counted, good = f"{count} groups of {len(prompts)} prompts", GOOD_GROUPS[suite.against]
+    reached = measure.power(count, margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
     if reached < 0.9:
         needed = measure.prompts_for_power(margin, PLANNED_DISCORDANCE, PLANNED_ALPHA)
         raise ManifestError(
-            f"the suite {suite.name!r} has {len(prompts)} prompts, too few to decide reliably "
-            f"(power {reached:.2f}, not 0.90)",
+            f"the suite {suite.name!r} has {counted}, too few to decide reliably (power {reached:.2f}, not 0.90)",
             context=origin,
-            hint=f"a margin of {margin} needs at least {needed} prompts; 500 is a good number",
+            hint=f"a margin of {margin} needs at least {needed} {units}; {good} is a good number",
         )
 
 

@@ -5,11 +5,14 @@ import pytest
 
 from benchmarks.error_rates import (
     exact_error,
+    of_breaking,
+    of_templates,
     passes,
     simulated_error,
     with_attempts,
     with_clusters,
     with_few_prompts,
+    with_groups,
     with_looks,
 )
 from ppm.evaluation.statistics import paired_score_interval
@@ -50,3 +53,15 @@ def test_the_enumeration_decides_as_the_interval_does():
 )
 def test_whole_audits_pass_what_they_must_not_with_a_chance_of_alpha(audit):
     assert simulated_error(audit, AUDITS) <= 0.05 + THREE_STANDARD_ERRORS
+
+
+@pytest.mark.parametrize("values", [of_templates, of_breaking])
+@pytest.mark.parametrize("groups", [20, 75, 200])
+def test_prompts_of_templates_pass_wrongly_with_a_chance_of_alpha_where_they_are_counted_in_groups(values, groups):
+    audits, alpha = 400, 0.05
+    found = simulated_error(with_groups(values, groups, 500, 0.05, alpha, grouped=True, loss=0.05), audits)
+    assert found <= alpha + 3 * (alpha * (1 - alpha) / audits) ** 0.5
+
+
+def test_prompts_of_few_templates_counted_one_by_one_pass_far_too_often():
+    assert simulated_error(with_groups(of_templates, 8, 500, 0.05, 0.025, grouped=False, loss=0.05), 200) > 0.3

@@ -12,6 +12,7 @@ from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import exact_upper, paired_score_interval
 from ppm.evaluation.suites import LoadedSuite
+from ppm.jsonl import Prompt
 from ppm.project import Gates
 from ppm.suite import DEFAULT_MARGIN, UTILITY_MARGIN, Judge, Suite
 
@@ -33,6 +34,12 @@ def compared(suite, *, base, specialist, composition, policy=None, alpha=ALPHA, 
     sides = Sides(base, composition, (NAME, specialist), ("deployed", deployed) if deployed else None)
     found = compare(suite, sides, alpha, policy or Gates())
     return {(c.rule, c.configuration if c.rule == "effect" else c.against): c for c in found}
+
+
+def in_groups(suite, of, n=500):
+    """The suite with prompts in groups of so many."""
+    prompts = tuple(Prompt(str(i), str(i)) for i in range(n))
+    return replace(suite, prompts=prompts, groups={prompt.id: str(int(prompt.id) // of) for prompt in prompts})
 
 
 GOOD = {"base": outcome(450), "specialist": outcome(10), "composition": outcome(12)}
@@ -252,3 +259,28 @@ def test_all_attempts_together_spend_less_than_alpha():
     assert sum(spent) < 0.05
     assert spent[0] == 0.025
     assert all(later == earlier / 2 for earlier, later in pairwise(spent))
+
+
+def test_evidence_in_groups_is_counted_in_groups():
+    suite = suite_of(limit=0.3)
+    single, grouped = compared(suite, **GOOD), compared(in_groups(suite, 5), **GOOD)
+    assert {c.groups for c in single.values()} == {None}
+    assert {c.groups for c in grouped.values()} == {100}
+    assert grouped["non-inferiority", NAME].difference == single["non-inferiority", NAME].difference
+    assert grouped["non-inferiority", NAME].upper > 2 * single["non-inferiority", NAME].upper
+    assert compared(in_groups(suite, 1), **GOOD)["effect", NAME].lower == single["effect", NAME].lower
+
+
+def test_few_groups_decide_nothing_however_many_prompts_they_have():
+    same = dict.fromkeys(("base", "specialist", "composition"), outcome(0, 2000))
+    for of, verdict in ((2000 // 50, "inconclusive"), (2000 // 80, "pass")):
+        found = compared(in_groups(suite_of(), of, 2000), **same)["non-inferiority", NAME]
+        assert found.verdict == verdict
+    few = compared(in_groups(suite_of(), 40, 2000), **same)["non-inferiority", NAME]
+    assert few.needed == f"about {few.prompts_needed} groups would settle it"
+    assert 50 < few.prompts_needed < 60
+
+
+def test_a_policy_that_asks_for_prompts_says_how_many_groups_that_takes():
+    found = compared(in_groups(suite_of(), 2), **GOOD, policy=Gates(min_prompts=800))["non-inferiority", NAME]
+    assert (found.verdict, found.prompts_needed) == ("inconclusive", 400)

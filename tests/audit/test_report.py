@@ -35,6 +35,7 @@ def test_a_waived_suite_says_by_whom_and_is_skipped_where_it_did_not_pass():
     (suite,) = ElementTree.fromstring(junit_xml(audit)).iter("testsuite")
     assert {p.get("name"): p.get("value") for p in suite.iter("property")} == {
         "verdict": "waived",
+        "evidence": "500 prompts",
         "waiver": "Ada: known, ticket 12",
     }
     assert [[child.tag for child in case] for case in suite.iter("testcase")] == [["system-out"], ["skipped"]]

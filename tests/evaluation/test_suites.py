@@ -191,3 +191,23 @@ def test_a_deployer_s_suites_have_different_names(tmp_path):
     (tmp_path / "own.toml").write_text(f"schema = 1\n{suite}{suite}")
     with pytest.raises(ManifestError, match="two suites are named 'calm'"):
         policy_suites(tmp_path / "own.toml")
+
+
+def test_groups_change_how_evidence_is_counted_and_not_the_digest():
+    rows = [Prompt(str(i), f"{word} {word} {word}", group=word[0]) for i, word in enumerate(("abba", "anna", "kilo"))]
+    files = {**FILES, "suites/main.jsonl": dump(rows)}
+    loaded = load_suite(replace(SUITE, group="group"), files, origin="o", owner="o")
+    plain = load_suite(SUITE, files, origin="o", owner="o")
+    assert plain.digest == loaded.digest
+    assert plain.waiver_digest != loaded.waiver_digest
+    assert plain.evidence([1.0, 0.0, 1.0]) == [1.0, 0.0, 1.0]
+    assert loaded.evidence([1.0, 0.0, 1.0]) == [0.5, 1.0]
+    assert plain.counted_in_groups().evidence([1.0, 0.0, 1.0]) == [1.0, 0.0, 1.0]
+
+
+def test_a_look_takes_whole_groups():
+    rows = [Prompt(str(i), f"{i} " * 9, group=str(i % 10)) for i in range(40)]
+    loaded = load_suite(replace(SUITE, group="group"), {**FILES, SUITE.prompts: dump(rows)}, origin="o", owner="o")
+    taken = loaded.head(0.5)
+    assert len(taken.evidence([0.0] * len(taken.prompts))) == 5
+    assert len(taken.prompts) == 20
