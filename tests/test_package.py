@@ -337,8 +337,8 @@ def test_a_suite_prompt_that_is_trained_on_is_refused():
 def test_a_malformed_manifest_or_data_file_names_its_place():
     contents = members()
     with pytest.raises(ManifestError) as caught:
-        read_package(pack_package(contents | {"patch.toml": b"schema = 2"}), origin="x.ppm")
-    assert str(caught.value).startswith("x.ppm, patch.toml: unknown schema 2")
+        read_package(pack_package(contents | {"patch.toml": b"schema = 3"}), origin="x.ppm")
+    assert str(caught.value).startswith("x.ppm, patch.toml: unknown schema 3")
     broken = dump([Prompt("a", "b")]) + b"{\n"
     with pytest.raises(ManifestError) as caught:
         read_package(pack_package(contents | {"suites/main.jsonl": broken}), origin="x.ppm")
