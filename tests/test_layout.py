@@ -36,7 +36,8 @@ BELOW_THE_LINE = """
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
     evaluation evaluation.reply evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
-    evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.hatesonar
+    evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words
+    evaluation.judges.attribution evaluation.judges.hatesonar
     evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
     evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
