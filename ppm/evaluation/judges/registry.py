@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import ppm.evaluation.judges.attribution
+import ppm.evaluation.judges.coherence
 import ppm.evaluation.judges.endpoints
 import ppm.evaluation.judges.hatesonar
 import ppm.evaluation.judges.llama_guard
