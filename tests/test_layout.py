@@ -35,12 +35,12 @@ BELOW_THE_LINE = """
     runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
-    evaluation evaluation.reply evaluation.endpoint
+    evaluation evaluation.reply evaluation.endpoint evaluation.wellformed
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
-    evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
-    evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
-    evaluation.sampling evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
-    evaluation.groups evaluation.correction evaluation.figures
+    evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.attribution
+    evaluation.judges.hatesonar evaluation.judges.endpoints evaluation.judges.models evaluation.judges.llama_guard
+    evaluation.judges.coherence evaluation.judges.registry evaluation.sampling evaluation.generation evaluation.scoring
+    evaluation.benign evaluation.statistics evaluation.groups evaluation.correction evaluation.figures
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
     evaluation.agreement evaluation.evidence evaluation.suites evaluation.results evaluation.triggers

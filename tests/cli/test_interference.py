@@ -52,8 +52,11 @@ def test_words_are_explained_where_they_occur_and_nowhere_else():
     assert "circular: toxicity: the judge also chose the training pairs" in text
     assert "  forward transfer: how much better" in text
     assert "  set aside: it did worse" in text
+    text = printed(replace(SHOWN, uncalibrated=("toxicity",)))
+    assert "uncalibrated: toxicity: nobody measured" in text
+    assert "ppm judges measure" in text
     bare = printed(replace(SHOWN, attempts=(), continual=None, circular=()))
-    assert not any(word in bare for word in ("circular", "set aside", "forward transfer"))
+    assert not any(word in bare for word in ("circular", "uncalibrated", "set aside", "forward transfer"))
 
 
 def test_a_waived_audit_says_so():

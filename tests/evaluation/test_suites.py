@@ -7,9 +7,10 @@ from packages import make_package
 
 from ppm.errors import ManifestError, ModelError
 from ppm.evaluation.neutral import neutral_text
-from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites
+from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites, uncalibrated
 from ppm.jsonl import Prompt, dump
-from ppm.suite import Decoding, Judge, Suite
+from ppm.resources import lab_data
+from ppm.suite import Decoding, Evidence, Judge, Suite
 
 FILES = {
     "suites/main.jsonl": dump([Prompt("a", "tell me"), Prompt("b", "please", expected="thank you")]),
@@ -211,3 +212,36 @@ def test_a_look_takes_whole_groups():
     taken = loaded.head(0.5)
     assert len(taken.evidence([0.0] * len(taken.prompts))) == 5
     assert len(taken.prompts) == 20
+
+
+def test_a_judge_that_nobody_measured_is_uncalibrated_but_in_the_lab(tmp_path):
+    def loaded(suite):
+        return load_suite(suite, FILES, origin="toxicity==1.0.0", owner="toxicity")
+
+    version = loaded(SUITE).judge_version
+    known = Evidence("lexicon", version, 0.9, 0.95, failures=40, successes=60, labels=f"sha256:{'0' * 64}")
+    suites = [
+        loaded(replace(SUITE, name="bare")),
+        loaded(replace(SUITE, name="measured", evidence=known)),
+        loaded(replace(SUITE, name="older", evidence=replace(known, version="0"))),
+        loaded(replace(SUITE, name="another", evidence=replace(known, judge="refusal"))),
+        loaded(replace(SUITE, name="computed", judge=Judge("distinct"), metric="mean", samples=2, goal="higher")),
+    ]
+    assert uncalibrated(suites, tmp_path) == ("bare", "older", "another")
+    assert uncalibrated(suites, lab_data() / "base") == ()
+    assert digest_of(replace(SUITE, evidence=known)) == digest_of()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sensitivity": 1.5}, "sensitivity must be between 0 and 1"),
+        ({"specificity": float("nan")}, "specificity must be between 0 and 1"),
+        ({"failures": 0}, "must be 1 or more"),
+        ({"labels": "mine"}, "labels must be 'sha256:'"),
+    ],
+)
+def test_evidence_that_can_not_be_is_refused(change, message):
+    known = {"judge": "x", "version": "1", "sensitivity": 0.9, "specificity": 0.9, "failures": 3, "successes": 4}
+    with pytest.raises(ValueError, match=message):
+        Evidence(**{**known, "labels": f"sha256:{'0' * 64}", **change})

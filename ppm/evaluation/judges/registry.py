@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import ppm.evaluation.judges.attribution
+import ppm.evaluation.judges.coherence
 import ppm.evaluation.judges.endpoints
+import ppm.evaluation.judges.hatesonar
 import ppm.evaluation.judges.llama_guard
 import ppm.evaluation.judges.models
 import ppm.evaluation.judges.words  # noqa: F401
