@@ -7,6 +7,7 @@ from ppm.errors import ManifestError
 from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.project import Gates, Project
 from ppm.requirement import parse_requirement, read_requirement
+from ppm.running import Running
 
 SHA256 = "ab" * 32
 
@@ -32,6 +33,14 @@ def test_a_lock_comes_back_as_it_was_written():
     assert Lock.parse(bare.render().encode(), "ppm.lock") == bare
 
 
+def test_a_lock_says_in_which_dtype_the_base_runs_and_one_that_does_not_means_float32():
+    other = replace(LOCK, dtype="bfloat16")
+    assert Lock.parse(other.render(), "ppm.lock") == other
+    assert other.running(Running(memory=5)) == Running("bfloat16", memory=5)
+    assert "dtype" not in LOCK.render()
+    assert LOCK.running().dtype == "float32"
+
+
 def test_the_same_inputs_give_the_same_file():
     shuffled = replace(LOCK, packages=(LOCK.packages[2], LOCK.packages[0], LOCK.packages[1]))
     assert shuffled.render() == LOCK.render()
@@ -44,6 +53,7 @@ def test_the_same_inputs_give_the_same_file():
         ("schema = 1", "schema = 2", "unknown schema 2"),
         ("schema = 1", "", "schema is missing"),
         ("schema = 1", "schema = ", "not valid TOML"),
+        ("strategy = ", 'dtype = "int3"\nstrategy = ', "dtype"),
         ("requirements", "requirement", "unknown key 'requirement'"),
         ("sha256:ab", "ab", "strategy_digest"),
         ('name = "core"', 'name = "heart"', "'toxicity' depends on 'core', which is not locked"),

@@ -168,10 +168,11 @@ def check_memory(folder: Path, dtype: str, memory: int | None, *, context: str) 
     free = at_hand()
     for limit, extra, what in ((memory, OVERHEAD, "are allowed by --memory"), (free, 0, "are at hand")):
         if limit is not None and limit < weights + extra + WORK:
-            less = " or run it in bfloat16 (--dtype bfloat16), which takes half" if dtype == "float32" else ""
+            halves = dtype == "float32" and weights // 2 + extra + WORK <= limit
             raise ModelError(
                 f"takes about {shown_size(weights + extra + WORK)} of memory ({shown_size(weights)} of that for its "
                 f"weights in {dtype}), and {shown_size(limit)} {what}",
                 context=context,
-                hint=f"allow or free more memory, take a smaller base,{less or ' or another machine'}",
+                hint="allow or free more memory, "
+                + ("or run it in bfloat16, which takes half: --dtype bfloat16" if halves else "or take a smaller base"),
             )

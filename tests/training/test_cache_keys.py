@@ -23,6 +23,7 @@ from ppm.evaluation.suites import load_suite
 from ppm.jsonl import dump
 from ppm.package import read_package
 from ppm.resources import lab_data
+from ppm.running import Running
 from ppm.runtime.loading import LazyModel
 from ppm.suite import Judge, Suite
 from ppm.training.build import build
@@ -90,6 +91,15 @@ def test_results_and_benign_answers_are_kept_by_all_of_the_base(base, suite, wha
     alter(base, what)
     assert not set(keys()) & set(before)
     assert behaviour_digest(identify(base))
+
+
+def test_results_are_kept_by_the_dtype(tmp_path, base):
+    def weights(**running):
+        return result_store(tmp_path, identify(base), running=Running(**running)).weights
+
+    assert weights() == weights(dtype="float32") == result_store(tmp_path, identify(base)).weights
+    found = [weights(), weights(dtype="bfloat16"), weights(dtype="float16"), weights(device_map="auto")]
+    assert len(set(found)) == len(found)
 
 
 def test_results_are_kept_by_what_a_suite_asks(suite, tmp_path, base):
