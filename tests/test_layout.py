@@ -38,13 +38,14 @@ BELOW_THE_LINE = """
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
     evaluation.judges.models evaluation.judges.llama_guard evaluation.judges.registry
-    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
+    evaluation.wellformed evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics
     evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
     evaluation.measures.perplexity evaluation.measures.registry
-    evaluation.suites evaluation.results evaluation.neutral evaluation.runner
+    evaluation.suites evaluation.ordinary evaluation.results evaluation.neutral evaluation.runner
     training training.processes training.data training.passes training.retention training.losses training.source
-    training.output training.teacher training.pairs training.rows training.check training.stages training.context
-    training.collect training.trainers training.baselines training.build
+    training.output training.teacher training.pairs training.rows training.advice training.defaults training.check
+    training.stages training.context training.collect training.trainers training.baselines training.choice
+    training.learn training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps
     composition.objective composition.distil composition.merging composition.training composition.recipe
