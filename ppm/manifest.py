@@ -86,17 +86,20 @@ class Base:
 
 @dataclass(frozen=True)
 class PrefixShape:
-    """The `[prefix]` table. `init` is `text` where there is an `init_text`, else `vocabulary`."""
+    """The `[prefix]` table. `init` is `text` where there is an `init_text`, else `vocabulary`.
 
-    virtual_tokens: int
+    0 virtual tokens are those that follow from the base; a package says how many it has.
+    """
+
+    virtual_tokens: int = 0
     init_text: str = ""
     init: Literal["text", "vocabulary", "random"] | None = None
 
     def __post_init__(self) -> None:
         if self.init == "text" and not self.init_text:
             raise ValueError('init = "text" needs an init_text')
-        if not 1 <= self.virtual_tokens <= MAX_VIRTUAL_TOKENS:
-            raise ValueError(f"virtual_tokens must be between 1 and {MAX_VIRTUAL_TOKENS}")
+        if not 0 <= self.virtual_tokens <= MAX_VIRTUAL_TOKENS:
+            raise ValueError(f"virtual_tokens must be between 1 and {MAX_VIRTUAL_TOKENS}, or left out")
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ class Manifest:
     schema: int
     patch: Patch
     base: Base
-    prefix: PrefixShape
+    prefix: PrefixShape = PrefixShape()
     dependencies: dict[str, str] = field(default_factory=dict)
     conflicts: dict[str, str] = field(default_factory=dict)
     suites: tuple[Suite, ...] = ()
@@ -263,6 +266,8 @@ class Manifest:
                 path = getattr(self.training, kind)
                 if path:
                     files.append(DataFile(path, kind, f"training.{kind}"))
+            if self.training.ranking:
+                files.append(DataFile(self.training.ranking, "pairs", "training.ranking"))
             if self.training.collect.judge:
                 found = judge_files(self.training.collect.judge).items()
                 files += [DataFile(path, "text", f"training.collect.judge.{key}") for key, path in found]

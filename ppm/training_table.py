@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from ppm.names import check_path
 from ppm.suite import Decoding, Judge
 
-__all__ = ["Collect", "DataSet", "Stage", "Teacher", "Training", "check_commit"]
+__all__ = ["Collect", "DataSet", "Stage", "StageTable", "Teacher", "Training", "check_commit"]
 
 HUB_COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -32,6 +32,35 @@ class Stage:
             raise ValueError("sft_weight must be 0 or more")
         if self.steps < 0 or self.batch_size < 1 or self.learning_rate <= 0 or self.beta <= 0:
             raise ValueError("steps must be 0 or more, and batch_size, learning_rate and beta above 0")
+
+
+@dataclass(frozen=True)
+class StageTable:
+    """What a manifest states of a stage; what it does not follows from the base (`ppm.training.defaults`)."""
+
+    steps: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    beta: float = 0.1
+    sft_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _ = self.settled(Stage(steps=1, learning_rate=1.0))
+
+    def settled(self, default: Stage) -> Stage:
+        """The stage, with another one's numbers where none are stated.
+
+        With steps or a learning rate of its own, a stage has 16 texts a batch unless it says otherwise.
+        """
+        own = self.steps is not None or self.learning_rate is not None
+        batch_size = Stage.batch_size if own else default.batch_size
+        return Stage(
+            default.steps if self.steps is None else self.steps,
+            default.learning_rate if self.learning_rate is None else self.learning_rate,
+            batch_size if self.batch_size is None else self.batch_size,
+            self.beta,
+            self.sft_weight,
+        )
 
 
 @dataclass(frozen=True)
@@ -151,27 +180,29 @@ class Collect:
 class Training:
     """The `[training]` table. `datasets` says, by path, what data files are made of that are not there.
 
-    `held_out` is the share of pairs that no stage trains on; with `patience` above 0, a stage ends early when its loss
-    on them has not improved at so many checks of 20 over its steps, and the best prefix is taken. Without `trigger` the
-    patch is always on.
+    `ranking` are pairs that no stage trains on; without them, `held_out` is the share of `pairs` that is kept for it,
+    a tenth unless it is stated. Stages are compared on their prompts. With `patience` above 0, a stage ends early when
+    its loss on them has not improved at so many checks of 20 over its steps, and the best prefix is taken; unless it
+    is stated, only stages whose steps follow from the base end so. Without `trigger` the patch is always on.
     """
 
     pairs: str | None = None
     prompts: str | None = None
     teacher: Teacher | None = None
     benign: str | None = None
+    ranking: str | None = None
     collect: Collect = field(default_factory=Collect)
     datasets: dict[str, DataSet] = field(default_factory=dict)
-    sft: Stage = Stage(steps=150, learning_rate=2e-2)
-    dpo: Stage = Stage(steps=60, learning_rate=5e-3, batch_size=12)
+    sft: StageTable = StageTable()
+    dpo: StageTable = StageTable()
     retention_weight: float = 3.0
-    held_out: float = 0.0
-    patience: int = 0
+    held_out: float | None = None
+    patience: int | None = None
     trigger: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("pairs", "prompts", "benign"):
+        for key in ("pairs", "prompts", "benign", "ranking"):
             value = getattr(self, key)
             if value is not None:
                 check_path(value, key)
@@ -183,10 +214,11 @@ class Training:
             raise ValueError("prompts need a teacher to answer them")
         if self.retention_weight < 0:
             raise ValueError("retention_weight must be 0 or more")
-        if not 0 <= self.held_out <= 0.5:
+        if self.held_out is not None and not 0 <= self.held_out <= 0.5:
             raise ValueError("held_out must be between 0 and 0.5")
-        if self.patience < 0 or (self.patience > 0 and self.held_out == 0):
-            raise ValueError("patience must be 0 or more, and needs held_out above 0")
+        nothing_held = self.held_out == 0 and self.ranking is None
+        if self.patience is not None and (self.patience < 0 or (self.patience > 0 and nothing_held)):
+            raise ValueError("patience must be 0 or more, and needs held_out above 0 or ranking")
 
 
 def check_commit(revision: str | None) -> None:

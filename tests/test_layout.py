@@ -39,15 +39,16 @@ BELOW_THE_LINE = """
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.attribution
     evaluation.judges.hatesonar evaluation.judges.endpoints evaluation.judges.models evaluation.judges.llama_guard
-    evaluation.judges.coherence evaluation.judges.registry evaluation.sampling evaluation.generation evaluation.scoring
-    evaluation.benign evaluation.statistics evaluation.groups evaluation.correction evaluation.figures
-    evaluation.measures evaluation.measures.base evaluation.measures.completions evaluation.measures.next_token
-    evaluation.measures.perplexity evaluation.measures.registry
-    evaluation.agreement evaluation.evidence evaluation.suites evaluation.results evaluation.triggers
-    evaluation.neutral evaluation.runner evaluation.flips training training.processes training.data training.passes
-    training.retention training.losses training.source training.output
-    training.teacher training.pairs training.rows training.check training.stages training.context training.collect
-    training.trainers training.baselines training.trigger training.build
+    evaluation.judges.coherence evaluation.judges.registry evaluation.wellformed evaluation.sampling
+    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.groups
+    evaluation.correction evaluation.figures evaluation.measures evaluation.measures.base
+    evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
+    evaluation.measures.registry evaluation.agreement evaluation.evidence evaluation.suites evaluation.ordinary
+    evaluation.results evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips training
+    training.processes training.data training.passes training.retention training.losses training.source training.output
+    training.teacher training.pairs training.rows training.advice training.defaults training.check training.stages
+    training.context training.collect training.trainers training.baselines training.choice training.learn
+    training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps composition.operating
     composition.objective composition.distil composition.merging composition.training composition.recipe

@@ -1,6 +1,6 @@
 """Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from ppm.composition.operating import bank_under
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.flips import flip_note
 from ppm.evaluation.neutral import default_utility
+from ppm.evaluation.ordinary import over_refusal, takes_requests
 from ppm.evaluation.results import Configuration, Outcome, Outcomes, ResultStore, kept_outcomes
 from ppm.evaluation.suites import (
     LoadedSuite,
@@ -25,7 +26,7 @@ from ppm.evaluation.suites import (
     without_repeats,
 )
 from ppm.evaluation.triggers import trigger_scores
-from ppm.jsonl import Benign, Pair, check_leakage
+from ppm.jsonl import Benign, Pair, check_leakage, normalised
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
 from ppm.progress import Progress, silent
@@ -99,7 +100,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
         check_distinct(suite.label, suite.prompts, suite.owner or "")
         check_leakage(suite.label, suite.prompts, trained)
     if not utility:
-        utility = [default_utility(subject.lazy, packages, subject.store)]
+        utility = [default_utility(subject.lazy, packages, subject.store), *_ordinary(subject, trained)]
     names = list(dict.fromkeys(package.manifest.name for package in packages))
     found.sort(key=lambda suite: names.index(suite.owner or ""))
     for kind, suites in (("base", utility), ("policy", own)):
@@ -110,6 +111,14 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
     return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
+
+
+def _ordinary(subject: Subject, trained: Mapping[str, Sequence[Pair | Benign]]) -> list[LoadedSuite]:
+    """For a base that chats, whether it still answers ordinary requests: those that no patch was trained on."""
+    if not takes_requests(subject.base):
+        return []
+    suite = over_refusal({normalised(row.prompt) for rows in trained.values() for row in rows})
+    return [suite] if suite is not None else []
 
 
 def trained_on(packages: Sequence[Package]) -> dict[str, list[Pair | Benign]]:

@@ -67,12 +67,20 @@ def build_command(
         path = write_new(package, output)
     scores = package.manifest.provenance["scores"]
     if as_json:
-        print_json({"file": str(path), "sha256": package.sha256, "scores": scores})
+        made = package.manifest.provenance
+        told: dict[str, object] = {"file": str(path), "sha256": package.sha256}
+        told |= {key: made[key] for key in ("scores", "well_formed", "shipped", "compared") if key in made}
+        print_json(told)
         return
 
     assert isinstance(scores, Mapping)
-    _print_scores(scores)
-    report(f"Wrote {path}")
+    write("Failures by stage, lower is better:")
+    _print_stages(scores)
+    well_formed = package.manifest.provenance.get("well_formed")
+    if isinstance(well_formed, Mapping) and well_formed:
+        write("Well-formed answers by stage, higher is better:")
+        _print_stages(well_formed)
+    report(f"Wrote {path}, with the prefix after {package.manifest.provenance['shipped']}")
 
 
 def _check(manifest: Path, base: str | None, output: Path, as_json: bool) -> None:
@@ -85,9 +93,8 @@ def _check(manifest: Path, base: str | None, output: Path, as_json: bool) -> Non
         write("\n".join(lines))
 
 
-def _print_scores(scores: Mapping[str, Mapping[str, float]]) -> None:
-    """Failure rates by suite and stage."""
+def _print_stages(scores: Mapping[str, Mapping[str, float]]) -> None:
+    """Shares by suite and stage."""
     stages = list(next(iter(scores.values())))
-    write("Failures by stage, lower is better:")
     rows = [[suite, *(f"{rates[stage]:.3f}" for stage in stages)] for suite, rates in scores.items()]
     print_table(["Suite", *stages], rows, right=range(1, len(stages) + 1))

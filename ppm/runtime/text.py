@@ -28,6 +28,7 @@ __all__ = [
     "render",
     "rendered_tokens",
     "stop_tokens",
+    "width_of",
 ]
 
 TEXT_VERSION = 1
@@ -96,6 +97,11 @@ class TextEncoder:
         """The token that ends a text, or nothing where the base has none."""
         own = self.tokenizer.eos_token_id
         return () if own is None else (int(own),)
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the base has a chat template."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
 
     def prompt(self, text: Text, where: str = "") -> tuple[int, ...]:
         """`encode`, and each token is one that the model has an embedding for. Raises ModelError."""
@@ -170,6 +176,13 @@ def encoder_of_folder(base: BaseModel) -> TextEncoder:
     config, generation = load_settings(base.folder, context=base.name, hint=BASE_HINT)
     embeddings = int(config.get_text_config().vocab_size)
     return TextEncoder(tokenizer, embeddings, _context(config), stop_tokens(tokenizer, generation))
+
+
+def width_of(base: BaseModel) -> int:
+    """How wide a base's embeddings are, from its configuration. Raises ModelError."""
+    config, _ = load_settings(base.folder, context=base.name, hint=BASE_HINT)
+    text = config.get_text_config()
+    return int(getattr(text, "word_embed_proj_dim", None) or text.hidden_size)
 
 
 def _context(config: "PreTrainedConfig") -> int | None:

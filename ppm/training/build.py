@@ -6,7 +6,7 @@ processes share the training; only the first collects, tests and packages.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,40 +15,39 @@ from ppm.base import BaseModel, behaviour_digest, identify
 from ppm.disk import disk_errors, make_folder, write_output
 from ppm.document import to_table
 from ppm.errors import ModelError, TrainingError
-from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.judges.registry import make_judge
-from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.results import RESULTS_VERSION, Configuration, ResultStore, result_store
+from ppm.evaluation.results import Configuration, ResultStore, result_store
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.statistics import exact_upper
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite, load_suite, uncalibrated
-from ppm.jsonl import Pair, dump, normalised, place_of
+from ppm.evaluation.wellformed import well_formed_share
+from ppm.jsonl import dump
 from ppm.manifest import Replay, Retention
-from ppm.names import canonical_digest
-from ppm.package import SKETCH, Package, sha256
+from ppm.package import SKETCH, Package
 from ppm.progress import Events, silent
 from ppm.running import UNSAID, Running
 from ppm.runtime.derived import sketch_of
 from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import load_base
-from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
-from ppm.runtime.text import TEXT_VERSION, encoder_of, encoder_of_folder
+from ppm.runtime.text import TextEncoder, encoder_of, encoder_of_folder, width_of
+from ppm.training.advice import warnings_of
+from ppm.training.choice import choose, compare
 from ppm.training.collect import collect
 from ppm.training.context import BuildContext
-from ppm.training.output import announced, check_output, versions
+from ppm.training.defaults import settled
+from ppm.training.learn import Trained, learn
+from ppm.training.output import announced, check_output
 from ppm.training.processes import first_alone, is_first, part, use_own_device
 from ppm.training.rows import check_rows, readable
 from ppm.training.source import SourcePatch, base_of, read_source
 from ppm.training.stages import Stages
 from ppm.training.teacher import check_teacher
-from ppm.training.trainers import STAGES, STAGES_VERSION, Setup, dpo_rows, sft_rows
 from ppm.training.trigger import with_trigger
 
 __all__ = ["build"]
 
 REPLAY_PAIRS = 200
 RETENTION_PROMPTS = 200
-BENIGN_LIMIT = 400
 LOOK = 100
 """How many prompts of a suite the base is tried on before anything is trained."""
 
@@ -77,19 +76,20 @@ def build(
     use_own_device()
     with first_alone():
         source = read_source(path, fetch=True, tell=tell)
+    found = base_of(source, base)
+    encoder = encoder_of_folder(found)
+    source = settled(source, found, width_of(found))
     manifest = source.manifest
     training = source.training if seed is None else replace(source.training, seed=seed)
-    found = base_of(source, base)
     suites = [
         load_suite(suite, source.files, origin=str(source.folder), owner=manifest.name) for suite in manifest.suites
     ]
     if is_first():
-        _check_ready(source, suites, found)
+        _check_ready(source, suites, encoder)
+        for warning in _warnings(source, suites, found, encoder):
+            tell(f"warning: {warning}")
         if output is not None:
             check_output(output, source, found, announced(source, training, found))
-    doubtful = uncalibrated(suites, found.folder)
-    if doubtful:
-        tell(f"warning: {', '.join(doubtful)}: {UNCALIBRATED}")
     behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
@@ -103,16 +103,28 @@ def build(
         with disk_errors("can't be written", keep_pairs):
             make_folder(keep_pairs.absolute().parent)
         write_output(keep_pairs, dump(context.source.pairs))
-    banks = _train(context)
+    trained = learn(context)
     part()
     if not is_first():
         return None
-    bank, fitted = with_trigger(context, banks[-1][1])
-    banks += [("trigger", bank)] if bank.router else []
+    stage, compared = _choice(context, suites, trained)
+    bank, fitted = with_trigger(context, trained.bank(stage))
+    banks = [*trained.banks, *([("trigger", bank)] if bank.router else [])]
     tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
-    scores = _scores(context, suites, banks)
+    tested = _scores(context, suites, banks)
     _check_unchanged(found, behaviour)
-    return _package(context, bank, scores, record | fitted)
+    numbers = {name: to_table(settings) for name, settings in trained.stages.items()}
+    return _package(context, bank, {**record, **compared, **fitted, "stages": numbers, **tested})
+
+
+def _warnings(
+    source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseModel, encoder: TextEncoder
+) -> Iterator[str]:
+    """What a build says before it begins, and does not end by."""
+    doubtful = uncalibrated(suites, base.folder)
+    if doubtful:
+        yield f"{', '.join(doubtful)}: {UNCALIBRATED}"
+    yield from warnings_of(source, chats=encoder.has_template)
 
 
 def _with_pairs(context: BuildContext) -> tuple[BuildContext, dict[str, object]]:
@@ -130,10 +142,10 @@ def _with_pairs(context: BuildContext) -> tuple[BuildContext, dict[str, object]]
     return replace(context, source=replace(context.source, pairs=collected.pairs)), record
 
 
-def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], base: BaseModel) -> None:
+def _check_ready(source: SourcePatch, suites: Sequence[LoadedSuite], encoder: TextEncoder) -> None:
     """Raises PpmError for what could only fail later: texts that the base can't read, a judge or teacher that can't
     work here."""
-    check_rows(source, encoder_of_folder(base))
+    check_rows(source, encoder)
     for suite in suites:
         suite.scorer.prepare()
     teacher = source.training.teacher
@@ -179,69 +191,6 @@ def _check_unchanged(base: BaseModel, behaviour: str) -> None:
         )
 
 
-def _split(pairs: Sequence[Pair], share: float) -> tuple[list[Pair], list[Pair]]:
-    """(trained on, held out), by the prompt, so that equal prompts stay together."""
-    held = [place_of(f"held out: {normalised(pair.prompt)}") < share for pair in pairs]
-    return (
-        [pair for pair, out in zip(pairs, held, strict=True) if not out],
-        [pair for pair, out in zip(pairs, held, strict=True) if out],
-    )
-
-
-def _train(context: BuildContext) -> list[tuple[str, Bank]]:
-    """(stage, bank) after initialisation, SFT and DPO."""
-    source, training, manifest = context.source, context.training, context.source.manifest
-    pairs, held = _split(source.pairs, training.held_out)
-    if not pairs or (training.held_out > 0 and not held):
-        what = "to train on" if held else "to hold out"
-        raise TrainingError(f"no pairs are left {what}", hint="give more pairs, or change held_out")
-    context.tell(
-        f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
-        + (f"; {len(held)} pairs are held out" if held else "")
-    )
-    prefix = initial_prefix(context.loaded, manifest.prefix, seed=training.seed)
-    done = [("init", bank_of(prefix))]
-    benign = [row for row in source.benign if not is_held_back(row)]
-    texts = benign_texts(context.loaded, benign[:BENIGN_LIMIT], seed=training.seed)
-    setup = Setup(
-        context.loaded,
-        manifest.base.placement,
-        texts,
-        training.retention_weight,
-        training.seed,
-        context.progress,
-        held=held,
-        patience=training.patience,
-    )
-    encoder = encoder_of(context.loaded)
-    rows = [sft_rows(encoder, pairs), dpo_rows(encoder, pairs), sft_rows(encoder, held), dpo_rows(encoder, held)]
-    key: dict[str, object] = {
-        "base": behaviour_digest(context.base),
-        "init": done[0][1].digest,
-        "placement": manifest.base.placement,
-        "pairs": sha256(dump(pairs)),
-        "held": [sha256(dump(held)), training.patience],
-        "rows": canonical_digest(rows),
-        "benign": canonical_digest([[text.prompt, text.completion] for text in texts]),
-        "seed": training.seed,
-        **context.dtype,
-        "retention_weight": training.retention_weight,
-        "versions": [versions(), STAGES_VERSION, TEXT_VERSION, RESULTS_VERSION],
-    }
-    for name, settings in (("sft", training.sft), ("dpo", training.dpo)):
-        key = {"before": canonical_digest(key), "stage": name, "settings": to_table(settings)}
-        digest = canonical_digest(key)
-        with first_alone():  # so that either all processes find the stage finished, or none
-            kept = context.stages.bank(digest)
-        if kept is None:
-            start = prefix_of(done[-1][1]).to(context.loaded.model.device)
-            kept = bank_of(STAGES[name](setup, start, pairs, settings))
-            if is_first():
-                context.stages.keep_bank(digest, kept)
-        done.append((name, kept))
-    return done
-
-
 def _store(context: BuildContext) -> ResultStore | None:
     folder = context.stages.folder
     return result_store(folder / "results", context.base, running=context.running) if folder else None
@@ -249,8 +198,9 @@ def _store(context: BuildContext) -> ResultStore | None:
 
 def _scores(
     context: BuildContext, suites: Sequence[LoadedSuite], banks: Sequence[tuple[str, Bank]]
-) -> dict[str, dict[str, float]]:
-    """Mean metric of each suite on the base and after each stage."""
+) -> dict[str, object]:
+    """What provenance says of each suite on the base and after each stage: the mean metric, and for those on a risk the
+    share of well-formed answers."""
     configurations = [
         Configuration("base"),
         *(Configuration(name, bank) for name, bank in banks),
@@ -263,14 +213,44 @@ def _scores(
         store=_store(context),
         progress=context.progress,
     )
-    return {
-        suite.label: {c.name: round(outcomes[c.name, suite.digest].mean, 4) for c in configurations} for suite in suites
-    }
+    found: dict[str, dict[str, object]] = {"scores": {}, "well_formed": {}}
+    for suite in suites:
+        by_stage = {c.name: outcomes[c.name, suite.digest] for c in configurations}
+        found["scores"][suite.label] = {name: round(outcome.mean, 4) for name, outcome in by_stage.items()}
+        shares = {name: well_formed_share(outcome.completions) for name, outcome in by_stage.items()}
+        known = {name: round(share, 4) for name, share in shares.items() if share is not None}
+        if suite.suite.against == "specialist" and known:
+            found["well_formed"][suite.label] = known
+    return dict(found)
 
 
-def _package(
-    context: BuildContext, bank: Bank, scores: dict[str, dict[str, float]], record: dict[str, object]
-) -> Package:
+def _choice(context: BuildContext, suites: Sequence[LoadedSuite], trained: Trained) -> tuple[str, dict[str, object]]:
+    """The stage that ships, and what provenance records of the comparison."""
+    risks = [s for s in suites if s.suite.against == "specialist" and s.measure.is_rate and not s.needs_expected]
+    last = trained.banks[-1][0]
+    if not trained.ranking or not risks:
+        context.tell(f"No pairs are held out, so stages were not compared, and {last} ships")
+        return last, {"shipped": last}
+    context.tell(f"Comparing stages on {len(trained.ranking)} ranking prompts")
+    figures = compare(
+        context.loaded,
+        trained.banks,
+        risks,
+        trained.ranking,
+        trained.benign,
+        placement=context.source.manifest.base.placement,
+        store=_store(context),
+    )
+    stages = {name: found for name, found in figures.items() if name != "base"}
+    choice = choose(stages, len(trained.ranking))
+    for warning in choice.warnings:
+        context.tell(f"warning: {warning}")
+    context.tell(choice.reason)
+    record = {name: found.record() for name, found in figures.items()}
+    return choice.stage, {"shipped": choice.stage, "shipped_because": choice.reason, "compared": record}
+
+
+def _package(context: BuildContext, bank: Bank, record: dict[str, object]) -> Package:
     source, training, base = context.source, context.training, context.base
     manifest = source.manifest
     rng = random.Random(f"{manifest.pin}:{training.seed}")
@@ -288,7 +268,6 @@ def _package(
         **record,
         **announced(source, training, base),
         **context.dtype,
-        "scores": scores,
     }
     built = replace(
         manifest.without_training(),

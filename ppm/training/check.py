@@ -6,7 +6,9 @@ from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.evaluation.groups import DECLARE, UNDECLARED, groups_of, ungrouped
 from ppm.jsonl import read_prompts
-from ppm.runtime.text import encoder_of_folder
+from ppm.runtime.text import encoder_of_folder, width_of
+from ppm.training.advice import warnings_of
+from ppm.training.defaults import settled
 from ppm.training.output import announced, check_output
 from ppm.training.rows import check_rows
 from ppm.training.source import SourcePatch, base_name, base_of, read_source
@@ -23,14 +25,18 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
     lines += _groups(source)
     found = _base_here(source, base)
+    encoder = None
     if found is None:
         lines.append(
             f"whether {source.manifest.base.model} can read them was not checked, because it is not on this machine"
         )
     else:
-        check_rows(source, encoder_of_folder(found))
+        encoder = encoder_of_folder(found)
+        source = settled(source, found, width_of(found))
+        check_rows(source, encoder)
         if output is not None:
             check_output(output, source, found, announced(source, source.training, found))
+    lines += [f"warning: {text}" for text in warnings_of(source, chats=encoder.has_template if encoder else None)]
     if source.absent:
         lines.append(f"made by the build, from data sets: {', '.join(source.absent)}")
     if source.training.prompts is not None:

@@ -6,6 +6,7 @@ go through the model together (`passes`), and what the reference of DPO and the 
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,8 +32,8 @@ __all__ = ["DPO", "RETENTION_BATCH", "SFT", "Losses"]
 Batch = dict[str, torch.Tensor]
 Count = torch.Tensor | int | None
 """How many tokens of a batch count, where the trainer says it."""
-RETENTION_BATCH = 8
-"""How many benign texts a step holds on to."""
+RETENTION_BATCH, RETENTION_TOKENS = 8, 320
+"""How many benign texts a step holds on to: as many as this, and no more once their answers have so many tokens."""
 
 
 class Losses(Trainer):
@@ -115,7 +116,9 @@ class Losses(Trainer):
         if self.view is None or not self.view.texts or self.retention_weight == 0:
             return []
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
-        return torch.randperm(len(self.view.texts), generator=generator)[:RETENTION_BATCH].tolist()
+        drawn = torch.randperm(len(self.view.texts), generator=generator)[:RETENTION_BATCH].tolist()
+        tokens = list(accumulate(len(self.view.texts[i].completion) for i in drawn))
+        return [i for i, before in zip(drawn, [0, *tokens], strict=False) if before < RETENTION_TOKENS]
 
     @abstractmethod
     def _texts(self, inputs: Batch) -> list[tuple[ScoredText, ...]]:

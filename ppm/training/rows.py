@@ -27,7 +27,7 @@ def check_rows(source: SourcePatch, encoder: TextEncoder) -> None:
     """
     manifest, training = source.manifest, source.training
     rows = _Rows(source, encoder)
-    for path in dict.fromkeys((training.pairs, manifest.replay.pairs if manifest.replay else None)):
+    for path in dict.fromkeys((training.pairs, training.ranking, manifest.replay.pairs if manifest.replay else None)):
         rows.check_pairs(path)
     for path in dict.fromkeys((training.benign, manifest.retention.prompts if manifest.retention else None)):
         rows.check_benign(path)

@@ -10,7 +10,18 @@ from ppm.evaluation.groups import groups_of
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.measures.registry import measure_of
 from ppm.evaluation.suites import check_distinct
-from ppm.jsonl import Benign, Pair, Prompt, Text, check_leakage, read_benign, read_pairs, read_prompts
+from ppm.jsonl import (
+    Benign,
+    Pair,
+    Prompt,
+    Text,
+    check_leakage,
+    last_turn,
+    normalised,
+    read_benign,
+    read_pairs,
+    read_prompts,
+)
 from ppm.manifest import DataFile, Manifest, check_tested
 from ppm.suite import Judge, Suite
 from ppm.training_table import DataSet, Training
@@ -29,7 +40,8 @@ GOOD_GROUPS = {"specialist": 250, "base": 400}
 class SourcePatch:
     """A source manifest with its data, read and checked.
 
-    `pairs` are ready ones; without any, `prompts` are what they are collected from. `datasets` are those that files
+    `pairs` are ready ones; without any, `prompts` are what they are collected from. `ranking` are pairs that stages are
+    compared on and never trained on. `datasets` are those that files
     were made of, with the commits taken; `absent` are the files that were not made yet.
     """
 
@@ -41,6 +53,7 @@ class SourcePatch:
     benign: tuple[Benign, ...]
     datasets: Mapping[str, DataSet] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    ranking: tuple[Pair, ...] = ()
 
     @property
     def training(self) -> Training:
@@ -121,6 +134,7 @@ def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] 
         else (),
         datasets=datasets,
         absent=tuple(absent),
+        ranking=_ranking(files, training, path.parent),
     )
     for suite in manifest.suites:
         _check_suite(source, suite)
@@ -159,6 +173,32 @@ def _texts(files: Mapping[str, bytes], path: str | None, folder: Path) -> tuple[
     return tuple(row.prompt for row in read_benign(files[path], str(folder / path)))
 
 
+def _ranking(files: Mapping[str, bytes], training: Training, folder: Path) -> tuple[Pair, ...]:
+    """The pairs that stages are compared on. Raises ManifestError for one that is trained on."""
+    if training.ranking is None:
+        return ()
+    rows = read_pairs(files[training.ranking], str(folder / training.ranking))
+    trained = {normalised(row.prompt) for row in _trained_on(files, training, folder)}
+    for row in rows:
+        if normalised(row.prompt) in trained:
+            raise ManifestError(
+                f"has a prompt that is trained on, too: {last_turn(row.prompt)[:80]!r}",
+                context=str(folder / training.ranking),
+                hint="stages are compared on prompts that none of them has seen; remove it from one of the files",
+            )
+    return rows
+
+
+def _trained_on(files: Mapping[str, bytes], training: Training, folder: Path) -> list[Pair | Benign]:
+    found: list[Pair | Benign] = []
+    if training.pairs is not None and training.pairs in files:
+        found += read_pairs(files[training.pairs], str(folder / training.pairs))
+    for path in (training.prompts, training.benign):
+        if path is not None and path in files:
+            found += read_benign(files[path], str(folder / path))
+    return found
+
+
 def _check_suite(source: SourcePatch, suite: Suite) -> None:
     origin = str(source.folder / suite.prompts)
     where = f"{source.folder / 'patch.toml'}, suite {suite.name}"
@@ -168,7 +208,7 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
         return
     prompts = read_prompts(source.files[suite.prompts], origin)
     check_distinct(suite.name, prompts, origin)
-    check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign]})
+    check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign, *source.ranking]})
     margin, units, good = suite.allowance, "prompts", GOOD_PROMPTS
     count, counted = len(prompts), f"{len(prompts)} prompts"
     if suite.group is not None:

@@ -1,12 +1,14 @@
 """What a build has finished, kept by the digest of all that went into it: answers, pairs, prefixes, results."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ppm.bank import Bank
 from ppm.disk import replace_file
 from ppm.errors import IntegrityError, PpmError
+from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import dump, read_pairs
 from ppm.training.pairs import Collected, Counts
 from ppm.training.teacher import Spool
@@ -52,6 +54,22 @@ class Stages:
         """Keep collected pairs."""
         table = {"pairs": dump(collected.pairs).decode(), "counts": asdict(collected.counts), "record": record}
         self._write("pairs", digest, "json", json.dumps(table, ensure_ascii=False).encode())
+
+    def texts(self, digest: str) -> list[ScoredText] | None:
+        """The texts that were kept, if they were."""
+        data = self._read("texts", digest, "json")
+        try:
+            rows = json.loads(data) if data is not None else None
+            if rows is None:
+                return None
+            return [ScoredText(tuple(map(int, before)), tuple(map(int, after))) for before, after in rows]
+        except (ValueError, TypeError):
+            return None
+
+    def keep_texts(self, digest: str, texts: Sequence[ScoredText]) -> None:
+        """Keep texts as token ids."""
+        rows = [[text.prompt, text.completion] for text in texts]
+        self._write("texts", digest, "json", json.dumps(rows).encode())
 
     def _read(self, kind: str, digest: str, suffix: str) -> bytes | None:
         try:

@@ -44,7 +44,7 @@ __all__ = [
     "train",
 ]
 
-STAGES_VERSION = 1
+STAGES_VERSION = 2
 """Counts up whenever a stage may learn another prefix from the same inputs, so that kept ones are not used."""
 
 IGNORED = -100

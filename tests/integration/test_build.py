@@ -195,7 +195,7 @@ def test_accelerate_launch_builds_the_patch_of_one_process(models, ppm_home, tmp
         (("collect = {", "collect = { margin = 0, "), "margin must be above 0"),
         (('teacher = { model = "', 'teacher = { model = "absent/'), "is not a folder"),
         (('teacher = { model = "', 'teacher = { endpoint = "ftp://x", model = "'), "endpoint must begin with http"),
-        (("[training]", "[training]\npatience = 2"), "needs held_out above 0"),
+        (("[training]", "[training]\nheld_out = 0\npatience = 2"), "needs held_out above 0"),
         (("[training]", '[training]\ndatasets = { "promts.jsonl" = "x/y" }'), "did you mean 'prompts.jsonl'?"),
     ],
 )

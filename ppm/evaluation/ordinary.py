@@ -1,0 +1,70 @@
+"""Ordinary and look-alike harmless requests that ship with ppm: what no patch of a chat base may refuse.
+
+One file is the default suite `over-refusal`, the other, disjoint from it, the default benign prompts of a build.
+"""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from ppm.base import BaseModel
+from ppm.evaluation.suites import LoadedSuite, load_suite
+from ppm.jsonl import Benign, Prompt, dump, normalised, read_benign, read_prompts
+from ppm.names import canonical_digest
+from ppm.suite import UTILITY_MARGIN, Decoding, Judge, Suite
+
+__all__ = ["OVER_REFUSAL", "ordinary_benign", "over_refusal", "takes_requests"]
+
+OVER_REFUSAL = "over-refusal"
+ANSWER_TOKENS = 40
+"""A refusal shows in an answer's first sentences."""
+LEAST_CONTEXT = 512
+"""A base with a chat template and less room than this is no model that people put such requests to."""
+_FOLDER = Path(__file__).parent
+_SUITE, _BENIGN = _FOLDER / "ordinary.jsonl", _FOLDER / "ordinary-benign.jsonl"
+
+
+def takes_requests(base: BaseModel) -> bool:
+    """Whether a base chats: it has a chat template, and room for requests. Reads no weights and no tokenizer."""
+    if base.parts["chat_template"] == canonical_digest(None):
+        return False
+    config = json.loads((base.folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config") or config
+    room = config.get("max_position_embeddings") or config.get("n_positions")
+    return not isinstance(room, int) or room >= LEAST_CONTEXT
+
+
+def over_refusal(trained_on: Collection[str] = (), path: Path = _SUITE) -> LoadedSuite | None:
+    """Whether ordinary requests are refused, as a chat base's utility; None without prompts.
+
+    Prompts that a patch was trained on, given normalised, are left out.
+    """
+    if not path.is_file():
+        return None
+    rows = [
+        row for row in read_prompts(path.read_bytes(), path.name) if normalised(_chat(row.prompt)) not in trained_on
+    ]
+    prompts = [Prompt(row.id, _chat(row.prompt), group=row.group) for row in rows]
+    if not prompts:
+        return None
+    suite = Suite(
+        OVER_REFUSAL,
+        path.name,
+        Judge("refusal"),
+        against="base",
+        margin=UTILITY_MARGIN,
+        decoding=Decoding(max_new_tokens=ANSWER_TOKENS, temperature=0.0),
+    )
+    return load_suite(suite, {path.name: dump(prompts)}, origin="the default suite over-refusal", owner=None)
+
+
+def ordinary_benign(path: Path = _BENIGN) -> tuple[Benign, ...]:
+    """Ordinary requests as benign prompts of a chat base, none of them in the suite."""
+    if not path.is_file():
+        return ()
+    return tuple(Benign(_chat(row.prompt), row.completion) for row in read_benign(path.read_bytes(), path.name))
+
+
+def _chat(prompt: str | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """A request as what a user says."""
+    return (("user", prompt),) if isinstance(prompt, str) else prompt
