@@ -1,7 +1,7 @@
 """ppm.lock: what was selected, down to the exact files, and the composition that was made of it."""
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ppm import document
@@ -115,7 +115,7 @@ class Selection:
     strategy_digest: str | None = None
     packages: tuple[LockedPackage, ...] = ()
     overrides: tuple[Requirement, ...] = ()
-    dtype: Dtype | None = None
+    dtype: Dtype | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         check_digest(self.strategy_digest, "strategy_digest")
@@ -153,7 +153,7 @@ class Lock(Selection):
     @staticmethod
     def of(selection: Selection, composition: LockedComposition | None) -> "Lock":
         """The lock of a selection."""
-        chosen = {field.name: getattr(selection, field.name) for field in fields(Selection)}
+        chosen = {one.name: getattr(selection, one.name) for one in fields(Selection)}
         return Lock(**chosen, composition=composition)
 
     @staticmethod
