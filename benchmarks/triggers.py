@@ -191,7 +191,8 @@ def training(data: Path, manifest: Path | None) -> list[Example]:
         pairs, benign = ((manifest / name).read_bytes() for name in ("pairs.jsonl", "benign.jsonl"))
         return examples(read_pairs(pairs, "pairs.jsonl"), read_benign(benign, "benign.jsonl"))
     rows = [(prompt, True, False) for prompt, _ in read(data, "harmful-advbench")]
-    rows += [(prompt, True, False) for prompt, _ in read(data, "harmful-everyday-train")[:EVERYDAY]]
+    everyday = sorted((p for p, _ in read(data, "harmful-everyday-train")), key=lambda p: place_of(last_turn(p)))
+    rows += [(prompt, True, False) for prompt in everyday[:EVERYDAY]]  # whose order goes by topics
     rows += [(prompt, False, False) for prompt, _ in read(data, "harmless-train")]
     rows += [(prompt, extra["label"] == "unsafe", True) for prompt, extra in read(data, "xstest") if half(prompt)]
     return [Example(prompt, positive, last_turn(prompt), twin) for prompt, positive, twin in rows]

@@ -39,7 +39,6 @@ def deploy(base, packages):
 def test_the_build_fits_the_trigger_and_measures_the_patch_behind_it(world):
     _, packages, result = world
     assert list(result.json["scores"]["kind"]) == ["base", "init", "sft", "dpo", "trigger"]
-    assert "The trigger fires on" in result.err
     package = read_package(next(packages.glob("*.ppm")))
     assert package.bank.router.triggers[0].patch == "kindness"
     assert (package.manifest.schema, package.manifest.bank.arrangement) == (2, "routed")
