@@ -38,7 +38,6 @@ EVERYDAY = 500
 """How many everyday harmful requests it is fitted on."""
 ATTACKED = 100
 """How many requests of a kind are disguised."""
-BATCH = 32
 SUFFIX_TOKENS, SUFFIX_STEPS, SUFFIX_PROMPTS = 10, 60, 12
 Say = Callable[[str], Text]
 CONTEXT = (
@@ -151,13 +150,7 @@ class Bench:
     def probabilities(self, prompts: Sequence[Text]) -> torch.Tensor:
         """Of each prompt, (prompts,)."""
         inner, encoder = backbone_of(attach(self.base.model)).inner, encoder_of(self.base)
-        ids = [encoder.prompt(prompt) for prompt in prompts]
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        found = torch.zeros(len(ids))
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
-            found[chosen] = probabilities(inner, self.router, [ids[i] for i in chosen])[:, 0]
-        return found
+        return probabilities(inner, self.router, [encoder.prompt(prompt) for prompt in prompts])[:, 0]
 
     def fired(self, prompts: Sequence[Text]) -> list[bool]:
         """On which prompts it fires."""

@@ -16,7 +16,10 @@ from ppm.bank import Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
 
-__all__ = ["Reading", "check_router", "depth_of", "features_of", "fires", "probabilities", "spans"]
+__all__ = ["BATCH", "Reading", "check_router", "depth_of", "features_of", "fires", "probabilities", "spans"]
+
+BATCH = 32
+"""How many texts are read at once."""
 
 
 @dataclass(frozen=True)
@@ -178,13 +181,13 @@ def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int
 
     `inner` is the backbone of the unpatched base. Texts that are the same are read once.
     """
-    different = list(dict.fromkeys(tuple(text) for text in texts))
+    different = sorted(dict.fromkeys(tuple(text) for text in texts), key=len)
     layers = [trigger.layer for trigger in router.triggers]
-    found = features_of(inner, layers, different, router.turn)
-    rows = {
-        text: torch.stack([_fired(t, own[t.layer]) for t in router.triggers])
-        for text, own in zip(different, found, strict=True)
-    }
+    rows: dict[tuple[int, ...], torch.Tensor] = {}
+    for start in range(0, len(different), BATCH):
+        part = different[start : start + BATCH]
+        for text, own in zip(part, features_of(inner, layers, part, router.turn), strict=True):
+            rows[text] = torch.stack([_fired(trigger, own[trigger.layer]) for trigger in router.triggers])
     return torch.stack([rows[tuple(text)] for text in texts])
 
 

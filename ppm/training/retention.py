@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppm.bank import Bank
 from ppm.evaluation.scoring import ScoredText, log_probabilities
 from ppm.manifest import Placement
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
@@ -37,7 +36,7 @@ def divergence(model: "PreTrainedModel", texts: Sequence[ScoredText], target: Ta
 
 @torch.inference_mode()
 def retention_of(
-    model: "PreTrainedModel", prefix: torch.Tensor | Bank, texts: Sequence[ScoredText], placement: Placement
+    model: "PreTrainedModel", prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement
 ) -> float:
     """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
     patched = attach(model, [prefix], placement=placement)

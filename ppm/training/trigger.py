@@ -15,7 +15,7 @@ from ppm.bank import Bank, Router, Trigger
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import depth_of, features_of
+from ppm.runtime.router import BATCH, depth_of, features_of
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
@@ -38,7 +38,6 @@ AS_GOOD = 0.005
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
-BATCH = 32
 
 
 @dataclass(frozen=True)
