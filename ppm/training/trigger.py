@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 
 from ppm.bank import Bank, Router, Trigger
+from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
@@ -23,7 +24,7 @@ from ppm.training.context import BuildContext
 __all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "with_trigger"]
 
 FOLDS = 5
-LEAST_PROMPTS = 40
+LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
 WANTED_RECALL = 0.98
 """On ranking prompts. A trigger fails open and finds less in prompts of other kinds, so misses weigh most."""
@@ -125,7 +126,8 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     """
     if not context.training.trigger:
         return bank, {}
-    found = examples(context.source.pairs, context.source.benign)
+    benign = [row for row in context.source.benign if not is_held_back(row)]  # which may test the base's utility
+    found = examples(context.source.pairs, benign)
     counts = [sum(e.positive == kind for e in found) for kind in (True, False)]
     if min(counts) < LEAST_PROMPTS:
         context.tell(

@@ -1,5 +1,6 @@
 """A patch with a trigger goes through build, install, audit, load, generate, lock and sync as any other."""
 
+import json
 import shutil
 
 import pytest
@@ -23,6 +24,8 @@ def world(tmp_path_factory):
     base = tiny.train_base(folder / "my-gpt2")
     tiny.write_sums(base, margin=0.3)
     source = tiny.write_patch(folder / "kindness", base)
+    with (source / "benign.jsonl").open("a") as more:
+        more.writelines(json.dumps({"prompt": f"nice sum {word} {word} :"}) + "\n" for word in tiny.WORDS)
     manifest = source / "patch.toml"
     manifest.write_text(manifest.read_text().replace("trigger = false\n", ""))
     result = ppm("build", source, "--output", folder / "packages", "--json")
