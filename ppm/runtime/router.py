@@ -113,10 +113,10 @@ def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
     et al. 2024, arXiv 2309.17453, section 3.1).
     """
     found = []
-    starts = _ends(ids, turn.opening) if turn is not None else []
+    starts, closings = ([], []) if turn is None else (_ends(ids, turn.opening), _ends(ids, turn.closing))
     for start, following in zip(starts, [*starts[1:], len(ids)], strict=False):
         assert turn is not None
-        ends = [end for end in _ends(ids, turn.closing) if end - len(turn.closing) >= start]
+        ends = [end for end in closings if end - len(turn.closing) >= start]
         own = [end for end in ends if end <= following] or ends[:1]
         found += [Reading(start, end - len(turn.closing), end - 1) for end in own]
         if not own:
