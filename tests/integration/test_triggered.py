@@ -71,7 +71,7 @@ def test_an_audit_shows_on_what_it_fires(world, ppm_home, tmp_path):
 def test_what_is_loaded_is_patched_where_the_trigger_fires(world, ppm_home):
     base, packages, _ = world
     deploy(base, packages)
-    model, tokenizer = library.load(base)
+    model, tokenizer = library.load(str(base))
     plain = load_base(open_base(str(base))).model
     benign = tokenizer("sum w3 :", return_tensors="pt").input_ids
     risky = tokenizer("say w3 w4 :", return_tensors="pt").input_ids
@@ -89,7 +89,9 @@ def test_a_lock_brings_the_trigger_to_another_home(world, ppm_home, tmp_path, mo
     project.mkdir()
     (project / "ppm.toml").write_text(f'base = "{base}"\npatches = ["kindness"]\nsources = ["{packages}"]\n')
     monkeypatch.chdir(project)
-    assert ppm("install").code == 0
+    assert ppm("lock").code == 0
+    made = ppm("sync")
+    assert made.code == 0, made.err
     first = Workspace.open(project).find_environment(str(base), None).current().bank
     assert first.router is not None
     shutil.rmtree(ppm_home / "environments")
