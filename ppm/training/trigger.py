@@ -26,16 +26,14 @@ __all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "wit
 FOLDS = 5
 LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
-WANTED_RECALL = 0.98
-"""On ranking prompts. A trigger fails open and finds less in prompts of other kinds, so misses weigh most."""
+WANTED_RECALL = 0.96
+"""On ranking prompts. A trigger fails open, so recall comes first, and false alarms are what that takes."""
 LEAST_RECALL, MOST_ALARMS = 0.9, 0.05
 """A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship."""
 RIDGE = 30.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
 TWIN_WEIGHT = 4.0
 """How much more than others a look-alike and the prompt that it looks like count: they are few and hard."""
-AS_GOOD = 0.005
-"""An earlier layer is taken where it loses no more than this."""
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
@@ -174,7 +172,7 @@ def candidate_layers(depth: int) -> list[int]:
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
     """The trigger of the best layer, fitted on all examples.
 
-    Its threshold is the highest that finds 0.98 of the ranking prompts of the risk, or the lowest that fires on no more
+    Its threshold is the highest that finds 0.96 of the ranking prompts of the risk, or the lowest that fires on no more
     than 0.05 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
     """
     layers = candidate_layers(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
@@ -191,8 +189,7 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
                 own = _fit(features[layer][inside], wanted[inside], weights[inside])
                 held[~inside] = own.probabilities(features[layer][~inside])
         ranked[layer] = _ranked(held, rows)
-    best = max(at.worth for at, _ in ranked.values())
-    layer = next(layer for layer in layers if ranked[layer][0].worth >= best - AS_GOOD)
+    layer = max(layers, key=lambda layer: ranked[layer][0].worth)
     at, curve = ranked[layer]
     trigger = _fit(features[layer], wanted, weights).trigger(layer, at.threshold, patch)
     positives = sum(row.positive for row in rows)
