@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TriggerScores", "trigger_scores"]
 
-BATCH = 32
 TriggerScores = dict[tuple[str, str], tuple[float, ...]]
 """By the name of a configuration and the digest of a suite: for each of its prompts the trigger's probability, or, of
 several triggers, 1 where any of them fires and else 0."""
@@ -58,13 +57,8 @@ def _read(base: "LoadedBase", router: Router, suite: LoadedSuite) -> Answers:
     from ppm.runtime.text import encoder_of
 
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
-    ids = {p.id: encoder.prompt(p.prompt, f"the suite {suite.suite.name!r}, prompt {p.id!r}") for p in suite.prompts}
-    order = sorted(ids, key=lambda id_: len(ids[id_]))
+    ids = [encoder.prompt(p.prompt, f"the suite {suite.suite.name!r}, prompt {p.id!r}") for p in suite.prompts]
+    rows = probabilities(inner, router, ids)
     limits = torch.tensor([trigger.threshold for trigger in router.triggers])
-    answers: Answers = {}
-    for start in range(0, len(order), BATCH):
-        part = order[start : start + BATCH]
-        rows = probabilities(inner, router, [ids[id_] for id_ in part])
-        scores = rows[:, 0] if rows.shape[1] == 1 else (rows >= limits).any(-1).float()
-        answers |= {id_: (float(score), ()) for id_, score in zip(part, scores, strict=True)}
-    return answers
+    scores = rows[:, 0] if rows.shape[1] == 1 else (rows >= limits).any(-1).float()
+    return {prompt.id: (float(score), ()) for prompt, score in zip(suite.prompts, scores, strict=True)}

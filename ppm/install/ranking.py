@@ -5,13 +5,18 @@ from dataclasses import dataclass, replace
 
 from ppm.audit.gate import margin_of
 from ppm.audit.run import Subject
+from ppm.bank import Bank
 from ppm.composition.steps import Context
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
+from ppm.evaluation.scoring import ScoredText
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
+from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.router import fires
+from ppm.runtime.tensors import prefix_of
 from ppm.training.retention import retention_of
 
 __all__ = ["Ranking", "rank"]
@@ -67,5 +72,19 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
             score = max(score, (pair_of[0] - pair_of[1]) / margin_of(suite, subject.policy))
     divergence = 0.0
     if context.retention:
-        divergence = retention_of(subject.loaded.model, composition.bank, context.retention, subject.placement)
+        divergence = _divergence(composition.bank, subject, context.retention)
     return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)
+
+
+def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> float:
+    """Mean KL(base || composition) a token; on texts for which no trigger fires it is none."""
+    model, router = subject.loaded.model, bank.router
+    fired = list(texts)
+    if router is not None:
+        inner = backbone_of(attach(model, kept=subject.loaded.kept)).inner
+        found = fires(inner, [router] * len(texts), [text.prompt for text in texts])
+        fired = [text for text, fire in zip(texts, found, strict=True) if fire]
+    if not fired:
+        return 0.0
+    tokens = [sum(len(text.completion) for text in some) for some in (fired, texts)]
+    return retention_of(model, prefix_of(bank), fired, subject.placement) * tokens[0] / tokens[1]

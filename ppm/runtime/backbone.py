@@ -202,8 +202,9 @@ class PrefixedBackbone(nn.Module):
             return given
         if given is not None and int(given.get_seq_length()) > 0:
             raise ModelError("a cache that was filled without the prefix can't be continued with it")
-        rows, routed = self._rows(batch, device, asked)
+        rows, routed = self._rows(batch, asked)
         prefixes = self._prefixes() if bool((rows >= 0).any()) else None
+        rows = rows.to(device)
         columns = Columns.none(batch, device) if prefixes is None else _chosen(prefixes.columns, rows)
         bare = prefixes is None and asked is not None and not asked.has_gaps
         cache = PrefixCache(columns, routed=routed, config=self.inner.config if bare else None)
@@ -216,10 +217,10 @@ class PrefixedBackbone(nn.Module):
                 cache.update(keys, values, index)
         return cache
 
-    def _rows(self, batch: int, device: torch.device, asked: Asked | None) -> tuple[torch.Tensor, bool]:
-        """For each sequence of a batch its row among those that have a block, or `UNPATCHED`, and whether any of them
-        is routed."""
-        chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows
+    def _rows(self, batch: int, asked: Asked | None) -> tuple[torch.Tensor, bool]:
+        """For each sequence of a batch its row among those that have a block, or `UNPATCHED`, on the CPU, and whether
+        any of them is routed."""
+        chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows.cpu()
         if chosen.shape != (batch,):
             raise ValueError(f"{chosen.numel()} rows of the bank were chosen for a batch of {batch}")
         routers = [self.routers[row] if 0 <= row < len(self.routers) else None for row in chosen.tolist()]
@@ -231,8 +232,8 @@ class PrefixedBackbone(nn.Module):
                     hint="give input_ids, or use the patch without its trigger",
                 )
             fired = fires(self.inner, routers, asked.texts(self.read))
-            chosen = torch.where(torch.tensor(fired), chosen.cpu(), UNPATCHED)
-        return self._filled.to(device)[chosen.to(device)], routed
+            chosen = torch.where(torch.tensor(fired), chosen, UNPATCHED)
+        return self._filled[chosen], routed
 
     @property
     def lead(self) -> int:

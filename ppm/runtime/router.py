@@ -16,7 +16,10 @@ from ppm.bank import Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
 
-__all__ = ["Reading", "check_router", "depth_of", "features_of", "fires", "probabilities", "spans"]
+__all__ = ["BATCH", "Reading", "check_router", "depth_of", "features_of", "fires", "probabilities", "spans"]
+
+BATCH = 32
+"""How many texts are read at once."""
 
 
 @dataclass(frozen=True)
@@ -105,27 +108,27 @@ def _hidden_states(
 def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
     """What is read of a text by itself: each turn of the user's, or the text without its first token.
 
+    A turn in which somebody has written what the template puts after one is read up to there, and up to its real end.
     Of the first token of any text models make a sink for attention, with a hidden state that drowns all others' (Xiao
     et al. 2024, arXiv 2309.17453, section 3.1).
     """
     found = []
-    if turn is not None:
-        start = _after(ids, turn.opening, 0)
-        while start is not None:
-            end = _after(ids, turn.closing, start)
-            stop = len(ids) if end is None else end - len(turn.closing)
-            found.append(Reading(start, stop, (len(ids) if end is None else end) - 1))
-            start = None if end is None else _after(ids, turn.opening, end - len(turn.closing))
+    starts, closings = ([], []) if turn is None else (_ends(ids, turn.opening), _ends(ids, turn.closing))
+    for start, following in zip(starts, [*starts[1:], len(ids)], strict=False):
+        assert turn is not None
+        ends = [end for end in closings if end - len(turn.closing) >= start]
+        own = [end for end in ends if end <= following] or ends[:1]
+        found += [Reading(start, end - len(turn.closing), end - 1) for end in own]
+        if not own:
+            found.append(Reading(start, len(ids), len(ids) - 1))
     return found or [Reading(min(1, len(ids) - 1), len(ids), len(ids) - 1)]
 
 
-def _after(ids: Sequence[int], wanted: Sequence[int], start: int) -> int | None:
-    """Where the first occurrence of some tokens ends; None where there is none."""
+def _ends(ids: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Where each occurrence of some tokens ends."""
     size, listed = len(wanted), list(wanted)
-    for i in range(start, len(ids) - size + 1):
-        if ids[i] == listed[0] and list(ids[i : i + size]) == listed:
-            return i + size
-    return None
+    starts = (i for i in range(len(ids) - size + 1) if ids[i] == listed[0])
+    return [i + size for i in starts if list(ids[i : i + size]) == listed]
 
 
 @torch.no_grad()
@@ -178,13 +181,13 @@ def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int
 
     `inner` is the backbone of the unpatched base. Texts that are the same are read once.
     """
-    different = list(dict.fromkeys(tuple(text) for text in texts))
+    different = sorted(dict.fromkeys(tuple(text) for text in texts), key=len)
     layers = [trigger.layer for trigger in router.triggers]
-    found = features_of(inner, layers, different, router.turn)
-    rows = {
-        text: torch.stack([_fired(t, own[t.layer]) for t in router.triggers])
-        for text, own in zip(different, found, strict=True)
-    }
+    rows: dict[tuple[int, ...], torch.Tensor] = {}
+    for start in range(0, len(different), BATCH):
+        part = different[start : start + BATCH]
+        for text, own in zip(part, features_of(inner, layers, part, router.turn), strict=True):
+            rows[text] = torch.stack([_fired(trigger, own[trigger.layer]) for trigger in router.triggers])
     return torch.stack([rows[tuple(text)] for text in texts])
 
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppm.bank import Bank
 from ppm.evaluation.scoring import ScoredText
 from ppm.manifest import Placement
 from ppm.runtime.model import attach
@@ -19,7 +18,7 @@ __all__ = ["retention_of"]
 
 @torch.no_grad()
 def retention_of(
-    model: "PreTrainedModel", prefix: torch.Tensor | Bank, texts: Sequence[ScoredText], placement: Placement
+    model: "PreTrainedModel", prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement
 ) -> float:
     """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
     base, patched = reader_of(attach(model)), reader_of(attach(model, [prefix], placement=placement))

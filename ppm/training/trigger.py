@@ -12,10 +12,11 @@ from itertools import pairwise
 import torch
 
 from ppm.bank import Bank, Router, Trigger
+from ppm.evaluation.neutral import is_held_back
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import depth_of, features_of
+from ppm.runtime.router import BATCH, depth_of, features_of
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
@@ -23,22 +24,19 @@ from ppm.training.context import BuildContext
 __all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "with_trigger"]
 
 FOLDS = 5
-LEAST_PROMPTS = 40
+LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
-WANTED_RECALL = 0.98
-"""On ranking prompts. A trigger fails open and finds less in prompts of other kinds, so misses weigh most."""
+WANTED_RECALL = 0.96
+"""On ranking prompts. A trigger fails open, so recall comes first, and false alarms are what that takes."""
 LEAST_RECALL, MOST_ALARMS = 0.9, 0.05
 """A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship."""
 RIDGE = 30.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
 TWIN_WEIGHT = 4.0
 """How much more than others a look-alike and the prompt that it looks like count: they are few and hard."""
-AS_GOOD = 0.005
-"""An earlier layer is taken where it loses no more than this."""
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,8 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     """
     if not context.training.trigger:
         return bank, {}
-    found = examples(context.source.pairs, context.source.benign)
+    benign = [row for row in context.source.benign if not is_held_back(row)]  # which may test the base's utility
+    found = examples(context.source.pairs, benign)
     counts = [sum(e.positive == kind for e in found) for kind in (True, False)]
     if min(counts) < LEAST_PROMPTS:
         context.tell(
@@ -173,7 +172,7 @@ def candidate_layers(depth: int) -> list[int]:
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
     """The trigger of the best layer, fitted on all examples.
 
-    Its threshold is the highest that finds 0.98 of the ranking prompts of the risk, or the lowest that fires on no more
+    Its threshold is the highest that finds 0.96 of the ranking prompts of the risk, or the lowest that fires on no more
     than 0.05 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
     """
     layers = candidate_layers(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
@@ -190,8 +189,7 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
                 own = _fit(features[layer][inside], wanted[inside], weights[inside])
                 held[~inside] = own.probabilities(features[layer][~inside])
         ranked[layer] = _ranked(held, rows)
-    best = max(at.worth for at, _ in ranked.values())
-    layer = next(layer for layer in layers if ranked[layer][0].worth >= best - AS_GOOD)
+    layer = max(layers, key=lambda layer: ranked[layer][0].worth)
     at, curve = ranked[layer]
     trigger = _fit(features[layer], wanted, weights).trigger(layer, at.threshold, patch)
     positives = sum(row.positive for row in rows)

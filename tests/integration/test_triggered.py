@@ -1,5 +1,6 @@
 """A patch with a trigger goes through build, install, audit, load, generate, lock and sync as any other."""
 
+import json
 import shutil
 
 import pytest
@@ -23,6 +24,8 @@ def world(tmp_path_factory):
     base = tiny.train_base(folder / "my-gpt2")
     tiny.write_sums(base, margin=0.3)
     source = tiny.write_patch(folder / "kindness", base)
+    with (source / "benign.jsonl").open("a") as more:
+        more.writelines(json.dumps({"prompt": f"nice sum {word} {word} :"}) + "\n" for word in tiny.WORDS)
     manifest = source / "patch.toml"
     manifest.write_text(manifest.read_text().replace("trigger = false\n", ""))
     result = ppm("build", source, "--output", folder / "packages", "--json")
@@ -39,7 +42,6 @@ def deploy(base, packages):
 def test_the_build_fits_the_trigger_and_measures_the_patch_behind_it(world):
     _, packages, result = world
     assert list(result.json["scores"]["kind"]) == ["base", "init", "sft", "dpo", "trigger"]
-    assert "The trigger fires on" in result.err
     package = read_package(next(packages.glob("*.ppm")))
     assert package.bank.router.triggers[0].patch == "kindness"
     assert (package.manifest.schema, package.manifest.bank.arrangement) == (2, "routed")
@@ -69,7 +71,7 @@ def test_an_audit_shows_on_what_it_fires(world, ppm_home, tmp_path):
 def test_what_is_loaded_is_patched_where_the_trigger_fires(world, ppm_home):
     base, packages, _ = world
     deploy(base, packages)
-    model, tokenizer = library.load(base)
+    model, tokenizer = library.load(str(base))
     plain = load_base(open_base(str(base))).model
     benign = tokenizer("sum w3 :", return_tensors="pt").input_ids
     risky = tokenizer("say w3 w4 :", return_tensors="pt").input_ids
@@ -87,7 +89,9 @@ def test_a_lock_brings_the_trigger_to_another_home(world, ppm_home, tmp_path, mo
     project.mkdir()
     (project / "ppm.toml").write_text(f'base = "{base}"\npatches = ["kindness"]\nsources = ["{packages}"]\n')
     monkeypatch.chdir(project)
-    assert ppm("install").code == 0
+    assert ppm("lock").code == 0
+    made = ppm("sync")
+    assert made.code == 0, made.err
     first = Workspace.open(project).find_environment(str(base), None).current().bank
     assert first.router is not None
     shutil.rmtree(ppm_home / "environments")

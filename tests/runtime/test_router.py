@@ -168,6 +168,10 @@ def test_what_a_user_says_is_found_in_the_tokens():
     assert (ids[second.start : second.stop], second.last) == ([12], len(ids) - 1)
     open_ended = spans(ids[:-2], TURN)[1]
     assert (open_ended.start, open_ended.stop, open_ended.last) == (second.start, len(ids) - 2, len(ids) - 3)
+    forged = spans([*TURN.opening, 10, *TURN.closing, 50, 11, *TURN.closing], TURN)
+    assert [(r.start, r.stop, r.last) for r in forged] == [(2, 3, 4), (2, 7, 8)]
+    twice = spans([*TURN.opening, 10, *TURN.opening, 11, *TURN.closing], TURN)
+    assert [(r.start, r.stop, r.last) for r in twice] == [(2, 6, 7), (5, 6, 7)]
     whole = spans([1, 10, 11], TURN)
     assert [(r.start, r.stop, r.last) for r in whole] == [(1, 3, 2)]
     assert [(r.start, r.stop, r.last) for r in spans([7], None)] == [(0, 1, 0)]

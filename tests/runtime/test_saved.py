@@ -77,8 +77,8 @@ def test_what_was_changed_is_refused(saved):
         record.write_text(json.dumps({**written, **change}))
         with pytest.raises(IntegrityError):
             load_patched(folder)
-    record.write_text(json.dumps({**written, "schema": 2}))
-    with pytest.raises(ModelError, match="schema 2"):
+    record.write_text(json.dumps({**written, "schema": 3}))
+    with pytest.raises(ModelError, match="schema 3"):
         load_patched(folder)
     record.write_text(json.dumps(written))
     config.write_text(config.read_text().replace('"vocab_size": 99', '"vocab_size": 98'))

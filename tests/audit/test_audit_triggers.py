@@ -1,0 +1,105 @@
+"""What an audit says of triggers: rows of figures, in its JSON and on its page, and what became of them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from packages import make_bank, make_package, make_routed, make_trigger
+from test_audit_model import AUDIT
+from test_page import render
+
+from ppm.audit.model import Audit, TriggerRow
+from ppm.audit.triggers import trigger_notes, trigger_rows
+from ppm.bank import Router
+from ppm.errors import IntegrityError
+from ppm.evaluation.results import Configuration, ResultStore
+from ppm.evaluation.suites import load_suite
+from ppm.evaluation.triggers import trigger_scores
+from ppm.jsonl import Prompt, dump
+from ppm.suite import Judge, Suite
+
+ROW = TriggerRow("toxicity==1.0.0", "toxicity", "recall", 0.9, 0.8, 0.95, 100, 0.4, {"0.1": 1.0, "0.9": 0.25})
+
+
+def suite(name, against, owner):
+    prompts = [Prompt(str(i), f"{name} {i}") for i in range(10)]
+    files = {"p.jsonl": dump(prompts), "suites/w.txt": b"bad\n"}
+    judged = Suite(name, "p.jsonl", Judge("lexicon", {"words": "suites/w.txt"}), against=against)
+    return load_suite(judged, files, origin="x", owner=owner)
+
+
+SUITES = [suite("own", "specialist", "toxicity"), suite("other", "specialist", "bias"), suite("plain", "base", None)]
+
+
+def test_rows_tell_recall_from_false_alarms():
+    configuration = Configuration("toxicity==1.0.0", make_routed(threshold=0.45))
+    scores = {
+        (configuration.name, one.digest): tuple(value / 10 for value in range(low, low + 10))
+        for one, low in zip(SUITES, (1, 0, 0), strict=True)
+    }
+    rows = trigger_rows([Configuration("base"), configuration], SUITES, scores, 0.05)
+    assert [(row.suite, row.kind, row.share) for row in rows] == [
+        ("own", "recall", 0.6), ("other", "another risk", 0.5), ("plain", "false alarms", 0.5),
+    ]  # fmt: skip
+    assert rows[0].low < 0.6 < rows[0].high
+    assert (rows[0].threshold, rows[0].curve["0.01"], rows[0].curve["0.9"]) == (0.45, 1.0, 0.2)
+
+
+def test_several_triggers_have_no_curve_together():
+    bank = make_bank().routed(Router((make_trigger(), make_trigger(layer=2, threshold=0.9))))
+    configuration = Configuration("composition", bank)
+    scores = {("composition", one.digest): (1.0,) * 7 + (0.0,) * 3 for one in SUITES}
+    rows = trigger_rows([configuration], SUITES, scores, 0.05)
+    assert [(row.share, row.threshold, row.curve) for row in rows] == [(0.7, None, {})] * 3
+
+
+def test_scores_that_are_kept_need_no_model(tmp_path):
+    configuration = Configuration("toxicity==1.0.0", make_routed())
+    store = ResultStore(tmp_path, "weights")
+
+    def absent():
+        raise AssertionError("the model was loaded")
+
+    with pytest.raises(AssertionError):
+        trigger_scores(absent, [configuration], SUITES[:1], store)
+    from ppm.evaluation.triggers import _key
+
+    store.put(_key(configuration.bank, SUITES[0], store), {str(i): (i / 10, ()) for i in range(10)})
+    found = trigger_scores(absent, [Configuration("base"), configuration], SUITES[:1], store)
+    assert found == {(configuration.name, SUITES[0].digest): tuple(i / 10 for i in range(10))}
+
+
+def test_rows_come_back_from_the_json_and_are_checked():
+    audit = replace(AUDIT, triggers=(ROW,))
+    assert Audit.parse(audit.to_json(), "x") == audit
+    assert "triggers" not in json.loads(AUDIT.to_json())
+    for key, value in (("share", 1.5), ("kind", "luck"), ("prompts", -1)):
+        table = json.loads(audit.to_json())
+        table["triggers"][0][key] = value
+        with pytest.raises(IntegrityError, match="is not an audit"):
+            Audit.from_table(table, "x")
+
+
+def test_the_page_shows_them():
+    page = render(triggers=(ROW,))
+    assert "<h2>Triggers</h2>" in page
+    assert "0.900<br><small>0.800 to 0.950" in page
+    assert "<small>0.250</small>" in page
+    assert "<h2>Triggers</h2>" not in render()
+
+
+def test_what_became_of_triggers_is_said():
+    def package(name, bank):
+        made = make_package(name)
+        return replace(made, bank=bank, manifest=made.manifest.with_bank(bank.table))
+
+    one, two, plain = package("one", make_routed()), package("two", make_routed(layer=2)), make_package("plain")
+    together = make_bank().routed(Router((make_trigger(),)))
+    assert trigger_notes([one], one.bank) == trigger_notes([plain, plain], make_bank()) == ()
+    assert trigger_notes([one, two], together) == (
+        "the composition stands in front of a prompt where a trigger of one, two fires",
+    )
+    assert trigger_notes([one, plain], make_bank()) == (
+        "the composition is always on, without the triggers of one, because plain has none",
+    )
+    assert "theirs can't be put together" in trigger_notes([one, two], make_bank())[0]
