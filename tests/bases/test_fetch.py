@@ -11,7 +11,7 @@ from gguf_files import edit_json, real_base, write_gguf
 
 from ppm.base import identify
 from ppm.bases.catalogue import REAL_BASES
-from ppm.bases.fetch import Fetching, fetch
+from ppm.bases.fetch import Fetching, fetch, fetch_from_hub, import_base
 from ppm.bases.kept import kept_folder, read_origin
 from ppm.errors import IntegrityError, ModelError, RequestError, SourceError
 from ppm.runtime.loading import load_base
@@ -153,3 +153,49 @@ def test_a_known_base_is_pinned(base):
     assert all(len(wheel.sha256) == 64 for wheel in base.wheels)
     assert sum(wheel.piece is not None for wheel in base.wheels) in (1, 4)
     assert len(base.hub.revision) == 40
+
+
+@pytest.fixture
+def snapshot(gguf, tmp_path):
+    """A cache of the hub's client with a model of the hub's in it: the environment of a process that uses it."""
+    (tmp_path / "tiny.gguf").write_bytes(gguf)
+    base = real_base(tmp_path / "wheels", gguf)
+    folder = tmp_path / "hub" / "models--acme--tiny" / "snapshots" / base.hub.revision
+    import_base(tmp_path / "tiny.gguf", folder, tell=str)
+    return {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+
+
+FROM_HUB = (
+    "import sys; sys.path.insert(0, sys.argv[1])\n"
+    "from pathlib import Path\n"
+    "from gguf_files import real_base\n"
+    "from ppm.bases.fetch import Fetching, fetch_from_hub\n"
+    "from ppm.errors import PpmError\n"
+    "base = real_base(Path(sys.argv[2]), Path(sys.argv[3]).read_bytes())\n"
+    "how = Fetching(Path(sys.argv[4]), lambda licence, texts: '')\n"
+    "for revision in (None, None, 'f' * 40):\n"
+    "    try:\n        print(fetch_from_hub(base, how, revision=revision).was_there)\n"
+    "    except PpmError as error:\n        print(error)\n"
+)
+
+
+def test_the_hubs_weights_are_kept_under_a_name_of_their_own(snapshot, tmp_path, ppm_home):
+    here = Path(__file__).parent.parent
+    command = [sys.executable, "-c", FROM_HUB, here, tmp_path / "wheels", tmp_path / "tiny.gguf", ppm_home]
+    done = subprocess.run(command, env=snapshot, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["False", "True"], done.stderr
+    assert lines[2].startswith(f"tiny-hub is kept at the commit {'0' * 40}, not {'f' * 40}")
+    assert kept_folder("tiny", ppm_home) is None
+    folder = kept_folder("tiny-hub", ppm_home)
+    origin = read_origin(folder)
+    assert (origin.source, origin.revision, origin.name) == ("acme/tiny", "0" * 40, "tiny-hub")
+    assert [file.name for file in origin.files] == ["model.safetensors"]
+    assert load_base(identify(folder)).model.config.vocab_size > 256
+
+
+def test_no_hub_is_one_message(gguf, tmp_path, ppm_home):
+    with pytest.raises(ModelError, match="can't be fetched") as caught:
+        fetch_from_hub(real_base(tmp_path / "wheels", gguf), fetching(ppm_home)[0], revision="f" * 40)
+    assert "network" in caught.value.hint
+    assert left(ppm_home) == []
