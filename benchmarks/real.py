@@ -37,7 +37,7 @@ from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.results import RESULTS_VERSION
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
-from ppm.package import Package, read_package, sha256
+from ppm.package import Package, read_package
 from ppm.runtime.loading import LoadedBase, load_base, load_tokenizer
 from ppm.runtime.model import attach
 from ppm.runtime.text import encoder_of
