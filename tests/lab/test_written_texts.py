@@ -24,7 +24,7 @@ FILES = {
     "ordinary-benign": SHIPPED / "ordinary-benign.jsonl",
     "facts": SMOLLM2 / "suites" / "facts.jsonl",
 }
-GROUPS = {"gate": 330, "benign": 340, "ordinary": 450, "ordinary-benign": 450, "facts": 200}
+GROUPS = {"gate": 330, "benign": 340, "ordinary": 450, "ordinary-benign": 450, "facts": 150}
 ALIKE = 0.6
 """The share of three-word shingles at which two prompts are near-duplicates."""
 
@@ -106,7 +106,7 @@ def test_the_judge_tells_refusals_from_answers(name):
 
 
 def test_no_two_groups_have_prompts_alike():
-    everything = [(name, row) for name in FILES if name != "facts" for row in rows(name)]
+    everything = [(name, row) for name in FILES for row in rows(name)]
     found = [shingles(row) for _, row in everything]
     where = defaultdict(list)
     close = []
