@@ -48,12 +48,7 @@ def audit_deployed(
     deployment = deployed(environment)
     running = running_of(deployment, asked)
     base = base_of_environment(environment)
-    recorded = deployment.record.weights_digest
-    if recorded is not None and weights_digest(base.folder) != recorded:
-        raise ModelError(
-            f"the weights of {base.name} have changed since deployment {deployment.number}",
-            hint="restore the model, or reinstall the patches for the new one",
-        )
+    _check_weights(base, deployment)
     packages = stored_packages(deployment, environment)
     assert deployment.manifest is not None
     shipped = audit_of(deployment)
@@ -86,6 +81,16 @@ def audit_deployed(
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
     return Report(replace(result, notes=(*notes, *result.notes)), outcomes, tuple(suites))
+
+
+def _check_weights(base: BaseModel, deployment: Deployment) -> None:
+    """Raises ModelError when the base's weights are not those that a deployment was tested on."""
+    recorded = deployment.record.weights_digest
+    if recorded is not None and weights_digest(base.folder) != recorded:
+        raise ModelError(
+            f"the weights of {base.name} have changed since deployment {deployment.number}",
+            hint="restore the model, or reinstall the patches for the new one",
+        )
 
 
 def _spent(shipped: "Audit | None") -> float | None:

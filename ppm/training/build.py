@@ -107,12 +107,22 @@ def build(
     part()
     if not is_first():
         return None
+    return _finished(context, suites, trained, record, behaviour)
+
+
+def _finished(
+    context: BuildContext, suites: Sequence[LoadedSuite], trained: Trained, record: dict[str, object], behaviour: str
+) -> Package:
+    """The package of the best stage, behind its trigger, with what the suites say of every stage.
+
+    Raises ModelError when the base does not behave as it did when the build began.
+    """
     stage, compared = _choice(context, suites, trained)
     bank, fitted = with_trigger(context, trained.bank(stage))
     banks = [*trained.banks, *([("trigger", bank)] if bank.router else [])]
-    tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
+    context.tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
     tested = _scores(context, suites, banks)
-    _check_unchanged(found, behaviour)
+    _check_unchanged(context.base, behaviour)
     numbers = {name: to_table(settings) for name, settings in trained.stages.items()}
     return _package(context, bank, {**record, **compared, **fitted, "stages": numbers, **tested})
 
