@@ -1,16 +1,20 @@
-"""What this machine has left: memory and disk, asked before work that needs much of either."""
+"""What this machine has left: memory and disk, asked before work that needs much of either; and sizes as people write
+them."""
 
 import os
+import re
 import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from ppm.errors import DiskError, ModelError
+from ppm.errors import DiskError, ModelError, RequestError
 from ppm.names import exists
 
-__all__ = ["check_disk", "check_memory", "free_memory", "shown_size"]
+__all__ = ["check_disk", "check_memory", "free_memory", "parse_size", "shown_size"]
 
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE)
 _GROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"),
     (
@@ -61,9 +65,18 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
         )
 
 
-def shown_size(size: int) -> str:
-    """Bytes as people say them."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+def parse_size(text: str, *, origin: str = "--memory") -> int:
+    """Bytes, from a size such as 4G, 800M or 1.5GiB, in powers of 1024. Raises RequestError."""
+    found = _SIZE.fullmatch(text)
+    size = int(float(found[1]) * _UNITS[found[2].upper()]) if found else 0
+    if size < 1:
+        raise RequestError(f"{text!r} is not a size", context=origin, hint="write, for example, 4G or 800M")
+    return size
+
+
+def shown_size(size: float) -> str:
+    """Bytes as people read them, in powers of 1024."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 def _of_machine() -> int | None:

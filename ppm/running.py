@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from ppm.errors import RequestError, did_you_mean
-from ppm.memory import parse_size
+from ppm.machine import parse_size
 
 __all__ = ["AUTO", "DTYPES", "FLOAT32", "UNSAID", "Dtype", "Running", "asked_dtype"]
 

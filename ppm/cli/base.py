@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.options import LocalPath, command_line, json_option, workspace
-from ppm.cli.output import confirm, print_json, print_table, report, say, warn, write
+from ppm.cli.output import agreed, confirm, print_json, print_table, report, say, warn, write
 
 if TYPE_CHECKING:
     from ppm.bases.catalogue import Licence, RealBase
@@ -240,7 +240,7 @@ def _agreed(base: "RealBase", licence: "Licence", texts: Mapping[str, bytes], ac
         hint = f"read them, and agree with --accept-license: {licence.address}"
         if not sys.stdin.isatty():
             raise RequestError(f"the {licence.name} must be accepted first; nothing was kept", hint=hint)
-        if not click.confirm(f"Do you accept the {licence.name}?", err=True):
+        if not agreed(f"Do you accept the {licence.name}?"):
             raise RequestError(f"the {licence.name} were not accepted; nothing was kept", hint=hint)
     say(f"You accept the {licence.name}: {licence.address}")
     return datetime.now(UTC).date().isoformat()

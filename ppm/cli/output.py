@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Styled",
     "Text",
+    "agreed",
     "clean",
     "confirm",
     "console",
@@ -131,9 +132,15 @@ def print_error(message: str, *, context: str = "", hint: str = "", color: bool 
         _emit(_rendered([Styled("hint:", "cyan"), f" {hint}"], sys.stderr), err=True, color=color)
 
 
+def agreed(question: str) -> bool:
+    """Ask on standard error, for a yes or a no."""
+    return click.confirm(_bent(one_line(question), sys.stderr), err=True)
+
+
 def confirm(question: str) -> None:
     """Ask on standard error. Raises click.Abort for anything but a yes."""
-    click.confirm(_bent(one_line(question), sys.stderr), abort=True, err=True)
+    if not agreed(question):
+        raise click.Abort
 
 
 def console() -> "Console":

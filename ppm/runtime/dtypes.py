@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ppm.base import LAB_BASES, BaseModel
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
-from ppm.memory import at_hand, shown_size
+from ppm.machine import free_memory, shown_size
 from ppm.running import DTYPES, Running
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def check_memory(folder: Path, dtype: str, memory: int | None, *, context: str) 
     weights = weight_elements(folder) * (4 if dtype == "float32" else 2)
     if _quantised(folder):
         weights = sum(path.stat().st_size for path in files)
-    free = at_hand()
+    free = free_memory()
     for limit, extra, what in ((memory, OVERHEAD, "are allowed by --memory"), (free, 0, "are at hand")):
         if limit is not None and limit < weights + extra + WORK:
             halves = dtype == "float32" and weights // 2 + extra + WORK <= limit

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppm.memory import at_hand
+from ppm.machine import free_memory
 from ppm.runtime.dtypes import OVERHEAD
 
 if TYPE_CHECKING:
@@ -102,5 +102,5 @@ def _limit(model: "PreTrainedModel", memory: int | None) -> int:
         kept = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
         limit = min(whole, memory) - torch.cuda.memory_allocated(model.device) if memory is not None else whole
         return max(min(int((free + kept) * SHARE), limit), 0)
-    free_here = at_hand()
+    free_here = free_memory()
     return UNKNOWN if free_here is None else int(free_here * SHARE)

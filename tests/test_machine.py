@@ -1,9 +1,9 @@
-"""Sizes of memory, as people write them."""
+"""Sizes as people write them, and what is left of memory."""
 
 import pytest
 
 from ppm.errors import RequestError
-from ppm.memory import at_hand, parse_size, shown_size
+from ppm.machine import free_memory, parse_size, shown_size
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,9 @@ def test_what_is_no_size_is_refused(text):
 
 
 def test_sizes_are_shown_as_they_are_written():
-    assert [shown_size(parse_size(text)) for text in ("4G", "1.5G", "800M", "2K")] == ["4.0G", "1.5G", "800.0M", "2K"]
+    assert [shown_size(parse_size(text)) for text in ("4G", "1.5G", "800M")] == ["4.0 GiB", "1.5 GiB", "800 MiB"]
 
 
-def test_some_memory_is_at_hand():
-    known = at_hand()
+def test_some_memory_is_free_memory():
+    known = free_memory()
     assert known is None or known > 2**20
