@@ -16,7 +16,7 @@ from ppm.runtime.text import encoder_of
 __all__ = ["coherence", "mean_losses"]
 
 LOSS = 5.0
-"""The most nats a token, unless a suite says otherwise."""
+"""The most nats a token. To SmolLM2-135M-Instruct its sampled answers have 1 to 3, their words shuffled 6.5 to 8."""
 
 
 @judge("coherence", "1", model_of=lambda options: options.get("model"))
