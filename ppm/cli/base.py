@@ -240,8 +240,10 @@ def _agreed(base: "RealBase", licence: "Licence", texts: Mapping[str, bytes], ac
         hint = f"read them, and agree with --accept-license: {licence.address}"
         if not sys.stdin.isatty():
             raise RequestError(f"the {licence.name} must be accepted first; nothing was kept", hint=hint)
-        if not click.confirm(f"Do you accept the {licence.name}?", err=True):
-            raise RequestError(f"you did not accept the {licence.name}; nothing was kept", hint=hint)
+        try:
+            confirm(f"Do you accept the {licence.name}?")
+        except click.Abort:
+            raise RequestError(f"you did not accept the {licence.name}; nothing was kept", hint=hint) from None
     say(f"You accept the {licence.name}: {licence.address}")
     return datetime.now(UTC).date().isoformat()
 
