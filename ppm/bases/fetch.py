@@ -31,12 +31,14 @@ from ppm.errors import ModelError, RequestError
 from ppm.locking import SHORT_WAIT, exclusive
 from ppm.machine import check_disk
 from ppm.names import exists
+from ppm.runtime.loading import load_pretrained
 from ppm.weight_files import weight_files
 
 __all__ = ["Fetched", "Fetching", "fetch", "fetch_from_hub", "import_base"]
 
 BASE_DTYPE: Dtype = "bfloat16"
 """What known bases are kept in: patches are made for a base in one form."""
+UNSAVED = "transformers can't save this kind of model so that it can be loaded again; use the checkpoint as it is"
 Agree = Callable[[Licence, Mapping[str, bytes]], str]
 """Asks whether a user agrees to a licence, given its texts; returns the day, or "" where nothing is asked."""
 
@@ -84,7 +86,7 @@ def fetch(base: RealBase, how: Fetching) -> Fetched:
         join_pieces(base, files, gguf)
         header = read_header(gguf)
         how.tell(f"Dequantising {len(header.tensors)} tensors to {BASE_DTYPE}")
-        _save(read_gguf(gguf, header, BASE_DTYPE, context=base.name), folder, BASE_DTYPE, texts)
+        _save(read_gguf(gguf, header, BASE_DTYPE, context=base.name), folder, BASE_DTYPE, texts, context=base.name)
         made_from = [OriginFile(f"{w.project}=={w.version}", w.sha256) for w in base.wheels]
         return Origin(
             schema=1,
@@ -123,7 +125,7 @@ def fetch_from_hub(base: RealBase, how: Fetching, *, revision: str | None = None
     source = hub_folder(base.hub.model, revision, fetch=True)
 
     def make(work: Path, folder: Path) -> Origin:
-        _save(read_checkpoint(source, BASE_DTYPE, context=name), folder, BASE_DTYPE, {})
+        _save(read_checkpoint(source, BASE_DTYPE, context=name), folder, BASE_DTYPE, {}, context=name)
         return Origin(
             schema=1,
             source=base.hub.model,
@@ -157,7 +159,7 @@ def import_base(source: Path, target: Path, *, dtype: Dtype = BASE_DTYPE, tell: 
             check_disk(target.parent, WIDTHS[dtype] * header.parameters, f"the base from {source.name}")
             found = read_gguf(_alone(source, work), header, dtype, context=str(source))
             files, licence = (OriginFile(source.name, _digest(source)),), header.text("general.license")
-        _save(found, folder, dtype, {})
+        _save(found, folder, dtype, {}, context=str(source))
         origin = Origin(
             schema=1,
             source="folder" if source.is_dir() else "file",
@@ -216,12 +218,13 @@ def _keep(name: str, how: Fetching, make: Callable[[Path, Path], Origin]) -> Fet
     return Fetched(target, origin)
 
 
-def _save(found: Checkpoint, folder: Path, dtype: Dtype, texts: Mapping[str, bytes]) -> None:
+def _save(found: Checkpoint, folder: Path, dtype: Dtype, texts: Mapping[str, bytes], *, context: str) -> None:
     with disk_errors("can't be written", folder):
         folder.mkdir()
         for name, text in texts.items():
             write_file(folder / name, text)
     write_base(found, folder, dtype)
+    load_pretrained(folder, context=context, hint=UNSAVED)  # as strictly as it will be loaded from now on
 
 
 def _check_free(target: Path) -> None:

@@ -241,7 +241,7 @@ def _agreed(base: "RealBase", licence: "Licence", texts: Mapping[str, bytes], ac
         if not sys.stdin.isatty():
             raise RequestError(f"the {licence.name} must be accepted first; nothing was kept", hint=hint)
         if not agreed(f"Do you accept the {licence.name}?"):
-            raise RequestError(f"the {licence.name} were not accepted; nothing was kept", hint=hint)
+            raise RequestError(f"you did not accept the {licence.name}; nothing was kept", hint=hint)
     say(f"You accept the {licence.name}: {licence.address}")
     return datetime.now(UTC).date().isoformat()
 
