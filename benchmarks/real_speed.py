@@ -5,7 +5,7 @@
 For each base: the share of sampling in a decoding step, and useful tokens a second of ppm's generation (half of the
 rows behind a prefix of 20 tokens), of transformers' `generate`, and of it behind PEFT's prompt tuning and an unmerged
 LoRA; all in turn, medians and ratios to ppm's. With `--earlier`, an audit's suite of 64 prompts x 40 tokens in two
-configurations is run by this tree and by that commit, each in a process of its own, in turn; loading is not counted.
+configurations is run by this tree and by that commit, each in a process of its own, in turn; CPU time without loading.
 """
 
 import argparse
@@ -54,6 +54,7 @@ class Setting:
     top_p: float
     pairs: int
     dtype: str
+    audited: int
 
 
 def texts(count: int) -> list[str]:
@@ -235,16 +236,16 @@ warm = load_suite(
 )
 both = [Configuration("base"), Configuration("patch", prefix)]
 evaluate(loaded, both, [warm], placement="before-bos")
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 found = evaluate(loaded, both, [suite], placement="before-bos")
-seconds = time.perf_counter() - started
+seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
 made = sum(len(loaded.tokenizer(t).input_ids) for o in found.values() for ts in o.completions for t in ts)
-print(json.dumps({"seconds": seconds, "tokens": made}))
+print(json.dumps({"seconds": seconds, "cpu": cpu, "tokens": made}))
 """
 
 
 def audit_seconds(tree: Path, folder: Path, tokens: int, count: int, dtype: str | None) -> float:
-    """The seconds that the code of a tree takes for the suite."""
+    """The seconds of CPU that the code of a tree takes for the suite, which other work on the machine moves little."""
     given = json.dumps({"base": str(folder), "texts": texts(count), "tokens": tokens, "dtype": dtype})
     environ = {**os.environ, "PYTHONPATH": str(tree)}
     done = subprocess.run(
@@ -252,7 +253,9 @@ def audit_seconds(tree: Path, folder: Path, tokens: int, count: int, dtype: str 
     )
     if done.returncode:
         raise SystemExit(done.stderr)
-    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"    {tree.name} {dtype}: {found}", file=sys.stderr, flush=True)
+    return float(found["cpu"])
 
 
 def compare_commits(folder: Path, commit: str, setting: Setting) -> None:
@@ -262,16 +265,18 @@ def compare_commits(folder: Path, commit: str, setting: Setting) -> None:
             tar.extractall(name, filter="data")
         before = Path(name)
         jobs = {
-            f"{commit} (float32)": lambda: audit_seconds(before, folder, 40, 64, None),
-            "this tree, float32": lambda: audit_seconds(ROOT, folder, 40, 64, "float32"),
+            f"{commit} (float32)": lambda: audit_seconds(before, folder, 40, setting.audited, None),
+            "this tree, float32": lambda: audit_seconds(ROOT, folder, 40, setting.audited, "float32"),
         }
         if setting.dtype != "float32":
-            jobs[f"this tree, {setting.dtype}"] = lambda: audit_seconds(ROOT, folder, 40, 64, setting.dtype)
+            jobs[f"this tree, {setting.dtype}"] = lambda: audit_seconds(
+                ROOT, folder, 40, setting.audited, setting.dtype
+            )
         found = in_turn(jobs, setting.pairs)
-    print(f"\naudit of {folder.name}: 64 prompts x 40 tokens, two configurations, top_p 0.9")
+    print(f"\naudit of {folder.name}: {setting.audited} prompts x 40 tokens, two configurations, top_p 0.9")
     first = next(iter(found.values()))
     for label, seconds in found.items():
-        print(f"  {label:<28} {seconds:>8.1f} s   {first / seconds:>5.2f} x as fast")
+        print(f"  {label:<28} {seconds:>8.1f} s of CPU   {first / seconds:>5.2f} x as fast")
 
 
 def main() -> None:
@@ -283,11 +288,14 @@ def main() -> None:
     parser.add_argument("--top-p", type=float, default=0.9)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--earlier", metavar="COMMIT", help="also run an audit of each base by the code of this commit")
+    parser.add_argument("--audited", type=int, default=64, help="prompts of that audit")
+    parser.add_argument("--only-audits", action="store_true")
     given = parser.parse_args()
-    setting = Setting(given.prompts, given.tokens, given.top_p, given.pairs, given.dtype)
+    setting = Setting(given.prompts, given.tokens, given.top_p, given.pairs, given.dtype, given.audited)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
     for folder in given.bases:
-        compare_ways(folder.absolute(), setting)
+        if not given.only_audits:
+            compare_ways(folder.absolute(), setting)
         if given.earlier:
             compare_commits(folder.absolute(), given.earlier, setting)
 

@@ -1,9 +1,10 @@
 """How long work tells of itself: how far it is, and lines of text. Knows nothing of who watches."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Events", "Progress", "silent"]
+__all__ = ["Events", "Pace", "Progress", "shown_time", "silent"]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is under way, how much of it is done, and of how much."""
@@ -11,6 +12,36 @@ Progress = Callable[[str, int, int], None]
 
 def silent(label: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
+
+
+class Pace:
+    """How much longer some work takes, by its rate over the recent past: the first batch says little of the last."""
+
+    RECENT = 90.0
+    """Seconds that count, or as many as the last two reports are apart."""
+
+    def __init__(self) -> None:
+        self._reports: deque[tuple[float, int]] = deque()
+
+    def left(self, done: int, total: int, now: float) -> float | None:
+        """The seconds that are left at the time `now`, in seconds of any clock; None as long as nothing tells."""
+        if self._reports and done < self._reports[-1][1]:
+            self._reports.clear()  # another piece of work under the same name
+        if not self._reports or done > self._reports[-1][1]:
+            self._reports.append((now, done))
+        while len(self._reports) > 2 and self._reports[1][0] <= now - self.RECENT:
+            self._reports.popleft()
+        (then, before), (last, sofar) = self._reports[0], self._reports[-1]
+        if sofar <= before or last <= then:
+            return None
+        return max((total - sofar) * (last - then) / (sofar - before) - (now - last), 0.0)
+
+
+def shown_time(seconds: float) -> str:
+    """A time to wait, as people say it."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)

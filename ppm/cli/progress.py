@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from ppm.cli.options import is_quiet, is_verbose
 from ppm.cli.output import clean, console, print_above, say, stdout_is_terminal, warn
-from ppm.progress import Events
+from ppm.progress import Events, Pace, shown_time
 
 __all__ = ["shown"]
 
@@ -17,7 +17,7 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
     if quiet or is_quiet():
         yield Events()
         return
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
     terminal = console()
     if not terminal.is_terminal:
@@ -27,31 +27,40 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     # Bars take what is printed in between along to standard error, which data in a file or a pipe must not go to.
     redirect = stdout_is_terminal()
     with Progress(*columns, console=terminal, transient=True, redirect_stdout=redirect) as bars:
         current: dict[str, TaskID] = {}
+        paces: dict[str, Pace] = {}
 
         def tell(message: str) -> None:
             for task in current.values():
                 bars.remove_task(task)
             current.clear()
+            paces.clear()
             print_above(bars.console, message)
 
         def progress(label: str, done: int, total: int) -> None:
             label = clean(label)
             key = label.split(" (")[0]
             if key not in current:
-                current[key] = bars.add_task(label, total=total)
-            bars.update(current[key], description=label, completed=done, total=total)
+                current[key] = bars.add_task(label, total=total, left="")
+            left = _left(paces.setdefault(key, Pace()), done, total, time.monotonic())
+            bars.update(current[key], description=label, completed=done, total=total, left=left)
 
         yield Events(tell, tell if is_verbose() else _nothing, progress)
 
 
 def _nothing(message: str) -> None:
     pass
+
+
+def _left(pace: Pace, done: int, total: int, now: float) -> str:
+    """How much longer work takes, in words; "" as long as nothing tells."""
+    seconds = pace.left(done, total, now)
+    return f"about {shown_time(seconds)} left" if seconds is not None and done < total else ""
 
 
 class _Lines:
@@ -61,8 +70,11 @@ class _Lines:
 
     def __init__(self) -> None:
         self.last = time.monotonic()
+        self.paces: dict[str, Pace] = {}
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        if time.monotonic() - self.last >= self.EVERY:
-            self.last = time.monotonic()
-            warn(f"  {label}: {done}/{total}")
+        now = time.monotonic()
+        left = _left(self.paces.setdefault(label.split(" (")[0], Pace()), done, total, now)
+        if now - self.last >= self.EVERY:
+            self.last = now
+            warn(f"  {label}: {done}/{total}" + (f", {left}" if left else ""))

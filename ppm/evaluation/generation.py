@@ -6,7 +6,7 @@ do not change with batch size, padding or order, and two prefixes answer the sam
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
@@ -80,10 +80,13 @@ def generate(
     results: list[tuple[int, ...]] = [()] * len(wanted)
     done = 0
     for batch in _batches(model, wanted, batch_size, memory):
-        for index, ids in zip(batch.chosen, _batch(model, encoder, batch), strict=True):
+
+        def finished(rows: int, before: int = done) -> None:
+            progress("completions", before + rows, len(wanted))
+
+        for index, ids in zip(batch.chosen, _batch(model, encoder, batch, finished), strict=True):
             results[index] = ids
         done += len(batch.chosen)
-        progress("completions", done, len(wanted))
     return results
 
 
@@ -131,7 +134,9 @@ def _prompts(batch: _Batch, device: torch.device) -> tuple[torch.Tensor, torch.T
 
 
 @torch.inference_mode()
-def _batch(model: "PreTrainedModel", encoder: TextEncoder, batch: _Batch) -> list[tuple[int, ...]]:
+def _batch(
+    model: "PreTrainedModel", encoder: TextEncoder, batch: _Batch, finished: Callable[[int], None]
+) -> list[tuple[int, ...]]:
     device, wanted = model.device, batch.wanted
     ids, mask = _prompts(batch, device)
     stops = torch.tensor(sorted(encoder.stops), device=device)
@@ -161,6 +166,8 @@ def _batch(model: "PreTrainedModel", encoder: TextEncoder, batch: _Batch) -> lis
             if not stop:
                 made[one].append(token)
         going = ~stopped & (step + 1 < limits[alive])
+        if not bool(going.all()):
+            finished(len(wanted) - int(going.sum()))
         if not bool(going.any()):
             break
         cache = output.past_key_values

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Columns", "PrefixCache", "Prefixes", "stacked"]
 
+STEP = 64
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -51,8 +53,13 @@ class Prefixes:
 
 
 def stacked(prefills: list[Prefill]) -> Prefixes:
-    """Several prefixes side by side; shorter ones are padded on the left. All come from the same model."""
-    width = max(len(prefill.positions) for prefill in prefills)
+    """Several prefixes side by side; shorter ones are padded on the left. All come from the same model.
+
+    In dtypes of less than 32 bits their width is a whole multiple of `STEP`: what a text says there hangs on the column
+    that it begins in, which no other prefix of the bank should move.
+    """
+    step = 1 if prefills[0].last.dtype == torch.float32 else STEP
+    width = -(-max(len(prefill.positions) for prefill in prefills) // step) * step
     pads = [width - len(prefill.positions) for prefill in prefills]
     layers = []
     for parts in zip(*(prefill.layers for prefill in prefills), strict=True):
@@ -70,7 +77,7 @@ def stacked(prefills: list[Prefill]) -> Prefixes:
 
 
 def _joined(parts: list[torch.Tensor], pads: list[int]) -> torch.Tensor:
-    if len(parts) == 1:
+    if len(parts) == 1 and not pads[0]:
         return parts[0]
     return torch.cat([torch.nn.functional.pad(part, (0, 0, pad, 0)) for part, pad in zip(parts, pads, strict=True)])
 

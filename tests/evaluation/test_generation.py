@@ -119,6 +119,8 @@ def test_completions_in_short_dtypes_hang_on_no_other_prompt_of_the_batch(bank, 
     patched = attach(model, bank)
     together = generate(patched, TOKENIZER, requests, batch_size=9)
     assert together == generate(patched, TOKENIZER, requests[::-1], batch_size=4)[::-1]
+    wider = attach(model, [*bank, *random_prefixes(model, 30)])
+    assert together == generate(wider, TOKENIZER, requests, batch_size=9)
 
 
 def test_dynamic_int8_answers_a_prompt_alone_as_beside_others(bank, requests):
