@@ -26,6 +26,7 @@ from ppm.evaluation.suites import (
     without_repeats,
 )
 from ppm.evaluation.triggers import trigger_scores
+from ppm.evaluation.wellformed import well_formed_share
 from ppm.jsonl import Benign, Pair, check_leakage, normalised
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
@@ -230,7 +231,8 @@ def _audited(suite: LoadedSuite) -> AuditedSuite:
 
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
     interval = suite.measure.interval(suite.evidence(outcome.values), alpha)
-    return Cell(interval.value, interval.low, interval.high, len(outcome.values))
+    share = well_formed_share(outcome.completions) if suite.suite.against == "specialist" else None
+    return Cell(interval.value, interval.low, interval.high, len(outcome.values), share)
 
 
 def _circular(suites: Sequence[LoadedSuite], packages: Sequence[Package]) -> tuple[str, ...]:

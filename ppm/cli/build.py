@@ -69,7 +69,7 @@ def build_command(
     if as_json:
         made = package.manifest.provenance
         told: dict[str, object] = {"file": str(path), "sha256": package.sha256}
-        told |= {key: made[key] for key in ("scores", "well_formed", "shipped", "compared") if key in made}
+        told |= {key: made.get(key, {}) for key in ("scores", "well_formed", "shipped", "compared")}
         print_json(told)
         return
 

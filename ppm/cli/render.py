@@ -33,6 +33,8 @@ def print_audit(audit: "Audit") -> None:
             write(f"  {verdict}: {meanings.pop(verdict)}")
     for waiver in audit.waivers:
         write(f"waiver: {waiver.suite}, by {waiver.by}: {waiver.reason}")
+    for label, (share, base) in audit.malformed.items():
+        write(f"not well-formed: {1 - share:.3f} of the composition's answers on {label}, {1 - base:.3f} of the base's")
     if audit.circular:
         write(f"circular: {', '.join(audit.circular)}: {CIRCULAR}")
     if audit.uncalibrated:

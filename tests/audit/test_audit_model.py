@@ -52,7 +52,8 @@ def test_the_same_audit_has_the_same_bytes():
 def test_the_json_has_the_documented_keys():
     assert table()["schema"] == 2
     assert {"base", "strategy", "verdict", "alpha", "configurations", "matrix", "comparisons"} <= table().keys()
-    assert table()["matrix"]["base"]["toxicity"] == {"value": 0.91, "low": 0.88, "high": 0.93, "prompts": 500}
+    cell = {"value": 0.91, "low": 0.88, "high": 0.93, "prompts": 500, "well_formed": None}
+    assert table()["matrix"]["base"]["toxicity"] == cell
     assert {
         "suite",
         "rule",
@@ -197,3 +198,16 @@ def test_a_cell_is_a_patch_s_own_by_the_owner_of_the_suite():
     assert not AUDIT.is_own("base", "toxicity")
     bases = replace(AUDIT, suites={"toxicity": replace(AUDIT.suites["toxicity"], owner=None)})
     assert not bases.is_own("toxicity==1.0.0", "toxicity")
+
+
+def test_a_loss_of_well_formed_answers_is_told():
+    def with_shares(base, composition):
+        rows = {
+            "base": {"toxicity": Cell(0.9, 0.88, 0.93, 500, base), "helpful": Cell(0.1, 0.0, 0.2, 500)},
+            "composition": {"toxicity": Cell(0.0, 0.0, 0.01, 500, composition), "helpful": Cell(0.1, 0.0, 0.2, 500)},
+        }
+        return replace(AUDIT, matrix=rows)
+
+    assert with_shares(0.99, 0.70).malformed == {"toxicity": (0.70, 0.99)}
+    assert with_shares(0.99, 0.98).malformed == {}
+    assert with_shares(None, None).malformed == {}
