@@ -35,7 +35,7 @@ class Gates:
     min_prompts: int | None = None
     suites: tuple[str, ...] = ()
     looks: tuple[float, ...] = ()
-    groups: bool = False
+    groups: bool | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:

@@ -33,7 +33,8 @@ BELOW_THE_LINE = """
     runtime.arrangements runtime.arrangements.base runtime.arrangements.joined runtime.arrangements.registry
     runtime.cache runtime.masks runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
-    runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
+    runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.peft
+    runtime.export.registry runtime.export.proof
     evaluation evaluation.reply evaluation.endpoint
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.refusals evaluation.judges.words evaluation.judges.endpoints
@@ -56,12 +57,13 @@ BELOW_THE_LINE = """
     install.locked install.sync
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit
-    serving serving.load serving.generate
+    serving serving.load serving.generate serving.export
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
-    cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate cli.history
-    cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart cli.rollback
-    cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
+    cli.audit cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export cli.generate
+    cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart
+    cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify cli.main
+    cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")
