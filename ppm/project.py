@@ -39,7 +39,7 @@ class Gates:
     looks: tuple[float, ...] = ()
     trigger_recall: float | None = None
     trigger: Literal["always"] | None = None
-    groups: bool = False
+    groups: bool | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:

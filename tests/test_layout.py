@@ -34,8 +34,8 @@ BELOW_THE_LINE = """
     runtime.arrangements.routed runtime.arrangements.registry runtime.cache runtime.masks runtime.router
     runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
-    runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.registry
-    evaluation evaluation.reply evaluation.endpoint evaluation.wellformed
+    runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.peft
+    runtime.export.registry runtime.export.proof evaluation evaluation.reply evaluation.endpoint evaluation.wellformed
     evaluation.judges evaluation.judges.base evaluation.judges.text evaluation.judges.answers
     evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.attribution
     evaluation.judges.hatesonar evaluation.judges.endpoints evaluation.judges.models evaluation.judges.llama_guard
@@ -59,13 +59,13 @@ BELOW_THE_LINE = """
     install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit
-    serving serving.load serving.generate
+    serving serving.load serving.generate serving.export
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
-    cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.generate
-    cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project cli.quickstart
-    cli.rebase cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall cli.upgrade cli.verify
-    cli.main cli.completion
+    cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
+    cli.generate cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project
+    cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall
+    cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

@@ -45,6 +45,7 @@ SUBJECTS = {
         "diff": "diff",
         "audit": "audit",
         "generate": "generate",
+        "export": "export",
     },
     "Projects: ppm.toml and ppm.lock": {
         "add": "project",

@@ -1,6 +1,7 @@
 """Plain embeddings: a joined bank as one safetensors matrix, to be put in front of a prompt's own embeddings."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -8,9 +9,13 @@ from safetensors.torch import save
 
 from ppm.bank import Bank
 from ppm.disk import disk_errors, make_folder, replace_file
-from ppm.errors import IntegrityError, ModelError
+from ppm.errors import IntegrityError
 from ppm.manifest import Placement
+from ppm.runtime.export.base import Exported, Reading, check_joined
 from ppm.runtime.tensors import prefix_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["FILE", "Embeddings", "read_embeddings"]
 
@@ -23,14 +28,11 @@ class Embeddings:
 
     summary = "one safetensors matrix of embeddings, to be put in front of a prompt's"
 
-    def write(self, bank: Bank, placement: Placement, folder: Path) -> list[Path]:
-        if not bank:
-            raise ModelError("there is no patch to export", hint="install one first")
-        if bank.arrangement != "joined":
-            raise ModelError(
-                f"a bank with the arrangement {bank.arrangement} is not a plain row of embeddings",
-                hint="choose another target",
-            )
+    def check(self, bank: Bank, placement: Placement) -> None:
+        check_joined(bank, "embeddings")
+
+    def write(self, bank: Bank, placement: Placement, folder: Path, *, base: str = "") -> list[Path]:
+        self.check(bank, placement)
         prefix, path = prefix_of(bank), folder / FILE
         with disk_errors("can't be written", path):
             make_folder(folder)
@@ -39,6 +41,39 @@ class Embeddings:
         if where != placement or not torch.equal(found, prefix):
             raise IntegrityError("does not hold what was written", context=str(path), hint="check the disk")
         return [path]
+
+    @torch.inference_mode()
+    def answer(self, model: "PreTrainedModel", folder: Path, prompt: tuple[int, ...], tokens: int) -> Exported:
+        prefix, placement = read_embeddings(folder / FILE)
+        embedded = model.get_input_embeddings()
+        lead = 1 if placement == "after-bos" else 0
+        made: list[int] = []
+        first = None
+        for _ in range(tokens):
+            text = embedded(torch.tensor((*prompt, *made), device=model.device))
+            whole = torch.cat([text[:lead], prefix.to(text), text[lead:]])[None]
+            logits = model(inputs_embeds=whole).logits[0, -1].float()
+            first = logits if first is None else first
+            made.append(int(logits.argmax()))
+        assert first is not None
+        return first, tuple(made)
+
+    def reading(self, placement: Placement) -> Reading:
+        lead = 1 if placement == "after-bos" else 0
+        where = "after its first token, which is the base's BOS" if lead else "before its first token"
+        return Reading(
+            f"""from safetensors.torch import load_file
+
+prefix = load_file("{FILE}")["{TENSOR}"]
+text = model.get_input_embeddings()(torch.tensor(ids))
+embeds = torch.cat([text[:{lead}], prefix.to(text), text[{lead}:]])[None]
+out = model.generate(inputs_embeds=embeds, attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long),
+                     do_sample=False, max_new_tokens=40)""",
+            (
+                f"The matrix stands {where}, in units of what the model's embedding layer returns: scale nothing.",
+                "In a batch, pad on the left, before the prefix, and mask the padding out.",
+            ),
+        )
 
 
 def read_embeddings(path: Path) -> tuple[torch.Tensor, Placement]:

@@ -3,10 +3,11 @@
 from ppm.errors import RequestError, did_you_mean
 from ppm.runtime.export.base import Target
 from ppm.runtime.export.embeddings import Embeddings
+from ppm.runtime.export.peft import Peft
 
 __all__ = ["TARGETS", "find_target"]
 
-TARGETS: dict[str, Target] = {"embeddings": Embeddings()}
+TARGETS: dict[str, Target] = {"embeddings": Embeddings(), "peft": Peft()}
 
 
 def find_target(name: str) -> Target:
