@@ -78,7 +78,7 @@ def export(
     prompts = _prompts(subject, loaded)
     staged = folder.parent / f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}"
     try:
-        form.write(subject.bank, placement, staged, base=subject.base.name)
+        form.write(subject.bank, placement, staged, base=_loadable(subject.base))
         farthest = prove_export(loaded, subject.bank, placement, form, staged, prompts)
         readme = _readme(subject, target, form.reading(placement), len(prompts), farthest)
         with disk_errors("can't be written", folder):
@@ -179,6 +179,11 @@ def _prompts(subject: _Subject, loaded: "LoadedBase") -> list[tuple[int, ...]]:
     return found
 
 
+def _loadable(base: BaseModel) -> str:
+    """What others load the base by: its name on the hub, else its folder."""
+    return base.name if base.revision else str(base.folder)
+
+
 def _readme(subject: _Subject, target: str, reading: "Reading", prompts: int, farthest: float) -> str:
     base = subject.base
     is_chat = any(not isinstance(text, str) for text in subject.texts)
@@ -193,7 +198,7 @@ ids = tokenizer(text, add_special_tokens=False).input_ids"""
         f"- {line}"
         for line in (
             *reading.pitfalls,
-            "The base must be the one with the fingerprint below, in the dtype that was tested; any other was not.",
+            "The base must be the one with the fingerprint above, in the dtype that was tested; any other was not.",
         )
     )
     return f"""# A safety patch for {base.name}, in the form `{target}`
@@ -210,8 +215,8 @@ greedy tokens, and logits that differ by {farthest:.1g} at most.
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained({base.name!r}{revision})
-model = AutoModelForCausalLM.from_pretrained({base.name!r}{revision}, dtype=torch.float32)
+tokenizer = AutoTokenizer.from_pretrained({_loadable(base)!r}{revision})
+model = AutoModelForCausalLM.from_pretrained({_loadable(base)!r}{revision}, dtype=torch.float32)
 {ids}
 
 {reading.code}

@@ -13,7 +13,7 @@ from ppm.training.output import announced, check_output
 from ppm.training.rows import check_rows
 from ppm.training.source import SourcePatch, base_name, base_of, read_source
 
-__all__ = ["check_source"]
+__all__ = ["check_source", "groups_in"]
 
 
 def check_source(path: Path, base: str | None = None, *, output: Path | None = None) -> list[str]:
@@ -23,7 +23,7 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
     """
     source = read_source(path)
     lines = [f"{source.manifest.pin} can be built: {_training(source)}, tested by {_suites(source)}"]
-    lines += _groups(source)
+    lines += groups_in(source)
     found = _base_here(source, base)
     encoder = None
     if found is None:
@@ -68,7 +68,7 @@ def _suites(source: SourcePatch) -> str:
     return ", ".join(suite.name for suite in source.manifest.suites)
 
 
-def _groups(source: SourcePatch) -> list[str]:
+def groups_in(source: SourcePatch) -> list[str]:
     """What each suite's evidence is counted in."""
     lines = []
     for suite in source.manifest.suites:

@@ -1,6 +1,7 @@
 """What is exported answers elsewhere as it does in ppm, and nothing of anybody else's is overwritten."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -94,6 +95,12 @@ def test_the_readme_is_a_program_that_runs(write, target, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == "1"
     assert "apply_chat_template" in code
     assert "this is a package file" in readme
+
+
+def test_it_is_written_without_a_warning(write):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write()
 
 
 def test_what_peft_can_not_do_exactly_is_refused_with_what_to_do(write, tmp_path):

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from ppm.base import ModelName
 from ppm.errors import ManifestError, ModelError
-from ppm.training.check import check_source
+from ppm.training.check import check_source, groups_in
 from ppm.training.source import base_name, base_of, read_source
 from ppm.training.teacher import check_teacher, load_teacher
 from ppm.training_table import Teacher
@@ -104,3 +104,21 @@ def test_a_teacher_that_answers_nothing_may_be_gone(base, tmp_path):
     assert "[training]\n" in text
     manifest.write_text(text.replace("[training]\n", '[training]\nteacher = "./gone"\n'))
     assert "can be built" in check_source(manifest)[0]
+
+
+def test_a_source_of_schema_2_is_tested_in_groups_and_one_of_schema_1_is_told_of_them(tmp_path):
+    folder = write_patch(tmp_path / "patch", tmp_path / "base")
+    path = folder / "patch.toml"
+    (told,) = [line for line in groups_in(read_source(path)) if line.startswith("kind: ")]
+    assert told.startswith("kind: 240 prompts")
+    assert "schema = 2" in told
+    path.write_text(path.read_text().replace("schema = 1", "schema = 2", 1))
+    with pytest.raises(ManifestError, match=r"groups of 240 prompts, too few") as caught:
+        read_source(path)
+    assert "groups; 250 is a good number" in caught.value.hint
+    words = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in "lmnprstvwz"]
+    rows = [{"id": w, "prompt": " ".join(w[i:] + w[:i] + w for i in range(3)), "group": w} for w in words]
+    (folder / "suites" / "main.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_source(path)
+    assert found.manifest.suites[0].group == "group"
+    assert groups_in(found) == ["kind: 250 groups of 250 prompts"]

@@ -65,7 +65,6 @@ class Peft:
     def answer(self, model: "PreTrainedModel", folder: Path, prompt: tuple[int, ...], tokens: int) -> Exported:
         from peft import PeftModel
 
-        loaded = PeftModel.from_pretrained(model, str(folder)).eval()
         ids = torch.tensor([prompt], device=model.device)
         with warnings.catch_warnings():  # of position ids, which it makes itself, and of what transformers renames
             warnings.simplefilter("ignore")
