@@ -21,7 +21,7 @@ from ppm.manifest import (
     Retention,
 )
 from ppm.suite import Decoding, Judge, Suite
-from ppm.training_table import Stage, Training
+from ppm.training_table import StageTable, Training
 
 MINIMAL = """schema = 1
 [patch]
@@ -106,7 +106,7 @@ def test_a_full_manifest():
     assert toxicity.judge == Judge("lexicon", {"words": "suites/insults.txt"})
     assert toxicity.decoding == Decoding(20, 1.0, 0.9, 0)
     assert (helpful.judge, helpful.against, helpful.goal) == (Judge("exact"), "base", "higher")
-    assert manifest.training == Training(pairs="pairs.jsonl", benign="benign.jsonl", sft=Stage(150, 0.02, 16))
+    assert manifest.training == Training(pairs="pairs.jsonl", benign="benign.jsonl", sft=StageTable(150, 0.02, 16))
     assert manifest.provenance == {"teacher": "acme/large"}
 
 
@@ -169,7 +169,7 @@ def test_a_composition_records_what_it_came_from():
         ('"' + "ab" * 20 + '"', '"main"', "[base]: revision must be a full commit (40 hexadecimal digits), not", ""),
         (FINGERPRINT, "sha256:12", "[base]: fingerprint must be 'sha256:' followed by 64 hexadecimal digits", ""),
         ("after-bos", "after", "base.placement must be one of 'before-bos', 'after-bos', not 'after'", "'after-bos'?"),
-        ("virtual_tokens = 50", "virtual_tokens = 0", "[prefix]: virtual_tokens must be between 1 and 4096", ""),
+        ("virtual_tokens = 50", "virtual_tokens = 5000", "[prefix]: virtual_tokens must be between 1 and 4096", ""),
         ('"helpful"', '"TOXICITY"', "the document: two suites are named 'toxicity'", ""),
         ("samples = 2", "samples = 0", "[suites[0]]: samples must be between 1 and 1000", ""),
         ("margin = 0.05", "margin = 1", "[suites[0]]: margin must be above 0 and below 1", ""),

@@ -174,7 +174,9 @@ def test_progress_ends_with_everything_done(model, configurations):
     seen = []
     run(model, configurations, [load()], batch_size=5, progress=lambda label, done, total: seen.append((done, total)))
     assert seen[-1] == (12, 12)
-    assert [done for done, _ in seen] == [5, 10, 12]
+    done = [one for one, _ in seen]
+    assert done == sorted(set(done))
+    assert {5, 10} <= set(done)
 
 
 def test_an_interrupted_run_keeps_the_suites_that_were_done(model, configurations, tmp_path):

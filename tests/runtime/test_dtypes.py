@@ -71,5 +71,5 @@ def test_weights_are_counted_without_loading_them(folder):
 def test_too_little_memory_is_told_before_loading_with_what_it_takes():
     folder = locate("lab")
     check_memory(folder, "float32", 2**31, context="lab")
-    with pytest.raises(ModelError, match=r"takes about [0-9.]+M of memory .*100.0M are allowed by --memory"):
+    with pytest.raises(ModelError, match=r"takes about [0-9]+ MiB of memory .*100 MiB are allowed by --memory"):
         check_memory(folder, "float32", 100 * 2**20, context="lab")
