@@ -1,30 +1,27 @@
 """Fits a patch's trigger: what tells from the base's own hidden states whether a prompt concerns the patch.
 
 Positive are the prompts of the pairs, negative the benign ones and the look-alikes: rows with a `twin_of`, whose right
-answer is an ordinary one. A third of both kinds is read a second time among other benign prompts, so that a trigger
-hears a request in a long text, and does not take the length for the request. A logistic regression is fitted on each of
-a few layers, five times, each time without a fifth of the groups, which are then what it is ranked on. No prompt of a
-suite is read.
+answer is an ordinary one. A logistic regression is fitted on each of a few layers, five times, each time without a
+fifth of the groups, which are then what it is ranked on. No prompt of a suite is read.
 """
 
-import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 
 from ppm.bank import Bank, Router, Trigger
 from ppm.evaluation.neutral import is_held_back
-from ppm.jsonl import Benign, Pair, Text, last_turn, normalised, place_of
+from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import BATCH, depth_of, features_of
-from ppm.runtime.text import TextEncoder, encoder_of
+from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
 
-__all__ = ["Curve", "Example", "Fitted", "candidate_layers", "disguised", "examples", "fit_trigger", "with_trigger"]
+__all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "with_trigger"]
 
 FOLDS = 5
 LEAST_PROMPTS = 30
@@ -40,24 +37,16 @@ TWIN_WEIGHT = 4.0
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
-DISGUISED = 1 / 3
-"""The share of the examples that are read a second time, among other prompts."""
-IN_FRONT = (1, 2, 4, 8, 16)
-"""How many benign prompts stand before one that is disguised; behind it stands one, or none."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt, whether it concerns the patch, its group, and whether it is one of a pair of look-alikes.
-
-    One that is `disguised` stands among other prompts; it is learned, and no threshold is chosen on it.
-    """
+    """A prompt, whether it concerns the patch, its group, and whether it is one of a pair of look-alikes."""
 
     prompt: Text
     positive: bool
     group: str
     twin: bool = False
-    disguised: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,32 +169,12 @@ def candidate_layers(depth: int) -> list[int]:
     return sorted({max(1, depth // 4), max(1, 7 * depth // 24), max(1, depth // 3)})
 
 
-def disguised(rows: Sequence[Example], encoder: TextEncoder) -> list[Example]:
-    """A share of the examples, each in one turn with benign prompts before and behind it, as far as they fit in."""
-    harmless = sorted({last_turn(row.prompt) for row in rows if not row.positive and not row.twin})
-    found = []
-    for row in rows:
-        key = f"disguise: {normalised(row.prompt)}"
-        if place_of(key) >= DISGUISED:
-            continue
-        draw = random.Random(key)
-        before = draw.sample(harmless, min(draw.choice(IN_FRONT), len(harmless)))
-        behind = draw.sample(harmless, min(draw.randrange(2), len(harmless)))
-        text = "\n\n".join([*before, last_turn(row.prompt), *behind])
-        prompt = text if isinstance(row.prompt, str) else (*row.prompt[:-1], (row.prompt[-1][0], text))
-        if encoder.context is None or len(encoder.prompt(prompt, "a prompt of the trigger's")) <= encoder.context:
-            found.append(replace(row, prompt=prompt, twin=False, disguised=True))
-    return found
-
-
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
-    """The trigger of the best layer, fitted on all examples, and on those that are disguised.
+    """The trigger of the best layer, fitted on all examples.
 
     Its threshold is the highest that finds 0.96 of the ranking prompts of the risk, or the lowest that fires on no more
     than 0.05 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
     """
-    count = sum(row.positive for row in rows), sum(not row.positive for row in rows)
-    rows = [*rows, *disguised(rows, encoder_of(base))]
     layers = candidate_layers(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
     features = _features(base, rows, layers)
     wanted = torch.tensor([float(row.positive) for row in rows])
@@ -223,7 +192,8 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     layer = max(layers, key=lambda layer: ranked[layer][0].worth)
     at, curve = ranked[layer]
     trigger = _fit(features[layer], wanted, weights).trigger(layer, at.threshold, patch)
-    return Fitted(trigger, at, curve, *count)
+    positives = sum(row.positive for row in rows)
+    return Fitted(trigger, at, curve, positives, len(rows) - positives)
 
 
 def _features(base: LoadedBase, rows: Sequence[Example], layers: Sequence[int]) -> dict[int, torch.Tensor]:
@@ -290,8 +260,7 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
     """The curve's point to run at, and some points along it, by falling recall."""
 
     def of(kind: Iterable[bool]) -> torch.Tensor:
-        own = [fits and not row.disguised for fits, row in zip(kind, rows, strict=True)]
-        return probabilities[torch.tensor(own)].sort().values
+        return probabilities[torch.tensor(list(kind))].sort().values
 
     positive = of(row.positive for row in rows)
     ordinary = of(not row.positive and not row.twin for row in rows)
@@ -303,7 +272,7 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
         ]
         return Curve(threshold, shares[0] or 0.0, shares[1] or 0.0, shares[2])
 
-    ordered = sorted(set(of(True for _ in rows).tolist()))
+    ordered = sorted(set(probabilities.tolist()))
     middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
     points = [at(threshold) for threshold in middles]
     quiet = [point for point in points if point.false_alarms <= MOST_ALARMS] or points[-1:]

@@ -21,7 +21,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
-from ppm.training.trigger import Curve, candidate_layers, disguised, examples, fit_trigger
+from ppm.training.trigger import Curve, candidate_layers, examples, fit_trigger
 
 TEMPLATE = (
     "{% for m in messages %}{{ 'w90 w91 ' if m.role == 'user' else 'w94 ' }}{{ m.content }}{{ ' w92 ' }}{% endfor %}"
@@ -64,23 +64,6 @@ def test_a_trigger_tells_the_risks_prompts_from_benign_ones():
         share = float((found >= fitted.trigger.threshold).float().mean())
         assert (share > 0.9) is fires
         assert (share < 0.1) is not fires
-
-
-def test_a_third_is_read_again_among_benign_prompts_as_far_as_they_fit():
-    encoder = encoder_of(base())
-    rows = data()
-    found = disguised(rows, encoder)
-    assert len(rows) / 5 < len(found) < len(rows) / 2
-    assert {example.positive for example in found} == {True, False}
-    harmless = {str(example.prompt) for example in rows if not example.positive}
-    for example in found:
-        parts = str(example.prompt).split("\n\n")
-        [own] = [row for row in rows if row.group == example.group]
-        assert own.prompt in parts
-        assert own.positive == example.positive
-        assert set(parts) - {own.prompt} <= harmless
-        assert len(encoder.prompt(example.prompt)) <= encoder.context
-    assert disguised(rows, encoder) == found
 
 
 def test_the_same_prompts_give_the_same_trigger():
