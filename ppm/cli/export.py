@@ -20,7 +20,7 @@ __all__ = ["export_command"]
 def export_command(
     package: Path | None, target: str, output: Path, base: str | None, env: str | None, as_json: bool
 ) -> None:
-    """Write what is deployed, or a package file, in a form that other software reads.
+    """Write what is deployed, or a package file, for other software.
 
     The result is read back and must answer as the patched model does; what would not be exact is refused. A README
     says how to use it, and the audit lies beside it. A folder of an earlier export is replaced, and no other.
