@@ -7,12 +7,12 @@ package's prefix in front of a model that is loaded already. Importing ppm impor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppm.version import __version__
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["__version__", "apply", "load"]
-
-__version__ = "0.1.0"
 
 
 def load(

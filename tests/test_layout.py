@@ -14,7 +14,7 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    errors names progress verdict encoding document jsonl
+    version errors names progress verdict encoding document jsonl
     signature plugins resources
     disk locking home moment machine running suite training_table bank_table manifest
     bank
@@ -81,17 +81,13 @@ MODULES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def imported(module):
-    """The modules of ppm that a file imports, inside functions and for types alone too.
-
-    ppm itself is "", but where it is asked for its version alone, which is there before it imports anything.
-    """
+    """The modules of ppm that a file imports, inside functions and for types alone too; ppm itself is ""."""
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "ppm":
             named = node.module.partition(".")[2]
             for alias in node.names:
                 inside = f"{named}.{alias.name}".lstrip(".")
-                if inside in MODULES or (named, alias.name) != ("", "__version__"):
-                    yield inside if inside in MODULES else named
+                yield inside if inside in MODULES else named
         elif isinstance(node, ast.Import):
             yield from (a.name.partition(".")[2] for a in node.names if a.name.split(".")[0] == "ppm")
 

@@ -12,10 +12,10 @@ from typing import NoReturn
 
 import click
 
-from ppm import __version__
 from ppm.cli.options import output_options
 from ppm.cli.output import drop_output, print_error, warn
 from ppm.errors import DiskError, PpmError, did_you_mean
+from ppm.version import __version__
 
 __all__ = ["cli", "run"]
 

@@ -6,7 +6,6 @@ from itertools import chain, count, zip_longest
 
 import torch
 
-from ppm import __version__
 from ppm.bank import Bank, Router
 from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
@@ -26,6 +25,7 @@ from ppm.runtime.derived import check_fits
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
+from ppm.version import __version__
 
 __all__ = ["behind_triggers", "check_together", "compose", "make_context", "package_composition", "single"]
 

@@ -20,13 +20,13 @@ import torch
 import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
-from ppm import __version__
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.joined import Joined
 from ppm.runtime.backbone import UNPATCHED, Row
 from ppm.runtime.shell import backbone_of, bos_of, shell
+from ppm.version import __version__
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

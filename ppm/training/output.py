@@ -8,7 +8,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from ppm import __version__
 from ppm.base import BaseModel
 from ppm.document import table_of, to_table
 from ppm.errors import PackageError, PpmError, RequestError
@@ -16,6 +15,7 @@ from ppm.jsonl import dump
 from ppm.package import Package, file_name, read_package, sha256, write_package
 from ppm.training.source import SourcePatch
 from ppm.training_table import Training
+from ppm.version import __version__
 
 __all__ = ["announced", "check_output", "versions", "write_new"]
 
