@@ -11,6 +11,7 @@ from typing import Literal
 
 from ppm.errors import ManifestError
 from ppm.evaluation.judges.base import Scorer
+from ppm.evaluation.measures.completions import HIT
 from ppm.evaluation.statistics import Interval, rate_interval
 from ppm.jsonl import Label, Prompt, numbered_labels
 from ppm.package import sha256
@@ -24,7 +25,6 @@ NEGATIVE = ("false", "0", "no", "1_full_compliance")
 APART = ("3_partial_refusal",)
 """What labels mean where nobody says otherwise; the last of each as XSTest has it, of refusals."""
 HALF_ALPHA = 0.025
-FOUND = 0.5
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def measure(judge: str, version: str, scorer: Scorer, labels: Labels) -> Agreeme
         (Prompt(str(number), label.prompt, _expected(label), label.group, label.extra), (label.completion,))
         for number, (label, _) in enumerate(labels.rows)
     ]
-    found = [row[0] >= FOUND for row in scorer.judged(cases)]
+    found = [row[0] >= HIT for row in scorer.judged(cases)]
     return Agreement(
         judge,
         version,

@@ -26,13 +26,6 @@ PLACEMENTS = ("before-bos", "after-bos")
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
 
 
-@pytest.fixture(autouse=True)
-def _without_window_warnings():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*slide out of the window")
-        yield
-
-
 def snapshot(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 

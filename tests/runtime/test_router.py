@@ -1,6 +1,5 @@
 """Patches with triggers: where the trigger fires the prompt is patched, where it is silent it meets the base itself."""
 
-import warnings
 from dataclasses import replace
 
 import numpy
@@ -22,13 +21,6 @@ NAMES = ("llama", "gpt2", "gemma3", "qwen3", "opt", "neox")
 TURN = Turn((90, 91), (92, 93))
 SETTINGS = {"max_new_tokens": 5, "eos_token_id": None, "pad_token_id": 0}
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
-
-
-@pytest.fixture(autouse=True)
-def _without_window_warnings():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*slide out of the window")
-        yield
 
 
 def values(tensor):

@@ -1,7 +1,5 @@
 """Caches of a fixed size and compiled models give what the ordinary ones give."""
 
-import warnings
-
 import pytest
 import torch
 from runtime.architectures import BOS, RUNS, padded, random_prefixes, random_sequences, tiny_model
@@ -11,13 +9,6 @@ from ppm.errors import ModelError
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 
 SETTINGS = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
-
-
-@pytest.fixture(autouse=True)
-def _without_window_warnings():
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*slide out of the window")
-        yield
 
 
 def patched_and_batch(name="llama", implementation="sdpa", placement="before-bos"):
