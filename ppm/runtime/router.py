@@ -1,4 +1,4 @@
-"""The router: reads the hidden states of an early layer of the unpatched base, and tells for which blocks a prompt is.
+"""The router: reads the hidden states of one layer of the unpatched base, and tells for which blocks a prompt is.
 
 Each thing that a user says in a chat is read by itself: the last token before its answer begins, and the mean of what
 was said. A trigger fires for a prompt if it fires for any of them, so that what fired once in a conversation stays.

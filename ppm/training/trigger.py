@@ -26,14 +26,17 @@ __all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "wit
 FOLDS = 5
 LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
-WANTED_RECALL = 0.96
+WANTED_RECALL = 0.95
 """On ranking prompts. A trigger fails open, so recall comes first, and false alarms are what that takes."""
-LEAST_RECALL, MOST_ALARMS = 0.9, 0.05
-"""A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship."""
-RIDGE = 30.0
+LEAST_RECALL, MOST_ALARMS = 0.9, 0.1
+"""A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship.
+
+Where it fires for nothing the prefix still has its say, and it was trained to answer look-alikes.
+"""
+RIDGE = 100.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
-TWIN_WEIGHT = 4.0
-"""How much more than others a look-alike and the prompt that it looks like count: they are few and hard."""
+DEPTHS = (1 / 3, 1 / 2, 3 / 5, 3 / 4)
+"""After which shares of the base's layers a trigger may read."""
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
@@ -120,7 +123,7 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     """The bank behind its trigger, and what provenance says of that; or the bank as it is, always on.
 
     That is where the manifest says `trigger = false`, where there are too few prompts, and where the trigger would find
-    less than 0.9 of the risk's ranking prompts or fire on more than 0.05 of the ordinary ones.
+    less than 0.9 of the risk's ranking prompts or fire on more than 0.1 of the ordinary ones.
     """
     if not context.training.trigger:
         return bank, {}
@@ -165,15 +168,15 @@ def _example(row: Pair | Benign, named: set[object]) -> Example:
 
 
 def candidate_layers(depth: int) -> list[int]:
-    """After how many layers a trigger may read: a quarter to a third of them."""
-    return sorted({max(1, depth // 4), max(1, 7 * depth // 24), max(1, depth // 3)})
+    """After how many layers a trigger may read: a third of them to three quarters."""
+    return sorted({max(1, int(depth * share)) for share in DEPTHS})
 
 
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
     """The trigger of the best layer, fitted on all examples.
 
-    Its threshold is the highest that finds 0.96 of the ranking prompts of the risk, or the lowest that fires on no more
-    than 0.05 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
+    Its threshold is the highest that finds 0.95 of the ranking prompts of the risk, or the lowest that fires on no more
+    than 0.1 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
     """
     layers = candidate_layers(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
     features = _features(base, rows, layers)
@@ -211,12 +214,9 @@ def _features(base: LoadedBase, rows: Sequence[Example], layers: Sequence[int]) 
 
 
 def _weights(rows: Sequence[Example]) -> torch.Tensor:
-    """How much each example counts: both kinds the same in all, look-alikes more than others."""
-    weights = torch.tensor([TWIN_WEIGHT if row.twin else 1.0 for row in rows])
+    """How much each example (N,) counts: both kinds the same in all."""
     positive = torch.tensor([row.positive for row in rows])
-    for kind in (positive, ~positive):
-        weights[kind] *= len(rows) / 2 / weights[kind].sum()
-    return weights
+    return torch.where(positive, len(rows) / 2 / positive.sum(), len(rows) / 2 / (~positive).sum())
 
 
 @dataclass(frozen=True)

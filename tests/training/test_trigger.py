@@ -112,8 +112,8 @@ def test_youden_counts_kinds_of_false_alarms_alike():
     assert Curve(0.5, 0.9, 0.0, 0.2).worth == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize(("depth", "layers"), [(30, [7, 8, 10]), (18, [4, 5, 6]), (4, [1]), (2, [1])])
-def test_a_quarter_to_a_third_of_the_layers_is_read(depth, layers):
+@pytest.mark.parametrize(("depth", "layers"), [(30, [10, 15, 18, 22]), (18, [6, 9, 10, 13]), (4, [1, 2, 3]), (2, [1])])
+def test_a_third_to_three_quarters_of_the_layers_are_read(depth, layers):
     assert candidate_layers(depth) == layers
 
 
