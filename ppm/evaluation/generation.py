@@ -7,7 +7,7 @@ do not change with batch size, padding or order, and two prefixes answer the sam
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ from ppm.evaluation.sampling import draw
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.model import backbone_of
+from ppm.runtime.model import UNPATCHED, backbone_of
+from ppm.runtime.router import fires
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.work import one_row_only, work_of
 from ppm.suite import Decoding
@@ -70,24 +71,34 @@ def generate(
     """The generated token ids of each completion, without the end-of-sequence token.
 
     `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches, at most
-    `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. Raises
-    ModelError for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
+    `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. What is
+    asked twice is written once, and where no trigger of a row fires, that is the base's completion. Raises ModelError
+    for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
     """
     encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
         encoder.known(completion.ids, "a prompt")
         encoder.check_room(prefix + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt")
-    results: list[tuple[int, ...]] = [()] * len(wanted)
-    done = 0
-    for batch in _batches(model, wanted, batch_size, memory):
+    settled = _settled(model, wanted)
+    different = list(dict.fromkeys(settled))
+    results: dict[Completion, tuple[int, ...]] = {}
+    for batch in _batches(model, different, batch_size, memory):
 
-        def finished(rows: int, before: int = done) -> None:
-            progress("completions", before + rows, len(wanted))
+        def finished(rows: int, before: int = len(results)) -> None:
+            progress("completions", (before + rows) * len(wanted) // len(different), len(wanted))
 
-        for index, ids in zip(batch.chosen, _batch(model, encoder, batch, finished), strict=True):
-            results[index] = ids
-        done += len(batch.chosen)
-    return results
+        results |= zip(batch.wanted, _batch(model, encoder, batch, finished), strict=True)
+    return [results[one] for one in settled]
+
+
+def _settled(model: "PreTrainedModel", wanted: Sequence[Completion]) -> list[Completion]:
+    """The completions as they are written: the base's where no trigger of a row fires."""
+    backbone = backbone_of(model)
+    routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
+    if not any(routers):
+        return list(wanted)
+    fired = fires(backbone.inner, routers, [one.ids for one in wanted])
+    return [one if fire else replace(one, row=UNPATCHED) for one, fire in zip(wanted, fired, strict=True)]
 
 
 @dataclass(frozen=True)

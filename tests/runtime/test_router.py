@@ -11,11 +11,13 @@ from transformers import TextStreamer
 from ppm.bank import Bank, Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import IntegrityError, ModelError
+from ppm.evaluation.generation import Completion, generate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.runtime.router import features_of, fires, probabilities, spans
 from ppm.runtime.saved import RECORD, load_patched, save_patched
 from ppm.runtime.tensors import bank_of
+from ppm.suite import Decoding
 
 NAMES = ("llama", "gpt2", "gemma3", "qwen3", "opt", "neox")
 TURN = Turn((90, 91), (92, 93))
@@ -308,3 +310,22 @@ def test_a_batch_of_many_reads_equal_prompts_once():
     assert seen == [2]
     assert found.shape == (8, 1)
     assert numpy.unique(found[:7].numpy()).size == 1
+
+
+def test_what_a_silent_patch_answers_is_written_once_for_it_and_the_base():
+    model, sequences = tiny_model("llama"), SEQUENCES
+    patched, _, _, fired = patched_of(model, sequences)
+    decoding = Decoding(max_new_tokens=6, temperature=0.0)
+    written: list[tuple[int, int]] = []
+    counted = patched.register_forward_hook(lambda _, __, output: written.append(output.logits.shape[0]))
+    wanted = [Completion(row, tuple(ids), decoding, i) for row in (0, UNPATCHED, 0) for i, ids in enumerate(sequences)]
+    told: list[tuple[int, int]] = []
+    made = generate(patched, tiny_tokenizer(), wanted, progress=lambda _, done, total: told.append((done, total)))
+    counted.remove()
+    size = len(sequences)
+    assert made[:size] == made[2 * size :]
+    same = [one == other for one, other in zip(made[:size], made[size : 2 * size], strict=True)]
+    assert [alike for alike, fire in zip(same, fired, strict=True) if not fire] == [True] * fired.count(False)
+    assert not all(same)
+    assert written[0] == size + fired.count(True)
+    assert told[-1] == (len(wanted), len(wanted))
