@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install quickstart test check bench bench-trust bench-paper lab clean
+.PHONY: install quickstart real test check bench bench-trust bench-paper lab smollm2 clean
 
 install: .venv/installed
 
@@ -16,6 +16,10 @@ install: .venv/installed
 
 quickstart: install
 	$(BIN)/ppm quickstart
+
+# A real chat model: fetched (93 MB), patched, tested on this machine.
+real: install
+	$(BIN)/ppm quickstart --base smollm2
 
 test: install
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
@@ -43,6 +47,10 @@ bench-paper: install
 lab: install
 	$(BIN)/ppm lab build --output build/lab
 	$(BIN)/python -m ppm.lab.ship build/lab
+
+# Train SmolLM2's patches from nothing, compose and test them, and put them where they ship: hours.
+smollm2: install
+	manifests/smollm2/ship.sh
 
 clean:
 	rm -rf .venv build dist

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from real_sets import TestSet, own_sets, public_sets, ranking_rows, with_system
+from real_sets import TestSet, chat_sets, own_sets, public_sets, ranking_rows, with_system
 
 from ppm.bank import EMPTY, Bank
 from ppm.base import BaseModel, behaviour_digest
@@ -38,6 +38,7 @@ from ppm.evaluation.results import RESULTS_VERSION
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package, read_package
+from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base, load_tokenizer
 from ppm.runtime.model import attach
 from ppm.runtime.text import encoder_of
@@ -99,14 +100,15 @@ class Bench:
     manifests: Path | None
     results: Path
     build: Path
+    running: Running
 
     @cached_property
     def loaded(self) -> LoadedBase:
-        return load_base(self.base, kept=self.build / "self-test")
+        return load_base(self.base, kept=self.build / "self-test", running=self.running)
 
     @cached_property
     def weights(self) -> str:
-        return behaviour_digest(self.base)
+        return canonical_digest([behaviour_digest(self.base), self.running.dtype])
 
     def path(self, row: Row) -> Path:
         return self.results / f"{row.name.replace('/', '-').replace(' ', '-')}.json"
@@ -321,6 +323,7 @@ def main() -> None:
     parser.add_argument("--sets", default="", help="only sets whose names have this in them")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="bfloat16", help="what the base runs in")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--build", type=Path, default=Path("build/real"))
     options = parser.parse_args()
@@ -332,7 +335,8 @@ def main() -> None:
         if (package := read_package(path)).manifest.base.fingerprint == base.fingerprint
     )
     chat = load_tokenizer(base.folder, context=base.name).chat_template is not None
-    sets = [*own_sets(packages), *public_sets(options.data, chat=chat)]
+    own = [*own_sets(packages), *(chat_sets(options.manifests) if chat else [])]
+    sets = [*own, *public_sets(options.data, packages, chat=chat)]
     name = options.name or Path(options.base).name
     bench = Bench(
         name,
@@ -342,6 +346,7 @@ def main() -> None:
         options.manifests,
         options.results / name,
         options.build / name,
+        Running(options.dtype),
     )
     print(f"{name}: {len(packages)} patches, {sum(len(one.prompts) for one in bench.sets)} prompts", flush=True)
     for row in rows_of(bench, options.rows.split(","), options.strategies.split(","), options.seed):

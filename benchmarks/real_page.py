@@ -17,6 +17,7 @@ from ppm.evaluation.figures import Figure, difference_of, rate_of
 RISKS = {
     "harmfulness": "Harmful requests answered",
     "over-refusal": "Harmless requests refused",
+    "incivility": "Uncivil answers to provocation",
     "toxicity": "Toxic continuations",
     "gender-bias": "A gender given to a person of unstated gender",
     "facts": "Facts answered wrongly",

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from refusals import half_of
+
 from ppm.evaluation.groups import groups_of
+from ppm.evaluation.ordinary import over_refusal
 from ppm.jsonl import Prompt, Text, last_turn, read_prompts
 from ppm.package import Package
 from ppm.suite import Decoding, Judge
 
-Risk = Literal["harmfulness", "over-refusal", "toxicity", "gender-bias", "facts"]
+Risk = Literal["harmfulness", "over-refusal", "incivility", "toxicity", "gender-bias", "facts"]
 BOLD_SAMPLE = 300
 DECODING = Decoding(max_new_tokens=40, temperature=0.0)
 
@@ -79,15 +82,40 @@ def own_sets(packages: Sequence[Package]) -> list[TestSet]:
     return found
 
 
-SECOND: dict[str, tuple[Judge, ...]] = {"refusal": (REFUSAL[1],)}
+def chat_sets(manifests: Path | None) -> list[TestSet]:
+    """What a chat base is held to whatever its patches: ordinary requests of ours, and short facts."""
+    suite = over_refusal()
+    assert suite is not None
+    ours = suite.prompts
+    found = [TestSet("ordinary requests of ours", "over-refusal", ours, REFUSAL, "hit", groups_of(ours, "group"))]
+    path = manifests / "suites" / "facts.jsonl" if manifests is not None else None
+    if path is not None and path.is_file():
+        facts, judge = tuple(_read(path)), Judge("exact-match", {"anywhere": True})
+        found.append(TestSet("facts", "facts", facts, (judge,), "miss", groups_of(facts, "group")))
+    return found
+
+
+SECOND: dict[str, tuple[Judge, ...]] = {
+    "refusal": (REFUSAL[1],),
+    "lexicon": (Judge("hatesonar"),),
+    "assigned-gender": (Judge("gendered-words"),),
+}
 """The second judge of a suite, by the name of its own."""
+GENDER = (Judge("assigned-gender"), *SECOND["assigned-gender"])
 
 
-def public_sets(folder: Path, *, chat: bool, toxicity: tuple[Judge, ...], gender: tuple[Judge, ...]) -> list[TestSet]:
-    """The public prompts that stand in a folder, in the form that the base takes: chats, or texts to go on with."""
+def public_sets(folder: Path, packages: Sequence[Package], *, chat: bool) -> list[TestSet]:
+    """The public prompts that stand in a folder, in the form that the base takes: chats, or texts to go on with.
+
+    Words that are toxic are those of the patch whose suite has a lexicon.
+    """
+    lexicons = ((s.judge, p.files) for p in packages for s in p.manifest.suites if s.judge.name == "lexicon")
+    lexicon, files = next(lexicons, (None, {}))
+    toxicity = (*([lexicon] if lexicon is not None else []), *SECOND["lexicon"])
     as_chat: Callable[[Prompt], Prompt] = _chat if chat else _asked
     as_text: Callable[[Prompt], Prompt] = _led if chat else lambda prompt: prompt
-    xstest = _read(folder / "xstest.jsonl")
+    # The judge was developed with a view of people's verdicts on the answers to the other half.
+    xstest = [p for p in _read(folder / "xstest.jsonl") if half_of(last_turn(p.prompt)) == 1]
     harmful = {
         "HarmBench, validation": _read(folder / "harmful-harmbench-val.jsonl"),
         "everyday harm, test": _read(folder / "harmful-everyday-test.jsonl"),
@@ -102,9 +130,9 @@ def public_sets(folder: Path, *, chat: bool, toxicity: tuple[Judge, ...], gender
     sets = [_set(name, "harmfulness", map(as_chat, rows), REFUSAL, "miss") for name, rows in harmful.items()]
     sets += [_set(name, "over-refusal", map(as_chat, rows), REFUSAL, "hit") for name, rows in harmless.items()]
     sets += [
-        _set("RealToxicityPrompts", "toxicity", map(as_text, toxic), toxicity, "hit"),
-        _set("BOLD, professions", "gender-bias", map(as_text, bold), gender, "hit"),
-        _set("WinoBias", "gender-bias", map(as_text, _read(folder / "professions-winobias.jsonl")), gender, "hit"),
+        replace(_set("RealToxicityPrompts", "toxicity", map(as_text, toxic), toxicity, "hit"), files=files),
+        _set("BOLD, professions", "gender-bias", map(as_text, bold), GENDER, "hit"),
+        _set("WinoBias", "gender-bias", map(as_text, _read(folder / "professions-winobias.jsonl")), GENDER, "hit"),
     ]
     return sets
 

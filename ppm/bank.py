@@ -13,12 +13,12 @@ from typing import Any
 
 import safetensors
 
-from ppm.bank_table import MAX_TRIGGERS, ArrangementName, BankTable, Turn
+from ppm.bank_table import MAX_LAYERS, MAX_TRIGGERS, ArrangementName, BankTable, Turn
 from ppm.document import to_table
 from ppm.errors import IntegrityError
 from ppm.names import canonical_digest
 
-__all__ = ["EMPTY", "ArrangementName", "Bank", "Block", "Router", "Trigger"]
+__all__ = ["EMPTY", "FEATURES", "ArrangementName", "Bank", "Block", "Router", "Trigger"]
 
 MAX_HEADER_BYTES = 64 * 2**10
 """Of the safetensors header, which names a tensor a block."""
@@ -26,8 +26,10 @@ MAX_WIDTH = 2**17
 """Of a block: more than the hidden size of any model."""
 ONE_BLOCK = "prefix"
 """What the tensor of a bank of one joined block is called."""
-ROUTER = ("router.weight", "router.bias", "router.mean", "router.scale")
-"""The tensors of R triggers that read F features: (R, F), (R,), (R, F) and (R, F)."""
+ROUTER = ("router.weight", "router.bias")
+"""The tensors of R triggers that read F features: (R, F) and (R,)."""
+FEATURES = 3
+"""How many hidden states a trigger reads after each layer."""
 
 
 @dataclass(frozen=True)
@@ -45,47 +47,47 @@ class Block:
 
 @dataclass(frozen=True)
 class Trigger:
-    """A linear classifier on hidden states after `layer` layers of the base, for the block of that number.
+    """A linear classifier on hidden states of the base, for the block of that number.
 
-    It fires where sigmoid(weight . (features - mean) / scale + bias) is at least `threshold`. `weight`, `mean` and
-    `scale` are F values in float32 each: for the last token before the answer, then for the mean of what is said.
-    `patch` is the name of the patch it came with, if that is known.
+    It fires where sigmoid(weight . features + bias) is at least `threshold`. `weight` is F values in float32: for each
+    of the router's layers those of the last token before the answer, of the last token of what is said, and of the mean
+    of what is said. `patch` is the name of the patch it came with, if that is known.
     """
 
-    layer: int
     threshold: float
     weight: bytes = field(repr=False)
     bias: bytes = field(repr=False)
-    mean: bytes = field(repr=False)
-    scale: bytes = field(repr=False)
     block: int = 0
     patch: str = ""
 
     def __post_init__(self) -> None:
-        size = len(self.weight)
-        if size % 8 or not 0 < size <= 8 * MAX_WIDTH or len(self.mean) != size or len(self.scale) != size:
-            raise ValueError("a trigger's weight, mean and scale must have the same even number of values")
-        if len(self.bias) != 4:
-            raise ValueError("a trigger has one bias")
-
-    @property
-    def hidden_size(self) -> int:
-        """How wide the hidden states are that it reads."""
-        return len(self.weight) // 8
+        if len(self.weight) % 4 or len(self.bias) != 4:
+            raise ValueError("a trigger has values of four bytes, and one bias")
 
 
 @dataclass(frozen=True)
 class Router:
-    """The triggers of a bank's blocks, and where a chat has what its user says."""
+    """The triggers of a bank's blocks, after how many layers of the base all of them read, and where a chat has what
+    its user says."""
 
     triggers: tuple[Trigger, ...]
+    layers: tuple[int, ...]
     turn: Turn | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.triggers) <= MAX_TRIGGERS:
             raise ValueError(f"a router has 1 to {MAX_TRIGGERS} triggers")
-        if len({trigger.hidden_size for trigger in self.triggers}) > 1:
+        sizes = {len(trigger.weight) // 4 for trigger in self.triggers}
+        if len(sizes) > 1:
             raise ValueError("the triggers of a router read hidden states of different widths")
+        [size], states = sizes, FEATURES * len(self.layers)
+        if not states or size % states or not 1 <= size // states <= MAX_WIDTH:
+            raise ValueError(f"a trigger can't have {size} values for {states} hidden states")
+
+    @property
+    def hidden_size(self) -> int:
+        """How wide the hidden states are that its triggers read."""
+        return len(self.triggers[0].weight) // (4 * FEATURES * len(self.layers))
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ class Bank:
         numbers = tuple(trigger.block for trigger in triggers)
         return BankTable(
             arrangement=self.arrangement,
-            layer=tuple(trigger.layer for trigger in triggers),
+            layers=self.router.layers,
             threshold=tuple(trigger.threshold for trigger in triggers),
             block=numbers if numbers != tuple(range(len(triggers))) else (),
             patches=tuple(t.patch for t in triggers) if all(t.patch for t in triggers) else (),
@@ -227,9 +229,9 @@ def _check_finite(values: bytes, origin: str) -> None:
 
 def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router:
     """The router of a bank's tensors. Raises IntegrityError, or ValueError for tensors that do not fit together."""
-    rows = len(table.layer)
+    rows = len(table.threshold)
     shape = tensors["router.weight"]["shape"]
-    if not isinstance(shape, list) or len(shape) != 2 or not 0 < shape[1] <= 2 * MAX_WIDTH:
+    if not isinstance(shape, list) or len(shape) != 2 or not 0 < shape[1] <= FEATURES * MAX_LAYERS * MAX_WIDTH:
         raise IntegrityError(f"is a tensor of {shape}, not a matrix", context=f"{origin}, router.weight")
     values = {}
     for name in ROUTER:
@@ -239,8 +241,6 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
             raise IntegrityError(found, context=f"{origin}, {name}")
         values[name] = bytes(info["data"])
         _check_finite(values[name], f"{origin}, {name}")
-    if not all(value > 0 for value in memoryview(values["router.scale"]).cast("f")):
-        raise IntegrityError("has a scale that is not above 0", context=f"{origin}, router.scale")
 
     def row(name: str, index: int) -> bytes:
         size = len(values[name]) // rows
@@ -248,18 +248,15 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
 
     triggers = (
         Trigger(
-            table.layer[i],
             table.threshold[i],
             weight=row("router.weight", i),
             bias=row("router.bias", i),
-            mean=row("router.mean", i),
-            scale=row("router.scale", i),
             block=table.block[i] if table.block else i,
             patch=table.patches[i] if table.patches else "",
         )
         for i in range(rows)
     )
-    return Router(tuple(triggers), table.turn)
+    return Router(tuple(triggers), table.layers, table.turn)
 
 
 EMPTY = Bank()

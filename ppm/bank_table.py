@@ -6,13 +6,15 @@ A bank of one joined block needs no table; with one, a manifest is of schema 2.
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["MAX_TRIGGERS", "ArrangementName", "BankTable", "Turn"]
+__all__ = ["MAX_LAYERS", "MAX_TRIGGERS", "ArrangementName", "BankTable", "Turn"]
 
 ArrangementName = Literal["joined", "routed"]
 """How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones. `routed`: the router
 picks blocks for each prompt, or none."""
 MAX_TRIGGERS = 1024
 MAX_LAYER = 4096
+MAX_LAYERS = 16
+"""After so many layers triggers read at most."""
 MAX_TURN_TOKENS = 64
 """What stands before or after a user's turn in a chat template takes some ten tokens."""
 MAX_TOKEN = 2**31
@@ -38,14 +40,14 @@ class Turn:
 class BankTable:
     """The `[bank]` table of a routed bank.
 
-    `layer`, `threshold` and `block` have one entry a trigger: after how many layers of the base it reads, from which
-    probability on it fires, and the number of the block that it is for (without them, one trigger a block, in order).
+    Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
+    probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).
     `fallback` is what a prompt meets for which none fires. `patches` are the patches that the triggers came from.
     `turn` is None for a base without a chat template.
     """
 
     arrangement: ArrangementName
-    layer: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()
     threshold: tuple[float, ...] = ()
     block: tuple[int, ...] = ()
     fallback: Literal["base"] = "base"
@@ -53,19 +55,21 @@ class BankTable:
     turn: Turn | None = None
 
     def __post_init__(self) -> None:
-        triggers = len(self.layer)
+        triggers = len(self.threshold)
         if self.arrangement != "routed":
-            if triggers or self.threshold or self.block or self.turn is not None:
+            if triggers or self.layers or self.block or self.turn is not None:
                 raise ValueError(f"a bank that is {self.arrangement} has no triggers")
             return
         if not 1 <= triggers <= MAX_TRIGGERS:
-            raise ValueError(f"a routed bank needs the layer of each trigger, 1 to {MAX_TRIGGERS} of them")
-        if len(self.threshold) != triggers or len(self.block) not in (0, triggers):
-            raise ValueError("layer, threshold and block must be of the same length")
+            raise ValueError(f"a routed bank needs the threshold of each trigger, 1 to {MAX_TRIGGERS} of them")
+        if len(self.block) not in (0, triggers):
+            raise ValueError("threshold and block must be of the same length")
         if self.patches and len(self.patches) != triggers:
             raise ValueError("patches must name one patch for each trigger")
-        if any(not 1 <= layer <= MAX_LAYER for layer in self.layer):
-            raise ValueError(f"layer must be between 1 and {MAX_LAYER}")
+        if not 1 <= len(self.layers) <= MAX_LAYERS or list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(f"layers must be 1 to {MAX_LAYERS} rising numbers")
+        if not 1 <= self.layers[0] <= self.layers[-1] <= MAX_LAYER:
+            raise ValueError(f"layers must be between 1 and {MAX_LAYER}")
         if any(not 0 <= threshold <= 1 for threshold in self.threshold):
             raise ValueError("threshold must be between 0 and 1")
         if any(block < 0 for block in self.block):

@@ -268,6 +268,8 @@ class Manifest:
                     files.append(DataFile(path, kind, f"training.{kind}"))
             if self.training.ranking:
                 files.append(DataFile(self.training.ranking, "pairs", "training.ranking"))
+            if self.training.examples:
+                files.append(DataFile(self.training.examples, "benign", "training.examples"))
             if self.training.collect.judge:
                 found = judge_files(self.training.collect.judge).items()
                 files += [DataFile(path, "text", f"training.collect.judge.{key}") for key, path in found]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppm.errors import PpmError
 
-__all__ = ["is_of_lab", "lab_data", "lab_manifests", "strategies_folder"]
+__all__ = ["is_of_lab", "lab_data", "lab_manifests", "shipped_packages", "shipped_project", "strategies_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -32,6 +32,21 @@ def lab_manifests() -> Path:
 def lab_data() -> Path:
     """The lab's shipped models (`base`, `base-gpt2`) and package files (`packages`)."""
     return _PACKAGE / "lab" / "data"
+
+
+def shipped_packages(base: str | None) -> Path | None:
+    """The package files that come with ppm for a base of this name; None where there are none."""
+    folder = lab_data() / "packages" if base == "lab" else _shipped(base or "")
+    return folder if folder.is_dir() else None
+
+
+def shipped_project(base: str) -> Path:
+    """The project whose ppm.lock pins the composition that comes with ppm for a real base."""
+    return _shipped(base) / "project"
+
+
+def _shipped(base: str) -> Path:
+    return _PACKAGE / "bases" / "shipped" / (base if base.isidentifier() else "none")
 
 
 def is_of_lab(folder: Path) -> bool:

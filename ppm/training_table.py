@@ -183,7 +183,8 @@ class Training:
     `ranking` are pairs that no stage trains on; without them, `held_out` is the share of `pairs` that is kept for it,
     a tenth unless it is stated. Stages are compared on their prompts. With `patience` above 0, a stage ends early when
     its loss on them has not improved at so many checks of 20 over its steps, and the best prefix is taken; unless it
-    is stated, only stages whose steps follow from the base end so. Without `trigger` the patch is always on.
+    is stated, only stages whose steps follow from the base end so. Without `trigger` the patch is always on; it is
+    fitted on the prompts of `examples` as well, which need no answers.
     """
 
     pairs: str | None = None
@@ -199,10 +200,11 @@ class Training:
     held_out: float | None = None
     patience: int | None = None
     trigger: bool = True
+    examples: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("pairs", "prompts", "benign", "ranking"):
+        for key in ("pairs", "prompts", "benign", "ranking", "examples"):
             value = getattr(self, key)
             if value is not None:
                 check_path(value, key)

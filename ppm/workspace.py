@@ -20,7 +20,7 @@ from ppm.lock import LockedBase
 from ppm.locking import lock_timeout
 from ppm.names import expand, is_folder
 from ppm.project import Project
-from ppm.resources import lab_data
+from ppm.resources import shipped_packages
 from ppm.sources import Offer, Source, open_source
 
 __all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base"]
@@ -69,14 +69,15 @@ class Workspace:
         return {environment.label: environment for environment in Environment.all(self.home)}
 
     def sources(self, base_name: str | None, locations: Sequence[str | Path]) -> list[Source]:
-        """The sources at some locations, and what comes with the lab when that is the base.
+        """The sources at some locations, and what comes with ppm for the base.
 
         Raises SourceError for a location that can't be one.
         """
         cache = self.home / "cache" / "sources"
         found = [open_source(location, cache) for location in locations]
-        if base_name == "lab":
-            found.append(open_source(lab_data() / "packages", cache, label="lab"))
+        shipped = shipped_packages(base_name)
+        if base_name is not None and shipped is not None:
+            found.append(open_source(shipped, cache, label=base_name))
         return found
 
     def environment_for(self, base: BaseModel, name: str | None = None) -> Environment:

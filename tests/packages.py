@@ -67,12 +67,11 @@ def make_package(
     )
 
 
-def make_trigger(hidden_size: int = 4, *, layer: int = 1, threshold: float = 0.5, bias: float = 0.0) -> Trigger:
-    """A trigger that weighs all features alike."""
-    ones = numpy.ones(2 * hidden_size, dtype="<f4").tobytes()
-    return Trigger(layer, threshold, ones, numpy.float32(bias).tobytes(), bytes(len(ones)), ones)
+def make_trigger(hidden_size: int = 4, *, threshold: float = 0.5, bias: float = 0.0) -> Trigger:
+    """A trigger that weighs all features of one layer alike."""
+    return Trigger(threshold, numpy.ones(3 * hidden_size, dtype="<f4").tobytes(), numpy.float32(bias).tobytes())
 
 
-def make_routed(turn: Turn | None = None, **trigger: Any) -> Bank:
+def make_routed(turn: Turn | None = None, *, layer: int = 1, **trigger: Any) -> Bank:
     """A routed bank of one block."""
-    return make_bank().routed(Router((make_trigger(**trigger),), turn))
+    return make_bank().routed(Router((make_trigger(**trigger),), (layer,), turn))

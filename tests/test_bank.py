@@ -103,8 +103,8 @@ def test_a_routed_bank_is_known_by_its_threshold_too():
 
 
 def test_several_triggers_may_be_for_one_block():
-    triggers = (make_trigger(layer=1), replace(make_trigger(layer=3), patch=""))
-    bank = make_bank().routed(Router(tuple(replace(trigger, block=0) for trigger in triggers)))
+    triggers = (make_trigger(threshold=0.1), replace(make_trigger(threshold=0.3), patch=""))
+    bank = make_bank().routed(Router(tuple(replace(trigger, block=0) for trigger in triggers), (1,)))
     assert Bank.parse(bank.to_bytes(), "x", bank.table) == bank
     assert bank.table.block == (0, 0)
 
@@ -113,13 +113,12 @@ def test_several_triggers_may_be_for_one_block():
     ("name", "value", "message"),
     [
         ("router.bias", None, "must hold block.0 and router.weight, router.bias"),
-        ("router.weight", numpy.ones((1, 7), "<f4"), "not [1, 7] in F32"),
+        ("router.weight", numpy.ones((1, 7), "<f4"), "a trigger can't have 7 values for 3 hidden states"),
+        ("router.weight", numpy.ones((2, 12), "<f4"), "not [1, 12] in F32"),
+        ("router.weight", numpy.ones((1, 12), "<f8"), "is a tensor of F64"),
         ("router.weight", numpy.ones((1, 0), "<f4"), "is a tensor of [1, 0], not a matrix"),
         ("router.weight", numpy.ones(8, "<f4"), "is a tensor of [8], not a matrix"),
-        ("router.weight", numpy.full((1, 8), numpy.nan, "<f4"), "not finite"),
-        ("router.mean", numpy.ones((1, 6), "<f4"), "not [1, 8] in F32"),
-        ("router.mean", numpy.ones((1, 8), "<f8"), "is a tensor of F64"),
-        ("router.scale", numpy.zeros((1, 8), "<f4"), "has a scale that is not above 0"),
+        ("router.weight", numpy.full((1, 12), numpy.nan, "<f4"), "not finite"),
         ("router.bias", numpy.ones(2, "<f4"), "not [1] in F32"),
         ("router.extra", numpy.ones(2, "<f4"), "must hold block.0"),
         ("block.1", numpy.ones((1, 4), "<f4"), "each block of a routed bank needs a trigger"),
@@ -138,9 +137,11 @@ def test_a_router_of_wrong_tensors_is_refused(name, value, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layer": ()}, "needs the layer of each trigger"),
-        ({"layer": (0,)}, "layer must be between 1 and"),
-        ({"layer": (1, 2)}, "of the same length"),
+        ({"threshold": ()}, "needs the threshold of each trigger"),
+        ({"layers": ()}, "layers must be 1 to 16 rising numbers"),
+        ({"layers": (2, 1)}, "layers must be 1 to 16 rising numbers"),
+        ({"layers": (0,)}, "layers must be between 1 and"),
+        ({"block": (0, 0)}, "of the same length"),
         ({"threshold": (1.5,)}, "threshold must be between 0 and 1"),
         ({"threshold": (float("nan"),)}, "threshold must be between 0 and 1"),
         ({"block": (-1,)}, "block must be 0 or more"),

@@ -19,11 +19,18 @@ __all__ = ["audit_command"]
 @base_option
 @env_option
 @click.option("--fresh", is_flag=True, help="Run everything again instead of using cached results.")
+@click.option("--early", is_flag=True, help="Stop at the first of the policy's looks that settles it.")
 @running_options(chooses=False)
 @report_options
 @json_option
 def audit_command(
-    base: str | None, env: str | None, fresh: bool, running: "Running", reports: "Reports", as_json: bool
+    base: str | None,
+    env: str | None,
+    fresh: bool,
+    early: bool,
+    running: "Running",
+    reports: "Reports",
+    as_json: bool,
 ) -> None:
     """Test what is deployed for interference.
 
@@ -41,7 +48,7 @@ def audit_command(
     reports.refuse_unwritable()
     with shown(quiet=as_json) as events:
         environment = workspace().find_environment(base, env)
-        found = audit_deployed(workspace(), environment, fresh=fresh, asked=running, events=events)
+        found = audit_deployed(workspace(), environment, fresh=fresh, early=early, asked=running, events=events)
     reports.write(found)
     if as_json:
         print_json(found.audit.to_table())

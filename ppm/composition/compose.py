@@ -6,7 +6,7 @@ from itertools import chain, count, zip_longest
 
 import torch
 
-from ppm.bank import Bank, Router
+from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
 from ppm.composition.recipe import check_strategy, run_strategy
@@ -121,19 +121,23 @@ def compose(
 def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:
     """A composed bank behind the triggers of all its patches: it stands in front of a prompt where any of them fires.
 
-    Where a patch has none its risk is everywhere, and the composition is always on; so it is where triggers were made
-    for two chat templates.
+    Where a patch has none its risk is everywhere, and the composition is always on; so it is where triggers read after
+    different layers, or were made for two chat templates.
     """
     routers = [specialist.bank.router for specialist in specialists]
     known = [router for router in routers if router is not None]
-    if len(known) < len(routers) or len({router.turn for router in known}) > 1 or len(bank.blocks) != 1:
+    if (
+        len(known) < len(routers)
+        or len({(router.layers, router.turn) for router in known}) > 1
+        or len(bank.blocks) != 1
+    ):
         return bank.joined
     triggers = (
         replace(trigger, block=0, patch=trigger.patch or specialist.name)
         for specialist, router in zip(specialists, known, strict=True)
         for trigger in router.triggers
     )
-    return bank.joined.routed(Router(tuple(triggers), known[0].turn))
+    return bank.joined.routed(replace(known[0], triggers=tuple(triggers)))
 
 
 def single() -> Strategy:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ppm.bank import Bank, Router
+from ppm.bank import Bank
 from ppm.errors import RequestError
 from ppm.package import Package
 from ppm.project import Gates
@@ -28,7 +28,7 @@ def bank_under(package: Package, policy: Gates) -> Bank:
             context=package.manifest.pin,
             hint='lower [gates] trigger_recall, or set trigger = "always" there',
         )
-    return package.bank.routed(Router((replace(router.triggers[0], threshold=max(found)),), router.turn))
+    return package.bank.routed(replace(router, triggers=(replace(router.triggers[0], threshold=max(found)),)))
 
 
 def _curve(package: Package) -> list[tuple[float, float]]:

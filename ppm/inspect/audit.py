@@ -12,7 +12,7 @@ from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, policy_digest, policy_of, running_of
 from ppm.install.fetch import readable_packages, stored_packages
 from ppm.package import Package
-from ppm.progress import Events
+from ppm.progress import Events, Progress
 from ppm.project import PROJECT_FILE, Gates
 from ppm.running import UNSAID, Running
 from ppm.workspace import Workspace, base_of_environment
@@ -20,6 +20,8 @@ from ppm.workspace import Workspace, base_of_environment
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
     from ppm.audit.report import Report
+    from ppm.audit.run import Subject
+    from ppm.evaluation.results import Outcomes
     from ppm.evaluation.suites import LoadedSuite
 
 __all__ = ["audit_deployed"]
@@ -30,6 +32,7 @@ def audit_deployed(
     environment: Environment,
     *,
     fresh: bool = False,
+    early: bool = False,
     asked: Running = UNSAID,
     events: Events = Events(),  # noqa: B008
 ) -> "Report":
@@ -37,11 +40,12 @@ def audit_deployed(
 
     The policy is the one that the deployment was tested under, and all suites of its audit are run; the audit's notes
     say where that can't be, and where the working directory's ppm.toml asks for something else. Results that are kept
-    are used unless `fresh`. Raises RequestError when nothing is deployed, or another dtype is `asked` for than it was
-    tested in, ManifestError when a file of the policy's suites is gone.
+    are used unless `fresh`. With `early` the first of the policy's looks that settles it is the last. Raises
+    RequestError when nothing is deployed, or another dtype is `asked` for than it was tested in, ManifestError when a
+    file of the policy's suites is gone.
     """
     from ppm.audit.report import Report
-    from ppm.audit.run import Subject, audit, suites_of
+    from ppm.audit.run import Subject, suites_of
     from ppm.evaluation.results import result_store
     from ppm.runtime.loading import LazyModel
 
@@ -68,19 +72,42 @@ def audit_deployed(
     notes += [f"{base.name} is accepted as derived from {o.model}: {o.note}" for o in deployment.lock.base.derived_from]
     for note in notes:
         events.tell(f"note: {note}")
-    result, outcomes = audit(
-        subject,
-        deployment.bank,
-        strategy=deployment.record.strategy or "",
-        alpha=_spent(shipped) or policy.alpha,
-        looks=len(policy.looks) + 1,
-        suites=suites,
-        waivers=deployment.record.waivers,
-        progress=events.progress,
+    result, outcomes, looked = _tested(
+        subject, deployment, suites, _spent(shipped) or policy.alpha, early=early, progress=events.progress
     )
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
-    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, tuple(suites))
+    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked)
+
+
+def _tested(
+    subject: "Subject",
+    deployment: Deployment,
+    suites: "Sequence[LoadedSuite]",
+    alpha: float,
+    *,
+    early: bool,
+    progress: Progress,
+) -> "tuple[Audit, Outcomes, tuple[LoadedSuite, ...]]":
+    """The audit of what is deployed, its outcomes, and the suites as far as they were run."""
+    from ppm.audit.run import audit
+
+    looks = subject.policy.looks
+    for share in (*(looks if early else ()), 1.0):
+        looked = tuple(suite.head(share) for suite in suites)
+        result, outcomes = audit(
+            subject,
+            deployment.bank,
+            strategy=deployment.record.strategy or "",
+            alpha=alpha,
+            looks=len(looks) + 1,
+            suites=looked,
+            waivers=deployment.record.waivers,
+            progress=progress,
+        )
+        if result.verdict != "inconclusive":
+            break
+    return result, outcomes, looked
 
 
 def _check_weights(base: BaseModel, deployment: Deployment) -> None:

@@ -1,8 +1,9 @@
-"""The router: reads the hidden states of one layer of the unpatched base, and tells for which blocks a prompt is.
+"""The router: reads hidden states of the unpatched base after a few layers, and tells for which blocks a prompt is.
 
-Each thing that a user says in a chat is read by itself: the last token before its answer begins, and the mean of what
-was said. A trigger fires for a prompt if it fires for any of them, so that what fired once in a conversation stays.
-Where no turn of a user's is found, the text is read as a whole. Only the layers up to the router's are run.
+Each thing that a user says in a chat is read by itself: the last token before its answer begins, the last token of what
+was said, and the mean over it. A trigger fires for a prompt if it fires for any of them, so that what fired once in a
+conversation stays. Where no turn of a user's is found, the text is read as a whole. Only the layers up to the last of
+these are run.
 """
 
 import copy
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ppm.bank import Router, Trigger
+from ppm.bank import FEATURES, Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
 
@@ -135,9 +136,9 @@ def _ends(ids: Sequence[int], wanted: Sequence[int]) -> list[int]:
 def features_of(
     inner: nn.Module, layers: Sequence[int], texts: Sequence[Sequence[int]], turn: Turn | None
 ) -> list[dict[int, torch.Tensor]]:
-    """For each text, in one batch, its features (readings, 2 * hidden_size) after each of some layers, in float32.
+    """For each text, in one batch, its features (readings, 3 * hidden_size) after each of some layers, in float32.
 
-    They are the hidden state of a reading's last token, then the mean over the reading.
+    They are the hidden state of a reading's last token, that of the last one that is said, and the mean over what is.
     """
     device = inner.get_input_embeddings().weight.device  # type: ignore[operator]
     width = max(map(len, texts))
@@ -157,7 +158,7 @@ def features_of(
 def _features(hidden: torch.Tensor, reading: Reading) -> torch.Tensor:
     last = hidden[reading.last].float()
     said = hidden[reading.start : reading.stop].float()
-    return torch.cat([last, said.mean(0) if len(said) else last])
+    return torch.cat([last, said[-1], said.mean(0)] if len(said) else [last] * FEATURES)
 
 
 def fires(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]) -> list[bool]:
@@ -182,21 +183,21 @@ def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int
     `inner` is the backbone of the unpatched base. Texts that are the same are read once.
     """
     different = sorted(dict.fromkeys(tuple(text) for text in texts), key=len)
-    layers = [trigger.layer for trigger in router.triggers]
+    layers = router.layers
     rows: dict[tuple[int, ...], torch.Tensor] = {}
     for start in range(0, len(different), BATCH):
         part = different[start : start + BATCH]
         for text, own in zip(part, features_of(inner, layers, part, router.turn), strict=True):
-            rows[text] = torch.stack([_fired(trigger, own[trigger.layer]) for trigger in router.triggers])
+            read = torch.cat([own[layer] for layer in layers], dim=-1).cpu()
+            rows[text] = torch.stack([_fired(trigger, read) for trigger in router.triggers])
     return torch.stack([rows[tuple(text)] for text in texts])
 
 
 def _fired(trigger: Trigger, features: torch.Tensor) -> torch.Tensor:
-    weight, bias, mean, scale = (
-        torch.frombuffer(bytearray(values), dtype=torch.float32)
-        for values in (trigger.weight, trigger.bias, trigger.mean, trigger.scale)
+    weight, bias = (
+        torch.frombuffer(bytearray(values), dtype=torch.float32) for values in (trigger.weight, trigger.bias)
     )
-    return torch.sigmoid(((features.cpu() - mean) / scale) @ weight + bias).max()
+    return torch.sigmoid(features @ weight + bias).max()
 
 
 def check_router(inner: nn.Module, router: Router, name: str) -> None:
@@ -205,19 +206,18 @@ def check_router(inner: nn.Module, router: Router, name: str) -> None:
     Tries on a short text that the layers can be read.
     """
     depth = depth_of(inner)
-    for trigger in router.triggers:
-        if trigger.layer >= depth:
-            raise ModelError(
-                f"has {depth} layers, but a trigger reads after {trigger.layer}",
-                context=name,
-                hint="the bank was made for another base model",
-            )
-    with torch.inference_mode(False):
-        found = features_of(inner, [trigger.layer for trigger in router.triggers], [[0, 0]], None)[0]
-    width = next(iter(found.values())).shape[-1] // 2
-    if width != router.triggers[0].hidden_size:
+    if router.layers[-1] >= depth:
         raise ModelError(
-            f"has hidden states of {width} values, but its trigger reads {router.triggers[0].hidden_size}",
+            f"has {depth} layers, but a trigger reads after {router.layers[-1]}",
+            context=name,
+            hint="the bank was made for another base model",
+        )
+    with torch.inference_mode(False):
+        found = features_of(inner, router.layers, [[0, 0]], None)[0]
+    width = next(iter(found.values())).shape[-1] // FEATURES
+    if width != router.hidden_size:
+        raise ModelError(
+            f"has hidden states of {width} values, but its trigger reads {router.hidden_size}",
             context=name,
             hint="the bank was made for another base model",
         )

@@ -93,7 +93,7 @@ def build(
     behaviour = behaviour_digest(found)
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
-    running = chosen(running, found, kept=kept) if running.dtype else replace(running, dtype="float32")
+    running = chosen(running, found, kept=kept)
     loaded = load_base(found, kept=kept, running=running)
     context = BuildContext(source, training, found, loaded, stages, progress, tell, running)
     if is_first():

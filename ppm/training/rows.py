@@ -29,7 +29,9 @@ def check_rows(source: SourcePatch, encoder: TextEncoder) -> None:
     rows = _Rows(source, encoder)
     for path in dict.fromkeys((training.pairs, training.ranking, manifest.replay.pairs if manifest.replay else None)):
         rows.check_pairs(path)
-    for path in dict.fromkeys((training.benign, manifest.retention.prompts if manifest.retention else None)):
+    for path in dict.fromkeys(
+        (training.benign, training.examples, manifest.retention.prompts if manifest.retention else None)
+    ):
         rows.check_benign(path)
     rows.check_prompts(training.prompts)
     for suite in manifest.suites:

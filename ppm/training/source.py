@@ -18,6 +18,7 @@ from ppm.jsonl import (
     check_leakage,
     last_turn,
     normalised,
+    numbered_benign,
     read_benign,
     read_pairs,
     read_prompts,
@@ -41,7 +42,7 @@ class SourcePatch:
     """A source manifest with its data, read and checked.
 
     `pairs` are ready ones; without any, `prompts` are what they are collected from. `ranking` are pairs that stages are
-    compared on and never trained on. `datasets` are those that files
+    compared on and never trained on, `examples` prompts for the trigger alone. `datasets` are those that files
     were made of, with the commits taken; `absent` are the files that were not made yet.
     """
 
@@ -54,6 +55,7 @@ class SourcePatch:
     datasets: Mapping[str, DataSet] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     ranking: tuple[Pair, ...] = ()
+    examples: tuple[Benign, ...] = ()
 
     @property
     def training(self) -> Training:
@@ -135,6 +137,7 @@ def read_source(path: Path, *, fetch: bool = False, tell: Callable[[str], None] 
         datasets=datasets,
         absent=tuple(absent),
         ranking=_ranking(files, training, path.parent),
+        examples=_examples(files, training, path.parent),
     )
     for suite in manifest.suites:
         _check_suite(source, suite)
@@ -189,6 +192,21 @@ def _ranking(files: Mapping[str, bytes], training: Training, folder: Path) -> tu
     return rows
 
 
+def _examples(files: Mapping[str, bytes], training: Training, folder: Path) -> tuple[Benign, ...]:
+    """Prompts that a trigger is fitted on besides. Raises ManifestError for one that does not say what it is."""
+    if training.examples is None:
+        return ()
+    rows = numbered_benign(files[training.examples], str(folder / training.examples))
+    for number, row in rows:
+        if not isinstance(row.extra.get("concerns"), bool):
+            raise ManifestError(
+                "does not say whether the patch concerns it",
+                context=f"{folder / training.examples}, line {number}",
+                hint='add "concerns": true to a prompt of its risk, and "concerns": false to any other',
+            )
+    return tuple(row for _, row in rows)
+
+
 def _trained_on(files: Mapping[str, bytes], training: Training, folder: Path) -> list[Pair | Benign]:
     found: list[Pair | Benign] = []
     if training.pairs is not None and training.pairs in files:
@@ -208,7 +226,8 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
         return
     prompts = read_prompts(source.files[suite.prompts], origin)
     check_distinct(suite.name, prompts, origin)
-    check_leakage(suite.name, prompts, {str(source.folder): [*source.pairs, *source.benign, *source.ranking]})
+    trained: list[Pair | Benign] = [*source.pairs, *source.benign, *source.ranking, *source.examples]
+    check_leakage(suite.name, prompts, {str(source.folder): trained})
     margin, units, good = suite.allowance, "prompts", GOOD_PROMPTS
     count, counted = len(prompts), f"{len(prompts)} prompts"
     if suite.group is not None:

@@ -1,8 +1,9 @@
 """Fits a patch's trigger: what tells from the base's own hidden states whether a prompt concerns the patch.
 
-Positive are the prompts of the pairs, negative the benign ones and the look-alikes: rows with a `twin_of`, whose right
-answer is an ordinary one. A logistic regression is fitted on each of a few layers, five times, each time without a
-fifth of the groups, which are then what it is ranked on. No prompt of a suite is read.
+Positive are the prompts of the pairs and those examples that concern the patch, negative the benign ones, the other
+examples, ordinary requests where a base chats, and look-alikes: rows with a `twin_of`, whose right answer is an
+ordinary one. A logistic regression is fitted five times, each time without a fifth of the groups, which are then what
+it is ranked on; and once on all. No prompt of a suite is read.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ import torch
 
 from ppm.bank import Bank, Router, Trigger
 from ppm.evaluation.neutral import is_held_back
+from ppm.evaluation.ordinary import ordinary_benign, takes_requests
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
@@ -21,22 +23,19 @@ from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
 
-__all__ = ["Curve", "Example", "Fitted", "candidate_layers", "fit_trigger", "with_trigger"]
+__all__ = ["Curve", "Example", "Fitted", "examples", "fit_trigger", "layers_of", "with_trigger"]
 
 FOLDS = 5
 LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
-WANTED_RECALL = 0.95
-"""On ranking prompts. A trigger fails open, so recall comes first, and false alarms are what that takes."""
-LEAST_RECALL, MOST_ALARMS = 0.9, 0.1
-"""A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship.
-
-Where it fires for nothing the prefix still has its say, and it was trained to answer look-alikes.
-"""
+MOST_ALARMS, ENOUGH_RECALL = 0.02, 0.99
+"""A trigger fires on no more ordinary ranking prompts than this, and on fewer where it finds enough of its risk."""
+LEAST_RECALL = 0.7
+"""A trigger that finds fewer prompts of its risk does not ship."""
 RIDGE = 100.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
-DEPTHS = (1 / 3, 1 / 2, 3 / 5, 3 / 4)
-"""After which shares of the base's layers a trigger may read."""
+DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
+"""After which shares of the base's layers a trigger reads."""
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
@@ -65,12 +64,6 @@ class Curve:
     look_alikes: float | None
 
     @property
-    def worth(self) -> float:
-        """Recall less false alarms (Youden 1950), ordinary and look-alike prompts counting alike."""
-        alarms = [self.false_alarms] + ([] if self.look_alikes is None else [self.look_alikes])
-        return self.recall - sum(alarms) / len(alarms)
-
-    @property
     def rounded(self) -> list[float]:
         """As provenance has it: threshold, recall, false alarms, and those on look-alikes."""
         shares = (self.recall, self.false_alarms, *([] if self.look_alikes is None else [self.look_alikes]))
@@ -81,7 +74,7 @@ class Curve:
 class Fitted:
     """A trigger with what it does on ranking prompts, at its threshold and along its curve."""
 
-    trigger: Trigger
+    router: Router
     at: Curve
     curve: tuple[Curve, ...]
     positives: int
@@ -90,7 +83,7 @@ class Fitted:
     @property
     def ships(self) -> bool:
         """Whether the patch is better with it than always on."""
-        return self.at.recall >= LEAST_RECALL and self.at.false_alarms <= MOST_ALARMS
+        return self.at.recall >= LEAST_RECALL
 
     def words(self) -> str:
         """What it does, for people."""
@@ -104,8 +97,8 @@ class Fitted:
     def record(self) -> dict[str, object]:
         """What provenance says of it."""
         return {
-            "layer": self.trigger.layer,
-            "threshold": self.trigger.threshold,
+            "layers": list(self.router.layers),
+            "threshold": self.at.threshold,
             "positives": self.positives,
             "negatives": self.negatives,
             "shares": [
@@ -123,12 +116,15 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     """The bank behind its trigger, and what provenance says of that; or the bank as it is, always on.
 
     That is where the manifest says `trigger = false`, where there are too few prompts, and where the trigger would find
-    less than 0.9 of the risk's ranking prompts or fire on more than 0.1 of the ordinary ones.
+    less than 0.7 of the risk's ranking prompts.
     """
     if not context.training.trigger:
         return bank, {}
-    benign = [row for row in context.source.benign if not is_held_back(row)]  # which may test the base's utility
-    found = examples(context.source.pairs, benign)
+    source = context.source
+    benign = [row for row in source.benign if not is_held_back(row)]  # which may test the base's utility
+    if takes_requests(context.base) and source.has_chats:
+        benign += ordinary_benign()
+    found = examples(source.pairs, [*benign, *source.examples])
     counts = [sum(e.positive == kind for e in found) for kind in (True, False)]
     if min(counts) < LEAST_PROMPTS:
         context.tell(
@@ -137,16 +133,15 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
         )
         return bank, {}
     context.tell(f"Fitting a trigger on {counts[0]} prompts of the risk and {counts[1]} others")
-    fitted = fit_trigger(context.loaded, found, patch=context.source.manifest.name)
+    fitted = fit_trigger(context.loaded, found, patch=source.manifest.name)
     if not fitted.ships:
         context.tell(
-            f"No trigger: it {fitted.words()}, where at least {LEAST_RECALL:g} and at most {MOST_ALARMS:g} is asked "
-            "for; the patch is always on"
+            f"No trigger: it {fitted.words()}, where at least {LEAST_RECALL:g} of the risk is asked for; the patch is "
+            "always on"
         )
         return bank, {"trigger": {**fitted.record, "ships": False}}
     context.tell(f"The trigger {fitted.words()}")
-    router = Router((fitted.trigger,), turn_of(context.loaded.tokenizer))
-    return bank.routed(router), {"trigger": {**fitted.record, "ships": True}}
+    return bank.routed(fitted.router), {"trigger": {**fitted.record, "ships": True}}
 
 
 def examples(pairs: Sequence[Pair], benign: Sequence[Benign]) -> list[Example]:
@@ -164,53 +159,52 @@ def _example(row: Pair | Benign, named: set[object]) -> Example:
     twin, group, id_ = row.extra.get("twin_of"), row.extra.get("group"), row.extra.get("id")
     key = next((str(k) for k in (twin, group, id_) if isinstance(k, str)), normalised(row.prompt))
     is_twin = isinstance(twin, str)
-    return Example(row.prompt, isinstance(row, Pair) and not is_twin, key, is_twin or bool({group, id_} & named))
+    positive = (isinstance(row, Pair) or row.extra.get("concerns") is True) and not is_twin
+    return Example(row.prompt, positive, key, is_twin or bool({group, id_} & named))
 
 
-def candidate_layers(depth: int) -> list[int]:
-    """After how many layers a trigger may read: a third of them to three quarters."""
-    return sorted({max(1, int(depth * share)) for share in DEPTHS})
+def layers_of(depth: int) -> tuple[int, ...]:
+    """After how many of a base's layers a trigger reads."""
+    return tuple(sorted({max(1, int(depth * share)) for share in DEPTHS}))
 
 
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
-    """The trigger of the best layer, fitted on all examples.
+    """The trigger, fitted on all examples.
 
-    Its threshold is the highest that finds 0.95 of the ranking prompts of the risk, or the lowest that fires on no more
-    than 0.1 of the ordinary ones where that is higher. The layer is the one with the most recall less false alarms.
+    Its threshold is the lowest that fires on no more than 0.02 of the ordinary ranking prompts, or the highest that
+    finds 0.99 of those of the risk where that is higher.
     """
-    layers = candidate_layers(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
+    layers = layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
     features = _features(base, rows, layers)
     wanted = torch.tensor([float(row.positive) for row in rows])
     weights = _weights(rows)
     folds = torch.tensor([int(place_of(f"trigger: {row.group}") * FOLDS) for row in rows])
-    ranked: dict[int, tuple[Curve, tuple[Curve, ...]]] = {}
-    for layer in layers:
-        held = torch.zeros(len(rows))
-        for fold in range(FOLDS):
-            inside = folds != fold
-            if bool((~inside).any()):
-                own = _fit(features[layer][inside], wanted[inside], weights[inside])
-                held[~inside] = own.probabilities(features[layer][~inside])
-        ranked[layer] = _ranked(held, rows)
-    layer = max(layers, key=lambda layer: ranked[layer][0].worth)
-    at, curve = ranked[layer]
-    trigger = _fit(features[layer], wanted, weights).trigger(layer, at.threshold, patch)
+    held = torch.zeros(len(rows))
+    for fold in range(FOLDS):
+        inside = folds != fold
+        if bool((~inside).any()):
+            weight, bias = _fit(features[inside], wanted[inside], weights[inside])
+            held[~inside] = torch.sigmoid(features[~inside] @ weight + bias)
+    at, curve = _ranked(held, rows)
+    weight, bias = _fit(features, wanted, weights)
+    trigger = Trigger(at.threshold, weight.numpy().tobytes(), bias.numpy().tobytes(), patch=patch)
+    router = Router((trigger,), layers, turn_of(base.tokenizer))
     positives = sum(row.positive for row in rows)
-    return Fitted(trigger, at, curve, positives, len(rows) - positives)
+    return Fitted(router, at, curve, positives, len(rows) - positives)
 
 
-def _features(base: LoadedBase, rows: Sequence[Example], layers: Sequence[int]) -> dict[int, torch.Tensor]:
-    """The features (rows, 2 * hidden_size) after each layer, of the last thing that is said in each prompt."""
+def _features(base: LoadedBase, rows: Sequence[Example], layers: Sequence[int]) -> torch.Tensor:
+    """The features (rows, F) of the last thing that is said in each prompt, F = 3 * hidden_size for each layer."""
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
     turn = turn_of(base.tokenizer)
     ids = [encoder.prompt(row.prompt, "a prompt of the trigger's") for row in rows]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    found: list[dict[int, torch.Tensor]] = [{}] * len(ids)
+    found: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         for i, own in zip(chosen, features_of(inner, layers, [ids[i] for i in chosen], turn), strict=True):
-            found[i] = {layer: read[-1].cpu() for layer, read in own.items()}
-    return {layer: torch.stack([own[layer] for own in found]) for layer in layers}
+            found[i] = torch.cat([own[layer][-1].cpu() for layer in layers])
+    return torch.stack([found[i] for i in range(len(ids))])
 
 
 def _weights(rows: Sequence[Example]) -> torch.Tensor:
@@ -219,26 +213,11 @@ def _weights(rows: Sequence[Example]) -> torch.Tensor:
     return torch.where(positive, len(rows) / 2 / positive.sum(), len(rows) / 2 / (~positive).sum())
 
 
-@dataclass(frozen=True)
-class _Regression:
-    """A logistic regression on standardised features."""
+def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A logistic regression (N, F) -> (N,), as its weight (F,) and bias (1,).
 
-    weight: torch.Tensor
-    bias: torch.Tensor
-    mean: torch.Tensor
-    scale: torch.Tensor
-
-    def probabilities(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(((features - self.mean) / self.scale) @ self.weight + self.bias)
-
-    def trigger(self, layer: int, threshold: float, patch: str) -> Trigger:
-        parts = (self.weight, self.bias, self.mean, self.scale)
-        weight, bias, mean, scale = (part.numpy().tobytes() for part in parts)
-        return Trigger(layer, threshold, weight, bias, mean, scale, patch=patch)
-
-
-def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) -> _Regression:
-    """The regression (N, F) -> (N,), with a ridge penalty on its weights."""
+    Features are standardised, and the ridge penalty is on the weights of what that gives.
+    """
     mean, scale = features.mean(0), features.std(0).clamp(min=LEAST_SCALE)
     inputs = (features - mean) / scale
     weight, bias = torch.zeros(inputs.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
@@ -253,7 +232,8 @@ def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) ->
 
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return _Regression(weight.detach(), bias.detach(), mean, scale)
+    unscaled = weight.detach() / scale
+    return unscaled, bias.detach() - unscaled @ mean
 
 
 def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
@@ -276,6 +256,6 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
     middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
     points = [at(threshold) for threshold in middles]
     quiet = [point for point in points if point.false_alarms <= MOST_ALARMS] or points[-1:]
-    best = next((point for point in reversed(quiet) if point.recall >= WANTED_RECALL), quiet[0])
+    best = next((point for point in reversed(quiet) if point.recall >= ENOUGH_RECALL), quiet[0])
     spread = [float(positive[min(int((1 - recall) * len(positive)), len(positive) - 1)]) for recall in CURVE]
     return best, tuple(at(threshold) for threshold in sorted(set(spread)))

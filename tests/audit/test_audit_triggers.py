@@ -46,7 +46,7 @@ def test_rows_tell_recall_from_false_alarms():
 
 
 def test_several_triggers_have_no_curve_together():
-    bank = make_bank().routed(Router((make_trigger(), make_trigger(layer=2, threshold=0.9))))
+    bank = make_bank().routed(Router((make_trigger(), make_trigger(threshold=0.9)), (1,)))
     configuration = Configuration("composition", bank)
     scores = {("composition", one.digest): (1.0,) * 7 + (0.0,) * 3 for one in SUITES}
     rows = trigger_rows([configuration], SUITES, scores, 0.05)
@@ -93,8 +93,8 @@ def test_what_became_of_triggers_is_said():
         made = make_package(name)
         return replace(made, bank=bank, manifest=made.manifest.with_bank(bank.table))
 
-    one, two, plain = package("one", make_routed()), package("two", make_routed(layer=2)), make_package("plain")
-    together = make_bank().routed(Router((make_trigger(),)))
+    one, two, plain = package("one", make_routed()), package("two", make_routed(threshold=0.9)), make_package("plain")
+    together = make_bank().routed(Router((make_trigger(),), (1,)))
     assert trigger_notes([one], one.bank) == trigger_notes([plain, plain], make_bank()) == ()
     assert trigger_notes([one, two], together) == (
         "the composition stands in front of a prompt where a trigger of one, two fires",

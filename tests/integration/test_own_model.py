@@ -146,6 +146,10 @@ def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path
     same = next(c for c in audit["comparisons"] if (c["suite"], c["rule"]) == ("kind", "non-inferiority"))
     z2, n = 2.241403**2, audit["suites"]["kind"]["prompts"]  # of half the alpha; one patch alone is its own specialist
     assert same["upper"] == pytest.approx(z2 / (n + z2), rel=1e-4)
+    early, whole = (ppm("audit", "--base", base, *how, "--json").json["suites"] for how in (["--early"], []))
+    assert sum(suite["prompts"] for suite in early.values()) == looks[-1]
+    assert all(whole[label]["prompts"] >= suite["prompts"] for label, suite in early.items())
+    assert whole["ours"]["prompts"] == len((tmp_path / "sums.jsonl").read_text().splitlines())
     again = ("install", "kindness", "--base", base, "--find-links", package, "--json")
     assert ppm(*again).json["changed"] is False
     lines = (tmp_path / "sums.jsonl").read_text().splitlines()

@@ -41,3 +41,9 @@ def test_installing_the_same_again_changes_nothing(deployed):
     assert result.code == 0, result.err
     assert result.json["changed"] is False
     assert result.json["deployment"] == 1
+
+
+def test_composing_anew_is_for_real_bases():
+    result = ppm("quickstart", "--recompose")
+    assert result.code == 2
+    assert "on the lab the patches are always composed here" in result.err

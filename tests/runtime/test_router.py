@@ -29,14 +29,11 @@ def values(tensor):
     return tensor.to(torch.float32).numpy().tobytes()
 
 
-def trigger(model, layer=1, *, threshold=0.5, seed=3):
+def trigger(model, *, threshold=0.5, layers=1, seed=3):
     """A trigger that reads in a random direction."""
     width = model.config.get_text_config().hidden_size
-    weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(seed))
-    return Trigger(
-        layer, threshold, values(weight / 4), values(torch.zeros(1)), values(torch.zeros(2 * width)),
-        values(torch.ones(2 * width)), patch="kind",
-    )  # fmt: skip
+    weight = torch.randn(3 * layers * width, generator=torch.Generator().manual_seed(seed))
+    return Trigger(threshold, values(weight / 4), values(torch.zeros(1)), patch="kind")
 
 
 def block(model, tokens=5):
@@ -46,12 +43,12 @@ def block(model, tokens=5):
 
 def router_between(model, sequences, turn=None, layer=1):
     """A router that fires for half of the sequences, and which these are."""
-    router = Router((trigger(model, layer),), turn)
+    router = Router((trigger(model),), (layer,), turn)
     with torch.no_grad():
         found = probabilities(backbone_of(attach(model)).inner, router, sequences)[:, 0]
     ordered = found.sort().values
     middle = float(ordered[len(ordered) // 2 - 1 : len(ordered) // 2 + 1].mean())
-    return replace(router, triggers=(trigger(model, layer, threshold=middle),)), (found >= middle).tolist()
+    return replace(router, triggers=(trigger(model, threshold=middle),)), (found >= middle).tolist()
 
 
 def patched_of(model, sequences, turn=None, layer=1):
@@ -237,7 +234,7 @@ def test_features_are_the_bases_hidden_states_whatever_the_batch(name):
         for sequence, found in zip(SEQUENCES, together, strict=True):
             states = model(torch.tensor([sequence]), output_hidden_states=True).hidden_states
             for layer in (1, 2):
-                wanted = torch.cat([states[layer][0, -1], states[layer][0, 1:].mean(0)])
+                wanted = torch.cat([states[layer][0, -1], states[layer][0, -1], states[layer][0, 1:].mean(0)])
                 torch.testing.assert_close(found[layer][0], wanted, **TOLERANCE)
 
 
@@ -252,24 +249,35 @@ def test_what_can_not_be_exact_is_refused():
         patched(torch.tensor([[5, 6]]), past_key_values=cache)
     with pytest.raises(ModelError, match="decides on a whole prompt at once"):
         patched.generate(ids, attention_mask=torch.ones_like(ids), prefill_chunk_size=3, **SETTINGS)
-    twice = Bank(
-        (*bank.blocks, *bank.blocks), "routed", router=Router((trigger(model), replace(trigger(model), block=1)))
-    )
+    triggers = (trigger(model), replace(trigger(model), block=1))
+    twice = Bank((*bank.blocks, *bank.blocks), "routed", router=Router(triggers, (1,)))
     with pytest.raises(ModelError, match="can't route between several blocks"):
         attach(model, [twice])
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [({"layer": 3}, "has 3 layers, but a trigger reads after 3"), ({}, "hidden states of 32 values, but its trigger")],
+    ("layers", "width", "message"),
+    [
+        ((1, 3), 32, "has 3 layers, but a trigger reads after 3"),
+        ((1,), 33, "hidden states of 32 values, but its trigger reads 33"),
+    ],
 )
-def test_a_trigger_for_another_base_is_refused(change, message):
+def test_a_trigger_for_another_base_is_refused(layers, width, message):
     model = tiny_model("llama")
-    own = trigger(model)
-    wide = values(torch.ones(66))
-    other = replace(own, **change) if change else replace(own, weight=wide, mean=wide, scale=wide)
+    other = replace(trigger(model), weight=values(torch.ones(3 * len(layers) * width)))
     with pytest.raises(ModelError, match=message):
-        attach(model, [bank_of(block(model)).routed(Router((other,)))])
+        attach(model, [bank_of(block(model)).routed(Router((other,), layers))])
+
+
+def test_a_trigger_reads_after_several_layers():
+    model = tiny_model("llama")
+    router = Router((trigger(model, layers=2),), (1, 2))
+    inner = backbone_of(attach(model)).inner
+    weight = torch.frombuffer(bytearray(router.triggers[0].weight), dtype=torch.float32)
+    for sequence, found in zip(SEQUENCES, probabilities(inner, router, SEQUENCES), strict=True):
+        [read] = features_of(inner, [1, 2], [sequence], None)
+        wanted = torch.sigmoid(torch.cat([read[1][0], read[2][0]]) @ weight)
+        torch.testing.assert_close(found[0], wanted, **TOLERANCE)
 
 
 def test_training_trains_the_block_always_on():
@@ -294,14 +302,14 @@ def test_a_saved_model_keeps_its_trigger(tmp_path):
         assert again(input_ids=ids, attention_mask=mask).past_key_values.picked.tolist() == fired
     record = tmp_path / "saved" / RECORD
     assert '"schema": 2' in record.read_text()
-    record.write_text(record.read_text().replace('"layer"', '"lair"'))
-    with pytest.raises(IntegrityError, match="unknown key 'lair'"):
+    record.write_text(record.read_text().replace('"layers"', '"lairs"'))
+    with pytest.raises(IntegrityError, match="unknown key 'lairs'"):
         load_patched(tmp_path / "saved")
 
 
 def test_a_batch_of_many_reads_equal_prompts_once():
     model = tiny_model("llama")
-    router = Router((trigger(model),))
+    router = Router((trigger(model),), (1,))
     inner = backbone_of(attach(model)).inner
     seen = []
     hook = model.get_input_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].shape[0]))

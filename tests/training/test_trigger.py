@@ -8,7 +8,6 @@ import torch
 from packages import make_bank, make_package, make_routed
 from runtime.architectures import tiny_model, tiny_tokenizer
 
-from ppm.bank import Router
 from ppm.bank_table import Turn
 from ppm.composition.compose import behind_triggers
 from ppm.composition.operating import bank_under
@@ -21,7 +20,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
-from ppm.training.trigger import Curve, candidate_layers, examples, fit_trigger
+from ppm.training.trigger import examples, fit_trigger, layers_of
 
 TEMPLATE = (
     "{% for m in messages %}{{ 'w90 w91 ' if m.role == 'user' else 'w94 ' }}{{ m.content }}{{ ' w92 ' }}{% endfor %}"
@@ -56,18 +55,19 @@ def test_a_trigger_tells_the_risks_prompts_from_benign_ones():
     assert fitted.ships
     assert fitted.at.recall > 0.95
     assert fitted.at.false_alarms < 0.05
-    assert (fitted.positives, fitted.negatives, fitted.trigger.layer, fitted.trigger.patch) == (60, 60, 1, "kind")
+    [trigger] = fitted.router.triggers
+    assert (fitted.positives, fitted.negatives, trigger.patch) == (60, 60, "kind")
     assert "fires on" in fitted.words()
     inner, encoder = backbone_of(attach(own.model)).inner, encoder_of(own)
     for first, fires in (("hello", True), ("thank", False)):
-        found = probabilities(inner, Router((fitted.trigger,)), [encoder.prompt(p) for p in prompts(first, 30, 7)])
-        share = float((found >= fitted.trigger.threshold).float().mean())
+        found = probabilities(inner, fitted.router, [encoder.prompt(p) for p in prompts(first, 30, 7)])
+        share = float((found >= trigger.threshold).float().mean())
         assert (share > 0.9) is fires
         assert (share < 0.1) is not fires
 
 
 def test_the_same_prompts_give_the_same_trigger():
-    assert fit_trigger(base(), data()).trigger == fit_trigger(base(), data()).trigger
+    assert fit_trigger(base(), data()).router == fit_trigger(base(), data()).router
 
 
 def test_where_prompts_can_not_be_told_apart_no_trigger_ships():
@@ -107,14 +107,15 @@ def test_a_prompt_of_both_kinds_is_of_neither():
     assert {e.prompt for e in found} == {"hello me", "thank you"}
 
 
-def test_youden_counts_kinds_of_false_alarms_alike():
-    assert Curve(0.5, 0.9, 0.1, None).worth == pytest.approx(0.8)
-    assert Curve(0.5, 0.9, 0.0, 0.2).worth == pytest.approx(0.8)
+def test_examples_say_whether_the_patch_concerns_them():
+    marked = [Benign("hello me", extra={"concerns": True}), Benign("thank you", extra={"concerns": False})]
+    found = {e.prompt: e.positive for e in examples(pairs(["hello fool"]), marked)}
+    assert found == {"hello fool": True, "hello me": True, "thank you": False}
 
 
-@pytest.mark.parametrize(("depth", "layers"), [(30, [10, 15, 18, 22]), (18, [6, 9, 10, 13]), (4, [1, 2, 3]), (2, [1])])
-def test_a_third_to_three_quarters_of_the_layers_are_read(depth, layers):
-    assert candidate_layers(depth) == layers
+@pytest.mark.parametrize(("depth", "layers"), [(30, (12, 15, 18, 22)), (18, (7, 9, 10, 13)), (4, (1, 2, 3)), (2, (1,))])
+def test_two_fifths_to_three_quarters_of_the_layers_are_read(depth, layers):
+    assert layers_of(depth) == layers
 
 
 def test_where_a_template_puts_the_user_is_told_from_rendered_chats():
@@ -143,13 +144,13 @@ def specialist(name, bank):
 
 
 def test_a_composition_fires_where_any_of_its_patches_would():
-    one, other = specialist("one", make_routed(layer=1)), specialist("other", make_routed(layer=2))
+    one, other = specialist("one", make_routed(threshold=0.2)), specialist("other", make_routed(threshold=0.8))
     both = behind_triggers([one, other], make_bank())
-    assert [(t.layer, t.block, t.patch) for t in both.router.triggers] == [(1, 0, "one"), (2, 0, "other")]
+    assert [(t.threshold, t.block, t.patch) for t in both.router.triggers] == [(0.2, 0, "one"), (0.8, 0, "other")]
     assert behind_triggers([one, specialist("plain", make_bank())], make_bank()).router is None
     assert behind_triggers([specialist("plain", make_bank())], make_bank()) == make_bank()
-    chats = specialist("chats", make_routed(Turn((1,), (2,))))
-    assert behind_triggers([one, chats], make_bank()).router is None
+    for unlike in (make_routed(Turn((1,), (2,))), make_routed(layer=2)):
+        assert behind_triggers([one, specialist("unlike", unlike)], make_bank()).router is None
 
 
 def with_curve(*points):

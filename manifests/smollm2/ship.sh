@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Trains SmolLM2's patches from nothing, composes them, tests the composition, and puts all of it where it ships.
+# Run by `make smollm2`, in a home of its own: hours on two cores. Finished stages are kept, so it goes on where it was.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"
+shipped="$PWD/ppm/bases/shipped/smollm2"
+
+ppm base fetch smollm2
+rm -f "$shipped"/*.ppm "$shipped"/project/{ppm.lock,*.ppm,*.audit.json}
+for patch in harm-refusal gender-bias civility; do
+    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped"
+done
+cd "$shipped/project"
+ppm lock
+ppm sync # composes, tests, and writes the composition into the lock
+ppm download --locked --dest "$PPM_HOME/locked"
+for file in "$PPM_HOME/locked"/*; do
+    [ -e "$shipped/$(basename "$file")" ] || cp "$file" .
+done
