@@ -19,12 +19,13 @@ FILES = {
     "gate": HARM / "suites" / "harm.jsonl",
     "pairs": HARM / "pairs.jsonl",
     "ranking": HARM / "ranking.jsonl",
+    "examples": HARM / "examples.jsonl",
     "benign": HARM / "benign.jsonl",
     "ordinary": SHIPPED / "ordinary.jsonl",
     "ordinary-benign": SHIPPED / "ordinary-benign.jsonl",
     "facts": SMOLLM2 / "suites" / "facts.jsonl",
 }
-GROUPS = {"gate": 330, "benign": 340, "ordinary": 450, "ordinary-benign": 450, "facts": 150}
+GROUPS = {"gate": 330, "examples": 1200, "benign": 340, "ordinary": 450, "ordinary-benign": 450, "facts": 150}
 ALIKE = 0.6
 """The share of three-word shingles at which two prompts are near-duplicates."""
 
@@ -123,11 +124,17 @@ def test_no_two_groups_have_prompts_alike():
 def test_no_prompt_and_no_group_of_risk_stands_in_two_files():
     prompts = Counter(normalised(row.prompt) for name in FILES for row in rows(name))
     assert [text for text, count in prompts.items() if count > 1] == []
-    groups = [{row.group for row in rows(name)} for name in ("gate", "pairs", "ranking")]
+    groups = [{row.group for row in rows(name)} for name in ("gate", "pairs", "ranking", "examples")]
     assert sum(map(len, groups)) == len(set().union(*groups))
 
 
 def test_benign_files_read_as_training_text_and_all_is_small():
     for name in ("benign", "ordinary-benign"):
         assert all(row.completion is None for row in read_benign(FILES[name].read_bytes(), name))
-    assert sum(path.stat().st_size for path in FILES.values()) < 1_000_000
+    assert sum(path.stat().st_size for path in FILES.values()) < 1_200_000
+
+
+def test_examples_are_of_both_kinds():
+    found = [row.extra["concerns"] for row in read_benign(FILES["examples"].read_bytes(), "examples")]
+    assert found.count(True) >= 800
+    assert found.count(False) >= 400
