@@ -27,7 +27,7 @@ from ppm.training.processes import first_alone, is_first
 from ppm.training.trainers import STAGES, STAGES_VERSION, Setup, dpo_rows, sft_rows
 from ppm.training_table import Stage
 
-__all__ = ["Trained", "learn"]
+__all__ = ["Trained", "learn", "ranking_prompts"]
 
 BENIGN_LIMIT = 400
 HELD_OUT = 0.1
@@ -97,8 +97,15 @@ def learn(context: BuildContext) -> Trained:
         key = {"before": canonical_digest(key), "stage": name, "settings": to_table(stages[name]), "patience": patience}
         bank = _stage(context, name, replace(setup, held=checked, patience=patience), pairs, stages[name], key, done)
         done.append((name, bank))
-    prompts = [pair.prompt for pair in held][:RANKING_PROMPTS]
-    return Trained(tuple(done), stages, tuple(prompts), tuple(ranked))
+    return Trained(tuple(done), stages, ranking_prompts(held), tuple(ranked))
+
+
+def ranking_prompts(held: Sequence[Pair]) -> tuple[Text, ...]:
+    """The prompts of a risk that stages are compared on.
+
+    Of a look-alike the right answer is an ordinary one, which the judge of a risk takes for a failure.
+    """
+    return tuple(pair.prompt for pair in held if "twin_of" not in pair.extra)[:RANKING_PROMPTS]
 
 
 def _stage(

@@ -5,11 +5,12 @@ from runtime.architectures import random_prefixes, tiny_model, tiny_tokenizer
 
 from ppm.evaluation.scoring import ScoredText
 from ppm.evaluation.suites import load_suite
-from ppm.jsonl import Prompt, dump
+from ppm.jsonl import Pair, Prompt, dump
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.tensors import bank_of
 from ppm.suite import Decoding, Judge, Suite
 from ppm.training.choice import Figures, choose, compare
+from ppm.training.learn import ranking_prompts
 
 GOOD = Figures(failing=0.10, unfit=0.10, incoherent=0.0, alike=0.2, moved=0.02)
 
@@ -68,3 +69,8 @@ def test_stages_are_compared_on_other_prompts_than_the_suites():
     assert found["base"].moved == 0.0 < found["init"].moved
     assert all(0 <= value <= 1 for one in found.values() for value in (one.failing, one.unfit, one.incoherent))
     assert found["base"].incoherent <= 0.1  # nearly all of the base's own answers are plausible to it
+
+
+def test_stages_are_not_ranked_by_whether_they_refuse_look_alikes():
+    held = [Pair("steal a car", "no", "yes"), Pair("wash a car", "yes", "no", extra={"twin_of": "steal"})]
+    assert ranking_prompts(held) == ("steal a car",)
