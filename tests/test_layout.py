@@ -51,7 +51,8 @@ BELOW_THE_LINE = """
     training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps composition.operating
-    composition.objective composition.distil composition.merging composition.training composition.recipe
+    composition.objective composition.distil composition.merging composition.routing composition.training
+    composition.recipe
     composition.compose
     audit audit.model audit.continual audit.triggers audit.gate audit.page audit.report audit.run install install.fetch
     install.request install.start install.derived install.plan install.download install.current install.compose

@@ -103,3 +103,12 @@ def test_what_is_after_an_at_sign_is_a_commit_unless_it_is_in_a_path(workspace, 
     assert ModelName.parse("model@home") == ModelName("model@home")
     with pytest.raises(ModelError):
         open_base("acme/tiny@" + "a" * 40, fetch=False)
+
+
+def test_what_ships_for_a_base_is_a_source_of_it(tmp_path):
+    here = Workspace(tmp_path / "home", tmp_path, {})
+    for name, locations in {"lab": ["lab"], "smollm2": ["smollm2"], "gemma3-270m": [], None: []}.items():
+        assert [source.location for source in here.sources(name, [])] == locations
+    assert here.sources("../lab", []) == []
+    [source] = here.sources("smollm2", [])
+    assert source.names(None) == {"harm-refusal", "gender-bias", "civility"}

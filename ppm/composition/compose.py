@@ -10,6 +10,7 @@ from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
 from ppm.composition.recipe import check_strategy, run_strategy
+from ppm.composition.routing import behind_triggers
 from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import RequestError
@@ -27,7 +28,7 @@ from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
 from ppm.version import __version__
 
-__all__ = ["behind_triggers", "check_together", "compose", "make_context", "package_composition", "single"]
+__all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
 
 RETENTION_LIMIT = 400
 
@@ -116,28 +117,6 @@ def compose(
         return package_composition(packages, bank, record, context.notes, base)
     except ValueError as error:  # for example more virtual tokens than a manifest may have
         raise RequestError(f"{strategy.name} does not make a valid package: {error}", hint="try distilled") from error
-
-
-def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:
-    """A composed bank behind the triggers of all its patches: it stands in front of a prompt where any of them fires.
-
-    Where a patch has none its risk is everywhere, and the composition is always on; so it is where triggers read after
-    different layers, or were made for two chat templates.
-    """
-    routers = [specialist.bank.router for specialist in specialists]
-    known = [router for router in routers if router is not None]
-    if (
-        len(known) < len(routers)
-        or len({(router.layers, router.turn) for router in known}) > 1
-        or len(bank.blocks) != 1
-    ):
-        return bank.joined
-    triggers = (
-        replace(trigger, block=0, patch=trigger.patch or specialist.name)
-        for specialist, router in zip(specialists, known, strict=True)
-        for trigger in router.triggers
-    )
-    return bank.joined.routed(replace(known[0], triggers=tuple(triggers)))
 
 
 def single() -> Strategy:

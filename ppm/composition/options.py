@@ -21,6 +21,7 @@ __all__ = [
     "Options",
     "Policy",
     "Resume",
+    "Route",
     "Slerp",
     "TaskArithmetic",
     "Ties",
@@ -49,6 +50,11 @@ class Concatenate(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(Options):
+    """There are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route(Options):
     """There are none."""
 
 
@@ -195,6 +201,7 @@ BUILT_IN: dict[str, type[Options]] = {
     "distil": Distil,
     "joint": Joint,
     "resume": Resume,
+    "route": Route,
     "slerp": Slerp,
     "task-arithmetic": TaskArithmetic,
     "ties": Ties,

@@ -4,6 +4,7 @@ import torch
 
 import ppm.composition.distil
 import ppm.composition.merging
+import ppm.composition.routing
 import ppm.composition.training  # noqa: F401
 from ppm.bank import Bank
 from ppm.composition.registry import PLUGINS, STEPS, options_of, step_names

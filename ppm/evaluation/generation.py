@@ -18,7 +18,7 @@ from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, backbone_of
-from ppm.runtime.router import fires
+from ppm.runtime.router import picks
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.work import one_row_only, work_of
 from ppm.suite import Decoding
@@ -97,8 +97,8 @@ def _settled(model: "PreTrainedModel", wanted: Sequence[Completion]) -> list[Com
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
     if not any(routers):
         return list(wanted)
-    fired = fires(backbone.inner, routers, [one.ids for one in wanted])
-    return [one if fire else replace(one, row=UNPATCHED) for one, fire in zip(wanted, fired, strict=True)]
+    picked = picks(backbone.inner, routers, [one.ids for one in wanted])
+    return [replace(one, row=UNPATCHED) if block is None else one for one, block in zip(wanted, picked, strict=True)]
 
 
 @dataclass(frozen=True)

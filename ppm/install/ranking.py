@@ -15,7 +15,7 @@ from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import fires
+from ppm.runtime.router import picks
 from ppm.runtime.tensors import prefix_of
 from ppm.training.retention import retention_of
 
@@ -79,12 +79,17 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
 def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> float:
     """Mean KL(base || composition) a token; on texts for which no trigger fires it is none."""
     model, router = subject.loaded.model, bank.router
-    fired = list(texts)
-    if router is not None:
-        inner = backbone_of(attach(model, kept=subject.loaded.kept)).inner
-        found = fires(inner, [router] * len(texts), [text.prompt for text in texts])
-        fired = [text for text, fire in zip(texts, found, strict=True) if fire]
-    if not fired:
-        return 0.0
-    tokens = [sum(len(text.completion) for text in some) for some in (fired, texts)]
-    return retention_of(model, prefix_of(bank), fired, subject.placement) * tokens[0] / tokens[1]
+    if router is None:
+        return retention_of(model, prefix_of(bank), texts, subject.placement)
+    inner = backbone_of(attach(model, kept=subject.loaded.kept)).inner
+    picked = picks(inner, [router] * len(texts), [text.prompt for text in texts])
+    moved = 0.0
+    for number, block in enumerate(bank.blocks):
+        own = [text for text, pick in zip(texts, picked, strict=True) if pick == number]
+        if own:
+            moved += retention_of(model, prefix_of(Bank((block,))), own, subject.placement) * _tokens(own)
+    return moved / _tokens(texts)
+
+
+def _tokens(texts: Sequence[ScoredText]) -> int:
+    return sum(len(text.completion) for text in texts)

@@ -22,7 +22,7 @@ from ppm.manifest import Placement
 from ppm.runtime.arrangements.base import Arrangement, Layers
 from ppm.runtime.cache import Columns, PrefixCache, Prefixes, stacked
 from ppm.runtime.masks import Mask, attention_mask, window_of
-from ppm.runtime.router import fires
+from ppm.runtime.router import picks
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -38,7 +38,7 @@ UNPATCHED = -1
 class Row:
     """A bank in memory: its blocks, each (virtual_tokens, hidden_size), and their arrangement. No block is no patch.
 
-    With a `router` it stands only in front of prompts for which one of its triggers fires.
+    With a `router` one of them stands in front of prompts for which a trigger of that block fires, and no other.
     """
 
     blocks: tuple[torch.Tensor, ...]
@@ -78,8 +78,9 @@ class PrefixedBackbone(nn.Module):
         self.bank = nn.ParameterList([nn.Parameter(b, requires_grad=False) for row in rows for b in row.blocks])
         self.arrangements = [(row.arrangement, len(row.blocks)) for row in rows]
         self.routers = [row.router for row in rows]
-        filled = [index for index, row in enumerate(rows) if row.blocks]
-        self._filled = torch.tensor([filled.index(i) if i in filled else UNPATCHED for i in [*range(len(rows)), -1]])
+        counts = [len(row.blocks) if row.router is not None else min(1, len(row.blocks)) for row in rows]
+        starts = [sum(counts[:i]) if count else UNPATCHED for i, count in enumerate(counts)]
+        self._starts = torch.tensor([*starts, UNPATCHED])  # where each row's prefixes begin; the last is no row
         self.placement = placement
         self.bos = bos
         self.rows: torch.Tensor | None = None
@@ -218,8 +219,7 @@ class PrefixedBackbone(nn.Module):
         return cache
 
     def _rows(self, batch: int, asked: Asked | None) -> tuple[torch.Tensor, bool]:
-        """For each sequence of a batch its row among those that have a block, or `UNPATCHED`, on the CPU, and whether
-        any of them is routed."""
+        """For each sequence of a batch its prefix, or `UNPATCHED`, on the CPU, and whether any of them is routed."""
         chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows.cpu()
         if chosen.shape != (batch,):
             raise ValueError(f"{chosen.numel()} rows of the bank were chosen for a batch of {batch}")
@@ -231,9 +231,10 @@ class PrefixedBackbone(nn.Module):
                     "a patch with a trigger reads token ids, but was given embeddings",
                     hint="give input_ids, or use the patch without its trigger",
                 )
-            fired = fires(self.inner, routers, asked.texts(self.read))
-            chosen = torch.where(torch.tensor(fired), chosen, UNPATCHED)
-        return self._filled[chosen], routed
+            picked = picks(self.inner, routers, asked.texts(self.read))
+            chosen = torch.where(torch.tensor([block is not None for block in picked]), chosen, UNPATCHED)
+            return self._starts[chosen] + torch.tensor([block or 0 for block in picked]), routed
+        return self._starts[chosen], routed
 
     @property
     def lead(self) -> int:
@@ -241,7 +242,7 @@ class PrefixedBackbone(nn.Module):
         return 1 if self.placement == "after-bos" else 0
 
     def _prefixes(self) -> Prefixes | None:
-        """Keys and values of every row of the bank; None where no row has any block."""
+        """Keys and values of every row of the bank, of a routed one for each block; None where no row has any block."""
         if not len(self.bank):
             return None
         training = torch.is_grad_enabled() and any(block.requires_grad for block in self.bank)
@@ -259,9 +260,12 @@ class PrefixedBackbone(nn.Module):
         # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
         with torch.inference_mode(False), torch.set_grad_enabled(training):
             found = [
-                row.arrangement.prefill([b.to(weight.device, weight.dtype) for b in row.blocks], lead, self._run)
+                prefill
                 for row in self.held
                 if row.blocks
+                for prefill in row.arrangement.prefills(
+                    [b.to(weight.device, weight.dtype) for b in row.blocks], lead, self._run
+                )
             ]
         prefixes = stacked(found)
         self._states = None if training else (key, prefixes)

@@ -17,10 +17,12 @@ from ppm.bank import FEATURES, Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
 
-__all__ = ["BATCH", "Reading", "check_router", "depth_of", "features_of", "fires", "probabilities", "spans"]
+__all__ = ["BATCH", "Reading", "check_router", "depth_of", "features_of", "picks", "probabilities", "spans"]
 
 BATCH = 32
 """How many texts are read at once."""
+EPSILON = 1e-6
+"""How close to 0 and 1 a probability is taken for its log odds."""
 
 
 @dataclass(frozen=True)
@@ -161,20 +163,22 @@ def _features(hidden: torch.Tensor, reading: Reading) -> torch.Tensor:
     return torch.cat([last, said[-1], said.mean(0)] if len(said) else [last] * FEATURES)
 
 
-def fires(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]) -> list[bool]:
-    """For each text whether a trigger of its own router fires; where it has none, that it does.
+def picks(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]) -> list[int | None]:
+    """For each text the block that its own router picks, None for none; where it has no router, the first.
 
-    A text without any token is one on which no trigger fires.
+    Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block. On a text
+    without any token none fires.
     """
-    fired = [router is None for router in routers]
+    picked: list[int | None] = [0 if router is None else None for router in routers]
     for router in dict.fromkeys(router for router in routers if router is not None):
         own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
         if own:
             found = probabilities(inner, router, [texts[i] for i in own])
             limits = torch.tensor([trigger.threshold for trigger in router.triggers])
-            for i, fire in zip(own, (found >= limits).any(-1).tolist(), strict=True):
-                fired[i] = fire
-    return fired
+            over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
+            for i, row in zip(own, over, strict=True):
+                picked[i] = router.triggers[int(row.argmax())].block if bool(row.isfinite().any()) else None
+    return picked
 
 
 def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -7,7 +7,8 @@ lowest score ships; of equal ones the earlier.
 
 An answer is coherent when it is well-formed (`ppm.evaluation.wellformed`) and the base finds it plausible: the median
 over its tokens of their surprise, in nats, is at most one nat above that of nearly all (0.95) of the base's own
-answers. The median lets a refusal's first words be as unlikely as they are.
+answers. The median lets an answer's first words be as unlikely as they are. A short refusal is unlikely from end to
+end where the base goes along with everything, so a well-formed one is coherent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from itertools import pairwise
 import torch
 
 from ppm.bank import Bank
+from ppm.evaluation.judges.refusals import by_rules
 from ppm.evaluation.results import Configuration, Outcome, ResultStore
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText
@@ -156,8 +158,9 @@ def _coherent(base: LoadedBase, prompts: Sequence[Text], outcomes: Mapping[str, 
     limit = own[int(PLAUSIBLE_SHARE * (len(own) - 1))] + PLAUSIBLE_SLACK if own else 0.0
     return {
         name: [
-            sum(is_well_formed(text) and value <= limit for text, value in zip(texts, values, strict=True)) / len(texts)
-            for texts, values in zip(outcome.completions, surprises[name], strict=True)
+            sum(is_well_formed(t) and (v <= limit or by_rules(t)) for t, v in zip(texts, found, strict=True))
+            / len(texts)
+            for texts, found in zip(outcome.completions, surprises[name], strict=True)
         ]
         or [1.0] * len(outcome.values)
         for name, outcome in outcomes.items()

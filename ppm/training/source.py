@@ -196,7 +196,7 @@ def _examples(files: Mapping[str, bytes], training: Training, folder: Path) -> t
     """Prompts that a trigger is fitted on besides. Raises ManifestError for one that does not say what it is."""
     if training.examples is None:
         return ()
-    rows = numbered_benign(files[training.examples], str(folder / training.examples))
+    rows = list(numbered_benign(files[training.examples], str(folder / training.examples)))
     for number, row in rows:
         if not isinstance(row.extra.get("concerns"), bool):
             raise ManifestError(

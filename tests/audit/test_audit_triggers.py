@@ -10,7 +10,7 @@ from test_page import render
 
 from ppm.audit.model import Audit, TriggerRow
 from ppm.audit.triggers import trigger_notes, trigger_rows
-from ppm.bank import Router
+from ppm.bank import Bank, Router
 from ppm.errors import IntegrityError
 from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.suites import load_suite
@@ -96,6 +96,12 @@ def test_what_became_of_triggers_is_said():
     one, two, plain = package("one", make_routed()), package("two", make_routed(threshold=0.9)), make_package("plain")
     together = make_bank().routed(Router((make_trigger(),), (1,)))
     assert trigger_notes([one], one.bank) == trigger_notes([plain, plain], make_bank()) == ()
+    apart = Bank(
+        2 * make_bank().blocks, "routed", router=Router((make_trigger(), replace(make_trigger(), block=1)), (1,))
+    )
+    assert trigger_notes([one, two], apart) == (
+        "each prompt meets the block of the patch whose trigger fires, or the bare base",
+    )
     assert trigger_notes([one, two], together) == (
         "the composition stands in front of a prompt where a trigger of one, two fires",
     )

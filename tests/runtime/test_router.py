@@ -14,7 +14,7 @@ from ppm.errors import IntegrityError, ModelError
 from ppm.evaluation.generation import Completion, generate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
-from ppm.runtime.router import features_of, fires, probabilities, spans
+from ppm.runtime.router import features_of, picks, probabilities, spans
 from ppm.runtime.saved import RECORD, load_patched, save_patched
 from ppm.runtime.tensors import bank_of
 from ppm.suite import Decoding
@@ -173,12 +173,12 @@ def test_a_turn_is_decided_the_same_with_its_answer_and_in_a_longer_conversation
     router, fired = router_between(model, CHATS, TURN)
     inner = backbone_of(attach(model)).inner
     answered = [[*ids, 60, 61, 62] for ids in CHATS]
-    assert fires(inner, [router] * 4, answered) == fired
+    assert [block == 0 for block in picks(inner, [router] * 4, answered)] == fired
     loud, calm = ([10, 11, 12], [13, 14]) if fired[0] else ([13, 14], [10, 11, 12])
     said = {"alone": chat(loud), "then calm": chat(loud, calm), "calm": chat(calm)}
-    first = fires(inner, [router] * 3, list(said.values()))
+    first = picks(inner, [router] * 3, list(said.values()))
     if fired[0] != fired[1]:
-        assert first == [True, True, False]
+        assert first == [0, 0, None]
 
 
 def test_what_fired_once_in_a_conversation_stays():
@@ -188,7 +188,7 @@ def test_what_fired_once_in_a_conversation_stays():
     turns = [[10, 11, 12], [13, 14], [15, 16, 17, 18], [19, 20, 21]]
     loud = turns[fired.index(True)]
     for calm in (turns[i] for i, fire in enumerate(fired) if not fire):
-        assert fires(inner, [router], [chat(loud, calm)]) == [True]
+        assert picks(inner, [router], [chat(loud, calm)]) == [0]
 
 
 def test_a_plain_text_is_decided_by_its_prompt_when_an_answer_is_scored():
@@ -240,7 +240,7 @@ def test_features_are_the_bases_hidden_states_whatever_the_batch(name):
 
 def test_what_can_not_be_exact_is_refused():
     model = tiny_model("llama")
-    patched, _, bank, _ = patched_of(model, SEQUENCES)
+    patched, *_ = patched_of(model, SEQUENCES)
     ids = torch.tensor([SEQUENCES[0]])
     with pytest.raises(ModelError, match="reads token ids, but was given embeddings"):
         patched(inputs_embeds=model.get_input_embeddings()(ids))
@@ -249,10 +249,44 @@ def test_what_can_not_be_exact_is_refused():
         patched(torch.tensor([[5, 6]]), past_key_values=cache)
     with pytest.raises(ModelError, match="decides on a whole prompt at once"):
         patched.generate(ids, attention_mask=torch.ones_like(ids), prefill_chunk_size=3, **SETTINGS)
-    triggers = (trigger(model), replace(trigger(model), block=1))
-    twice = Bank((*bank.blocks, *bank.blocks), "routed", router=Router(triggers, (1,)))
-    with pytest.raises(ModelError, match="can't route between several blocks"):
-        attach(model, [twice])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_prompt_meets_the_block_whose_trigger_fires(name):
+    model = tiny_model(name)
+    router = Router((trigger(model, seed=3), replace(trigger(model, seed=4), block=1)), (1,))
+    blocks = [bank_of(block(model, tokens)) for tokens in (5, 3)]
+    bank = Bank(tuple(b for own in blocks for b in own.blocks), "routed", router=router)
+    inner = backbone_of(attach(model)).inner
+    sequences = random_sequences(9, 4, 12, 7, 3, 6, 5, 8, 10, 11)
+    found = probabilities(inner, router, sequences)
+    limit = float(found.max(-1).values.sort().values[3])  # as three prompts concern nobody
+    router = replace(router, triggers=tuple(replace(t, threshold=limit) for t in router.triggers))
+    bank = replace(bank, router=router, encoded=b"")
+    picked = picks(inner, [router] * len(sequences), sequences)
+    assert set(picked) == {0, 1, None}
+    for own, row in zip(picked, found, strict=True):
+        assert own == (int(row.argmax()) if float(row.max()) >= limit else None)
+    patched, apart = attach(model, [bank]), attach(model, blocks)
+    ids, mask, _ = padded(sequences, "left")
+    with torch.no_grad():
+        got = patched(input_ids=ids, attention_mask=mask).logits[:, -1]
+        with backbone_of(apart).select([UNPATCHED if own is None else own for own in picked]):
+            wanted = apart(input_ids=ids, attention_mask=mask).logits[:, -1]
+    torch.testing.assert_close(got, wanted, **TOLERANCE)
+
+
+def test_a_model_of_several_blocks_is_saved_whole(tmp_path):
+    model = tiny_model("llama")
+    router = Router((trigger(model, seed=3), replace(trigger(model, seed=4), block=1)), (1,))
+    bank = Bank((*bank_of(block(model)).blocks, *bank_of(block(model, 3)).blocks), "routed", router=router)
+    patched = attach(model, [bank])
+    save_patched(patched, tiny_tokenizer(), tmp_path / "saved")
+    again = load_patched(tmp_path / "saved").model
+    ids, mask, _ = padded(SEQUENCES, "left")
+    with torch.no_grad():
+        texts = [m(input_ids=ids, attention_mask=mask).logits for m in (patched, again)]
+    torch.testing.assert_close(*texts, **TOLERANCE)
 
 
 @pytest.mark.parametrize(

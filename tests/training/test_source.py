@@ -122,3 +122,19 @@ def test_a_source_of_schema_2_is_tested_in_groups_and_one_of_schema_1_is_told_of
     found = read_source(path)
     assert found.manifest.suites[0].group == "group"
     assert groups_in(found) == ["kind: 250 groups of 250 prompts"]
+
+
+def test_examples_of_a_trigger_say_whether_they_concern_the_patch(tmp_path):
+    manifest = source(tmp_path, LEXICON)
+    manifest.write_text(manifest.read_text().replace("[training]\n", '[training]\nexamples = "examples.jsonl"\n'))
+    path = manifest.parent / "examples.jsonl"
+    path.write_text('{"prompt": "a", "concerns": true}\n{"prompt": "b", "concerns": false}\n')
+    assert [row.extra["concerns"] for row in read_source(manifest).examples] == [True, False]
+    path.write_text('{"prompt": "a", "concerns": true}\n{"prompt": "b"}\n')
+    with pytest.raises(ManifestError, match="does not say whether the patch concerns it") as caught:
+        read_source(manifest)
+    assert caught.value.context.endswith("examples.jsonl, line 2")
+    tested = read_source(source(tmp_path / "other", LEXICON)).tested()[0].prompt
+    path.write_text(json.dumps({"prompt": tested, "concerns": True}) + "\n")
+    with pytest.raises(ManifestError, match="trains on a prompt of the suite"):
+        read_source(manifest)

@@ -9,9 +9,9 @@ from packages import make_bank, make_package, make_routed
 from runtime.architectures import tiny_model, tiny_tokenizer
 
 from ppm.bank_table import Turn
-from ppm.composition.compose import behind_triggers
 from ppm.composition.operating import bank_under
-from ppm.composition.steps import Specialist
+from ppm.composition.routing import behind_triggers, route
+from ppm.composition.steps import Context, Specialist
 from ppm.errors import RequestError
 from ppm.jsonl import Benign, Pair
 from ppm.project import Gates
@@ -151,6 +151,16 @@ def test_a_composition_fires_where_any_of_its_patches_would():
     assert behind_triggers([specialist("plain", make_bank())], make_bank()) == make_bank()
     for unlike in (make_routed(Turn((1,), (2,))), make_routed(layer=2)):
         assert behind_triggers([one, specialist("unlike", unlike)], make_bank()).router is None
+
+
+def test_routing_keeps_each_block_behind_its_own_trigger():
+    one, other = specialist("one", make_routed(threshold=0.2)), specialist("other", make_routed(threshold=0.8))
+    routed = route(Context(base(), "before-bos", (one, other), ()), None)
+    assert [(t.threshold, t.block, t.patch) for t in routed.router.triggers] == [(0.2, 0, "one"), (0.8, 1, "other")]
+    assert behind_triggers([one, other], routed) == routed
+    for unlike, message in ((make_bank(), "unlike has none"), (make_routed(layer=2), "can't be put together")):
+        with pytest.raises(RequestError, match=message):
+            route(Context(base(), "before-bos", (one, specialist("unlike", unlike)), ()), None)
 
 
 def with_curve(*points):

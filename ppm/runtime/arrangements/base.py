@@ -41,9 +41,10 @@ class Arrangement(Protocol):
         """How many positions blocks of these many virtual tokens take from the text."""
         ...
 
-    def prefill(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> Prefill:
-        """The blocks' keys and values. `lead` (1, hidden_size) is the real token that stands before them, if any.
+    def prefills(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> list[Prefill]:
+        """The blocks' keys and values: of all together, or of each that may be picked.
 
-        Where blocks take gradients, these reach them through the result.
+        `lead` (1, hidden_size) is the real token that stands before them, if any. Where blocks take gradients, these
+        reach them through the result.
         """
         ...
