@@ -26,6 +26,8 @@ from ppm.suite import Decoding
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
+    from ppm.runtime.backbone import Row
+
 __all__ = ["Completion", "answer", "generate", "noise_key"]
 
 
@@ -72,8 +74,9 @@ def generate(
 
     `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches, at most
     `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. What is
-    asked twice is written once, and where no trigger of a row fires, that is the base's completion. Raises ModelError
-    for a token without an embedding, and where prefix, prompt and answer may be more than the context holds.
+    asked twice is written once: where no trigger of a row fires, that is the base's completion, and where the one of a
+    patch does, that of the patch alone. Raises ModelError for a token without an embedding, and where prefix, prompt
+    and answer may be more than the context holds.
     """
     encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
@@ -92,13 +95,29 @@ def generate(
 
 
 def _settled(model: "PreTrainedModel", wanted: Sequence[Completion]) -> list[Completion]:
-    """The completions as they are written: the base's where no trigger of a row fires."""
+    """The completions as they are written: on the row that has no more than what meets the prompt."""
     backbone = backbone_of(model)
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
     if not any(routers):
         return list(wanted)
     picked = picks(backbone.inner, routers, [one.ids for one in wanted])
-    return [replace(one, row=UNPATCHED) if block is None else one for one, block in zip(wanted, picked, strict=True)]
+    alone = _alone(backbone.held)
+    rows = [UNPATCHED if b is None else alone.get((one.row, b), one.row) for one, b in zip(wanted, picked, strict=True)]
+    return [replace(one, row=row) for one, row in zip(wanted, rows, strict=True)]
+
+
+def _alone(rows: "Sequence[Row]") -> dict[tuple[int, int], int]:
+    """For blocks of rows with several, by row and number, the row that has nothing else, behind the same trigger."""
+    found = {}
+    single = [(i, row) for i, row in enumerate(rows) if len(row.blocks) == 1 and row.router is not None]
+    for index, row in enumerate(rows):
+        triggers = row.router.triggers if row.router is not None and len(row.blocks) > 1 else ()
+        for trigger in triggers:
+            for other, own in single:
+                same = own.router is not None and own.router.triggers == (replace(trigger, block=0),)
+                if same and torch.equal(own.blocks[0], row.blocks[trigger.block]):
+                    found[index, trigger.block] = other
+    return found
 
 
 @dataclass(frozen=True)

@@ -371,3 +371,23 @@ def test_what_a_silent_patch_answers_is_written_once_for_it_and_the_base():
     assert not all(same)
     assert written[0] == size + fired.count(True)
     assert told[-1] == (len(wanted), len(wanted))
+
+
+def test_what_one_block_answers_is_written_once_for_its_patch_and_a_composition():
+    model, sequences = tiny_model("llama"), SEQUENCES
+    _, _, bank, fired = patched_of(model, sequences)
+    silent = replace(trigger(model, seed=5, threshold=1.0), block=1)
+    both = Bank(
+        (*bank.blocks, *bank_of(block(model, 3)).blocks),
+        "routed",
+        router=replace(bank.router, triggers=(*bank.router.triggers, silent)),
+    )
+    patched = attach(model, [bank, both])
+    written: list[int] = []
+    hook = patched.register_forward_hook(lambda _, __, output: written.append(output.logits.shape[0]))
+    decoding = Decoding(max_new_tokens=3, temperature=0.0)
+    wanted = [Completion(row, tuple(ids), decoding, 0) for row in (0, 1, UNPATCHED) for ids in sequences]
+    made = generate(patched, tiny_tokenizer(), wanted)
+    hook.remove()
+    assert written[0] == len(sequences) + fired.count(True)
+    assert made[: len(sequences)] == made[len(sequences) : 2 * len(sequences)]
