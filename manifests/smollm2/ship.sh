@@ -12,7 +12,7 @@ for patch in harm-refusal gender-bias civility; do
     ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped"
 done
 cd "$shipped/project"
-ppm lock
+ppm lock --dtype bfloat16
 ppm sync # composes, tests, and writes the composition into the lock
 ppm download --locked --dest "$PPM_HOME/locked"
 for file in "$PPM_HOME/locked"/*; do

@@ -155,7 +155,7 @@ def package_composition(
     identity = canonical_digest([*map(vars, record.components), record.strategy_digest, record.seed, bank.digest])
     first = packages[0].manifest
     manifest = Manifest(
-        schema=1,
+        schema=max(package.manifest.schema for package in packages),
         patch=Patch(
             name=_name(names, record.strategy),
             version=f"1.0.0+{identity.removeprefix('sha256:')[:12]}",

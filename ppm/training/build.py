@@ -46,7 +46,7 @@ from ppm.training.trigger import with_trigger
 
 __all__ = ["build"]
 
-REPLAY_PAIRS = 200
+REPLAY_PAIRS = 150
 RETENTION_PROMPTS = 200
 LOOK = 100
 """How many prompts of a suite the base is tried on before anything is trained."""

@@ -1,5 +1,8 @@
 """Compositions as packages: what they carry, and which patches go together."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import tiny
 from packages import make_bank, make_package
@@ -40,6 +43,18 @@ def test_a_composition_carries_suites_pairs_and_pins(base, tmp_path):
     assert read.manifest.patch.provides == ("one", "two")
 
 
+def test_suites_in_groups_are_composed_as_such(base, tmp_path):
+    grouped, plain = patch(base, "one"), patch(base, "two")
+    suites = tuple(replace(suite, group="group") for suite in grouped.manifest.suites)
+    lines = grouped.files["suites/main.jsonl"].decode().splitlines()
+    prompts = "".join(json.dumps({**json.loads(line), "group": f"g-{i}"}) + "\n" for i, line in enumerate(lines))
+    files = {**grouped.files, "suites/main.jsonl": prompts.encode()}
+    packages = [Package(replace(grouped.manifest, schema=2, suites=suites), grouped.bank, files), plain]
+    made = compose(packages, read_strategy("concat"), make_context(packages, load_base(base), seed=0))
+    read = read_package(write_package(made, tmp_path))
+    assert {suite.name: suite.group for suite in read.manifest.suites} == {"main": "group", "two-main": None}
+
+
 def test_one_patch_is_its_own_composition(base):
     packages = [patch(base, "one")]
     context = make_context(packages, load_base(base), seed=0)
@@ -52,8 +67,6 @@ def test_patches_of_different_placement_are_refused(base):
     other = patch(base, "two")
     manifest = other.manifest
     moved = Base(manifest.base.model, fingerprint=manifest.base.fingerprint, placement="after-bos")
-    from dataclasses import replace
-
     packages = [patch(base, "one"), Package(replace(manifest, base=moved), other.bank, other.files)]
     with pytest.raises(RequestError, match="different placements"):
         check_together(packages, base)
