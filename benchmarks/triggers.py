@@ -6,7 +6,7 @@ tested on sets that it never saw; then on the same requests in disguise:
     python benchmarks/triggers.py BASE DATA [--dtype bfloat16] [--output build/triggers.json]
     python benchmarks/triggers.py BASE DATA --manifest manifests/smollm2/harm-refusal
 
-With --manifest it is fitted on the pairs and benign prompts of that patch alone, and tested on all of XSTest.
+With --manifest it is fitted on what that patch's trigger is, and tested on all of XSTest.
 BASE is a folder in the Hugging Face format, DATA a folder with harmful-advbench.jsonl, harmful-everyday-train.jsonl,
 harmful-everyday-test.jsonl, harmful-harmbench-val.jsonl, harmless-train.jsonl, harmless-test.jsonl and xstest.jsonl
 (lines with `messages`, those of xstest with a `label`, safe or unsafe). Prints a table of shares on which the trigger
@@ -27,14 +27,14 @@ from scipy.stats import binomtest
 from transformers import AutoModelForCausalLM
 
 from ppm.bank import Router
-from ppm.jsonl import Text, last_turn, place_of, read_benign, read_pairs, read_prompts
+from ppm.jsonl import Text, last_turn, place_of, read_prompts
 from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
 from ppm.runtime.tensors import bank_of
 from ppm.runtime.text import encoder_of
-from ppm.runtime.turns import turn_of
-from ppm.training.trigger import Example, examples, fit_trigger
+from ppm.training.source import read_source
+from ppm.training.trigger import Example, examples_of, fit_trigger
 
 EVERYDAY = 500
 """How many everyday harmful requests it is fitted on."""
@@ -185,8 +185,7 @@ def half(prompt: Text) -> bool:
 def training(data: Path, manifest: Path | None) -> list[Example]:
     """What the trigger is fitted on."""
     if manifest is not None:
-        pairs, benign = ((manifest / name).read_bytes() for name in ("pairs.jsonl", "benign.jsonl"))
-        return examples(read_pairs(pairs, "pairs.jsonl"), read_benign(benign, "benign.jsonl"))
+        return examples_of(read_source(manifest), chats=True)
     rows = [(prompt, True, False) for prompt, _ in read(data, "harmful-advbench")]
     everyday = sorted((p for p, _ in read(data, "harmful-everyday-train")), key=lambda p: place_of(last_turn(p)))
     rows += [(prompt, True, False) for prompt in everyday[:EVERYDAY]]  # whose order goes by topics
@@ -268,8 +267,8 @@ def main() -> None:
     began = time.process_time()
     fitted = fit_trigger(base, training(options.data, options.manifest))
     seconds = time.process_time() - began
-    bench = Bench(base, Router((fitted.trigger,), turn_of(base.tokenizer)))
-    print(f"layer {fitted.trigger.layer}, threshold {fitted.trigger.threshold:.3f}, fitted in {seconds:.0f} s of CPU")
+    bench = Bench(base, fitted.router)
+    print(f"layers {fitted.router.layers}, threshold {fitted.at.threshold:.3f}, fitted in {seconds:.0f} s of CPU")
     print(f"ranking prompts: it {fitted.words()}")
     twins = [(p, extra["label"]) for p, extra in read(options.data, "xstest") if options.manifest or not half(p)]
     sets = {name: [p for p, _ in read(options.data, name)] for name in

@@ -22,8 +22,9 @@ from ppm.runtime.router import BATCH, depth_of, features_of
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
+from ppm.training.source import SourcePatch
 
-__all__ = ["Curve", "Example", "Fitted", "examples", "fit_trigger", "layers_of", "with_trigger"]
+__all__ = ["Curve", "Example", "Fitted", "examples", "examples_of", "fit_trigger", "layers_of", "with_trigger"]
 
 FOLDS = 5
 LEAST_PROMPTS = 30
@@ -121,10 +122,7 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     if not context.training.trigger:
         return bank, {}
     source = context.source
-    benign = [row for row in source.benign if not is_held_back(row)]  # which may test the base's utility
-    if takes_requests(context.base) and source.has_chats:
-        benign += ordinary_benign()
-    found = examples(source.pairs, [*benign, *source.examples])
+    found = examples_of(source, chats=takes_requests(context.base))
     counts = [sum(e.positive == kind for e in found) for kind in (True, False)]
     if min(counts) < LEAST_PROMPTS:
         context.tell(
@@ -142,6 +140,14 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
         return bank, {"trigger": {**fitted.record, "ships": False}}
     context.tell(f"The trigger {fitted.words()}")
     return bank.routed(fitted.router), {"trigger": {**fitted.record, "ships": True}}
+
+
+def examples_of(source: SourcePatch, *, chats: bool) -> list[Example]:
+    """What the trigger of a source manifest is fitted on; `chats` says whether its base takes requests."""
+    benign = [row for row in source.benign if not is_held_back(row)]  # which may test the base's utility
+    if chats and source.has_chats:
+        benign += ordinary_benign()
+    return examples(source.pairs, [*benign, *source.examples])
 
 
 def examples(pairs: Sequence[Pair], benign: Sequence[Benign]) -> list[Example]:
