@@ -29,7 +29,7 @@ __all__ = ["Curve", "Example", "Fitted", "examples", "examples_of", "fit_trigger
 FOLDS = 5
 LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
-MOST_ALARMS, ENOUGH_RECALL = 0.05, 0.99
+MOST_ALARMS, ENOUGH_RECALL = 0.04, 0.99
 """A trigger fires on no more ordinary ranking prompts than this, and on fewer where it finds enough of its risk."""
 LEAST_RECALL = 0.7
 """A trigger that finds fewer prompts of its risk does not ship."""
@@ -177,7 +177,7 @@ def layers_of(depth: int) -> tuple[int, ...]:
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
     """The trigger, fitted on all examples.
 
-    Its threshold is the lowest that fires on no more than 0.05 of the ordinary ranking prompts, or the highest that
+    Its threshold is the lowest that fires on no more than 0.04 of the ordinary ranking prompts, or the highest that
     finds 0.99 of those of the risk where that is higher.
     """
     layers = layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
