@@ -41,9 +41,9 @@ REAL_PROMPTS = (
 @click.option("--recompose", is_flag=True, help="On a real base: compose the patches here. Takes an hour.")
 @json_option
 def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
-    """Resolve, test and deploy three patches on the lab's model, or on a real one.
+    """Resolve, test and deploy three patches.
 
-    On a real one what is deployed is the composition that comes with ppm, and the tests are run again on this machine.
+    By default on the lab's model. On a real one what is deployed is the composition that comes with ppm, and the tests are run again on this machine.
 
     \b
     Example:
