@@ -43,7 +43,8 @@ REAL_PROMPTS = (
 def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
     """Resolve, test and deploy three patches.
 
-    By default on the lab's model. On a real one what is deployed is the composition that comes with ppm, and the tests are run again on this machine.
+    By default on the lab's model. On a real one what is deployed is the composition that comes with ppm, and the tests
+    are run again on this machine.
 
     \b
     Example:

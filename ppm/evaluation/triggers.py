@@ -30,17 +30,19 @@ def trigger_scores(
 ) -> TriggerScores:
     """The scores of every prompt under every configuration that has a router. Raises ModelError."""
     found: TriggerScores = {}
-    for configuration in configurations:
-        router = configuration.bank.router
-        for suite in suites if router is not None else ():
-            assert router is not None
-            key = _key(configuration.bank, suite, store)
-            kept = store.get(key) if store else {}
-            if not all(prompt.id in kept for prompt in suite.prompts):
-                kept = _read(base(), router, suite)
+    routed = [configuration for configuration in configurations if configuration.bank.router is not None]
+    for suite in suites if routed else ():
+        kept = {c.name: store.get(_key(c.bank, suite, store)) if store else {} for c in routed}
+        lacking = [c for c in routed if not all(prompt.id in kept[c.name] for prompt in suite.prompts)]
+        if lacking:
+            fresh = _read(base(), [c.bank.router for c in lacking if c.bank.router is not None], suite)
+            for configuration, answers in zip(lacking, fresh, strict=True):
+                kept[configuration.name] = answers
                 if store:
-                    store.put(key, kept)
-            found[configuration.name, suite.digest] = tuple(kept[prompt.id][0] for prompt in suite.prompts)
+                    store.put(_key(configuration.bank, suite, store), answers)
+        for configuration in routed:
+            scores = kept[configuration.name]
+            found[configuration.name, suite.digest] = tuple(scores[prompt.id][0] for prompt in suite.prompts)
     return found
 
 
@@ -49,16 +51,21 @@ def _key(bank: Bank, suite: LoadedSuite, store: ResultStore | None) -> str:
     return canonical_digest(["trigger", RESULTS_VERSION, weights, bank.digest, suite.digest]).removeprefix("sha256:")
 
 
-def _read(base: "LoadedBase", router: Router, suite: LoadedSuite) -> Answers:
+def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> list[Answers]:
+    """The scores of a suite's prompts by each router; every prompt is read once for all that read alike."""
     import torch  # which an audit whose results are kept does without
 
     from ppm.runtime.model import attach, backbone_of
-    from ppm.runtime.router import probabilities
+    from ppm.runtime.router import readings
     from ppm.runtime.text import encoder_of
 
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
     ids = [encoder.prompt(p.prompt, f"the suite {suite.suite.name!r}, prompt {p.id!r}") for p in suite.prompts]
-    rows = probabilities(inner, router, ids)
-    limits = torch.tensor([trigger.threshold for trigger in router.triggers])
-    scores = rows[:, 0] if rows.shape[1] == 1 else (rows >= limits).any(-1).float()
-    return {prompt.id: (float(score), ()) for prompt, score in zip(suite.prompts, scores, strict=True)}
+    read = readings(inner, [router for router in routers for _ in ids], [*ids] * len(routers))
+    found: list[Answers] = []
+    for router in routers:
+        rows = read[router.layers, router.turn].of(router, ids)
+        limits = torch.tensor([trigger.threshold for trigger in router.triggers])
+        scores = rows[:, 0] if rows.shape[1] == 1 else (rows >= limits).any(-1).float()
+        found.append({p.id: (float(score), ()) for p, score in zip(suite.prompts, scores, strict=True)})
+    return found

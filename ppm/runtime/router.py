@@ -7,7 +7,7 @@ these are run.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,18 @@ from ppm.bank import FEATURES, Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
 
-__all__ = ["BATCH", "Reading", "check_router", "depth_of", "features_of", "picks", "probabilities", "spans"]
+__all__ = [
+    "BATCH",
+    "Read",
+    "Reading",
+    "check_router",
+    "depth_of",
+    "features_of",
+    "picks",
+    "probabilities",
+    "readings",
+    "spans",
+]
 
 BATCH = 32
 """How many texts are read at once."""
@@ -170,10 +181,11 @@ def picks(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Se
     without any token none fires.
     """
     picked: list[int | None] = [0 if router is None else None for router in routers]
+    read = readings(inner, routers, texts)
     for router in dict.fromkeys(router for router in routers if router is not None):
         own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
         if own:
-            found = probabilities(inner, router, [texts[i] for i in own])
+            found = read[router.layers, router.turn].of(router, [texts[i] for i in own])
             limits = torch.tensor([trigger.threshold for trigger in router.triggers])
             over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
             for i, row in zip(own, over, strict=True):
@@ -181,20 +193,61 @@ def picks(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Se
     return picked
 
 
+@dataclass(frozen=True)
+class Read:
+    """What routers that read after the same layers make of some texts: each text is read once for all of them."""
+
+    columns: Mapping[Trigger, int]
+    rows: Mapping[tuple[int, ...], torch.Tensor]
+
+    def of(self, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """As `probabilities`."""
+        columns = [self.columns[trigger] for trigger in router.triggers]
+        return torch.stack([self.rows[tuple(text)][columns] for text in texts])
+
+
+def readings(
+    inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]
+) -> dict[tuple[tuple[int, ...], Turn | None], Read]:
+    """For each text and its router, by where the router reads. A text without any token is not read."""
+    found = {}
+    for layers, turn in dict.fromkeys((router.layers, router.turn) for router in routers if router is not None):
+        alike = [
+            (r, tuple(t)) for r, t in zip(routers, texts, strict=True) if r and (r.layers, r.turn) == (layers, turn)
+        ]
+        triggers = list(dict.fromkeys(trigger for router, _ in alike for trigger in router.triggers))
+        different = list(dict.fromkeys(text for _, text in alike if text))
+        rows = _read(inner, triggers, layers, turn, different)
+        found[layers, turn] = Read(
+            {trigger: i for i, trigger in enumerate(triggers)}, dict(zip(different, rows, strict=True))
+        )
+    return found
+
+
 def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:
     """The probability (texts, triggers) that each text concerns each trigger's patch, in float32, on the CPU.
 
     `inner` is the backbone of the unpatched base. Texts that are the same are read once.
     """
+    return torch.stack(_read(inner, router.triggers, router.layers, router.turn, texts))
+
+
+def _read(
+    inner: nn.Module,
+    triggers: Sequence[Trigger],
+    layers: Sequence[int],
+    turn: Turn | None,
+    texts: Sequence[Sequence[int]],
+) -> list[torch.Tensor]:
+    """For each text the probabilities (triggers,), in float32, on the CPU; those that are the same are read once."""
     different = sorted(dict.fromkeys(tuple(text) for text in texts), key=len)
-    layers = router.layers
     rows: dict[tuple[int, ...], torch.Tensor] = {}
     for start in range(0, len(different), BATCH):
         part = different[start : start + BATCH]
-        for text, own in zip(part, features_of(inner, layers, part, router.turn), strict=True):
+        for text, own in zip(part, features_of(inner, layers, part, turn), strict=True):
             read = torch.cat([own[layer] for layer in layers], dim=-1).cpu()
-            rows[text] = torch.stack([_fired(trigger, read) for trigger in router.triggers])
-    return torch.stack([rows[tuple(text)] for text in texts])
+            rows[text] = torch.stack([_fired(trigger, read) for trigger in triggers])
+    return [rows[tuple(text)] for text in texts]
 
 
 def _fired(trigger: Trigger, features: torch.Tensor) -> torch.Tensor:
