@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import tiny
-from packages import make_bank, make_package
+from packages import make_bank, make_package, make_trigger
 
+from ppm.bank import Router
 from ppm.base import identify
 from ppm.composition.compose import check_together, compose, make_context
 from ppm.composition.strategy import read_strategy
@@ -53,6 +54,20 @@ def test_suites_in_groups_are_composed_as_such(base, tmp_path):
     made = compose(packages, read_strategy("concat"), make_context(packages, load_base(base), seed=0))
     read = read_package(write_package(made, tmp_path))
     assert {suite.name: suite.group for suite in read.manifest.suites} == {"main": "group", "two-main": None}
+
+
+def test_a_routed_composition_is_read_with_all_its_blocks(base, tmp_path):
+    def triggered(name):
+        package = patch(base, name)
+        bank = package.bank.routed(Router((make_trigger(48),), (1,)))
+        return Package(package.manifest.with_bank(bank.table), bank, package.files)
+
+    packages = [triggered("one"), triggered("two")]
+    made = compose(packages, read_strategy("routed"), make_context(packages, load_base(base), seed=0))
+    read = read_package(write_package(made, tmp_path))
+    assert [block.shape for block in read.bank.blocks] == [(2, 48), (2, 48)]
+    assert [(t.block, t.patch) for t in read.bank.router.triggers] == [(0, "one"), (1, "two")]
+    assert read.bank == made.bank
 
 
 def test_one_patch_is_its_own_composition(base):
