@@ -48,7 +48,7 @@ def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
 
     \b
     Example:
-      ppm quickstart --base smollm2
+      ppm quickstart
     """
     from ppm.cli.progress import shown
     from ppm.errors import GateError
