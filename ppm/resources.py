@@ -10,6 +10,7 @@ from ppm.errors import PpmError
 __all__ = ["is_of_lab", "lab_data", "lab_manifests", "shipped_packages", "shipped_project", "strategies_folder"]
 
 _PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "bases" / "shipped"
 
 
 def _folder(name: str) -> Path:
@@ -36,17 +37,14 @@ def lab_data() -> Path:
 
 def shipped_packages(base: str | None) -> Path | None:
     """The package files that come with ppm for a base of this name; None where there are none."""
-    folder = lab_data() / "packages" if base == "lab" else _shipped(base or "")
-    return folder if folder.is_dir() else None
+    if base == "lab":
+        return lab_data() / "packages"
+    return next((folder for folder in _SHIPPED.iterdir() if folder.name == base), None)
 
 
 def shipped_project(base: str) -> Path:
     """The project whose ppm.lock pins the composition that comes with ppm for a real base."""
-    return _shipped(base) / "project"
-
-
-def _shipped(base: str) -> Path:
-    return _PACKAGE / "bases" / "shipped" / (base if base.isidentifier() else "none")
+    return _SHIPPED / base / "project"
 
 
 def is_of_lab(folder: Path) -> bool:

@@ -38,7 +38,7 @@ REAL_PROMPTS = (
     show_default=True,
     help="The lab's small model, or a real one, which is fetched first.",
 )
-@click.option("--recompose", is_flag=True, help="On a real base: compose the patches here. Takes an hour.")
+@click.option("--recompose", is_flag=True, help="On a real base: compose the patches here, and test them.")
 @json_option
 def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
     """Resolve, test and deploy three patches.

@@ -82,7 +82,7 @@ def generate(
     for completion in wanted:
         encoder.known(completion.ids, "a prompt")
         encoder.check_room(prefix + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt")
-    settled = _settled(model, wanted)
+    settled, picked = _settled(model, wanted)
     different = list(dict.fromkeys(settled))
     results: dict[Completion, tuple[int, ...]] = {}
     for batch in _batches(model, different, batch_size, memory):
@@ -90,20 +90,25 @@ def generate(
         def finished(rows: int, before: int = len(results)) -> None:
             progress("completions", (before + rows) * len(wanted) // len(different), len(wanted))
 
-        results |= zip(batch.wanted, _batch(model, encoder, batch, finished), strict=True)
+        with backbone_of(model).select([r.row for r in batch.wanted], picked=[picked[r] for r in batch.wanted]):
+            results |= zip(batch.wanted, _batch(model, encoder, batch, finished), strict=True)
     return [results[one] for one in settled]
 
 
-def _settled(model: "PreTrainedModel", wanted: Sequence[Completion]) -> list[Completion]:
-    """The completions as they are written: on the row that has no more than what meets the prompt."""
+def _settled(
+    model: "PreTrainedModel", wanted: Sequence[Completion]
+) -> tuple[list[Completion], dict[Completion, int | None]]:
+    """The completions as they are written, on the row that has no more than what meets the prompt; and the block of it
+    that does, None for none."""
     backbone = backbone_of(model)
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
-    if not any(routers):
-        return list(wanted)
-    picked = picks(backbone.inner, routers, [one.ids for one in wanted])
-    alone = _alone(backbone.held)
-    rows = [UNPATCHED if b is None else alone.get((one.row, b), one.row) for one, b in zip(wanted, picked, strict=True)]
-    return [replace(one, row=row) for one, row in zip(wanted, rows, strict=True)]
+    alone, settled, blocks = _alone(backbone.held), [], {}
+    for one, block in zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted]), strict=True):
+        row = UNPATCHED if block is None else alone.get((one.row, block), one.row)
+        written = one if row == one.row else replace(one, row=row)
+        settled.append(written)
+        blocks[written] = block if row == one.row else None if block is None else 0
+    return settled, blocks
 
 
 def _alone(rows: "Sequence[Row]") -> dict[tuple[int, int], int]:
@@ -122,12 +127,11 @@ def _alone(rows: "Sequence[Row]") -> dict[tuple[int, int], int]:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Completions that are written together: `chosen` of all that are wanted, their prompts padded to a `width`.
+    """Completions that are written together, their prompts padded to a `width`.
 
     At most `columns` of the prompts go through the model at once.
     """
 
-    chosen: tuple[int, ...]
     wanted: tuple[Completion, ...]
     width: int
     columns: int
@@ -150,7 +154,7 @@ def _batches(model: "PreTrainedModel", wanted: Sequence[Completion], most: int, 
             width = max(widths[i] for i in chosen)
             columns = work.columns(size, max(whole[start : start + size]))
             start += size
-            yield _Batch(tuple(chosen), tuple(wanted[i] for i in chosen), width, columns)
+            yield _Batch(tuple(wanted[i] for i in chosen), width, columns)
 
 
 def _prompts(batch: _Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -178,17 +182,16 @@ def _batch(
     alive = torch.arange(len(wanted), device=device)  # the completion that each remaining row of the batch is for
     last = _last_logits(model)
     cache: Cache | None = None
-    with backbone_of(model).select([r.row for r in wanted]):
-        for start in range(0, batch.width, batch.columns):
-            part = slice(start, start + batch.columns)
-            output = model(
-                input_ids=ids[:, part],
-                attention_mask=mask[:, : part.stop],
-                past_key_values=cache,
-                use_cache=True,
-                **last,
-            )
-            cache = output.past_key_values
+    for start in range(0, batch.width, batch.columns):
+        part = slice(start, start + batch.columns)
+        output = model(
+            input_ids=ids[:, part],
+            attention_mask=mask[:, : part.stop],
+            past_key_values=cache,
+            use_cache=True,
+            **last,
+        )
+        cache = output.past_key_values
     for step in range(int(limits.max())):
         tokens = draw(output.logits[:, -1], temperature[alive], top_p[alive], keys[alive], torch.full_like(alive, step))
         stopped = torch.isin(tokens, stops)

@@ -56,12 +56,12 @@ def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> 
     import torch  # which an audit whose results are kept does without
 
     from ppm.runtime.model import attach, backbone_of
-    from ppm.runtime.router import readings
+    from ppm.runtime.router import scores_of
     from ppm.runtime.text import encoder_of
 
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
     ids = [encoder.prompt(p.prompt, f"the suite {suite.suite.name!r}, prompt {p.id!r}") for p in suite.prompts]
-    read = readings(inner, [router for router in routers for _ in ids], [*ids] * len(routers))
+    read = scores_of(inner, [router for router in routers for _ in ids], [*ids] * len(routers))
     found: list[Answers] = []
     for router in routers:
         rows = read[router.layers, router.turn].of(router, ids)

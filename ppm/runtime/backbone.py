@@ -85,6 +85,7 @@ class PrefixedBackbone(nn.Module):
         self.bos = bos
         self.rows: torch.Tensor | None = None
         self.read: tuple[int, ...] | None = None
+        self.picked: tuple[int | None, ...] | None = None
         self.longest = _longest(inner)
         self._states: tuple[object, Prefixes] | None = None
         self.warned = False
@@ -118,22 +119,30 @@ class PrefixedBackbone(nn.Module):
         return self.inner.get_input_embeddings()  # type: ignore[operator, no-any-return]
 
     @contextmanager
-    def select(self, rows: Sequence[int] | torch.Tensor, *, read: Sequence[int] | None = None) -> Iterator[None]:
+    def select(
+        self,
+        rows: Sequence[int] | torch.Tensor,
+        *,
+        read: Sequence[int] | None = None,
+        picked: Sequence[int | None] | None = None,
+    ) -> Iterator[None]:
         """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix.
 
         `read` says how many tokens of each sequence are its prompt, where an answer follows in the same pass: a router
-        reads no others. Without it, all are.
+        reads no others. Without it, all are. `picked` is what `ppm.runtime.router.picks` said of the sequences, where
+        somebody has asked: routers are not asked again.
         Raises ValueError for a row that the bank does not have; without any bank, row 0 is no prefix either.
         """
-        before, chosen = (self.rows, self.read), torch.as_tensor(rows)
+        before, chosen = (self.rows, self.read, self.picked), torch.as_tensor(rows)
         last = max(len(self.arrangements), 1) - 1
         if bool(((chosen < UNPATCHED) | (chosen > last)).any()):
             raise ValueError(f"rows {chosen.tolist()} were chosen of a bank whose last row is {last}")
         self.rows, self.read = chosen, None if read is None else tuple(read)
+        self.picked = None if picked is None else tuple(picked)
         try:
             yield
         finally:
-            self.rows, self.read = before
+            self.rows, self.read, self.picked = before
 
     def forward(
         self,
@@ -231,7 +240,7 @@ class PrefixedBackbone(nn.Module):
                     "a patch with a trigger reads token ids, but was given embeddings",
                     hint="give input_ids, or use the patch without its trigger",
                 )
-            picked = picks(self.inner, routers, asked.texts(self.read))
+            picked = self.picked or picks(self.inner, routers, asked.texts(self.read))
             chosen = torch.where(torch.tensor([block is not None for block in picked]), chosen, UNPATCHED)
             return self._starts[chosen] + torch.tensor([block or 0 for block in picked]), routed
         return self._starts[chosen], routed

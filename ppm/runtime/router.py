@@ -19,14 +19,14 @@ from ppm.errors import ModelError
 
 __all__ = [
     "BATCH",
-    "Read",
     "Reading",
+    "Scores",
     "check_router",
     "depth_of",
     "features_of",
     "picks",
     "probabilities",
-    "readings",
+    "scores_of",
     "spans",
 ]
 
@@ -181,11 +181,11 @@ def picks(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Se
     without any token none fires.
     """
     picked: list[int | None] = [0 if router is None else None for router in routers]
-    read = readings(inner, routers, texts)
+    scores = scores_of(inner, routers, texts)
     for router in dict.fromkeys(router for router in routers if router is not None):
         own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
         if own:
-            found = read[router.layers, router.turn].of(router, [texts[i] for i in own])
+            found = scores[router.layers, router.turn].of(router, [texts[i] for i in own])
             limits = torch.tensor([trigger.threshold for trigger in router.triggers])
             over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
             for i, row in zip(own, over, strict=True):
@@ -194,22 +194,25 @@ def picks(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Se
 
 
 @dataclass(frozen=True)
-class Read:
-    """What routers that read after the same layers make of some texts: each text is read once for all of them."""
+class Scores:
+    """How likely texts concern the patches of routers that read after the same layers: each is read once for all.
+
+    `rows` are the probabilities (triggers,) of each text, and `columns` says where each trigger's stands.
+    """
 
     columns: Mapping[Trigger, int]
     rows: Mapping[tuple[int, ...], torch.Tensor]
 
     def of(self, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """As `probabilities`."""
+        """The probability (texts, triggers) that each text concerns each of a router's patches."""
         columns = [self.columns[trigger] for trigger in router.triggers]
         return torch.stack([self.rows[tuple(text)][columns] for text in texts])
 
 
-def readings(
+def scores_of(
     inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]
-) -> dict[tuple[tuple[int, ...], Turn | None], Read]:
-    """For each text and its router, by where the router reads. A text without any token is not read."""
+) -> dict[tuple[tuple[int, ...], Turn | None], Scores]:
+    """Of each text, those of its router, by where that reads. A text without any token is not read."""
     found = {}
     for layers, turn in dict.fromkeys((router.layers, router.turn) for router in routers if router is not None):
         alike = [
@@ -217,10 +220,9 @@ def readings(
         ]
         triggers = list(dict.fromkeys(trigger for router, _ in alike for trigger in router.triggers))
         different = list(dict.fromkeys(text for _, text in alike if text))
-        rows = _read(inner, triggers, layers, turn, different)
-        found[layers, turn] = Read(
-            {trigger: i for i, trigger in enumerate(triggers)}, dict(zip(different, rows, strict=True))
-        )
+        columns = {trigger: i for i, trigger in enumerate(triggers)}
+        rows = _probabilities(inner, triggers, layers, turn, different)
+        found[layers, turn] = Scores(columns, dict(zip(different, rows, strict=True)))
     return found
 
 
@@ -229,10 +231,10 @@ def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int
 
     `inner` is the backbone of the unpatched base. Texts that are the same are read once.
     """
-    return torch.stack(_read(inner, router.triggers, router.layers, router.turn, texts))
+    return torch.stack(_probabilities(inner, router.triggers, router.layers, router.turn, texts))
 
 
-def _read(
+def _probabilities(
     inner: nn.Module,
     triggers: Sequence[Trigger],
     layers: Sequence[int],

@@ -32,7 +32,7 @@ LEAST_PROMPTS = 30
 MOST_ALARMS, ENOUGH_RECALL = 0.04, 0.99
 """A trigger fires on no more ordinary ranking prompts than this, and on fewer where it finds enough of its risk."""
 LEAST_RECALL = 0.7
-"""A trigger that finds fewer prompts of its risk does not ship."""
+"""A trigger that finds fewer prompts of its risk, or fires on more ordinary ones, does not ship."""
 RIDGE = 100.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
 DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
@@ -84,7 +84,7 @@ class Fitted:
     @property
     def ships(self) -> bool:
         """Whether the patch is better with it than always on."""
-        return self.at.recall >= LEAST_RECALL
+        return self.at.recall >= LEAST_RECALL and self.at.false_alarms <= MOST_ALARMS
 
     def words(self) -> str:
         """What it does, for people."""
@@ -117,7 +117,7 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     """The bank behind its trigger, and what provenance says of that; or the bank as it is, always on.
 
     That is where the manifest says `trigger = false`, where there are too few prompts, and where the trigger would find
-    less than 0.7 of the risk's ranking prompts.
+    less than 0.7 of the risk's ranking prompts or fire on more than 0.04 of the ordinary ones.
     """
     if not context.training.trigger:
         return bank, {}
@@ -134,8 +134,8 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     fitted = fit_trigger(context.loaded, found, patch=source.manifest.name)
     if not fitted.ships:
         context.tell(
-            f"No trigger: it {fitted.words()}, where at least {LEAST_RECALL:g} of the risk is asked for; the patch is "
-            "always on"
+            f"No trigger: it {fitted.words()}, where at least {LEAST_RECALL:g} and at most {MOST_ALARMS:g} is asked "
+            "for; the patch is always on"
         )
         return bank, {"trigger": {**fitted.record, "ships": False}}
     context.tell(f"The trigger {fitted.words()}")
@@ -144,10 +144,11 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
 
 def examples_of(source: SourcePatch, *, chats: bool) -> list[Example]:
     """What the trigger of a source manifest is fitted on; `chats` says whether its base takes requests."""
-    benign = [row for row in source.benign if not is_held_back(row)]  # which may test the base's utility
-    if chats and source.has_chats:
-        benign += ordinary_benign()
-    return examples(source.pairs, [*benign, *source.examples])
+    tested = {normalised(prompt.prompt) for prompt in source.tested()}
+    ordinary = ordinary_benign() if chats and source.has_chats else ()
+    benign = [*source.benign, *(row for row in ordinary if normalised(row.prompt) not in tested)]
+    # Rows that are held back may test the base's utility.
+    return examples(source.pairs, [*(row for row in benign if not is_held_back(row)), *source.examples])
 
 
 def examples(pairs: Sequence[Pair], benign: Sequence[Benign]) -> list[Example]:

@@ -191,3 +191,10 @@ def test_fitting_leaves_the_base_as_it_is():
     fit_trigger(own, data())
     assert all(torch.equal(tensor, before[name]) for name, tensor in own.model.state_dict().items())
     assert not any(parameter.requires_grad and parameter.grad is not None for parameter in own.model.parameters())
+
+
+def test_a_trigger_that_fires_on_too_much_does_not_ship():
+    fitted = fit_trigger(base(), data())
+    assert fitted.ships
+    assert not replace(fitted, at=replace(fitted.at, false_alarms=0.05)).ships
+    assert not replace(fitted, at=replace(fitted.at, recall=0.6)).ships
