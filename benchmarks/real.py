@@ -40,7 +40,8 @@ from ppm.names import canonical_digest
 from ppm.package import Package, read_package
 from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base, load_tokenizer
-from ppm.runtime.model import attach
+from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.router import picks
 from ppm.runtime.text import encoder_of
 from ppm.suite import Judge
 from ppm.training.baselines import lora
@@ -49,12 +50,13 @@ from ppm.training.trainers import Setup
 from ppm.workspace import open_base
 
 STRATEGIES = (
+    "routed",
     "concat",
-    "merged",
-    "sequential-replay",
-    "stacked-replay",
-    "joint",
     "distilled",
+    "merged",
+    "joint",
+    "stacked-replay",
+    "sequential-replay",
     "distilled-wide",
 )
 SYSTEM_PROMPTS = (
@@ -73,7 +75,7 @@ CHOSEN_ON = 100
 """How many ranking prompts of each patch the system prompt is chosen on."""
 LORA_RATES = (5e-4, 1e-4)
 """Learning rates of SFT and DPO; the patches have their manifests'."""
-BATCH = 32
+BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,23 @@ class Bench:
         path = self.build / "completions" / f"{key[7:39]}.json"
         if path.is_file():
             return list(json.loads(path.read_text()))
-        texts = answered(self.loaded, row, one.prompts, one.decoding)
+        if row.bank.router is None:
+            texts = answered(self.loaded, row, one.prompts, one.decoding)
+        else:
+            texts = self.by_trigger(row.bank, one)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps(texts, ensure_ascii=False).encode())
         return texts
+
+    def by_trigger(self, bank: Bank, one: TestSet) -> list[str]:
+        """The answers of a routed bank: the base's where no trigger fires, elsewhere the picked block's."""
+        encoder = encoder_of(self.loaded)
+        inner = backbone_of(attach(self.loaded.model, kept=self.loaded.kept)).inner
+        ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt in one.prompts]
+        picked = picks(inner, [bank.router] * len(ids), ids)
+        rows = {block: Row("", "", Bank((bank.blocks[block],)) if block is not None else EMPTY) for block in picked}
+        texts = {block: self.completions(row, one) for block, row in rows.items()}
+        return [texts[block][i] for i, block in enumerate(picked)]
 
 
 def _failures(kept: Mapping[str, Any], one: TestSet) -> Mapping[str, str]:
@@ -252,7 +267,7 @@ def ranking_sets(bench: Bench) -> list[TestSet]:
 
 
 def composed(bench: Bench, strategy: str, seed: int) -> Row:
-    """A composition of all patches, always on; what it was made of decides whether it is made again."""
+    """A composition of all patches; what it was made of decides whether it is made again."""
     recipe = read_strategy(strategy)
     key = canonical_digest([recipe.digest, [package.sha256 for package in bench.packages], seed, bench.weights])
     path = bench.build / "compositions" / f"{key[7:39]}.safetensors"

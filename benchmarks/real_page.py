@@ -2,18 +2,22 @@
 
     python benchmarks/real_page.py [--results benchmarks/results] [--output docs/real.md]
 
-A cell is the failure rate over groups with its 95 % interval; in brackets, without one, where a set has too few groups
-to judge by. Nothing is run, so the page can be made on any machine.
+A cell is the failure rate over groups with its 95 % interval; in brackets where a set has too few groups to judge by.
+Nothing is run, so the page can be made on any machine.
 """
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppm.evaluation.correction import Confusion
 from ppm.evaluation.figures import Figure, difference_of, rate_of
 
+Row = Mapping[str, Any]
+"""What real.py keeps of a configuration."""
 RISKS = {
     "harmfulness": "Harmful requests answered",
     "over-refusal": "Harmless requests refused",
@@ -23,8 +27,15 @@ RISKS = {
     "facts": "Facts answered wrongly",
 }
 KINDS = ("base", "system", "specialist", "strategy", "lora")
+ALWAYS_ON, TRIGGERED = ", always on", ", triggered"
 LOSS = 0.02
-"""A composition that loses more than this on a set gets a line of its own."""
+"""A composition that loses more than this on a set is said to, with the prompts that it lost."""
+SHOWN = 6
+"""Of how many lost prompts the groups are named."""
+SAME_PATCH = {"toxicity": "incivility"}
+"""Risks that no patch of ours is for by name, and the one whose patch is tried on them."""
+ERRORS = {("harmfulness", "refusal"): Confusion(263, 17, 185, 12)}
+"""How a judge did on people's labels, of failures as the risk counts them (docs/judges.md)."""
 
 
 def page(results: Path) -> str:
@@ -40,84 +51,136 @@ def page(results: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _base(rows: Sequence[Mapping[str, Any]]) -> str:
+def _base(rows: Sequence[Row]) -> str:
     parts = []
+    if any(row["kind"] == "strategy" for row in rows):
+        parts.append(f"### What compositions lose\n\n{_losses(rows)}")
     for risk, title in RISKS.items():
         names = list(dict.fromkeys(n for row in rows for n, one in row["sets"].items() if one["risk"] == risk))
         if names:
-            parts.append(f"### {title}\n\n{_table(rows, names)}")
-    losses = _losses(rows)
-    if losses:
-        parts.append("### What compositions lose\n\n" + "\n".join(f"- {line}" for line in losses))
+            parts.append(f"### {title}\n\n{_tables(rows, names, risk)}")
     parts.append(f"### What it costs\n\n{_costs(rows)}")
     return "\n\n".join(parts)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """One row a configuration, one column a set and judge."""
-    columns = [(name, judge) for name in names for judge in _judges(rows, name)]
-    header = ["", *(f"{name}, {judge} ({_size(rows, name)})" for name, judge in columns)]
+def _tables(rows: Sequence[Row], names: Sequence[str], risk: str) -> str:
+    """A table a judge, one row a configuration, one column a set; and one of rates corrected for the judge's errors."""
+    judges: dict[int, list[str]] = {}
+    for name in names:
+        for number, judge in enumerate(_judges(rows, name)):
+            judges.setdefault(number, []).append(judge)
+    parts = []
+    for number, found in sorted(judges.items()):
+        columns = {name: judge for name in names for judge in _judges(rows, name)[number : number + 1]}
+        parts.append(f"By `{'`, `'.join(dict.fromkeys(found))}`:\n\n{_table(rows, columns)}")
+        errors = ERRORS.get((risk, found[0]))
+        if errors is not None:
+            parts.append(f"The same, corrected for the judge's errors:\n\n{_table(rows, columns, errors)}")
+    return "\n\n".join(parts)
+
+
+def _table(rows: Sequence[Row], columns: Mapping[str, str], errors: Confusion | None = None) -> str:
+    header = ["", *(f"{name} ({_size(rows, name)})" for name in columns)]
     lines = []
     for row in rows:
-        cells = [_cell(row, name, judge) for name, judge in columns]
+        cells = [_cell(row, name, judge, errors) for name, judge in columns.items()]
         if any(cells):
             lines.append([row["row"], *cells])
+    return _markdown(header, lines)
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *lines))
 
 
-def _judges(rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+def _judges(rows: Sequence[Row], name: str) -> list[str]:
     return list(dict.fromkeys(judge for row in rows for judge in row["sets"].get(name, {}).get("failures", ())))
 
 
-def _size(rows: Sequence[Mapping[str, Any]], name: str) -> str:
+def _size(rows: Sequence[Row], name: str) -> str:
     one = next(row["sets"][name] for row in rows if name in row["sets"])
-    return f"{len(one['groups'])} prompts, {len(set(one['groups']))} groups"
+    prompts, groups = len(one["groups"]), len(set(one["groups"]))
+    return f"{prompts}" if prompts == groups else f"{prompts} in {groups} groups"
 
 
-def _values(row: Mapping[str, Any], name: str, judge: str) -> dict[str, float] | None:
+def _values(row: Row, name: str, judge: str) -> dict[str, float] | None:
     found = row["sets"].get(name, {}).get("failures", {}).get(judge)
     return {str(i): float(bit) for i, bit in enumerate(found)} if found is not None else None
 
 
-def _groups(row: Mapping[str, Any], name: str) -> dict[str, str]:
+def _groups(row: Row, name: str) -> dict[str, str]:
     return {str(i): group for i, group in enumerate(row["sets"][name]["groups"])}
 
 
-def _cell(row: Mapping[str, Any], name: str, judge: str) -> str:
+def _cell(row: Row, name: str, judge: str, errors: Confusion | None) -> str:
     values = _values(row, name, judge)
-    return str(rate_of(values, _groups(row, name))) if values is not None else ""
+    return str(rate_of(values, _groups(row, name), errors=errors)) if values is not None else ""
 
 
-def _losses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where a composition is worse than the specialist of the risk, by the first judge, best strategy first."""
-    specialists = [row for row in rows if row["kind"] == "specialist"]
-    found: list[tuple[float, str]] = []
-    for row in rows:
-        if row["kind"] != "strategy":
+@dataclass(frozen=True)
+class Loss:
+    """How much more a composition fails on a set than the specialist that the set is about, or the base."""
+
+    name: str
+    against: str
+    figure: Figure
+    groups: tuple[str, ...]
+
+    def __str__(self) -> str:
+        found = self.figure.interval
+        return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] on {self.name}"
+
+
+def _losses(rows: Sequence[Row]) -> str:
+    """What each composition loses at worst, by the first judge: against specialists of one form, and the base."""
+    lines, remarks = [], []
+    strategies = [row for row in rows if row["kind"] == "strategy"]
+    for row in strategies:
+        found = [_worst(rows, row, suffix) for suffix in (ALWAYS_ON, TRIGGERED)]
+        lines.append((found, [row["row"], *(str(loss) if loss else "" for loss in found)]))
+        remarks += [
+            f"- {row['row']} against {loss.against}: {', '.join(loss.groups[:SHOWN])}"
+            + (f" and {len(loss.groups) - SHOWN} more" if len(loss.groups) > SHOWN else "")
+            for loss in found
+            if loss and loss.figure.interval.value > LOSS
+        ]
+    lines.sort(key=lambda line: min(loss.figure.interval.value for loss in line[0] if loss))
+    header = ["", "at worst, against patches always on", "at worst, against patches behind their triggers"]
+    parts = [_markdown(header, [cells for _, cells in lines])]
+    if remarks:
+        parts.append(f"Of losses over {LOSS}, the groups of prompts that were lost:\n\n" + "\n".join(remarks))
+    return "\n\n".join(parts)
+
+
+def _worst(rows: Sequence[Row], row: Row, suffix: str) -> Loss | None:
+    losses = []
+    for name, one in row["sets"].items():
+        judge = next(iter(one["failures"]))
+        other = _of_risk(rows, SAME_PATCH.get(one["risk"], one["risk"]), suffix)
+        values, theirs = _values(row, name, judge), _values(other, name, judge) if other else None
+        if other is None or values is None or theirs is None:
             continue
-        worst: tuple[float, str] = (-1.0, "")
-        for name, one in row["sets"].items():
-            judge = next(iter(one["failures"]))
-            best = _best(specialists, name, judge)
-            values = _values(row, name, judge)
-            if best is None or values is None:
-                continue
-            loss: Figure = difference_of(values, best[1], _groups(row, name))
-            text = f"{name}: {loss.interval.value:+.3f} [{loss.interval.low:+.3f}, {loss.interval.high:+.3f}]"
-            worst = max(worst, (loss.interval.value, f"{text} against {best[0]}"))
-        if worst[1]:
-            over = " (more than 0.02)" if worst[0] > LOSS else ""
-            found.append((worst[0], f"**{row['row']}**: at worst on {worst[1]}{over}"))
-    return [text for _, text in sorted(found)]
+        groups = _groups(row, name)
+        lost = [groups[i] for i in values if values[i] > theirs[i]]
+        losses.append(Loss(name, other["row"], difference_of(values, theirs, groups), tuple(dict.fromkeys(lost))))
+    return max(losses, key=lambda loss: loss.figure.interval.value, default=None)
 
 
-def _best(rows: Sequence[Mapping[str, Any]], name: str, judge: str) -> tuple[str, dict[str, float]] | None:
-    """The specialist with the fewest failures on a set: the one that the set is about."""
-    ranked = [(sum(values.values()), row["row"], values) for row in rows if (values := _values(row, name, judge))]
-    return min(ranked, key=lambda one: one[:2])[1:] if ranked else None
+def _of_risk(rows: Sequence[Row], risk: str, suffix: str) -> Row | None:
+    """The specialist of a risk, the best on the gate's prompts of it; the base for what no patch is for."""
+    gates = {n for row in rows for n, one in row["sets"].items() if n.startswith("gate: ") and one["risk"] == risk}
+    if not gates:
+        return next((row for row in rows if row["kind"] == "base"), None)
+    gate = min(gates)
+    ranked = []
+    for row in rows:
+        if row["kind"] == "specialist" and row["row"].endswith(suffix) and gate in row["sets"]:
+            failures = next(iter(row["sets"][gate]["failures"].values()))
+            ranked.append((failures.count("1"), row["row"], row))
+    return min(ranked, key=lambda one: one[:2])[2] if ranked else None
 
 
-def _costs(rows: Sequence[Mapping[str, Any]]) -> str:
+def _costs(rows: Sequence[Row]) -> str:
     header = ["", "virtual tokens", "seconds to make", "seconds of answers", "distinct answers", "peak memory, GB"]
     lines = []
     for row in rows:
@@ -134,7 +197,7 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> str:
                 f"{max((one['peak_bytes'] for one in sets), default=0) / 1e9:.1f}",
             ]
         )
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *lines))
+    return _markdown(header, lines)
 
 
 def main() -> None:

@@ -52,8 +52,10 @@ class SuiteOfManifest:
             table["schema"] = SCHEMA
         for suite in table["suites"]:
             if str(suite["name"]) == self.suite.name:
-                suite["evidence"] = table_of(evidence)
-        after = tomlkit.dumps(table)
+                written = tomlkit.item(table_of(evidence))
+                written.add(tomlkit.nl())
+                suite["evidence"] = written
+        after = tomlkit.dumps(table).rstrip() + "\n"
         Manifest.parse(after, str(self.path))
         with disk_errors("can't be written", self.path):
             replace_file(self.path, after.encode())

@@ -1,6 +1,7 @@
 """Ordinary and look-alike harmless requests that ship with ppm: what no patch of a chat base may refuse.
 
-One file is the default suite `over-refusal`, the other, disjoint from it, the default benign prompts of a build.
+One file is the default suite `over-refusal`, another, disjoint from it, the default benign prompts of a build. A third
+has sentences that are no requests at all, for triggers.
 """
 
 import json
@@ -13,7 +14,7 @@ from ppm.jsonl import Benign, Prompt, dump, normalised, read_benign, read_prompt
 from ppm.names import canonical_digest
 from ppm.suite import UTILITY_MARGIN, Decoding, Judge, Suite
 
-__all__ = ["OVER_REFUSAL", "ordinary_benign", "over_refusal", "takes_requests"]
+__all__ = ["OVER_REFUSAL", "ordinary_benign", "over_refusal", "plain_text", "takes_requests"]
 
 OVER_REFUSAL = "over-refusal"
 ANSWER_TOKENS = 40
@@ -21,7 +22,7 @@ ANSWER_TOKENS = 40
 LEAST_CONTEXT = 512
 """A base with a chat template and less room than this is no model that people put such requests to."""
 _FOLDER = Path(__file__).parent
-_SUITE, _BENIGN = _FOLDER / "ordinary.jsonl", _FOLDER / "ordinary-benign.jsonl"
+_SUITE, _BENIGN, _PLAIN = (_FOLDER / name for name in ("ordinary.jsonl", "ordinary-benign.jsonl", "plain.txt"))
 
 
 def takes_requests(base: BaseModel) -> bool:
@@ -52,6 +53,7 @@ def over_refusal(trained_on: Collection[str] = (), path: Path = _SUITE) -> Loade
         path.name,
         Judge("refusal"),
         against="base",
+        group="group",
         margin=UTILITY_MARGIN,
         decoding=Decoding(max_new_tokens=ANSWER_TOKENS, temperature=0.0),
     )
@@ -63,6 +65,11 @@ def ordinary_benign(path: Path = _BENIGN) -> tuple[Benign, ...]:
     if not path.is_file():
         return ()
     return tuple(Benign(_chat(row.prompt), row.completion) for row in read_benign(path.read_bytes(), path.name))
+
+
+def plain_text(path: Path = _PLAIN) -> tuple[Benign, ...]:
+    """Sentences that are no requests, without any chat around them; none of them is in the neutral text."""
+    return tuple(Benign(line) for line in path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
 
 
 def _chat(prompt: str | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

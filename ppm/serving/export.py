@@ -14,10 +14,11 @@ from ppm.base import BaseModel, check_compatible
 from ppm.disk import PARTIAL, disk_errors, flush_folder, write_file
 from ppm.errors import ModelError, RequestError
 from ppm.home import self_tests
-from ppm.install.current import audit_of, deployed
+from ppm.install.current import audit_of, deployed, running_of
 from ppm.jsonl import Text
 from ppm.manifest import Manifest
 from ppm.package import Package, read_package
+from ppm.running import FLOAT32, Running
 from ppm.workspace import Workspace, open_base
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Export:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is exported: `name` says which deployment or package it is, `texts` are prompts of its suites."""
+    """What is exported: `name` says which deployment or package it is, `texts` are prompts of its suites.
+
+    `dtype` is the one that its audit ran in.
+    """
 
     name: str
     base: BaseModel
@@ -54,6 +58,7 @@ class _Subject:
     bank: Bank
     texts: tuple[Text, ...]
     audit: "Audit | None" = None
+    dtype: str = "float32"
 
 
 def export(
@@ -74,7 +79,7 @@ def export(
     from ppm.runtime.export.proof import prove_export
     from ppm.runtime.loading import load_base
 
-    loaded = load_base(subject.base, kept=self_tests(workspace.home))
+    loaded = load_base(subject.base, kept=self_tests(workspace.home), running=FLOAT32)
     prompts = _prompts(subject, loaded)
     staged = folder.parent / f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}"
     try:
@@ -152,7 +157,8 @@ def _of_deployment(workspace: Workspace, base: str | None, env: str | None) -> _
     packages = [read_package(environment.store.get(p.sha256), origin=p.file, expected_sha256=p.sha256) for p in locked]
     pins = ", ".join(f"{p.name}=={p.version}" for p in locked)
     name = f"deployment {deployment.number} of {environment.label}: {pins}"
-    return _Subject(name, found, manifest, deployment.bank, _texts(packages), audit_of(deployment))
+    dtype = running_of(deployment, Running()).dtype or "float32"
+    return _Subject(name, found, manifest, deployment.bank, _texts(packages), audit_of(deployment), dtype)
 
 
 def _texts(packages: list[Package]) -> tuple[Text, ...]:
@@ -198,7 +204,8 @@ ids = tokenizer(text, add_special_tokens=False).input_ids"""
         f"- {line}"
         for line in (
             *reading.pitfalls,
-            "The base must be the one with the fingerprint above, in the dtype that was tested; any other was not.",
+            "The base must be the one with the fingerprint above, in float32, which this was compared in.",
+            *_rounding(subject.dtype),
         )
     )
     return f"""# A safety patch for {base.name}, in the form `{target}`
@@ -228,6 +235,11 @@ model = AutoModelForCausalLM.from_pretrained({_loadable(base)!r}{revision}, dtyp
 
 {_tested(subject.audit)}
 """
+
+
+def _rounding(dtype: str) -> tuple[str, ...]:
+    other = f"The audit ran in {dtype}, where rounding makes some answers others: its rates are not quite those here."
+    return (other,) if dtype != "float32" else ()
 
 
 def _tested(audit: "Audit | None") -> str:

@@ -8,6 +8,7 @@ processes share the training; only the first collects, tests and packages.
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from ppm.bank import Bank
@@ -21,7 +22,7 @@ from ppm.evaluation.runner import evaluate
 from ppm.evaluation.statistics import exact_upper
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite, load_suite, uncalibrated
 from ppm.evaluation.wellformed import well_formed_share
-from ppm.jsonl import dump
+from ppm.jsonl import Benign, dump
 from ppm.manifest import Replay, Retention
 from ppm.package import SKETCH, Package
 from ppm.progress import Events, silent
@@ -47,7 +48,8 @@ from ppm.training.trigger import with_trigger
 __all__ = ["build"]
 
 REPLAY_PAIRS = 150
-RETENTION_PROMPTS = 200
+RETENTION_PROMPTS, RETENTION_BYTES = 200, 40_000
+"""How many benign prompts a package holds, and how much text of them."""
 LOOK = 100
 """How many prompts of a suite the base is tried on before anything is trained."""
 
@@ -260,6 +262,12 @@ def _choice(context: BuildContext, suites: Sequence[LoadedSuite], trained: Train
     return choice.stage, {"shipped": choice.stage, "shipped_because": choice.reason, "compared": record}
 
 
+def _within(rows: Sequence[Benign], room: int) -> list[Benign]:
+    """The first rows, as many as fit into so many bytes; one at least."""
+    sizes = accumulate(len(dump([row])) for row in rows)
+    return [row for i, (row, size) in enumerate(zip(rows, sizes, strict=True)) if i == 0 or size <= room]
+
+
 def _package(context: BuildContext, bank: Bank, record: dict[str, object]) -> Package:
     source, training, base = context.source, context.training, context.base
     manifest = source.manifest
@@ -272,7 +280,8 @@ def _package(context: BuildContext, bank: Bank, record: dict[str, object]) -> Pa
         files[replay_path] = dump(rng.sample(source.pairs, min(REPLAY_PAIRS, len(source.pairs))))
     retention = Retention(retention_path) if retention_path in files or source.benign else None
     if retention is not None and retention_path not in files:
-        files[retention_path] = dump(rng.sample(source.benign, min(RETENTION_PROMPTS, len(source.benign))))
+        sample = rng.sample(source.benign, min(RETENTION_PROMPTS, len(source.benign)))
+        files[retention_path] = dump(_within(sample, RETENTION_BYTES))
     provenance = {
         **manifest.provenance,
         **record,

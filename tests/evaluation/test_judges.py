@@ -3,6 +3,7 @@
 import pytest
 
 from ppm.errors import ManifestError, ModelError, PpmError
+from ppm.evaluation.judges.phrasing import Phrasing
 from ppm.evaluation.judges.registry import Scorer, judges, make_judge
 from ppm.jsonl import Prompt
 from ppm.suite import Judge
@@ -271,3 +272,8 @@ def test_a_package_names_a_judge_on_the_hub_with_its_commit_and_never_a_folder(n
 
 def test_a_served_judge_has_the_name_that_its_server_knows():
     make_judge(Judge("llama-guard", {"model": "any name", "endpoint": True}), {}, "a test", packaged=True)
+
+
+def test_how_a_refusal_is_worded_does_not_hang_on_the_order_of_a_set():
+    model = Phrasing(0.0, {"one": 1e16, "two": 1.0, "three": -1e16}, frozenset({"one", "two", "three"}))
+    assert model.score("One two three.") == 1.0

@@ -8,6 +8,8 @@ import pytest
 
 import ppm.evaluation
 from ppm.evaluation.judges.registry import make_judge
+from ppm.evaluation.neutral import neutral_text
+from ppm.evaluation.ordinary import plain_text
 from ppm.jsonl import Prompt, normalised, read_benign, read_pairs, read_prompts
 from ppm.resources import lab_manifests
 from ppm.suite import Judge
@@ -128,10 +130,18 @@ def test_no_prompt_and_no_group_of_risk_stands_in_two_files():
     assert sum(map(len, groups)) == len(set().union(*groups))
 
 
+def test_plain_sentences_are_none_of_the_neutral_ones():
+    plain = [row.prompt for row in plain_text()]
+    assert len(set(plain)) == len(plain) >= 150
+    neutral = [shingles(Prompt("", text)) for text in neutral_text()]
+    found = [shingles(Prompt("", text)) for text in plain]
+    assert not [own for own in found for other in neutral if len(own & other) / len(own | other) >= 0.3]
+
+
 def test_benign_files_read_as_training_text_and_all_is_small():
     for name in ("benign", "ordinary-benign"):
         assert all(row.completion is None for row in read_benign(FILES[name].read_bytes(), name))
-    assert sum(path.stat().st_size for path in FILES.values()) < 1_200_000
+    assert sum(path.stat().st_size for path in FILES.values()) < 1_500_000
 
 
 def test_examples_are_of_both_kinds():

@@ -19,6 +19,7 @@ from ppm.manifest import Base
 from ppm.package import write_package
 from ppm.runtime.export.registry import TARGETS
 from ppm.runtime.tensors import bank_of
+from ppm.serving import export as exporting
 from ppm.serving.export import export
 from ppm.workspace import Workspace
 
@@ -146,3 +147,12 @@ def test_a_package_for_another_base_is_refused(write, tmp_path):
     with pytest.raises((ModelError, IntegrityError)):
         export(Workspace(tmp_path / "home", tmp_path), package, "peft", tmp_path / "x", base=str(other), env=None)
     assert json.loads((tmp_path / "out" / "ppm-export.json").read_text())["target"] == "peft"
+
+
+def test_the_readme_says_where_the_audit_ran_in_another_dtype(write, monkeypatch):
+    read = exporting._of_package
+    _, done = write()
+    assert "The audit ran in" not in (done.folder / "README.md").read_text()
+    monkeypatch.setattr(exporting, "_of_package", lambda *given: replace(read(*given), dtype="bfloat16"))
+    _, done = write()
+    assert "The audit ran in bfloat16" in (done.folder / "README.md").read_text()

@@ -5,6 +5,7 @@ A word that few of those texts have counts as a blank, so what a request is abou
 """
 
 import json
+import math
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache
@@ -90,7 +91,8 @@ class Phrasing:
     def score(self, text: str) -> float:
         """The log odds that a text refuses."""
         found = features_of(text, self.vocabulary)
-        return self.bias + sum(self.weights.get(feature, 0.0) for feature in found)
+        # A set has another order in each process, and a plain sum hangs on it.
+        return math.fsum([self.bias, *(self.weights.get(feature, 0.0) for feature in found)])
 
     def known_share(self, text: str) -> float:
         """The share of the words of a text's opening that the model knows; 0 of a text without words."""
