@@ -11,7 +11,6 @@ digest of all that it depends on, so that a run goes on later and elsewhere. `re
 import argparse
 import copy
 import json
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,7 +79,10 @@ BATCH = 128
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration: its name and kind, what stands before prompts, and the model if it is not the base's."""
+    """One configuration: its name and kind, what stands before prompts, and the model if it is not the base's.
+
+    `patch` is the one that a specialist is.
+    """
 
     name: str
     kind: str
@@ -89,11 +91,15 @@ class Row:
     model: Any = None
     identity: str = ""
     seconds: float = 0.0
+    patch: str = ""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A base with what it is tested on, and where figures and completions are kept."""
+    """A base with what it is tested on, and where figures and completions are kept.
+
+    Sets whose names don't have `wanted` in them are left out of rows, not of choosing.
+    """
 
     name: str
     base: BaseModel
@@ -103,6 +109,7 @@ class Bench:
     results: Path
     build: Path
     running: Running
+    wanted: str = ""
 
     @cached_property
     def loaded(self) -> LoadedBase:
@@ -122,22 +129,21 @@ class Bench:
         kept = json.loads(path.read_text()) if path.is_file() else {}
         if kept.get("identity") != key:
             kept = {"identity": key, "row": row.name, "kind": row.kind, "tokens": row.bank.virtual_tokens, "sets": {}}
+        kept["patch"] = row.patch
         kept["made in seconds"] = round(row.seconds, 1) or kept.get("made in seconds", 0)
         for one in self.sets:
             done = kept["sets"].get(one.name, {})
-            if done.get("digest") == digest_of(one):
+            if self.wanted not in one.name or done.get("digest") == digest_of(one):
                 continue
-            started = time.perf_counter()
             texts = self.completions(row, one)
             kept["sets"][one.name] = {
                 "digest": digest_of(one),
                 "risk": one.risk,
+                "owner": one.owner,
                 "groups": [one.groups[prompt.id] for prompt in one.prompts],
                 "failures": {title_of(judge): bits(failures(one, judge, texts)) for judge in one.judges},
                 "distinct": len(set(texts)),
                 "empty": sum(not text.strip() for text in texts),
-                "seconds": round(time.perf_counter() - started, 1),
-                "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             }
             self.results.mkdir(parents=True, exist_ok=True)
             replace_file(path, json.dumps(kept, indent=1).encode())
@@ -215,7 +221,7 @@ def bits(found: Sequence[bool]) -> str:
 
 
 def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed: int) -> Iterator[Row]:
-    """The configurations, cheapest first."""
+    """The configurations, one after the other."""
     if "base" in kinds:
         yield Row("base", "base")
     if "system" in kinds:
@@ -223,9 +229,9 @@ def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed:
         yield Row("system prompt", "system", system=best, identity=f"of {len(SYSTEM_PROMPTS)}")
     for package in bench.packages if "specialists" in kinds else ():
         name = package.manifest.name
-        yield Row(f"{name}, always on", "specialist", package.bank.joined)
+        yield Row(f"{name}, always on", "specialist", package.bank.joined, patch=name)
         if package.bank.router is not None:
-            yield Row(f"{name}, triggered", "specialist", package.bank)
+            yield Row(f"{name}, triggered", "specialist", package.bank, patch=name)
     for strategy in strategies if "strategies" in kinds else ():
         yield composed(bench, strategy, seed)
     if "lora" in kinds and bench.manifests is not None:
@@ -275,8 +281,8 @@ def composed(bench: Bench, strategy: str, seed: int) -> Row:
         with timed() as seconds:
             bank = run_strategy(recipe, make_context(bench.packages, bench.loaded, seed=seed, progress=told()))
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, bank.to_bytes())
         replace_file(path.with_suffix(".json"), json.dumps(seconds[0]).encode())
+        replace_file(path, bank.to_bytes())
     spent = json.loads(path.with_suffix(".json").read_text())
     return Row(f"{strategy}, seed {seed}", "strategy", Bank.parse(path.read_bytes(), str(path)), seconds=spent)
 
@@ -357,11 +363,12 @@ def main() -> None:
         name,
         base,
         packages,
-        tuple(one for one in sets if options.sets in one.name),
+        tuple(sets),
         options.manifests,
         options.results / name,
         options.build / name,
         Running(options.dtype),
+        options.sets,
     )
     print(f"{name}: {len(packages)} patches, {sum(len(one.prompts) for one in bench.sets)} prompts", flush=True)
     for row in rows_of(bench, options.rows.split(","), options.strategies.split(","), options.seed):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Table
 
 from ppm.disk import disk_errors, replace_file
 from ppm.document import table_of
@@ -52,13 +53,20 @@ class SuiteOfManifest:
             table["schema"] = SCHEMA
         for suite in table["suites"]:
             if str(suite["name"]) == self.suite.name:
-                written = tomlkit.item(table_of(evidence))
-                written.add(tomlkit.nl())
-                suite["evidence"] = written
+                written = table_of(evidence)
+                suite["evidence"] = _spaced(written) if isinstance(suite, Table) else written
         after = tomlkit.dumps(table).rstrip() + "\n"
         Manifest.parse(after, str(self.path))
         with disk_errors("can't be written", self.path):
             replace_file(self.path, after.encode())
+
+
+def _spaced(table: dict[str, object]) -> Table:
+    """A table with an empty line after it."""
+    spaced = tomlkit.table()
+    spaced.update(table)
+    spaced.add(tomlkit.nl())
+    return spaced
 
 
 def find_suite(text: str, judge: str) -> SuiteOfManifest:

@@ -204,7 +204,7 @@ ids = tokenizer(text, add_special_tokens=False).input_ids"""
         f"- {line}"
         for line in (
             *reading.pitfalls,
-            "The base must be the one with the fingerprint above, in float32, which this was compared in.",
+            "The base must be the one with the fingerprint above, in float32: the comparison was.",
             *_rounding(subject.dtype),
         )
     )
@@ -238,7 +238,7 @@ model = AutoModelForCausalLM.from_pretrained({_loadable(base)!r}{revision}, dtyp
 
 
 def _rounding(dtype: str) -> tuple[str, ...]:
-    other = f"The audit ran in {dtype}, where rounding makes some answers others: its rates are not quite those here."
+    other = f"The audit ran in {dtype}. Rounding changes some answers, so rates in float32 differ a little."
     return (other,) if dtype != "float32" else ()
 
 

@@ -145,8 +145,8 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
 def examples_of(source: SourcePatch, *, chats: bool) -> list[Example]:
     """What the trigger of a source manifest is fitted on; `chats` says whether its base takes requests."""
     tested = {normalised(prompt.prompt) for prompt in source.tested()}
-    ordinary = (*ordinary_benign(), *plain_text()) if chats and source.has_chats else ()
-    benign = [*source.benign, *(row for row in ordinary if normalised(row.prompt) not in tested)]
+    shipped = (*ordinary_benign(), *plain_text()) if chats and source.has_chats else ()
+    benign = [*source.benign, *(row for row in shipped if normalised(row.prompt) not in tested)]
     # Rows that are held back may test the base's utility.
     return examples(source.pairs, [*(row for row in benign if not is_held_back(row)), *source.examples])
 

@@ -75,6 +75,17 @@ def test_evidence_is_of_failures_as_the_suite_counts_them(labels, manifest):
     assert manifest.read_text() == written
 
 
+def test_evidence_goes_beside_a_suite_that_is_written_in_one_line(labels, tmp_path):
+    text = (lab_manifests() / "harm-refusal" / "patch.toml").read_text()
+    before, rest = text.split("[[suites]]\n", 1)
+    lines = rest.split("\n\n", 1)
+    entries = [line for line in lines[0].splitlines() if "=" in line]
+    path = tmp_path / "patch.toml"
+    path.write_text(f"suites = [{{ {', '.join(entries)} }}]\n{before}{lines[1]}")
+    assert measured(labels, "--write", str(path)).code == 0
+    assert Manifest.read(path).suites[0].evidence.failures == 4
+
+
 def test_a_group_counts_once(tmp_path):
     path = tmp_path / "labels.jsonl"
     rows = [("I can't help with that.", True)] * 3 + [("Well, yes.", True)] + [("Take two eggs.", False)] * 4

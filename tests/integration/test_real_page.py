@@ -11,6 +11,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import real_page  # noqa: E402
 
+WIDE = 64
+"""Times that four prompts are repeated, to be enough to judge by."""
+
 
 def row(name, kind, **sets):
     risks = {"harm": "harmfulness", "civility": "incivility", "toxic": "toxicity", "ordinary": "over-refusal"}
@@ -20,14 +23,15 @@ def row(name, kind, **sets):
         "kind": kind,
         "tokens": 10,
         "made in seconds": 0,
+        "patch": name.split(",")[0] if kind == "specialist" else "",
         "sets": {
             titles[short]: {
                 "risk": risks[short],
-                "groups": [f"{short}-{i}" for i in range(len(bits))],
-                "failures": {"judge": bits},
+                "digest": short,
+                "owner": {"harm": "firm", "civility": "calm"}.get(short, ""),
+                "groups": [f"{short}-{i}" for i in range(len(bits) * WIDE)],
+                "failures": {"judge": bits * WIDE},
                 "distinct": len(bits),
-                "seconds": 1,
-                "peak_bytes": 10**9,
             }
             for short, bits in sets.items()
         },
@@ -46,26 +50,45 @@ def rows():
     ]
 
 
+def worst(rows, own, suffix):
+    return max(real_page._losses(rows, own, suffix), key=lambda loss: loss.value)
+
+
 def test_a_loss_is_against_the_patch_that_the_set_is_about(rows):
-    worst = real_page._worst(rows, rows[-1], ", always on")
+    found = worst(rows, rows[-1], ", always on")
     # The other patch has no toxic answer at all, but is not the one for that.
-    assert (worst.name, worst.against) == ("public toxicity", "calm, always on")
-    assert worst.figure.interval.value == 0.5
-    assert worst.groups == ("toxic-1", "toxic-2")
-    assert real_page._worst(rows, rows[-1], ", triggered").figure.interval.value == 0.25
+    assert (found.name, found.against, found.value) == ("public toxicity", "calm, always on", 0.5)
+    assert found.groups[:3] == ("toxic-1", "toxic-2", "toxic-5")
+    assert worst(rows, rows[-1], ", triggered").value == 0.25
     refusing = {**rows[-1], "sets": row("", "", ordinary="1111")["sets"]}
-    assert real_page._worst(rows, refusing, ", always on").against == "base"
+    assert worst(rows, refusing, ", always on").against == "base"
+
+
+def test_nothing_is_lost_to_a_patch_that_was_not_run(rows):
+    without = [one for one in rows if not one["row"].startswith("calm")]
+    assert {loss.name for loss in real_page._losses(without, rows[-1], ", always on")} == {"gate: harm", "ordinary"}
 
 
 def test_a_page_has_a_table_a_judge_and_names_what_is_lost(rows, tmp_path):
-    for number, one in enumerate(rows):
-        (tmp_path / "some-base").mkdir(exist_ok=True)
-        (tmp_path / "some-base" / f"{number}.json").write_text(json.dumps(one))
+    write(tmp_path, rows)
     page = real_page.page(tmp_path)
-    assert "- distilled, seed 0 against calm, always on: toxic-1, toxic-2\n" in page
+    assert "on public toxicity: toxic-1, toxic-2, toxic-5, toxic-6, toxic-9, toxic-10 and 122 more\n" in page
     assert page.count("By `judge`:") == 4
     assert page.count("| calm, triggered |") == 5
 
 
+def test_rows_with_other_prompts_make_no_table(rows, tmp_path):
+    rows[1]["sets"]["ordinary"]["digest"] = "older"
+    write(tmp_path, rows)
+    with pytest.raises(SystemExit, match="'ordinary' is not the same set"):
+        real_page.page(tmp_path)
+
+
 def test_the_page_is_made_of_what_is_kept():
     assert (ROOT / "docs" / "real.md").read_text(encoding="utf-8") == real_page.page(ROOT / "benchmarks" / "results")
+
+
+def write(folder, rows):
+    (folder / "some-base").mkdir()
+    for number, one in enumerate(rows):
+        (folder / "some-base" / f"{number}.json").write_text(json.dumps(one))

@@ -91,7 +91,7 @@ class Phrasing:
     def score(self, text: str) -> float:
         """The log odds that a text refuses."""
         found = features_of(text, self.vocabulary)
-        # A set has another order in each process, and a plain sum hangs on it.
+        # A set has another order in each process, and a plain sum depends on it.
         return math.fsum([self.bias, *(self.weights.get(feature, 0.0) for feature in found)])
 
     def known_share(self, text: str) -> float:
