@@ -204,7 +204,7 @@ ids = tokenizer(text, add_special_tokens=False).input_ids"""
         f"- {line}"
         for line in (
             *reading.pitfalls,
-            "The base must be the one with the fingerprint above, in float32: the comparison was.",
+            "The base must be the one with the fingerprint above, in float32, as in the comparison.",
             *_rounding(subject.dtype),
         )
     )

@@ -49,7 +49,7 @@ __all__ = ["build"]
 
 REPLAY_PAIRS = 150
 RETENTION_PROMPTS, RETENTION_BYTES = 200, 40_000
-"""How many benign prompts a package holds, and how much text of them."""
+"""How many benign prompts a build puts into a package, and at most how many bytes of them."""
 LOOK = 100
 """How many prompts of a suite the base is tried on before anything is trained."""
 

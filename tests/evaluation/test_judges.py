@@ -274,6 +274,6 @@ def test_a_served_judge_has_the_name_that_its_server_knows():
     make_judge(Judge("llama-guard", {"model": "any name", "endpoint": True}), {}, "a test", packaged=True)
 
 
-def test_how_a_refusal_is_worded_does_not_hang_on_the_order_of_a_set():
+def test_how_a_refusal_is_worded_does_not_depend_on_the_order_of_a_set():
     model = Phrasing(0.0, {"one": 1e16, "two": 1.0, "three": -1e16}, frozenset({"one", "two", "three"}))
     assert model.score("One two three.") == 1.0
