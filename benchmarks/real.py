@@ -23,12 +23,13 @@ import torch
 from real_sets import TestSet, chat_sets, own_sets, public_sets, ranking_rows, with_system
 
 from ppm.bank import EMPTY, Bank
+from ppm.bank_table import BankTable
 from ppm.base import BaseModel, behaviour_digest
 from ppm.composition.compose import make_context
 from ppm.composition.recipe import run_strategy
 from ppm.composition.strategy import read_strategy
 from ppm.disk import replace_file
-from ppm.document import to_table
+from ppm.document import read_table, to_table
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.judges.registry import find_judge, make_judge
@@ -44,6 +45,7 @@ from ppm.runtime.router import picks
 from ppm.runtime.text import encoder_of
 from ppm.suite import Judge
 from ppm.training.baselines import lora
+from ppm.training.defaults import stages_of
 from ppm.training.source import read_source
 from ppm.training.trainers import Setup
 from ppm.workspace import open_base
@@ -72,8 +74,8 @@ SYSTEM_PROMPTS = (
 )
 CHOSEN_ON = 100
 """How many ranking prompts of each patch the system prompt is chosen on."""
-LORA_RATES = (5e-4, 1e-4)
-"""Learning rates of SFT and DPO; the patches have their manifests'."""
+LORA_RATES = {"sft": 5e-4, "dpo": 1e-4}
+"""Learning rates; steps and batches are those of the patches."""
 BATCH = 128
 
 
@@ -281,10 +283,13 @@ def composed(bench: Bench, strategy: str, seed: int) -> Row:
         with timed() as seconds:
             bank = run_strategy(recipe, make_context(bench.packages, bench.loaded, seed=seed, progress=told()))
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path.with_suffix(".json"), json.dumps(seconds[0]).encode())
+        record = {"seconds": seconds[0], "bank": to_table(bank.table) if bank.router else None}
+        replace_file(path.with_suffix(".json"), json.dumps(record).encode())
         replace_file(path, bank.to_bytes())
-    spent = json.loads(path.with_suffix(".json").read_text())
-    return Row(f"{strategy}, seed {seed}", "strategy", Bank.parse(path.read_bytes(), str(path)), seconds=spent)
+    record = json.loads(path.with_suffix(".json").read_text())
+    table = read_table(BankTable, record["bank"], str(path), "bank") if record["bank"] else None
+    bank = Bank.parse(path.read_bytes(), str(path), table)
+    return Row(f"{strategy}, seed {seed}", "strategy", bank, seconds=record["seconds"])
 
 
 def adapted(bench: Bench) -> Iterator[Row]:
@@ -296,11 +301,11 @@ def adapted(bench: Bench) -> Iterator[Row]:
         source = read_source(bench.manifests / package.manifest.name)
         benign = [row for row in source.benign if not is_held_back(row)][:400]
         texts = benign_texts(bench.loaded, benign, seed=0)
-        placement, own = package.manifest.base.placement, (source.training.sft, source.training.dpo)
-        setup = Setup(bench.loaded, placement, texts, source.training.retention_weight, source.training.seed)
-        stages = tuple(replace(stage, learning_rate=rate) for stage, rate in zip(own, LORA_RATES, strict=True))
+        placement, own = package.manifest.base.placement, stages_of(source.training, bench.loaded)
+        setup = Setup(bench.loaded, placement, texts, source.training.retention_weight, source.training.seed, told())
+        sft, dpo = (replace(own[name], learning_rate=rate) for name, rate in LORA_RATES.items())
         with timed() as seconds:
-            baseline = lora(setup, source.pairs, stages, rank=16)
+            baseline = lora(setup, source.pairs, (sft, dpo), rank=16)
         assert baseline.merged is not None
         key = canonical_digest(["lora", 16, package.sha256, LORA_RATES])
         yield Row(f"LoRA, {package.manifest.name}", "lora", model=baseline.merged, identity=key, seconds=seconds[0])

@@ -34,8 +34,11 @@ SHOWN = 6
 """How many of these groups."""
 SAME_PATCH = {"toxicity": "incivility"}
 """Risks that no patch of ours is for by name, and the one whose patch is tried on them."""
-ERRORS = {("harmfulness", "refusal"): Confusion(263, 17, 185, 12)}
-"""How a judge did on people's labels of other models' answers, of failures as the risk counts them (docs/judges.md)."""
+ERRORS = {("harmfulness", "refusal"): Confusion(132, 10, 98, 7)}
+"""How a judge did on people's labels of other models' answers, of failures as the risk counts them (docs/judges.md).
+
+In prompts, as several answers to one prompt are not independent: 280 answers to 142 of them and 197 to 105.
+"""
 
 
 def page(results: Path) -> str:
