@@ -94,6 +94,23 @@ def with_attempts(n: int, margin: float, alpha: float, attempts: int, rate: floa
     return audit
 
 
+def with_rebuilds(
+    n: int, margin: float, alpha: float, rebuilds: int, *, counted: bool, rate: float = 0.02
+) -> Callable[..., bool]:
+    """A patch that is built anew under other names until a build passes, all of them worse by the margin.
+
+    By what each build is it is the first attempt; `counted` by its prompts, it is one more.
+    """
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        return any(
+            _decide(_outcomes(rng, n, margin, rate), margin, alpha_of_attempt(alpha, k if counted else 1))
+            for k in range(1, rebuilds + 1)
+        )
+
+    return audit
+
+
 def with_clusters(n: int, samples: int, margin: float, alpha: float, spread: float) -> Callable[..., bool]:
     """An audit with several completions a prompt; prompts differ in their rates, with this concentration."""
 
@@ -194,6 +211,8 @@ def main() -> None:
         "one look at 50 %": with_looks(500, 0.05, 0.05, (0.5,)),
         "three attempts": with_attempts(500, 0.05, 0.05, 3),
         "ten attempts": with_attempts(500, 0.05, 0.05, 10),
+        "24 builds, each as the first": with_rebuilds(500, 0.05, 0.05, 24, counted=False),
+        "24 builds, counted by prompt": with_rebuilds(500, 0.05, 0.05, 24, counted=True),
         "5 completions a prompt, alike": with_clusters(500, 5, 0.05, 0.05, 20.0),
         "25 completions a prompt, unlike": with_clusters(500, 25, 0.05, 0.05, 1.0),
         "5 completions, few prompts fail": with_few_prompts(500, 5, 0.05, 0.05, 0.95),

@@ -1,6 +1,7 @@
 """ppm.lock: what was selected, down to the exact files, and the composition that was made of it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
@@ -14,9 +15,10 @@ __all__ = ["LOCK_FILE", "DerivedFrom", "Lock", "LockedBase", "LockedComposition"
 
 LOCK_FILE = "ppm.lock"
 SCHEMA = 1
+MOST_ATTEMPTS = 10**9
 _ORDER = (
     *("schema", "base", "requirements", "strategy", "strategy_digest", "dtype"),
-    *("packages", "composition", "overrides"),
+    *("packages", "composition", "overrides", "attempts"),
 )
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
@@ -82,7 +84,8 @@ class LockedComposition:
     """The composition made from the locked packages: SHA-256 of its package file, and of its audit.
 
     `file` is the package file's name. The audit holds for the policy with the digest `gates`, and for a base model
-    with these whole weights.
+    with these whole weights. `prefix` is the digest of its bank, and `looks` those that it was tested at: by them the
+    count of attempts knows it again.
     """
 
     sha256: str
@@ -90,12 +93,15 @@ class LockedComposition:
     file: str | None = None
     gates: str | None = None
     weights_digest: str | None = None
+    prefix: str | None = None
+    looks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_sha256(self.sha256, "sha256")
         check_sha256(self.audit, "audit")
         check_digest(self.gates, "gates")
         check_digest(self.weights_digest, "weights_digest")
+        check_digest(self.prefix, "prefix")
         if self.file is not None and not _FILE_NAME.fullmatch(self.file):
             raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
 
@@ -145,16 +151,30 @@ class Selection:
 
 @dataclass(frozen=True)
 class Lock(Selection):
-    """One ppm.lock: a selection, and the composition that was made of it once it was."""
+    """One ppm.lock: a selection, and the composition that was made of it once it was.
+
+    `attempts` says how often the prompts of the gate have been looked at, by the digest of their set: where nothing
+    else is kept, as in CI, it is what keeps alpha from being spent anew.
+    """
 
     composition: LockedComposition | None = None
+    attempts: dict[str, int] = field(default_factory=dict)
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for digest, count in self.attempts.items():
+            check_sha256(digest, "attempts")
+            if not 0 < count < MOST_ATTEMPTS:
+                raise ValueError(f"attempts: {count} is not how often prompts can have been looked at")
+
     @staticmethod
-    def of(selection: Selection, composition: LockedComposition | None) -> "Lock":
+    def of(
+        selection: Selection, composition: LockedComposition | None, attempts: Mapping[str, int] | None = None
+    ) -> "Lock":
         """The lock of a selection."""
         chosen = {one.name: getattr(selection, one.name) for one in fields(Selection)}
-        return Lock(**chosen, composition=composition)
+        return Lock(**chosen, composition=composition, attempts=dict(sorted((attempts or {}).items())))
 
     @staticmethod
     def parse(data: bytes | str, origin: str) -> "Lock":
@@ -173,7 +193,7 @@ class Lock(Selection):
 
     def to_toml(self) -> dict[str, object]:
         table = {name: getattr(self, name) for name in _ORDER}
-        return {name: document.to_table(value) for name, value in table.items() if value not in (None, ())}
+        return {name: document.to_table(value) for name, value in table.items() if value not in (None, (), {})}
 
     def render(self) -> str:
         """The lock as TOML."""

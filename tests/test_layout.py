@@ -24,8 +24,8 @@ ABOVE_THE_LINE = """
     sources.base sources.cache sources.directory sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
-    environment environment.store environment.evidence environment.deployment environment.default
-    environment.transaction environment.holds environment.attempts environment.garbage
+    environment environment.store environment.evidence environment.attempts environment.deployment environment.default
+    environment.transaction environment.holds environment.garbage
     workspace
 """
 BELOW_THE_LINE = """
@@ -59,14 +59,14 @@ BELOW_THE_LINE = """
     install.mend install.ranking install.choose install.deploy install.install install.folder install.lock install.edit
     install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
-    inspect.audit
+    inspect.audit inspect.attempts
     serving serving.load serving.generate serving.export
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
-    cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments
+    cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
-    cli.generate cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages cli.project
-    cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree cli.uninstall
-    cli.upgrade cli.verify cli.main cli.completion
+    cli.generate cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages
+    cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree
+    cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

@@ -8,13 +8,13 @@ export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"
 shipped="$PWD/ppm/bases/shipped/smollm2"
 
 ppm base fetch smollm2
-rm -f "$shipped"/*.ppm "$shipped"/project/{ppm.lock,*.ppm,*.audit.json}
+rm -f "$shipped"/*.ppm "$shipped"/project/{*.ppm,*.audit.json} # ppm.lock keeps the count of attempts
 for patch in harm-refusal gender-bias civility; do
     ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped"
 done
 cd "$shipped/project"
 ppm lock --dtype bfloat16
-ppm sync "$@" # composes, tests, and writes the composition into the lock
+ppm sync --recompose "$@" # composes, tests, and writes the composition into the lock
 ppm download --locked --dest "$PPM_HOME/locked"
 for file in "$PPM_HOME/locked"/*; do
     [ -e "$shipped/$(basename "$file")" ] || cp "$file" .

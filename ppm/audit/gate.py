@@ -5,16 +5,35 @@ that are paired prompt by prompt, or group by group where a suite has groups.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from ppm.audit.model import COMPOSITION, LAST_HALVING, Comparison, Rule
+from ppm.audit.model import COMPOSITION, Comparison, Rule
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, prompts_needed
 from ppm.evaluation.suites import LoadedSuite
 from ppm.project import Gates
 from ppm.verdict import Verdict
 
-__all__ = ["Sides", "alpha_of_attempt", "compare", "margin_of"]
+__all__ = ["FIRST_SHARE", "Sides", "Spending", "alpha_of_attempt", "compare", "margin_of"]
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What an audit may spend: `alpha` for all attempts on the same prompts together, each at all of its `looks`.
+
+    `attempts` says for each suite, by its digest, the how-manieth attempt on its prompts it is; without them it has the
+    whole of alpha.
+    """
+
+    alpha: float
+    looks: int = 1
+    attempts: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, suite: LoadedSuite) -> float:
+        """What one look at a suite may spend."""
+        number = self.attempts.get(suite.digest)
+        return (self.alpha if number is None else alpha_of_attempt(self.alpha, number)) / self.looks
 
 
 @dataclass(frozen=True)
@@ -27,12 +46,17 @@ class Sides:
     deployed: tuple[str, Outcome] | None = None
 
 
-def alpha_of_attempt(alpha: float, attempt: int) -> float:
-    """What the k-th gated attempt on the same patches may spend (k from 1): alpha / 2^k; together alpha at most.
+FIRST_SHARE = 0.6
+"""The share of alpha that the first attempt on a set of prompts spends."""
+_REST = (1 - FIRST_SHARE) / (math.pi**2 / 6 - 1)
 
-    From k = 990 on it stays at alpha / 2^990, which no number of prompts anyone has can meet.
+
+def alpha_of_attempt(alpha: float, attempt: int) -> float:
+    """What the k-th attempt on the same prompts may spend (k from 1); all of them together, for ever, alpha.
+
+    The first has 0.6 of alpha, the k-th after it a share that falls with 1 / k^2: 0.155, 0.069, 0.039, ...
     """
-    return math.ldexp(alpha, -min(attempt, LAST_HALVING))
+    return alpha * (FIRST_SHARE if attempt == 1 else _REST / attempt**2)
 
 
 def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:
@@ -52,7 +76,7 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
         found.append(_not_worse(suite, "upgrade", name, sides.composition, deployed, margin, alpha, policy))
     if suite.suite.limit is not None:
         found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
-    return found
+    return [replace(comparison, alpha=alpha) for comparison in found]
 
 
 def margin_of(suite: LoadedSuite, policy: Gates) -> float:

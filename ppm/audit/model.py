@@ -16,7 +16,6 @@ __all__ = [
     "CIRCULAR",
     "COMPOSITION",
     "EXPLAINED",
-    "LAST_HALVING",
     "UNGROUPED",
     "Attempt",
     "Audit",
@@ -36,8 +35,6 @@ SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Before 2 a waived audit had the verdict of one that passed."""
 MAX_AUDIT_BYTES = 4 * 2**20
-LAST_HALVING = 990
-"""From this attempt on alpha is not halved any further: so little is nothing already, and floats end soon after."""
 _NOISE = 1e-9
 CIRCULAR = "the judge also chose the training pairs, so a pass shows less than it seems to"
 """Why it matters that a suite is circular."""
@@ -74,7 +71,8 @@ class AuditedSuite:
     """What an audit keeps of a suite. `owner` is the patch it came with; None for the base's and the deployer's own.
 
     `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
-    those that are found.
+    those that are found. `attempt` is the how-manieth look at its prompts on this base it was, and `asked` the digest
+    of their set; None and "" where it was no attempt.
     """
 
     prompts: int
@@ -85,6 +83,8 @@ class AuditedSuite:
     owner: str | None = None
     groups: int | None = None
     unlike: int | None = None
+    attempt: int | None = None
+    asked: str = ""
 
     @property
     def size(self) -> str:
@@ -105,6 +105,7 @@ class Comparison:
     `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
     `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
     groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
+    `alpha` is what each of its bounds spends.
     """
 
     suite: str
@@ -119,6 +120,7 @@ class Comparison:
     configuration: str = COMPOSITION
     waived: bool = False
     groups: int | None = None
+    alpha: float | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in ("pass", "fail", "inconclusive"):
@@ -182,7 +184,8 @@ class TriggerRow:
 class Attempt:
     """A candidate of one install: gated at an alpha, or set aside before the gate with a reason.
 
-    `number` counts the gated attempts on the same patches, those of earlier commands included.
+    `number` counts the attempts on the prompts that were looked at most, those of earlier commands included, and
+    `alpha` is what it could spend on these.
     """
 
     strategy: str
@@ -204,9 +207,10 @@ class Audit:
     """The interference matrix, the comparisons and the verdict.
 
     Configurations are in the order in which the patches were asked for, and suites are ordered by their owner, then
-    those of the base and of the deployer. `alpha` is what all planned `looks` may spend together; the bounds are at
-    alpha / looks. `prefix` is the digest of the composed prefix that was tested. `notes` are what else has to be known,
-    such as suites that could not be run again.
+    those of the base and of the deployer. `alpha` is the policy's: what all attempts on the same prompts may spend
+    together, at all `looks`; each comparison has its own. `prefix` is the digest of the composed prefix that was
+    tested. `notes` are what else has to be known, such as suites that could not be run again. `void` says why attempts
+    that were counted before may be missing, which voids the guarantee.
     """
 
     base: str
@@ -226,11 +230,17 @@ class Audit:
     suites: dict[str, AuditedSuite] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     triggers: tuple[TriggerRow, ...] = ()
+    void: str = ""
 
     @property
     def may_deploy(self) -> bool:
         """Whether what was tested may be deployed: it passed, or what did not was waived."""
         return self.verdict in ("pass", "waived")
+
+    @property
+    def attempt(self) -> int:
+        """The how-manieth attempt it was on the prompts that were looked at most."""
+        return max((suite.attempt or 1 for suite in self.suites.values()), default=1)
 
     @property
     def composed(self) -> dict[str, float]:
@@ -299,9 +309,10 @@ class Audit:
         ]
         if not words:
             return "nothing is shown, because no suite was compared"
-        spent = [(a.number, _together(a.alpha, a.number)) for a in self.attempts if a.number and a.alpha]
-        number, together = max(spent, default=(1, 0.0))
-        chance = f"about {100 * max(self.alpha, together):.3g} %{', all attempts together' if number > 1 else ''}"
+        if self.void:
+            return f"nothing is shown, because {self.void}"
+        several = ", all attempts on its prompts together" if self.attempt > 1 else ""
+        chance = f"about {100 * self.alpha:.3g} %{several}"
         independent = "; prompts of suites without groups are taken for independent" if self.ungrouped else ""
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
@@ -311,8 +322,9 @@ class Audit:
     def to_table(self) -> dict[str, object]:
         """Plain data for JSON."""
         table = {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
-        if not self.triggers:  # which an older ppm does not know
-            del table["triggers"]
+        for key in ("triggers", "void"):  # which an older ppm does not know
+            if not table[key]:
+                del table[key]
         return table
 
     def to_json(self) -> bytes:
@@ -375,8 +387,3 @@ class Audit:
             raise IntegrityError(
                 f"is not an audit that this version of ppm can read ({error.message})", context=origin
             ) from error
-
-
-def _together(alpha: float, number: int) -> float:
-    """What the attempts up to one that spent this alpha spent together: policy's alpha x (1 - 2^-number)."""
-    return math.ldexp(alpha, min(number, LAST_HALVING)) - alpha

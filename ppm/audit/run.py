@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.audit.gate import Sides, compare
+from ppm.audit.gate import Sides, Spending, compare
 from ppm.audit.model import COMPOSITION, Audit, AuditedSuite, Cell, Comparison, verdict_of
 from ppm.audit.triggers import trigger_notes, trigger_rows
 from ppm.bank import Bank
@@ -142,18 +142,17 @@ def audit(
     composition: Bank,
     *,
     strategy: str,
-    alpha: float,
-    looks: int = 1,
+    spending: Spending,
     suites: Sequence[LoadedSuite] | None = None,
     waivers: Sequence[Waiver] = (),
     progress: Progress = silent,
 ) -> tuple[Audit, Outcomes]:
     """The audit of a composed bank, and the outcomes by (configuration, suite digest).
 
-    `alpha` is for all planned `looks` together; this one spends its share.
+    This is one of the looks that `spending` is for.
     """
-    spent = alpha / looks
     suites = suites_of(subject) if suites is None else suites
+    spent = {suite.label: spending.of(suite) for suite in suites}
     configurations = _configurations(subject, composition)
     placement, store = subject.placement, subject.store
     outcomes = kept_outcomes(configurations, suites, placement=placement, store=store)
@@ -169,12 +168,12 @@ def audit(
         base=subject.base.name,
         strategy=strategy,
         verdict=verdict_of(comparisons),
-        alpha=alpha,
-        looks=looks,
+        alpha=spending.alpha,
+        looks=spending.looks,
         prefix=f"sha256:{composition.digest}",
         configurations=tuple(c.name for c in configurations),
         matrix={
-            c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent) for suite in suites}
+            c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent[suite.label]) for suite in suites}
             for c in configurations
         },
         comparisons=comparisons,
@@ -182,7 +181,7 @@ def audit(
         notes=(*trigger_notes(subject.packages, composition), *notes),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
-        suites={suite.label: _audited(suite) for suite in suites},
+        suites={suite.label: _audited(suite, spending.attempts.get(suite.digest)) for suite in suites},
         triggers=trigger_rows(configurations, suites, scores, spent),
     )
     return result, outcomes
@@ -196,9 +195,13 @@ def _configurations(subject: Subject, composition: Bank) -> list[Configuration]:
 
 
 def _comparisons(
-    subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes, alpha: float, waived: Collection[str]
+    subject: Subject,
+    suites: Sequence[LoadedSuite],
+    outcomes: Outcomes,
+    alphas: Mapping[str, float],
+    waived: Collection[str],
 ) -> tuple[Comparison, ...]:
-    """What the rules say of each suite; `waived` are the digests that waivers are for."""
+    """What the rules say of each suite at its alpha; `waived` are the digests that waivers are for."""
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     comparisons: list[Comparison] = []
     for suite in suites:
@@ -209,12 +212,12 @@ def _comparisons(
             specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
             deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
         )
-        found = compare(suite, sides, alpha, subject.policy)
+        found = compare(suite, sides, alphas[suite.label], subject.policy)
         comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
     return tuple(comparisons)
 
 
-def _audited(suite: LoadedSuite) -> AuditedSuite:
+def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
     found = suite.counted_in_groups().groups or {}
     unlike = len({found[prompt.id] for prompt in suite.prompts})
     return AuditedSuite(
@@ -226,6 +229,8 @@ def _audited(suite: LoadedSuite) -> AuditedSuite:
         owner=suite.owner,
         groups=unlike if suite.groups is not None else None,
         unlike=unlike,
+        attempt=attempt,
+        asked=suite.asked.digest,
     )
 
 

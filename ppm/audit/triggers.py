@@ -1,6 +1,6 @@
 """What an audit says of triggers: on which share of each suite's prompts each fires, and what became of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ppm.audit.model import TriggerKind, TriggerRow
 from ppm.bank import Bank
@@ -16,9 +16,12 @@ THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.9
 
 
 def trigger_rows(
-    configurations: Sequence[Configuration], suites: Sequence[LoadedSuite], scores: TriggerScores, alpha: float
+    configurations: Sequence[Configuration],
+    suites: Sequence[LoadedSuite],
+    scores: TriggerScores,
+    alphas: Mapping[str, float],
 ) -> tuple[TriggerRow, ...]:
-    """One row for each configuration with a router and each suite; bounds are one-sided at alpha."""
+    """One row for each configuration with a router and each suite; bounds are one-sided at the suite's alpha."""
     rows = []
     for configuration in configurations:
         router = configuration.bank.router
@@ -27,7 +30,7 @@ def trigger_rows(
             found = scores[configuration.name, suite.digest]
             alone = router.triggers[0].threshold if len(router.triggers) == 1 else None
             limit = alone if alone is not None else 1.0
-            interval = rate_interval([float(score >= limit) for score in found], alpha)
+            interval = rate_interval([float(score >= limit) for score in found], alphas[suite.label])
             curve = {} if alone is None else {f"{t:g}": _share(found, t) for t in THRESHOLDS}
             kind = _kind(configuration, suite)
             shares = (interval.value, interval.low, interval.high)

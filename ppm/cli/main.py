@@ -42,6 +42,7 @@ SUBJECTS = {
         "verify": "verify",
         "freeze": "packages",
         "history": "history",
+        "attempts": "attempts",
         "diff": "diff",
         "audit": "audit",
         "generate": "generate",

@@ -49,7 +49,8 @@ def print_audit(audit: "Audit") -> None:
     for note in audit.notes:
         write(f"note: {note}")
     said = Styled(audit.verdict, MARKS[audit.verdict], bold=True)
-    write(["Verdict: ", said, f" ({audit.strategy}, alpha {audit.alpha:g})"])
+    tried_before = f", attempt {audit.attempt} on its prompts" if audit.attempt > 1 else ""
+    write(["Verdict: ", said, f" ({audit.strategy}, alpha {audit.alpha:g}{tried_before})"])
     if audit.may_deploy:
         waived = dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")
         but = f"{', '.join(waived)} did not pass; of the others, " if waived else ""

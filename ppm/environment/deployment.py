@@ -12,6 +12,7 @@ from typing import Any
 from ppm import document
 from ppm.bank import EMPTY, Bank
 from ppm.disk import disk_errors
+from ppm.environment.attempts import Mark
 from ppm.environment.store import Store
 from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
 from ppm.lock import LOCK_FILE, Lock
@@ -36,13 +37,10 @@ __all__ = [
 ]
 
 MANIFEST_FILE, PREFIX_FILE, AUDIT_FILE = "patch.toml", "prefix.safetensors", "audit.json"
-RECORD_FILE = "deployment.toml"
-HOLDS_FILE = "holds.toml"
+RECORD_FILE, HOLDS_FILE = "deployment.toml", "holds.toml"
 RECORD_SCHEMA = 2
-_SCHEMAS = (1, RECORD_SCHEMA)
-"""Records of schema 1 are from before they had a digest."""
-POLICY_FILE = "policy.toml"
-"""The deployer's policy that it was tested under; deployments of an older ppm lack it."""
+_SCHEMAS = (1, RECORD_SCHEMA)  # records of schema 1 are from before they had a digest
+POLICY_FILE = "policy.toml"  # the deployer's policy that it was tested under; deployments of an older ppm lack it
 _TAG = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _NUMBER = re.compile(rf"[0-9]{{6,{LONGEST_NUMBER}}}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -71,7 +69,8 @@ class Stamp:
 class Made:
     """What is put in force: the base model, how the composition was made, and how it was tested.
 
-    `base_model` is as the user gave it, `gates` the digest of the policy that it was tested under.
+    `base_model` is as the user gave it, `gates` the digest of the policy that it was tested under, and `ledger` where
+    the base's ledger of attempts was then.
     """
 
     base_model: str
@@ -82,6 +81,7 @@ class Made:
     strategy: str | None = None
     waivers: tuple[Waiver, ...] = ()
     gates: str | None = None
+    ledger: Mark | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "clustered_interval",
     "exact_upper",
+    "fewest_units",
     "group_means",
     "mean_interval",
     "paired_interval",
@@ -162,7 +163,7 @@ def prompts_needed(interval: Interval, n: int, margin: float) -> int | None:
 
 def power(n: int, margin: float, discordance: float, alpha: float = 0.05) -> float:
     """About the chance of showing non-inferiority when there is no difference, with discordant pairs at this rate."""
-    if n < _fewest(margin, alpha):
+    if n < fewest_units(margin, alpha):
         return 0.0
     spread = math.sqrt(discordance / n)
     return float(ndtr(margin / spread + ndtri(alpha))) if spread > 0 else 1.0
@@ -170,9 +171,11 @@ def power(n: int, margin: float, discordance: float, alpha: float = 0.05) -> flo
 
 def prompts_for_power(margin: float, discordance: float, alpha: float = 0.05, wanted: float = 0.9) -> int:
     """How many prompts `power` needs to reach `wanted`."""
-    return max(math.ceil(discordance * (float(ndtri(wanted) - ndtri(alpha)) / margin) ** 2), _fewest(margin, alpha))
+    return max(
+        math.ceil(discordance * (float(ndtri(wanted) - ndtri(alpha)) / margin) ** 2), fewest_units(margin, alpha)
+    )
 
 
-def _fewest(margin: float, alpha: float) -> int:
-    """The fewest prompts that can pass: with no discordant pair the score interval's bound is z^2 / (n + z^2)."""
+def fewest_units(margin: float, alpha: float) -> int:
+    """The fewest prompts or groups that can pass: without a discordant pair the bound is z^2 / (n + z^2)."""
     return math.floor(float(ndtri(alpha)) ** 2 * (1 - margin) / margin) + 1

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
+from ppm.environment.attempts import Asked
 from ppm.errors import ManifestError
 from ppm.evaluation.groups import UNDECLARED, groups_of
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
@@ -72,6 +73,11 @@ class LoadedSuite:
         """Whether how often its judge errs, in this version, is known; true of a judge that computes its figure."""
         known = self.suite.evidence
         return not self.scorer.opinion or (known is not None and known.is_of(self.suite.judge.name, self.judge_version))
+
+    @property
+    def asked(self) -> Asked:
+        """The suite as the ledger of attempts knows it."""
+        return Asked.of(self.digest, (prompt.prompt for prompt in self.prompts), self.label)
 
     @property
     def waiver_digest(self) -> str:

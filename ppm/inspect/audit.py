@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppm.base import BaseModel, weights_digest
+from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import ManifestError, ModelError, PpmError
 from ppm.home import self_tests
-from ppm.install.current import audit_of, deployed, policy_digest, policy_of, running_of
+from ppm.install.current import audit_of, deployed, missing_attempts, policy_digest, policy_of, running_of
 from ppm.install.fetch import readable_packages, stored_packages
 from ppm.package import Package
 from ppm.progress import Events, Progress
@@ -72,11 +73,11 @@ def audit_deployed(
     notes += [f"{base.name} is accepted as derived from {o.model}: {o.note}" for o in deployment.lock.base.derived_from]
     for note in notes:
         events.tell(f"note: {note}")
-    result, outcomes, looked = _tested(
-        subject, deployment, suites, _spent(shipped) or policy.alpha, early=early, progress=events.progress
-    )
+    result, outcomes, looked = _tested(subject, deployment, suites, shipped, early=early, progress=events.progress)
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
+    void = missing_attempts(environment, base.fingerprint, ledger_of(environment.home, base.fingerprint))
+    result = replace(result, void=void)
     return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked)
 
 
@@ -84,23 +85,24 @@ def _tested(
     subject: "Subject",
     deployment: Deployment,
     suites: "Sequence[LoadedSuite]",
-    alpha: float,
+    shipped: "Audit | None",
     *,
     early: bool,
     progress: Progress,
 ) -> "tuple[Audit, Outcomes, tuple[LoadedSuite, ...]]":
     """The audit of what is deployed, its outcomes, and the suites as far as they were run."""
+    from ppm.audit.gate import Spending
     from ppm.audit.run import audit
 
     looks = subject.policy.looks
+    spending = Spending(subject.policy.alpha, len(looks) + 1, _attempts(suites, shipped))
     for share in (*(looks if early else ()), 1.0):
         looked = tuple(suite.head(share) for suite in suites)
         result, outcomes = audit(
             subject,
             deployment.bank,
             strategy=deployment.record.strategy or "",
-            alpha=alpha,
-            looks=len(looks) + 1,
+            spending=spending,
             suites=looked,
             waivers=deployment.record.waivers,
             progress=progress,
@@ -120,9 +122,16 @@ def _check_weights(base: BaseModel, deployment: Deployment) -> None:
         )
 
 
-def _spent(shipped: "Audit | None") -> float | None:
-    """The alpha that the gate spent on the attempt that is deployed, which counts the attempts before it."""
-    return next((a.alpha for a in reversed(shipped.attempts) if a.alpha is not None), None) if shipped else None
+def _attempts(suites: "Sequence[LoadedSuite]", shipped: "Audit | None") -> dict[str, int]:
+    """The how-manieth attempt the deployed one was for each suite; the first for one that was not tested then.
+
+    An older ppm counted attempts on patches: then each suite has had as many.
+    """
+    if shipped is None:
+        return {}
+    known = {suite.digest: suite.attempt for suite in shipped.suites.values() if suite.attempt is not None}
+    older = 1 if known else max((attempt.number or 1 for attempt in shipped.attempts), default=1)
+    return {suite.digest: known.get(suite.digest, older) for suite in suites}
 
 
 def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tuple[Gates, list[str]]:

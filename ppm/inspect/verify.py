@@ -1,6 +1,7 @@
 """Whether what is deployed is whole, and still keeps the rules that an install keeps."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,13 +9,14 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.audit.model import Audit
-from ppm.environment.attempts import ledgers, read_ledger
+from ppm.environment.attempts import check_ledger, ledger_of, ledgers
 from ppm.environment.deployment import HOLDS_FILE, Deployment, Environment
 from ppm.environment.evidence import witness_fault
 from ppm.environment.holds import COMMENT, read_holds
 from ppm.environment.store import Store
 from ppm.errors import PpmError
 from ppm.evaluation.results import damaged_entries
+from ppm.install.current import missing_attempts
 from ppm.install.fetch import releases_of, stored_packages
 from ppm.resolve import Rules, faults
 
@@ -132,7 +134,23 @@ def _evidence(environment: Environment) -> Iterator[Finding]:
         yield Finding("the attempts", _said(error), True)
         return
     for path in found:
-        yield from _evidence_in(path, b"", "a ledger of attempts", partial(read_ledger, path))
+        yield from _evidence_in(path, b"", "a ledger of attempts", partial(check_ledger, path))
+    for fingerprint in _bases(environment):
+        try:
+            missing = missing_attempts(environment, fingerprint, ledger_of(environment.home, fingerprint))
+        except PpmError:  # which is said above
+            continue
+        if missing:
+            yield Finding("the attempts", f"{missing}: what a pass guarantees is void", False)
+
+
+def _bases(environment: Environment) -> Iterator[str]:
+    """The fingerprints that sound deployments name."""
+    found = set()
+    for number in environment.numbers():
+        with suppress(PpmError):
+            found.add(environment.deployment(number).record.fingerprint)
+    yield from sorted(found)
 
 
 def _evidence_in(path: Path, comment: bytes, what: str, read: Callable[[], object]) -> Iterator[Finding]:

@@ -1,25 +1,26 @@
 """Makes and gates candidates: the one that a strategy gives, or for an automatic choice the promising ones in turn.
 
 Candidates are compared on replay and retention prompts, where looking is free. The prompts of the gate are
-touched only by a candidate that is gated, and the k-th gated attempt on the same patches spends alpha / 2^k, at all of
-its planned looks together.
+touched only by a candidate that is gated, and each attempt on the same prompts may spend less than the one before it,
+at all of its planned looks together.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from ppm.audit.gate import alpha_of_attempt
+from ppm.audit.gate import Spending, alpha_of_attempt
 from ppm.audit.model import Attempt, Audit, Comparison
 from ppm.audit.report import Report
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
 from ppm.composition.steps import Context, Parent
 from ppm.composition.strategy import Strategy
-from ppm.environment.attempts import GatedAttempt, Ledger
+from ppm.environment.attempts import ELSEWHERE, GatedAttempt, Ledger
 from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.ranking import rank
+from ppm.lock import Lock
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.verdict import Waiver
@@ -29,10 +30,14 @@ __all__ = ["Choice", "choose"]
 
 @dataclass(frozen=True)
 class Choice:
-    """The candidate that passed, or else the nearest, with its audit."""
+    """The candidate that passed, or else the nearest, with its audit.
+
+    `attempts` says how often prompts have been looked at by now, by the digest of their set.
+    """
 
     composition: Package
     report: Report
+    attempts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def audit(self) -> Audit:
@@ -52,12 +57,16 @@ def choose(
     waivers: Sequence[Waiver],
     ledger: Ledger,
     events: Events,
+    locks: Sequence[Lock] = (),
 ) -> Choice:
     """Compose and gate. The result's audit says whether it may be deployed. Raises PpmError.
 
-    `ledger` numbers the attempts on these patches, those of earlier commands included.
+    `ledger` counts the attempts on the suites' prompts, those of earlier commands included, and takes over what `locks`
+    count.
     """
     suites = suites_of(subject)
+    for lock in locks:
+        ledger.adopt(lock.attempts, [suite.asked for suite in suites], _composed(lock))
     waivers = check_waivers(waivers, suites)
     deployed, parent = subject.deployed, None
     if deployed is not None and deployed.bank and deployed.digest:
@@ -77,7 +86,7 @@ def choose(
     unranked = [s.name for s in context.specialists if not s.replay]
     if strategy.is_automatic and unranked:
         events.tell(f"  no replay pairs for ranking candidates: {', '.join(unranked)}")
-    gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events)
+    gate = _Gate(subject, tuple(suites), tuple(waivers), ledger, events, tuple(locks))
     if not strategy.is_automatic or len(subject.packages) == 1:
         if len(subject.packages) > 1:
             events.tell(f"Composing with {strategy.name}")
@@ -131,6 +140,15 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     return gate.decide(best, attempts)
 
 
+def _composed(lock: Lock) -> GatedAttempt | None:
+    """The attempt that a lock's composition was."""
+    made = lock.composition
+    if made is None or made.prefix is None:
+        return None
+    dtype = lock.dtype or "float32"
+    return GatedAttempt(made.prefix.removeprefix("sha256:"), lock.strategy or "", 0, made.looks, ELSEWHERE, dtype=dtype)
+
+
 def _distance(audit: Audit) -> tuple[bool, float]:
     """How far an audit that did not pass is from it: one that failed is farther than one that is not settled."""
     return audit.verdict == "fail", audit.failed[0].excess
@@ -145,16 +163,26 @@ class _Gate:
     waivers: tuple[Waiver, ...]
     ledger: Ledger
     events: Events
+    locks: tuple[Lock, ...] = ()
 
     def decide(self, composition: Package, attempts: tuple[Attempt, ...]) -> Choice:
         """Audit a composition, at the planned looks or on all prompts; `attempts` are the candidates before it."""
         record = composition.manifest.composition
         assert record is not None
-        looks = self.subject.policy.looks
-        number = self.ledger.begin(GatedAttempt(composition.bank.digest, record.strategy, record.seed, looks))
-        alpha = alpha_of_attempt(self.subject.policy.alpha, number)
+        policy = self.subject.policy
+        looks, dtype = policy.looks, self.subject.lazy.running.dtype or "float32"
+        gated = GatedAttempt(composition.bank.digest, record.strategy, record.seed, looks, dtype=dtype)
+        asked = {suite.digest: suite.asked for suite in self.suites}
+        numbers = self.ledger.begin(gated, list(asked.values()))
+        for lock in self.locks:  # whoever locked this very composition may have tried more before it
+            if (last := _composed(lock)) is not None and last.is_of(gated):
+                numbers = {suite: max(n, lock.attempts.get(asked[suite].digest, 0)) for suite, n in numbers.items()}
+        number = max(numbers.values())
+        alpha = alpha_of_attempt(policy.alpha, number)
         if number > 1:
-            self.events.tell(f"  attempt {number} on these patches, so the evidence must be stronger (alpha {alpha:g})")
+            self.events.tell(
+                f"  attempt {number} on some of these prompts, so the evidence must be stronger (alpha {alpha:.2g})"
+            )
         for share in (*looks, 1.0):
             suites = tuple(suite.head(share) for suite in self.suites)
             prompts = sum(len(suite.prompts) for suite in suites)
@@ -163,8 +191,7 @@ class _Gate:
                 self.subject,
                 composition.bank,
                 strategy=record.strategy,
-                alpha=alpha,
-                looks=len(looks) + 1,
+                spending=Spending(policy.alpha, len(looks) + 1, numbers),
                 suites=suites,
                 waivers=self.waivers,
                 progress=self.events.progress,
@@ -176,6 +203,7 @@ class _Gate:
             worst.setdefault(comparison.suite, comparison)
         detail = ", ".join(f"{suite} {c.rule} {c.difference:+.3f}" for suite, c in worst.items())
         attempt = Attempt(record.strategy, alpha, result.verdict, detail, number)
-        self.ledger.end(number, result.verdict)
+        self.ledger.end(gated, result.verdict)
         result = replace(result, attempts=(*attempts, attempt))
-        return Choice(composition, Report(result, outcomes, suites))
+        counts = {one.digest: numbers[digest] for digest, one in asked.items()}
+        return Choice(composition, Report(result, outcomes, suites), counts)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ppm import document
 from ppm.bank import Bank
 from ppm.base import BaseModel
+from ppm.environment.attempts import Ledger
 from ppm.environment.deployment import POLICY_FILE, Deployment, Environment
 from ppm.environment.store import Store
-from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, RequestError
+from ppm.errors import EnvironmentStateError, IntegrityError, ManifestError, PpmError, RequestError
 from ppm.manifest import Manifest
 from ppm.names import canonical_digest
 from ppm.package import read_package
@@ -23,6 +24,7 @@ __all__ = [
     "audit_of",
     "deployed",
     "is_whole",
+    "missing_attempts",
     "policy_digest",
     "policy_file",
     "policy_of",
@@ -60,6 +62,24 @@ def policy_of(deployment: Deployment) -> Gates | None:
         raise IntegrityError(
             f"is not a policy that this version of ppm can read ({error.message})", context=origin
         ) from error
+
+
+def missing_attempts(environment: Environment, fingerprint: str, ledger: Ledger) -> str:
+    """Why attempts that were counted for a base may be missing from its ledger, or "".
+
+    Each deployment has noted where the ledger was, so one that was removed or begun anew is noticed.
+    """
+    for number in environment.numbers():
+        try:
+            record = environment.deployment(number).record
+        except PpmError:  # `verify` says what is wrong with it
+            continue
+        if record.fingerprint == fingerprint and record.ledger and not ledger.goes_on_from(record.ledger):
+            return (
+                f"the count of attempts lacks some that deployment {number} was tested after, so prompts may have been "
+                "looked at more often than is known"
+            )
+    return ""
 
 
 def policy_file(policy: Gates) -> bytes:

@@ -1,8 +1,10 @@
 """The last step of an install: a tested composition is put in force, with the lock that names it and its audit."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
+from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, POLICY_FILE, PREFIX_FILE, Deployment
 from ppm.environment.transaction import Made, Writer, deploy
 from ppm.errors import PpmError
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
     from ppm.audit.model import Audit
     from ppm.install.choose import Choice
 
-__all__ = ["deploy_again", "deploy_choice", "deploy_composition", "deploy_nothing"]
+__all__ = ["deploy_again", "deploy_choice", "deploy_composition", "deploy_nothing", "locks_of"]
+
+
+def locks_of(plan: Plan) -> tuple[Lock, ...]:
+    """What counts attempts besides the ledger: the locks of what is deployed and of the project, on the plan's base."""
+    deployed = plan.previous.lock if plan.previous is not None else None
+    return tuple(lock for lock in (deployed, plan.project) if lock and lock.base.fingerprint == plan.base.fingerprint)
 
 
 def deploy_choice(held: Writer, plan: Plan, packages: tuple[Package, ...], choice: "Choice") -> Deployment:
@@ -31,8 +39,11 @@ def deploy_choice(held: Writer, plan: Plan, packages: tuple[Package, ...], choic
         choice.composition.file_name,
         policy_digest(plan.policy, plan.base),
         weights_digest(plan.base.folder),
+        f"sha256:{choice.composition.bank.digest}",
+        plan.policy.looks,
     )
-    return deploy_composition(held, plan, Lock.of(plan.selection, made), choice.composition, choice.audit)
+    lock = Lock.of(plan.selection, made, _most(_counted(plan), choice.attempts))
+    return deploy_composition(held, plan, lock, choice.composition, choice.audit)
 
 
 def deploy_again(held: Writer, plan: Plan) -> Deployment | None:
@@ -47,7 +58,16 @@ def deploy_again(held: Writer, plan: Plan) -> Deployment | None:
         audit = Audit.parse(store.get(made.audit), "the stored audit")
     except PpmError:
         return None
-    return deploy_composition(held, plan, Lock.of(plan.selection, made), composition, audit)
+    return deploy_composition(held, plan, Lock.of(plan.selection, made, _counted(plan)), composition, audit)
+
+
+def _counted(plan: Plan) -> Mapping[str, int]:
+    """How often prompts were looked at, as the locks say that a plan comes from."""
+    return _most(*(lock.attempts for lock in locks_of(plan)))
+
+
+def _most(*counts: Mapping[str, int]) -> dict[str, int]:
+    return {digest: max(one.get(digest, 0) for one in counts) for one in counts for digest in one}
 
 
 def deploy_composition(held: Writer, plan: Plan, lock: Lock, composition: Package, audit: "Audit") -> Deployment:
@@ -73,6 +93,7 @@ def deploy_composition(held: Writer, plan: Plan, lock: Lock, composition: Packag
             strategy=record.strategy,
             verdict=audit.verdict,
             waivers=audit.waivers,
+            ledger=ledger_of(plan.environment.home, plan.base.fingerprint).mark,
         ),
     )
 
@@ -81,6 +102,6 @@ def deploy_nothing(held: Writer, plan: Plan) -> Deployment:
     """Put in force that no patch is. Raises EnvironmentStateError."""
     return deploy(
         held,
-        {LOCK_FILE: Lock.of(plan.selection, None).render().encode()},
+        {LOCK_FILE: Lock.of(plan.selection, None, _counted(plan)).render().encode()},
         Made(plan.base.name, plan.base.fingerprint, "none", plan.base.revision),
     )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ppm.base import weights_digest
 from ppm.composition.strategy import read_strategy
-from ppm.environment.attempts import open_ledger
+from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.transaction import user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
 from ppm.home import self_tests
-from ppm.install.current import audit_of, is_whole, policy_digest, read_composition
-from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing
+from ppm.install.current import audit_of, is_whole, missing_attempts, policy_digest, read_composition
+from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing, locks_of
 from ppm.install.fetch import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
 from ppm.package import Package
@@ -34,7 +34,7 @@ NAMED_REASONS = 3
 """How many of the suites that did not pass an error's message names; the audit has them all."""
 
 MANY_ATTEMPTS = 4
-"""After so many attempts on the same patches another one has little alpha left, and is no advice."""
+"""After so many attempts on the same prompts another one has little alpha left, and is no advice."""
 
 LOOK = "see what failed by running the same command with --html FILE; that does not count as another attempt"
 """What to do first about a refusal."""
@@ -170,10 +170,19 @@ def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, 
     events.tell(f"Loading {plan.base.name}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     waivers = [Waiver(suite, terms.reason, user_name(), at=now) for suite in dict.fromkeys(terms.accept)]
-    ledger = open_ledger(plan.environment, [package.sha256 for package in packages])
+    ledger = ledger_of(plan.environment.home, plan.base.fingerprint, [package.sha256 for package in packages])
+    void = missing_attempts(plan.environment, plan.base.fingerprint, ledger)
     subject = _subject(plan, packages)
-    choice = choose(strategy, subject, seed=terms.seed or 0, waivers=waivers, ledger=ledger, events=events)
-    return choice.with_audit(replace(choice.audit, continual=_continual(plan, choice.audit)))
+    choice = choose(
+        strategy,
+        subject,
+        seed=terms.seed or 0,
+        waivers=waivers,
+        ledger=ledger,
+        events=events,
+        locks=locks_of(plan),
+    )
+    return choice.with_audit(replace(choice.audit, continual=_continual(plan, choice.audit), void=void))
 
 
 def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
@@ -232,7 +241,7 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     message = f"{audit.strategy} did not pass its tests: {_broken(audit)}; {kept}"
     number = max(attempt.number or 0 for attempt in audit.attempts)
     if number > 1:
-        message += f" (attempt {number} on these patches: each has half the alpha of the one before)"
+        message += f" (attempt {number} on some of these prompts, and each has less alpha; see `ppm attempts`)"
     if audit.verdict == "fail":
         error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, number)}")
     else:

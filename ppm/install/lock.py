@@ -99,7 +99,9 @@ def lock_project(
         dtype=_dtype(request, previous, locked),
     )
     same = previous is not None and _same_inputs(previous, selection)  # however they are asked for
-    lock = Lock.of(selection, previous.composition if previous is not None and same else None)
+    # On another base, answers are others, and so are the attempts.
+    counted = previous.attempts if previous and previous.base.fingerprint == locked.fingerprint else {}
+    lock = Lock.of(selection, previous.composition if previous is not None and same else None, counted)
     return Locked(lock, previous, tuple(_notes(folder, request, resolution)))
 
 

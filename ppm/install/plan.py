@@ -14,7 +14,7 @@ from ppm.install.derived import accept_for
 from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
 from ppm.install.request import check_hashes
 from ppm.install.start import Start, rules_for
-from ppm.lock import LockedPackage, Selection
+from ppm.lock import Lock, LockedPackage, Selection
 from ppm.names import expand
 from ppm.package import Package
 from ppm.project import Gates
@@ -49,7 +49,7 @@ class Plan:
     `order` are the names of the selected patches in the order of the specialists in the composition. `pins` are what
     was resolved, in that order, to be fetched from the `sources`; or all `packages` are at hand. `passed_over` says
     what is wrong with damaged package files of a selected patch; `notes` say what else to know. `lost` are the deployed
-    patches whose package files the store no longer has. `limits` are devices and memory.
+    patches whose package files the store no longer has. `limits` are devices and memory, `project` a lock to carry out.
     """
 
     base: BaseModel
@@ -65,6 +65,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     limits: Running = UNSAID
+    project: Lock | None = None
 
     @property
     def strategy(self) -> str:

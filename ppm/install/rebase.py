@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ppm.audit.gate import alpha_of_attempt
+from ppm.audit.gate import Spending, alpha_of_attempt
 from ppm.audit.model import COMPOSITION, Audit
 from ppm.audit.run import Subject, audit
 from ppm.base import BaseModel
@@ -113,7 +113,7 @@ def rebase(
     """Try the ways in turn until one passes the package's suites on the base `onto`.
 
     `old` is the base that the patch was made for, if it is at hand: without it nothing is distilled. The k-th way
-    spends alpha / 2^k, so a wrong pass of any is no likelier than alpha. Both bases are run as `running` says.
+    has its share of alpha, so a wrong pass of any is no likelier than alpha. Both bases are run as `running` says.
     Nothing is written but caches below `home`. Raises RequestError when no way can be tried, ModelError, ManifestError
     or TrainingError.
     """
@@ -279,8 +279,8 @@ def _audited(move: _Move, package: Package, way: Way, attempt: int) -> Tried:
         package.manifest.base.placement,
         store=result_store(move.home / "cache" / "results", move.onto, running=move.new.running),
     )
-    alpha = alpha_of_attempt(Gates().alpha, attempt)
-    found, _ = audit(subject, package.bank, strategy=way, alpha=alpha, progress=move.events.progress)
+    spending = Spending(alpha_of_attempt(Gates().alpha, attempt))
+    found, _ = audit(subject, package.bank, strategy=way, spending=spending, progress=move.events.progress)
     own = [label for label, suite in found.suites.items() if suite.owner is not None]
     return Tried(way, package, found, {label: found.matrix[COMPOSITION][label].value for label in own})
 

@@ -56,9 +56,16 @@ class _Target:
         names = [package.manifest.name for package in self.files.packages]
         order = tuple(sorted(names, key=lambda name: asked.index(name) if name in asked else len(asked)))
         gates = self.folder.project.gates
-        packages = self.files.packages
         return Plan(
-            self.base, self.environment, self.selection, order, previous, gates, packages=packages, limits=self.limits
+            self.base,
+            self.environment,
+            self.selection,
+            order,
+            previous,
+            gates,
+            packages=self.files.packages,
+            limits=self.limits,
+            project=self.files.lock,
         )
 
 
@@ -90,7 +97,7 @@ def sync(
 def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
     """Put the locked composition in force, if it was tested under the policy and on the weights that are there now."""
     files, environment = target.files, target.environment
-    lock = Lock.of(target.selection, files.lock.composition)
+    lock = Lock.of(target.selection, files.lock.composition, files.lock.attempts)
     timeout = target.folder.workspace.lock_timeout
     with writer(environment, command=command, timeout=timeout, tell=events.tell) as held:
         previous = _whole(environment)
@@ -201,7 +208,8 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
     timeout = folder.workspace.lock_timeout
     result = install(make_plan, target.environment, terms, command=command, timeout=timeout, events=events)
     assert result.deployment is not None
-    locked = replace(lock, composition=result.deployment.lock.composition)
+    deployed = result.deployment.lock
+    locked = replace(lock, composition=deployed.composition, attempts=deployed.attempts)
     with folder.exclusive(command, events.tell):
         now = folder.lock()
         if now not in (lock, locked):  # another sync of the same lock may have been faster

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell, Comparison, verdict_of
 from ppm.errors import IntegrityError
 from ppm.verdict import Waiver
@@ -129,8 +128,9 @@ def test_what_a_pass_means_names_the_margins_and_the_chance():
     said = replace(AUDIT, comparisons=(PASSED, utility)).guarantee
     assert "0.05 against its specialist, 0.03 against the base" in said
     assert "a chance of about 2.5 %;" in said
-    third = replace(AUDIT, alpha=0.00625, attempts=(Attempt("distilled", 0.00625, "pass", "", 3),))
-    assert "a chance of about 4.38 %, all attempts together;" in third.guarantee
+    third = replace(AUDIT, suites={"toxicity": replace(AUDIT.suites["toxicity"], attempt=3)})
+    assert "a chance of about 2.5 %, all attempts on its prompts together;" in third.guarantee
+    assert "nothing is shown, because some are missing" in replace(AUDIT, void="some are missing").guarantee
     assert "prompts unlike the suites'" in said
     assert "0.03" not in replace(AUDIT, comparisons=(PASSED, replace(utility, waived=True))).guarantee
     assert replace(AUDIT, comparisons=()).guarantee.startswith("nothing is shown")
@@ -172,13 +172,6 @@ def test_an_audit_of_the_first_schema_that_was_waived_reads_waived():
     assert Audit.from_table(values, "audit.json") == waived
     passed = json.loads(replace(waived, comparisons=(PASSED,), verdict="pass").to_json()) | {"schema": 1}
     assert Audit.from_table(passed, "audit.json").verdict == "pass"
-
-
-def test_the_chance_of_all_attempts_is_told_after_thousands():
-    alpha = alpha_of_attempt(0.05, 1500)
-    many = replace(AUDIT, alpha=alpha, attempts=(Attempt("distilled", alpha, "fail", "", 1500),))
-    assert "about 5 %, all attempts together" in many.guarantee
-    assert alpha_of_attempt(0.05, 1024) > 0
 
 
 def test_only_words_that_occur_are_explained():

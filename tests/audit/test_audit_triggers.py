@@ -29,6 +29,7 @@ def suite(name, against, owner):
 
 
 SUITES = [suite("own", "specialist", "toxicity"), suite("other", "specialist", "bias"), suite("plain", "base", None)]
+ALPHAS = {one.label: 0.05 for one in SUITES}
 
 
 def test_rows_tell_recall_from_false_alarms():
@@ -37,7 +38,7 @@ def test_rows_tell_recall_from_false_alarms():
         (configuration.name, one.digest): tuple(value / 10 for value in range(low, low + 10))
         for one, low in zip(SUITES, (1, 0, 0), strict=True)
     }
-    rows = trigger_rows([Configuration("base"), configuration], SUITES, scores, 0.05)
+    rows = trigger_rows([Configuration("base"), configuration], SUITES, scores, ALPHAS)
     assert [(row.suite, row.kind, row.share) for row in rows] == [
         ("own", "recall", 0.6), ("other", "another risk", 0.5), ("plain", "false alarms", 0.5),
     ]  # fmt: skip
@@ -49,7 +50,7 @@ def test_several_triggers_have_no_curve_together():
     bank = make_bank().routed(Router((make_trigger(), make_trigger(threshold=0.9)), (1,)))
     configuration = Configuration("composition", bank)
     scores = {("composition", one.digest): (1.0,) * 7 + (0.0,) * 3 for one in SUITES}
-    rows = trigger_rows([configuration], SUITES, scores, 0.05)
+    rows = trigger_rows([configuration], SUITES, scores, ALPHAS)
     assert [(row.share, row.threshold, row.curve) for row in rows] == [(0.7, None, {})] * 3
 
 

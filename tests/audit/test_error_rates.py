@@ -14,6 +14,7 @@ from benchmarks.error_rates import (
     with_few_prompts,
     with_groups,
     with_looks,
+    with_rebuilds,
 )
 from ppm.evaluation.statistics import paired_score_interval
 
@@ -45,6 +46,7 @@ def test_the_enumeration_decides_as_the_interval_does():
         pytest.param(with_looks(500, 0.05, 0.05, (0.4, 0.7)), id="two looks"),
         pytest.param(with_attempts(500, 0.05, 0.05, 3), id="three attempts"),
         pytest.param(with_attempts(300, 0.05, 0.05, 10), id="ten attempts"),
+        pytest.param(with_rebuilds(500, 0.05, 0.05, 24, counted=True), id="24 builds under other names"),
         pytest.param(with_clusters(500, 5, 0.05, 0.05, 20.0), id="clusters of alike prompts"),
         pytest.param(with_clusters(500, 25, 0.05, 0.05, 1.0), id="clusters of unlike prompts"),
         pytest.param(with_few_prompts(500, 5, 0.05, 0.05, 0.95), id="few prompts that fail"),
@@ -53,6 +55,10 @@ def test_the_enumeration_decides_as_the_interval_does():
 )
 def test_whole_audits_pass_what_they_must_not_with_a_chance_of_alpha(audit):
     assert simulated_error(audit, AUDITS) <= 0.05 + THREE_STANDARD_ERRORS
+
+
+def test_builds_under_other_names_that_are_each_the_first_attempt_pass_far_too_often():
+    assert simulated_error(with_rebuilds(500, 0.05, 0.05, 24, counted=False), 300) > 0.3
 
 
 @pytest.mark.parametrize("values", [of_templates, of_breaking])

@@ -1,13 +1,14 @@
 """What verify tells apart: what is in force, history, and caches; and how each is put right."""
 
 import json
+import shutil
 
 import pytest
 from commands import ppm
 from integration.deployed import deployed, patch, write
 
 from ppm.audit.model import Audit
-from ppm.environment.attempts import GatedAttempt, open_ledger
+from ppm.environment.attempts import Asked, GatedAttempt, ledger_of
 from ppm.environment.deployment import Environment
 from ppm.errors import IntegrityError
 from ppm.evaluation.results import ResultStore, damaged_entries
@@ -98,8 +99,8 @@ def test_prune_says_how_to_go_on_where_history_is_damaged(environment):
 
 def test_lost_evidence_is_red_until_it_is_mended(environment, tmp_path):
     ppm("hold", "app", "--reason", "audited by hand")
-    ledger = open_ledger(environment, ["x"])
-    ledger.begin(GatedAttempt("a", "distilled", 0))
+    ledger, suite = ledger_of(environment.home, environment.current().record.fingerprint), Asked.of("s", ["one"])
+    ledger.begin(GatedAttempt("a", "distilled", 0), [suite])
     (environment.path / "holds.toml").unlink()
     spoil(ledger.path)
     found = ppm("verify")
@@ -111,7 +112,21 @@ def test_lost_evidence_is_red_until_it_is_mended(environment, tmp_path):
     mended = ppm("verify", "--mend")
     assert mended.code == 0
     assert "lost 1; hold those patches again" in mended.err
-    assert open_ledger(environment, ["x"]).begin(GatedAttempt("b", "distilled", 0)) == 2
+    assert ledger.begin(GatedAttempt("b", "distilled", 0), [suite]) == {"s": 2}
+
+
+def test_attempts_that_deployments_counted_and_the_ledger_lacks_are_told(environment):
+    record = environment.current().record
+    ledger = ledger_of(environment.home, record.fingerprint)
+    ledger.begin(GatedAttempt("a", "distilled", 0), [Asked.of("s", ["one"])])
+    deployed(["app"], patch("app", "3.0.0"))
+    assert "guarantees" not in ppm("verify").out
+    shutil.rmtree(ledger.path.parent)
+    found = ppm("verify")
+    assert found.code == 0
+    assert (
+        "the attempts (not in force): the count of attempts lacks some that deployment 4 was tested after" in found.out
+    )
 
 
 def test_a_stored_audit_comes_back_from_its_deployment(environment):

@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 
+from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.run import Deployed, Subject, suites_of
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
@@ -88,7 +89,7 @@ def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_p
     aside, passed = choice.audit.attempts
     assert (aside.verdict, aside.alpha) == ("set aside", None)
     assert "its specialist" in aside.detail
-    assert (passed.verdict, passed.alpha, passed.number) == ("pass", 0.025, 1)
+    assert (passed.verdict, passed.alpha, passed.number) == ("pass", 0.03, 1)
     assert choice.composition.manifest.composition.strategy == "average"
     assert choice.report.audit == choice.audit
     assert any("set aside before the gate" in line for line in told)
@@ -108,9 +109,7 @@ def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, 
     assert any("No candidate looks promising" in line for line in told)
 
 
-def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is_left(
-    world, steps, tmp_path, monkeypatch
-):
+def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_less(world, steps, tmp_path, monkeypatch):
     """Both are worse than the specialists, by far and by farther; without prompts to rank by, both reach the gate."""
 
     def halfway(context, bank):
@@ -126,7 +125,7 @@ def test_of_those_that_fail_the_nearest_is_shown_and_each_spends_half_of_what_is
         choice, told = run(world, folder, *order, packages=blind)
         assert choice.composition.manifest.composition.strategy == "halfway"
         first, second = choice.audit.attempts
-        assert (first.alpha, second.alpha) == (0.025, 0.0125)
+        assert [first.alpha, second.alpha] == [alpha_of_attempt(0.05, number) for number in (1, 2)]
         assert {first.verdict, second.verdict} == {"fail"}
         assert all("non-inferiority +" in attempt.detail for attempt in (first, second))
         assert any(f"{order[0]}.toml did not pass: {first.detail}" in line for line in told)

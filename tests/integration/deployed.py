@@ -9,6 +9,7 @@ from packages import make_bank, make_package
 
 from ppm.bank import EMPTY, Bank
 from ppm.base import identify, locate, weights_digest
+from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import Deployment
 from ppm.environment.transaction import Made, deploy, writer
 from ppm.evaluation.suites import base_suites, package_suites
@@ -135,6 +136,7 @@ def deployed(
                 weights_digest=weights_digest(found_base.folder),
                 strategy="distilled",
                 verdict="pass",
+                ledger=ledger_of(environment.home, base.fingerprint).mark,
             ),
         )
 

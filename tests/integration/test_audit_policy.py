@@ -81,8 +81,8 @@ def test_an_audit_spends_the_alpha_of_the_attempt_that_is_deployed(world):
     deployment = Workspace.open(Path.cwd()).environment_for(open_base(str(base))).current()
     shipped = audit_of(deployment)
     again = audited(base)
-    assert shipped.attempts[-1].alpha == 0.025
-    assert (again["alpha"], again["comparisons"][0]["lower"]) == (0.025, shipped.comparisons[0].lower)
+    assert shipped.attempts[-1].alpha == again["comparisons"][0]["alpha"] == 0.03
+    assert (again["alpha"], again["comparisons"][0]["lower"]) == (0.05, shipped.comparisons[0].lower)
 
 
 @pytest.mark.slow

@@ -14,8 +14,7 @@ import torch
 from commands import ppm
 from integration.deployed import deployed, patch, write
 
-from ppm.environment.attempts import GatedAttempt, open_ledger
-from ppm.environment.deployment import Environment
+from ppm.environment.attempts import Asked, GatedAttempt, ledger_of
 from ppm.errors import PpmError
 from ppm.evaluation.results import ResultStore
 from ppm.jsonl import Pair
@@ -24,7 +23,7 @@ from ppm.training.pairs import Collected, Counts
 from ppm.training.stages import Stages
 
 KEY = "ab" * 32
-PACKAGES = ("0" * 64, "1" * 64)
+BASE, SUITE = "sha256:" + "1" * 64, Asked.of("s", ["one", "two"])
 
 
 def attempt(composition):
@@ -64,9 +63,9 @@ def whole(tmp_path_factory):
         os.chdir(project)
         assert ppm("lock").code == 0
         assert ppm("outdated", "-f", source, "--base", "lab").code == 0
-        ledger = open_ledger(Environment.all(home)[0], PACKAGES)
-        assert [ledger.begin(attempt(c)) for c in "abc"] == [1, 2, 3]
-        ledger.end(1, "fail")
+        ledger = ledger_of(home, BASE)
+        assert [ledger.begin(attempt(c), [SUITE])["s"] for c in "abc"] == [1, 2, 3]
+        ledger.end(attempt("a"), "fail")
         results = ResultStore(home / "cache" / "results", "weights")
         results.put(KEY, {"one": (0.0, ("fine",)), "two": (1.0, ("bad",))})
         stages = Stages(home / "cache" / "training")
@@ -107,8 +106,7 @@ def seen(home, source):
 
 def _attempts(home):
     try:
-        ledger = open_ledger(Environment(home, "any-0123456789ab"), PACKAGES)
-        return ledger.begin(attempt("d"))
+        return ledger_of(home, BASE).begin(attempt("d"), [SUITE])["s"]
     except PpmError as error:
         return str(error)
 
@@ -136,7 +134,8 @@ def copied(whole, tmp_path, monkeypatch):
 
 def test_the_home_has_everything_in_it(whole):
     kinds = {re.sub(r"[0-9a-f]{32,}|[0-9a-f]{2}(?=/)|\d{6}", "*", path) for path in files_in(whole[0])}
-    for kind in ("holds.toml", "attempts/*.jsonl", "current", "audit.json", "prefix.safetensors", "ppm.lock"):
+    attempts = "attempts/base-*.jsonl", "attempts/prompts/*"
+    for kind in ("holds.toml", *attempts, "current", "audit.json", "prefix.safetensors", "ppm.lock"):
         assert any(path.endswith(kind) for path in kinds), kind
     for folder in ("store/", "cache/results/", "cache/training/prefixes/", "cache/sources/", "projects/"):
         assert any(path.startswith(folder) for path in kinds), folder

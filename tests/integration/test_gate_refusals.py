@@ -1,5 +1,7 @@
 """What the gate must never let through: a patch that does nothing, a worse version, and luck by repetition."""
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import pytest
 import torch
 from commands import ppm
 
-from ppm.environment.attempts import ledgers, read_ledger
+from ppm.audit.gate import alpha_of_attempt
+from ppm.environment.attempts import ELSEWHERE, ledgers, read_ledger
 from ppm.jsonl import dump
+from ppm.lock import Lock
 from ppm.manifest import PrefixShape
 from ppm.package import Package, read_package, write_package
 from ppm.resources import lab_data, lab_manifests
@@ -95,7 +99,7 @@ def fewer(package) -> bytes:
 
 
 @pytest.mark.slow
-def test_ten_retries_with_other_seeds_are_each_refused_at_half_the_alpha(ppm_home, tmp_path):
+def test_ten_retries_with_other_seeds_are_each_refused_and_have_less_alpha(ppm_home, tmp_path):
     recipe = tmp_path / "hasty.toml"
     recipe.write_text(
         'schema = 1\nname = "hasty"\n[[steps]]\nuse = "average"\n'
@@ -107,8 +111,58 @@ def test_ten_retries_with_other_seeds_are_each_refused_at_half_the_alpha(ppm_hom
         assert result.code in (5, 6), result.err
         [attempt] = result.json["audit"]["attempts"]
         alphas.append(attempt["alpha"])
-    assert alphas == [0.05 / 2**k for k in range(1, 11)]
+    assert alphas == [alpha_of_attempt(0.05, k) for k in range(1, 11)]
     again = ppm("install", *TWO, "--base", "lab", "--strategy", recipe, "--seed", 0, "--json")
-    assert again.json["audit"]["attempts"][0]["alpha"] == 0.025
+    assert again.json["audit"]["attempts"][0]["alpha"] == 0.03
     [ledger] = ledgers(ppm_home)
     assert len(read_ledger(ledger)) == 10
+
+
+def renamed(package, name, folder):
+    """The same patch under another name, a little changed, with its suite's prompts in another order."""
+    [suite] = package.manifest.suites
+    prompts = list(package.prompts(suite))[::-1]
+    manifest = replace(package.manifest, patch=replace(package.manifest.patch, name=name))
+    prefix = prefix_of(package.bank)
+    files = {**package.files, suite.prompts: dump(prompts)}
+    return write_package(Package(manifest, bank_of(prefix + 1e-4), files), folder)
+
+
+def test_another_name_does_not_bring_fresh_alpha_and_a_lost_count_voids_the_guarantee(ppm_home, tmp_path):
+    assert ppm("install", "toxicity", "--base", "lab").code == 0
+    renamed(shipped("toxicity"), "kindness", tmp_path)
+    again = ppm("install", "kindness", "--base", "lab", "--env", "staging", "--find-links", tmp_path, "--json")
+    suites = again.json["audit"]["suites"]
+    assert {label: suite["attempt"] for label, suite in suites.items()} == dict.fromkeys(suites, 2)
+    assert {c["alpha"] for c in again.json["audit"]["comparisons"]} == {alpha_of_attempt(0.05, 2)}
+    assert "all attempts on its prompts together" in again.json["audit"]["guarantee"]
+    counted = ppm("attempts", "--base", "lab", "--env", "staging")
+    assert re.search(r"toxicity +500 +2 +0.038 +0.0034 +139 +237", counted.out), counted.out
+    shutil.rmtree(ppm_home / "attempts")
+    audit = ppm("audit", "--base", "lab", "--env", "staging")
+    assert "nothing is shown, because the count of attempts lacks some that deployment 1 was tested after" in audit.out
+    assert "Nothing was tested on lab yet." in ppm("attempts", "--base", "lab").err
+
+
+def test_a_lock_carries_the_count_into_a_fresh_home(tmp_path, monkeypatch):
+    changed(toxicity := shipped("toxicity"), "2.0.0", prefix_of(toxicity.bank) + 1e-4, tmp_path / "dist")
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    (project / "ppm.toml").write_text('base = "lab"\npatches = ["toxicity<2"]\nsources = ["../dist"]\n')
+    assert ppm("lock").code == 0
+    for home in ("first", "second"):  # the very composition again: it has been seen before
+        monkeypatch.setenv("PPM_HOME", str(tmp_path / home))
+        assert ppm("sync", "--recompose").code == 0
+        assert set(Lock.read(project / "ppm.lock").attempts.values()) == {1}
+    monkeypatch.setenv("PPM_HOME", str(tmp_path / "third"))
+    (project / "ppm.toml").write_text('base = "lab"\npatches = ["toxicity"]\nsources = ["../dist"]\n')
+    assert ppm("lock", "--upgrade").code == 0
+    done = ppm("sync", "--json")
+    assert done.code in (0, 5, 6), done.err
+    assert Lock.read(project / "ppm.lock").attempts
+    [(_, counted)] = [(path, read_ledger(path)) for path in ledgers(tmp_path / "third")]
+    assert [(attempt.verdict == ELSEWHERE, attempt.times) for attempt in counted[:-1]] == [(True, 1)] * (
+        len(counted) - 1
+    )
+    assert {row["attempts"] for row in ppm("attempts", "--base", "lab", "--json").json["suites"]} == {2}

@@ -142,9 +142,9 @@ def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path
     assert {"kind", "sums", "ours"} <= set(audit["suites"])
     prompts = sum(suite["prompts"] for suite in audit["suites"].values())
     assert looks[-1] == prompts
-    assert (audit["alpha"], audit["looks"]) == (0.025, 2)
+    assert (audit["alpha"], audit["looks"]) == (0.05, 2)
     same = next(c for c in audit["comparisons"] if (c["suite"], c["rule"]) == ("kind", "non-inferiority"))
-    z2, n = 2.241403**2, audit["suites"]["kind"]["prompts"]  # of half the alpha; one patch alone is its own specialist
+    z2, n = 2.170090**2, audit["suites"]["kind"]["prompts"]  # of 0.015; one patch alone is its own specialist
     assert same["upper"] == pytest.approx(z2 / (n + z2), rel=1e-4)
     early, whole = (ppm("audit", "--base", base, *how, "--json").json["suites"] for how in (["--early"], []))
     assert sum(suite["prompts"] for suite in early.values()) == looks[-1]
