@@ -27,6 +27,8 @@ from ppm.bank_table import BankTable
 from ppm.base import BaseModel, behaviour_digest
 from ppm.composition.compose import make_context
 from ppm.composition.recipe import run_strategy
+from ppm.composition.routing import behind_triggers
+from ppm.composition.steps import Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.disk import replace_file
 from ppm.document import read_table, to_table
@@ -235,7 +237,7 @@ def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed:
         if package.bank.router is not None:
             yield Row(f"{name}, triggered", "specialist", package.bank, patch=name)
     for strategy in strategies if "strategies" in kinds else ():
-        yield composed(bench, strategy, seed)
+        yield from composed(bench, strategy, seed)
     if "lora" in kinds and bench.manifests is not None:
         yield from adapted(bench)
 
@@ -274,22 +276,39 @@ def ranking_sets(bench: Bench) -> list[TestSet]:
     return found
 
 
-def composed(bench: Bench, strategy: str, seed: int) -> Row:
-    """A composition of all patches; what it was made of decides whether it is made again."""
+def composed(bench: Bench, strategy: str, seed: int) -> Iterator[Row]:
+    """A composition of all patches, always on and behind their triggers, as `ppm install` puts it in force.
+
+    What it was made of decides whether it is made again: suites are no part of that, nor triggers, but for routing.
+    """
     recipe = read_strategy(strategy)
-    key = canonical_digest([recipe.digest, [package.sha256 for package in bench.packages], seed, bench.weights])
+    routes = any(step.use == "route" for step in recipe.steps)
+    made_of = [
+        [
+            package.bank.digest if routes else package.bank.joined.digest,
+            *(canonical_digest([to_table(row) for row in rows]) for rows in (package.replay, package.retention)),
+        ]
+        for package in bench.packages
+    ]
+    key = canonical_digest([recipe.digest, made_of, seed, bench.weights])
     path = bench.build / "compositions" / f"{key[7:39]}.safetensors"
     if not path.is_file():
         with timed() as seconds:
             bank = run_strategy(recipe, make_context(bench.packages, bench.loaded, seed=seed, progress=told()))
         path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"seconds": seconds[0], "bank": to_table(bank.table) if bank.router else None}
+        record = {"strategy": strategy, "seconds": seconds[0], "bank": to_table(bank.table) if bank.router else None}
         replace_file(path.with_suffix(".json"), json.dumps(record).encode())
         replace_file(path, bank.to_bytes())
     record = json.loads(path.with_suffix(".json").read_text())
     table = read_table(BankTable, record["bank"], str(path), "bank") if record["bank"] else None
     bank = Bank.parse(path.read_bytes(), str(path), table)
-    return Row(f"{strategy}, seed {seed}", "strategy", bank, seconds=record["seconds"])
+    specialists = [Specialist(package.manifest.name, package.bank, (), None) for package in bench.packages]
+    again = f", seed {seed}" if seed else ""
+    if not routes:
+        yield Row(f"{strategy}, always on{again}", "strategy", bank, seconds=record["seconds"])
+    behind = behind_triggers(specialists, bank)
+    if behind.router is not None:
+        yield Row(f"{strategy}, triggered{again}", "strategy", behind, seconds=record["seconds"])
 
 
 def adapted(bench: Bench) -> Iterator[Row]:

@@ -28,8 +28,8 @@ RISKS = {
 }
 KINDS = ("base", "system", "specialist", "strategy", "lora")
 ALWAYS_ON, TRIGGERED = ", always on", ", triggered"
-LOSS = 0.02
-"""Sets on which a composition loses more than this are named, with groups of prompts that it lost."""
+LOSS, EXPLAINED = 0.02, 0.1
+"""Between these losses, groups of prompts that were lost are named; where it is more, they are most of the set."""
 SHOWN = 6
 """How many of these groups."""
 SAME_PATCH = {"toxicity": "incivility"}
@@ -151,7 +151,7 @@ class Loss:
 
     def __str__(self) -> str:
         found = self.figure.interval
-        return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] on {self.name}"
+        return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
     @property
     def value(self) -> float:
@@ -160,35 +160,33 @@ class Loss:
 
 
 def _lost(rows: Sequence[Kept]) -> str:
-    """What each composition loses at worst, by the first judge: against specialists of one form, and the base."""
+    """What each composition loses by the first judge of each set, against patches of its own form, and the base."""
+    found = {row["row"]: _losses(rows, row) for row in rows if row["kind"] == "strategy"}
+    names = list(dict.fromkeys(loss.name for losses in found.values() for loss in losses))
     lines, remarks = [], []
-    for row in rows:
-        if row["kind"] != "strategy":
-            continue
-        losses = [_losses(rows, row, suffix) for suffix in (ALWAYS_ON, TRIGGERED)]
-        worst = [max(found, key=lambda loss: loss.value, default=None) for found in losses]
-        lines.append(
-            (min((loss.value for loss in worst if loss), default=1.0), [row["row"], *(_shown(w) for w in worst)])
-        )
-        for loss in (loss for found in losses for loss in found if loss.value > LOSS):
-            more = f" and {len(loss.groups) - SHOWN} more" if len(loss.groups) > SHOWN else ""
-            remarks.append(f"- {row['row']} against {loss.against}: {loss}: {', '.join(loss.groups[:SHOWN])}{more}")
-    header = ["", "at worst, against patches always on", "at worst, against patches behind their triggers"]
+    for row, losses in sorted(found.items(), key=lambda item: max((loss.value for loss in item[1]), default=1.0)):
+        cells = {loss.name: str(loss) for loss in losses}
+        lines.append([row, *(cells.get(name, "") for name in names)])
+        for loss in losses:
+            if LOSS < loss.value <= EXPLAINED:
+                more = f" and {len(loss.groups) - SHOWN} more" if len(loss.groups) > SHOWN else ""
+                remarks.append(f"- {row}, on {loss.name}: {', '.join(loss.groups[:SHOWN])}{more}")
     parts = [
-        f"Of sets with {LEAST_GROUPS} groups or more. The worst of several is more likely too high than too low.",
-        _markdown(header, [cells for _, cells in sorted(lines)]),
+        "Against the patch that a set is about, or the base where no patch is for it: against patches behind their "
+        "triggers where the composition has triggers, else against patches that are always on. Of sets with "
+        f"{LEAST_GROUPS} groups or more. The best stands first.",
+        _markdown(["", *names], lines),
     ]
     if remarks:
-        parts.append(f"Losses over {LOSS}, and groups of prompts that were lost:\n\n" + "\n".join(remarks))
+        parts.append(
+            f"Groups of prompts that were lost, where the loss is above {LOSS} and at most {EXPLAINED}:\n\n"
+            + "\n".join(remarks)
+        )
     return "\n\n".join(parts)
 
 
-def _shown(loss: Loss | None) -> str:
-    return str(loss) if loss else ""
-
-
-def _losses(rows: Sequence[Kept], row: Kept, suffix: str) -> list[Loss]:
-    losses = []
+def _losses(rows: Sequence[Kept], row: Kept) -> list[Loss]:
+    losses, suffix = [], TRIGGERED if TRIGGERED in row["row"] else ALWAYS_ON
     for name, one in row["sets"].items():
         judge = next(iter(one["failures"]))
         other = _of_risk(rows, SAME_PATCH.get(one["risk"], one["risk"]), suffix)
