@@ -228,13 +228,12 @@ class PrefixedBackbone(nn.Module):
         return cache
 
     def _rows(self, batch: int, asked: Asked | None) -> tuple[torch.Tensor, bool]:
-        """For each sequence of a batch its prefix, or `UNPATCHED`, on the CPU, and whether any of them is routed."""
+        """For each sequence of a batch its prefix, or `UNPATCHED`, on the CPU, and whether a router decided here."""
         chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows.cpu()
         if chosen.shape != (batch,):
             raise ValueError(f"{chosen.numel()} rows of the bank were chosen for a batch of {batch}")
         routers = [self.routers[row] if 0 <= row < len(self.routers) else None for row in chosen.tolist()]
-        routed = any(routers)
-        if routed:
+        if any(routers):
             if asked is None or asked.ids is None:
                 raise ModelError(
                     "a patch with a trigger reads token ids, but was given embeddings",
@@ -242,8 +241,8 @@ class PrefixedBackbone(nn.Module):
                 )
             picked = self.picked or picks(self.inner, routers, asked.texts(self.read))
             chosen = torch.where(torch.tensor([block is not None for block in picked]), chosen, UNPATCHED)
-            return self._starts[chosen] + torch.tensor([block or 0 for block in picked]), routed
-        return self._starts[chosen], routed
+            return self._starts[chosen] + torch.tensor([block or 0 for block in picked]), not self.picked
+        return self._starts[chosen], False
 
     @property
     def lead(self) -> int:

@@ -86,8 +86,8 @@ class PrefixCache(DynamicCache):
     """A key-value cache that begins with the prefix of each sequence.
 
     With `room` it has a fixed size, prefix included, and never moves, as compiled models want; `depth` layers then.
-    `routed` says that a router decided which sequences have a prefix; `picked` are those. With `config`, for texts
-    without any prefix, layers keep what they do in that base: those with a window no more than it.
+    `routed` says that a router decided on these very tokens which sequences have a prefix; `picked` are those. With
+    `config`, for texts without any prefix, layers keep what they do in that base: those with a window no more than it.
     """
 
     def __init__(

@@ -17,6 +17,7 @@ from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.runtime.router import features_of, picks, probabilities, spans
 from ppm.runtime.saved import RECORD, load_patched, save_patched
 from ppm.runtime.tensors import bank_of
+from ppm.runtime.work import Work
 from ppm.suite import Decoding
 
 NAMES = ("llama", "gpt2", "gemma3", "qwen3", "opt", "neox")
@@ -249,6 +250,25 @@ def test_what_can_not_be_exact_is_refused():
         patched(torch.tensor([[5, 6]]), past_key_values=cache)
     with pytest.raises(ModelError, match="decides on a whole prompt at once"):
         patched.generate(ids, attention_mask=torch.ones_like(ids), prefill_chunk_size=3, **SETTINGS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_long_prompts_go_through_in_parts_once_it_is_decided_whom_they_meet(name, monkeypatch):
+    model, sequences = tiny_model(name), random_sequences(40, 31, 36, 38)
+    patched, _, bank, _ = patched_of(model, sequences)
+    ids, mask, _ = padded(sequences, "left")
+    picked = picks(backbone_of(patched).inner, [bank.router] * 4, sequences)
+    with torch.no_grad(), backbone_of(patched).select([0] * 4, picked=picked):
+        whole = patched(ids, attention_mask=mask).logits
+        cache = patched(ids[:, :24], attention_mask=mask[:, :24], use_cache=True).past_key_values
+        parts = patched(ids[:, 24:], attention_mask=mask, past_key_values=cache).logits
+    torch.testing.assert_close(parts, whole[:, 24:], **TOLERANCE)
+    with torch.no_grad(), backbone_of(patched).select([UNPATCHED] * 4):
+        assert not torch.allclose(patched(ids, attention_mask=mask).logits, whole, **TOLERANCE)
+    wanted = [Completion(0, tuple(one), Decoding(6, 1.0, 1.0, 0), i) for i, one in enumerate(sequences)]
+    made = generate(patched, tiny_tokenizer(), wanted)
+    monkeypatch.setattr(Work, "columns", lambda self, rows, width: 8)
+    assert generate(patched, tiny_tokenizer(), wanted) == made
 
 
 @pytest.mark.parametrize("name", NAMES)
