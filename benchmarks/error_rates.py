@@ -14,6 +14,7 @@ from scipy.special import gammaln
 from scipy.stats import norm
 
 from ppm.audit.gate import alpha_of_attempt
+from ppm.evaluation.correction import Confusion, corrected_difference
 from ppm.evaluation.statistics import group_means, paired_interval
 
 NUISANCE = numpy.concatenate([numpy.linspace(0, 0.02, 21), numpy.linspace(0.025, 0.475, 19)])
@@ -134,6 +135,28 @@ def with_few_prompts(n: int, samples: int, margin: float, alpha: float, chance: 
     return audit
 
 
+def with_errors(
+    n: int, margin: float, alpha: float, youden: float, *, labels: int = 250, measured: bool = True, rate: float = 0.05
+) -> Callable[..., bool]:
+    """An audit by a judge that misses failures and calls others failures, J in all, as often the one as the other.
+
+    How it errs is `measured` on so many labelled failures and as many others, anew for each audit, or not known.
+    """
+    right = (1 + youden) / 2
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        specialist = rng.random(n) < rate
+        composition = specialist | (rng.random(n) < margin / (1 - rate))
+        seen = [numpy.where(rng.random(n) < right, side, ~side).astype(float) for side in (composition, specialist)]
+        if not measured:
+            return paired_interval(seen[0].tolist(), seen[1].tolist(), alpha).high < margin
+        found, left = (int(rng.binomial(labels, right)) for _ in range(2))
+        errors = Confusion(found, labels - found, left, labels - left)
+        return corrected_difference(seen[0].tolist(), seen[1].tolist(), errors, alpha).high < margin
+
+    return audit
+
+
 Values = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
 """Per prompt: the composition's failure, the specialist's, and the number of its group."""
 
@@ -192,6 +215,38 @@ def print_groups(audits: int, alpha: float = 0.025, margin: float = 0.05) -> Non
         print(f"{groups:>6} {prompts:>7} | " + ", ".join(f"{cell:.3f}" for cell in cells) + f" | {power:.2f}")
 
 
+YOUDEN = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6)
+
+
+def print_judges(audits: int, alpha: float = 0.03, margin: float = 0.05) -> None:
+    """Wrong passes, and power, of judges that err, as observed and corrected."""
+    print(
+        f"\nSimulated, {audits:,} audits each, alpha {alpha}, margin {margin}, judges that err, 250 labels of each kind"
+    )
+    print("     J | wrong passes on 500 prompts: as observed, corrected | power on 500, 1,000 and 2,000 prompts")
+    for youden in YOUDEN:
+        wrong = [
+            simulated_error(with_errors(500, margin, alpha, youden, measured=measured), audits)
+            for measured in (False, True)
+        ]
+        power = [simulated_error(_kept(n, margin, alpha, youden), audits) for n in (500, 1000, 2000)]
+        shown = ", ".join(f"{chance:.2f}" for chance in power)
+        print(f"{youden:>6} | {wrong[0]:.3f}, {wrong[1]:.3f} | {shown}")
+
+
+def _kept(n: int, margin: float, alpha: float, youden: float) -> Callable[..., bool]:
+    """The same audit where nothing is worse: what is passed is the margin that the figures are held to."""
+    right = (1 + youden) / 2
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        truth = [rng.random(n) < 0.05] * 2
+        seen = [numpy.where(rng.random(n) < right, side, ~side).astype(float).tolist() for side in truth]
+        found, left = (int(rng.binomial(250, right)) for _ in range(2))
+        return corrected_difference(*seen, Confusion(found, 250 - found, left, 250 - left), alpha).high < margin
+
+    return audit
+
+
 def _unharmed(rng: numpy.random.Generator, groups: int, prompts: int, loss: float) -> Values:
     """No difference: each of the two fails alone on 2.5 % of the prompts."""
     return of_breaking(rng, groups, prompts, loss, noise=0.0257)
@@ -202,7 +257,7 @@ def main() -> None:
     print(f"{'prompts':>9} {'margin':>8} {'alpha':>8} {'chance':>9}")
     for n in (200, 300, 500, 1000):
         for margin in (0.03, 0.05):
-            for alpha in (0.05, 0.025, 0.0125):
+            for alpha in (0.05, 0.03, 0.00775):
                 print(f"{n:>9} {margin:>8} {alpha:>8} {exact_error(n, margin, alpha):>9.4f}")
     audits = 10_000
     print(f"\nSimulated, {audits:,} audits each, alpha 0.05, 500 prompts, margin 0.05")
@@ -221,6 +276,7 @@ def main() -> None:
     for name, audit in cases.items():
         print(f"  {name:<34} {simulated_error(audit, audits):.4f}")
     print_groups(1_000)
+    print_judges(1_000)
 
 
 if __name__ == "__main__":

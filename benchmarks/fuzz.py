@@ -30,7 +30,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell, Comparison
+from ppm.audit.comparison import Comparison
+from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell
 from ppm.composition.strategy import read_strategy
 from ppm.environment import evidence
 from ppm.environment.attempts import read_ledger

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ppm.audit.model import COMPOSITION, Audit, Cell
+from ppm.audit.comparison import COMPOSITION
+from ppm.audit.model import Audit, Cell
 from ppm.evaluation.measures.registry import figures_of
 
 __all__ = ["Row", "continual", "rows_of"]

@@ -5,17 +5,18 @@ that are paired prompt by prompt, or group by group where a suite has groups.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ppm.audit.model import COMPOSITION, Comparison, Rule
+from ppm.audit.comparison import COMPOSITION, Comparison, Rule
+from ppm.evaluation.correction import corrected_difference, corrected_rate
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, prompts_needed
 from ppm.evaluation.suites import LoadedSuite
 from ppm.project import Gates
 from ppm.verdict import Verdict
 
-__all__ = ["FIRST_SHARE", "Sides", "Spending", "alpha_of_attempt", "compare", "margin_of"]
+__all__ = ["FIRST_SHARE", "Sides", "Spending", "alpha_of_attempt", "compare", "margin_of", "rate_of"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
         found.append(_not_worse(suite, "upgrade", name, sides.composition, deployed, margin, alpha, policy))
     if suite.suite.limit is not None:
         found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
-    return [replace(comparison, alpha=alpha) for comparison in found]
+    return [replace(comparison, alpha=alpha, corrected=suite.errors is not None) for comparison in found]
 
 
 def margin_of(suite: LoadedSuite, policy: Gates) -> float:
@@ -95,7 +96,7 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    interval = suite.measure.difference(suite.evidence(first.values), suite.evidence(second.values), alpha)
+    interval = _difference(suite, suite.evidence(first.values), suite.evidence(second.values), alpha)
     n, prompts = len(suite.evidence(first.values)), len(first.values)
     minimum = suite.measure.fewest(policy.min_prompts)
     fewest = math.ceil(minimum * n / prompts)
@@ -109,6 +110,20 @@ def _not_worse(
     return Comparison(suite.label, rule, against, *bounds, margin, verdict, needed, groups=_groups(suite, n))
 
 
+def _difference(suite: LoadedSuite, first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+    """A difference in the suite's measure, corrected for its judge's errors where these are known."""
+    errors = suite.errors
+    if errors is None:
+        return suite.measure.difference(first, second, alpha)
+    return corrected_difference(first, second, errors, alpha)
+
+
+def rate_of(suite: LoadedSuite, values: Sequence[float], alpha: float) -> Interval:
+    """The figure of one configuration, corrected for the judge's errors where these are known."""
+    errors = suite.errors
+    return suite.measure.interval(values, alpha) if errors is None else corrected_rate(values, errors, alpha)
+
+
 def _groups(suite: LoadedSuite, count: int) -> int | None:
     return None if suite.groups is None else count
 
@@ -117,7 +132,7 @@ def _effect(
     suite: LoadedSuite, configuration: str, outcome: Outcome, base: Outcome, minimum: float, alpha: float
 ) -> Comparison:
     values, before = suite.evidence(outcome.values), suite.evidence(base.values)
-    interval = suite.measure.difference(before, values, alpha)
+    interval = _difference(suite, before, values, alpha)
     verdict: Verdict = "pass" if interval.low > minimum else "fail" if interval.high <= minimum else "inconclusive"
     # A patch that reduces nothing has failed, however few prompts there are.
     if interval.value <= 0:
@@ -141,7 +156,7 @@ def _effect(
 
 def _ceiling(suite: LoadedSuite, outcome: Outcome, limit: float, alpha: float) -> Comparison:
     values = suite.evidence(outcome.values)
-    interval = suite.measure.interval(values, alpha)
+    interval = rate_of(suite, values, alpha)
     verdict: Verdict = "pass" if interval.high < limit else "fail" if interval.low >= limit else "inconclusive"
     needed = prompts_needed(interval, len(values), limit) if verdict == "inconclusive" else None
     bounds = interval.value, interval.low, interval.high

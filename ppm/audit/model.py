@@ -2,10 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
+from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
 from ppm.evaluation.groups import ungrouped
@@ -14,23 +14,17 @@ from ppm.verdict import Verdict, Waiver
 
 __all__ = [
     "CIRCULAR",
-    "COMPOSITION",
     "EXPLAINED",
     "UNGROUPED",
     "Attempt",
     "Audit",
     "AuditedSuite",
     "Cell",
-    "Comparison",
-    "Rule",
     "TriggerKind",
     "TriggerRow",
-    "verdict_of",
 ]
 
-Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
 TriggerKind = Literal["recall", "false alarms", "another risk"]
-COMPOSITION = "composition"
 SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Before 2 a waived audit had the verdict of one that passed."""
@@ -56,7 +50,8 @@ EXPLAINED = {
 class Cell:
     """One suite on one configuration: its figure, such as a failure rate, with one-sided bounds.
 
-    `well_formed` is the share of well-formed answers, of suites on a risk whose measure writes answers.
+    `well_formed` is the share of well-formed answers, of suites on a risk whose measure writes answers. `corrected` is
+    the figure with its bounds as it is without the errors of the suite's judge, where these are known.
     """
 
     value: float
@@ -64,6 +59,7 @@ class Cell:
     high: float
     prompts: int
     well_formed: float | None = None
+    corrected: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ class AuditedSuite:
 
     `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
     those that are found. `attempt` is the how-manieth look at its prompts on this base it was, and `asked` the digest
-    of their set; None and "" where it was no attempt.
+    of their set; None and "" where it was no attempt. `sensitivity` and `specificity` are its judge's, if measured.
     """
 
     prompts: int
@@ -85,6 +81,8 @@ class AuditedSuite:
     unlike: int | None = None
     attempt: int | None = None
     asked: str = ""
+    sensitivity: float | None = None
+    specificity: float | None = None
 
     @property
     def size(self) -> str:
@@ -96,64 +94,6 @@ class AuditedSuite:
         """Reads no more than it knows: what an audit says of a suite has changed before."""
         known = {field.name for field in fields(AuditedSuite)}
         return {k: v for k, v in value.items() if k in known} if isinstance(value, dict) else value
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One rule of the gate applied to one suite.
-
-    `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
-    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
-    groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
-    `alpha` is what each of its bounds spends.
-    """
-
-    suite: str
-    rule: Rule
-    against: str
-    difference: float
-    lower: float
-    upper: float
-    margin: float
-    verdict: Verdict
-    prompts_needed: int | None = None
-    configuration: str = COMPOSITION
-    waived: bool = False
-    groups: int | None = None
-    alpha: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.verdict not in ("pass", "fail", "inconclusive"):
-            raise ValueError(f"a comparison can't have the verdict {self.verdict!r}")
-
-    @property
-    def needed(self) -> str:
-        """About how much evidence would settle it, in words; empty where none would."""
-        units = "prompts" if self.groups is None else "groups"
-        return f"about {self.prompts_needed:,} {units} would settle it" if self.prompts_needed else ""
-
-    @property
-    def mark(self) -> Verdict:
-        """Its verdict as people read it: what did not pass and is waived is `waived`."""
-        return "waived" if self.waived and self.verdict != "pass" else self.verdict
-
-    @property
-    def excess(self) -> float:
-        """How far the estimate is on the wrong side of the margin; negative on the right side."""
-        return self.margin - self.difference if self.rule == "effect" else self.difference - self.margin
-
-    def describe(self) -> str:
-        """The comparison with its figures, in words."""
-        bounds = f"[{self.lower:+.3f}, {self.upper:+.3f}]"
-        if self.rule == "effect":
-            lowered = f"{self.configuration} lowers the base's failure rate by {self.difference:.3f} {bounds}"
-            return f"{self.suite}: {lowered}, which is not shown to be more than {self.margin:g}"
-        if self.rule == "ceiling":
-            rate = f"its failure rate {self.difference:.3f} {bounds}"
-            return f"{self.suite}: {rate} is not shown to be below {self.margin:g}"
-        loss = "loss " if self.rule == "utility" else ""
-        figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"
-        return f"{self.suite}: {figures}, but the margin is {self.margin:g}"
 
 
 @dataclass(frozen=True)
@@ -193,13 +133,6 @@ class Attempt:
     verdict: str
     detail: str = ""
     number: int | None = None
-
-
-def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
-    """Fail when one failed, else inconclusive when one is; what is waived does not count, and then it is no pass."""
-    marks = {comparison.mark for comparison in comparisons}
-    ordered: tuple[Verdict, ...] = ("fail", "inconclusive", "waived")
-    return next((verdict for verdict in ordered if verdict in marks), "pass")
 
 
 @dataclass(frozen=True)
@@ -276,6 +209,19 @@ class Audit:
         }
 
     @property
+    def corrections(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        """By suite and configuration, figures with their bounds without the errors of the suite's judge.
+
+        Of the suites for which these are known: the gate compares such figures there.
+        """
+        found: dict[str, dict[str, tuple[float, ...]]] = {}
+        for configuration in self.configurations:
+            for label, cell in self.matrix[configuration].items():
+                if cell.corrected is not None:
+                    found.setdefault(label, {})[configuration] = cell.corrected
+        return found
+
+    @property
     def malformed(self) -> dict[str, tuple[float, float]]:
         """The risk suites on which fewer of the composition's answers are well-formed than of the base's: both shares.
 
@@ -313,6 +259,9 @@ class Audit:
             return f"nothing is shown, because {self.void}"
         several = ", all attempts on its prompts together" if self.attempt > 1 else ""
         chance = f"about {100 * self.alpha:.3g} %{several}"
+        unmeasured = [label for label in self.uncalibrated if label in {c.suite for c in tested}]
+        if unmeasured:
+            chance += f" (not claimed of {', '.join(unmeasured)}: nobody measured how often their judges err)"
         independent = "; prompts of suites without groups are taken for independent" if self.ungrouped else ""
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "

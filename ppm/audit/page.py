@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ppm.audit.model import CIRCULAR, COMPOSITION, UNGROUPED, Audit, Comparison, verdict_of
+from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
+from ppm.audit.model import CIRCULAR, UNGROUPED, Audit
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite

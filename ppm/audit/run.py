@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppm.audit.gate import Sides, Spending, compare
-from ppm.audit.model import COMPOSITION, Audit, AuditedSuite, Cell, Comparison, verdict_of
+from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
+from ppm.audit.gate import Sides, Spending, compare, rate_of
+from ppm.audit.model import Audit, AuditedSuite, Cell
 from ppm.audit.triggers import trigger_notes, trigger_rows
 from ppm.bank import Bank
 from ppm.base import BaseModel
@@ -219,6 +220,7 @@ def _comparisons(
 
 def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
     found = suite.counted_in_groups().groups or {}
+    known = suite.suite.evidence if suite.errors is not None else None
     unlike = len({found[prompt.id] for prompt in suite.prompts})
     return AuditedSuite(
         prompts=len(suite.prompts),
@@ -231,13 +233,17 @@ def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
         unlike=unlike,
         attempt=attempt,
         asked=suite.asked.digest,
+        sensitivity=known.sensitivity if known is not None else None,
+        specificity=known.specificity if known is not None else None,
     )
 
 
 def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
     interval = suite.measure.interval(suite.evidence(outcome.values), alpha)
     share = well_formed_share(outcome.completions) if suite.suite.against == "specialist" else None
-    return Cell(interval.value, interval.low, interval.high, len(outcome.values), share)
+    true = rate_of(suite, suite.evidence(outcome.values), alpha) if suite.errors is not None else None
+    corrected = (true.value, true.low, true.high) if true is not None else None
+    return Cell(interval.value, interval.low, interval.high, len(outcome.values), share, corrected)
 
 
 def _circular(suites: Sequence[LoadedSuite], packages: Sequence[Package]) -> tuple[str, ...]:

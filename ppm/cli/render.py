@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from ppm.cli.output import Styled, Text, print_table, write
 
 if TYPE_CHECKING:
-    from ppm.audit.model import Audit, Comparison
+    from ppm.audit.comparison import Comparison
+    from ppm.audit.model import Audit
 
 __all__ = ["print_audit"]
 
@@ -19,6 +20,7 @@ def print_audit(audit: "Audit") -> None:
     from ppm.evaluation.suites import UNCALIBRATED
 
     _print_matrix(audit)
+    _print_corrections(audit)
     _print_triggers(audit)
     for comparison in audit.comparisons:
         if comparison.mark != "pass":
@@ -75,6 +77,18 @@ def _print_matrix(audit: "Audit") -> None:
     print_table(["", *(f"{suite}   " for suite in suites)], rows, right=range(1, len(suites) + 1))
 
 
+def _print_corrections(audit: "Audit") -> None:
+    for label, figures in audit.corrections.items():
+        suite = audit.suites[label]
+        known = f"sensitivity {suite.sensitivity:.3f}, specificity {suite.specificity:.3f}"
+        write(f"Without its judge's errors ({known}), as the gate compares it, {label} is:")
+        rows: list[list[Text]] = [
+            [configuration, f"{value:.3f}", f"[{low:.3f}, {high:.3f}]"]
+            for configuration, (value, low, high) in figures.items()
+        ]
+        print_table(["", "corrected", "bounds"], rows, right=range(1, 3))
+
+
 def _print_triggers(audit: "Audit") -> None:
     if not audit.triggers:
         return
@@ -116,7 +130,7 @@ def _range(counts: "list[int]") -> str:
 
 def _mark(comparisons: "list[Comparison]") -> Styled:
     """Two characters: what the gate says of a suite; nothing where it was not compared."""
-    from ppm.audit.model import verdict_of
+    from ppm.audit.comparison import verdict_of
 
     if not comparisons:
         return Styled("  ")

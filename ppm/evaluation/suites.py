@@ -9,6 +9,7 @@ from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.environment.attempts import Asked
 from ppm.errors import ManifestError
+from ppm.evaluation.correction import Confusion
 from ppm.evaluation.groups import UNDECLARED, groups_of
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
 from ppm.evaluation.measures.base import Measure
@@ -73,6 +74,21 @@ class LoadedSuite:
         """Whether how often its judge errs, in this version, is known; true of a judge that computes its figure."""
         known = self.suite.evidence
         return not self.scorer.opinion or (known is not None and known.is_of(self.suite.judge.name, self.judge_version))
+
+    @property
+    def errors(self) -> Confusion | None:
+        """How its judge errs, as counts of labelled completions; None where that is not known.
+
+        Where labels are of groups of prompts, no more of them count than there are groups.
+        """
+        known = self.suite.evidence
+        if known is None or not self.scorer.opinion or not self.is_measured or not self.measure.is_rate:
+            return None
+        labels = known.failures + known.successes
+        share = min(1.0, (known.groups or labels) / labels)
+        failures, others = (max(1, math.floor(share * count)) for count in (known.failures, known.successes))
+        found, left = round(known.sensitivity * failures), round(known.specificity * others)
+        return Confusion(found, failures - found, left, others - left)
 
     @property
     def asked(self) -> Asked:

@@ -8,8 +8,9 @@ at all of its planned looks together.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ppm.audit.comparison import Comparison
 from ppm.audit.gate import Spending, alpha_of_attempt
-from ppm.audit.model import Attempt, Audit, Comparison
+from ppm.audit.model import Attempt, Audit
 from ppm.audit.report import Report
 from ppm.audit.run import Subject, audit, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context

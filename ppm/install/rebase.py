@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ppm.audit.comparison import COMPOSITION
 from ppm.audit.gate import Spending, alpha_of_attempt
-from ppm.audit.model import COMPOSITION, Audit
+from ppm.audit.model import Audit
 from ppm.audit.run import Subject, audit
 from ppm.base import BaseModel
 from ppm.errors import GateError, GateFailed, GateInconclusive, ModelError, PpmError, RequestError

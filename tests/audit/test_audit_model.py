@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell, Comparison, verdict_of
+from ppm.audit.comparison import Comparison, verdict_of
+from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell
 from ppm.errors import IntegrityError
 from ppm.verdict import Waiver
 
@@ -51,7 +52,7 @@ def test_the_same_audit_has_the_same_bytes():
 def test_the_json_has_the_documented_keys():
     assert table()["schema"] == 2
     assert {"base", "strategy", "verdict", "alpha", "configurations", "matrix", "comparisons"} <= table().keys()
-    cell = {"value": 0.91, "low": 0.88, "high": 0.93, "prompts": 500, "well_formed": None}
+    cell = {"value": 0.91, "low": 0.88, "high": 0.93, "prompts": 500, "well_formed": None, "corrected": None}
     assert table()["matrix"]["base"]["toxicity"] == cell
     assert {
         "suite",

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from ppm.audit.comparison import Comparison
 from ppm.audit.continual import Row, continual, rows_of
-from ppm.audit.model import Audit, AuditedSuite, Cell, Comparison
+from ppm.audit.model import Audit, AuditedSuite, Cell
 
 
 def test_figures_follow_their_definitions():

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
+from ppm.audit.comparison import COMPOSITION, verdict_of
 from ppm.audit.gate import Sides, alpha_of_attempt, compare
-from ppm.audit.model import COMPOSITION, verdict_of
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import clustered_interval, exact_upper, fewest_units, paired_score_interval

@@ -1,0 +1,79 @@
+"""One rule of the gate applied to one suite, as plain data, and the verdict of several."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from ppm.verdict import Verdict
+
+__all__ = ["COMPOSITION", "Comparison", "Rule", "verdict_of"]
+
+Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
+COMPOSITION = "composition"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One rule of the gate applied to one suite.
+
+    `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
+    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
+    groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
+    `alpha` is what each of its bounds spends. `corrected` figures are corrected for the errors of the suite's judge.
+    """
+
+    suite: str
+    rule: Rule
+    against: str
+    difference: float
+    lower: float
+    upper: float
+    margin: float
+    verdict: Verdict
+    prompts_needed: int | None = None
+    configuration: str = COMPOSITION
+    waived: bool = False
+    groups: int | None = None
+    alpha: float | None = None
+    corrected: bool = False
+
+    def __post_init__(self) -> None:
+        if self.verdict not in ("pass", "fail", "inconclusive"):
+            raise ValueError(f"a comparison can't have the verdict {self.verdict!r}")
+
+    @property
+    def needed(self) -> str:
+        """About how much evidence would settle it, in words; empty where none would."""
+        units = "prompts" if self.groups is None else "groups"
+        return f"about {self.prompts_needed:,} {units} would settle it" if self.prompts_needed else ""
+
+    @property
+    def mark(self) -> Verdict:
+        """Its verdict as people read it: what did not pass and is waived is `waived`."""
+        return "waived" if self.waived and self.verdict != "pass" else self.verdict
+
+    @property
+    def excess(self) -> float:
+        """How far the estimate is on the wrong side of the margin; negative on the right side."""
+        return self.margin - self.difference if self.rule == "effect" else self.difference - self.margin
+
+    def describe(self) -> str:
+        """The comparison with its figures, in words."""
+        bounds = f"[{self.lower:+.3f}, {self.upper:+.3f}]"
+        of = f"{self.suite}, corrected" if self.corrected else self.suite
+        if self.rule == "effect":
+            lowered = f"{self.configuration} lowers the base's failure rate by {self.difference:.3f} {bounds}"
+            return f"{of}: {lowered}, which is not shown to be more than {self.margin:g}"
+        if self.rule == "ceiling":
+            rate = f"its failure rate {self.difference:.3f} {bounds}"
+            return f"{of}: {rate} is not shown to be below {self.margin:g}"
+        loss = "loss " if self.rule == "utility" else ""
+        figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"
+        return f"{of}: {figures}, but the margin is {self.margin:g}"
+
+
+def verdict_of(comparisons: Iterable[Comparison]) -> Verdict:
+    """Fail when one failed, else inconclusive when one is; what is waived does not count, and then it is no pass."""
+    marks = {comparison.mark for comparison in comparisons}
+    ordered: tuple[Verdict, ...] = ("fail", "inconclusive", "waived")
+    return next((verdict for verdict in ordered if verdict in marks), "pass")
