@@ -16,15 +16,15 @@ from ppm.evaluation.suites import LoadedSuite
 from ppm.project import Gates
 from ppm.verdict import Verdict
 
-__all__ = ["FIRST_SHARE", "Sides", "Spending", "alpha_of_attempt", "compare", "margin_of", "rate_of"]
+__all__ = ["Sides", "Spending", "alpha_of_attempt", "compare", "margin_of", "rate_of"]
 
 
 @dataclass(frozen=True)
 class Spending:
     """What an audit may spend: `alpha` for all attempts on the same prompts together, each at all of its `looks`.
 
-    `attempts` says for each suite, by its digest, the how-manieth attempt on its prompts it is; without them it has the
-    whole of alpha.
+    `attempts` says for each suite, by its digest, which attempt on its prompts this is, from 1; a suite that it lacks
+    has the whole of alpha.
     """
 
     alpha: float
@@ -47,17 +47,17 @@ class Sides:
     deployed: tuple[str, Outcome] | None = None
 
 
-FIRST_SHARE = 0.6
+_FIRST = 0.6
 """The share of alpha that the first attempt on a set of prompts spends."""
-_REST = (1 - FIRST_SHARE) / (math.pi**2 / 6 - 1)
+_REST = (1 - _FIRST) / (math.pi**2 / 6 - 1)
 
 
 def alpha_of_attempt(alpha: float, attempt: int) -> float:
     """What the k-th attempt on the same prompts may spend (k from 1); all of them together, for ever, alpha.
 
-    The first has 0.6 of alpha, the k-th after it a share that falls with 1 / k^2: 0.155, 0.069, 0.039, ...
+    The first has 0.6 of alpha; from the second on the share is 0.62 / k^2: 0.155, 0.069, 0.039, ...
     """
-    return alpha * (FIRST_SHARE if attempt == 1 else _REST / attempt**2)
+    return alpha * (_FIRST if attempt == 1 else _REST / attempt**2)
 
 
 def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:

@@ -67,8 +67,8 @@ class AuditedSuite:
     """What an audit keeps of a suite. `owner` is the patch it came with; None for the base's and the deployer's own.
 
     `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
-    those that are found. `attempt` is the how-manieth look at its prompts on this base it was, and `asked` the digest
-    of their set; None and "" where it was no attempt. `sensitivity` and `specificity` are its judge's, if measured.
+    those that are found. `attempt` counts the looks at its prompts on this base, this one included; None where nobody
+    counted. `sensitivity` and `specificity` are its judge's, if measured.
     """
 
     prompts: int
@@ -80,7 +80,6 @@ class AuditedSuite:
     groups: int | None = None
     unlike: int | None = None
     attempt: int | None = None
-    asked: str = ""
     sensitivity: float | None = None
     specificity: float | None = None
 
@@ -172,7 +171,7 @@ class Audit:
 
     @property
     def attempt(self) -> int:
-        """The how-manieth attempt it was on the prompts that were looked at most."""
+        """Which attempt it was, from 1, on the prompts that were looked at most."""
         return max((suite.attempt or 1 for suite in self.suites.values()), default=1)
 
     @property
@@ -313,6 +312,13 @@ class Audit:
                 most = math.inf if not self._is_rate(label) else 1.0
                 if not -_NOISE <= cell.low <= cell.value + _NOISE or not cell.value <= cell.high + _NOISE:
                     raise ManifestError(f"matrix.{configuration}.{label}: {cell.value:g} is not between its bounds")
+                suite = self.suites.get(label)
+                if cell.corrected is not None and (
+                    len(cell.corrected) != 3 or suite is None or None in (suite.sensitivity, suite.specificity)
+                ):
+                    raise ManifestError(
+                        f"matrix.{configuration}.{label}: what is corrected, and for what, is incomplete"
+                    )
                 if cell.value > most + _NOISE or cell.prompts < 0:
                     raise ManifestError(f"matrix.{configuration}.{label} is out of range")
         for found in self.comparisons:

@@ -232,7 +232,6 @@ def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
         groups=unlike if suite.groups is not None else None,
         unlike=unlike,
         attempt=attempt,
-        asked=suite.asked.digest,
         sensitivity=known.sensitivity if known is not None else None,
         specificity=known.specificity if known is not None else None,
     )

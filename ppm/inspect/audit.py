@@ -123,7 +123,7 @@ def _check_weights(base: BaseModel, deployment: Deployment) -> None:
 
 
 def _attempts(suites: "Sequence[LoadedSuite]", shipped: "Audit | None") -> dict[str, int]:
-    """The how-manieth attempt the deployed one was for each suite; the first for one that was not tested then.
+    """Which attempt the deployed one was, by suite; the first for a suite that was not tested then.
 
     An older ppm counted attempts on patches: then each suite has had as many.
     """

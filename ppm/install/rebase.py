@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 from ppm.audit.comparison import COMPOSITION
-from ppm.audit.gate import Spending, alpha_of_attempt
+from ppm.audit.gate import Spending
 from ppm.audit.model import Audit
-from ppm.audit.run import Subject, audit
+from ppm.audit.run import Subject, audit, suites_of
 from ppm.base import BaseModel
+from ppm.environment.attempts import GatedAttempt, ledger_of
 from ppm.errors import GateError, GateFailed, GateInconclusive, ModelError, PpmError, RequestError
 from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.results import Configuration, result_store
@@ -113,10 +114,10 @@ def rebase(
 ) -> Rebased:
     """Try the ways in turn until one passes the package's suites on the base `onto`.
 
-    `old` is the base that the patch was made for, if it is at hand: without it nothing is distilled. The k-th way
-    has its share of alpha, so a wrong pass of any is no likelier than alpha. Both bases are run as `running` says.
-    Nothing is written but caches below `home`. Raises RequestError when no way can be tried, ModelError, ManifestError
-    or TrainingError.
+    `old` is the base that the patch was made for, if it is at hand: without it nothing is distilled. Each way is
+    an attempt on the prompts of the gate, as an install is. Both bases are run as `running` says. Nothing is written
+    but caches and the count of attempts below `home`. Raises RequestError when no way can be tried, ModelError,
+    ManifestError, TrainingError, or IntegrityError when attempts were lost.
     """
     if package.manifest.composition is not None:
         raise RequestError(
@@ -142,7 +143,7 @@ def rebase(
                 raise
             skipped[way] = error.message
             continue
-        result = _audited(move, made, way, len(tried) + 1)
+        result = _audited(move, made, way)
         tried += (result,)
         events.tell(f"{way}: {result.audit.verdict}")
         if result.audit.verdict == "pass":
@@ -272,7 +273,7 @@ _MAKERS: dict[Way, Callable[[_Move], Package]] = {
 }
 
 
-def _audited(move: _Move, package: Package, way: Way, attempt: int) -> Tried:
+def _audited(move: _Move, package: Package, way: Way) -> Tried:
     subject = Subject(
         move.onto,
         move.new,
@@ -280,8 +281,14 @@ def _audited(move: _Move, package: Package, way: Way, attempt: int) -> Tried:
         package.manifest.base.placement,
         store=result_store(move.home / "cache" / "results", move.onto, running=move.new.running),
     )
-    spending = Spending(alpha_of_attempt(Gates().alpha, attempt))
-    found, _ = audit(subject, package.bank, strategy=way, spending=spending, progress=move.events.progress)
+    suites = suites_of(subject)
+    ledger = ledger_of(move.home, move.onto.fingerprint)
+    gated = GatedAttempt(package.bank.digest, way, 0, dtype=move.new.running.dtype or "float32")
+    spending = Spending(Gates().alpha, attempts=ledger.begin(gated, [suite.asked for suite in suites]))
+    found, _ = audit(
+        subject, package.bank, strategy=way, spending=spending, suites=suites, progress=move.events.progress
+    )
+    ledger.end(gated, found.verdict)
     own = [label for label, suite in found.suites.items() if suite.owner is not None]
     return Tried(way, package, found, {label: found.matrix[COMPOSITION][label].value for label in own})
 

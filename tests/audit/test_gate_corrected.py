@@ -1,11 +1,15 @@
 """Where how often a judge errs is known, the gate compares true rates, and owns up to what the labels leave open."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from audit.test_audit_model import AUDIT
 from audit.test_gate import GOOD, NAME, compared, in_groups, outcome, suite_of
 
 from benchmarks.error_rates import simulated_error, with_errors
+from ppm.audit.model import Audit
+from ppm.errors import IntegrityError
 from ppm.evaluation.correction import corrected_difference, corrected_rate
 from ppm.evaluation.judges.base import Scorer
 from ppm.suite import Evidence
@@ -70,6 +74,15 @@ def test_groups_and_corrections_go_together():
     found = compared(suite, **GOOD)["non-inferiority", NAME]
     assert (found.groups, found.corrected) == (100, True)
     assert found.upper > compared(measured(), **GOOD)["non-inferiority", NAME].upper
+
+
+@pytest.mark.parametrize("damage", [{"corrected": [0.1]}, {"corrected": [0.1, 0.0, 0.2]}])
+def test_corrected_figures_that_are_not_whole_are_no_audit(damage):
+    """Whether they lack bounds or what they are corrected for."""
+    table = json.loads(AUDIT.to_json())
+    table["matrix"]["base"]["toxicity"] |= damage
+    with pytest.raises(IntegrityError, match="is incomplete"):
+        Audit.from_table(table, "audit.json")
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
 """`ppm rebase`: a patch for the next base, as it is, distilled, or trained anew."""
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import tiny
 from commands import ppm
 
+from ppm.environment.attempts import ledgers, read_ledger
 from ppm.package import read_package
 from ppm.workspace import open_base
 
@@ -70,6 +73,8 @@ def test_what_passes_in_no_way_writes_nothing(world, tmp_path):
     assert "so nothing was written" in done.err
     assert "hint: build it from its source manifest" in done.err
     assert not (tmp_path / "dist").exists()
+    [ledger] = ledgers(Path(os.environ["PPM_HOME"]))
+    assert [(attempt.strategy, attempt.verdict) for attempt in read_ledger(ledger)][-1] == ("as it is", "fail")
 
 
 def test_what_can_not_be_moved_is_one_message(world, tmp_path):

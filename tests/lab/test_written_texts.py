@@ -141,7 +141,7 @@ def test_plain_sentences_are_none_of_the_neutral_ones():
 def test_benign_files_read_as_training_text_and_all_is_small():
     for name in ("benign", "ordinary-benign"):
         assert all(row.completion is None for row in read_benign(FILES[name].read_bytes(), name))
-    assert sum(path.stat().st_size for path in FILES.values()) < 2_000_000
+    assert sum(path.stat().st_size for path in FILES.values()) < 1_500_000
 
 
 def test_examples_are_of_both_kinds():
