@@ -37,9 +37,11 @@ def attempts_command(base: str | None, env: str | None, as_json: bool) -> None:
     if as_json:
         print_json(_data(found))
     elif not found.attempts:
-        say(f"Nothing was tested on {found.base} yet.")
+        say(f"Nothing was tested on {found.base} here yet.")
     else:
         _print(found)
+    if not as_json and found.brought > max((row.attempts for row in found.suites), default=0):
+        say(f"What is deployed brings a count of {found.brought} attempts with it, from which the next one goes on.")
 
 
 def _data(found: "Spent") -> dict[str, object]:

@@ -34,12 +34,17 @@ class Looked:
 
 @dataclass(frozen=True)
 class Spent:
-    """The attempts on a base, the first first, and the prompts that they looked at, the most looked at first."""
+    """The attempts on a base, the first first, and the prompts that they looked at, the most looked at first.
+
+    `brought` is how many attempts the lock of what is deployed counts on the prompts that were looked at most: here the
+    next attempt goes on from them.
+    """
 
     base: str
     alpha: float
     attempts: tuple[GatedAttempt, ...]
     suites: tuple[Looked, ...]
+    brought: int = 0
     void: str = ""
 
 
@@ -48,7 +53,9 @@ def spent(home: Path, base: BaseModel, environment: Environment, alpha: float) -
     ledger = ledger_of(home, base.fingerprint)
     suites = sorted((_looked(ledger, one, alpha) for one in ledger.asked()), key=lambda row: (-row.attempts, row.suite))
     void = missing_attempts(environment, base.fingerprint, ledger)
-    return Spent(base.name, alpha, tuple(ledger.attempts), tuple(suites), void)
+    current = environment.current()
+    brought = max(current.lock.attempts.values(), default=0) if current is not None else 0
+    return Spent(base.name, alpha, tuple(ledger.attempts), tuple(suites), brought, void)
 
 
 def _looked(ledger: Ledger, one: Asked, alpha: float) -> Looked:

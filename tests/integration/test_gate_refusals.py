@@ -141,7 +141,9 @@ def test_another_name_does_not_bring_fresh_alpha_and_a_lost_count_voids_the_guar
     shutil.rmtree(ppm_home / "attempts")
     audit = ppm("audit", "--base", "lab", "--env", "staging")
     assert "nothing is shown, because the count of attempts lacks some that deployment 1 was tested after" in audit.out
-    assert "Nothing was tested on lab yet." in ppm("attempts", "--base", "lab").err
+    assert "Nothing was tested on lab here yet." in ppm("attempts", "--base", "lab").err
+    staged = ppm("attempts", "--base", "lab", "--env", "staging")
+    assert "What is deployed brings a count of 2 attempts with it" in staged.err
 
 
 def test_a_lock_carries_the_count_into_a_fresh_home(tmp_path, monkeypatch):
