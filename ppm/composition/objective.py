@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ppm.composition.options import Direction, Distil
+from ppm.composition.options import Distil
 from ppm.composition.steps import Context
 from ppm.evaluation.generation import Completion, generate, noise_key
-from ppm.evaluation.scoring import ScoredText, log_probabilities
-from ppm.runtime.model import UNPATCHED, attach, backbone_of
+from ppm.evaluation.scoring import ScoredText
+from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.text import encoder_of
 from ppm.suite import Decoding
+from ppm.training.passes import Reader, View, divergences, reader_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Objective", "divergence_of"]
+__all__ = ["Objective", "spread"]
 
-KEPT_BYTES = 2**30
 FLOOR = 0.2
 """The least share of a text in the draws, as a part of the mean share."""
 HELD_OUT = 0.1
@@ -38,19 +38,19 @@ class Objective:
 
     def __init__(self, context: Context, options: Distil) -> None:
         own = [context.prefix(specialist.bank) for specialist in context.specialists]
-        specialists = attach(context.base.model, own, placement=context.placement, kept=context.base.kept)
-        self.direction = options.direction
-        self._teacher = _Teacher(specialists, options.temperature)
+        specialists = _attached(context, own)
+        self._reverse = options.direction == "reverse"
         self._sampler = _Sampler(context, options.samples, options.decoding)
         groups = [*self._sampler.sample(specialists, "distil"), list(context.retention)]
-        shares = [*(options.weights or [1.0] * len(context.specialists)), options.retention_weight]
+        readers = [reader_of(_attached(context, prefixes)) for prefixes in (*([prefix] for prefix in own), [])]
+        heats = [options.temperature] * len(own) + [1.0]
+        shares = [*(options.weights or [1.0] * len(own)), options.retention_weight]
         pools = [
-            _Pool(*(_split(texts, context.seed) if options.patience else (texts, [])), share)
-            for texts, share in zip(groups, shares, strict=True)
+            _Pool(*(_split(texts, context.seed) if options.patience else (texts, [])), share, reader, heat)
+            for texts, share, reader, heat in zip(groups, shares, readers, heats, strict=True)
         ]
         self._pools = [pool for pool in pools if pool.texts and pool.weight > 0]
         self.patience = options.patience if any(pool.held_out for pool in self._pools) else 0
-        self._teacher.keep([text for pool in self._pools for text in (*pool.texts, *pool.held_out)])
 
     @property
     def longest(self) -> int:
@@ -60,7 +60,6 @@ class Objective:
     def refresh(self, student: "PreTrainedModel", label: str) -> None:
         """Completions of the student's own join the texts."""
         fresh = self._sampler.sample(student, label)
-        self._teacher.keep([text for own in fresh for text in own])
         for pool in self._pools:
             pool.extend([text for own in fresh for text in own if text.row == pool.texts[0].row])
 
@@ -70,8 +69,8 @@ class Objective:
 
     def backward(self, student: "PreTrainedModel", chosen: Sequence[Sequence[int]]) -> torch.Tensor:
         """The loss on the texts that were drawn; its gradients are with the student afterwards."""
-        texts = [pool.texts[i] for pool, indices in zip(self._pools, chosen, strict=True) for i in indices]
-        found = _divergences(student, texts, self._teacher.says(texts), self.direction)
+        texts = [[pool.texts[i] for i in indices] for pool, indices in zip(self._pools, chosen, strict=True)]
+        found = self._divergences(student, texts)
         parts = torch.split(found, [len(indices) for indices in chosen])
         loss = torch.stack([pool.weight * part.mean() for pool, part in zip(self._pools, parts, strict=True)]).sum()
         torch.autograd.backward(loss)
@@ -82,25 +81,51 @@ class Objective:
     @torch.no_grad()
     def held_out(self, student: "PreTrainedModel") -> float:
         """The loss on the prompts that are held out."""
-        total = 0.0
-        for pool in self._pools:
-            if pool.held_out:
-                wanted = self._teacher.says(pool.held_out)
-                total += pool.weight * float(_divergences(student, pool.held_out, wanted, self.direction).mean())
-        return total
+        sizes = [len(pool.held_out) for pool in self._pools]
+        parts = torch.split(self._divergences(student, [pool.held_out for pool in self._pools]), sizes)
+        return sum(pool.weight * float(part.mean()) for pool, part in zip(self._pools, parts, strict=True) if len(part))
+
+    def _divergences(self, student: "PreTrainedModel", texts: Sequence[Sequence[ScoredText]]) -> torch.Tensor:
+        """How far the student is from what is to be said, on some texts of each pool, in one pass: (texts,)."""
+        reader = reader_of(student)
+        every = [text for own in texts for text in own]
+        lengths = [len(text.completion) for text in every]
+        hidden = reader.hidden(every)
+        asked = [(pool, own) for pool, own in zip(self._pools, texts, strict=True) if own]
+        wanted = torch.cat([pool.view.hidden(own) for pool, own in asked])
+        heats = torch.cat([torch.full((sum(len(t.completion) for t in own),), pool.heat) for pool, own in asked])
+        found = divergences(
+            reader,
+            hidden,
+            self._pools[0].view.reader,  # every specialist has the base's head
+            wanted,
+            reverse=self._reverse,
+            temperatures=heats.to(hidden.device),
+        )
+        return spread(found, lengths)
+
+
+def _attached(context: Context, prefixes: Sequence[torch.Tensor]) -> "PreTrainedModel":
+    return attach(context.base.model, prefixes, placement=context.placement, kept=context.base.kept)
 
 
 class _Pool:
     """The texts of one specialist, or of the base, drawn in proportion to what is left to learn of them.
 
+    `view` has what it says of them, to be read at the temperature `heat`.
+
     Most texts agree with their specialist early on. Each text's divergence at its last visit is its share of the next
     draws (Schaul et al. 2016, section 3.3, with a floor instead of an exponent), and texts not seen yet come first.
     """
 
-    def __init__(self, texts: list[ScoredText], held_out: list[ScoredText], weight: float) -> None:
+    def __init__(
+        self, texts: list[ScoredText], held_out: list[ScoredText], weight: float, reader: Reader, heat: float
+    ) -> None:
         self.texts = texts
         self.held_out = held_out
         self.weight = weight
+        self.view = View(reader, [*texts, *held_out])
+        self.heat = heat
         self.left = torch.full((len(texts),), torch.inf)
 
     def draw(self, count: int, generator: torch.Generator) -> list[int]:
@@ -120,6 +145,7 @@ class _Pool:
         away = {text.prompt for text in self.held_out}
         added = [text for text in texts if text.prompt not in away]
         self.texts = self.texts + added
+        self.view.extend(added)
         self.left = torch.cat([self.left, torch.full((len(added),), torch.inf)])
 
 
@@ -161,59 +187,11 @@ class _Sampler:
         return groups
 
 
-class _Teacher:
-    """What the specialists say at every token of some texts: kept if that takes little memory, else asked each time."""
-
-    def __init__(self, specialists: "PreTrainedModel", temperature: float) -> None:
-        self.specialists = specialists
-        self.temperature = temperature
-        self.kept: dict[ScoredText, torch.Tensor] = {}
-
-    def keep(self, texts: Sequence[ScoredText]) -> None:
-        """Ask about these texts now, if all of it fits."""
-        vocabulary = int(self.specialists.get_input_embeddings().num_embeddings)
-        different = sorted(set(texts) - set(self.kept), key=len)
-        tokens = sum(len(text.completion) for text in (*self.kept, *different))
-        if 4 * vocabulary * tokens <= KEPT_BYTES:
-            for start in range(0, len(different), 64):
-                part = different[start : start + 64]
-                sizes = [len(text.completion) for text in part]
-                self.kept.update(zip(part, torch.split(self._ask(part), sizes), strict=True))
-
-    def says(self, texts: Sequence[ScoredText]) -> torch.Tensor:
-        """Log-probabilities (tokens, vocabulary) of the texts' completions, one text after the other."""
-        asked = [text for text in texts if text not in self.kept]
-        fresh = iter(torch.split(self._ask(asked), [len(text.completion) for text in asked])) if asked else iter(())
-        return torch.cat([self.kept[text] if text in self.kept else next(fresh) for text in texts])
-
-    def _ask(self, texts: Sequence[ScoredText]) -> torch.Tensor:
-        temperatures = [1.0 if text.row == UNPATCHED else self.temperature for text in texts]
-        with torch.no_grad(), backbone_of(self.specialists).select([text.row for text in texts]):
-            found = log_probabilities(self.specialists, texts)
-        sizes = torch.tensor([len(text.completion) for text in texts])
-        divisor = torch.tensor(temperatures).repeat_interleave(sizes).to(found.device)
-        return torch.log_softmax(found / divisor[:, None], dim=-1)
-
-
-def divergence_of(
-    found: torch.Tensor, target: torch.Tensor, lengths: Sequence[int], direction: Direction
-) -> torch.Tensor:
+def spread(divergences: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
     """Root mean square over each text's tokens of the divergence a token, in nats: (texts,).
 
-    `found` and `target` are log-probabilities (tokens, vocabulary), one text after the other. The mean would let one
-    token that is far off hide among many that are not; that token is the failure.
+    `divergences` (tokens,) come one text after the other. The mean would let one token that is far off hide among many
+    that are not; that token is the failure.
     """
-    if direction == "forward":
-        tokens = (target.exp() * (target - found)).sum(-1)  # (tokens,)
-    else:
-        tokens = (found.exp() * (found - target)).sum(-1)
-    parts = torch.split(tokens.clamp(min=TINY), list(lengths))
+    parts = torch.split(divergences.clamp(min=TINY), list(lengths))
     return torch.stack([part.square().mean().sqrt() for part in parts])
-
-
-def _divergences(
-    student: "PreTrainedModel", texts: Sequence[ScoredText], target: torch.Tensor, direction: Direction
-) -> torch.Tensor:
-    """The divergences of the student from the targets on some texts: (texts,)."""
-    lengths = [len(text.completion) for text in texts]
-    return divergence_of(log_probabilities(student, texts), target, lengths, direction)

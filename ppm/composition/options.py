@@ -99,6 +99,8 @@ class Slerp(Options):
 class Distil(Options):
     """See `ppm.composition.distil.distil`."""
 
+    version: ClassVar[int] = 2
+
     steps: int = 0
     learning_rate: float = 3e-2
     batch_size: int = 8

@@ -16,7 +16,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from ppm.errors import TrainingError
 from ppm.evaluation.scoring import ScoredText
-from ppm.training.passes import BaseView, Reader, divergences, log_probabilities_of
+from ppm.training.passes import Reader, View, divergences, log_probabilities_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,7 +49,8 @@ class Losses(Trainer):
     state: "TrainerState"
     reader: Reader
     parameters: Sequence[torch.Tensor] = ()
-    view: BaseView | None = None
+    benign: Sequence[ScoredText] = ()
+    view: View | None = None
     retention_weight = 0.0
 
     def get_train_dataloader(self) -> "DataLoader[Batch]":
@@ -80,15 +81,15 @@ class Losses(Trainer):
         benign = self._benign() if model.training else []
         held = benign[self.rank :: self.processes]
         texts = [text for i in own for text in rows[i]]
-        retained = [self.view.texts[i] for i in held] if self.view is not None else []
+        retained = [self.benign[i] for i in held]
         if not texts and not retained:
             return torch.zeros((), device=self.accelerator.device, requires_grad=model.training)
         lengths = [sum(len(text.completion) for text in part) for part in (texts, retained)]
         states, kept = torch.split(self.reader.hidden([*texts, *retained]), lengths)
         loss = self._loss(rows, own, states) if texts else states.sum()
         if self.view is not None and retained:
-            tokens = sum(len(self.view.texts[i].completion) for i in benign)
-            moved = divergences(self.reader, kept, self.view.reader, self.view.hidden(held)).sum()
+            tokens = sum(len(self.benign[i].completion) for i in benign)
+            moved = divergences(self.reader, kept, self.view.reader, self.view.hidden(retained)).sum()
             loss = loss + self.retention_weight * (moved / tokens)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
@@ -113,11 +114,11 @@ class Losses(Trainer):
 
     def _benign(self) -> list[int]:
         """Which benign texts a step holds on to."""
-        if self.view is None or not self.view.texts or self.retention_weight == 0:
+        if self.view is None or not self.benign or self.retention_weight == 0:
             return []
         generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + self.state.global_step)
-        drawn = torch.randperm(len(self.view.texts), generator=generator)[:RETENTION_BATCH].tolist()
-        tokens = list(accumulate(len(self.view.texts[i].completion) for i in drawn))
+        drawn = torch.randperm(len(self.benign), generator=generator)[:RETENTION_BATCH].tolist()
+        tokens = list(accumulate(len(self.benign[i].completion) for i in drawn))
         return [i for i, before in zip(drawn, [0, *tokens], strict=False) if before < RETENTION_TOKENS]
 
     @abstractmethod

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig
 
-__all__ = ["BaseView", "Reader", "divergences", "log_probabilities_of", "parts_of", "reader_of"]
+__all__ = ["Reader", "View", "divergences", "log_probabilities_of", "parts_of", "reader_of"]
 
 PART_COST = 64
 """What another part of a batch costs on a CPU, in tokens; a GPU runs a thousand in the time that it takes to start."""
@@ -32,7 +32,7 @@ PART_COST_ON_GPU = 4096
 LOGITS_AT_ONCE = 2**26
 """How many logits are held at a time (256 MiB in float32); more are computed again for the gradient."""
 BLOCK = 8
-"""How many texts the base views at a time."""
+"""How many texts are viewed at a time."""
 
 
 @dataclass(frozen=True)
@@ -74,44 +74,64 @@ def log_probabilities_of(reader: Reader, hidden: torch.Tensor, tokens: torch.Ten
     return _in_pieces(reader.entries, said, hidden, tokens)
 
 
-def divergences(reader: Reader, hidden: torch.Tensor, base: Reader, wanted: torch.Tensor) -> torch.Tensor:
-    """KL(base || model) (tokens,), in nats, where `hidden` are the model's states and `wanted` the base's."""
+def divergences(
+    reader: Reader,
+    hidden: torch.Tensor,
+    other: Reader,
+    wanted: torch.Tensor,
+    *,
+    reverse: bool = False,
+    temperatures: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """KL(other || model) (tokens,), in nats; with `reverse`, KL(model || other).
 
-    def moved(states: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    `hidden` are the model's states and `wanted` those of the other, which learns nothing. Its logits are divided by
+    `temperatures` (tokens,), 1 by default.
+    """
+    if temperatures is None:
+        temperatures = torch.ones(len(wanted), device=wanted.device)
+
+    def moved(states: torch.Tensor, target: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            logits = base.head(target).float()
-        found: torch.Tensor = _Divergence.apply(reader.head(states).float(), logits)  # type: ignore[no-untyped-call]
+            logits = other.head(target).float() / heat[:, None]
+        ours = reader.head(states).float()
+        found: torch.Tensor = _Divergence.apply(ours, logits, reverse)  # type: ignore[no-untyped-call]
         return found
 
-    return _in_pieces(reader.entries, moved, hidden, wanted)
+    return _in_pieces(reader.entries, moved, hidden, wanted, temperatures)
 
 
-class BaseView:
-    """What the base says of benign texts: computed once for each, and kept as the states that its head reads.
+class View:
+    """What a model that does not learn says of texts: computed once for each, and kept as the states its head reads.
 
     States are a hundredth of the logits. Texts are viewed in blocks that do not depend on the order in which they are
     asked for, so that what is kept does not either.
     """
 
     def __init__(self, reader: Reader, texts: Sequence[ScoredText]) -> None:
-        self.reader, self.texts = reader, texts
-        self._order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
-        self._place = {index: place for place, index in enumerate(self._order)}
-        self._kept: dict[int, torch.Tensor] = {}
+        self.reader = reader
+        self._block: dict[ScoredText, list[ScoredText]] = {}
+        self._kept: dict[ScoredText, torch.Tensor] = {}
+        self.extend(texts)
 
-    def hidden(self, indices: Sequence[int]) -> torch.Tensor:
-        """The states (tokens, hidden_size) that say the completions of these texts."""
-        for index in indices:
-            if index not in self._kept:
-                self._view(self._place[index] // BLOCK * BLOCK)
-        return torch.cat([self._kept[index] for index in indices])
+    def extend(self, texts: Sequence[ScoredText]) -> None:
+        """More texts that may be asked for."""
+        order = sorted((text for text in dict.fromkeys(texts) if text not in self._block), key=len)
+        for start in range(0, len(order), BLOCK):
+            block = order[start : start + BLOCK]
+            self._block |= dict.fromkeys(block, block)
+
+    def hidden(self, texts: Sequence[ScoredText]) -> torch.Tensor:
+        """The states (tokens, hidden_size) that say the completions of some of its texts, one text after the other."""
+        for text in texts:
+            if text not in self._kept:
+                self._view(self._block[text])
+        return torch.cat([self._kept[text] for text in texts])
 
     @torch.no_grad()
-    def _view(self, start: int) -> None:
-        chosen = self._order[start : start + BLOCK]
-        found = self.reader.hidden([self.texts[i] for i in chosen])
-        parts = torch.split(found, [len(self.texts[i].completion) for i in chosen])
-        self._kept |= dict(zip(chosen, parts, strict=True))
+    def _view(self, block: Sequence[ScoredText]) -> None:
+        parts = torch.split(self.reader.hidden(block), [len(text.completion) for text in block])
+        self._kept |= dict(zip(block, parts, strict=True))
 
 
 def parts_of(lengths: Sequence[int], cost: int) -> list[list[int]]:
@@ -236,17 +256,29 @@ def _in_pieces(entries: int, function: Callable[..., torch.Tensor], *rows: torch
 
 
 class _Divergence(torch.autograd.Function):
-    """KL(base || model) of logits (tokens, vocabulary), whose gradient is the difference of the two distributions."""
+    """KL(other || model) of logits (tokens, vocabulary), or with `reverse` KL(model || other).
+
+    Few tensors of this size are made, and one is kept: the gradient, for its own factor. It is the difference of the
+    two distributions, and in reverse the model's times what each log ratio is above their mean.
+    """
 
     @staticmethod
-    def forward(context, logits: torch.Tensor, base: torch.Tensor) -> torch.Tensor:  # type: ignore[no-untyped-def]
-        own, wanted = torch.log_softmax(logits, dim=-1), torch.log_softmax(base, dim=-1)
-        chances = wanted.exp()
-        found = torch.einsum("tv,tv->t", chances, wanted.sub_(own))
-        context.save_for_backward(own.exp_().sub_(chances))
+    def forward(  # type: ignore[no-untyped-def]
+        context, logits: torch.Tensor, others: torch.Tensor, reverse: bool
+    ) -> torch.Tensor:
+        own, wanted = torch.log_softmax(logits, dim=-1), torch.log_softmax(others, dim=-1)
+        if reverse:
+            ratios = torch.sub(own, wanted, out=wanted)
+            chances = own.exp_()
+            found = torch.einsum("tv,tv->t", chances, ratios)
+            context.save_for_backward(chances.mul_(ratios.sub_(found[:, None])))
+        else:
+            chances = wanted.exp()
+            found = torch.einsum("tv,tv->t", chances, wanted.sub_(own))
+            context.save_for_backward(own.exp_().sub_(chances))
         return found
 
     @staticmethod
-    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[no-untyped-def]
-        [difference] = context.saved_tensors
-        return difference * gradient[:, None], None
+    def backward(context, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[no-untyped-def]
+        [slope] = context.saved_tensors
+        return slope * gradient[:, None], None, None

@@ -27,7 +27,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.tensors import usable
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.training.losses import DPO, SFT
-from ppm.training.passes import BaseView, reader_of
+from ppm.training.passes import View, reader_of
 from ppm.training.processes import are_several
 from ppm.training_table import Stage
 
@@ -123,9 +123,9 @@ class Setup:
     patience: int = 0
 
     @cached_property
-    def view(self) -> BaseView:
+    def view(self) -> View:
         """What the base says of the benign texts, for all stages."""
-        return BaseView(reader_of(attach(self.base.model, kept=self.base.kept)), self.benign)
+        return View(reader_of(attach(self.base.model, kept=self.base.kept)), self.benign)
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def train(setup: Setup, learner: Learner, pairs: Sequence[Pair], stage: Stage, n
             **extras,
         )
         trainer.reader, trainer.parameters = reader_of(learner.model), parameters
-        trainer.view, trainer.retention_weight = setup.view, setup.retention_weight
+        trainer.benign, trainer.view, trainer.retention_weight = setup.benign, setup.view, setup.retention_weight
         if isinstance(trainer, DPO) and reference is not None:
             trainer.reference = reader_of(reference)
         trainer.remove_callback(PrinterCallback)

@@ -15,7 +15,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.text import encoder_of
 from ppm.training import passes
 from ppm.training.losses import DPO, SFT
-from ppm.training.passes import BaseView, divergences, log_probabilities_of, parts_of, reader_of
+from ppm.training.passes import View, divergences, log_probabilities_of, parts_of, reader_of
 from ppm.training.trainers import Setup, sft, sft_rows
 from ppm.training_table import Stage
 
@@ -80,17 +80,23 @@ def test_a_base_in_bfloat16_gives_the_float32_prefix_its_gradient():
     assert torch.nn.functional.cosine_similarity(found.flatten(), wanted.flatten(), dim=0) > 0.99
 
 
-def test_the_divergence_and_its_gradient_are_those_of_the_formula():
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("heat", [1.0, 0.4])
+def test_the_divergence_and_its_gradient_are_those_of_the_formula(reverse, heat):
     model = tiny_model("llama", initializer_range=0.3)
     patched = attach(model, random_prefixes(model, 5), trainable=True)
-    base = log_probabilities(model, TEXTS).detach()
+    base = torch.log_softmax(log_probabilities(model, TEXTS).detach() / heat, dim=-1)
 
     def formula(patched):
-        return torch.nn.functional.kl_div(log_probabilities(patched, TEXTS), base, reduction="none", log_target=True)
+        own = log_probabilities(patched, TEXTS)
+        pair = (base, own) if reverse else (own, base)
+        return torch.nn.functional.kl_div(*pair, reduction="none", log_target=True)
 
     def ours(patched):
-        reader, view = reader_of(patched), BaseView(reader_of(attach(model)), TEXTS)
-        return divergences(reader, reader.hidden(TEXTS), view.reader, view.hidden(range(len(TEXTS))))
+        reader, view = reader_of(patched), View(reader_of(attach(model)), TEXTS)
+        hidden = reader.hidden(TEXTS)
+        heats = torch.full((len(hidden),), heat)
+        return divergences(reader, hidden, view.reader, view.hidden(TEXTS), reverse=reverse, temperatures=heats)
 
     (one, first), (other, second) = (said(patched, by) for by in (formula, ours))
     assert torch.allclose(one.sum(-1), other, atol=1e-4)
@@ -99,9 +105,18 @@ def test_the_divergence_and_its_gradient_are_those_of_the_formula():
 
 def test_what_the_base_says_does_not_depend_on_the_order_it_is_asked_in():
     model = tiny_model("llama")
-    one, other = (BaseView(reader_of(attach(model)), TEXTS * 5) for _ in range(2))
-    states = [one.hidden([i]) for i in range(20)]
-    assert all(torch.equal(other.hidden([i]), states[i]) for i in reversed(range(20)))
+    texts = [ScoredText((*text.prompt, 7 + i), text.completion) for i in range(5) for text in TEXTS]
+    one, other = (View(reader_of(attach(model)), texts) for _ in range(2))
+    states = {text: one.hidden([text]) for text in texts}
+    assert all(torch.equal(other.hidden([text]), states[text]) for text in reversed(texts))
+
+
+def test_texts_that_join_later_are_said_as_they_are_alone():
+    model = tiny_model("llama")
+    reader = reader_of(attach(model))
+    view = View(reader, TEXTS[:2])
+    view.extend(TEXTS)
+    assert torch.allclose(view.hidden(TEXTS), torch.cat([reader.hidden([text]) for text in TEXTS]), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.training.passes import BaseView, divergences, reader_of
+from ppm.training.passes import View, divergences, reader_of
 from ppm.training.retention import retention_of
 from ppm.training.trainers import Setup, dpo, sft
 from ppm.training_table import Stage
@@ -141,8 +141,8 @@ def test_retention_is_the_divergence_from_the_base(model):
 
 def test_retention_reaches_the_prefix_alone(model, benign):
     patched = attach(model, random_prefixes(model, 4), trainable=True)
-    reader, view = reader_of(patched), BaseView(reader_of(attach(model)), benign)
-    divergences(reader, reader.hidden(benign[:4]), view.reader, view.hidden(range(4))).sum().backward()
+    reader, view = reader_of(patched), View(reader_of(attach(model)), benign)
+    divergences(reader, reader.hidden(benign[:4]), view.reader, view.hidden(benign[:4])).sum().backward()
     assert backbone_of(patched).bank[0].grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in model.parameters())
 
