@@ -1,13 +1,17 @@
 """How often the gate passes what it must not: a composition that is worse by just the margin.
 
 `exact_error` enumerates every outcome (b, c) of the paired score interval; the rest simulates whole audits with
-planned looks, several completions a prompt, several attempts, and prompts of few templates.
-`python benchmarks/error_rates.py` prints the
-tables of docs/gate.md.
+planned looks, several completions a prompt, several attempts, prompts of few templates, judges that err, and many
+upgrades in a row.
+
+    python benchmarks/error_rates.py                           # prints the tables of docs/gate.md
+    python benchmarks/error_rates.py --figure docs/drift.svg   # draws its figure (takes `--group figures`)
 """
 
+import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy
 from scipy.special import gammaln
@@ -252,7 +256,81 @@ def _unharmed(rng: numpy.random.Generator, groups: int, prompts: int, loss: floa
     return of_breaking(rng, groups, prompts, loss, noise=0.0257)
 
 
+UPGRADES = 50
+LOSSES = (0.01, 0.02, 0.03)
+
+
+def drift(
+    rng: numpy.random.Generator, loss: float, *, anchored: bool, n: int = 500, margin: float = 0.05, alpha: float = 0.03
+) -> numpy.ndarray:
+    """What is lost after each of many upgrades that all lose a little: (UPGRADES + 1,), as a true failure rate.
+
+    Each version is worse than the deployed one by `loss`, and is tested on fresh prompts, so that it has the alpha of a
+    first attempt. It is compared with what is deployed, and if `anchored` with the first deployment as well.
+    """
+    lost = numpy.zeros(UPGRADES + 1)
+    for number in range(1, UPGRADES + 1):
+        now = lost[number - 1]
+        hard = rng.random(n)  # the same prompts are hard for all versions, but for a little luck
+
+        def fails(rate: float, hard: numpy.ndarray = hard) -> numpy.ndarray:
+            return (hard < 0.05 + rate) ^ (rng.random(n) < 0.01)
+
+        candidate = fails(now + loss).astype(int)
+        held_to = [now, 0.0] if anchored else [now]
+        passed = all(_decide(candidate - fails(rate).astype(int), margin, alpha) for rate in held_to)
+        lost[number] = now + loss if passed else now
+    return lost
+
+
+def drifts(loss: float, *, anchored: bool, runs: int, seed: int = 0) -> numpy.ndarray:
+    """`drift` of many environments: (runs, UPGRADES + 1)."""
+    rng = numpy.random.default_rng(seed)
+    return numpy.stack([drift(rng, loss, anchored=anchored) for _ in range(runs)])
+
+
+def print_upgrades(runs: int, margin: float = 0.05) -> None:
+    """What 50 upgrades lose against the first deployment, with and without an anchor."""
+    print(f"\nSimulated, {runs:,} environments, {UPGRADES} upgrades that each lose a little, 500 fresh prompts each")
+    print("  loss | held to what is deployed: lost, more than the margin | to the anchor as well: lost, more")
+    for loss in LOSSES:
+        ends = [drifts(loss, anchored=anchored, runs=runs)[:, -1] for anchored in (False, True)]
+        cells = [f"{end.mean():.3f}, {(end > margin + 1e-9).mean():.3f}" for end in ends]
+        print(f"{loss:>6} | {cells[0]} | {cells[1]}")
+
+
+def draw_upgrades(output: Path, runs: int = 300) -> None:
+    """The same as a figure: the mean loss after each upgrade, with 90 % of the environments."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "ppm"  # the same figures give the same file
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    for anchored, colour, name in ((False, "C3", "what is deployed"), (True, "C0", "the anchor as well")):
+        for loss, style in zip(LOSSES, (":", "--", "-"), strict=True):
+            found = drifts(loss, anchored=anchored, runs=runs)
+            upgrades = range(UPGRADES + 1)
+            axes.plot(upgrades, found.mean(0), style, color=colour, label=f"held to {name}, {loss:g} an upgrade")
+            axes.fill_between(upgrades, *numpy.quantile(found, (0.05, 0.95), axis=0), color=colour, alpha=0.1)
+    axes.axhline(0.05, color="black", linewidth=0.8)
+    axes.annotate("margin", (UPGRADES, 0.05), ha="right", va="bottom")
+    axes.set(
+        xlabel="upgrades that were offered", ylabel="failure rate above the first deployment's", xlim=(0, UPGRADES)
+    )
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(output, metadata={"Date": None})
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figure", type=Path, help="draw the figure of the upgrades into this file, and nothing else")
+    options = parser.parse_args()
+    if options.figure is not None:
+        draw_upgrades(options.figure)
+        return
     print("Exact: the largest chance of a wrong pass over all nuisance rates")
     print(f"{'prompts':>9} {'margin':>8} {'alpha':>8} {'chance':>9}")
     for n in (200, 300, 500, 1000):
@@ -277,6 +355,7 @@ def main() -> None:
         print(f"  {name:<34} {simulated_error(audit, audits):.4f}")
     print_groups(1_000)
     print_judges(1_000)
+    print_upgrades(1_000)
 
 
 if __name__ == "__main__":

@@ -25,29 +25,35 @@ PROJECT_FILE = "ppm.toml"
 class Gates:
     """The deployer's policy: it overrides what packages declare.
 
-    `suites` are TOML files of further suites against the base, as a base model's `ppm-base.toml`. `looks` are shares
-    of the prompts after which a decision may be taken early; every look spends an equal part of alpha. Triggers work at
-    the threshold that finds `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each
-    patch is always on. With `groups` every suite's evidence is counted in groups, of suites that declare none too.
+    `preserve` is the least share of a patch's effect that a composition must keep. `suites` are TOML files of further
+    suites against the base, as a base model's `ppm-base.toml`. `looks` are shares of the prompts after which a decision
+    may be taken early; every look spends an equal part of alpha. Triggers work at the threshold that finds
+    `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each patch is always on. With
+    `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
+    replaced versions, as audits name them, that are not run any more.
     """
 
     alpha: float = 0.05
     max_margin: float | None = None
     min_effect: float | None = None
+    preserve: float | None = None
     min_prompts: int | None = None
     suites: tuple[str, ...] = ()
     looks: tuple[float, ...] = ()
     trigger_recall: float | None = None
     trigger: Literal["always"] | None = None
     groups: bool | None = None
+    retired: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:
             raise ValueError(f"alpha must be above 0 and at most 0.5, not {self.alpha}")
         if self.max_margin is not None and not 0 < self.max_margin < 1:
             raise ValueError(f"max_margin must be above 0 and below 1, not {self.max_margin}")
-        if self.min_effect is not None and not 0 <= self.min_effect <= 1:
-            raise ValueError(f"min_effect must be between 0 and 1, not {self.min_effect}")
+        for key in ("min_effect", "preserve"):
+            share = getattr(self, key)
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"{key} must be between 0 and 1, not {share}")
         if self.min_prompts is not None and self.min_prompts < 1:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
         if self.trigger_recall is not None and not 0 < self.trigger_recall <= 1:

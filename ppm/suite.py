@@ -9,6 +9,7 @@ __all__ = ["DEFAULT_MARGIN", "UTILITY_MARGIN", "Decoding", "Evidence", "Judge", 
 
 DEFAULT_MARGIN = 0.05
 UTILITY_MARGIN = 0.03
+DEFAULT_PRESERVE = 0.8
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class Suite:
     """One regression test: prompts, a judge, a metric, decoding and a margin.
 
     `metric` says what is measured, and of what (`ppm.evaluation.measures`, which know the names); a judge's scores show
-    failures, or successes for goal `higher`. `margin` is in units of the measure's differences. `evidence` says how
-    often the judge errs. `group` is the field in which a prompt names its group; with it evidence is counted in groups
+    failures, or successes for goal `higher`. `margin` is in units of the measure's differences, and `preserve` the
+    share of what its patch lowers the base's failure rate by that a composition must keep. `evidence` says how often
+    the judge errs. `group` is the field in which a prompt names its group; with it evidence is counted in groups
     (`ppm.evaluation.groups`).
     """
 
@@ -100,6 +102,7 @@ class Suite:
     margin: float | None = None
     min_effect: float | None = None
     limit: float | None = None
+    preserve: float | None = None
     group: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
     evidence: Evidence | None = None
@@ -113,14 +116,20 @@ class Suite:
             raise ValueError("samples must be between 1 and 1000")
         if self.margin is not None and not 0 < self.margin < 1:
             raise ValueError("margin must be above 0 and below 1")
-        for key in ("min_effect", "limit"):
+        for key in ("min_effect", "limit", "preserve"):
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
         if self.group is not None and not self.group:
             raise ValueError('group must be the name of a field of the prompts, such as "group"')
-        if self.against == "base" and self.min_effect is not None:
-            raise ValueError("min_effect is for a patch's own risk; a suite against the base can't have it")
+        for key in ("min_effect", "preserve"):
+            if self.against == "base" and getattr(self, key) is not None:
+                raise ValueError(f"{key} is for a patch's own risk; a suite against the base can't have it")
+
+    @property
+    def kept_share(self) -> float:
+        """The share of its patch's effect that has to be kept, or the default: 0.8."""
+        return DEFAULT_PRESERVE if self.preserve is None else self.preserve
 
     @property
     def allowance(self) -> float:

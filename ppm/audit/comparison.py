@@ -8,7 +8,7 @@ from ppm.verdict import Verdict
 
 __all__ = ["COMPOSITION", "Comparison", "Rule", "verdict_of"]
 
-Rule = Literal["effect", "non-inferiority", "upgrade", "ceiling", "utility"]
+Rule = Literal["effect", "preserved-effect", "non-inferiority", "upgrade", "anchor", "ceiling", "utility"]
 COMPOSITION = "composition"
 
 
@@ -16,8 +16,9 @@ COMPOSITION = "composition"
 class Comparison:
     """One rule of the gate applied to one suite.
 
-    `difference` is what the rule is about: the reduction against the base for `effect`, the failure rate for
-    `ceiling`, else the difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
+    `difference` is what the rule is about: the reduction against the base for `effect`, what is left of it beyond the
+    share of the specialist's that has to be kept for `preserved-effect`, the failure rate for `ceiling`, else the
+    difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
     groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
     `alpha` is what each of its bounds spends. `corrected` figures are corrected for the errors of the suite's judge.
     """
@@ -55,7 +56,8 @@ class Comparison:
     @property
     def excess(self) -> float:
         """How far the estimate is on the wrong side of the margin; negative on the right side."""
-        return self.margin - self.difference if self.rule == "effect" else self.difference - self.margin
+        short = self.margin - self.difference
+        return short if self.rule in ("effect", "preserved-effect") else -short
 
     def describe(self) -> str:
         """The comparison with its figures, in words."""
@@ -64,6 +66,9 @@ class Comparison:
         if self.rule == "effect":
             lowered = f"{self.configuration} lowers the base's failure rate by {self.difference:.3f} {bounds}"
             return f"{of}: {lowered}, which is not shown to be more than {self.margin:g}"
+        if self.rule == "preserved-effect":
+            left = f"it is not shown to keep enough of what {self.against} achieves"
+            return f"{of}: {left}: {self.difference:+.3f} {bounds}, which must be above {self.margin:g}"
         if self.rule == "ceiling":
             rate = f"its failure rate {self.difference:.3f} {bounds}"
             return f"{of}: {rate} is not shown to be below {self.margin:g}"

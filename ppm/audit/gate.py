@@ -1,4 +1,4 @@
-"""The gate: five rules, each turned into comparisons over outcomes. All bounds are one-sided at alpha.
+"""The gate: seven rules, each turned into comparisons over outcomes. All bounds are one-sided at alpha.
 
 Every suite must pass (intersection-union), so suites need no correction. Knows nothing of models: it sees values
 that are paired prompt by prompt, or group by group where a suite has groups.
@@ -39,12 +39,13 @@ class Spending:
 
 @dataclass(frozen=True)
 class Sides:
-    """The outcomes of one suite that the rules compare; `specialist` and `deployed` are (name, outcome)."""
+    """The outcomes of one suite that the rules compare; all but `base` and `composition` are (name, outcome)."""
 
     base: Outcome
     composition: Outcome
     specialist: tuple[str, Outcome] | None = None
     deployed: tuple[str, Outcome] | None = None
+    anchor: tuple[str, Outcome] | None = None
 
 
 _FIRST = 0.6
@@ -71,10 +72,15 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
         minimum = max(suite.suite.min_effect or 0.0, policy.min_effect or 0.0)
         found.append(_effect(suite, name, specialist, sides.base, minimum, alpha))
         found.append(_effect(suite, COMPOSITION, sides.composition, sides.base, minimum, alpha))
+        if suite.measure.is_rate:
+            share = max(suite.suite.kept_share, policy.preserve or 0.0)
+            found.append(_preserved(suite, sides, name, specialist, share, alpha))
         found.append(_not_worse(suite, "non-inferiority", name, sides.composition, specialist, margin, alpha, policy))
-    if sides.deployed is not None:
-        name, deployed = sides.deployed
-        found.append(_not_worse(suite, "upgrade", name, sides.composition, deployed, margin, alpha, policy))
+    earlier: tuple[tuple[Rule, tuple[str, Outcome] | None], ...]
+    earlier = (("upgrade", sides.deployed), ("anchor", sides.anchor))
+    for rule, side in earlier:
+        if side is not None:
+            found.append(_not_worse(suite, rule, side[0], sides.composition, side[1], margin, alpha, policy))
     if suite.suite.limit is not None:
         found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
     return [replace(comparison, alpha=alpha, corrected=suite.errors is not None) for comparison in found]
@@ -152,6 +158,26 @@ def _effect(
         configuration=configuration,
         groups=_groups(suite, len(values)),
     )
+
+
+def _preserved(
+    suite: LoadedSuite, sides: Sides, name: str, specialist: Outcome, share: float, alpha: float
+) -> Comparison:
+    """Whether the composition keeps a share of what the specialist lowers the base's failure rate by.
+
+    A margin means little where the base itself seldom fails: of 0.08, a loss of 0.05 is most of what a patch achieves
+    (Holmgren 1999, Journal of Biopharmaceutical Statistics 9:651, on preserving a fraction of an effect).
+    """
+    base, alone = (suite.evidence(outcome.values) for outcome in (sides.base, specialist))
+    least = [(1 - share) * before + share * after for before, after in zip(base, alone, strict=True)]
+    values = suite.evidence(sides.composition.values)
+    interval = _difference(suite, least, values, alpha)
+    verdict: Verdict = "pass" if interval.low > 0 else "fail" if interval.high < 0 else "inconclusive"
+    mirrored = Interval(-interval.value, -interval.high, -interval.low)
+    needed = prompts_needed(mirrored, len(values), 0.0) if verdict == "inconclusive" else None
+    bounds = interval.value, interval.low, interval.high
+    groups = _groups(suite, len(values))
+    return Comparison(suite.label, "preserved-effect", name, *bounds, 0.0, verdict, needed, groups=groups)
 
 
 def _ceiling(suite: LoadedSuite, outcome: Outcome, limit: float, alpha: float) -> Comparison:

@@ -34,6 +34,13 @@ CIRCULAR = "the judge also chose the training pairs, so a pass shows less than i
 """Why it matters that a suite is circular."""
 UNGROUPED = "each prompt counts as evidence of its own, which is too much where prompts are alike"
 """Why it matters that a suite has no groups."""
+COMPARED_WITH = {
+    "non-inferiority": "its specialist",
+    "utility": "the base",
+    "upgrade": "what was deployed",
+    "anchor": "its anchor",
+}
+"""What each rule of a margin holds a composition to."""
 LOST_FORM = 0.02
 """From which loss against the base an audit says that answers are not well-formed."""
 EXPLAINED = {
@@ -68,7 +75,8 @@ class AuditedSuite:
 
     `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
     those that are found. `attempt` counts the looks at its prompts on this base, this one included; None where nobody
-    counted. `sensitivity` and `specificity` are its judge's, if measured.
+    counted. `sensitivity` and `specificity` are its judge's, if measured. `anchor` is the digest of the composition
+    (`sha256:...`) that later ones are held to on this suite.
     """
 
     prompts: int
@@ -82,6 +90,7 @@ class AuditedSuite:
     attempt: int | None = None
     sensitivity: float | None = None
     specificity: float | None = None
+    anchor: str | None = None
 
     @property
     def size(self) -> str:
@@ -243,14 +252,12 @@ class Audit:
     @property
     def guarantee(self) -> str:
         """What a pass means, in one sentence."""
-        tested = [c for c in self.comparisons if c.rule in ("non-inferiority", "utility") and not c.waived]
-        margins = {
-            rule: sorted({c.margin for c in tested if c.rule == rule}) for rule in ("non-inferiority", "utility")
-        }
+        tested = [c for c in self.comparisons if c.rule in COMPARED_WITH and not c.waived]
+        margins = {rule: sorted({c.margin for c in tested if c.rule == rule}) for rule in COMPARED_WITH}
         words = [
-            f"{' or '.join(f'{margin:g}' for margin in found)} against {against}"
-            for found, against in ((margins["non-inferiority"], "its specialist"), (margins["utility"], "the base"))
-            if found
+            f"{' or '.join(f'{margin:g}' for margin in margins[rule])} against {against}"
+            for rule, against in COMPARED_WITH.items()
+            if margins[rule]
         ]
         if not words:
             return "nothing is shown, because no suite was compared"

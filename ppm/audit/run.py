@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ppm.audit.anchors import Anchor, SuiteKey, anchor_outcomes, lost_anchors
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.audit.gate import Sides, Spending, compare, rate_of
 from ppm.audit.model import Audit, AuditedSuite, Cell
@@ -60,7 +61,8 @@ class Deployed:
 class Subject:
     """Everything an audit is about, apart from the composed prefix.
 
-    `retired` are packages that are not composed any more and whose suites are run all the same.
+    `replaced` are packages that are not composed any more and whose suites are run all the same. `anchors` are what
+    suites hold the composition to besides what is deployed.
     """
 
     base: BaseModel
@@ -70,12 +72,13 @@ class Subject:
     deployed: Deployed | None = None
     policy: Gates = field(default_factory=Gates)
     store: ResultStore | None = None
-    retired: tuple[Package, ...] = ()
+    replaced: tuple[Package, ...] = ()
+    anchors: Mapping[SuiteKey, Anchor] = field(default_factory=dict)
 
     @property
     def earlier(self) -> tuple[Package, ...]:
         """The packages whose suites have to be passed besides those of what is composed."""
-        return (*(self.deployed.packages if self.deployed else ()), *self.retired)
+        return (*(self.deployed.packages if self.deployed else ()), *self.replaced)
 
     @property
     def loaded(self) -> "LoadedBase":
@@ -86,7 +89,8 @@ class Subject:
 def suites_of(subject: Subject) -> list[LoadedSuite]:
     """The suites of all patches, old and new, by patch; then the base's utility suites and the deployer's.
 
-    Raises ManifestError when a suite's prompt is also trained on by any of the patches, or occurs twice in the suite.
+    Those of replaced versions that the policy retires are left out. Raises ManifestError when a suite's prompt is also
+    trained on by any of the patches, or occurs twice in the suite.
     """
     old = [p for p in subject.earlier if p not in subject.packages]
     packages = [*subject.packages, *old]
@@ -94,7 +98,11 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
         check_tested(package.manifest, package.manifest.pin)
     new = {suite.digest for suite in package_suites(subject.packages)}
     # What a new version may have mended must not stand in its way: in an old one's suite a prompt counts once.
-    found = [s if s.digest in new else without_repeats(s) for s in package_suites(packages)]
+    found = [
+        suite if suite.digest in new else without_repeats(suite)
+        for suite in package_suites(packages)
+        if suite.digest in new or suite.label not in subject.policy.retired
+    ]
     utility = base_suites(subject.base.folder)
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
     trained = trained_on(packages)
@@ -162,8 +170,10 @@ def audit(
         from ppm.evaluation.runner import evaluate
 
         outcomes = evaluate(subject.loaded, configurations, suites, placement=placement, store=store, progress=progress)
+    compared = [composition, *([subject.deployed.bank] if subject.deployed is not None else [])]
+    held = anchor_outcomes(subject.anchors, suites, subject.lazy, besides=compared, store=store, progress=progress)
     notes = flip_note(subject.lazy, configurations, suites, placement=placement, store=store, measure=runs)
-    comparisons = _comparisons(subject, suites, outcomes, spent, {waiver.digest for waiver in waivers})
+    comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers})
     scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
     result = Audit(
         base=subject.base.name,
@@ -179,7 +189,7 @@ def audit(
         },
         comparisons=comparisons,
         waivers=tuple(waivers),
-        notes=(*trigger_notes(subject.packages, composition), *notes),
+        notes=(*trigger_notes(subject.packages, composition), *notes, *lost_anchors(subject.anchors, suites)),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
         suites={suite.label: _audited(suite, spending.attempts.get(suite.digest)) for suite in suites},
@@ -199,6 +209,7 @@ def _comparisons(
     subject: Subject,
     suites: Sequence[LoadedSuite],
     outcomes: Outcomes,
+    anchors: Mapping[str, tuple[str, Outcome]],
     alphas: Mapping[str, float],
     waived: Collection[str],
 ) -> tuple[Comparison, ...]:
@@ -212,6 +223,7 @@ def _comparisons(
             composition=outcomes[COMPOSITION, suite.digest],
             specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
             deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
+            anchor=anchors.get(suite.label),
         )
         found = compare(suite, sides, alphas[suite.label], subject.policy)
         comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]

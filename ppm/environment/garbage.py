@@ -78,11 +78,13 @@ def _needed(home: Path) -> tuple[set[str], list[str]]:
     for environment in Environment.everywhere(home):
         for number in environment.stored_numbers():
             try:
-                lock = environment.stored(number).lock
+                deployment = environment.stored(number)
+                lock, audit = deployment.lock, deployment.audit or {}
             except PpmError as error:
                 unknown.append(f"{error.context}: {error.message}")
                 continue
             needed |= {package.sha256 for package in lock.packages}
+            needed |= {str(suite.get("anchor")).removeprefix("sha256:") for suite in audit.get("suites", {}).values()}
             if lock.composition is not None:
                 needed |= {lock.composition.sha256, lock.composition.audit}
     return needed, unknown

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from ppm.base import BaseModel, weights_digest
 from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import Deployment, Environment
-from ppm.errors import ManifestError, ModelError, PpmError
+from ppm.errors import ManifestError, ModelError
 from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, missing_attempts, policy_digest, policy_of, running_of
-from ppm.install.fetch import readable_packages, stored_packages
-from ppm.package import Package
+from ppm.install.earlier import replaced_packages
+from ppm.install.fetch import stored_packages
 from ppm.progress import Events, Progress
 from ppm.project import PROJECT_FILE, Gates
 from ppm.running import UNSAID, Running
@@ -66,7 +66,7 @@ def audit_deployed(
         None,
         policy,
         result_store(environment.home / "cache" / "results", base, running=running, fresh=fresh),
-        _retired(environment, packages, shipped),
+        replaced_packages(environment, packages, shipped),
     )
     suites = suites_of(subject)
     notes += _changed(suites, shipped, deployment)
@@ -191,29 +191,6 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(Path(v).name if isinstance(v, str) else f"{v:g}" for v in value) or "none"
     return "none" if value is None else f"{value}"
-
-
-def _retired(environment: Environment, packages: Sequence[Package], shipped: "Audit | None") -> tuple[Package, ...]:
-    """Packages of earlier deployments that brought suites of the deployed audit, such as those of replaced versions."""
-    from ppm.evaluation.suites import package_suites
-
-    lacking = {suite.digest for suite in shipped.suites.values() if suite.owner is not None} if shipped else set()
-    lacking -= {suite.digest for suite in package_suites(packages)}
-    known, found = {package.sha256 for package in packages}, []
-    for number in reversed(environment.numbers()):
-        if not lacking:
-            break
-        try:
-            earlier, _ = readable_packages(environment.deployment(number), environment)
-        except PpmError:  # `verify` says what is wrong with it
-            continue
-        for package in earlier:
-            theirs = {suite.digest for suite in package_suites([package])}
-            if package.sha256 not in known and theirs & lacking:
-                found.append(package)
-                known.add(package.sha256)
-                lacking -= theirs
-    return tuple(found)
 
 
 def _changed(suites: "Sequence[LoadedSuite]", shipped: "Audit | None", deployment: Deployment) -> list[str]:

@@ -8,6 +8,7 @@ at all of its planned looks together.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ppm.audit.anchors import anchored
 from ppm.audit.comparison import Comparison
 from ppm.audit.gate import Spending, alpha_of_attempt
 from ppm.audit.model import Attempt, Audit
@@ -206,5 +207,7 @@ class _Gate:
         attempt = Attempt(record.strategy, alpha, result.verdict, detail, number)
         self.ledger.end(gated, result.verdict)
         result = replace(result, attempts=(*attempts, attempt))
+        deployed = self.subject.deployed.bank if self.subject.deployed is not None else None
+        result = anchored(result, f"sha256:{composition.sha256}", self.subject.anchors, deployed)
         counts = {one.digest: numbers[digest] for digest, one in asked.items()}
         return Choice(composition, Report(result, outcomes, suites), counts)

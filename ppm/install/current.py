@@ -93,8 +93,9 @@ def policy_digest(policy: Gates, base: BaseModel) -> str:
 
     own = [suite for path in policy.suites for suite in policy_suites(Path(path))]
     suites = (*base_suites(base.folder), *own)
-    # Where the policy's suites lie is no part of it: the same project is in another folder on another machine.
-    asked = document.to_table(replace(policy, suites=()))
+    # Where the policy's suites lie is no part of it: the same project is in another folder on another machine. Nor is
+    # what is retired: a composition that passed such a suite is no worse for it.
+    asked = document.to_table(replace(policy, suites=(), retired=()))
     return canonical_digest([asked, [(s.digest, document.to_table(s.suite)) for s in suites]])
 
 

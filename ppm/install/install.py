@@ -16,6 +16,7 @@ from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, 
 from ppm.home import self_tests
 from ppm.install.current import audit_of, is_whole, missing_attempts, policy_digest, read_composition
 from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing, locks_of
+from ppm.install.earlier import anchors_of, replaced_packages
 from ppm.install.fetch import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
 from ppm.package import Package
@@ -206,6 +207,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
     planned = {
         name for p in packages for name in (p.manifest.name, *p.manifest.patch.provides, *p.manifest.patch.replaces)
     }
+    older: tuple[Package, ...] = ()
     deployed, running = None, plan.selection.running(plan.limits)
     placement = packages[0].manifest.base.placement
     before = read_composition(plan.previous, plan.environment.store) if plan.previous is not None else None
@@ -217,7 +219,8 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
                 hint="uninstall the old patches first: the two placements can't be compared",
             )
         stored, _ = readable_packages(plan.previous, plan.environment)
-        old = tuple(p for p in stored if p.manifest.name in planned)
+        further = replaced_packages(plan.environment, stored, audit_of(plan.previous))
+        old, older = (tuple(p for p in some if p.manifest.name in planned) for some in (stored, further))
         deployed = Deployed(bank, old, plan.parent)
     return Subject(
         plan.base,
@@ -229,6 +232,8 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         result_store(
             plan.environment.home / "cache" / "results", plan.base, running=plan.selection.running(plan.limits)
         ),
+        older,
+        anchors_of(plan.environment),
     )
 
 

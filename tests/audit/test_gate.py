@@ -30,10 +30,16 @@ def outcome(failures, n=500, start=0):
     return Outcome(tuple(float(start <= i < start + failures) for i in range(n)), ())
 
 
-def compared(suite, *, base, specialist, composition, policy=None, alpha=ALPHA, deployed=None):
-    sides = Sides(base, composition, (NAME, specialist), ("deployed", deployed) if deployed else None)
+def compared(suite, *, base, specialist, composition, policy=None, alpha=ALPHA, deployed=None, anchor=None):
+    earlier = [(name, found) if found else None for name, found in (("deployed", deployed), ("deployment 1", anchor))]
+    sides = Sides(base, composition, (NAME, specialist), *earlier)
     found = compare(suite, sides, alpha, policy or Gates())
     return {(c.rule, c.configuration if c.rule == "effect" else c.against): c for c in found}
+
+
+def kept(**sides):
+    """What the rule of the preserved effect says."""
+    return compared(suite_of(**sides.pop("settings", {})), **{**GOOD, **sides})["preserved-effect", NAME]
 
 
 def in_groups(suite, of, n=500):
@@ -47,12 +53,14 @@ GOOD = {"base": outcome(450), "specialist": outcome(10), "composition": outcome(
 
 def test_a_good_composition_passes_every_rule():
     suite = suite_of(min_effect=0.2, limit=0.3, margin=0.05)
-    found = compared(suite, **GOOD, deployed=outcome(15))
+    found = compared(suite, **GOOD, deployed=outcome(15), anchor=outcome(14))
     assert set(found) == {
         ("effect", NAME),
         ("effect", COMPOSITION),
+        ("preserved-effect", NAME),
         ("non-inferiority", NAME),
         ("upgrade", "deployed"),
+        ("anchor", "deployment 1"),
         ("ceiling", "limit"),
     }
     assert {c.verdict for c in found.values()} == {"pass"}
@@ -294,3 +302,35 @@ def test_few_groups_decide_nothing_however_many_prompts_they_have():
 def test_a_policy_that_asks_for_prompts_says_how_many_groups_that_takes():
     found = compared(in_groups(suite_of(), 2), **GOOD, policy=Gates(min_prompts=800))["non-inferiority", NAME]
     assert (found.verdict, found.prompts_needed) == ("inconclusive", 400)
+
+
+@pytest.mark.parametrize(
+    ("failures", "verdict"),
+    [(2, "pass"), (8, "inconclusive"), (40, "fail")],
+)
+def test_where_the_base_seldom_fails_most_of_what_the_patch_achieves_is_kept(failures, verdict):
+    seldom = {"base": outcome(40), "specialist": outcome(0), "composition": outcome(failures)}
+    found = kept(**seldom)
+    assert found.verdict == verdict
+    assert found.difference == pytest.approx((0.2 * 40 - failures) / 500)
+
+
+def test_a_margin_alone_would_let_the_patch_lose_half_of_what_it_achieves():
+    found = compared(suite_of(), base=outcome(30), specialist=outcome(0), composition=outcome(12))
+    assert found["effect", COMPOSITION].verdict == found["non-inferiority", NAME].verdict == "pass"
+    assert found["preserved-effect", NAME].verdict == "fail"
+
+
+@pytest.mark.parametrize(("suites", "policys"), [(0.5, None), (None, 0.5), (0.2, 0.5), (0.5, 0.2)])
+def test_the_larger_of_two_shares_has_to_be_kept(suites, policys):
+    found = kept(settings={"preserve": suites}, policy=Gates(preserve=policys), composition=outcome(100))
+    share = max(0.8 if suites is None else suites, policys or 0)
+    assert found.difference == pytest.approx(((1 - share) * 450 + share * 10 - 100) / 500)
+
+
+def test_a_loss_to_the_anchor_counts_though_what_is_deployed_is_no_better():
+    sides = {**GOOD, "specialist": outcome(60), "composition": outcome(60)}
+    found = compared(suite_of(margin=0.05), **sides, deployed=outcome(50), anchor=outcome(10))
+    assert found["upgrade", "deployed"].verdict == "pass"
+    assert found["anchor", "deployment 1"].verdict == "fail"
+    assert found["anchor", "deployment 1"].difference == pytest.approx(0.1)
