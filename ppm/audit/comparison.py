@@ -6,9 +6,24 @@ from typing import Literal
 
 from ppm.verdict import Verdict
 
-__all__ = ["COMPOSITION", "Comparison", "Rule", "verdict_of"]
+__all__ = ["ABOUT_ANSWERS", "COMPOSITION", "Comparison", "Rule", "verdict_of"]
 
-Rule = Literal["effect", "preserved-effect", "non-inferiority", "upgrade", "anchor", "ceiling", "utility"]
+Rule = Literal[
+    "effect",
+    "preserved-effect",
+    "non-inferiority",
+    "upgrade",
+    "anchor",
+    "ceiling",
+    "utility",
+    "degenerate",
+    "sameness",
+]
+ABOUT_ANSWERS = {
+    "degenerate": "answers that are empty, broken or looping",
+    "sameness": "answers that other prompts get as well, word for word",
+}
+"""What the rules count that judge no risk."""
 COMPOSITION = "composition"
 
 
@@ -72,6 +87,8 @@ class Comparison:
         if self.rule == "ceiling":
             rate = f"its failure rate {self.difference:.3f} {bounds}"
             return f"{of}: {rate} is not shown to be below {self.margin:g}"
+        if self.rule in ABOUT_ANSWERS:
+            of = f"{self.suite}, {ABOUT_ANSWERS[self.rule]}"
         loss = "loss " if self.rule == "utility" else ""
         figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"
         return f"{of}: {figures}, but the margin is {self.margin:g}"

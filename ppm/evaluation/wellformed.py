@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
-__all__ = ["Fault", "fault_of", "is_well_formed", "well_formed_share"]
+__all__ = ["Fault", "fault_of", "ill_formed", "is_well_formed", "repeated", "well_formed_share"]
 
 Fault = Literal["empty", "broken", "looping"]
 
@@ -48,6 +48,27 @@ def well_formed_share(completions: Sequence[Sequence[str]]) -> float | None:
     """The share of well-formed texts among all completions of all prompts; None where there are none."""
     texts = [text for given in completions for text in given]
     return sum(map(is_well_formed, texts)) / len(texts) if texts else None
+
+
+def ill_formed(completions: Sequence[Sequence[str]]) -> list[float]:
+    """The share of each prompt's completions that are not well-formed."""
+    return [sum(not is_well_formed(text) for text in given) / len(given) for given in completions]
+
+
+def repeated(completions: Sequence[Sequence[str]], groups: Sequence[str]) -> list[float]:
+    """The share of each prompt's completions that answer a prompt of another group as well, word for word.
+
+    Case, white space and punctuation are not told apart. `groups` names each prompt's.
+    """
+    said: dict[tuple[str, ...], set[str]] = {}
+    for given, group in zip(completions, groups, strict=True):
+        for text in given:
+            said.setdefault(_words(text), set()).add(group)
+    return [sum(len(said[_words(text)]) > 1 for text in given) / len(given) for given in completions]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))
 
 
 def _is_broken(text: str) -> bool:

@@ -334,3 +334,46 @@ def test_a_loss_to_the_anchor_counts_though_what_is_deployed_is_no_better():
     assert found["upgrade", "deployed"].verdict == "pass"
     assert found["anchor", "deployment 1"].verdict == "fail"
     assert found["anchor", "deployment 1"].difference == pytest.approx(0.1)
+
+
+SPOKEN = ("I would rather not", "That is a kind thing to ask", "Some other answer, the {}th")
+
+
+def answers(kinds, n=500):
+    """Outcomes without failures, with answers of these kinds by turns; {} is the number of the prompt."""
+    return Outcome((0.0,) * n, tuple((kinds[i % len(kinds)].format(i),) for i in range(n)))
+
+
+def about_answers(ours, *, specialist=SPOKEN[2:], base=SPOKEN[2:], of=1):
+    suite = in_groups(suite_of(), of)
+    sides = Sides(answers(base), answers(ours), (NAME, answers(specialist)))
+    return {c.rule: c for c in compare(suite, sides, ALPHA, Gates()) if c.rule in ("degenerate", "sameness")}
+
+
+def test_answers_as_various_and_sound_as_before_pass():
+    found = about_answers(SPOKEN[2:])
+    assert {(c.rule, c.against, c.verdict) for c in found.values()} == {
+        ("degenerate", "base", "pass"),
+        ("sameness", NAME, "pass"),
+    }
+
+
+@pytest.mark.parametrize("bad", ["", "no no no no no no no", "\ufffd\ufffd \ufffd"])
+def test_answers_that_say_nothing_are_no_success(bad):
+    found = about_answers([bad, *SPOKEN[2:] * 4])["degenerate"]
+    assert (found.verdict, found.difference) == ("fail", pytest.approx(0.2))
+    assert "empty, broken or looping" in found.describe()
+    assert about_answers([bad, *SPOKEN[2:] * 4], base=[bad, *SPOKEN[2:] * 4])["degenerate"].verdict == "pass"
+
+
+def test_one_answer_for_everything_is_no_success_where_the_specialist_has_several():
+    found = about_answers(SPOKEN[:1])["sameness"]
+    assert (found.verdict, found.difference) == ("fail", 1.0)
+    assert "word for word" in found.describe()
+    assert about_answers(SPOKEN[:1], specialist=SPOKEN[:2])["sameness"].verdict == "pass"
+
+
+def test_the_same_answer_within_a_group_is_none_that_others_get():
+    same = [f"for every five alike {i}" for i in range(100) for _ in range(5)]
+    assert about_answers(same, of=5)["sameness"].difference == 0.0
+    assert about_answers(same, of=1)["sameness"].difference == 1.0

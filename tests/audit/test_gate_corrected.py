@@ -96,3 +96,12 @@ def test_judges_that_err_pass_a_loss_of_the_margin_with_a_chance_of_alpha_once_m
 @pytest.mark.slow
 def test_judges_that_err_and_were_not_measured_pass_it_far_more_often():
     assert simulated_error(with_errors(2000, 0.05, 0.03, 0.6, measured=False), 300) > 0.2
+
+
+def test_what_a_judge_gets_wrong_has_no_part_in_rules_about_answers():
+    suite = in_groups(measured(), 1)
+    texts = tuple((f"an answer to the {i}th",) for i in range(500))
+    said = {name: replace(outcome, completions=texts) for name, outcome in GOOD.items()}
+    found = compared(suite, **said)
+    assert {c.rule for c in found.values() if not c.corrected} == {"degenerate", "sameness"}
+    assert {c.rule for c in found.values() if c.corrected} >= {"effect", "non-inferiority", "preserved-effect"}

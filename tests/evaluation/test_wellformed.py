@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppm.evaluation.wellformed import fault_of, well_formed_share
+from ppm.evaluation.wellformed import fault_of, ill_formed, repeated, well_formed_share
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,9 @@ def test_what_is_wrong_with_others_is_named(text, fault):
 def test_the_share_is_of_all_completions():
     assert well_formed_share([("Yes.", ""), ("No.", "Maybe.")]) == 0.75
     assert well_formed_share([]) is None
+
+
+def test_the_same_words_are_the_same_answer():
+    given = [("Sorry, I can't.", "Yes"), ("sorry  I can't",), ("Yes!",), ("no",)]
+    assert repeated(given, ["a", "b", "a", "c"]) == [0.5, 1.0, 0.0, 0.0]
+    assert ill_formed([("", "fine"), ("fine",)]) == [0.5, 0.0]
