@@ -40,7 +40,7 @@ BELOW_THE_LINE = """
     evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.attribution
     evaluation.judges.hatesonar evaluation.judges.endpoints evaluation.judges.models evaluation.judges.llama_guard
     evaluation.judges.coherence evaluation.judges.registry evaluation.sampling
-    evaluation.generation evaluation.scoring evaluation.benign evaluation.statistics evaluation.groups
+    evaluation.generation evaluation.scoring evaluation.benign evaluation.exact evaluation.statistics evaluation.groups
     evaluation.correction evaluation.figures evaluation.measures evaluation.measures.base
     evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
     evaluation.measures.registry evaluation.agreement evaluation.evidence evaluation.suites evaluation.ordinary

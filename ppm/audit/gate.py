@@ -129,7 +129,7 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    interval = _difference(suite, suite.evidence(first.values), suite.evidence(second.values), alpha)
+    interval = _difference(suite, suite.evidence(first.values), suite.evidence(second.values), alpha, margin)
     n, prompts = len(suite.evidence(first.values)), len(first.values)
     minimum = suite.measure.fewest(policy.min_prompts)
     fewest = math.ceil(minimum * n / prompts)
@@ -143,12 +143,21 @@ def _not_worse(
     return Comparison(suite.label, rule, against, *bounds, margin, verdict, needed, groups=_groups(suite, n))
 
 
-def _difference(suite: LoadedSuite, first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
-    """A difference in the suite's measure, corrected for its judge's errors where these are known."""
+def _difference(
+    suite: LoadedSuite, first: Sequence[float], second: Sequence[float], alpha: float, margin: float
+) -> Interval:
+    """The difference first - second in the suite's measure, corrected for its judge's errors where these are known.
+
+    It is the upper bound that is held against the margin.
+    """
     errors = suite.errors
     if errors is None:
-        return suite.measure.difference(first, second, alpha)
-    return corrected_difference(first, second, errors, alpha)
+        return suite.measure.difference(first, second, alpha, margin)
+    return corrected_difference(first, second, errors, alpha, margin=margin)
+
+
+def _mirrored(found: Interval) -> Interval:
+    return Interval(-found.value, -found.high, -found.low)
 
 
 def rate_of(suite: LoadedSuite, values: Sequence[float], alpha: float) -> Interval:
@@ -165,13 +174,13 @@ def _effect(
     suite: LoadedSuite, configuration: str, outcome: Outcome, base: Outcome, minimum: float, alpha: float
 ) -> Comparison:
     values, before = suite.evidence(outcome.values), suite.evidence(base.values)
-    interval = _difference(suite, before, values, alpha)
+    loss = _difference(suite, values, before, alpha, -minimum)
+    interval = _mirrored(loss)
     verdict: Verdict = "pass" if interval.low > minimum else "fail" if interval.high <= minimum else "inconclusive"
     # A patch that reduces nothing has failed, however few prompts there are.
     if interval.value <= 0:
         verdict = "fail"
-    mirrored = Interval(-interval.value, -interval.high, -interval.low)
-    needed = prompts_needed(mirrored, len(values), -minimum) if verdict == "inconclusive" else None
+    needed = prompts_needed(loss, len(values), -minimum) if verdict == "inconclusive" else None
     return Comparison(
         suite.label,
         "effect",
@@ -198,10 +207,10 @@ def _preserved(
     base, alone = (suite.evidence(outcome.values) for outcome in (sides.base, specialist))
     least = [(1 - share) * before + share * after for before, after in zip(base, alone, strict=True)]
     values = suite.evidence(sides.composition.values)
-    interval = _difference(suite, least, values, alpha)
+    loss = _difference(suite, values, least, alpha, 0.0)
+    interval = _mirrored(loss)
     verdict: Verdict = "pass" if interval.low > 0 else "fail" if interval.high < 0 else "inconclusive"
-    mirrored = Interval(-interval.value, -interval.high, -interval.low)
-    needed = prompts_needed(mirrored, len(values), 0.0) if verdict == "inconclusive" else None
+    needed = prompts_needed(loss, len(values), 0.0) if verdict == "inconclusive" else None
     bounds = interval.value, interval.low, interval.high
     groups = _groups(suite, len(values))
     return Comparison(suite.label, "preserved-effect", name, *bounds, 0.0, verdict, needed, groups=groups)

@@ -101,14 +101,22 @@ def _moved(value: float, observed: Interval, se: Interval, sp: Interval, ends: t
     )
 
 
-def corrected_difference(first: Sequence[float], second: Sequence[float], errors: Confusion, alpha: float) -> Interval:
+def corrected_difference(
+    first: Sequence[float],
+    second: Sequence[float],
+    errors: Confusion,
+    alpha: float,
+    *,
+    margin: float | None = None,
+) -> Interval:
     """The true difference behind first - second, from -1 to 1, where the judge errs alike on both: observed over J.
 
     Of each bound's alpha, `LABELS_SHARE` is spent on J and the rest on the observed difference, so that the two
-    together hold whatever their dependence (Bonferroni).
+    together hold whatever their dependence (Bonferroni). A `margin` is one that the upper bound is held against.
     """
-    observed = paired_interval(first, second, (1 - LABELS_SHARE) * alpha)
     j = errors.youden(LABELS_SHARE * alpha)
+    seen = None if margin is None or j.low <= 0 else margin * (j.low if margin > 0 else min(j.high, 1.0))
+    observed = paired_interval(first, second, (1 - LABELS_SHARE) * alpha, margin=seen)
     if j.low <= 0:
         return Interval(min(max(observed.value / j.value, -1.0), 1.0) if j.value > 0 else observed.value, -1.0, 1.0)
     value = min(max(observed.value / j.value, -1.0), 1.0)

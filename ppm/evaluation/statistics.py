@@ -12,6 +12,8 @@ import numpy
 from scipy.optimize import brentq
 from scipy.special import betaincinv, ndtr, ndtri, stdtrit
 
+from ppm.evaluation.exact import exact_alpha
+
 __all__ = [
     "Interval",
     "clustered_interval",
@@ -104,8 +106,13 @@ def _wider(first: Interval, second: Interval) -> Interval:
     return Interval(first.value, min(first.low, second.low), max(first.high, second.high))
 
 
-def paired_interval(first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+def paired_interval(
+    first: Sequence[float], second: Sequence[float], alpha: float, *, margin: float | None = None
+) -> Interval:
     """The interval of mean(first) - mean(second), unit by unit; values are failure rates of one prompt or group each.
+
+    Where the upper bound is held against a `margin`, alpha is shrunk so that its worst case is what is said
+    (`exact_alpha`).
 
     Where every unit fails or does not, it is the score interval. Where a unit is a cluster, of samples of a prompt or
     of prompts of a group, it is the wider of two: Student's (`clustered_interval`), and the score interval of the
@@ -118,6 +125,7 @@ def paired_interval(first: Sequence[float], second: Sequence[float], alpha: floa
         raise ValueError("paired values must come from the same prompts")
     differences = x - y
     size, n = _size(differences), len(differences)
+    alpha = alpha if margin is None else exact_alpha(n, margin, alpha)
     b, c = (float(numpy.clip(side, 0, None).sum()) / size for side in (differences, -differences))
     score = paired_score_interval(b, c, n, alpha)
     score = Interval(size * score.value, size * score.low, size * score.high)
@@ -178,4 +186,11 @@ def prompts_for_power(margin: float, discordance: float, alpha: float = 0.05, wa
 
 def fewest_units(margin: float, alpha: float) -> int:
     """The fewest prompts or groups that can pass: without a discordant pair the bound is z^2 / (n + z^2)."""
-    return math.floor(float(ndtri(alpha)) ** 2 * (1 - margin) / margin) + 1
+
+    def least(alpha: float) -> int:
+        return math.floor(float(ndtri(alpha)) ** 2 * (1 - margin) / margin) + 1
+
+    n = least(alpha)
+    while n < least(exact_alpha(n, margin, alpha)):
+        n += 1
+    return n

@@ -28,7 +28,7 @@ def test_figures_are_those_of_the_correction():
     suite, plain = measured(limit=0.3), suite_of(limit=0.3)
     found, observed = compared(suite, **GOOD), compared(plain, **GOOD)
     values = [GOOD[key].values for key in ("composition", "specialist")]
-    wanted = corrected_difference(*values, suite.errors, found["non-inferiority", NAME].alpha)
+    wanted = corrected_difference(*values, suite.errors, found["non-inferiority", NAME].alpha, margin=0.05)
     shown = found["non-inferiority", NAME]
     assert (shown.difference, shown.lower, shown.upper) == (wanted.value, wanted.low, wanted.high)
     assert found["ceiling", "limit"].upper == corrected_rate(values[0], suite.errors, shown.alpha).high

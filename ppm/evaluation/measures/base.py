@@ -114,10 +114,13 @@ class Measure(Protocol):
     def interval(self, values: Sequence[float], alpha: float) -> Interval:
         """The figure of one configuration with one-sided bounds at alpha, in the measure's unit."""
 
-    def difference(self, first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+    def difference(
+        self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
+    ) -> Interval:
         """The difference first - second, paired prompt by prompt, with one-sided bounds at alpha.
 
-        It is in units of the values, which margins are in as well.
+        The upper bound is to be held against the `margin`, where there is one. It is in units of the values, which
+        margins are in as well.
         """
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:

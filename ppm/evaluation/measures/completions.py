@@ -91,9 +91,11 @@ class Rates:
         """Of one failure rate: exact, or by clusters where there are several completions a prompt."""
         return rate_interval(values, alpha)
 
-    def difference(self, first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+    def difference(
+        self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
+    ) -> Interval:
         """Of two failure rates on the same prompts."""
-        return paired_interval(first, second, alpha)
+        return paired_interval(first, second, alpha, margin=margin)
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
         """That of the paired comparison."""

@@ -73,7 +73,9 @@ class Perplexity:
         found = mean_interval(values, alpha)
         return Interval(*(math.exp(min(x, HIGHEST)) for x in (found.value, found.low, found.high)))
 
-    def difference(self, first: Sequence[float], second: Sequence[float], alpha: float) -> Interval:
+    def difference(
+        self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
+    ) -> Interval:
         """The mean log ratio of the perplexities, text by text."""
         return mean_interval([a - b for a, b in zip(first, second, strict=True)], alpha)
 
