@@ -25,6 +25,7 @@ ABOUT_ANSWERS = {
 }
 """What the rules count that judge no risk."""
 COMPOSITION = "composition"
+CERTAIN = 0.99
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Comparison:
     difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
     groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
     `alpha` is what each of its bounds spends. `corrected` figures are corrected for the errors of the suite's judge.
+    `power` is about the chance that a composition which loses nothing passes on so much evidence, where two
+    configurations disagree as often as they did here; None of rules without a margin.
     """
 
     suite: str
@@ -52,6 +55,7 @@ class Comparison:
     groups: int | None = None
     alpha: float | None = None
     corrected: bool = False
+    power: float | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in ("pass", "fail", "inconclusive"):
@@ -61,7 +65,12 @@ class Comparison:
     def needed(self) -> str:
         """About how much evidence would settle it, in words; empty where none would."""
         units = "prompts" if self.groups is None else "groups"
-        return f"about {self.prompts_needed:,} {units} would settle it" if self.prompts_needed else ""
+        if not self.prompts_needed:
+            return ""
+        settled = f"about {self.prompts_needed:,} {units} would settle it"
+        if self.power is None or self.power > CERTAIN:
+            return settled
+        return f"{settled}; one that loses nothing passes with a chance of {self.power:.2f}"
 
     @property
     def mark(self) -> Verdict:

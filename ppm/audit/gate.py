@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ppm.audit.comparison import COMPOSITION, Comparison, Rule
-from ppm.evaluation.correction import corrected_difference, corrected_rate
+from ppm.evaluation.correction import LABELS_SHARE, corrected_difference, corrected_rate
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.statistics import Interval, prompts_needed
 from ppm.evaluation.suites import LoadedSuite
@@ -129,8 +129,9 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    interval = _difference(suite, suite.evidence(first.values), suite.evidence(second.values), alpha, margin)
-    n, prompts = len(suite.evidence(first.values)), len(first.values)
+    ours, theirs = suite.evidence(first.values), suite.evidence(second.values)
+    interval = _difference(suite, ours, theirs, alpha, margin)
+    n, prompts = len(ours), len(first.values)
     minimum = suite.measure.fewest(policy.min_prompts)
     fewest = math.ceil(minimum * n / prompts)
     verdict: Verdict = "pass" if interval.high < margin else "fail" if interval.low > margin else "inconclusive"
@@ -140,7 +141,23 @@ def _not_worse(
     if needed is not None:
         needed = max(needed, fewest)
     bounds = interval.value, interval.low, interval.high
-    return Comparison(suite.label, rule, against, *bounds, margin, verdict, needed, groups=_groups(suite, n))
+    power = _power(suite, ours, theirs, margin, alpha)
+    return Comparison(
+        suite.label, rule, against, *bounds, margin, verdict, needed, groups=_groups(suite, n), power=power
+    )
+
+
+def _power(suite: LoadedSuite, first: Sequence[float], second: Sequence[float], margin: float, alpha: float) -> float:
+    """About the chance to pass where nothing is lost, with evidence that differs as much as this.
+
+    Of a judge that errs so much of the margin is left as it sees, and the labels have their part of alpha.
+    """
+    errors, n = suite.errors, len(first)
+    discordance = sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / n
+    if errors is not None:
+        margin *= max(errors.youden(LABELS_SHARE * alpha).low, 0.0)
+        alpha *= 1 - LABELS_SHARE
+    return suite.measure.power(n, margin, discordance, alpha) if margin > 0 else 0.0
 
 
 def _difference(

@@ -18,7 +18,7 @@ RATES = numpy.concatenate([numpy.linspace(0, 0.02, 41), numpy.linspace(0.0225, 0
 """Rates at which only what is compared with fails, or for a negative margin only the other side."""
 REACH = 9.0
 """How many standard deviations of a count are summed over."""
-STEPS = 16
+STEPS = 10
 """Of the search for alpha: to within a thousandth of it."""
 
 

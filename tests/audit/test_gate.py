@@ -11,7 +11,7 @@ from ppm.audit.gate import Sides, alpha_of_attempt, compare
 from ppm.evaluation.exact import exact_alpha
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
-from ppm.evaluation.statistics import clustered_interval, exact_upper, fewest_units, paired_score_interval
+from ppm.evaluation.statistics import clustered_interval, exact_upper, fewest_units, paired_score_interval, power
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Prompt
 from ppm.project import Gates
@@ -380,3 +380,13 @@ def test_the_same_answer_within_a_group_is_none_that_others_get():
     same = [f"for every five alike {i}" for i in range(100) for _ in range(5)]
     assert about_answers(same, of=5)["sameness"].difference == 0.0
     assert about_answers(same, of=1)["sameness"].difference == 1.0
+
+
+def test_a_verdict_says_how_surely_a_composition_that_loses_nothing_passes():
+    few = compared(in_groups(suite_of(), 5), **{**GOOD, "composition": outcome(25)})["non-inferiority", NAME]
+    many = compared(suite_of(), **GOOD)["non-inferiority", NAME]
+    assert (few.verdict, many.verdict) == ("inconclusive", "pass")
+    assert few.power == pytest.approx(power(100, 0.05, 3 / 100, ALPHA))
+    assert few.power < 0.9 < many.power
+    assert few.needed.endswith(f"one that loses nothing passes with a chance of {few.power:.2f}")
+    assert compared(suite_of(), **GOOD)["effect", NAME].power is None
