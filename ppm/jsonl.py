@@ -293,14 +293,19 @@ def last_turn(text: Text) -> str:
     return said[-1] if said else ""
 
 
-def check_leakage(suite: str, prompts: Sequence[Prompt], trained: Mapping[str, Iterable[Pair | Benign]]) -> None:
-    """Raises ManifestError when a prompt of a suite occurs, compared normalised, in training data given by origin."""
+def check_leakage(
+    suite: str, prompts: Sequence[Prompt], trained: Mapping[str, Iterable[Pair | Benign]], *, sealed: bool = False
+) -> None:
+    """Raises ManifestError when a prompt of a suite occurs, compared normalised, in training data given by origin.
+
+    The prompt is shown unless the suite is `sealed`.
+    """
     known = {normalised(prompt.prompt) for prompt in prompts}
     for origin, rows in trained.items():
         leaked = next((row.prompt for row in rows if normalised(row.prompt) in known), None)
         if leaked is not None:
             raise ManifestError(
-                f"trains on a prompt of the suite {suite!r}: {last_turn(leaked)[:80]!r}",
+                f"trains on a prompt of the suite {suite!r}" + ("" if sealed else f": {last_turn(leaked)[:80]!r}"),
                 context=origin,
                 hint="a test on training data proves nothing; remove the prompt from one of the two",
             )

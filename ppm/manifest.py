@@ -191,6 +191,9 @@ class Manifest:
         grouped = next((suite.name for suite in self.suites if suite.group is not None), None)
         if grouped is not None and self.schema < SCHEMA:
             raise ValueError(f"the group of the suite {grouped!r} needs schema = {SCHEMA}")
+        sealed = next((suite.name for suite in self.suites if suite.sealed), None)
+        if sealed is not None:
+            raise ValueError(f"the suite {sealed!r} can't be sealed in a package, which anybody can read")
         names = [suite.name for suite in self.suites]
         for name in names:
             if names.count(name) > 1:

@@ -89,7 +89,7 @@ class Suite:
     failures, or successes for goal `higher`. `margin` is in units of the measure's differences, and `preserve` the
     share of what its patch lowers the base's failure rate by that a composition must keep. `evidence` says how often
     the judge errs. `group` is the field in which a prompt names its group; with it evidence is counted in groups
-    (`ppm.evaluation.groups`).
+    (`ppm.evaluation.groups`). Of a `sealed` suite rates are shown, and never a prompt or an answer.
     """
 
     name: str
@@ -106,6 +106,7 @@ class Suite:
     group: str | None = None
     decoding: Decoding = field(default_factory=Decoding)
     evidence: Evidence | None = None
+    sealed: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))

@@ -40,7 +40,8 @@ BELOW_THE_LINE = """
     evaluation.judges.phrasing evaluation.judges.refusals evaluation.judges.words evaluation.judges.attribution
     evaluation.judges.hatesonar evaluation.judges.endpoints evaluation.judges.models evaluation.judges.llama_guard
     evaluation.judges.coherence evaluation.judges.registry evaluation.sampling
-    evaluation.generation evaluation.scoring evaluation.benign evaluation.exact evaluation.statistics evaluation.groups
+    evaluation.generation evaluation.scoring evaluation.benign evaluation.exact evaluation.statistics
+    evaluation.groups evaluation.sealing
     evaluation.correction evaluation.figures evaluation.measures evaluation.measures.base
     evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
     evaluation.measures.registry evaluation.agreement evaluation.evidence evaluation.suites evaluation.ordinary
@@ -67,7 +68,7 @@ BELOW_THE_LINE = """
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages
-    cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.sync cli.test cli.tree
+    cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync cli.test cli.tree
     cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]

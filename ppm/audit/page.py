@@ -97,7 +97,7 @@ def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: 
     """
     compared = [c for c in audit.comparisons if c.suite == suite.label]
     against = next((c.against for c in compared if c.rule in ("non-inferiority", "utility", "upgrade")), None)
-    if against is None or not outcomes[COMPOSITION, suite.digest].completions:
+    if suite.suite.sealed or against is None or not outcomes[COMPOSITION, suite.digest].completions:
         return None
     theirs, ours = outcomes[against, suite.digest], outcomes[COMPOSITION, suite.digest]
     every = range(len(suite.prompts))

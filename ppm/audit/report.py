@@ -57,10 +57,13 @@ def junit_xml(audit: Audit) -> bytes:
 
 
 def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[LoadedSuite]) -> bytes:
-    """One line a prompt and configuration: its completions, and its value in the suite's measure."""
+    """One line a prompt and configuration: its completions, and its value in the suite's measure.
+
+    Of sealed suites there is none.
+    """
     lines = []
     configurations = dict.fromkeys(configuration for configuration, _ in outcomes)
-    for configuration, suite in product(configurations, suites):
+    for configuration, suite in product(configurations, (suite for suite in suites if not suite.suite.sealed)):
         outcome = outcomes[configuration, suite.digest]
         for index, prompt in enumerate(suite.prompts):
             line: dict[str, object] = {
@@ -76,4 +79,4 @@ def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[L
             else:
                 line["messages"] = [{"role": role, "content": content} for role, content in prompt.prompt]
             lines.append(json.dumps(line, ensure_ascii=False))
-    return ("\n".join(lines) + "\n").encode()
+    return "".join(f"{line}\n" for line in lines).encode()

@@ -107,8 +107,9 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
     trained = trained_on(packages)
     for suite in (*found, *utility, *own):
-        check_distinct(suite.label, suite.prompts, suite.owner or "")
-        check_leakage(suite.label, suite.prompts, trained)
+        sealed = bool(suite.suite.sealed)
+        check_distinct(suite.label, suite.prompts, suite.owner or "", sealed=sealed)
+        check_leakage(suite.label, suite.prompts, trained, sealed=sealed)
     if not utility:
         utility = [default_utility(subject.lazy, packages, subject.store), *_ordinary(subject, trained)]
     names = list(dict.fromkeys(package.manifest.name for package in packages))
@@ -189,7 +190,12 @@ def audit(
         },
         comparisons=comparisons,
         waivers=tuple(waivers),
-        notes=(*trigger_notes(subject.packages, composition), *notes, *lost_anchors(subject.anchors, suites)),
+        notes=(
+            *trigger_notes(subject.packages, composition),
+            *notes,
+            *lost_anchors(subject.anchors, suites),
+            *_sealed(suites),
+        ),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
         suites={suite.label: _audited(suite, spending.attempts.get(suite.digest)) for suite in suites},
@@ -228,6 +234,11 @@ def _comparisons(
         found = compare(suite, sides, alphas[suite.label], subject.policy)
         comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
     return tuple(comparisons)
+
+
+def _sealed(suites: Sequence[LoadedSuite]) -> list[str]:
+    names = ", ".join(suite.label for suite in suites if suite.suite.sealed)
+    return [f"of {names} only rates are shown: sealed"] if names else []
 
 
 def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:

@@ -62,6 +62,7 @@ SUBJECTS = {
         "rebase": "rebase",
         "strategies": "strategies",
         "judges": "judges",
+        "suites": "suites",
         "base": "base",
         "lab": "lab",
     },

@@ -202,16 +202,20 @@ def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
     return loaded
 
 
-def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str) -> None:
-    """Raises ManifestError when a prompt occurs twice in a suite, compared normalised: evidence counts once."""
+def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str, *, sealed: bool = False) -> None:
+    """Raises ManifestError when a prompt occurs twice in a suite, compared normalised: evidence counts once.
+
+    The prompt is shown unless the suite is `sealed`.
+    """
     seen: dict[str, str] = {}
     for prompt in prompts:
         first = seen.setdefault(normalised(prompt.prompt), prompt.id)
         if first != prompt.id:
             text = prompt.prompt if isinstance(prompt.prompt, str) else prompt.prompt[-1][1]
+            shown = "the same" if sealed else f"both {text[:80]!r}"
             repeats = len(prompts) - len({normalised(p.prompt) for p in prompts})
             raise ManifestError(
-                f"the suite {suite!r} has the same prompt twice: {first!r} and {prompt.id!r} are both {text[:80]!r}",
+                f"the suite {suite!r} has the same prompt twice: {first!r} and {prompt.id!r} are {shown}",
                 context=origin,
                 hint=f"remove the {repeats} repeated prompts: each prompt counts as separate evidence",
             )
