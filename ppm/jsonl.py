@@ -33,6 +33,7 @@ __all__ = [
     "read_benign",
     "read_pairs",
     "read_prompts",
+    "read_samples",
 ]
 
 MAX_LINES, MAX_LINE_BYTES, MAX_EXTRA_BYTES = 100_000, 2**20, 2**21
@@ -82,6 +83,16 @@ class Label:
     label: str
     group: str | None = None
     extra: dict[str, object] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line of an audit's samples: what a configuration answered to a prompt of a suite."""
+
+    suite: str
+    id: str
+    prompt: Text
+    completions: tuple[str, ...]
 
 
 class _Line:
@@ -241,6 +252,17 @@ def numbered_labels(data: bytes, origin: str) -> Iterator[tuple[int, Label]]:
             )
         group = line.string_or_none("group")
         yield number, Label(text, completion, label.strip(), group, line.rest())
+
+
+def read_samples(data: bytes, origin: str) -> tuple[Sample, ...]:
+    """The samples that `ppm audit --samples` writes. Raises ManifestError."""
+    found = []
+    for _, line in _lines(data, origin):
+        suite, id_, texts = line.string("suite"), line.string("id"), line.values.pop("completions", [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise line.wrong("'completions' must be a list of texts", "these are what `ppm audit --samples` writes")
+        found.append(Sample(suite, id_, line.text(), tuple(texts)))
+    return tuple(found)
 
 
 def read_prompts(data: bytes, origin: str) -> tuple[Prompt, ...]:

@@ -44,7 +44,8 @@ BELOW_THE_LINE = """
     evaluation.groups evaluation.sealing
     evaluation.correction evaluation.figures evaluation.measures evaluation.measures.base
     evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
-    evaluation.measures.registry evaluation.agreement evaluation.evidence evaluation.suites evaluation.ordinary
+    evaluation.measures.registry evaluation.agreement evaluation.labelling evaluation.evidence
+    evaluation.suites evaluation.ordinary
     evaluation.results evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips training
     training.processes training.data training.passes training.retention training.losses training.source training.output
     training.teacher training.pairs training.rows training.advice training.defaults training.check training.stages
@@ -67,7 +68,7 @@ BELOW_THE_LINE = """
     lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
-    cli.generate cli.history cli.holds cli.install cli.judges cli.lab cli.lock cli.outdated cli.packages
+    cli.generate cli.history cli.holds cli.install cli.labels cli.judges cli.lab cli.lock cli.outdated cli.packages
     cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync cli.test cli.tree
     cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """

@@ -1,10 +1,11 @@
-"""The commands of judges: their list, and measure."""
+"""The commands of judges: their list, measure, label and agree."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ppm.cli.labels import agree_command, label_command
 from ppm.cli.options import LocalPath, json_option
 from ppm.cli.output import print_json, print_table, report, write
 
@@ -41,6 +42,10 @@ def judges_command(ctx: click.Context, as_json: bool) -> None:
         print_table(["Judge", "Version", "Options", "Scores"], [[n, v, ", ".join(o), s] for n, v, o, s in rows])
 
 
+judges_command.add_command(label_command)
+judges_command.add_command(agree_command)
+
+
 @judges_command.command("measure")
 @click.argument("judge")
 @click.option("--labels", required=True, type=LocalPath(), metavar="FILE", help="Labelled completions, JSON Lines.")
@@ -48,7 +53,7 @@ def judges_command(ctx: click.Context, as_json: bool) -> None:
 @click.option("--positive", multiple=True, metavar="LABEL", help="A label of what the judge looks for.")
 @click.option("--negative", multiple=True, metavar="LABEL", help="A label of what has nothing of it.")
 @click.option("--apart", multiple=True, metavar="LABEL", help="A label that is counted and decides nothing.")
-@click.option("--write", "into", metavar="MANIFEST[:SUITE]", help="Write the evidence into this suite.")
+@click.option("--write", "into", metavar="FILE[:SUITE]", help="Write the evidence into this suite.")
 @json_option
 def measure_command(
     judge: str,

@@ -1,4 +1,4 @@
-"""Measured judges of suites: which manifest's suite is meant, and its evidence written beside it."""
+"""Measured judges of suites: which suite of a manifest, or of a file of suites, is meant, and its evidence there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
+from ppm.base import BaseSuites
 from ppm.disk import disk_errors, replace_file
-from ppm.document import table_of
+from ppm.document import parse, read_table, table_of
 from ppm.encoding import decode
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.judges.base import Scorer
@@ -32,7 +33,7 @@ class MeasuredJudge:
 
 @dataclass(frozen=True)
 class SuiteOfManifest:
-    """A suite in a source manifest on disk."""
+    """A suite in a source manifest on disk, or in a deployer's file of suites."""
 
     path: Path
     suite: Suite
@@ -42,21 +43,21 @@ class SuiteOfManifest:
         return judge_with(self.suite.judge, self.path.parent, str(self.path))
 
     def write(self, evidence: Evidence) -> None:
-        """Put evidence into the manifest, whose comments stay, in place of what the suite has. Raises PpmError."""
+        """Put evidence into the file, whose comments stay, in place of what the suite has. Raises PpmError."""
         with disk_errors("can't be read", self.path):
             before = self.path.read_bytes()
         try:
             table = tomlkit.parse(decode(before))
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise ManifestError(f"can't be edited: {error}", context=str(self.path)) from error
-        if int(table["schema"]) < SCHEMA:
+        if "patch" in table and int(table["schema"]) < SCHEMA:
             table["schema"] = SCHEMA
         for suite in table["suites"]:
             if str(suite["name"]) == self.suite.name:
                 written = table_of(evidence)
                 suite["evidence"] = _spaced(written) if isinstance(suite, Table) else written
         after = tomlkit.dumps(table).rstrip() + "\n"
-        Manifest.parse(after, str(self.path))
+        _suites(after.encode(), self.path)
         with disk_errors("can't be written", self.path):
             replace_file(self.path, after.encode())
 
@@ -69,20 +70,29 @@ def _spaced(table: dict[str, object]) -> Table:
     return spaced
 
 
+def _suites(data: bytes, path: Path) -> tuple[Suite, ...]:
+    """Those of a manifest, or of a file that has nothing but suites. Raises ManifestError."""
+    table = parse(data, str(path))
+    if "patch" in table:
+        return Manifest.parse(data, str(path)).suites
+    return read_table(BaseSuites, table, str(path)).suites
+
+
 def find_suite(text: str, judge: str) -> SuiteOfManifest:
-    """The suite that `MANIFEST` or `MANIFEST:SUITE` names: there, or alone there, with this judge. Raises PpmError."""
+    """The suite that `FILE` or `FILE:SUITE` names: there, or alone there, with this judge. Raises PpmError."""
     path, name = Path(text), ""
     if not exists(path) and ":" in text:
         before, _, name = text.rpartition(":")
         path = Path(before)
     path = path / "patch.toml" if path.is_dir() else path
-    manifest = Manifest.read(path)
-    suites = [suite for suite in manifest.suites if suite.judge.name == judge]
+    with disk_errors("can't be read", path):
+        every = _suites(path.read_bytes(), path)
+    suites = [suite for suite in every if suite.judge.name == judge]
     listed = ", ".join(suite.name for suite in suites)
     if name:
-        found = next((suite for suite in manifest.suites if suite.name == name), None)
+        found = next((suite for suite in every if suite.name == name), None)
         if found is None:
-            names = [suite.name for suite in manifest.suites]
+            names = [suite.name for suite in every]
             hint = did_you_mean(name, names, f"it has {', '.join(names) or 'none'}")
             raise RequestError(f"there is no suite {name!r}", context=str(path), hint=hint)
         if found.judge.name != judge:

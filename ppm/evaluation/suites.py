@@ -36,7 +36,7 @@ __all__ = [
 
 UNCALIBRATED = (
     "nobody measured how often their judges err, so their rates are as observed; "
-    "`ppm judges measure JUDGE --labels FILE --write MANIFEST:SUITE` measures one on completions that people labelled"
+    "`ppm judges measure JUDGE --labels FILE --write FILE:SUITE` measures one on completions that people labelled"
 )
 """What it means that the judge of a suite is uncalibrated, and what to do."""
 
