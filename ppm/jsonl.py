@@ -93,6 +93,7 @@ class Sample:
     id: str
     prompt: Text
     completions: tuple[str, ...]
+    group: str | None = None
 
 
 class _Line:
@@ -261,7 +262,7 @@ def read_samples(data: bytes, origin: str) -> tuple[Sample, ...]:
         suite, id_, texts = line.string("suite"), line.string("id"), line.values.pop("completions", [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise line.wrong("'completions' must be a list of texts", "these are what `ppm audit --samples` writes")
-        found.append(Sample(suite, id_, line.text(), tuple(texts)))
+        found.append(Sample(suite, id_, line.text(), tuple(texts), line.string_or_none("group")))
     return tuple(found)
 
 

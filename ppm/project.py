@@ -54,6 +54,8 @@ class Gates:
             share = getattr(self, key)
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"{key} must be between 0 and 1, not {share}")
+        if self.preserve == 1:
+            raise ValueError("preserve must be below 1: no composition can be shown to keep all of an effect")
         if self.min_prompts is not None and self.min_prompts < 1:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
         if self.trigger_recall is not None and not 0 < self.trigger_recall <= 1:

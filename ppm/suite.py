@@ -121,6 +121,8 @@ class Suite:
             value = getattr(self, key)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{key} must be between 0 and 1")
+        if self.preserve == 1:
+            raise ValueError("preserve must be below 1: no composition can be shown to keep all of an effect")
         if self.group is not None and not self.group:
             raise ValueError('group must be the name of a field of the prompts, such as "group"')
         for key in ("min_effect", "preserve"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ppm.audit.comparison import Comparison
-from ppm.audit.model import Audit
+from ppm.audit.model import Audit, AuditedSuite
 from ppm.bank import EMPTY, Bank
 from ppm.evaluation.results import Configuration, Outcome, ResultStore, kept_outcomes
 from ppm.evaluation.suites import LoadedSuite
@@ -21,7 +21,16 @@ from ppm.progress import Progress
 if TYPE_CHECKING:
     from ppm.runtime.loading import LazyModel
 
-__all__ = ["Anchor", "SuiteKey", "anchor_outcomes", "anchored", "is_approved", "key_of", "lost_anchors"]
+__all__ = [
+    "Anchor",
+    "SuiteKey",
+    "anchor_outcomes",
+    "anchored",
+    "is_approved",
+    "key_of",
+    "labels_by_key",
+    "lost_anchors",
+]
 
 SuiteKey = tuple[str | None, str]
 """The patch that a suite came with, if any, and its name: a suite whose prompts change keeps its anchor."""
@@ -41,8 +50,16 @@ class Anchor:
 
 
 def key_of(owner: str | None, label: str) -> SuiteKey:
-    """The key of a suite, whatever its label has before the name to tell it from others."""
-    return owner, label.rpartition("/")[2]
+    """The key of a suite, whatever its label has before the name to tell it from those of other versions."""
+    return owner, label.removeprefix("base/") if owner is None else label.rpartition("/")[2]
+
+
+def labels_by_key(audit: Audit) -> dict[SuiteKey, list[str]]:
+    """The suites of an audit by their keys: those of replaced versions stand beside the latest."""
+    found: dict[SuiteKey, list[str]] = {}
+    for label, suite in audit.suites.items():
+        found.setdefault(key_of(suite.owner, label), []).append(label)
+    return found
 
 
 def is_approved(audit: Audit, label: str) -> bool:
@@ -52,15 +69,16 @@ def is_approved(audit: Audit, label: str) -> bool:
 
 def anchored(audit: Audit, digest: str, known: Mapping[SuiteKey, Anchor], deployed: Bank | None) -> Audit:
     """The audit with the anchor of each suite as it is once the composition with this digest is deployed."""
-    suites = {}
-    for label, suite in audit.suites.items():
-        compared = [c for c in audit.comparisons if c.suite == label]
-        anchor = known.get(key_of(suite.owner, label))
+    suites: dict[str, AuditedSuite] = {}
+    for key, labels in labels_by_key(audit).items():
+        compared = [c for c in audit.comparisons if c.suite in labels]
+        anchor = known.get(key)
         kept = anchor.digest if anchor is not None else None
-        if _all_passed(compared) and (anchor is None or _is_better(compared, anchor, deployed)):
+        passed = all(is_approved(audit, label) for label in labels)
+        if passed and (anchor is None or _is_better(compared, anchor, deployed)):
             kept = digest
-        suites[label] = replace(suite, anchor=kept)
-    return replace(audit, suites=suites)
+        suites |= {label: replace(audit.suites[label], anchor=kept) for label in labels}
+    return replace(audit, suites={label: suites[label] for label in audit.suites})
 
 
 def _all_passed(compared: Sequence[Comparison]) -> bool:
@@ -70,7 +88,8 @@ def _all_passed(compared: Sequence[Comparison]) -> bool:
 def _is_better(compared: Sequence[Comparison], anchor: Anchor, deployed: Bank | None) -> bool:
     """Whether the composition is shown to be better than the anchor; what is deployed may be the anchor itself."""
     rule = "upgrade" if deployed is not None and anchor.bank == deployed else "anchor"
-    return any(c.rule == rule and c.upper < 0 for c in compared)
+    held = [c for c in compared if c.rule == rule]
+    return bool(held) and all(c.upper < 0 for c in held)
 
 
 def anchor_outcomes(
@@ -104,4 +123,6 @@ def lost_anchors(anchors: Mapping[SuiteKey, Anchor], suites: Sequence[LoadedSuit
     """A note on suites whose anchor is not on this machine."""
     found = {suite.label: anchors.get(key_of(suite.owner, suite.label)) for suite in suites}
     lost = [label for label, anchor in found.items() if anchor is not None and anchor.bank is None]
-    return [f"the anchor of {', '.join(lost)} is not in the store, so nothing was held to it"] if lost else []
+    if not lost:
+        return []
+    return [f"the anchor of {', '.join(lost)} is not in the store, so the composition was not compared with it"]

@@ -107,16 +107,19 @@ def _about_answers(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates
         return  # a measure without completions
     plain = replace(suite, suite=replace(suite.suite, evidence=None))  # nothing here is a judge's
     first, second = (Outcome(tuple(ill_formed(texts)), ()) for texts in (ours, bases))
-    yield _not_worse(plain, "degenerate", "base", first, second, DEGENERATE_MARGIN, alpha, policy)
+    yield _not_worse(plain, "degenerate", "base", first, second, _capped(DEGENERATE_MARGIN, policy), alpha, policy)
     groups = [suite.groups[p.id] if suite.groups is not None else p.id for p in suite.prompts]
     first, second = (Outcome(tuple(repeated(texts, groups)), ()) for texts in (ours, theirs))
-    yield _not_worse(plain, "sameness", name, first, second, SAMENESS_MARGIN, alpha, policy)
+    yield _not_worse(plain, "sameness", name, first, second, _capped(SAMENESS_MARGIN, policy), alpha, policy)
 
 
 def margin_of(suite: LoadedSuite, policy: Gates) -> float:
     """The margin of a suite, which the deployer's policy may narrow."""
-    declared = suite.suite.allowance
-    return min(declared, policy.max_margin) if policy.max_margin is not None else declared
+    return _capped(suite.suite.allowance, policy)
+
+
+def _capped(margin: float, policy: Gates) -> float:
+    return min(margin, policy.max_margin) if policy.max_margin is not None else margin
 
 
 def _not_worse(

@@ -10,6 +10,7 @@ from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
 from ppm.evaluation.groups import ungrouped
 from ppm.evaluation.measures.registry import figures_of
+from ppm.names import check_digest
 from ppm.verdict import Verdict, Waiver
 
 __all__ = [
@@ -91,6 +92,9 @@ class AuditedSuite:
     sensitivity: float | None = None
     specificity: float | None = None
     anchor: str | None = None
+
+    def __post_init__(self) -> None:
+        check_digest(self.anchor, "anchor")
 
     @property
     def size(self) -> str:

@@ -72,6 +72,8 @@ def sample_lines(outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[L
                 "id": prompt.id,
                 "value": outcome.values[index],
             }
+            if suite.groups is not None:
+                line["group"] = suite.groups[prompt.id]
             if outcome.completions:
                 line["completions"] = list(outcome.completions[index])
             if isinstance(prompt.prompt, str):

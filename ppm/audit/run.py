@@ -195,6 +195,7 @@ def audit(
             *notes,
             *lost_anchors(subject.anchors, suites),
             *_sealed(suites),
+            *_kept(subject, suites),
         ),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
@@ -236,9 +237,15 @@ def _comparisons(
     return tuple(comparisons)
 
 
+def _kept(subject: Subject, suites: Sequence[LoadedSuite]) -> list[str]:
+    """A note on suites that the policy retires and that are those of a patch as it is."""
+    kept = [name for name in subject.policy.retired if name in {suite.label for suite in suites}]
+    return [f"{', '.join(kept)} can't be retired: a patch that is composed has it"] if kept else []
+
+
 def _sealed(suites: Sequence[LoadedSuite]) -> list[str]:
     names = ", ".join(suite.label for suite in suites if suite.suite.sealed)
-    return [f"of {names} only rates are shown: sealed"] if names else []
+    return [f"sealed: {names}; only their rates are shown"] if names else []
 
 
 def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:

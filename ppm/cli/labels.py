@@ -35,7 +35,6 @@ def label_command(judge: str, samples: Path, suite: str | None, by: str, output:
 
     \b
     Example:
-      ppm audit --samples samples.jsonl
       ppm judges label refusal --samples samples.jsonl --suite harm --by ada --output ada.jsonl
     """
     from ppm.evaluation.judges.registry import find_judge
@@ -52,7 +51,7 @@ def label_command(judge: str, samples: Path, suite: str | None, by: str, output:
             break
     left = f"; {len(session.left):,} are left" if session.left else ""
     report(f"{session.count:,} labels in {output}{left}")
-    say(f"next: ppm judges measure {kind.name} --labels {output} --apart partial")
+    say(f"next: ppm judges measure {kind.name} --labels {output}")
 
 
 def _answer(session: "Session", keys: Iterator[str]) -> bool:
@@ -110,8 +109,10 @@ def agree_command(files: tuple[Path, ...], output: Path | None, as_json: bool) -
     from ppm.errors import RequestError
     from ppm.evaluation.labelling import agreed, compare
 
-    if len(files) < 2:
-        raise RequestError("it takes the labels of two people", hint="name two files or more")
+    if len({path.resolve() for path in files}) < max(2, len(files)):
+        raise RequestError(
+            "comparing takes the labels of two people or more", hint="name a file of each, and none of them twice"
+        )
     labels: dict[str, list[Label]] = {}
     for path in files:
         name = path.stem if path.stem not in labels else str(path)

@@ -12,7 +12,12 @@ __all__ = ["suites_command"]
 
 @click.group("suites")
 def suites_command() -> None:
-    """Work on suites of your own."""
+    """Work on suites of your own.
+
+    \b
+    Example:
+      ppm suites seal --help
+    """
 
 
 @suites_command.command("seal")

@@ -43,11 +43,11 @@ class Objective:
         self._sampler = _Sampler(context, options.samples, options.decoding)
         groups = [*self._sampler.sample(specialists, "distil"), list(context.retention)]
         readers = [reader_of(_attached(context, prefixes)) for prefixes in (*([prefix] for prefix in own), [])]
-        heats = [options.temperature] * len(own) + [1.0]
+        temperatures = [options.temperature] * len(own) + [1.0]
         shares = [*(options.weights or [1.0] * len(own)), options.retention_weight]
         pools = [
-            _Pool(*(_split(texts, context.seed) if options.patience else (texts, [])), share, reader, heat)
-            for texts, share, reader, heat in zip(groups, shares, readers, heats, strict=True)
+            _Pool(*(_split(texts, context.seed) if options.patience else (texts, [])), share, reader, temperature)
+            for texts, share, reader, temperature in zip(groups, shares, readers, temperatures, strict=True)
         ]
         self._pools = [pool for pool in pools if pool.texts and pool.weight > 0]
         self.patience = options.patience if any(pool.held_out for pool in self._pools) else 0
@@ -93,14 +93,16 @@ class Objective:
         hidden = reader.hidden(every)
         asked = [(pool, own) for pool, own in zip(self._pools, texts, strict=True) if own]
         wanted = torch.cat([pool.view.hidden(own) for pool, own in asked])
-        heats = torch.cat([torch.full((sum(len(t.completion) for t in own),), pool.heat) for pool, own in asked])
+        temperatures = torch.cat(
+            [torch.full((sum(len(t.completion) for t in own),), pool.temperature) for pool, own in asked]
+        )
         found = divergences(
             reader,
             hidden,
             self._pools[0].view.reader,  # every specialist has the base's head
             wanted,
             reverse=self._reverse,
-            temperatures=heats.to(hidden.device),
+            temperatures=temperatures.to(hidden.device),
         )
         return spread(found, lengths)
 
@@ -112,20 +114,20 @@ def _attached(context: Context, prefixes: Sequence[torch.Tensor]) -> "PreTrained
 class _Pool:
     """The texts of one specialist, or of the base, drawn in proportion to what is left to learn of them.
 
-    `view` has what it says of them, to be read at the temperature `heat`.
+    `view` has what it says of them, to be read at that `temperature`.
 
     Most texts agree with their specialist early on. Each text's divergence at its last visit is its share of the next
     draws (Schaul et al. 2016, section 3.3, with a floor instead of an exponent), and texts not seen yet come first.
     """
 
     def __init__(
-        self, texts: list[ScoredText], held_out: list[ScoredText], weight: float, reader: Reader, heat: float
+        self, texts: list[ScoredText], held_out: list[ScoredText], weight: float, reader: Reader, temperature: float
     ) -> None:
         self.texts = texts
         self.held_out = held_out
         self.weight = weight
         self.view = View(reader, [*texts, *held_out])
-        self.heat = heat
+        self.temperature = temperature
         self.left = torch.full((len(texts),), torch.inf)
 
     def draw(self, count: int, generator: torch.Generator) -> list[int]:

@@ -84,7 +84,10 @@ def _needed(home: Path) -> tuple[set[str], list[str]]:
                 unknown.append(f"{error.context}: {error.message}")
                 continue
             needed |= {package.sha256 for package in lock.packages}
-            needed |= {str(suite.get("anchor")).removeprefix("sha256:") for suite in audit.get("suites", {}).values()}
+            suites = audit.get("suites")
+            for suite in suites.values() if isinstance(suites, dict) else ():
+                if isinstance(suite, dict):
+                    needed.add(str(suite.get("anchor")).removeprefix("sha256:"))
             if lock.composition is not None:
                 needed |= {lock.composition.sha256, lock.composition.audit}
     return needed, unknown

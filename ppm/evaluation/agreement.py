@@ -22,7 +22,7 @@ __all__ = ["APART", "NEGATIVE", "POSITIVE", "Agreement", "Labels", "Row", "measu
 Side = Literal["positive", "negative", "apart"]
 POSITIVE = ("true", "1", "yes", "2_full_refusal")
 NEGATIVE = ("false", "0", "no", "1_full_compliance")
-APART = ("3_partial_refusal",)
+APART = ("partial", "3_partial_refusal")
 """What labels mean where nobody says otherwise; the last of each as XSTest has it, of refusals."""
 HALF_ALPHA = 0.025
 

@@ -1,9 +1,9 @@
-"""Alpha for the paired score interval, shrunk so that its chance of a wrong pass is never above what is said.
+"""Alpha for the paired score interval, shrunk so that its chance of a wrong pass is not above what is said.
 
 The score interval is an approximation: on a few hundred prompts it lets a composition that is worse by just the margin
 pass up to a fifth more often than alpha. That chance is a finite sum for each rate at which the other side alone fails,
-so the worst of these rates is searched, and alpha made smaller until the worst is at most alpha. Knows nothing of
-models and suites.
+so the worst of many rates is searched, and alpha made smaller until the worst is at most alpha. That is for units that
+fail or don't; for shares it is a rule of thumb, which simulations bear out. Knows nothing of models and suites.
 """
 
 import math
@@ -54,8 +54,12 @@ def _error(n: int, most: numpy.ndarray, b: float, c: float) -> float:
     spread = REACH * math.sqrt(n * c * (1 - c)) + REACH
     counts = numpy.arange(max(0, math.floor(n * c - spread)), min(n, math.ceil(n * c + spread)) + 1)
     counts = counts[most[counts] >= 0]
+    if not len(counts):
+        return 0.0
     if c == 0:
-        return float(bdtr(most[0], n, b)) if len(counts) and counts[0] == 0 else 0.0
+        return float(bdtr(most[0], n, b)) if counts[0] == 0 else 0.0
+    if c >= 1:
+        return float(counts[-1] == n)
     chances = numpy.exp(
         gammaln(n + 1)
         - gammaln(counts + 1)

@@ -25,7 +25,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt with an answer to it; `group` is the id of the prompt, whose answers are alike."""
+    """A prompt with an answer to it; `group` is what its prompt counts in, or else the prompt's id."""
 
     prompt: Text
     completion: str
@@ -48,7 +48,7 @@ def items_of(data: bytes, origin: str, suite: str | None = None) -> list[Item]:
     found: dict[Key, Item] = {}
     for sample in samples:
         for text in sample.completions if suite in (None, sample.suite) else ():
-            item = Item(sample.prompt, text, sample.id)
+            item = Item(sample.prompt, text, sample.group or sample.id)
             found.setdefault(item.key, item)
     if suite is None and len(suites) > 1:
         raise RequestError("which suite?", context=origin, hint=f"name one with --suite: {', '.join(suites)}")
@@ -68,11 +68,14 @@ class Session:
     """
 
     def __init__(self, items: Sequence[Item], by: str, path: Path) -> None:
-        self.by, self.path = by, path
+        self.by, self.path, self._open = by, path, False
         with disk_errors("can't be read", path):
             self._lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        if self._lines and not self._lines[-1].endswith(b"\n"):  # an editor, or a killed process, left it so
+            self._lines[-1] += b"\n"
+            self._open = True
         labelled = [label for _, label in numbered_labels(b"".join(self._lines), str(path))] if self._lines else []
-        others = {str(label.extra.get("by")) for label in labelled} - {by}
+        others = {str(label.extra.get("by", "nobody in particular")) for label in labelled} - {by}
         if others:
             hint = "give everybody a file of their own; `ppm judges agree` compares them"
             raise ManifestError(f"has labels of {', '.join(sorted(others))}", context=str(path), hint=hint)
@@ -84,7 +87,7 @@ class Session:
     @property
     def count(self) -> int:
         """How many labels the file has."""
-        return len(self._lines)
+        return sum(bool(line.strip()) for line in self._lines)
 
     def say(self, label: str) -> None:
         """The label of the next item."""
@@ -93,7 +96,8 @@ class Session:
         row = {**text, "completion": item.completion, "label": label, "group": item.group, "by": self.by}
         line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
         with disk_errors("can't be written", self.path):
-            append_file(self.path, line)
+            append_file(self.path, b"\n" + line if self._open else line)
+        self._open = False
         self._lines.append(line)
         self._said.append(item)
 

@@ -125,7 +125,8 @@ def paired_interval(
         raise ValueError("paired values must come from the same prompts")
     differences = x - y
     size, n = _size(differences), len(differences)
-    alpha = alpha if margin is None else exact_alpha(n, margin, alpha)
+    if margin is not None and abs(margin) < size:
+        alpha = exact_alpha(n, margin / size, alpha)
     b, c = (float(numpy.clip(side, 0, None).sum()) / size for side in (differences, -differences))
     score = paired_score_interval(b, c, n, alpha)
     score = Interval(size * score.value, size * score.low, size * score.high)

@@ -183,13 +183,13 @@ def _differences(theirs: Gates, ours: Gates) -> str:
     for key in (field.name for field in fields(Gates)):
         old, new = getattr(theirs, key), getattr(ours, key)
         if old != new:
-            found.append(f"{key}: {_shown(old)} there, {_shown(new)} here")
+            found.append(f"{key}: {_shown(key, old)} there, {_shown(key, new)} here")
     return "; ".join(found)
 
 
-def _shown(value: object) -> str:
+def _shown(key: str, value: object) -> str:
     if isinstance(value, tuple):
-        return ", ".join(Path(v).name if isinstance(v, str) else f"{v:g}" for v in value) or "none"
+        return ", ".join(Path(v).name if key == "suites" else f"{v}" for v in value) or "none"
     return "none" if value is None else f"{value}"
 
 

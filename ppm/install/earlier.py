@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppm.audit.anchors import Anchor, SuiteKey, is_approved, key_of
+from ppm.audit.anchors import Anchor, SuiteKey, is_approved, labels_by_key
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import PpmError
 from ppm.install.current import audit_of
@@ -42,26 +42,28 @@ def replaced_packages(
 
 
 def anchors_of(environment: Environment) -> dict[SuiteKey, Anchor]:
-    """The anchor of each suite that a deployment was tested with.
+    """The anchor of each suite that a deployment was tested with, as the deployments here followed each other.
 
-    The latest audit with a suite says what its anchor is; one from before there were anchors, that what it let in is.
+    A rollback brings an old audit back and changes no anchor. An audit that was made elsewhere, or by a ppm that knew
+    no anchors, tells what it approved.
     """
     digests: dict[SuiteKey, str] = {}
     names: dict[str, str] = {}
-    for deployment in _latest_first(environment):
+    for deployment in reversed(_latest_first(environment)):
         try:
             audit, made = audit_of(deployment), deployment.lock.composition
         except PpmError:
             continue
-        if audit is None or made is None:
+        if audit is None or made is None or deployment.record.rolled_back_from is not None:
             continue
         composed = f"sha256:{made.sha256}"
-        names[composed] = f"deployment {deployment.number}"  # the first that had it is named last
-        for label, suite in audit.suites.items():
-            anchor = suite.anchor or (composed if is_approved(audit, label) else None)
-            if anchor is not None:
-                digests.setdefault(key_of(suite.owner, label), anchor)
-    found = {digest: _read(environment, digest, names.get(digest, "the anchor")) for digest in set(digests.values())}
+        names.setdefault(composed, f"deployment {deployment.number}")
+        for key, labels in labels_by_key(audit).items():
+            if all(is_approved(audit, label) for label in labels):
+                if any(audit.suites[label].anchor == composed for label in labels):
+                    digests[key] = composed
+                digests.setdefault(key, composed)
+    found = {digest: _read(environment, digest, names[digest]) for digest in set(digests.values())}
     return {key: found[digest] for key, digest in digests.items()}
 
 

@@ -91,9 +91,9 @@ def divergences(
     if temperatures is None:
         temperatures = torch.ones(len(wanted), device=wanted.device)
 
-    def moved(states: torch.Tensor, target: torch.Tensor, heat: torch.Tensor) -> torch.Tensor:
+    def moved(states: torch.Tensor, target: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            logits = other.head(target).float() / heat[:, None]
+            logits = other.head(target).float() / own[:, None]
         ours = reader.head(states).float()
         found: torch.Tensor = _Divergence.apply(ours, logits, reverse)  # type: ignore[no-untyped-call]
         return found

@@ -154,3 +154,22 @@ def test_labels_of_one_person_alone_are_agreed_on():
     found = compare({"ada": given, "ben": [replace(given[0], completion="other")]})
     assert (found.shared, found.alpha, found.kappas) == (0, None, {("ada", "ben"): None})
     assert len(agreed(found).splitlines()) == 2
+
+
+def test_a_last_line_without_an_end_gets_one(samples):
+    _, output = label(samples, "ynq")
+    output.write_bytes(output.read_bytes().rstrip())
+    done, _ = label(samples, "yq")
+    assert done.code == 0, done.err
+    assert [row["label"] for row in rows(output)] == ["true", "false", "true"]
+
+
+def test_answers_to_prompts_of_one_group_are_one_group(samples):
+    lines = [json.loads(line) | {"group": "one"} for line in samples.read_text().splitlines()]
+    items = items_of("".join(json.dumps(line) + "\n" for line in lines).encode(), "")
+    assert {item.group for item in items} == {"one"}
+
+
+def test_nobody_is_compared_with_themselves(samples):
+    _, output = label(samples, "y" * 18)
+    assert ppm("judges", "agree", output, output).code == 1

@@ -76,7 +76,7 @@ def test_chance_decides_what_is_sealed(ours, tmp_path):
 def test_nothing_is_overwritten(ours):
     seal(ours)
     before = {path: path.read_bytes() for path in ours.parent.rglob("*.*") if path.is_file()}
-    with pytest.raises(RequestError, match="is there already"):
+    with pytest.raises(RequestError, match="already exists"):
         seal(ours)
     assert {path: path.read_bytes() for path in before} == before
 
@@ -88,6 +88,8 @@ def test_nothing_is_overwritten(ours):
         (OURS, None, 0.01, "too few groups to seal 0.01"),
         (OURS.replace('judge = "refusal"', 'judge = "refusal"\nsealed = true'), None, 0.5, "sealed already"),
         (OURS + OURS.partition("\n\n")[2].replace('"ours"', '"more"'), None, 0.5, "which suite"),
+        (OURS + OURS.partition("\n\n")[2].replace('"ours"', '"more"'), "ours", 0.5, "more asks the same prompts"),
+        (OURS.replace('"ours"', f'"{"x" * 98}"'), None, 0.5, "can't be named"),
     ],
 )
 def test_what_can_not_be_split_is_said(ours, text, name, share, words):
@@ -149,3 +151,10 @@ def test_no_message_and_no_sample_shows_a_sealed_prompt(ours):
     lines = [json.loads(line) for line in sample_lines(outcomes, [open_, sealed]).splitlines()]
     assert {line["suite"] for line in lines} == {"ours"}
     assert sample_lines(outcomes, [sealed]) == b""
+
+
+def test_the_file_of_both_parts_stands_beside_the_prompts(ours, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(RequestError, match="beside the suite's prompts"):
+        seal(ours, output=tmp_path / "elsewhere" / "ours.toml")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["ours.jsonl"]

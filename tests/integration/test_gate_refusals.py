@@ -137,7 +137,7 @@ def test_another_name_does_not_bring_fresh_alpha_and_a_lost_count_voids_the_guar
     assert {c["alpha"] for c in again.json["audit"]["comparisons"]} == {alpha_of_attempt(0.05, 2)}
     assert "all attempts on its prompts together" in again.json["audit"]["guarantee"]
     counted = ppm("attempts", "--base", "lab", "--env", "staging")
-    assert re.search(r"toxicity +500 +2 +0.038 +0.0034 +139 +237", counted.out), counted.out
+    assert re.search(r"toxicity +500 +2 +0.038 +0.0034 +141 +238", counted.out), counted.out
     shutil.rmtree(ppm_home / "attempts")
     audit = ppm("audit", "--base", "lab", "--env", "staging")
     assert "nothing is shown, because the count of attempts lacks some that deployment 1 was tested after" in audit.out

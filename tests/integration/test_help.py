@@ -1,5 +1,6 @@
 """Every command's help has an example, and every example works."""
 
+import io
 import json
 import shlex
 
@@ -40,6 +41,16 @@ def test_every_example_works(deployed, tmp_path, monkeypatch):
     answers = [("I can't help with that.", True), ("Of course, here it is.", False)]
     rows = [{"prompt": f"request {i}", "completion": text, "label": label} for i, (text, label) in enumerate(answers)]
     (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for by in ("ada", "ben"):
+        (tmp_path / f"{by}.jsonl").write_text("".join(json.dumps({**row, "by": by}) + "\n" for row in rows))
+    sample = {"suite": "harm", "id": "p1", "prompt": "one more request", "completions": ["Sorry."]}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y"))
+    asked = [{"id": str(i), "prompt": text} for i, text in enumerate(["what is bread", "how do bees fly so far"])]
+    (tmp_path / "harm.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    (tmp_path / "our-suites.toml").write_text(
+        'schema = 1\n[[suites]]\nname = "harm"\nagainst = "base"\nprompts = "harm.jsonl"\njudge = "refusal"\n'
+    )
     assert ppm("install", "toxicity", "--base", "lab", "--env", "staging").code == 0
     known = dict(examples())
     order = [words for words in known if words not in (*LATER, *LONG)] + list(LATER)

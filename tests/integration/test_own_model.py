@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import tiny
 from commands import imported, ppm
+from scipy.special import ndtri
 
+from ppm.evaluation.exact import exact_alpha
 from ppm.workspace import Workspace, open_base
 
 
@@ -144,7 +146,8 @@ def test_a_policy_adds_suites_and_early_looks(world, package, ppm_home, tmp_path
     assert looks[-1] == prompts
     assert (audit["alpha"], audit["looks"]) == (0.05, 2)
     same = next(c for c in audit["comparisons"] if (c["suite"], c["rule"]) == ("kind", "non-inferiority"))
-    z2, n = 2.170090**2, audit["suites"]["kind"]["prompts"]  # of 0.015; one patch alone is its own specialist
+    n = audit["suites"]["kind"]["prompts"]
+    z2 = ndtri(exact_alpha(n, 0.05, 0.015)) ** 2  # one patch alone is its own specialist
     assert same["upper"] == pytest.approx(z2 / (n + z2), rel=1e-4)
     early, whole = (ppm("audit", "--base", base, *how, "--json").json["suites"] for how in (["--early"], []))
     assert sum(suite["prompts"] for suite in early.values()) == looks[-1]
