@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from commands import ppm
 from integration.test_gate_refusals import shipped
 
+from ppm.install.earlier import anchors_of
 from ppm.package import Package, write_package
 from ppm.runtime.tensors import bank_of, prefix_of
+from ppm.workspace import Workspace, open_base
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +55,14 @@ def test_what_was_waived_is_no_anchor_and_the_first_approved_one_stays(ppm_home,
     assert (held["against"], held["verdict"]) == ("deployment 1", "pass")
     assert abs(held["difference"]) < 0.02
     assert anchors(audit)["toxicity"] == anchors(first)["toxicity"]
+    environment = Workspace.open(Path.cwd()).environment_for(open_base("lab"))
+    before = anchors_of(environment)
+    assert before["toxicity", "toxicity"].digest == anchors(first)["toxicity"]
+    assert ppm("rollback", "2", "--base", "lab").code == 0  # to the one that was waived
+    assert anchors_of(environment) == before
+    dict(environment.store.contents())[before["toxicity", "toxicity"].digest.removeprefix("sha256:")].unlink()
+    lost = anchors_of(environment)["toxicity", "toxicity"]
+    assert (lost.digest, lost.bank) == (before["toxicity", "toxicity"].digest, None)
 
 
 def test_suites_of_replaced_versions_are_run_until_they_are_retired(ppm_home, tmp_path, monkeypatch):
