@@ -64,7 +64,8 @@ def compose_to(
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
     loaded = load_base(base, kept=self_tests(workspace.home), running=plan.selection.running(plan.limits))
-    context = make_context(packages, loaded, seed=seed, progress=events.progress)
+    policy = workspace.project.gates
+    context = make_context(packages, loaded, seed=seed, progress=events.progress, policy=policy)
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")
         specialists = tuple(
