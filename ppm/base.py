@@ -43,6 +43,7 @@ __all__ = [
     "made_for_another",
     "read_base_suites",
     "read_suites",
+    "suites_of_table",
     "weights_digest",
 ]
 
@@ -279,10 +280,14 @@ def read_base_suites(folder: Path) -> tuple[Suite, ...]:
 
 def read_suites(path: Path) -> tuple[Suite, ...]:
     """The suites of a TOML file that holds nothing else. Raises ManifestError."""
-    table = document.read_file(path)
+    return suites_of_table(document.read_file(path), str(path))
+
+
+def suites_of_table(table: dict[str, object], origin: str) -> tuple[Suite, ...]:
+    """The suites of such a file's data. Raises ManifestError."""
     if table.get("schema") != 1:
-        raise ManifestError("schema must be 1", context=str(path))
-    return document.read_table(BaseSuites, table, str(path)).suites
+        raise ManifestError("schema must be 1", context=origin)
+    return document.read_table(BaseSuites, table, origin).suites
 
 
 def weights_digest(folder: Path) -> str:

@@ -281,7 +281,7 @@ def read_benign(data: bytes, origin: str) -> tuple[Benign, ...]:
     return tuple(row for _, row in numbered_benign(data, origin))
 
 
-def dump(rows: Iterable[Prompt | Pair | Benign]) -> bytes:
+def dump(rows: Iterable[Prompt | Pair | Benign | Label]) -> bytes:
     """JSON Lines of rows as the readers take them; fields that are None are left out."""
     lines = []
     for row in rows:

@@ -64,7 +64,8 @@ def labels_by_key(audit: Audit) -> dict[SuiteKey, list[str]]:
 
 def is_approved(audit: Audit, label: str) -> bool:
     """Whether an audit's composition passed a suite, without a waiver."""
-    return _all_passed([c for c in audit.comparisons if c.suite == label])
+    compared = [c for c in audit.comparisons if c.suite == label]
+    return bool(compared) and all(c.verdict == "pass" and not c.waived for c in compared)
 
 
 def anchored(audit: Audit, digest: str, known: Mapping[SuiteKey, Anchor], deployed: Bank | None) -> Audit:
@@ -79,10 +80,6 @@ def anchored(audit: Audit, digest: str, known: Mapping[SuiteKey, Anchor], deploy
             kept = digest
         suites |= {label: replace(audit.suites[label], anchor=kept) for label in labels}
     return replace(audit, suites={label: suites[label] for label in audit.suites})
-
-
-def _all_passed(compared: Sequence[Comparison]) -> bool:
-    return bool(compared) and all(c.verdict == "pass" and not c.waived for c in compared)
 
 
 def _is_better(compared: Sequence[Comparison], anchor: Anchor, deployed: Bank | None) -> bool:

@@ -26,6 +26,7 @@ ABOUT_ANSWERS = {
 """What the rules count that judge no risk."""
 COMPOSITION = "composition"
 CERTAIN = 0.99
+"""The power from which on more evidence is not what is lacking."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Comparison:
 
     `difference` is what the rule is about: the reduction against the base for `effect`, what is left of it beyond the
     share of the specialist's that has to be kept for `preserved-effect`, the failure rate for `ceiling`, else the
-    difference, in the suite's measure, of `configuration` less `against`. `groups` is how many
-    groups it is over, and `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
+    difference, in the suite's measure, of `configuration` less `against`. `groups` is how many groups it is over, and
+    `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
     `alpha` is what each of its bounds spends. `corrected` figures are corrected for the errors of the suite's judge.
     `power` is about the chance that a composition which loses nothing passes on so much evidence, where two
     configurations disagree as often as they did here; None of rules without a margin.

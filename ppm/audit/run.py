@@ -195,7 +195,7 @@ def audit(
             *notes,
             *lost_anchors(subject.anchors, suites),
             *_sealed(suites),
-            *_kept(subject, suites),
+            *_unretired(subject, suites),
         ),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
@@ -237,7 +237,7 @@ def _comparisons(
     return tuple(comparisons)
 
 
-def _kept(subject: Subject, suites: Sequence[LoadedSuite]) -> list[str]:
+def _unretired(subject: Subject, suites: Sequence[LoadedSuite]) -> list[str]:
     """A note on suites that the policy retires and that are those of a patch as it is."""
     kept = [name for name in subject.policy.retired if name in {suite.label for suite in suites}]
     return [f"{', '.join(kept)} can't be retired: a patch that is composed has it"] if kept else []

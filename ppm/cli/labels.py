@@ -78,7 +78,10 @@ def _keys() -> Iterator[str]:
     """Single keys of a terminal, or those of a file, which may stand on lines of their own."""
     if sys.stdin.isatty():
         while True:
-            yield click.getchar().casefold()
+            try:
+                yield click.getchar().casefold()
+            except EOFError:
+                return
     for line in sys.stdin:
         yield from line.casefold().replace(" ", "").strip()
 
@@ -115,8 +118,10 @@ def agree_command(files: tuple[Path, ...], output: Path | None, as_json: bool) -
         )
     labels: dict[str, list[Label]] = {}
     for path in files:
-        name = path.stem if path.stem not in labels else str(path)
-        labels[name] = [label for _, label in _numbered(path)]
+        given = [label for _, label in _numbered(path)]
+        named = {str(label.extra["by"]) for label in given if "by" in label.extra}
+        name = named.pop() if len(named) == 1 else path.stem
+        labels[name if name not in labels else str(path)] = given
     found = compare(labels)
     if output is not None:
         write_output(output, agreed(found))

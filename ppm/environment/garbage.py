@@ -86,8 +86,8 @@ def _needed(home: Path) -> tuple[set[str], list[str]]:
             needed |= {package.sha256 for package in lock.packages}
             suites = audit.get("suites")
             for suite in suites.values() if isinstance(suites, dict) else ():
-                if isinstance(suite, dict):
-                    needed.add(str(suite.get("anchor")).removeprefix("sha256:"))
+                if isinstance(suite, dict) and isinstance(suite.get("anchor"), str):
+                    needed.add(suite["anchor"].removeprefix("sha256:"))
             if lock.composition is not None:
                 needed |= {lock.composition.sha256, lock.composition.audit}
     return needed, unknown

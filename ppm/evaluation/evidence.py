@@ -8,9 +8,9 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
-from ppm.base import BaseSuites
+from ppm.base import suites_of_table
 from ppm.disk import disk_errors, replace_file
-from ppm.document import parse, read_table, table_of
+from ppm.document import parse, table_of
 from ppm.encoding import decode
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.judges.base import Scorer
@@ -19,7 +19,7 @@ from ppm.manifest import SCHEMA, Manifest
 from ppm.names import exists
 from ppm.suite import Evidence, Judge, Suite, judge_files
 
-__all__ = ["MeasuredJudge", "SuiteOfManifest", "as_toml", "find_suite", "judge_with", "options_of"]
+__all__ = ["MeasuredJudge", "SuiteOnDisk", "as_toml", "find_suite", "judge_with", "options_of"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MeasuredJudge:
 
 
 @dataclass(frozen=True)
-class SuiteOfManifest:
+class SuiteOnDisk:
     """A suite in a source manifest on disk, or in a deployer's file of suites."""
 
     path: Path
@@ -75,10 +75,10 @@ def _suites(data: bytes, path: Path) -> tuple[Suite, ...]:
     table = parse(data, str(path))
     if "patch" in table:
         return Manifest.parse(data, str(path)).suites
-    return read_table(BaseSuites, table, str(path)).suites
+    return suites_of_table(table, str(path))
 
 
-def find_suite(text: str, judge: str) -> SuiteOfManifest:
+def find_suite(text: str, judge: str) -> SuiteOnDisk:
     """The suite that `FILE` or `FILE:SUITE` names: there, or alone there, with this judge. Raises PpmError."""
     path, name = Path(text), ""
     if not exists(path) and ":" in text:
@@ -101,7 +101,7 @@ def find_suite(text: str, judge: str) -> SuiteOfManifest:
                 context=str(path),
                 hint=f"suites with {judge!r}: {listed or 'none'}",
             )
-        return SuiteOfManifest(path, found)
+        return SuiteOnDisk(path, found)
     if len(suites) != 1:
         several = f"name one as {path}:SUITE: {listed}"
         raise RequestError(
@@ -109,7 +109,7 @@ def find_suite(text: str, judge: str) -> SuiteOfManifest:
             context=str(path),
             hint=several if suites else "name the judge that a suite of it has",
         )
-    return SuiteOfManifest(path, suites[0])
+    return SuiteOnDisk(path, suites[0])
 
 
 def judge_with(judge: Judge, folder: Path, origin: str) -> MeasuredJudge:

@@ -87,6 +87,7 @@ def _most(n: int, margin: float, alpha: float) -> numpy.ndarray:
 
 
 def _score(b: numpy.ndarray, c: numpy.ndarray, n: int, margin: float) -> numpy.ndarray:
+    """The score statistic at the margin, for arrays; `statistics` has it for the one that a root is searched of."""
     first = -b - c + (2 * n - b + c) * margin
     root = numpy.sqrt(numpy.maximum(first**2 + 8 * n * c * margin * (1 - margin), 0))
     variance = n * (2 * (root - first) / (4 * n) + margin * (1 - margin))

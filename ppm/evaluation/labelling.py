@@ -8,14 +8,14 @@ alpha for nominal data (2011, Computing Krippendorff's alpha-reliability), which
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 from ppm.disk import append_file, disk_errors, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
-from ppm.jsonl import Label, Text, normalised, numbered_labels, place_of, read_samples
+from ppm.jsonl import Label, Text, dump, normalised, numbered_labels, place_of, read_samples
 
 __all__ = ["Agreed", "Item", "Session", "agreed", "cohens_kappa", "compare", "items_of", "krippendorffs_alpha"]
 
@@ -68,17 +68,20 @@ class Session:
     """
 
     def __init__(self, items: Sequence[Item], by: str, path: Path) -> None:
-        self.by, self.path, self._open = by, path, False
+        self.by, self.path = by, path
         with disk_errors("can't be read", path):
-            self._lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        if self._lines and not self._lines[-1].endswith(b"\n"):  # an editor, or a killed process, left it so
-            self._lines[-1] += b"\n"
-            self._open = True
+            data = path.read_bytes() if path.exists() else b""
+        self._lines = data.splitlines(keepends=True)
+        if data and not data.endswith(b"\n"):  # an editor left it so, or a killed process
+            *whole, last = self._lines
+            self._lines = [*whole, *([last + b"\n"] if _is_json(last) else [])]
         labelled = [label for _, label in numbered_labels(b"".join(self._lines), str(path))] if self._lines else []
         others = {str(label.extra.get("by", "nobody in particular")) for label in labelled} - {by}
         if others:
             hint = "give everybody a file of their own; `ppm judges agree` compares them"
             raise ManifestError(f"has labels of {', '.join(sorted(others))}", context=str(path), hint=hint)
+        if data != b"".join(self._lines):
+            self._write()
         known = {(normalised(label.prompt), label.completion) for label in labelled}
         order = sorted(items, key=lambda item: place_of(json.dumps([by, *item.key])))
         self.left = [item for item in order if item.key not in known]
@@ -92,12 +95,9 @@ class Session:
     def say(self, label: str) -> None:
         """The label of the next item."""
         item = self.left.pop(0)
-        text = {"prompt": item.prompt} if isinstance(item.prompt, str) else {"messages": _messages(item.prompt)}
-        row = {**text, "completion": item.completion, "label": label, "group": item.group, "by": self.by}
-        line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
+        line = dump([Label(item.prompt, item.completion, label, item.group, {"by": self.by})])
         with disk_errors("can't be written", self.path):
-            append_file(self.path, b"\n" + line if self._open else line)
-        self._open = False
+            append_file(self.path, line)
         self._lines.append(line)
         self._said.append(item)
 
@@ -110,14 +110,21 @@ class Session:
         if not self._said:
             return False
         self._lines.pop()
-        with disk_errors("can't be written", self.path):
-            replace_file(self.path, b"".join(self._lines))
+        self._write()
         self.left.insert(0, self._said.pop())
         return True
 
+    def _write(self) -> None:
+        with disk_errors("can't be written", self.path):
+            replace_file(self.path, b"".join(self._lines))
 
-def _messages(chat: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"role": role, "content": content} for role, content in chat]
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -164,13 +171,7 @@ def compare(files: Mapping[str, Sequence[Label]]) -> Agreed:
 
 def agreed(found: Agreed) -> bytes:
     """The labels that nobody contradicts, as `ppm judges measure` reads them."""
-    lines = []
-    for label in found.rows:
-        prompt = label.prompt
-        text = {"prompt": prompt} if isinstance(prompt, str) else {"messages": _messages(prompt)}
-        group = {} if label.group is None else {"group": label.group}
-        lines.append(json.dumps({**text, "completion": label.completion, "label": label.label, **group}) + "\n")
-    return "".join(lines).encode()
+    return dump(replace(label, extra={}) for label in found.rows) if found.rows else b""
 
 
 def cohens_kappa(pairs: Sequence[tuple[str, str]]) -> float | None:

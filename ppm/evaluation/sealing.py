@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ppm import document
 from ppm.base import BaseSuites, read_suites
-from ppm.disk import disk_errors, write_file
+from ppm.disk import disk_errors, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.groups import UNDECLARED, groups_of
 from ppm.jsonl import dump, read_prompts
@@ -77,13 +77,13 @@ def seal(path: Path, name: str | None = None, *, share: float = 0.5, output: Pat
 
 
 def _write(contents: Mapping[Path, bytes], hidden: Path) -> None:
-    """Write new files, all or none; the `hidden` one is for its owner alone. Raises DiskError."""
+    """Write files, all or none; the `hidden` one is for its owner alone. Raises DiskError."""
     written: list[Path] = []
     try:
         for target, data in contents.items():
             with disk_errors("can't be written", target):
+                replace_file(target, data)
                 written.append(target)
-                write_file(target, data)
                 if target == hidden:
                     target.chmod(0o600)
     except BaseException:

@@ -164,6 +164,14 @@ def test_a_last_line_without_an_end_gets_one(samples):
     assert [row["label"] for row in rows(output)] == ["true", "false", "true"]
 
 
+def test_what_a_killed_process_left_of_a_line_is_labelled_again(samples):
+    _, output = label(samples, "ynq")
+    output.write_bytes(output.read_bytes()[:-9])
+    done, _ = label(samples, "y" * 18)
+    assert done.code == 0, done.err
+    assert [row["label"] for row in rows(output)] == ["true"] * 18
+
+
 def test_answers_to_prompts_of_one_group_are_one_group(samples):
     lines = [json.loads(line) | {"group": "one"} for line in samples.read_text().splitlines()]
     items = items_of("".join(json.dumps(line) + "\n" for line in lines).encode(), "")

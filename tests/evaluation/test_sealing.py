@@ -16,7 +16,8 @@ from ppm.evaluation.results import Outcome
 from ppm.evaluation.sealing import seal
 from ppm.evaluation.suites import check_distinct, policy_suites
 from ppm.jsonl import Benign, Prompt, check_leakage, dump
-from ppm.manifest import Manifest
+from ppm.package import read_package
+from ppm.resources import lab_data
 
 OURS = """schema = 1
 
@@ -115,23 +116,10 @@ def test_the_command_says_what_to_do_with_it(ours):
     assert ppm("suites", "seal", ours, "--share", "1").code == 2
 
 
-def test_a_package_has_no_sealed_suites(tmp_path):
-    text = """schema = 2
-[patch]
-name = "x"
-version = "1"
-[base]
-model = "lab"
-[prefix]
-virtual_tokens = 2
-[[suites]]
-name = "own"
-prompts = "suites/own.jsonl"
-judge = "refusal"
-sealed = true
-"""
-    with pytest.raises(ManifestError, match="can't be sealed in a package"):
-        Manifest.parse(text.encode(), "patch.toml")
+def test_a_package_has_no_sealed_suites():
+    manifest = read_package(next((lab_data() / "packages").glob("toxicity-*.ppm"))).manifest
+    with pytest.raises(ValueError, match="can't be sealed in a package"):
+        replace(manifest, suites=(replace(manifest.suites[0], sealed=True),))
 
 
 def test_no_message_and_no_sample_shows_a_sealed_prompt(ours):
