@@ -6,7 +6,7 @@ stays what the suite is compared with, until a significantly better one takes it
 never does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,8 @@ __all__ = [
     "SuiteKey",
     "anchor_outcomes",
     "anchored",
-    "is_approved",
+    "anchors_by",
     "key_of",
-    "labels_by_key",
     "lost_anchors",
 ]
 
@@ -54,7 +53,7 @@ def key_of(owner: str | None, label: str) -> SuiteKey:
     return owner, label.removeprefix("base/") if owner is None else label.rpartition("/")[2]
 
 
-def labels_by_key(audit: Audit) -> dict[SuiteKey, list[str]]:
+def _by_key(audit: Audit) -> dict[SuiteKey, list[str]]:
     """The suites of an audit by their keys: those of replaced versions stand beside the latest."""
     found: dict[SuiteKey, list[str]] = {}
     for label, suite in audit.suites.items():
@@ -62,7 +61,7 @@ def labels_by_key(audit: Audit) -> dict[SuiteKey, list[str]]:
     return found
 
 
-def is_approved(audit: Audit, label: str) -> bool:
+def _is_approved(audit: Audit, label: str) -> bool:
     """Whether an audit's composition passed a suite, without a waiver."""
     compared = [c for c in audit.comparisons if c.suite == label]
     return bool(compared) and all(c.verdict == "pass" and not c.waived for c in compared)
@@ -71,14 +70,14 @@ def is_approved(audit: Audit, label: str) -> bool:
 def anchored(audit: Audit, digest: str, known: Mapping[SuiteKey, Anchor], deployed: Bank | None) -> Audit:
     """The audit with the anchor of each suite as it is once the composition with this digest is deployed."""
     suites: dict[str, AuditedSuite] = {}
-    for key, labels in labels_by_key(audit).items():
+    for key, labels in _by_key(audit).items():
         compared = [c for c in audit.comparisons if c.suite in labels]
         anchor = known.get(key)
-        kept = anchor.digest if anchor is not None else None
-        passed = all(is_approved(audit, label) for label in labels)
+        kept = held_to = anchor.digest if anchor is not None else None
+        passed = all(_is_approved(audit, label) for label in labels)
         if passed and (anchor is None or _is_better(compared, anchor, deployed)):
             kept = digest
-        suites |= {label: replace(audit.suites[label], anchor=kept) for label in labels}
+        suites |= {label: replace(audit.suites[label], held_to=held_to, anchor=kept) for label in labels}
     return replace(audit, suites={label: suites[label] for label in audit.suites})
 
 
@@ -87,6 +86,27 @@ def _is_better(compared: Sequence[Comparison], anchor: Anchor, deployed: Bank | 
     rule = "upgrade" if deployed is not None and anchor.bank == deployed else "anchor"
     held = [c for c in compared if c.rule == rule]
     return bool(held) and all(c.upper < 0 for c in held)
+
+
+def anchors_by(history: Iterable[tuple[str, Audit]], at_hand: Callable[[str], bool]) -> dict[SuiteKey, str]:
+    """The anchors that deployments which followed each other left, as digests.
+
+    `history` has the digest of each one's composition and its audit, the first first; `at_hand` tells whether a
+    composition with a digest is there. An audit may have been made in another environment, or by a ppm that knew no
+    anchors: it begins with what it approved, and replaces an anchor only where it was held to this very one.
+    """
+    found: dict[SuiteKey, str] = {}
+    for composed, audit in history:
+        for key, labels in _by_key(audit).items():
+            suite = audit.suites[labels[0]]
+            if key not in found:
+                if suite.anchor is not None and at_hand(suite.anchor):
+                    found[key] = suite.anchor
+                elif all(_is_approved(audit, label) for label in labels):
+                    found[key] = composed
+            elif suite.anchor == composed and suite.held_to == found[key]:
+                found[key] = composed
+    return found
 
 
 def anchor_outcomes(

@@ -76,8 +76,8 @@ class AuditedSuite:
 
     `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
     those that are found. `attempt` counts the looks at its prompts on this base, this one included; None where nobody
-    counted. `sensitivity` and `specificity` are its judge's, if measured. `anchor` is the digest of the composition
-    (`sha256:...`) that later ones are held to on this suite.
+    counted. `sensitivity` and `specificity` are its judge's, if measured. `held_to` is the digest of the composition
+    (`sha256:...`) that was the suite's anchor before, and `anchor` of the one that is after it.
     """
 
     prompts: int
@@ -91,9 +91,11 @@ class AuditedSuite:
     attempt: int | None = None
     sensitivity: float | None = None
     specificity: float | None = None
+    held_to: str | None = None
     anchor: str | None = None
 
     def __post_init__(self) -> None:
+        check_digest(self.held_to, "held_to")
         check_digest(self.anchor, "anchor")
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ppm.audit.anchors import Anchor, SuiteKey, is_approved, labels_by_key
+from ppm.audit.anchors import Anchor, SuiteKey, anchors_by
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import PpmError
 from ppm.install.current import audit_of
@@ -42,12 +42,10 @@ def replaced_packages(
 
 
 def anchors_of(environment: Environment) -> dict[SuiteKey, Anchor]:
-    """The anchor of each suite that a deployment was tested with, as the deployments here followed each other.
-
-    A rollback brings an old audit back and changes no anchor. An audit that was made elsewhere, or by a ppm that knew
-    no anchors, tells what it approved.
+    """The anchor of each suite that a deployment was tested with; a rollback, which brings an old audit back, has no
+    part in it.
     """
-    digests: dict[SuiteKey, str] = {}
+    history: list[tuple[str, Audit]] = []
     names: dict[str, str] = {}
     for deployment in reversed(_latest_first(environment)):
         try:
@@ -58,12 +56,9 @@ def anchors_of(environment: Environment) -> dict[SuiteKey, Anchor]:
             continue
         composed = f"sha256:{made.sha256}"
         names.setdefault(composed, f"deployment {deployment.number}")
-        for key, labels in labels_by_key(audit).items():
-            if all(is_approved(audit, label) for label in labels):
-                if any(audit.suites[label].anchor == composed for label in labels):
-                    digests[key] = composed
-                digests.setdefault(key, composed)
-    found = {digest: _read(environment, digest, names[digest]) for digest in set(digests.values())}
+        history.append((composed, audit))
+    digests = anchors_by(history, lambda digest: environment.store.has(digest.removeprefix("sha256:")))
+    found = {d: _read(environment, d, names.get(d, "an earlier deployment")) for d in set(digests.values())}
     return {key: found[digest] for key, digest in digests.items()}
 
 

@@ -88,17 +88,17 @@ def divergences(
     `hidden` are the model's states and `wanted` those of the other, which learns nothing. Its logits are divided by
     `temperatures` (tokens,), 1 by default.
     """
-    if temperatures is None:
-        temperatures = torch.ones(len(wanted), device=wanted.device)
 
-    def moved(states: torch.Tensor, target: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def moved(states: torch.Tensor, target: torch.Tensor, *divisors: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            logits = other.head(target).float() / own[:, None]
+            logits = other.head(target).float()
+            for divisor in divisors:
+                logits.div_(divisor[:, None])
         ours = reader.head(states).float()
         found: torch.Tensor = _Divergence.apply(ours, logits, reverse)  # type: ignore[no-untyped-call]
         return found
 
-    return _in_pieces(reader.entries, moved, hidden, wanted, temperatures)
+    return _in_pieces(reader.entries, moved, hidden, wanted, *([] if temperatures is None else [temperatures]))
 
 
 class View:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from audit.test_audit_model import AUDIT, PASSED
 
-from ppm.audit.anchors import Anchor, anchored, is_approved, key_of, lost_anchors
+from ppm.audit.anchors import Anchor, anchored, anchors_by, key_of, lost_anchors
 from ppm.audit.comparison import Comparison
 from ppm.audit.model import AuditedSuite
 from ppm.bank import EMPTY, Bank, Block
@@ -71,7 +71,32 @@ def test_a_suite_is_known_whatever_tells_it_from_others():
     assert key_of(None, "base/perplexity") == (None, "perplexity")
 
 
-def test_an_audit_from_before_there_were_anchors_tells_what_it_approved():
-    assert is_approved(audit(PASSED), "toxicity")
-    assert not is_approved(audit(replace(PASSED, waived=True)), "toxicity")
-    assert not is_approved(audit(), "toxicity")
+def history(*rows):
+    """Deployments by (digest, audit, held to, anchor)."""
+    return [
+        (digest, replace(found, suites={"toxicity": replace(SUITE, held_to=held_to, anchor=anchor)}))
+        for digest, found, held_to, anchor in rows
+    ]
+
+
+SUITE = AuditedSuite(500, "rate", owner="toxicity")
+THIRD = "sha256:" + "3" * 64
+WAIVED = audit(replace(PASSED, waived=True))
+
+
+@pytest.mark.parametrize(
+    ("rows", "anchor"),
+    [
+        pytest.param([(OLD, audit(PASSED), None, OLD), (NEW, audit(PASSED), OLD, OLD)], OLD, id="no better"),
+        pytest.param([(OLD, audit(PASSED), None, OLD), (NEW, audit(PASSED), OLD, NEW)], NEW, id="better"),
+        pytest.param([(OLD, WAIVED, None, None), (NEW, audit(PASSED), None, NEW)], NEW, id="the first was waived"),
+        pytest.param([(OLD, audit(PASSED), None, None), (NEW, audit(PASSED), None, None)], OLD, id="of an older ppm"),
+        pytest.param([(OLD, audit(PASSED), None, OLD), (NEW, audit(PASSED), None, NEW)], OLD, id="made elsewhere"),
+        pytest.param([(OLD, audit(PASSED), None, OLD), (NEW, audit(PASSED), THIRD, NEW)], OLD, id="held to another"),
+        pytest.param([(NEW, audit(PASSED), OLD, OLD)], OLD, id="the first was dropped"),
+        pytest.param([(NEW, audit(PASSED), THIRD, THIRD)], NEW, id="made elsewhere, and first here"),
+        pytest.param([(NEW, WAIVED, THIRD, THIRD)], None, id="made elsewhere, and waived"),
+    ],
+)
+def test_anchors_follow_from_the_deployments_that_are_there(rows, anchor):
+    assert anchors_by(history(*rows), lambda digest: digest != THIRD).get(KEY) == anchor

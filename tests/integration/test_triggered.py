@@ -98,3 +98,15 @@ def test_a_lock_brings_the_trigger_to_another_home(world, ppm_home, tmp_path, mo
     result = ppm("sync")
     assert result.code == 0, result.err
     assert Workspace.open(project).find_environment(str(base), None).current().bank == first
+
+
+@pytest.mark.parametrize(("policy", "triggers"), [("", 1), ('[gates]\ntrigger = "always"\n', 0)])
+def test_composing_heeds_whether_triggers_are_wanted(world, ppm_home, tmp_path, monkeypatch, policy, triggers):
+    base, packages, _ = world
+    (tmp_path / "ppm.toml").write_text(policy)
+    monkeypatch.chdir(tmp_path)
+    where = ("--base", base, "--find-links", packages, "--strategy", "concat", "--output", tmp_path / "dist")
+    done = ppm("compose", "kindness", *where)
+    assert done.code == 0, done.err
+    router = read_package(next((tmp_path / "dist").glob("*.ppm"))).bank.router
+    assert len(router.triggers if router is not None else ()) == triggers
