@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from ppm.evaluation.scoring import ScoredText
@@ -30,7 +29,7 @@ PART_COST = 64
 """What another part of a batch costs on a CPU, in tokens; a GPU runs a thousand in the time that it takes to start."""
 PART_COST_ON_GPU = 4096
 LOGITS_AT_ONCE = 2**26
-"""How many logits are held at a time (256 MiB in float32); more are computed again for the gradient."""
+"""How many logits are held at a time (256 MiB in float32)."""
 BLOCK = 8
 """How many texts are viewed at a time."""
 
@@ -247,12 +246,49 @@ def _entries(model: "nn.Module") -> int:
 
 
 def _in_pieces(entries: int, function: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
-    """A function of rows that passes through logits, so many at a time."""
+    """A function of rows that passes through logits, so many at a time; gradients reach the first of the rows.
+
+    It gives each row a number of its own.
+    """
     size = max(1, LOGITS_AT_ONCE // entries)
     if len(rows[0]) <= size:
         return function(*rows)
-    pieces = zip(*(torch.split(part, size) for part in rows), strict=True)
-    return torch.cat([checkpoint(function, *piece, use_reentrant=False) for piece in pieces])
+    pieces = list(zip(*(torch.split(part, size) for part in rows), strict=True))
+    if torch.is_grad_enabled() and rows[0].requires_grad:
+        found: torch.Tensor = _Pieces.apply(function, pieces, rows[0])  # type: ignore[no-untyped-call]
+        return found
+    return torch.cat([function(*piece) for piece in pieces])
+
+
+class _Pieces(torch.autograd.Function):
+    """A function of rows, a piece at a time, whose gradient is made along with each piece.
+
+    A row's number depends on that row alone, so its gradient is that of the sum times what arrives for it. No logits
+    are kept or computed twice.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        context,
+        function: Callable[..., torch.Tensor],
+        pieces: Sequence[tuple[torch.Tensor, ...]],
+        states: torch.Tensor,
+    ) -> torch.Tensor:
+        found, slopes = [], []
+        for own, *others in pieces:
+            leaf = own.detach().requires_grad_()
+            with torch.enable_grad():
+                values = function(leaf, *others)
+                [slope] = torch.autograd.grad(values.sum(), leaf)
+            slopes.append(slope)
+            found.append(values.detach())
+        context.save_for_backward(torch.cat(slopes))
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor) -> tuple[None, None, torch.Tensor]:  # type: ignore[no-untyped-def]
+        [slope] = context.saved_tensors
+        return None, None, (slope * gradient[:, None]).to(slope.dtype)
 
 
 class _Divergence(torch.autograd.Function):
