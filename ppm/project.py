@@ -9,16 +9,28 @@ from typing import Literal
 from ppm import document
 from ppm.base import is_known
 from ppm.moment import Moment
-from ppm.names import expand, is_folder, is_url
+from ppm.names import check_name, expand, is_folder, is_url
 from ppm.requirement import Requirement
 
 __all__ = [
     "PROJECT_FILE",
     "Gates",
     "Project",
+    "preferred",
 ]
 
 PROJECT_FILE = "ppm.toml"
+
+
+def preferred(entry: str) -> tuple[str, str]:
+    """The two patches of a priority such as `harm-refusal>helpfulness`: (preferred, other). Raises ValueError."""
+    first, sign, second = (part.strip() for part in entry.partition(">"))
+    if not sign:
+        raise ValueError(f"{entry!r} is not a priority such as 'harm-refusal>helpfulness'")
+    first, second = check_name(first), check_name(second)
+    if first == second:
+        raise ValueError(f"{entry!r} prefers {first} to itself")
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,8 @@ class Gates:
     may be taken early; every look spends an equal part of alpha. Triggers work at the threshold that finds
     `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each patch is always on. With
     `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
-    replaced versions, as audits name them, that are not run any more.
+    replaced versions, as audits name them, that are not run any more. `priority` says of patches that want opposite
+    things which one counts, as `preferred` reads it.
     """
 
     alpha: float = 0.05
@@ -44,6 +57,7 @@ class Gates:
     trigger: Literal["always"] | None = None
     groups: bool | None = None
     retired: tuple[str, ...] = ()
+    priority: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:
@@ -62,6 +76,10 @@ class Gates:
             raise ValueError(f"trigger_recall must be above 0 and at most 1, not {self.trigger_recall}")
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
             raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
+        said = [preferred(entry) for entry in self.priority]
+        twice = next((pair for pair in said if pair[::-1] in said), None)
+        if twice is not None:
+            raise ValueError(f"priority prefers both {twice[0]} to {twice[1]} and {twice[1]} to {twice[0]}")
 
 
 @dataclass(frozen=True)

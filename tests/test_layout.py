@@ -56,10 +56,10 @@ BELOW_THE_LINE = """
     composition.objective composition.distil composition.merging composition.routing composition.training
     composition.recipe
     composition.compose
-    audit audit.comparison audit.model audit.anchors audit.continual audit.triggers audit.gate audit.page audit.report
-    audit.run
-    install install.fetch install.request install.start install.derived install.plan install.download
-    install.current install.earlier install.compose install.mend install.ranking install.choose
+    audit audit.comparison audit.model audit.anchors audit.continual audit.triggers audit.gate audit.conflicts
+    audit.page audit.report audit.run
+    install install.fetch install.request install.current install.start install.derived install.plan install.download
+    install.earlier install.compose install.mend install.ranking install.choose
     install.deploy install.install
     install.folder install.lock install.edit install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify

@@ -17,7 +17,7 @@ from ppm.evaluation.wellformed import ill_formed, repeated
 from ppm.project import Gates
 from ppm.verdict import Verdict
 
-__all__ = ["Sides", "Spending", "alpha_of_attempt", "compare", "margin_of", "rate_of"]
+__all__ = ["Sides", "Spending", "alpha_of_attempt", "compare", "difference_of", "margin_of", "rate_of"]
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,13 @@ def alpha_of_attempt(alpha: float, attempt: int) -> float:
     return alpha * (_FIRST if attempt == 1 else _REST / attempt**2)
 
 
-def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:
-    """Every comparison that the rules ask of one suite."""
-    margin = margin_of(suite, policy)
+def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates, wider: float = 0.0) -> list[Comparison]:
+    """Every comparison that the rules ask of one suite.
+
+    Where another patch is preferred to the suite's, margins and limit are `wider` by what that costs, and the
+    composition need not keep an effect.
+    """
+    margin = margin_of(suite, policy) + wider
     found: list[Comparison] = []
     if suite.suite.against == "base":
         found.append(_not_worse(suite, "utility", "base", sides.composition, sides.base, margin, alpha, policy))
@@ -77,8 +81,9 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
         name, specialist = sides.specialist
         minimum = max(suite.suite.min_effect or 0.0, policy.min_effect or 0.0)
         found.append(_effect(suite, name, specialist, sides.base, minimum, alpha))
-        found.append(_effect(suite, COMPOSITION, sides.composition, sides.base, minimum, alpha))
-        if suite.measure.is_rate:
+        if not wider:
+            found.append(_effect(suite, COMPOSITION, sides.composition, sides.base, minimum, alpha))
+        if suite.measure.is_rate and not wider:
             share = max(suite.suite.kept_share, policy.preserve or 0.0)
             found.append(_preserved(suite, sides, name, specialist, share, alpha))
         found.append(_not_worse(suite, "non-inferiority", name, sides.composition, specialist, margin, alpha, policy))
@@ -88,7 +93,7 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> li
         if side is not None:
             found.append(_not_worse(suite, rule, side[0], sides.composition, side[1], margin, alpha, policy))
     if suite.suite.limit is not None:
-        found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
+        found.append(_ceiling(suite, sides.composition, suite.suite.limit + wider, alpha))
     judged = [replace(comparison, corrected=suite.errors is not None) for comparison in found]
     about = _about_answers(suite, sides, alpha, policy)
     return [replace(comparison, alpha=alpha) for comparison in (*judged, *about)]
@@ -174,6 +179,11 @@ def _difference(
     if errors is None:
         return suite.measure.difference(first, second, alpha, margin)
     return corrected_difference(first, second, errors, alpha, margin=margin)
+
+
+def difference_of(suite: LoadedSuite, first: Outcome, second: Outcome, alpha: float, margin: float) -> Interval:
+    """The difference first - second of two outcomes as the rules take it; each bound spends `alpha`."""
+    return _difference(suite, suite.evidence(first.values), suite.evidence(second.values), alpha, margin)
 
 
 def _mirrored(found: Interval) -> Interval:

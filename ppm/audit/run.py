@@ -1,12 +1,19 @@
 """Runs an audit: base, specialists, what is deployed and the composition, on all suites, then the gate."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppm.audit.anchors import Anchor, SuiteKey, anchor_outcomes, lost_anchors
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
+from ppm.audit.conflicts import (
+    Conflict,
+    check_settled,
+    measured_conflicts,
+    stated_conflicts,
+    widenings,
+)
 from ppm.audit.gate import Sides, Spending, compare, rate_of
 from ppm.audit.model import Audit, AuditedSuite, Cell
 from ppm.audit.triggers import trigger_notes, trigger_rows
@@ -39,7 +46,7 @@ from ppm.verdict import Waiver
 if TYPE_CHECKING:
     from ppm.runtime.loading import LazyModel, LoadedBase
 
-__all__ = ["Deployed", "Subject", "audit", "check_waivers", "suites_of", "trained_on"]
+__all__ = ["Deployed", "Subject", "audit", "check_meaning", "check_waivers", "suites_of", "trained_on"]
 
 BASE = "base"
 DEPLOYED = "deployed"
@@ -174,7 +181,8 @@ def audit(
     compared = [composition, *([subject.deployed.bank] if subject.deployed is not None else [])]
     held = anchor_outcomes(subject.anchors, suites, subject.lazy, besides=compared, store=store, progress=progress)
     notes = flip_note(subject.lazy, configurations, suites, placement=placement, store=store, measure=runs)
-    comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers})
+    wider = _wider(subject, suites, outcomes)
+    comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers}, wider)
     scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
     result = Audit(
         base=subject.base.name,
@@ -194,8 +202,7 @@ def audit(
             *trigger_notes(subject.packages, composition),
             *notes,
             *lost_anchors(subject.anchors, suites),
-            *_sealed(suites),
-            *_unretired(subject, suites),
+            *_notes_on(suites, subject, wider),
         ),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
@@ -205,10 +212,12 @@ def audit(
     return result, outcomes
 
 
-def _configurations(subject: Subject, composition: Bank) -> list[Configuration]:
-    """The base, each specialist in the order of the request, what is deployed, and the composition."""
+def _configurations(subject: Subject, composition: Bank | None = None) -> list[Configuration]:
+    """The base, each specialist in the order of the request, what is deployed, and the composition if there is one."""
     specialists = [Configuration(p.manifest.pin, bank_under(p, subject.policy)) for p in subject.packages]
     before = [Configuration(DEPLOYED, subject.deployed.bank)] if subject.deployed is not None else []
+    if composition is None:
+        return [Configuration(BASE), *specialists]
     return [Configuration(BASE), *specialists, *before, Configuration(COMPOSITION, composition)]
 
 
@@ -219,8 +228,12 @@ def _comparisons(
     anchors: Mapping[str, tuple[str, Outcome]],
     alphas: Mapping[str, float],
     waived: Collection[str],
+    wider: Mapping[str, float],
 ) -> tuple[Comparison, ...]:
-    """What the rules say of each suite at its alpha; `waived` are the digests that waivers are for."""
+    """What the rules say of each suite at its alpha; `waived` are the digests that waivers are for.
+
+    `wider` says by how much the margins of some suites are.
+    """
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     comparisons: list[Comparison] = []
     for suite in suites:
@@ -232,20 +245,69 @@ def _comparisons(
             deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
             anchor=anchors.get(suite.label),
         )
-        found = compare(suite, sides, alphas[suite.label], subject.policy)
+        found = compare(suite, sides, alphas[suite.label], subject.policy, wider.get(suite.label, 0.0))
         comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
     return tuple(comparisons)
 
 
-def _unretired(subject: Subject, suites: Sequence[LoadedSuite]) -> list[str]:
-    """A note on suites that the policy retires and that are those of a patch as it is."""
+def check_meaning(subject: Subject, suites: Sequence[LoadedSuite], progress: Progress = silent) -> None:
+    """Raises ResolutionError where patches want opposite things and the policy does not say which one counts.
+
+    What they state is looked at first, and what they do only then: base and patches answer the suites. An audit takes
+    these answers where they are kept.
+    """
+    packages, priority = subject.packages, subject.policy.priority
+    check_settled(stated_conflicts(packages), priority)
+    configurations = _configurations(subject)
+    kept = kept_outcomes(configurations, suites, placement=subject.placement, store=subject.store)
+    if kept is None:
+        from ppm.evaluation.runner import evaluate
+
+        kept = evaluate(
+            subject.loaded,
+            configurations,
+            suites,
+            placement=subject.placement,
+            store=subject.store,
+            progress=progress,
+        )
+    check_settled(_conflicts(subject, suites, kept), priority)
+
+
+def _conflicts(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes) -> list[Conflict]:
+    base, patches = _alone(subject, suites, outcomes)
+    measured = measured_conflicts(subject.packages, suites, base, patches, subject.policy)
+    return [*stated_conflicts(subject.packages), *measured]
+
+
+def _wider(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes) -> dict[str, float]:
+    """By how much the margins of some suites are wider, as another patch is preferred to theirs."""
+    priority = subject.policy.priority
+    if not priority:
+        return {}
+    _, patches = _alone(subject, suites, outcomes)
+    return widenings(suites, patches, _conflicts(subject, suites, outcomes), priority)
+
+
+def _alone(
+    subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes
+) -> tuple[dict[str, Outcome], dict[tuple[str, str], Outcome]]:
+    """The base's outcomes by the suites' labels, and the patches' by (name, label)."""
+    base = {suite.label: outcomes[BASE, suite.digest] for suite in suites}
+    names = [(package.manifest.name, package.manifest.pin) for package in subject.packages]
+    return base, {(name, suite.label): outcomes[pin, suite.digest] for name, pin in names for suite in suites}
+
+
+def _notes_on(suites: Sequence[LoadedSuite], subject: Subject, wider: Mapping[str, float]) -> Iterator[str]:
+    """What has to be said of suites: which are sealed, which the policy can't retire, and which have a wider margin."""
+    sealed = ", ".join(suite.label for suite in suites if suite.suite.sealed)
+    if sealed:
+        yield f"sealed: {sealed}; only their rates are shown"
     kept = [name for name in subject.policy.retired if name in {suite.label for suite in suites}]
-    return [f"{', '.join(kept)} can't be retired: a patch that is composed has it"] if kept else []
-
-
-def _sealed(suites: Sequence[LoadedSuite]) -> list[str]:
-    names = ", ".join(suite.label for suite in suites if suite.suite.sealed)
-    return [f"sealed: {names}; only their rates are shown"] if names else []
+    if kept:
+        yield f"{', '.join(kept)} can't be retired: a patch that is composed has it"
+    for label, wide in wider.items():
+        yield f"{label}: another patch is preferred to its own, so its margins are wider by {wide:g}"
 
 
 def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:

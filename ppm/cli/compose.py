@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppm.cli.deploy import prefer_option
 from ppm.cli.options import (
     LocalPath,
     base_option,
@@ -28,12 +29,13 @@ __all__ = ["compose_command"]
 def _request_options(function: Callable[..., object]) -> Callable[..., object]:
     """--strategy, --find-links and how the base is run; the command gets them together, as `options`."""
 
-    def make(find_links: tuple[Path, ...], strategy: str, running: "Running") -> object:
+    def make(find_links: tuple[Path, ...], strategy: str, prefer: tuple[str, ...], running: "Running") -> object:
         from ppm.install.request import Request
 
-        return Request(find_links=find_links, strategy=strategy, search_seconds=search_seconds(), running=running)
+        return Request((), find_links, strategy, prefer, search_seconds=search_seconds(), running=running)
 
-    command = running_options(chooses=True)(together("options", make, "find_links", "strategy", "running")(function))
+    keys = ("find_links", "strategy", "prefer", "running")
+    command = prefer_option(running_options(chooses=True)(together("options", make, *keys)(function)))
     text = "A built-in strategy, or the path of a TOML file."
     return find_links_option(click.option("--strategy", required=True, metavar="NAME", help=text)(command))
 

@@ -21,6 +21,7 @@ __all__ = [
     "DeployOptions",
     "deploy_options",
     "gate_options",
+    "prefer_option",
     "run_plan",
     "seed_option",
     "show_refused",
@@ -42,6 +43,7 @@ class DeployOptions:
     reports: Reports
     force: bool = False
     deploy: bool = True
+    prefer: tuple[str, ...] = ()
 
     @property
     def terms(self) -> "Terms":
@@ -53,16 +55,33 @@ class DeployOptions:
 
 def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
-    keys = ("strategy", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
+    keys = ("strategy", "prefer", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
     command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
-    return strategy_option(_waiver_options(dry_run(json_option(command))))
+    return strategy_option(prefer_option(_waiver_options(dry_run(json_option(command)))))
 
 
 def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
     """--strategy."""
     text = "How patches are composed; `ppm strategies` lists them."
     return click.option("--strategy", metavar="NAME", help=text)(function)
+
+
+def prefer_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--prefer."""
+
+    def read(context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]) -> tuple[str, ...]:
+        from ppm.project import preferred
+
+        try:
+            return tuple(">".join(preferred(entry)) for entry in entries)
+        except ValueError as error:
+            hint = "" if any(">" in entry for entry in entries) else "; quote it, as shells write to a file at a bare >"
+            raise click.BadParameter(f"{error}{hint}") from error
+
+    text = "Which of two patches that want opposite things counts."
+    option = click.option("--prefer", multiple=True, metavar="'A>B'", callback=read, help=text)
+    return option(function)
 
 
 def seed_option(function: Callable[..., object]) -> Callable[..., object]:

@@ -2,7 +2,7 @@
 
 import click
 
-from ppm.cli.deploy import DeployOptions, seed_option, strategy_option
+from ppm.cli.deploy import DeployOptions, prefer_option, seed_option, strategy_option
 from ppm.cli.install import Asked, asked_options, install_requirements
 from ppm.cli.options import json_option, together
 from ppm.cli.reports import Reports, report_options
@@ -10,17 +10,20 @@ from ppm.cli.reports import Reports, report_options
 __all__ = ["test_command"]
 
 
-def _make(strategy: str | None, seed: int | None, as_json: bool, reports: Reports) -> DeployOptions:
-    return DeployOptions(strategy, (), "", seed, False, as_json, reports, force=True, deploy=False)
+def _make(
+    strategy: str | None, prefer: tuple[str, ...], seed: int | None, as_json: bool, reports: Reports
+) -> DeployOptions:
+    return DeployOptions(strategy, (), "", seed, False, as_json, reports, force=True, deploy=False, prefer=prefer)
 
 
 @click.command("test")
 @asked_options
 @strategy_option
+@prefer_option
 @seed_option
 @report_options
 @json_option
-@together("how", _make, "strategy", "seed", "as_json", "reports")
+@together("how", _make, "strategy", "prefer", "seed", "as_json", "reports")
 def test_command(asked: Asked, how: DeployOptions) -> None:
     """Do everything that install does except deploy.
 

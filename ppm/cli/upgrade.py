@@ -50,7 +50,7 @@ def upgrade_command(
     from ppm.install.start import Start
 
     found, environment = target_in_use(base, env)
-    wanted = replace(options, strategy=how.strategy)
+    wanted = replace(options, strategy=how.strategy, prefer=how.prefer)
 
     def make_plan() -> "Plan":
         return plan_upgrade(Start(workspace(), found, environment, wanted), names, eager=upgrade_strategy == "eager")

@@ -22,6 +22,7 @@ __all__ = [
     "declared_groups",
     "found_groups",
     "groups_of",
+    "shingles",
     "ungrouped",
 ]
 
@@ -112,7 +113,7 @@ def found_groups(texts: Mapping[str, str]) -> dict[str, str]:
     sizes: list[int] = []
     index: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
     for key in sorted(texts, key=lambda key: (place_of(texts[key]), texts[key], key)):
-        own = _shingles(texts[key])
+        own = shingles(texts[key])
         known = [numpy.frombuffer(index[shingle], dtype=numpy.int64) for shingle in own if shingle in index]
         if known:
             shared = numpy.bincount(numpy.concatenate(known), minlength=len(leaders))
@@ -130,6 +131,7 @@ def found_groups(texts: Mapping[str, str]) -> dict[str, str]:
     return led
 
 
-def _shingles(text: str) -> frozenset[str]:
+def shingles(text: str) -> frozenset[str]:
+    """The shingles of a normalised text, which stand for it where likeness is measured."""
     padded = f" {text} "
     return frozenset(padded[i : i + SHINGLE] for i in range(max(1, len(padded) - SHINGLE + 1)))

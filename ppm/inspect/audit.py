@@ -159,8 +159,11 @@ def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tu
 
 
 def _resolved(policy: Gates) -> Gates:
-    """The policy with the files of its suites by their one name, whatever links lead to them."""
-    return replace(policy, suites=tuple(str(Path(suite).resolve()) for suite in policy.suites))
+    """The policy with the files of its suites by their one name, whatever links lead to them.
+
+    Priorities may have been asked for on the command line.
+    """
+    return replace(policy, suites=tuple(str(Path(suite).resolve()) for suite in policy.suites), priority=())
 
 
 def _found(suite: str, here: Gates | None, deployment: Deployment) -> str:

@@ -13,7 +13,7 @@ from ppm.audit.comparison import Comparison
 from ppm.audit.gate import Spending, alpha_of_attempt
 from ppm.audit.model import Attempt, Audit
 from ppm.audit.report import Report
-from ppm.audit.run import Subject, audit, check_waivers, suites_of
+from ppm.audit.run import Subject, audit, check_meaning, check_waivers, suites_of
 from ppm.composition.compose import compose, make_context
 from ppm.composition.steps import Context, Parent
 from ppm.composition.strategy import Strategy
@@ -83,6 +83,8 @@ def choose(
     )
     if len(subject.packages) > 1:  # told before composing, which takes long: every specialist is tested too
         check_texts(subject.loaded, suites, max(s.bank.virtual_tokens for s in context.specialists))
+        first = (*subject.policy.looks, 1.0)[0]
+        check_meaning(subject, [suite.head(first) for suite in suites], events.progress)
     if len(subject.packages) > 1 and not context.retention:
         events.tell("  the patches have no retention prompts, so only the tests can show whether utility is kept")
     unranked = [s.name for s in context.specialists if not s.replay]

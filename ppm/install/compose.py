@@ -50,6 +50,7 @@ def compose_to(
     plan = plan_install(start)
     packages = fetch(plan.pins, plan.sources, plan.environment.store)
     sources = _sources(manifests, packages) if manifests else {}
+    from ppm.audit.conflicts import check_settled, stated_conflicts
     from ppm.audit.run import trained_on
     from ppm.audit.triggers import trigger_notes
     from ppm.composition.compose import check_together, compose, make_context
@@ -59,12 +60,13 @@ def compose_to(
 
     check_composable(recipe)
     check_together(packages, base)
+    check_settled(stated_conflicts(packages), start.policy.priority)
     suites = [*package_suites(packages), *base_suites(base.folder)]
     trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
     loaded = load_base(base, kept=self_tests(workspace.home), running=plan.selection.running(plan.limits))
-    policy = workspace.project.gates
+    policy = start.policy
     context = make_context(packages, loaded, seed=seed, progress=events.progress, policy=policy)
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")

@@ -11,9 +11,10 @@ from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
 from ppm.errors import RequestError
 from ppm.home import self_tests
+from ppm.install.current import policy_of
 from ppm.install.request import Request
 from ppm.lock import LockedPackage
-from ppm.project import PROJECT_FILE, Project
+from ppm.project import PROJECT_FILE, Gates, Project, preferred
 from ppm.requirement import Requirement
 from ppm.resolve import Rules
 from ppm.running import Dtype
@@ -61,6 +62,19 @@ class Start:
         if asked.dtype is None and self.previous is not None:
             return self.previous.lock.dtype
         return chosen(asked, self.base, kept=self_tests(self.workspace.home)).recorded
+
+    @property
+    def policy(self) -> Gates:
+        """The project's policy, with the priorities that are asked for, and those that what is deployed was made under.
+
+        Raises IntegrityError.
+        """
+        policy = self.workspace.project.gates
+        deployed = policy_of(self.previous) if self.previous is not None else None
+        said = dict.fromkeys((*policy.priority, *self.request.prefer))
+        settled = {frozenset(preferred(entry)) for entry in said}
+        kept = [e for e in (deployed.priority if deployed else ()) if frozenset(preferred(e)) not in settled]
+        return replace(policy, priority=(*said, *kept))
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:

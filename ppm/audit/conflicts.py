@@ -1,0 +1,189 @@
+"""Conflicts of meaning: patches that want opposite things, found before anything is composed.
+
+What patches state is read from their replay pairs: on the same prompt, one patch's answer is what another rejects, or
+the two answers have nothing in common. What they do is measured: alone, one patch makes another's suite worse than the
+base does, by more than that suite's margin. No strategy can serve both, so somebody has to say which one counts.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from ppm.audit.gate import difference_of, margin_of
+from ppm.errors import ResolutionError
+from ppm.evaluation.groups import shingles
+from ppm.evaluation.results import Outcome
+from ppm.evaluation.suites import LoadedSuite
+from ppm.jsonl import Pair, normalised
+from ppm.package import Package
+from ppm.project import Gates, preferred
+
+__all__ = ["Conflict", "check_settled", "measured_conflicts", "stated_conflicts", "widenings"]
+
+SAME_PROMPT = 0.8
+"""The Jaccard index of shingles from which two prompts ask the same."""
+SAME_ANSWER, OTHER_ANSWER = 0.6, 0.3
+"""From which likeness two answers are the same, and up to which they have nothing in common."""
+FEWEST, LEAST_SHARE = 3, 0.5
+"""On how many common prompts two patches have to disagree, and on which share of those that they have in common."""
+ALPHA = 0.01
+"""What all measured comparisons of one composition spend together."""
+SHOWN = 3
+LONGEST = 80
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two patches that want opposite things: what is found, in words, and examples of it."""
+
+    first: str
+    second: str
+    what: str
+    examples: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it, for people, an example a line."""
+        return "\n".join([f"{self.first} and {self.second}: {self.what}", *(f"  {line}" for line in self.examples)])
+
+
+def stated_conflicts(packages: Sequence[Package]) -> list[Conflict]:
+    """What the patches' own replay pairs say of each other."""
+    found = []
+    for first, second in combinations(packages, 2):
+        common = _common(first.replay, second.replay)
+        opposite = [both for both in common if _opposite(*both)]
+        unlike = [both for both in common if both not in opposite and _unlike(*both)]
+        for pairs, what in (
+            (opposite, "what one answers, the other rejects"),
+            (unlike, "they answer the same prompts in ways that have nothing in common"),
+        ):
+            if len(pairs) >= FEWEST and len(pairs) >= LEAST_SHARE * len(common):
+                count = f" ({len(pairs)} of {len(common)} prompts that both have)"
+                examples = tuple(_example(first, second, *both) for both in pairs[:SHOWN])
+                found.append(Conflict(first.manifest.name, second.manifest.name, what + count, examples))
+    return found
+
+
+def measured_conflicts(
+    packages: Sequence[Package],
+    suites: Sequence[LoadedSuite],
+    base: Mapping[str, Outcome],
+    specialists: Mapping[tuple[str, str], Outcome],
+    policy: Gates,
+) -> list[Conflict]:
+    """What the patches, each alone, do to each other's suites.
+
+    `base` are the base's outcomes by the suites' labels, and `specialists` those of the patches by (name, label).
+    """
+    names = [package.manifest.name for package in packages]
+    cases = [(s, name) for s in suites if s.owner in names for name in names if name != s.owner]
+    found = []
+    for suite, name in cases:
+        outcome, margin = specialists[name, suite.label], margin_of(suite, policy)
+        worse = difference_of(suite, outcome, base[suite.label], ALPHA / len(cases), margin)
+        if worse.low <= margin:
+            continue
+        what = (
+            f"alone, {name} makes {suite.label} worse than the base does, "
+            f"by {worse.value:.3f} [{worse.low:.3f}, {worse.high:.3f}], where the margin is {margin:g}"
+        )
+        found.append(Conflict(name, str(suite.owner), what, _worse(suite, outcome, base[suite.label])))
+    return found
+
+
+def check_settled(conflicts: Sequence[Conflict], priority: Sequence[str]) -> None:
+    """Raises ResolutionError, which names all conflicts, unless a priority says of each which patch counts."""
+    settled = [set(preferred(entry)) for entry in priority]
+    left = [conflict for conflict in conflicts if {conflict.first, conflict.second} not in settled]
+    if left:
+        first = left[0]
+        raise ResolutionError(
+            "some patches want opposite things:\n" + "\n".join(conflict.text for conflict in left),
+            hint=f"leave one of them out, or say which one counts: --prefer '{first.first}>{first.second}', "
+            'or priority = ["A>B"] under [gates] in ppm.toml',
+        )
+
+
+def widenings(
+    suites: Sequence[LoadedSuite],
+    specialists: Mapping[tuple[str, str], Outcome],
+    conflicts: Sequence[Conflict],
+    priority: Sequence[str],
+) -> dict[str, float]:
+    """By how much the margins of suites widen, by label: what it costs that the patch preferred to theirs counts.
+
+    That is how much worse the preferred one, alone, is there than the suite's own. Raises RequestError for a priority
+    of patches that are in no conflict here.
+    """
+    wider: dict[str, float] = {}
+    for entry in priority:
+        winner, loser = preferred(entry)
+        if not any({winner, loser} == {conflict.first, conflict.second} for conflict in conflicts):
+            continue
+        for suite in suites:
+            if suite.owner == loser:
+                own, other = (suite.evidence(specialists[name, suite.label].values) for name in (loser, winner))
+                cost = sum(other) / len(other) - sum(own) / len(own)
+                wider[suite.label] = max(wider.get(suite.label, 0.0), cost)
+    return {label: round(cost, 3) for label, cost in wider.items() if cost > 0}
+
+
+def _common(ours: Sequence[Pair], theirs: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
+    """Each of our pairs with the one of theirs whose prompt is most like it, if that asks the same."""
+    index: defaultdict[str, list[int]] = defaultdict(list)
+    others = [shingles(normalised(pair.prompt)) for pair in theirs]
+    for number, own in enumerate(others):
+        for shingle in own:
+            index[shingle].append(number)
+    found = []
+    for pair in ours:
+        own = shingles(normalised(pair.prompt))
+        shared = Counter(number for shingle in own for number in index.get(shingle, ()))
+        likeness = {number: count / (len(own) + len(others[number]) - count) for number, count in shared.items()}
+        nearest = max(likeness, key=lambda number: (likeness[number], -number), default=None)
+        if nearest is not None and likeness[nearest] >= SAME_PROMPT:
+            found.append((pair, theirs[nearest]))
+    return found
+
+
+def _alike(first: str, second: str) -> float:
+    one, other = shingles(normalised(first)), shingles(normalised(second))
+    return len(one & other) / len(one | other)
+
+
+def _opposite(ours: Pair, theirs: Pair) -> bool:
+    if _alike(ours.chosen, theirs.chosen) >= SAME_ANSWER:
+        return False
+    return max(_alike(ours.chosen, theirs.rejected), _alike(ours.rejected, theirs.chosen)) >= SAME_ANSWER
+
+
+def _unlike(ours: Pair, theirs: Pair) -> bool:
+    return _alike(ours.chosen, theirs.chosen) <= OTHER_ANSWER
+
+
+def _example(first: Package, second: Package, ours: Pair, theirs: Pair) -> str:
+    said = f"{first.manifest.name} says {_short(ours.chosen)}, {second.manifest.name} says {_short(theirs.chosen)}"
+    return f"to {_short(_asked(ours.prompt))} {said}"
+
+
+def _worse(suite: LoadedSuite, outcome: Outcome, base: Outcome) -> tuple[str, ...]:
+    """Some prompts that fail where they did not with the base alone; none of a sealed suite."""
+    if suite.suite.sealed or not outcome.completions:
+        return ()
+    rows = zip(suite.prompts, outcome.values, base.values, outcome.completions, strict=True)
+    lost = [
+        f"to {_short(_asked(p.prompt))} it says {_short(texts[0])}" for p, now, before, texts in rows if now > before
+    ]
+    return tuple(lost[:SHOWN])
+
+
+def _asked(prompt: object) -> str:
+    """The text of a prompt, or what is said last in a conversation."""
+    return prompt if isinstance(prompt, str) else str(prompt[-1][1])  # type: ignore[index]
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= LONGEST else line[: LONGEST - 3].rstrip() + "...")
