@@ -43,7 +43,8 @@ class Gates:
     `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each patch is always on. With
     `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
     replaced versions, as audits name them, that are not run any more. `priority` says of patches that want opposite
-    things which one counts, as `preferred` reads it.
+    things which one counts, as `preferred` reads it. `more_prompts` are files of further prompts for suites, by the
+    label that audits give them.
     """
 
     alpha: float = 0.05
@@ -58,6 +59,7 @@ class Gates:
     groups: bool | None = None
     retired: tuple[str, ...] = ()
     priority: tuple[str, ...] = ()
+    more_prompts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= 0.5:
@@ -147,11 +149,16 @@ class Project:
             base = str(folder / expand(base))
         sources = tuple(str(folder / expand(source)) for source in project.sources)
         suites = tuple(str(folder / expand(suite)) for suite in project.gates.suites)
+        more = {label: str(folder / expand(file)) for label, file in project.gates.more_prompts.items()}
         strategy = project.strategy
         if strategy is not None and ("/" in strategy or strategy.endswith(".toml")):
             strategy = str(folder / expand(strategy))
         return replace(
-            project, base=base, strategy=strategy, sources=sources, gates=replace(project.gates, suites=suites)
+            project,
+            base=base,
+            strategy=strategy,
+            sources=sources,
+            gates=replace(project.gates, suites=suites, more_prompts=more),
         )
 
     @staticmethod

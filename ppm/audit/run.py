@@ -32,6 +32,7 @@ from ppm.evaluation.suites import (
     package_suites,
     policy_suites,
     uncalibrated,
+    with_more,
     without_repeats,
 )
 from ppm.evaluation.triggers import trigger_scores
@@ -114,9 +115,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     own = [suite for path in subject.policy.suites for suite in policy_suites(Path(path))]
     trained = trained_on(packages)
     for suite in (*found, *utility, *own):
-        sealed = bool(suite.suite.sealed)
-        check_distinct(suite.label, suite.prompts, suite.owner or "", sealed=sealed)
-        check_leakage(suite.label, suite.prompts, trained, sealed=sealed)
+        _check_prompts(suite, trained)
     if not utility:
         utility = [default_utility(subject.lazy, packages, subject.store), *_ordinary(subject, trained)]
     names = list(dict.fromkeys(package.manifest.name for package in packages))
@@ -128,7 +127,30 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
             if label in taken:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
+    found = _with_more(found, subject.policy.more_prompts, trained)
     return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
+
+
+def _check_prompts(suite: LoadedSuite, trained: Mapping[str, Sequence[Pair | Benign]], origin: str = "") -> None:
+    sealed = bool(suite.suite.sealed)
+    check_distinct(suite.label, suite.prompts, origin or suite.owner or "", sealed=sealed)
+    check_leakage(suite.label, suite.prompts, trained, sealed=sealed)
+
+
+def _with_more(
+    suites: Sequence[LoadedSuite], more: Mapping[str, str], trained: Mapping[str, Sequence[Pair | Benign]]
+) -> list[LoadedSuite]:
+    """The suites with what the policy brings to them. Raises RequestError when it names none, ManifestError."""
+    labels = [suite.label for suite in suites]
+    unknown = next((label for label in more if label not in labels), None)
+    if unknown is not None:
+        hint = did_you_mean(unknown, labels, f"suites are {', '.join(labels)}")
+        raise RequestError(f"there is no suite {unknown!r} to bring more prompts to", hint=hint)
+    found = with_more(suites, more)
+    for suite in found:
+        if suite.label in more:
+            _check_prompts(suite, trained, more[suite.label])
+    return found
 
 
 def _ordinary(subject: Subject, trained: Mapping[str, Sequence[Pair | Benign]]) -> list[LoadedSuite]:

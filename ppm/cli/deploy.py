@@ -1,7 +1,7 @@
 """What the commands that deploy share: their options, the plan, the run and its outcome."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,17 +10,20 @@ from ppm.cli.options import command_line, is_quiet, json_option, together, works
 from ppm.cli.output import print_json, say, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
+from ppm.names import expand
 
 if TYPE_CHECKING:
     from ppm.environment.deployment import Environment
     from ppm.errors import GateError
     from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
+    from ppm.install.request import Request
 
 __all__ = [
     "DeployOptions",
     "deploy_options",
     "gate_options",
+    "more_prompts_option",
     "prefer_option",
     "run_plan",
     "seed_option",
@@ -44,6 +47,11 @@ class DeployOptions:
     force: bool = False
     deploy: bool = True
     prefer: tuple[str, ...] = ()
+    more_prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def wanted(self, options: "Request") -> "Request":
+        """A request with how its patches are composed and tested."""
+        return replace(options, strategy=self.strategy, prefer=self.prefer, more_prompts=self.more_prompts)
 
     @property
     def terms(self) -> "Terms":
@@ -55,10 +63,10 @@ class DeployOptions:
 
 def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
-    keys = ("strategy", "prefer", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
+    keys = ("strategy", "prefer", "more_prompts", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
     command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
-    return strategy_option(prefer_option(_waiver_options(dry_run(json_option(command)))))
+    return strategy_option(prefer_option(more_prompts_option(_waiver_options(dry_run(json_option(command))))))
 
 
 def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
@@ -81,6 +89,23 @@ def prefer_option(function: Callable[..., object]) -> Callable[..., object]:
 
     text = "Which of two patches that want opposite things counts."
     option = click.option("--prefer", multiple=True, metavar="'A>B'", callback=read, help=text)
+    return option(function)
+
+
+def more_prompts_option(function: Callable[..., object]) -> Callable[..., object]:
+    """--more-prompts."""
+
+    def read(context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]) -> dict[str, str]:
+        found = {}
+        for entry in entries:
+            label, sign, file = entry.partition("=")
+            if not (label and sign and file):
+                raise click.BadParameter(f"{entry!r} is not SUITE=FILE, such as harm=our-prompts.jsonl")
+            found[label] = str(expand(file).absolute())
+        return found
+
+    text = "A file of further prompts for a suite."
+    option = click.option("--more-prompts", multiple=True, metavar="SUITE=FILE", callback=read, help=text)
     return option(function)
 
 

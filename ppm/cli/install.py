@@ -64,7 +64,7 @@ def install_requirements(asked: Asked, how: DeployOptions) -> None:
     from ppm.install.start import Start
 
     found, environment = workspace().find_target(asked.base, asked.env)
-    wanted = replace(asked.options, strategy=how.strategy, prefer=how.prefer, require_hashes=asked.require_hashes)
+    wanted = replace(how.wanted(asked.options), require_hashes=asked.require_hashes)
     wanted = wanted.asking(asked.requirements, asked.files)
 
     def make_plan() -> "Plan":

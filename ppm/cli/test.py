@@ -1,8 +1,11 @@
 """The command test."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import click
 
-from ppm.cli.deploy import DeployOptions, prefer_option, seed_option, strategy_option
+from ppm.cli.deploy import DeployOptions, more_prompts_option, prefer_option, seed_option, strategy_option
 from ppm.cli.install import Asked, asked_options, install_requirements
 from ppm.cli.options import json_option, together
 from ppm.cli.reports import Reports, report_options
@@ -11,19 +14,26 @@ __all__ = ["test_command"]
 
 
 def _make(
-    strategy: str | None, prefer: tuple[str, ...], seed: int | None, as_json: bool, reports: Reports
+    strategy: str | None,
+    prefer: tuple[str, ...],
+    more_prompts: Mapping[str, str],
+    seed: int | None,
+    as_json: bool,
+    reports: Reports,
 ) -> DeployOptions:
-    return DeployOptions(strategy, (), "", seed, False, as_json, reports, force=True, deploy=False, prefer=prefer)
+    how = DeployOptions(strategy, (), "", seed, False, as_json, reports, force=True, deploy=False)
+    return replace(how, prefer=prefer, more_prompts=more_prompts)
 
 
 @click.command("test")
 @asked_options
 @strategy_option
 @prefer_option
+@more_prompts_option
 @seed_option
 @report_options
 @json_option
-@together("how", _make, "strategy", "prefer", "seed", "as_json", "reports")
+@together("how", _make, "strategy", "prefer", "more_prompts", "seed", "as_json", "reports")
 def test_command(asked: Asked, how: DeployOptions) -> None:
     """Do everything that install does except deploy.
 

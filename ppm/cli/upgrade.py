@@ -1,6 +1,5 @@
 """The command upgrade."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -50,7 +49,7 @@ def upgrade_command(
     from ppm.install.start import Start
 
     found, environment = target_in_use(base, env)
-    wanted = replace(options, strategy=how.strategy, prefer=how.prefer)
+    wanted = how.wanted(options)
 
     def make_plan() -> "Plan":
         return plan_upgrade(Start(workspace(), found, environment, wanted), names, eager=upgrade_strategy == "eager")

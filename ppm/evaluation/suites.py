@@ -25,11 +25,13 @@ __all__ = [
     "UNCALIBRATED",
     "LoadedSuite",
     "base_suites",
+    "bytes_of",
     "check_distinct",
     "load_suite",
     "package_suites",
     "policy_suites",
     "uncalibrated",
+    "with_more",
     "without_repeats",
 ]
 
@@ -129,14 +131,7 @@ def load_suite(
     where = f"{origin}, suite {suite.name}"
     scorer = make_judge(suite.judge, files, where, packaged=packaged)
     measure = measure_of(suite, scorer, where)
-    if scorer.needs_expected:
-        lacking = next((prompt.id for prompt in prompts if prompt.expected is None), None)
-        if lacking is not None:
-            raise ManifestError(
-                f"the prompt {lacking!r} has no 'expected'",
-                context=f"{origin}, {suite.prompts}",
-                hint=f"{suite.judge.name} needs it",
-            )
+    _check_expected(scorer, suite, prompts, f"{origin}, {suite.prompts}")
     version = find_judge(suite.judge.name, origin).version + scorer.identity
     # What a completion and its verdict depend on; margins and limits are not part of it.
     identity = {
@@ -194,12 +189,44 @@ def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
     for suite in suites:
         files = {}
         for path in (suite.prompts, *judge_files(suite.judge).values()):
-            try:
-                files[path] = (folder / path).read_bytes()
-            except OSError as error:
-                raise ManifestError(f"can't be read: {error.strerror}", context=str(folder / path)) from error
+            files[path] = bytes_of(folder / path)
         loaded.append(load_suite(suite, files, origin=str(folder), owner=None))
     return loaded
+
+
+def bytes_of(path: Path) -> bytes:
+    """A file of the deployer's. Raises ManifestError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"can't be read: {error.strerror}", context=str(path)) from error
+
+
+def with_more(suites: Sequence[LoadedSuite], more: Mapping[str, str]) -> list[LoadedSuite]:
+    """The suites, those with further prompts of the deployer's that `more` names a file for, by label.
+
+    Raises ManifestError for a file that has no prompts of the suite's kind.
+    """
+    return [_with_more(suite, Path(more[suite.label])) if suite.label in more else suite for suite in suites]
+
+
+def _with_more(suite: LoadedSuite, path: Path) -> LoadedSuite:
+    data = bytes_of(path)
+    brought = [replace(prompt, id=f"more-{prompt.id}") for prompt in read_prompts(data, str(path))]
+    _check_expected(suite.scorer, suite.suite, brought, str(path))
+    prompts = (*suite.prompts, *brought)
+    field = suite.suite.group
+    groups = groups_of(prompts, field, str(path)) if field is not None else None
+    return replace(suite, prompts=prompts, groups=groups, digest=canonical_digest([suite.digest, sha256(data)]))
+
+
+def _check_expected(scorer: Scorer, suite: Suite, prompts: Sequence[Prompt], origin: str) -> None:
+    """Raises ManifestError where a judge compares with `expected` texts and a prompt has none."""
+    lacking = next((p.id for p in prompts if p.expected is None), None) if scorer.needs_expected else None
+    if lacking is not None:
+        raise ManifestError(
+            f"the prompt {lacking!r} has no 'expected'", context=origin, hint=f"{suite.judge.name} needs it"
+        )
 
 
 def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str, *, sealed: bool = False) -> None:

@@ -1,6 +1,6 @@
 """Audits again what is deployed, under the policy and with the suites that it was deployed by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,7 +149,15 @@ def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tu
             f"this audit uses {whose}"
         )
         return used, [note]
-    policy = replace(policy, suites=tuple(_found(suite, here, deployment) for suite in policy.suites))
+    brought = policy.more_prompts.items()
+    policy = replace(
+        policy,
+        suites=tuple(_found(suite, here.suites if here else (), deployment, "suites") for suite in policy.suites),
+        more_prompts={
+            label: _found(file, here.more_prompts.values() if here else (), deployment, "more_prompts")
+            for label, file in brought
+        },
+    )
     if here is None or _resolved(here) == _resolved(policy):
         return policy, []
     return policy, [
@@ -161,22 +169,23 @@ def _policy(workspace: Workspace, deployment: Deployment, base: BaseModel) -> tu
 def _resolved(policy: Gates) -> Gates:
     """The policy with the files of its suites by their one name, whatever links lead to them.
 
-    Priorities may have been asked for on the command line.
+    Priorities and more prompts may have been given on the command line.
     """
-    return replace(policy, suites=tuple(str(Path(suite).resolve()) for suite in policy.suites), priority=())
+    suites = tuple(str(Path(suite).resolve()) for suite in policy.suites)
+    return replace(policy, suites=suites, priority=(), more_prompts={})
 
 
-def _found(suite: str, here: Gates | None, deployment: Deployment) -> str:
-    """Where a file of suites is: where it was, or where the working directory's policy names one alike."""
-    if Path(suite).is_file():
-        return suite
-    alike = [path for path in (here.suites if here else ()) if Path(path).name == Path(suite).name]
+def _found(file: str, here: Iterable[str], deployment: Deployment, key: str) -> str:
+    """Where a file of a policy is: where it was, or where the working directory's policy names one alike."""
+    if Path(file).is_file():
+        return file
+    alike = [path for path in here if Path(path).name == Path(file).name]
     if len(alike) == 1 and Path(alike[0]).is_file():
         return alike[0]
     raise ManifestError(
-        f"no longer exists, but deployment {deployment.number} was tested with its suites",
-        context=suite,
-        hint=f"put the file back, or name it under [gates] suites in the {PROJECT_FILE} of the working directory; "
+        f"no longer exists, but deployment {deployment.number} was tested with it",
+        context=file,
+        hint=f"put the file back, or name it under [gates] {key} in the {PROJECT_FILE} of the working directory; "
         "`ppm install` under a policy without it makes a deployment that is not tested with it",
     )
 

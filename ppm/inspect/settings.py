@@ -37,6 +37,8 @@ def settings(workspace: Workspace, variables: Mapping[str, str]) -> list[tuple[s
 
     def add(key: str, value: object, default: object) -> None:
         shown = default if value is None else value
+        if isinstance(shown, dict):
+            shown = tuple(f"{key} = {one}" for key, one in shown.items())
         text = ", ".join(map(str, shown)) if isinstance(shown, tuple) else str(shown)
         given = path is not None and value is not None and value != default
         rows.append((key, text or "none", str(path) if given else "default"))

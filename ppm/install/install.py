@@ -258,7 +258,7 @@ def _insist(choice: "Choice", plan: Plan) -> None:
             if any(needed)
             else "more prompts may settle it"
         )
-        error = GateInconclusive(message, hint=f"{more}; {LOOK}")
+        error = GateInconclusive(message, hint=f"{more} (bring them with --more-prompts SUITE=FILE); {LOOK}")
     error.audit, error.report = audit, choice.report
     raise error
 

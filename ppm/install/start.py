@@ -65,16 +65,18 @@ class Start:
 
     @property
     def policy(self) -> Gates:
-        """The project's policy, with the priorities that are asked for, and those that what is deployed was made under.
+        """The project's policy with what was asked for on the command line, now or for what is deployed.
 
-        Raises IntegrityError.
+        That is which patches are preferred, and more prompts for suites. Raises IntegrityError.
         """
         policy = self.workspace.project.gates
         deployed = policy_of(self.previous) if self.previous is not None else None
         said = dict.fromkeys((*policy.priority, *self.request.prefer))
         settled = {frozenset(preferred(entry)) for entry in said}
         kept = [e for e in (deployed.priority if deployed else ()) if frozenset(preferred(e)) not in settled]
-        return replace(policy, priority=(*said, *kept))
+        earlier = deployed.more_prompts if deployed else {}
+        more = {**earlier, **policy.more_prompts, **self.request.more_prompts}
+        return replace(policy, priority=(*said, *kept), more_prompts=more)
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:

@@ -172,7 +172,7 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
     The audit must be of this very prefix, and of every suite that an install would run.
     """
     from ppm.audit.model import Audit
-    from ppm.evaluation.suites import base_suites, package_suites, policy_suites
+    from ppm.evaluation.suites import base_suites, package_suites, policy_suites, with_more
 
     made = composition.manifest.composition
     origin = composition.file_name
@@ -187,9 +187,8 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
         raise IntegrityError(f"did not pass its tests: {audit.verdict}", context=origin)
     own = [suite for path in plan.policy.suites for suite in policy_suites(Path(path))]
     tested = {suite.digest for suite in audit.suites.values()}
-    untested = [
-        s.label for s in (*package_suites(packages), *base_suites(plan.base.folder), *own) if s.digest not in tested
-    ]
+    known = [*package_suites(packages), *base_suites(plan.base.folder), *own]
+    untested = [s.label for s in with_more(known, plan.policy.more_prompts) if s.digest not in tested]
     if audit.prefix != f"sha256:{composition.bank.digest}" or untested:
         what = f"does not cover {', '.join(untested)}" if untested else "belongs to a different composition"
         raise IntegrityError(f"{what}", context=f"{origin}{AUDIT_SUFFIX}", hint="run `ppm sync --recompose`")

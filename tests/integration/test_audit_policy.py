@@ -104,7 +104,7 @@ def test_suites_that_are_gone_are_named_and_found_where_the_folder_names_them(wo
     try:
         refused = ppm("audit", "--base", base)
         assert refused.code == 1
-        assert "ours.toml: no longer exists, but deployment 1 was tested with its suites" in refused.err
+        assert "ours.toml: no longer exists, but deployment 1 was tested with it" in refused.err
         for file in away.iterdir():
             shutil.copy(file, elsewhere)
         audit = audited(base)

@@ -1,4 +1,4 @@
-"""Patches that want opposite things, through the commands: refused with examples, and composed once one is preferred."""
+"""Patches that want opposite things, through the commands: refused, and composed where one is preferred."""
 
 from dataclasses import replace
 from pathlib import Path
