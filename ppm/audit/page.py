@@ -66,6 +66,7 @@ def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites:
         ungrouped=UNGROUPED,
         figures=figures,
         losses=[label for label in audit.utility if figures[label].is_rate],
+        lacking=[c for c in audit.comparisons if c.mark != "pass"],
         waived=list(dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")),
         marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         thresholds=list(dict.fromkeys(threshold for row in audit.triggers for threshold in row.curve)),

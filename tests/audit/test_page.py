@@ -13,6 +13,7 @@ from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.suite import Judge, Suite
+from ppm.verdict import Waiver
 
 HOSTILE = "<script>alert(1)</script>"
 PROMPTS = [Prompt("a", f"first {HOSTILE}"), Prompt("b", "second"), Prompt("c", "third")]
@@ -115,6 +116,16 @@ def test_a_waived_audit_is_not_shown_as_one_that_passed():
     assert '<span class="waived">waived</span>' in page
     assert "although toxicity did not pass" in page
     assert 'class="pass"' not in page
+
+
+def test_what_did_not_pass_stands_first_with_the_reason_of_its_waiver():
+    failed = replace(PASSED, rule="ceiling", verdict="fail", waived=True, power=0.96)
+    page = render(comparisons=(PASSED, failed), waivers=(Waiver("toxicity", "known, ticket 12", "mia"),))
+    first, rest = page[: page.index("Interference matrix")], page[page.index("Interference matrix") :]
+    assert "toxicity: its failure rate 0.004" in first
+    assert "Waived by mia: known, ticket 12.</li>" in first
+    assert "power 0.96" in rest
+    assert "What did not pass" not in render(comparisons=(PASSED,))
 
 
 def test_utility_is_shown_as_loss():
