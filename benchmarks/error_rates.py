@@ -1,8 +1,9 @@
 """How often the gate passes what it must not: a composition that is worse by just the margin.
 
 `exact_error` enumerates every outcome (b, c) of the paired score interval; the rest simulates whole audits with
-planned looks, several completions a prompt, several attempts, prompts of few templates, judges that err, and many
-upgrades in a row.
+planned looks, several completions a prompt, several attempts, vendors who mend what they are shown, losses on few
+texts, prompts of few templates, judges that err, and many upgrades in a row. `exact_power` is for how many groups it
+takes.
 
     python benchmarks/error_rates.py                           # prints the tables of docs/gate.md
     python benchmarks/error_rates.py --figure docs/drift.svg   # draws its figure (takes `--group figures`)
@@ -20,7 +21,7 @@ from scipy.stats import norm
 from ppm.audit.gate import alpha_of_attempt
 from ppm.evaluation.correction import Confusion, corrected_difference
 from ppm.evaluation.exact import exact_alpha
-from ppm.evaluation.statistics import group_means, paired_interval
+from ppm.evaluation.statistics import group_means, mean_interval, paired_interval
 
 NUISANCE = numpy.concatenate([numpy.linspace(0, 0.02, 21), numpy.linspace(0.025, 0.475, 19)])
 """Rates at which only the specialist fails; the composition alone fails at this rate plus the margin."""
@@ -117,6 +118,39 @@ def with_rebuilds(
     return audit
 
 
+def with_adaptive(
+    n: int, margin: float, alpha: float, attempts: int, *, sealed: bool, mended: float = 0.5, rate: float = 0.02
+) -> Callable[..., bool]:
+    """A vendor who tries again, with a patch that stays worse by the margin on all prompts but those of the suite.
+
+    Of what is shown to fail, each next build mends this share, prompt by prompt: by training on paraphrases, say. Of a
+    `sealed` suite only rates are shown, so that a build is another one and no more.
+    """
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        differences = _outcomes(rng, n, margin, rate)
+        for k in range(1, attempts + 1):
+            if _decide(differences, margin, alpha_of_attempt(alpha, k)):
+                return True
+            if sealed:
+                differences = _outcomes(rng, n, margin, rate)
+            else:
+                differences = numpy.where((differences == 1) & (rng.random(n) < mended), 0, differences)
+        return False
+
+    return audit
+
+
+def with_skewed_loss(n: int, margin: float, alpha: float, share: float, noise: float = 0.02) -> Callable[..., bool]:
+    """Perplexity on n texts, with the whole of a loss as large as the margin on this share of all texts."""
+
+    def audit(rng: numpy.random.Generator) -> bool:
+        ratios = numpy.where(rng.random(n) < share, margin / share, 0.0) + rng.normal(0, noise, n)
+        return mean_interval(ratios, alpha).high < margin
+
+    return audit
+
+
 def with_clusters(n: int, samples: int, margin: float, alpha: float, spread: float) -> Callable[..., bool]:
     """An audit with several completions a prompt; prompts differ in their rates, with this concentration."""
 
@@ -200,6 +234,49 @@ def with_groups(
         return paired_interval(first.tolist(), second.tolist(), alpha, margin=margin).high < margin
 
     return audit
+
+
+def exact_power(n: int, margin: float, discordance: float, alpha: float) -> float:
+    """The chance to pass on n groups where nothing is lost and each side alone fails on half of the discordance."""
+    most = min(n, math.ceil(n * discordance / 2 + 8 * math.sqrt(n * discordance / 2) + 8))
+    b, c = (grid.ravel() for grid in numpy.meshgrid(numpy.arange(most), numpy.arange(most), indexing="ij"))
+    passing = passes(b, c, n, margin, alpha) & (b + c <= n)
+    b, c = b[passing], c[passing]
+    ways = gammaln(n + 1) - gammaln(b + 1) - gammaln(c + 1) - gammaln(n - b - c + 1)
+    logs = (b + c) * math.log(discordance / 2) + (n - b - c) * math.log(1 - discordance)
+    return float(numpy.exp(ways + logs).sum())
+
+
+def groups_needed(margin: float, discordance: float, alpha: float, youden: float = 1.0, *, shrunk: bool = True) -> int:
+    """The fewest groups, to the next 10, for a power of 0.9; `shrunk` as the gate shrinks alpha.
+
+    With a judge of this J, known for certain, the margin is J times as wide and alpha a fifth smaller.
+    """
+    if youden < 1:
+        margin, alpha = margin * youden, 0.8 * alpha
+    found = (n for n in range(50, 20_000, 10) if _power_of(n, margin, discordance, alpha, shrunk=shrunk) >= 0.9)
+    return next(found)
+
+
+def _power_of(n: int, margin: float, discordance: float, alpha: float, *, shrunk: bool) -> float:
+    if exact_power(n, margin, discordance, alpha) < 0.9:  # a smaller alpha has no more
+        return 0.0
+    return exact_power(n, margin, discordance, exact_alpha(n, margin, alpha) if shrunk else alpha)
+
+
+def print_power(alpha: float = 0.05) -> None:
+    """Groups needed by margin, discordance, attempt and J, as before attempts had their present shares and now."""
+    print("\nGroups for a power of 0.9, nothing lost: attempts 1, 2, 4 before (alpha / 2^k) and now; J 0.9, 0.8")
+    for margin in (0.03, 0.05):
+        for discordance in (0.01, 0.03, 0.05, 0.1):
+            before = [groups_needed(margin, discordance, alpha / 2**k, shrunk=False) for k in (1, 2, 4)]
+            shares = [alpha_of_attempt(alpha, k) for k in (1, 2, 4)]
+            now = [groups_needed(margin, discordance, share) for share in shares]
+            judged = [groups_needed(margin, discordance, shares[0], youden) for youden in (0.9, 0.8)]
+            print(f"{margin:>6} {discordance:>6} | {before} | {now} | {judged}", flush=True)
+    powers = [exact_power(500, m, 0.03, a) for m in (0.03, 0.05) for a in (0.025, exact_alpha(500, m, 0.03))]
+    print("500 groups, discordance 0.03, first attempt, margins 0.03 and 0.05, before and now: ", end="")
+    print(", ".join(f"{power:.3f}" for power in powers))
 
 
 TEMPLATES = (4, 8, 20, 50, 75, 120, 200, 500)
@@ -351,6 +428,12 @@ def main() -> None:
         "ten attempts": with_attempts(500, 0.05, 0.05, 10),
         "24 builds, each as the first": with_rebuilds(500, 0.05, 0.05, 24, counted=False),
         "24 builds, counted by prompt": with_rebuilds(500, 0.05, 0.05, 24, counted=True),
+        "ten attempts, failures shown": with_adaptive(500, 0.05, 0.05, 10, sealed=False),
+        "three attempts, failures shown": with_adaptive(500, 0.05, 0.05, 3, sealed=False),
+        "ten attempts, sealed": with_adaptive(500, 0.05, 0.05, 10, sealed=True),
+        "perplexity, 0.5 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.005),
+        "perplexity, 1 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.01),
+        "perplexity, 3 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.03),
         "5 completions a prompt, alike": with_clusters(500, 5, 0.05, 0.05, 20.0),
         "25 completions a prompt, unlike": with_clusters(500, 25, 0.05, 0.05, 1.0),
         "5 completions, few prompts fail": with_few_prompts(500, 5, 0.05, 0.05, 0.95),
@@ -360,6 +443,7 @@ def main() -> None:
         print(f"  {name:<34} {simulated_error(audit, audits):.4f}")
     print_groups(1_000)
     print_judges(1_000)
+    print_power()
     print_upgrades(1_000)
 
 

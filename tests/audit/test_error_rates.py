@@ -7,16 +7,20 @@ from benchmarks.error_rates import (
     LOSSES,
     drifts,
     exact_error,
+    exact_power,
+    groups_needed,
     of_breaking,
     of_templates,
     passes,
     simulated_error,
+    with_adaptive,
     with_attempts,
     with_clusters,
     with_few_prompts,
     with_groups,
     with_looks,
     with_rebuilds,
+    with_skewed_loss,
 )
 from ppm.evaluation.exact import exact_alpha
 from ppm.evaluation.statistics import paired_score_interval
@@ -51,6 +55,7 @@ def test_the_enumeration_decides_as_the_interval_does():
         pytest.param(with_attempts(500, 0.05, 0.05, 3), id="three attempts"),
         pytest.param(with_attempts(300, 0.05, 0.05, 10), id="ten attempts"),
         pytest.param(with_rebuilds(500, 0.05, 0.05, 24, counted=True), id="24 builds under other names"),
+        pytest.param(with_adaptive(500, 0.05, 0.05, 10, sealed=True), id="ten attempts on a sealed suite"),
         pytest.param(with_clusters(500, 5, 0.05, 0.05, 20.0), id="clusters of alike prompts"),
         pytest.param(with_clusters(500, 25, 0.05, 0.05, 1.0), id="clusters of unlike prompts"),
         pytest.param(with_few_prompts(500, 5, 0.05, 0.05, 0.95), id="few prompts that fail"),
@@ -89,3 +94,26 @@ def test_many_upgrades_that_each_lose_a_little_end_near_the_margin(loss):
     passed = tried & (new[:, 1:] > new[:, :-1])
     assert tried.sum() > 1000
     assert passed.sum() / tried.sum() <= 0.03 + 3 * (0.03 * 0.97 / tried.sum()) ** 0.5
+
+
+@pytest.mark.slow
+def test_where_no_chance_is_claimed_the_docs_say_what_it_is():
+    """Of vendors who mend what they are shown, and of losses on few texts."""
+    assert simulated_error(with_adaptive(500, 0.05, 0.05, 3, sealed=False), 1_000) > 0.98
+    few, many = (simulated_error(with_skewed_loss(400, 0.03, 0.03, share), 1_000) for share in (0.005, 0.03))
+    assert few > many > 0.04
+
+
+def test_power_is_that_of_simulated_audits_and_grows_with_the_groups():
+    rng = numpy.random.default_rng(0)
+    n, margin, alpha, discordance = 300, 0.05, 0.03, 0.04
+    c = rng.binomial(n, discordance, 20_000)
+    b = rng.binomial(c, 0.5)
+    simulated = passes(b, c - b, n, margin, alpha).mean()
+    assert exact_power(n, margin, discordance, alpha) == pytest.approx(simulated, abs=0.01)
+    assert groups_needed(0.05, 0.03, 0.03) < groups_needed(0.05, 0.05, 0.03) < groups_needed(0.05, 0.05, 0.03, 0.8)
+    assert groups_needed(0.05, 0.05, 0.03) < groups_needed(0.03, 0.05, 0.03)
+
+
+def test_a_first_attempt_passes_at_least_as_often_as_with_half_of_alpha():
+    assert exact_power(500, 0.03, 0.03, exact_alpha(500, 0.03, 0.03)) >= exact_power(500, 0.03, 0.03, 0.025)
