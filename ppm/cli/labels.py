@@ -25,25 +25,41 @@ KEYS = "y: yes   n: no   p: in part   s: later   b: back   q: quit"
 @click.option("--samples", required=True, type=LocalPath(), metavar="FILE", help="What `ppm audit --samples` wrote.")
 @click.option("--suite", metavar="NAME", help="Which suite of the samples; the only one by default.")
 @click.option("--by", required=True, metavar="NAME", help="Who labels.")
-@click.option("--output", required=True, type=LocalPath(), metavar="FILE", help="The labels; more are added to it.")
-def label_command(judge: str, samples: Path, suite: str | None, by: str, output: Path) -> None:
+@click.option("--output", type=LocalPath(), metavar="FILE", help="The labels; more are added to it.")
+@click.option("--page", type=LocalPath(), metavar="FILE", help="Write a page for a browser instead of asking here.")
+def label_command(
+    judge: str, samples: Path, suite: str | None, by: str, output: Path | None, page: Path | None
+) -> None:
     """Say of completions whether they have what a judge looks for.
 
     One after the other is shown with its prompt, and not which configuration wrote
     it. Answer with a key. Each label is written at once: quit when you like, and
-    run the same command to go on. Standard input may also be a file of keys.
+    run the same command to go on. Standard input may also be a file of keys. With
+    --page a page is written for somebody who labels in a browser, which keeps the
+    labels and saves them as such a file.
 
     \b
     Example:
       ppm judges label refusal --samples samples.jsonl --suite harm --by ada --output ada.jsonl
     """
+    from ppm.disk import write_output
     from ppm.evaluation.judges.registry import find_judge
+    from ppm.evaluation.label_page import label_page
     from ppm.evaluation.labelling import Session, items_of
 
+    if (output is None) == (page is None):
+        raise click.UsageError("say where the labels go with --output, or write a page with --page")
     kind = find_judge(judge, "the command line")
-    session = Session(items_of(_read(samples), str(samples), suite), by, output)
+    question = f"The judge {kind.name}: {kind.summary}. Does the answer have that?"
+    items = items_of(_read(samples), str(samples), suite)
+    if output is None:
+        assert page is not None
+        write_output(page, label_page(items, kind.name, question, by))
+        report(f"Wrote {page}: open it in a browser, label its {len(items):,} answers, and save the labels")
+        return
+    session = Session(items, by, output)
     keys = _keys()
-    write(f"The judge {kind.name}: {kind.summary}. Does the answer have that?")
+    write(question)
     write(KEYS)
     while session.left:
         _show(session.left[0], session)
@@ -87,10 +103,8 @@ def _keys() -> Iterator[str]:
 
 
 def _show(item: "Item", session: "Session") -> None:
-    prompt = item.prompt
-    said = prompt if isinstance(prompt, str) else "\n".join(f"{role}: {text}" for role, text in prompt)
     write(f"\n[{session.count + 1:,} of {session.count + len(session.left):,}]")
-    write(clean(said))
+    write(clean(item.shown))
     write(f"--- answer ---\n{clean(item.completion) or '(empty)'}\n---")
 
 

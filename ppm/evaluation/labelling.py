@@ -17,7 +17,17 @@ from ppm.disk import append_file, disk_errors, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.jsonl import Label, Text, dump, normalised, numbered_labels, place_of, read_samples
 
-__all__ = ["Agreed", "Item", "Session", "agreed", "cohens_kappa", "compare", "items_of", "krippendorffs_alpha"]
+__all__ = [
+    "Agreed",
+    "Item",
+    "Session",
+    "agreed",
+    "cohens_kappa",
+    "compare",
+    "in_order",
+    "items_of",
+    "krippendorffs_alpha",
+]
 
 Key = tuple[str, str]
 """A prompt, normalised, and a completion."""
@@ -35,6 +45,13 @@ class Item:
     def key(self) -> Key:
         """What it is known by."""
         return normalised(self.prompt), self.completion
+
+    @property
+    def shown(self) -> str:
+        """The prompt as people read it; of a chat every message with its role."""
+        return (
+            self.prompt if isinstance(self.prompt, str) else "\n".join(f"{role}: {said}" for role, said in self.prompt)
+        )
 
 
 def items_of(data: bytes, origin: str, suite: str | None = None) -> list[Item]:
@@ -60,6 +77,11 @@ def items_of(data: bytes, origin: str, suite: str | None = None) -> list[Item]:
     return list(found.values())
 
 
+def in_order(items: Sequence[Item], by: str) -> list[Item]:
+    """The items in the order in which a person gets them."""
+    return sorted(items, key=lambda item: place_of(json.dumps([by, *item.key])))
+
+
 class Session:
     """One person's labels in a file, to which each new one is added at once, so that a session may end at any time.
 
@@ -83,8 +105,7 @@ class Session:
         if data != b"".join(self._lines):
             self._write()
         known = {(normalised(label.prompt), label.completion) for label in labelled}
-        order = sorted(items, key=lambda item: place_of(json.dumps([by, *item.key])))
-        self.left = [item for item in order if item.key not in known]
+        self.left = [item for item in in_order(items, by) if item.key not in known]
         self._said: list[Item] = []
 
     @property

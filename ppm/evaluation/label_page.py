@@ -1,0 +1,49 @@
+"""A page on which a person labels completions: one file for a browser, which loads nothing and sends nothing.
+
+Its labels are kept by the browser until they are saved as a file, in the form that `ppm judges agree` and `measure`
+read.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ppm.evaluation.labelling import Item, in_order
+from ppm.jsonl import Label, dump
+from ppm.names import canonical_digest
+
+__all__ = ["label_page"]
+
+
+def label_page(items: Sequence[Item], judge: str, question: str, by: str) -> bytes:
+    """The page for one person, with the items in this person's order."""
+    rows = [{"shown": item.shown, "line": _line(item)} for item in in_order(items, by)]
+    environment = Environment(
+        loader=PackageLoader("ppm.evaluation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    file = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', by).strip('-') or 'labels'}.jsonl"
+    text = environment.get_template("label_page.html").render(
+        judge=judge,
+        question=question,
+        by=by,
+        count=len(rows),
+        items=_script(rows),
+        name=_script(by),
+        file=_script(file),
+        place=_script(f"ppm labels {canonical_digest([judge, by, rows])}"),
+    )
+    return text.encode("utf-8", errors="replace")
+
+
+def _line(item: Item) -> dict[str, object]:
+    """The line of a label that is still to be said."""
+    line: dict[str, object] = json.loads(dump([Label(item.prompt, item.completion, "", item.group)]))
+    return line
+
+
+def _script(value: object) -> Markup:
+    """A value as JavaScript, which no text in it can end."""
+    return Markup(json.dumps(value).replace("<", "\\u003c"))
