@@ -185,12 +185,10 @@ class Manifest:
             raise ValueError(f"base.accepts needs schema = {SCHEMA}")
         object.__setattr__(self, "dependencies", check_specifiers(self.dependencies, "dependencies"))
         object.__setattr__(self, "conflicts", check_specifiers(self.conflicts, "conflicts"))
-        measured = next((suite.name for suite in self.suites if suite.evidence is not None), None)
-        if measured is not None and self.schema < SCHEMA:
-            raise ValueError(f"the evidence of the suite {measured!r} needs schema = {SCHEMA}")
-        grouped = next((suite.name for suite in self.suites if suite.group is not None), None)
-        if grouped is not None and self.schema < SCHEMA:
-            raise ValueError(f"the group of the suite {grouped!r} needs schema = {SCHEMA}")
+        for key in ("evidence", "group", "second_judge") if self.schema < SCHEMA else ():
+            having = next((suite.name for suite in self.suites if getattr(suite, key) is not None), None)
+            if having is not None:
+                raise ValueError(f"the {key} of the suite {having!r} needs schema = {SCHEMA}")
         sealed = next((suite.name for suite in self.suites if suite.sealed), None)
         if sealed is not None:
             raise ValueError(f"the suite {sealed!r} can't be sealed in a package, which anybody can read")
@@ -255,9 +253,9 @@ class Manifest:
         """Every data file that the manifest names, training data included."""
         files = [DataFile(suite.prompts, "prompts", f"suites.{suite.name}.prompts") for suite in self.suites]
         files += [
-            DataFile(path, "text", f"suites.{suite.name}.judge.{key}")
+            DataFile(path, "text", f"suites.{suite.name}.{key}")
             for suite in self.suites
-            for key, path in judge_files(suite.judge).items()
+            for key, path in suite.judge_files.items()
         ]
         if self.replay:
             files.append(DataFile(self.replay.pairs, "pairs", "replay.pairs"))

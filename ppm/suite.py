@@ -89,7 +89,8 @@ class Suite:
     failures, or successes for goal `higher`. `margin` is in units of the measure's differences, and `preserve` the
     share of what its patch lowers the base's failure rate by that a composition must keep. `evidence` says how often
     the judge errs. `group` is the field in which a prompt names its group; with it evidence is counted in groups
-    (`ppm.evaluation.groups`). Of a `sealed` suite rates are shown, and never a prompt or an answer.
+    (`ppm.evaluation.groups`). Of a `sealed` suite rates are shown, and never a prompt or an answer. What a
+    `second_judge` says of the same answers is shown beside the figures.
     """
 
     name: str
@@ -107,12 +108,13 @@ class Suite:
     decoding: Decoding = field(default_factory=Decoding)
     evidence: Evidence | None = None
     sealed: bool | None = None
+    second_judge: Judge | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
         check_path(self.prompts, "prompts")
-        for key, path in judge_files(self.judge).items():
-            check_path(path, f"judge.{key}")
+        for key, path in self.judge_files.items():
+            check_path(path, key)
         if not 1 <= self.samples <= 1000:
             raise ValueError("samples must be between 1 and 1000")
         if self.margin is not None and not 0 < self.margin < 1:
@@ -128,6 +130,12 @@ class Suite:
         for key in ("min_effect", "preserve"):
             if self.against == "base" and getattr(self, key) is not None:
                 raise ValueError(f"{key} is for a patch's own risk; a suite against the base can't have it")
+
+    @property
+    def judge_files(self) -> dict[str, str]:
+        """The packaged files that its judges name, by what names them, such as `judge.words`."""
+        judges = {"judge": self.judge, **({"second_judge": self.second_judge} if self.second_judge else {})}
+        return {f"{key}.{option}": path for key, judge in judges.items() for option, path in judge_files(judge).items()}
 
     @property
     def kept_share(self) -> float:

@@ -46,11 +46,11 @@ BELOW_THE_LINE = """
     evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
     evaluation.measures.registry evaluation.agreement evaluation.labelling evaluation.label_page evaluation.evidence
     evaluation.suites evaluation.ordinary
-    evaluation.results evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips training
-    training.processes training.data training.passes training.retention training.losses training.source training.output
-    training.teacher training.pairs training.rows training.advice training.defaults training.check training.stages
-    training.context training.collect training.trainers training.baselines training.choice training.learn
-    training.trigger training.build
+    evaluation.results evaluation.second evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips
+    training training.processes training.data training.passes training.retention training.losses training.source
+    training.output training.teacher training.pairs training.rows training.advice training.defaults training.check
+    training.stages training.context training.collect training.trainers training.baselines training.choice
+    training.learn training.trigger training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps composition.operating
     composition.objective composition.distil composition.merging composition.routing composition.training

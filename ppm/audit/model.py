@@ -59,7 +59,8 @@ class Cell:
     """One suite on one configuration: its figure, such as a failure rate, with one-sided bounds.
 
     `well_formed` is the share of well-formed answers, of suites on a risk whose measure writes answers. `corrected` is
-    the figure with its bounds as it is without the errors of the suite's judge, where these are known.
+    the figure with its bounds as it is without the errors of the suite's judge, where these are known. `second` is the
+    figure by the suite's second judge, and `differ` the share of prompts on which the two judges differ.
     """
 
     value: float
@@ -68,6 +69,8 @@ class Cell:
     prompts: int
     well_formed: float | None = None
     corrected: tuple[float, ...] | None = None
+    second: float | None = None
+    differ: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class AuditedSuite:
 
     `groups` is how many groups its prompts count as, None where each counts by itself; `unlike` how many there are with
     those that are found. `attempt` counts the looks at its prompts on this base, this one included; None where nobody
-    counted. `sensitivity` and `specificity` are its judge's, if measured. `held_to` is the digest of the composition
-    (`sha256:...`) that was the suite's anchor before, and `anchor` of the one that is after it.
+    counted. `sensitivity` and `specificity` are its judge's, if measured; `second_judge` is another one. `held_to` is
+    the digest of the composition (`sha256:...`) that was the suite's anchor before, and `anchor` of the one after it.
     """
 
     prompts: int
@@ -93,6 +96,7 @@ class AuditedSuite:
     specificity: float | None = None
     held_to: str | None = None
     anchor: str | None = None
+    second_judge: str | None = None
 
     def __post_init__(self) -> None:
         check_digest(self.held_to, "held_to")
@@ -233,6 +237,16 @@ class Audit:
             for label, cell in self.matrix[configuration].items():
                 if cell.corrected is not None:
                     found.setdefault(label, {})[configuration] = cell.corrected
+        return found
+
+    @property
+    def opinions(self) -> dict[str, dict[str, Cell]]:
+        """By suite and configuration, the cells of the suites that have a second judge."""
+        found: dict[str, dict[str, Cell]] = {}
+        for configuration in self.configurations:
+            for label, cell in self.matrix[configuration].items():
+                if cell.second is not None:
+                    found.setdefault(label, {})[configuration] = cell
         return found
 
     @property

@@ -7,8 +7,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.audit.model import CIRCULAR, UNGROUPED, Audit
+from ppm.evaluation.measures.completions import HIT
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
+from ppm.evaluation.second import second_opinion
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
 from ppm.jsonl import Text
 
@@ -71,6 +73,7 @@ def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites:
         marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         thresholds=list(dict.fromkeys(threshold for row in audit.triggers for threshold in row.curve)),
         bars=[_bar(comparison) for comparison in audit.comparisons],
+        differing=[differing for suite in suites if (differing := _differing(outcomes, suite)) is not None],
         examples=[found for suite in suites if (found := _examples(audit, outcomes, suite)) is not None],
     )
     return text.encode("utf-8", errors="replace")
@@ -89,6 +92,32 @@ def _bar(c: Comparison) -> _Bar:
         return round(PAD + (WIDTH - 2 * PAD) * (value - low) / ((high - low) or 1.0), 1)
 
     return _Bar(c, c.mark, at(0.0), at(c.margin), at(c.lower), at(c.difference), at(c.upper))
+
+
+@dataclass(frozen=True)
+class _Differing:
+    """Some of the `count` of a suite's `prompts` on whose answers its two judges differ.
+
+    `rows`: a prompt, the composition's completions, the judge that takes them for a failure.
+    """
+
+    suite: str
+    rows: list[tuple[str, str, str]]
+    count: int
+    prompts: int
+
+
+def _differing(outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) -> _Differing | None:
+    outcome = outcomes[COMPOSITION, suite.digest]
+    opinion = None if suite.suite.sealed else second_opinion(suite, outcome)
+    if opinion is None or suite.suite.second_judge is None or not opinion.prompts:
+        return None
+    judges = suite.suite.second_judge.name, suite.suite.judge.name
+    rows = [
+        (_read(suite.prompts[i].prompt), "\n".join(outcome.completions[i]), judges[outcome.values[i] >= HIT])
+        for i in opinion.prompts[:EXAMPLES]
+    ]
+    return _Differing(suite.label, rows, len(opinion.prompts), len(suite.prompts))
 
 
 def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) -> _Examples | None:

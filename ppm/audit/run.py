@@ -25,6 +25,7 @@ from ppm.evaluation.flips import flip_note
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.ordinary import over_refusal, takes_requests
 from ppm.evaluation.results import Configuration, Outcome, Outcomes, ResultStore, kept_outcomes
+from ppm.evaluation.second import second_opinion
 from ppm.evaluation.suites import (
     LoadedSuite,
     base_suites,
@@ -348,6 +349,7 @@ def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
         attempt=attempt,
         sensitivity=known.sensitivity if known is not None else None,
         specificity=known.specificity if known is not None else None,
+        second_judge=suite.suite.second_judge.name if suite.suite.second_judge is not None else None,
     )
 
 
@@ -356,7 +358,9 @@ def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
     share = well_formed_share(outcome.completions) if suite.suite.against == "specialist" else None
     true = rate_of(suite, suite.evidence(outcome.values), alpha) if suite.errors is not None else None
     corrected = (true.value, true.low, true.high) if true is not None else None
-    return Cell(interval.value, interval.low, interval.high, len(outcome.values), share, corrected)
+    second = second_opinion(suite, outcome)
+    said = (second.figure, second.differ) if second is not None else (None, None)
+    return Cell(interval.value, interval.low, interval.high, len(outcome.values), share, corrected, *said)
 
 
 def _circular(suites: Sequence[LoadedSuite], packages: Sequence[Package]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ def print_audit(audit: "Audit") -> None:
 
     _print_matrix(audit)
     _print_corrections(audit)
+    _print_opinions(audit)
     _print_triggers(audit)
     for comparison in audit.comparisons:
         if comparison.mark != "pass":
@@ -87,6 +88,16 @@ def _print_corrections(audit: "Audit") -> None:
             for configuration, (value, low, high) in figures.items()
         ]
         print_table(["", "corrected", "bounds"], rows, right=range(1, 3))
+
+
+def _print_opinions(audit: "Audit") -> None:
+    for label, cells in audit.opinions.items():
+        said = ", ".join(f"{configuration} {cell.second:.3f}" for configuration, cell in cells.items())
+        differ = cells["composition"].differ or 0.0
+        write(
+            f"By another judge, {audit.suites[label].second_judge}, {label} is {said}; "
+            f"the two judges differ on {differ:.3f} of the prompts in the composition."
+        )
 
 
 def _print_triggers(audit: "Audit") -> None:

@@ -207,5 +207,8 @@ def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:
         files[target] = package.files[path]
         return target
 
-    options = suite.judge.options | {option: move(path) for option, path in judge_files(suite.judge).items()}
-    return replace(suite, prompts=move(suite.prompts), judge=Judge(suite.judge.name, options))
+    def of(judge: Judge) -> Judge:
+        return Judge(judge.name, judge.options | {option: move(path) for option, path in judge_files(judge).items()})
+
+    second = of(suite.second_judge) if suite.second_judge else None
+    return replace(suite, prompts=move(suite.prompts), judge=of(suite.judge), second_judge=second)

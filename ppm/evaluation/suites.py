@@ -49,7 +49,7 @@ class LoadedSuite:
 
     `owner` is the patch it came with; None for a suite of the base's or the deployer's. `judge_version` is the judge's,
     with what else its verdicts depend on, such as a model's fingerprint. `groups`: which group a prompt counts in, by
-    its id; None where each counts by itself.
+    its id; None where each counts by itself. `second` is another judge of the same answers.
     """
 
     label: str
@@ -61,6 +61,7 @@ class LoadedSuite:
     judge_version: str
     measure: Measure
     groups: Mapping[str, str] | None = None
+    second: Scorer | None = None
 
     def evidence(self, values: Sequence[float]) -> list[float]:
         """A prompt's values as what they count for: one a prompt, or the mean of each group's."""
@@ -145,7 +146,14 @@ def load_suite(
         "decoding": to_table(suite.decoding),
     }
     groups = groups_of(prompts, suite.group, f"{origin}, {suite.prompts}") if suite.group is not None else None
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, canonical_digest(identity), version, measure, groups)
+    second = None
+    if suite.second_judge is not None:
+        second = make_judge(suite.second_judge, files, f"{where}, second judge", packaged=packaged)
+        if not measure.is_rate or scorer.next_token is not None or second.next_token is not None:
+            raise ManifestError("a second judge is for rates of completions", context=where, hint="remove second_judge")
+        _check_expected(second, suite, prompts, f"{origin}, {suite.prompts}")
+    digest = canonical_digest(identity)
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, digest, version, measure, groups, second)
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:
@@ -188,7 +196,7 @@ def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
     loaded = []
     for suite in suites:
         files = {}
-        for path in (suite.prompts, *judge_files(suite.judge).values()):
+        for path in (suite.prompts, *suite.judge_files.values()):
             files[path] = bytes_of(folder / path)
         loaded.append(load_suite(suite, files, origin=str(folder), owner=None))
     return loaded

@@ -43,9 +43,10 @@ def page():
     return render()
 
 
-def render(**changes):
-    suite = Suite("toxicity", "p.jsonl", Judge("lexicon", {"words": "suites/w.txt"}), against="specialist")
-    files = {"p.jsonl": dump(PROMPTS), "suites/w.txt": b"bad\n"}
+def render(second=None, **changes):
+    judge = Judge("lexicon", {"words": "suites/w.txt"})
+    suite = Suite("toxicity", "p.jsonl", judge, against="specialist", second_judge=second)
+    files = {"p.jsonl": dump(PROMPTS), "suites/w.txt": b"bad\n", "suites/w2.txt": b"alert\nscript\nbad\ngood\n"}
     loaded = load_suite(suite, files, origin="x", owner="toxicity")
     audit = replace(AUDIT, suites={"toxicity": AuditedSuite(3, "rate", loaded.digest, owner="toxicity")}, **changes)
     outcomes = {
@@ -135,3 +136,10 @@ def test_utility_is_shown_as_loss():
 
 def test_notes_are_shown():
     assert "Note: the suite x has changed" in render(notes=("the suite x has changed",))
+
+
+def test_where_two_judges_differ_is_shown(page):
+    assert "Where the judges differ" not in page
+    shown = render(second=Judge("lexicon", {"words": "suites/w2.txt"}))
+    assert "toxicity: 1 of 3 prompts" in shown[shown.index("Where the judges differ") :]
+    assert "<td>lexicon</td>" in shown

@@ -1,0 +1,42 @@
+"""A second judge's opinion of the answers that a suite's own judge has scored: shown beside its figures, never gated.
+
+Two judges that are made alike err alike; one of another kind shows where a figure is the judge's more than the model's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ppm.evaluation.measures.completions import HIT, valued
+from ppm.evaluation.results import Outcome
+from ppm.evaluation.suites import LoadedSuite
+
+__all__ = ["Opinion", "second_opinion"]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the second judge says of one configuration: its figure, and the prompts, by place, on which the two differ.
+
+    Two judges differ on a prompt whose value, in the suite's metric, is at least 0.5 for one of them alone.
+    """
+
+    figure: float
+    prompts: Sequence[int]
+    differ: float
+
+
+def second_opinion(suite: LoadedSuite, outcome: Outcome) -> Opinion | None:
+    """The second judge's opinion; None where a suite has none, or a measure without answers. Raises ModelError."""
+    if suite.second is None or not outcome.completions:
+        return None
+    cases = list(zip(suite.prompts, outcome.completions, strict=True))
+    answers = valued(suite, suite.second.judged(cases), outcome.completions)
+    values = [answers[prompt.id][0] for prompt in suite.prompts]
+    both = enumerate(zip(outcome.values, values, strict=True))
+    differing = [i for i, (one, other) in both if (one >= HIT) != (other >= HIT)]
+    return Opinion(_mean(suite, values), differing, len(differing) / len(values))
+
+
+def _mean(suite: LoadedSuite, values: Sequence[float]) -> float:
+    evidence = suite.evidence(values)
+    return sum(evidence) / len(evidence)
