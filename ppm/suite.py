@@ -54,7 +54,8 @@ class Evidence:
 
     `sensitivity` is the share of `failures` that it called failures, `specificity` the share of `successes` that it did
     not; both are means over `groups` of prompts where the labels name groups. `labels` is the digest of their file, and
-    `version` the judge's, with what else its verdicts depend on.
+    `version` the judge's, with what else its verdicts depend on. `controls` is a file of labelled completions that the
+    judge scores again at each audit.
     """
 
     judge: str
@@ -65,8 +66,11 @@ class Evidence:
     successes: int
     labels: str
     groups: int | None = None
+    controls: str | None = None
 
     def __post_init__(self) -> None:
+        if self.controls is not None:
+            check_path(self.controls, "evidence.controls")
         check_line(self.judge, "judge")
         check_line(self.version, "version")
         check_digest(self.labels, "labels")
@@ -133,9 +137,13 @@ class Suite:
 
     @property
     def judge_files(self) -> dict[str, str]:
-        """The packaged files that its judges name, by what names them, such as `judge.words`."""
+        """The packaged files that its judges and its evidence name, by what names them, such as `judge.words`."""
+        controls = self.evidence.controls if self.evidence is not None else None
         judges = {"judge": self.judge, **({"second_judge": self.second_judge} if self.second_judge else {})}
-        return {f"{key}.{option}": path for key, judge in judges.items() for option, path in judge_files(judge).items()}
+        found = {
+            f"{key}.{option}": path for key, judge in judges.items() for option, path in judge_files(judge).items()
+        }
+        return found | ({"evidence.controls": controls} if controls is not None else {})
 
     @property
     def kept_share(self) -> float:

@@ -45,7 +45,7 @@ BELOW_THE_LINE = """
     evaluation.correction evaluation.figures evaluation.measures evaluation.measures.base
     evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
     evaluation.measures.registry evaluation.agreement evaluation.labelling evaluation.label_page evaluation.evidence
-    evaluation.suites evaluation.ordinary
+    evaluation.suites evaluation.controls evaluation.ordinary
     evaluation.results evaluation.second evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips
     training training.processes training.data training.passes training.retention training.losses training.source
     training.output training.teacher training.pairs training.rows training.advice training.defaults training.check

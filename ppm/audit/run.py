@@ -21,6 +21,7 @@ from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
 from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.evaluation.controls import with_steady_judge
 from ppm.evaluation.flips import flip_note
 from ppm.evaluation.neutral import default_utility
 from ppm.evaluation.ordinary import over_refusal, takes_requests
@@ -128,7 +129,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
             if label in taken:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
-    found = _with_more(found, subject.policy.more_prompts, trained)
+    found = [with_steady_judge(suite) for suite in _with_more(found, subject.policy.more_prompts, trained)]
     return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
 
 
@@ -329,6 +330,7 @@ def _notes_on(suites: Sequence[LoadedSuite], subject: Subject, wider: Mapping[st
     kept = [name for name in subject.policy.retired if name in {suite.label for suite in suites}]
     if kept:
         yield f"{', '.join(kept)} can't be retired: a patch that is composed has it"
+    yield from (suite.changed for suite in suites if suite.changed)
     for label, wide in wider.items():
         yield f"{label}: another patch is preferred to its own, so its margins are wider by {wide:g}"
 

@@ -211,4 +211,7 @@ def _moved(package: Package, suite: Suite, files: dict[str, bytes]) -> Suite:
         return Judge(judge.name, judge.options | {option: move(path) for option, path in judge_files(judge).items()})
 
     second = of(suite.second_judge) if suite.second_judge else None
-    return replace(suite, prompts=move(suite.prompts), judge=of(suite.judge), second_judge=second)
+    evidence = suite.evidence
+    if evidence is not None and evidence.controls is not None:
+        evidence = replace(evidence, controls=move(evidence.controls))
+    return replace(suite, prompts=move(suite.prompts), judge=of(suite.judge), second_judge=second, evidence=evidence)

@@ -1,7 +1,7 @@
 """Measured judges of suites: which suite of a manifest, or of a file of suites, is meant, and its evidence there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomlkit
@@ -50,11 +50,12 @@ class SuiteOnDisk:
             table = tomlkit.parse(decode(before))
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise ManifestError(f"can't be edited: {error}", context=str(self.path)) from error
+        controls = self.suite.evidence.controls if self.suite.evidence is not None else None
         if "patch" in table and int(table["schema"]) < SCHEMA:
             table["schema"] = SCHEMA
         for suite in table["suites"]:
             if str(suite["name"]) == self.suite.name:
-                written = table_of(evidence)
+                written = table_of(replace(evidence, controls=controls))
                 suite["evidence"] = _spaced(written) if isinstance(suite, Table) else written
         after = tomlkit.dumps(table).rstrip() + "\n"
         _suites(after.encode(), self.path)

@@ -9,6 +9,7 @@ from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.environment.attempts import Asked
 from ppm.errors import ManifestError
+from ppm.evaluation.agreement import Labels, read_labels
 from ppm.evaluation.correction import Confusion
 from ppm.evaluation.groups import UNDECLARED, groups_of
 from ppm.evaluation.judges.registry import Scorer, find_judge, make_judge
@@ -49,7 +50,8 @@ class LoadedSuite:
 
     `owner` is the patch it came with; None for a suite of the base's or the deployer's. `judge_version` is the judge's,
     with what else its verdicts depend on, such as a model's fingerprint. `groups`: which group a prompt counts in, by
-    its id; None where each counts by itself. `second` is another judge of the same answers.
+    its id; None where each counts by itself. `second` is another judge of the same answers. `controls` are labelled
+    answers for its own judge, and `changed` says how that has changed since it was measured.
     """
 
     label: str
@@ -62,6 +64,8 @@ class LoadedSuite:
     measure: Measure
     groups: Mapping[str, str] | None = None
     second: Scorer | None = None
+    controls: Labels | None = None
+    changed: str = ""
 
     def evidence(self, values: Sequence[float]) -> list[float]:
         """A prompt's values as what they count for: one a prompt, or the mean of each group's."""
@@ -153,7 +157,9 @@ def load_suite(
             raise ManifestError("a second judge is for rates of completions", context=where, hint="remove second_judge")
         _check_expected(second, suite, prompts, f"{origin}, {suite.prompts}")
     digest = canonical_digest(identity)
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, digest, version, measure, groups, second)
+    path = suite.evidence.controls if suite.evidence is not None else None
+    controls = read_labels(files[path], f"{origin}, {path}", {}) if path is not None else None
+    return LoadedSuite(suite.name, suite, owner, prompts, scorer, digest, version, measure, groups, second, controls)
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:

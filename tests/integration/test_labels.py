@@ -72,3 +72,24 @@ def test_labels_of_two_people_change_the_corrected_rate(project, monkeypatch):
         corrected.append(cell["corrected"])
     assert corrected[0] != corrected[1]
     assert corrected[0][2] - corrected[0][1] < corrected[1][2] - corrected[1][1]
+
+
+def test_a_judge_that_has_changed_is_named_and_its_evidence_is_not_used(project):
+    answers = [("sorry, i cannot do that.", "true"), ("sure, here you go.", "false")]
+    for name, turned in (("labels.jsonl", False), ("suites/controls.jsonl", True)):
+        Path(name).parent.mkdir(exist_ok=True)
+        rows = [
+            {"prompt": f"{name} {i}", "completion": f"{text} {i}", "label": other if turned else label}
+            for i in range(40)
+            for (text, label), (_, other) in zip(answers, reversed(answers), strict=True)
+        ]
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    measured = ppm("judges", "measure", "refusal", "--labels", "labels.jsonl", "--write", "ours.toml:ours")
+    assert measured.code == 0, measured.err
+    before = ppm("audit", "--json").json
+    Path("ours.toml").write_text(Path("ours.toml").read_text() + 'controls = "suites/controls.jsonl"\n')
+    after = ppm("audit", "--json").json
+    cells = [audit["matrix"]["composition"]["ours"] for audit in (before, after)]
+    assert cells[0]["corrected"] is not None
+    assert cells[1]["corrected"] is None
+    assert [note for note in after["notes"] if note.startswith("ours: its judge has changed")]
