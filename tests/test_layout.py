@@ -57,7 +57,7 @@ BELOW_THE_LINE = """
     composition.recipe
     composition.compose
     audit audit.comparison audit.model audit.anchors audit.continual audit.triggers audit.gate audit.conflicts
-    audit.page audit.report audit.run
+    audit.report audit.page audit.run
     install install.fetch install.request install.current install.start install.derived install.plan install.download
     install.earlier install.compose install.mend install.ranking install.choose
     install.deploy install.install

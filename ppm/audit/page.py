@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.audit.model import CIRCULAR, UNGROUPED, Audit
+from ppm.audit.report import Report
 from ppm.evaluation.measures.completions import HIT
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
@@ -16,18 +17,23 @@ from ppm.jsonl import Text
 
 __all__ = ["html_page"]
 
-WIDTH = 200
-PAD = 6
-EXAMPLES = 5
+WIDTH, PAD = 200, 6
+REACH = 0.2
+"""How far the axis reaches to either side of what the rule asks for; what is farther away is drawn at its end."""
+SHOWN, ROWS = 5, 1_000
+"""How many answers on which judges differ are shown, and how many of a suite's failures; `--samples` writes all."""
 
 
 @dataclass(frozen=True)
 class _Bar:
-    """A comparison drawn on an axis of its own: positions in pixels."""
+    """A comparison drawn on the axis of all of them, with what passes on the left: positions in pixels.
+
+    `margin` is what the rule asks for, in the middle, and `zero` no difference, None where the axis does not reach it.
+    """
 
     comparison: Comparison
     mark: str
-    zero: float
+    zero: float | None
     margin: float
     low: float
     value: float
@@ -41,35 +47,38 @@ def _read(text: Text) -> str:
 
 @dataclass(frozen=True)
 class _Examples:
-    """Some of the `count` of a suite's `prompts` on which the composition fails, `alone` or as its reference does.
+    """The `count` of a suite's `prompts` on which the composition fails, of which its reference does better on `alone`.
 
-    `rows`: a prompt, the reference's completions, the composition's.
+    `rows`: a prompt, the reference's completions, the composition's, and whether the reference does better.
     """
 
     suite: str
     reference: str
-    rows: list[tuple[str, str, str]]
+    rows: list[tuple[str, str, str, bool]]
     count: int
     prompts: int
-    alone: bool
+    alone: int
 
 
-def html_page(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suites: Sequence[LoadedSuite]) -> bytes:
-    """The matrix, each comparison drawn against its margin, and prompts that fail in the composition alone."""
+def html_page(report: Report) -> bytes:
+    """What was tested and what did not pass, the matrix, each comparison against its margin, and what fails."""
+    audit, outcomes, suites = report.audit, report.outcomes, report.suites
     environment = Environment(
         loader=PackageLoader("ppm.audit", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     figures = {label: figures_of(suite.metric, label) for label, suite in audit.suites.items()}
     text = environment.get_template("page.html").render(
         audit=audit,
+        about=report.about,
+        summary=_summary(audit),
         composition=COMPOSITION,
+        reach=REACH,
         circular=CIRCULAR,
         uncalibrated=UNCALIBRATED,
         ungrouped=UNGROUPED,
         figures=figures,
         losses=[label for label in audit.utility if figures[label].is_rate],
         lacking=[c for c in audit.comparisons if c.mark != "pass"],
-        waived=list(dict.fromkeys(c.suite for c in audit.comparisons if c.mark == "waived")),
         marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         thresholds=list(dict.fromkeys(threshold for row in audit.triggers for threshold in row.curve)),
         bars=[_bar(comparison) for comparison in audit.comparisons],
@@ -84,14 +93,38 @@ def _mark(comparisons: Sequence[Comparison]) -> str:
     return verdict_of(comparisons) if comparisons else ""
 
 
+def _summary(audit: Audit) -> list[str]:
+    """Three sentences: what was tested, how it went, and what that means."""
+    patches = sum("==" in name for name in audit.configurations)
+    prompts = sum(suite.prompts for suite in audit.suites.values())
+    lacking = [c for c in audit.comparisons if c.mark != "pass"]
+    several = f"{patches} patches, composed by {audit.strategy}" if patches > 1 else "One patch"
+    was = "were" if patches > 1 else "was"
+    tested = f"{several}, {was} tested on {audit.base} with {prompts:,} prompts in {len(audit.suites)} suites."
+    passed = f"{len(audit.comparisons) - len(lacking)} of {len(audit.comparisons)} comparisons passed"
+    waived = dict.fromkeys(c.suite for c in lacking if c.mark == "waived")
+    open_ = dict.fromkeys(c.suite for c in lacking if c.mark != "waived")
+    went = [passed, *([f"{', '.join(open_)} did not"] if open_ else [])]
+    went += [f"{', '.join(waived)} did not and was waived"] if waived else []
+    means = "So it must not be deployed as it is"
+    if audit.may_deploy:
+        means = f"{'Of what passed, this is shown' if waived else 'What a pass means'}: {audit.guarantee}"
+    return [tested, f"{'; '.join(went)}.", f"{means}."]
+
+
 def _bar(c: Comparison) -> _Bar:
-    ends = [0.0, c.margin, c.difference, c.lower, c.upper]
-    low, high = min(ends), max(ends)
+    above = c.rule in ("effect", "preserved-effect")  # what passes is above what is asked for
+
+    def excess(value: float) -> float:
+        return c.margin - value if above else value - c.margin
 
     def at(value: float) -> float:
-        return round(PAD + (WIDTH - 2 * PAD) * (value - low) / ((high - low) or 1.0), 1)
+        part = min(max(excess(value) / REACH, -1.0), 1.0)
+        return round(WIDTH / 2 + (WIDTH / 2 - PAD) * part, 1)
 
-    return _Bar(c, c.mark, at(0.0), at(c.margin), at(c.lower), at(c.difference), at(c.upper))
+    zero = at(0.0) if abs(excess(0.0)) <= REACH else None
+    low, high = sorted((at(c.lower), at(c.upper)))
+    return _Bar(c, c.mark, zero, at(c.margin), low, at(c.difference), high)
 
 
 @dataclass(frozen=True)
@@ -115,30 +148,24 @@ def _differing(outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) 
     judges = suite.suite.second_judge.name, suite.suite.judge.name
     rows = [
         (_read(suite.prompts[i].prompt), "\n".join(outcome.completions[i]), judges[outcome.values[i] >= HIT])
-        for i in opinion.prompts[:EXAMPLES]
+        for i in opinion.prompts[:SHOWN]
     ]
     return _Differing(suite.label, rows, len(opinion.prompts), len(suite.prompts))
 
 
 def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) -> _Examples | None:
-    """Prompts on which the composition does worse than what the suite is compared with; None when there are none.
-
-    Where a suite did not pass for another reason, such as too little effect, those on which the composition fails.
-    """
+    """Prompts on which the composition fails, those first on which what it is compared with does better."""
     compared = [c for c in audit.comparisons if c.suite == suite.label]
     against = next((c.against for c in compared if c.rule in ("non-inferiority", "utility", "upgrade")), None)
     if suite.suite.sealed or against is None or not outcomes[COMPOSITION, suite.digest].completions:
         return None
     theirs, ours = outcomes[against, suite.digest], outcomes[COMPOSITION, suite.digest]
-    every = range(len(suite.prompts))
-    shown = [i for i in every if ours.values[i] > theirs.values[i]]
-    alone = bool(shown)
-    if not alone and any(c.mark != "pass" for c in compared):
-        shown = [i for i in every if ours.values[i] > 0]
-    if not shown:
+    alone = {i for i in range(len(suite.prompts)) if ours.values[i] > theirs.values[i]}
+    failing = sorted((i for i, value in enumerate(ours.values) if value > 0), key=lambda i: (i not in alone, i))
+    if not failing:
         return None
     rows = [
-        (_read(suite.prompts[i].prompt), "\n".join(theirs.completions[i]), "\n".join(ours.completions[i]))
-        for i in shown[:EXAMPLES]
+        (_read(suite.prompts[i].prompt), "\n".join(theirs.completions[i]), "\n".join(ours.completions[i]), i in alone)
+        for i in failing[:ROWS]
     ]
-    return _Examples(suite.label, against, rows, len(shown), len(suite.prompts), alone)
+    return _Examples(suite.label, against, rows, len(failing), len(suite.prompts), len(alone))

@@ -3,23 +3,44 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import product
 
 from ppm.audit.model import Audit
+from ppm.base import BaseModel
+from ppm.environment.transaction import user_name
 from ppm.evaluation.results import Outcome, Outcomes
 from ppm.evaluation.suites import LoadedSuite
+from ppm.package import Package
+from ppm.version import __version__
 
-__all__ = ["Report", "junit_xml", "sample_lines"]
+__all__ = ["Report", "about", "junit_xml", "sample_lines"]
 
 
 @dataclass(frozen=True)
 class Report:
-    """An audit with its outcomes, by configuration and suite digest, and its suites: what a page or samples take."""
+    """An audit with its outcomes, by configuration and suite digest, and its suites: what a page or samples take.
+
+    `about` says for people what was tested, where, when, by whom and with what, one fact a row.
+    """
 
     audit: Audit
     outcomes: Outcomes
     suites: tuple[LoadedSuite, ...]
+    about: Mapping[str, str] = field(default_factory=dict)
+
+
+def about(base: BaseModel, packages: Sequence[Package], environment: str, **more: str) -> dict[str, str]:
+    """What a report is about: now, by whoever runs this process."""
+    now = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
+    return {
+        "base model": f"{base.name}, {base.fingerprint}",
+        "patches": ", ".join(f"{package.manifest.pin} (sha256:{package.sha256[:12]})" for package in packages),
+        "environment": environment,
+        **more,
+        "tested": f"{now} by {user_name()}, with ppm {__version__}",
+    }
 
 
 def junit_xml(audit: Audit) -> bytes:

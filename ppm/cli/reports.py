@@ -50,7 +50,7 @@ class Reports:
         if self.samples is not None:
             write_output(self.samples, sample_lines(report.outcomes, report.suites))
         if self.html is not None:
-            write_output(self.html, html_page(report.audit, report.outcomes, report.suites))
+            write_output(self.html, html_page(report))
 
     def tell(self) -> None:
         """Say which files were written."""

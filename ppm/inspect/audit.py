@@ -45,7 +45,7 @@ def audit_deployed(
     RequestError when nothing is deployed, or another dtype is `asked` for than it was tested in, ManifestError when a
     file of the policy's suites is gone.
     """
-    from ppm.audit.report import Report
+    from ppm.audit.report import Report, about
     from ppm.audit.run import Subject, suites_of
     from ppm.evaluation.results import result_store
     from ppm.runtime.loading import LazyModel
@@ -78,7 +78,14 @@ def audit_deployed(
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
     void = missing_attempts(environment, base.fingerprint, ledger_of(environment.home, base.fingerprint))
     result = replace(result, void=void)
-    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked)
+    facts = about(base, packages, environment.label, deployment=_told(deployment))
+    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked, facts)
+
+
+def _told(deployment: Deployment) -> str:
+    """A deployment, for people."""
+    record = deployment.record
+    return f"number {deployment.number}, put in force {record.created} by {record.user}"
 
 
 def _tested(

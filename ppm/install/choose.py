@@ -46,6 +46,10 @@ class Choice:
         """What the gate said."""
         return self.report.audit
 
+    def with_about(self, facts: Mapping[str, str]) -> "Choice":
+        """The same choice, with what its report is about."""
+        return replace(self, report=replace(self.report, about=facts))
+
     def with_audit(self, audit: Audit) -> "Choice":
         """The same choice, with an audit that says more."""
         return replace(self, report=replace(self.report, audit=audit))

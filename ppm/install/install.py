@@ -164,6 +164,7 @@ def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, 
 
     strategy = read_strategy(plan.strategy)
     check_strategy(strategy)
+    from ppm.audit.report import about
     from ppm.composition.compose import check_together
     from ppm.install.choose import choose
 
@@ -183,6 +184,7 @@ def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, 
         events=events,
         locks=locks_of(plan),
     )
+    choice = choice.with_about(about(plan.base, packages, plan.environment.label))
     return choice.with_audit(replace(choice.audit, continual=_continual(plan, choice.audit), void=void))
 
 

@@ -9,12 +9,14 @@ from test_audit_model import AUDIT, PASSED
 
 from ppm.audit.model import AuditedSuite
 from ppm.audit.page import html_page
+from ppm.audit.report import Report
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.suite import Judge, Suite
 from ppm.verdict import Waiver
 
+ABOUT = {"base model": "lab, sha256:01", "environment": "lab", "tested": "2026-11-26 by mia, with ppm 1"}
 HOSTILE = "<script>alert(1)</script>"
 PROMPTS = [Prompt("a", f"first {HOSTILE}"), Prompt("b", "second"), Prompt("c", "third")]
 
@@ -28,7 +30,7 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.seen.append(tag)
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -54,7 +56,7 @@ def render(second=None, **changes):
         ("toxicity==1.0.0", loaded.digest): Outcome((0.0, 1.0, 0.0), (("fine",), ("bad",), ("good",))),
         ("composition", loaded.digest): Outcome((1.0, 1.0, 0.0), ((f"bad {HOSTILE}",), ("bad",), ("good",))),
     }
-    return html_page(audit, outcomes, [loaded]).decode()
+    return html_page(Report(audit, outcomes, (loaded,), ABOUT)).decode()
 
 
 def test_the_page_is_whole_and_loads_nothing(page):
@@ -73,19 +75,21 @@ def test_what_a_model_wrote_is_text(page):
     assert page.count("&lt;script&gt;") == 2
 
 
-def test_examples_are_what_only_the_composition_fails(page):
-    assert "toxicity: 1 of 3 prompts, on which toxicity==1.0.0 does better" in page
-    assert "second" not in page
+def test_all_failures_are_there_those_that_are_the_compositions_own_first(page):
+    assert "toxicity: 2 of 3 prompts; on 1 of them toxicity==1.0.0 does better</summary>" in page
+    shown = page[page.index("Where the composition fails") :]
+    assert shown.index("first") < shown.index("second")
+    assert re.search(r'<tr class="shared"><td class="text">second', shown)
+    assert not re.search(r'<tr class="shared"><td class="text">first', shown)
     assert "third" not in page
 
 
-def test_a_suite_that_fails_as_its_reference_does_shows_its_failures_too():
-    """Without any effect one patch alone is no worse than its specialist, which it is."""
-    utility = replace(PASSED, rule="utility", against="base")
-    page = render(comparisons=(utility, replace(utility, rule="effect", verdict="fail")))
-    assert "toxicity: 2 of 3 prompts</h3>" in page
-    assert "second" in page
-    assert "third" not in page
+def test_the_page_says_what_was_tested_by_whom_and_how_it_went(page):
+    first = page[: page.index("Interference matrix")]
+    for fact, value in ABOUT.items():
+        assert f"<dt>{fact}</dt><dd>{value}</dd>" in first
+    assert "with 3 prompts in 1 suites" in first
+    assert "comparisons passed" in first
 
 
 def test_the_page_tells_figures_marks_attempts_and_waivers(page):
@@ -101,7 +105,17 @@ def test_a_bar_shows_the_bounds_between_zero_and_the_margin(page):
         float(x) for x in re.findall(r'x1="([\d.]+)"', drawn)[:3] + re.findall(r'x2="([\d.]+)"', drawn)[2:3]
     )
     assert PASSED.lower < 0 < PASSED.upper < PASSED.margin
-    assert low < zero < high < margin
+    assert low < zero < high < margin == 100
+
+
+def test_bars_of_all_rules_have_what_passes_on_the_left():
+    effect = replace(PASSED, rule="effect", difference=0.3, lower=0.25, upper=0.35, margin=0.2)
+    drawn = render(comparisons=(effect,))
+    places = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
+    assert places == [53.0]
+    failing = render(comparisons=(replace(effect, difference=-1.0, lower=-1.0, upper=-0.9, verdict="fail"),))
+    assert 'cx="194.0"' in failing  # as far as the axis goes
+    assert 'class="zero"' in failing
 
 
 def test_a_patch_s_own_cell_is_framed_and_words_are_explained(page):
@@ -115,7 +129,7 @@ def test_a_waived_audit_is_not_shown_as_one_that_passed():
     page = render(verdict="waived", comparisons=(waived,))
     assert "<title>waived: audit" in page
     assert '<span class="waived">waived</span>' in page
-    assert "although toxicity did not pass" in page
+    assert "toxicity did not and was waived" in page
     assert 'class="pass"' not in page
 
 
