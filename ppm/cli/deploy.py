@@ -99,9 +99,9 @@ def more_prompts_option(function: Callable[..., object]) -> Callable[..., object
         found = {}
         for entry in entries:
             label, sign, file = entry.partition("=")
-            if not (label and sign and file):
+            if not (label and sign):
                 raise click.BadParameter(f"{entry!r} is not SUITE=FILE, such as harm=our-prompts.jsonl")
-            found[label] = str(expand(file).absolute())
+            found[label] = str(expand(file).absolute()) if file else ""
         return found
 
     text = "A file of further prompts for a suite."

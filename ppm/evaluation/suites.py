@@ -26,9 +26,9 @@ __all__ = [
     "UNCALIBRATED",
     "LoadedSuite",
     "base_suites",
-    "bytes_of",
     "check_distinct",
     "load_suite",
+    "more_of",
     "package_suites",
     "policy_suites",
     "uncalibrated",
@@ -203,12 +203,12 @@ def _suites_beside(suites: Iterable[Suite], folder: Path) -> list[LoadedSuite]:
     for suite in suites:
         files = {}
         for path in (suite.prompts, *suite.judge_files.values()):
-            files[path] = bytes_of(folder / path)
+            files[path] = _bytes_of(folder / path)
         loaded.append(load_suite(suite, files, origin=str(folder), owner=None))
     return loaded
 
 
-def bytes_of(path: Path) -> bytes:
+def _bytes_of(path: Path) -> bytes:
     """A file of the deployer's. Raises ManifestError."""
     try:
         return path.read_bytes()
@@ -225,13 +225,22 @@ def with_more(suites: Sequence[LoadedSuite], more: Mapping[str, str]) -> list[Lo
 
 
 def _with_more(suite: LoadedSuite, path: Path) -> LoadedSuite:
-    data = bytes_of(path)
+    data = more_of(suite.label, path)
     brought = [replace(prompt, id=f"more-{prompt.id}") for prompt in read_prompts(data, str(path))]
     _check_expected(suite.scorer, suite.suite, brought, str(path))
     prompts = (*suite.prompts, *brought)
     field = suite.suite.group
     groups = groups_of(prompts, field, str(path)) if field is not None else None
     return replace(suite, prompts=prompts, groups=groups, digest=canonical_digest([suite.digest, sha256(data)]))
+
+
+def more_of(label: str, path: Path) -> bytes:
+    """A file of further prompts for a suite. Raises ManifestError."""
+    try:
+        return _bytes_of(path)
+    except ManifestError as error:
+        hint = f"put it back, name another one, or test without it: --more-prompts {label}="
+        raise ManifestError(error.message, context=error.context, hint=hint) from error
 
 
 def _check_expected(scorer: Scorer, suite: Suite, prompts: Sequence[Prompt], origin: str) -> None:

@@ -60,13 +60,13 @@ def compose_to(
 
     check_composable(recipe)
     check_together(packages, base)
-    check_settled(stated_conflicts(packages), start.policy.priority)
+    policy = start.policy(plan.order)
+    check_settled(stated_conflicts(packages), policy.priority)
     suites = [*package_suites(packages), *base_suites(base.folder)]
     trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
     loaded = load_base(base, kept=self_tests(workspace.home), running=plan.selection.running(plan.limits))
-    policy = start.policy
     context = make_context(packages, loaded, seed=seed, progress=events.progress, policy=policy)
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")

@@ -89,13 +89,13 @@ def policy_file(policy: Gates) -> bytes:
 
 def policy_digest(policy: Gates, base: BaseModel) -> str:
     """What a policy asks for, and what the suites hold that come with no patch."""
-    from ppm.evaluation.suites import base_suites, bytes_of, policy_suites
+    from ppm.evaluation.suites import base_suites, more_of, policy_suites
 
     own = [suite for path in policy.suites for suite in policy_suites(Path(path))]
     suites = (*base_suites(base.folder), *own)
     # Where the policy's suites lie is no part of it: the same project is in another folder on another machine. Nor is
     # what is retired: a composition that passed such a suite is no worse for it.
-    brought = {label: sha256(bytes_of(Path(file))) for label, file in policy.more_prompts.items()}
+    brought = {label: sha256(more_of(label, Path(file))) for label, file in policy.more_prompts.items()}
     asked = document.to_table(replace(policy, suites=(), retired=(), more_prompts=brought))
     return canonical_digest([asked, [(s.digest, document.to_table(s.suite)) for s in suites]])
 

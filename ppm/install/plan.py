@@ -281,7 +281,7 @@ def _plan(
         selection,
         order,
         start.previous,
-        start.policy,
+        start.policy(order),
         pins,
         market.sources,
         passed_over=tuple(message for name in order for message in market.offer.problems(name)),

@@ -11,7 +11,7 @@ from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
 from ppm.errors import RequestError
 from ppm.home import self_tests
-from ppm.install.current import policy_of
+from ppm.install.current import audit_of, policy_of
 from ppm.install.request import Request
 from ppm.lock import LockedPackage
 from ppm.project import PROJECT_FILE, Gates, Project, preferred
@@ -63,19 +63,23 @@ class Start:
             return self.previous.lock.dtype
         return chosen(asked, self.base, kept=self_tests(self.workspace.home)).recorded
 
-    @property
-    def policy(self) -> Gates:
+    def policy(self, names: Sequence[str]) -> Gates:
         """The project's policy with what was asked for on the command line, now or for what is deployed.
 
-        That is which patches are preferred, and more prompts for suites. Raises IntegrityError.
+        That is which patches are preferred, and more prompts for suites of the base, the deployer and the patches with
+        these names. Raises IntegrityError.
         """
         policy = self.workspace.project.gates
         deployed = policy_of(self.previous) if self.previous is not None else None
         said = dict.fromkeys((*policy.priority, *self.request.prefer))
         settled = {frozenset(preferred(entry)) for entry in said}
         kept = [e for e in (deployed.priority if deployed else ()) if frozenset(preferred(e)) not in settled]
+        audit = audit_of(self.previous) if self.previous is not None else None
+        owners = {label: suite.owner for label, suite in audit.suites.items()} if audit is not None else {}
         earlier = deployed.more_prompts if deployed else {}
+        earlier = {label: file for label, file in earlier.items() if owners.get(label) in (None, *names)}
         more = {**earlier, **policy.more_prompts, **self.request.more_prompts}
+        more = {label: file for label, file in more.items() if file}
         return replace(policy, priority=(*said, *kept), more_prompts=more)
 
     @cached_property

@@ -53,8 +53,20 @@ def test_they_are_tested_with_the_suite_and_kept_with_the_deployment(world, inst
     assert gone.code == 1
     assert "more.jsonl: no longer exists, but deployment" in gone.err
     assert "[gates] more_prompts" in gone.err
-    again = install("--force", "--more-prompts", "kind=moved.jsonl")
-    assert prompts(again) == 300
+    stuck = install("--force")
+    assert stuck.code == 1
+    assert "--more-prompts kind=" in stuck.err + stuck.out
+    assert prompts(install("--force", "--more-prompts", "kind=moved.jsonl")) == 300
+    assert prompts(install("--force", "--more-prompts", "kind=")) == 240
+
+
+def test_they_go_with_the_patch_that_they_were_for(world, install):
+    base, _, fresh = world
+    Path("more.jsonl").write_text("\n".join(fresh[:60]))
+    assert prompts(install("--more-prompts", "kind=more.jsonl")) == 300
+    gone = ppm("uninstall", "kindness", "--base", base)
+    assert gone.code == 0, gone.err
+    assert prompts(install()) == 240
 
 
 def test_a_project_names_them(world, install):
