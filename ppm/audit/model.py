@@ -288,10 +288,11 @@ class Audit:
         unmeasured = [label for label in self.uncalibrated if label in {c.suite for c in tested}]
         if unmeasured:
             chance += f" (not claimed of {', '.join(unmeasured)}: nobody measured how often their judges err)"
+        shown = ", if nobody mended just what failed in earlier attempts" if self.attempt > 1 else ""
         independent = "; prompts of suites without groups are taken for independent" if self.ungrouped else ""
         return (
             f"a composition that is worse on any of these suites by {', '.join(words)} or more passes with a chance of "
-            f"{chance}; on prompts unlike the suites' nothing is shown{independent}"
+            f"{chance}{shown}; on prompts unlike the suites' nothing is shown{independent}"
         )
 
     def to_table(self) -> dict[str, object]:

@@ -20,6 +20,10 @@ __all__ = ["html_page"]
 WIDTH, PAD = 200, 6
 REACH = 0.2
 """How far the axis reaches to either side of what the rule asks for; what is farther away is drawn at its end."""
+ENOUGH = 0.9
+"""The power from which more prompts are not what an inconclusive comparison lacks."""
+FULL_RECALL = 0.95
+"""From which share of a risk's prompts on triggers need no mention."""
 SHOWN, ROWS = 5, 1_000
 """How many answers on which judges differ are shown, and how many of a suite's failures; `--samples` writes all."""
 
@@ -73,6 +77,12 @@ def html_page(report: Report) -> bytes:
         summary=_summary(audit),
         composition=COMPOSITION,
         reach=REACH,
+        enough=ENOUGH,
+        unmet={
+            row.suite: 1 - row.share
+            for row in audit.triggers
+            if row.configuration == COMPOSITION and row.kind == "recall" and row.share < FULL_RECALL
+        },
         circular=CIRCULAR,
         uncalibrated=UNCALIBRATED,
         ungrouped=UNGROUPED,
@@ -94,7 +104,7 @@ def _mark(comparisons: Sequence[Comparison]) -> str:
 
 
 def _summary(audit: Audit) -> list[str]:
-    """Three sentences: what was tested, how it went, and what that means."""
+    """A few sentences: what was tested, how it went, what still fails, and what that means."""
     patches = sum("==" in name for name in audit.configurations)
     prompts = sum(suite.prompts for suite in audit.suites.values())
     lacking = [c for c in audit.comparisons if c.mark != "pass"]
@@ -106,10 +116,15 @@ def _summary(audit: Audit) -> list[str]:
     open_ = dict.fromkeys(c.suite for c in lacking if c.mark != "waived")
     went = [passed, *([f"{', '.join(open_)} did not"] if open_ else [])]
     went += [f"{', '.join(waived)} did not and was waived"] if waived else []
+    risks = [label for label, suite in audit.suites.items() if suite.owner is not None and label in audit.composed]
+    left = ", ".join(
+        f"{label} {figures_of(audit.suites[label].metric, label).shown(audit.composed[label])}" for label in risks
+    )
     means = "So it must not be deployed as it is"
     if audit.may_deploy:
         means = f"{'Of what passed, this is shown' if waived else 'What a pass means'}: {audit.guarantee}"
-    return [tested, f"{'; '.join(went)}.", f"{means}."]
+    still = [f"As observed, of the prompts of each risk these shares still fail: {left}."] if left else []
+    return [tested, f"{'; '.join(went)}.", *still, f"{means}."]
 
 
 def _bar(c: Comparison) -> _Bar:

@@ -33,13 +33,13 @@ class Report:
 
 def about(base: BaseModel, packages: Sequence[Package], environment: str, **more: str) -> dict[str, str]:
     """What a report is about: now, by whoever runs this process."""
-    now = datetime.now(UTC).isoformat(sep=" ", timespec="minutes")
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return {
         "base model": f"{base.name}, {base.fingerprint}",
         "patches": ", ".join(f"{package.manifest.pin} (sha256:{package.sha256[:12]})" for package in packages),
         "environment": environment,
         **more,
-        "tested": f"{now} by {user_name()}, with ppm {__version__}",
+        "this audit": f"{now} by {user_name()}, with ppm {__version__}",
     }
 
 

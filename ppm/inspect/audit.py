@@ -85,7 +85,7 @@ def audit_deployed(
 def _told(deployment: Deployment) -> str:
     """A deployment, for people."""
     record = deployment.record
-    return f"number {deployment.number}, put in force {record.created} by {record.user}"
+    return f"number {deployment.number}, put in force {record.created[:16].replace('T', ' ')} UTC by {record.user}"
 
 
 def _tested(
