@@ -16,6 +16,7 @@ __all__ = [
     "PROJECT_FILE",
     "Gates",
     "Project",
+    "keys_of",
     "preferred",
 ]
 
@@ -33,6 +34,12 @@ def preferred(entry: str) -> tuple[str, str]:
     return first, second
 
 
+def keys_of(owner: str | None, label: str) -> tuple[str, ...]:
+    """What a policy may call a suite: as audits do, by its name alone, or by its patch and its name."""
+    name = label.rpartition("/")[2]
+    return (label, name) if owner is None else (label, name, f"{owner}/{name}")
+
+
 @dataclass(frozen=True)
 class Gates:
     """The deployer's policy: it overrides what packages declare.
@@ -43,8 +50,8 @@ class Gates:
     `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each patch is always on. With
     `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
     replaced versions, as audits name them, that are not run any more. `priority` says of patches that want opposite
-    things which one counts, as `preferred` reads it. `more_prompts` are files of further prompts for suites, by the
-    label that audits give them.
+    things which one counts, as `preferred` reads it. `more_prompts` are files of further prompts for suites, which
+    `keys_of` says the names of.
     """
 
     alpha: float = 0.05
@@ -79,6 +86,7 @@ class Gates:
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
             raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
         said = [preferred(entry) for entry in self.priority]
+        object.__setattr__(self, "priority", tuple(dict.fromkeys(">".join(pair) for pair in said)))
         twice = next((pair for pair in said if pair[::-1] in said), None)
         if twice is not None:
             raise ValueError(f"priority prefers both {twice[0]} to {twice[1]} and {twice[1]} to {twice[0]}")

@@ -1,12 +1,13 @@
 """Conflicts of meaning: patches that want opposite things, found before anything is composed.
 
-What patches state is read from their replay pairs: on the same prompt, one patch's answer is what another rejects, or
-the two answers have nothing in common. What they do is measured: alone, one patch makes another's suite worse than the
-base does, by more than that suite's margin. No strategy can serve both, so somebody has to say which one counts.
+What patches state is read from their replay pairs: on the same prompt, one patch's answer is what another rejects.
+Where the two answers merely have nothing in common, that is said and no more. What they do is measured: alone, one
+patch makes another's suite worse than the base does, by more than that suite's margin. No strategy can serve both, so
+somebody has to say which one counts.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,7 +20,7 @@ from ppm.jsonl import Pair, normalised
 from ppm.package import Package
 from ppm.project import Gates, preferred
 
-__all__ = ["Conflict", "check_settled", "measured_conflicts", "stated_conflicts", "widenings"]
+__all__ = ["Conflict", "check_settled", "giving_way", "measured_conflicts", "other_styles", "stated_conflicts"]
 
 SAME_PROMPT = 0.8
 """The Jaccard index of shingles from which two prompts ask the same."""
@@ -35,12 +36,16 @@ LONGEST = 80
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two patches that want opposite things: what is found, in words, and examples of it."""
+    """Two patches that want opposite things: what is found, in words, and examples of it.
+
+    `suite` is the label of the second's suite that the first makes worse, where that is what was found.
+    """
 
     first: str
     second: str
     what: str
     examples: tuple[str, ...] = ()
+    suite: str = ""
 
     @property
     def text(self) -> str:
@@ -49,20 +54,31 @@ class Conflict:
 
 
 def stated_conflicts(packages: Sequence[Package]) -> list[Conflict]:
-    """What the patches' own replay pairs say of each other."""
+    """What the patches' own replay pairs say of each other: one answers what the other rejects."""
+    return _stated(packages, _opposite, "what one answers, the other rejects")
+
+
+def other_styles(packages: Sequence[Package]) -> list[Conflict]:
+    """Patches that answer the same prompts in ways that have nothing in common, such as two styles of refusal.
+
+    A composition can hold no more than one of these ways; whether that matters, the suites show.
+    """
+
+    def differ(ours: Pair, theirs: Pair) -> bool:
+        return not _opposite(ours, theirs) and _alike(ours.chosen, theirs.chosen) <= OTHER_ANSWER
+
+    return _stated(packages, differ, "they answer the same prompts in ways that have nothing in common")
+
+
+def _stated(packages: Sequence[Package], disagree: Callable[[Pair, Pair], bool], what: str) -> list[Conflict]:
     found = []
     for first, second in combinations(packages, 2):
         common = _common(first.replay, second.replay)
-        opposite = [both for both in common if _opposite(*both)]
-        unlike = [both for both in common if both not in opposite and _unlike(*both)]
-        for pairs, what in (
-            (opposite, "what one answers, the other rejects"),
-            (unlike, "they answer the same prompts in ways that have nothing in common"),
-        ):
-            if len(pairs) >= FEWEST and len(pairs) >= LEAST_SHARE * len(common):
-                count = f" ({len(pairs)} of {len(common)} prompts that both have)"
-                examples = tuple(_example(first, second, *both) for both in pairs[:SHOWN])
-                found.append(Conflict(first.manifest.name, second.manifest.name, what + count, examples))
+        pairs = [both for both in common if disagree(*both)]
+        if len(pairs) >= FEWEST and len(pairs) >= LEAST_SHARE * len(common):
+            count = f" ({len(pairs)} of {len(common)} prompts that both have)"
+            examples = tuple(_example(first, second, *both) for both in pairs[:SHOWN])
+            found.append(Conflict(first.manifest.name, second.manifest.name, what + count, examples))
     return found
 
 
@@ -89,7 +105,7 @@ def measured_conflicts(
             f"alone, {name} makes {suite.label} worse than the base does, "
             f"by {worse.value:.3f} [{worse.low:.3f}, {worse.high:.3f}], where the margin is {margin:g}"
         )
-        found.append(Conflict(name, str(suite.owner), what, _worse(suite, outcome, base[suite.label])))
+        found.append(Conflict(name, str(suite.owner), what, _worse(suite, outcome, base[suite.label]), suite.label))
     return found
 
 
@@ -106,28 +122,10 @@ def check_settled(conflicts: Sequence[Conflict], priority: Sequence[str]) -> Non
         )
 
 
-def widenings(
-    suites: Sequence[LoadedSuite],
-    specialists: Mapping[tuple[str, str], Outcome],
-    conflicts: Sequence[Conflict],
-    priority: Sequence[str],
-) -> dict[str, float]:
-    """By how much the margins of suites widen, by label: what it costs that the patch preferred to theirs counts.
-
-    That is how much worse the preferred one, alone, is there than the suite's own. Raises RequestError for a priority
-    of patches that are in no conflict here.
-    """
-    wider: dict[str, float] = {}
-    for entry in priority:
-        winner, loser = preferred(entry)
-        if not any({winner, loser} == {conflict.first, conflict.second} for conflict in conflicts):
-            continue
-        for suite in suites:
-            if suite.owner == loser:
-                own, other = (suite.evidence(specialists[name, suite.label].values) for name in (loser, winner))
-                cost = sum(other) / len(other) - sum(own) / len(own)
-                wider[suite.label] = max(wider.get(suite.label, 0.0), cost)
-    return {label: round(cost, 3) for label, cost in wider.items() if cost > 0}
+def giving_way(conflicts: Sequence[Conflict], priority: Sequence[str]) -> dict[str, str]:
+    """By the labels of suites that a preferred patch makes worse than the base does, that patch."""
+    pairs = [preferred(entry) for entry in priority]
+    return {c.suite: c.first for c in conflicts if c.suite and (c.first, c.second) in pairs}
 
 
 def _common(ours: Sequence[Pair], theirs: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
@@ -157,10 +155,6 @@ def _opposite(ours: Pair, theirs: Pair) -> bool:
     if _alike(ours.chosen, theirs.chosen) >= SAME_ANSWER:
         return False
     return max(_alike(ours.chosen, theirs.rejected), _alike(ours.rejected, theirs.chosen)) >= SAME_ANSWER
-
-
-def _unlike(ours: Pair, theirs: Pair) -> bool:
-    return _alike(ours.chosen, theirs.chosen) <= OTHER_ANSWER
 
 
 def _example(first: Package, second: Package, ours: Pair, theirs: Pair) -> str:

@@ -40,13 +40,17 @@ class Spending:
 
 @dataclass(frozen=True)
 class Sides:
-    """The outcomes of one suite that the rules compare; all but `base` and `composition` are (name, outcome)."""
+    """The outcomes of one suite that the rules compare; all but `base` and `composition` are (name, outcome).
+
+    Where a `preferred` patch wants the opposite of the suite's own, the composition is held to that one here.
+    """
 
     base: Outcome
     composition: Outcome
     specialist: tuple[str, Outcome] | None = None
     deployed: tuple[str, Outcome] | None = None
     anchor: tuple[str, Outcome] | None = None
+    preferred: tuple[str, Outcome] | None = None
 
 
 DEGENERATE_MARGIN = 0.1
@@ -67,13 +71,9 @@ def alpha_of_attempt(alpha: float, attempt: int) -> float:
     return alpha * (_FIRST if attempt == 1 else _REST / attempt**2)
 
 
-def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates, wider: float = 0.0) -> list[Comparison]:
-    """Every comparison that the rules ask of one suite.
-
-    Where another patch is preferred to the suite's, margins and limit are `wider` by what that costs, and the
-    composition need not keep an effect.
-    """
-    margin = margin_of(suite, policy) + wider
+def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates) -> list[Comparison]:
+    """Every comparison that the rules ask of one suite."""
+    margin = margin_of(suite, policy)
     found: list[Comparison] = []
     if suite.suite.against == "base":
         found.append(_not_worse(suite, "utility", "base", sides.composition, sides.base, margin, alpha, policy))
@@ -81,9 +81,12 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates, wider
         name, specialist = sides.specialist
         minimum = max(suite.suite.min_effect or 0.0, policy.min_effect or 0.0)
         found.append(_effect(suite, name, specialist, sides.base, minimum, alpha))
-        if not wider:
-            found.append(_effect(suite, COMPOSITION, sides.composition, sides.base, minimum, alpha))
-        if suite.measure.is_rate and not wider:
+        if sides.preferred is not None:
+            name, other = sides.preferred
+            found.append(_not_worse(suite, "non-inferiority", name, sides.composition, other, margin, alpha, policy))
+            return _finished(suite, sides, found, alpha, policy)
+        found.append(_effect(suite, COMPOSITION, sides.composition, sides.base, minimum, alpha))
+        if suite.measure.is_rate:
             share = max(suite.suite.kept_share, policy.preserve or 0.0)
             found.append(_preserved(suite, sides, name, specialist, share, alpha))
         found.append(_not_worse(suite, "non-inferiority", name, sides.composition, specialist, margin, alpha, policy))
@@ -93,8 +96,17 @@ def compare(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates, wider
         if side is not None:
             found.append(_not_worse(suite, rule, side[0], sides.composition, side[1], margin, alpha, policy))
     if suite.suite.limit is not None:
-        found.append(_ceiling(suite, sides.composition, suite.suite.limit + wider, alpha))
+        found.append(_ceiling(suite, sides.composition, suite.suite.limit, alpha))
+    return _finished(suite, sides, found, alpha, policy)
+
+
+def _finished(
+    suite: LoadedSuite, sides: Sides, found: Sequence[Comparison], alpha: float, policy: Gates
+) -> list[Comparison]:
+    """What was compared, with the rules on answers; of a judge that has changed nothing is shown."""
     judged = [replace(comparison, corrected=suite.errors is not None) for comparison in found]
+    if suite.changed:
+        judged = [replace(c, verdict="inconclusive", prompts_needed=None, power=None) for c in judged]
     about = _about_answers(suite, sides, alpha, policy)
     return [replace(comparison, alpha=alpha) for comparison in (*judged, *about)]
 
@@ -106,7 +118,7 @@ def _about_answers(suite: LoadedSuite, sides: Sides, alpha: float, policy: Gates
     """
     if sides.specialist is None or suite.suite.against == "base":
         return
-    name, specialist = sides.specialist
+    name, specialist = sides.preferred or sides.specialist
     ours, theirs, bases = (o.completions for o in (sides.composition, specialist, sides.base))
     if not ours or not len(ours) == len(theirs) == len(bases) == len(suite.prompts):
         return  # a measure without completions

@@ -175,10 +175,12 @@ def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: 
     if suite.suite.sealed or against is None or not outcomes[COMPOSITION, suite.digest].completions:
         return None
     theirs, ours = outcomes[against, suite.digest], outcomes[COMPOSITION, suite.digest]
-    alone = {i for i in range(len(suite.prompts)) if ours.values[i] > theirs.values[i]}
-    failing = sorted((i for i, value in enumerate(ours.values) if value > 0), key=lambda i: (i not in alone, i))
+    least = HIT if suite.suite.metric in ("mean", "expected-maximum") else 0.0  # such values are hardly ever 0
+    failing = [i for i, value in enumerate(ours.values) if value > 0 and value >= least]
     if not failing:
         return None
+    alone = {i for i in failing if ours.values[i] > theirs.values[i]}
+    failing.sort(key=lambda i: (i not in alone, i))
     rows = [
         (_read(suite.prompts[i].prompt), "\n".join(theirs.completions[i]), "\n".join(ours.completions[i]), i in alone)
         for i in failing[:ROWS]

@@ -10,9 +10,10 @@ from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.audit.conflicts import (
     Conflict,
     check_settled,
+    giving_way,
     measured_conflicts,
+    other_styles,
     stated_conflicts,
-    widenings,
 )
 from ppm.audit.gate import Sides, Spending, compare, rate_of
 from ppm.audit.model import Audit, AuditedSuite, Cell
@@ -43,7 +44,7 @@ from ppm.jsonl import Benign, Pair, check_leakage, normalised
 from ppm.manifest import Placement, check_tested
 from ppm.package import Package
 from ppm.progress import Progress, silent
-from ppm.project import Gates
+from ppm.project import Gates, keys_of
 from ppm.verdict import Waiver
 
 if TYPE_CHECKING:
@@ -129,29 +130,41 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
             if label in taken:
                 raise ManifestError(f"two suites are named {suite.label!r}", context=kind, hint="rename one of them")
             found.append(replace(suite, label=label))
-    found = [with_steady_judge(suite) for suite in _with_more(found, subject.policy.more_prompts, trained)]
+    found = [with_steady_judge(suite) for suite in _with_more(found, subject, trained)]
+    for suite in found:
+        if suite.second is not None:
+            suite.second.prepare()
     return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
 
 
-def _check_prompts(suite: LoadedSuite, trained: Mapping[str, Sequence[Pair | Benign]], origin: str = "") -> None:
+def _check_prompts(suite: LoadedSuite, trained: Mapping[str, Sequence[Pair | Benign]]) -> None:
     sealed = bool(suite.suite.sealed)
-    check_distinct(suite.label, suite.prompts, origin or suite.owner or "", sealed=sealed)
+    check_distinct(suite.label, suite.prompts, suite.owner or "", sealed=sealed)
     check_leakage(suite.label, suite.prompts, trained, sealed=sealed)
 
 
 def _with_more(
-    suites: Sequence[LoadedSuite], more: Mapping[str, str], trained: Mapping[str, Sequence[Pair | Benign]]
+    suites: Sequence[LoadedSuite], subject: Subject, trained: Mapping[str, Sequence[Pair | Benign]]
 ) -> list[LoadedSuite]:
-    """The suites with what the policy brings to them. Raises RequestError when it names none, ManifestError."""
-    labels = [suite.label for suite in suites]
-    unknown = next((label for label in more if label not in labels), None)
+    """The suites with what the policy brings to them, but for patches that are not there.
+
+    Raises RequestError for what is no suite, ManifestError.
+    """
+    names = {suite.owner for suite in suites}
+    more = {
+        key: file
+        for key, file in subject.policy.more_prompts.items()
+        if "/" not in key or key.partition("/")[0].partition("==")[0] in (*names, "base", "policy")
+    }
+    known = dict.fromkeys(key for suite in suites for key in keys_of(suite.owner, suite.label))
+    unknown = next((key for key in more if key not in known), None)
     if unknown is not None:
-        hint = did_you_mean(unknown, labels, f"suites are {', '.join(labels)}")
+        hint = did_you_mean(unknown, known, f"suites are {', '.join(suite.label for suite in suites)}")
         raise RequestError(f"there is no suite {unknown!r} to bring more prompts to", hint=hint)
     found = with_more(suites, more)
-    for suite in found:
-        if suite.label in more:
-            _check_prompts(suite, trained, more[suite.label])
+    for before, suite in zip(suites, found, strict=True):
+        if suite is not before:
+            _check_prompts(suite, trained)
     return found
 
 
@@ -205,8 +218,12 @@ def audit(
     compared = [composition, *([subject.deployed.bank] if subject.deployed is not None else [])]
     held = anchor_outcomes(subject.anchors, suites, subject.lazy, besides=compared, store=store, progress=progress)
     notes = flip_note(subject.lazy, configurations, suites, placement=placement, store=store, measure=runs)
-    wider = _wider(subject, suites, outcomes)
-    comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers}, wider)
+    way = _giving_way(subject, suites, outcomes)
+    comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers}, way)
+    matrix = {
+        c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent[suite.label]) for suite in suites}
+        for c in configurations
+    }
     scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
     result = Audit(
         base=subject.base.name,
@@ -216,17 +233,14 @@ def audit(
         looks=spending.looks,
         prefix=f"sha256:{composition.digest}",
         configurations=tuple(c.name for c in configurations),
-        matrix={
-            c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent[suite.label]) for suite in suites}
-            for c in configurations
-        },
+        matrix=matrix,
         comparisons=comparisons,
         waivers=tuple(waivers),
         notes=(
             *trigger_notes(subject.packages, composition),
             *notes,
             *lost_anchors(subject.anchors, suites),
-            *_notes_on(suites, subject, wider),
+            *_notes_on(suites, subject, matrix[COMPOSITION], way),
         ),
         circular=_circular(suites, subject.packages),
         uncalibrated=uncalibrated(suites, subject.base.folder),
@@ -252,11 +266,11 @@ def _comparisons(
     anchors: Mapping[str, tuple[str, Outcome]],
     alphas: Mapping[str, float],
     waived: Collection[str],
-    wider: Mapping[str, float],
+    way: Mapping[str, str],
 ) -> tuple[Comparison, ...]:
     """What the rules say of each suite at its alpha; `waived` are the digests that waivers are for.
 
-    `wider` says by how much the margins of some suites are.
+    `way` says which patch is preferred to some suites' own.
     """
     names = {p.manifest.name: p.manifest.pin for p in subject.packages}
     comparisons: list[Comparison] = []
@@ -268,8 +282,11 @@ def _comparisons(
             specialist=(specialist, outcomes[specialist, suite.digest]) if specialist else None,
             deployed=(DEPLOYED, outcomes[DEPLOYED, suite.digest]) if subject.deployed else None,
             anchor=anchors.get(suite.label),
+            preferred=(names[way[suite.label]], outcomes[names[way[suite.label]], suite.digest])
+            if suite.label in way
+            else None,
         )
-        found = compare(suite, sides, alphas[suite.label], subject.policy, wider.get(suite.label, 0.0))
+        found = compare(suite, sides, alphas[suite.label], subject.policy)
         comparisons += [replace(c, waived=True) if suite.waiver_digest in waived else c for c in found]
     return tuple(comparisons)
 
@@ -304,13 +321,10 @@ def _conflicts(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcom
     return [*stated_conflicts(subject.packages), *measured]
 
 
-def _wider(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes) -> dict[str, float]:
-    """By how much the margins of some suites are wider, as another patch is preferred to theirs."""
+def _giving_way(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes) -> dict[str, str]:
+    """Which patch is preferred to the one that a suite came with, by the suite's label."""
     priority = subject.policy.priority
-    if not priority:
-        return {}
-    _, patches = _alone(subject, suites, outcomes)
-    return widenings(suites, patches, _conflicts(subject, suites, outcomes), priority)
+    return giving_way(_conflicts(subject, suites, outcomes), priority) if priority else {}
 
 
 def _alone(
@@ -322,17 +336,24 @@ def _alone(
     return base, {(name, suite.label): outcomes[pin, suite.digest] for name, pin in names for suite in suites}
 
 
-def _notes_on(suites: Sequence[LoadedSuite], subject: Subject, wider: Mapping[str, float]) -> Iterator[str]:
-    """What has to be said of suites: which are sealed, which the policy can't retire, and which have a wider margin."""
+def _notes_on(
+    suites: Sequence[LoadedSuite], subject: Subject, composed: Mapping[str, Cell], way: Mapping[str, str]
+) -> Iterator[str]:
+    """What has to be said of suites and of what their patches say of each other."""
     sealed = ", ".join(suite.label for suite in suites if suite.suite.sealed)
     if sealed:
         yield f"sealed: {sealed}; only their rates are shown"
     kept = [name for name in subject.policy.retired if name in {suite.label for suite in suites}]
     if kept:
         yield f"{', '.join(kept)} can't be retired: a patch that is composed has it"
-    yield from (suite.changed for suite in suites if suite.changed)
-    for label, wide in wider.items():
-        yield f"{label}: another patch is preferred to its own, so its margins are wider by {wide:g}"
+    for suite in suites:
+        if suite.changed:
+            yield suite.changed
+        if suite.second is not None and composed[suite.label].second is None:
+            yield f"{suite.label}: its second judge could not be asked"
+    for label, name in way.items():
+        yield f"{label}: {name} is preferred to its own patch, so the composition is held to {name} there"
+    yield from (f"{c.first} and {c.second}: {c.what}" for c in other_styles(subject.packages))
 
 
 def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:

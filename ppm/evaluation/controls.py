@@ -2,7 +2,8 @@
 is told apart from a system which did.
 
 A judge behind an endpoint may be another model tomorrow, under the same name. Where it is right less often on its
-control answers than its evidence says, beyond chance, that evidence is not used.
+control answers than its evidence says, beyond chance, every comparison of the suite is inconclusive: what was kept from
+before and what is judged now are not by the same judge.
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 from scipy.special import bdtr, betaincinv
 
 from ppm.evaluation.agreement import measure
-from ppm.evaluation.suites import LoadedSuite
+from ppm.evaluation.suites import LoadedSuite, confusion_of
 
 __all__ = ["with_steady_judge"]
 
@@ -19,28 +20,28 @@ ALPHA = 0.01
 
 
 def with_steady_judge(suite: LoadedSuite) -> LoadedSuite:
-    """The suite as it is, or without the evidence of a judge that changed, and with what is to be said of it.
+    """The suite as it is, or with how its judge has changed: then nothing that it says now can be gone by.
 
     Raises ManifestError where control answers have labels of one kind only, ModelError where the judge fails.
     """
     known, controls = suite.suite.evidence, suite.controls
-    if known is None or controls is None or not suite.is_measured:
+    if known is None or controls is None or suite.errors is None:
         return suite
     now = measure(suite.suite.judge.name, suite.judge_version, suite.scorer, controls).evidence(suite.suite.goal)
+    before, after = confusion_of(known), confusion_of(now)
     sides = (
-        ("failures", known.sensitivity, known.failures, now.sensitivity, now.failures),
-        ("others", known.specificity, known.successes, now.specificity, now.successes),
+        ("failures", before.true_positive, before.failures, after.true_positive, after.failures),
+        ("others", before.true_negative, before.others, after.true_negative, after.others),
     )
     worse = [
-        f"{new:.2f} of {count} {what}, {old:.2f} when it was measured"
-        for what, old, measured, new, count in sides
-        if _is_less(round(new * count), count, round(old * measured), measured)
+        f"{right / count:.2f} of {count} {what}, {old / measured:.2f} when it was measured"
+        for what, old, measured, right, count in sides
+        if _is_less(right, count, old, measured)
     ]
     if not worse:
         return suite
     said = f"{suite.label}: its judge has changed; of its control answers it tells {' and '.join(worse)}"
-    bare = replace(suite.suite, evidence=None)
-    return replace(suite, suite=bare, controls=None, changed=f"{said}, so its evidence is not used")
+    return replace(suite, changed=f"{said}, so nothing is shown of this suite")
 
 
 def _is_less(right: int, count: int, before: int, measured: int) -> bool:

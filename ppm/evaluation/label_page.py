@@ -19,8 +19,14 @@ __all__ = ["label_page"]
 
 
 def label_page(items: Sequence[Item], judge: str, question: str, by: str) -> bytes:
-    """The page for one person, with the items in this person's order."""
-    rows = [{"shown": item.shown, "line": _line(item)} for item in in_order(items, by)]
+    """The page for one person, with the items in this person's order.
+
+    Whatever the browser has of this person's labels for this judge is taken up again, by what was labelled.
+    """
+    rows = [
+        {"id": canonical_digest(item.key)[7:23], "shown": item.shown, "line": _line(item)}
+        for item in in_order(items, by)
+    ]
     environment = Environment(
         loader=PackageLoader("ppm.evaluation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -33,7 +39,7 @@ def label_page(items: Sequence[Item], judge: str, question: str, by: str) -> byt
         items=_script(rows),
         name=_script(by),
         file=_script(file),
-        place=_script(f"ppm labels {canonical_digest([judge, by, rows])}"),
+        place=_script(f"ppm labels: {judge}, {by}"),
     )
     return text.encode("utf-8", errors="replace")
 

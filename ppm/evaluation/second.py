@@ -6,6 +6,7 @@ Two judges that are made alike err alike; one of another kind shows where a figu
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ppm.errors import PpmError
 from ppm.evaluation.measures.completions import HIT, valued
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
@@ -26,11 +27,15 @@ class Opinion:
 
 
 def second_opinion(suite: LoadedSuite, outcome: Outcome) -> Opinion | None:
-    """The second judge's opinion; None where a suite has none, or a measure without answers. Raises ModelError."""
+    """The second judge's opinion; None where a suite has none or no answers, or where the judge fails."""
     if suite.second is None or not outcome.completions:
         return None
     cases = list(zip(suite.prompts, outcome.completions, strict=True))
-    answers = valued(suite, suite.second.judged(cases), outcome.completions)
+    try:
+        scores = suite.second.judged(cases)
+    except PpmError:  # whatever it is worth, no deployment hangs on it
+        return None
+    answers = valued(suite, scores, outcome.completions)
     values = [answers[prompt.id][0] for prompt in suite.prompts]
     both = enumerate(zip(outcome.values, values, strict=True))
     differing = [i for i, (one, other) in both if (one >= HIT) != (other >= HIT)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from ppm.base import read_base_suites, read_suites
 from ppm.document import to_table
 from ppm.environment.attempts import Asked
-from ppm.errors import ManifestError
+from ppm.errors import ManifestError, RequestError
 from ppm.evaluation.agreement import Labels, read_labels
 from ppm.evaluation.correction import Confusion
 from ppm.evaluation.groups import UNDECLARED, groups_of
@@ -19,14 +19,16 @@ from ppm.evaluation.statistics import group_means
 from ppm.jsonl import Prompt, normalised, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, sha256
+from ppm.project import keys_of
 from ppm.resources import is_of_lab
-from ppm.suite import Suite, judge_files
+from ppm.suite import Evidence, Suite, judge_files
 
 __all__ = [
     "UNCALIBRATED",
     "LoadedSuite",
     "base_suites",
     "check_distinct",
+    "confusion_of",
     "load_suite",
     "more_of",
     "package_suites",
@@ -79,7 +81,7 @@ class LoadedSuite:
     @property
     def is_measured(self) -> bool:
         """Whether how often its judge errs, in this version, is known; true of a judge that computes its figure."""
-        known = self.suite.evidence
+        known = None if self.changed else self.suite.evidence
         return not self.scorer.opinion or (known is not None and known.is_of(self.suite.judge.name, self.judge_version))
 
     @property
@@ -91,11 +93,7 @@ class LoadedSuite:
         known = self.suite.evidence
         if known is None or not self.scorer.opinion or not self.is_measured or not self.measure.is_rate:
             return None
-        labels = known.failures + known.successes
-        share = min(1.0, (known.groups or labels) / labels)
-        failures, others = (max(1, math.floor(share * count)) for count in (known.failures, known.successes))
-        found, left = round(known.sensitivity * failures), round(known.specificity * others)
-        return Confusion(found, failures - found, left, others - left)
+        return confusion_of(known)
 
     @property
     def asked(self) -> Asked:
@@ -128,6 +126,15 @@ class LoadedSuite:
         return replace(self, groups=groups_of(self.prompts, UNDECLARED))
 
 
+def confusion_of(known: Evidence) -> Confusion:
+    """Evidence as counts; where labels are of groups of prompts, no more of them count than there are groups."""
+    labels = known.failures + known.successes
+    share = min(1.0, (known.groups or labels) / labels)
+    failures, others = (max(1, math.floor(share * count)) for count in (known.failures, known.successes))
+    found, left = round(known.sensitivity * failures), round(known.specificity * others)
+    return Confusion(found, failures - found, left, others - left)
+
+
 def load_suite(
     suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None, packaged: bool = False
 ) -> LoadedSuite:
@@ -136,7 +143,7 @@ def load_suite(
     where = f"{origin}, suite {suite.name}"
     scorer = make_judge(suite.judge, files, where, packaged=packaged)
     measure = measure_of(suite, scorer, where)
-    _check_expected(scorer, suite, prompts, f"{origin}, {suite.prompts}")
+    _check_expected(scorer, suite.judge.name, prompts, f"{origin}, {suite.prompts}")
     version = find_judge(suite.judge.name, origin).version + scorer.identity
     # What a completion and its verdict depend on; margins and limits are not part of it.
     identity = {
@@ -155,7 +162,7 @@ def load_suite(
         second = make_judge(suite.second_judge, files, f"{where}, second judge", packaged=packaged)
         if not measure.is_rate or scorer.next_token is not None or second.next_token is not None:
             raise ManifestError("a second judge is for rates of completions", context=where, hint="remove second_judge")
-        _check_expected(second, suite, prompts, f"{origin}, {suite.prompts}")
+        _check_expected(second, suite.second_judge.name, prompts, f"{origin}, {suite.prompts}")
     digest = canonical_digest(identity)
     path = suite.evidence.controls if suite.evidence is not None else None
     controls = read_labels(files[path], f"{origin}, {path}", {}) if path is not None else None
@@ -217,17 +224,33 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def with_more(suites: Sequence[LoadedSuite], more: Mapping[str, str]) -> list[LoadedSuite]:
-    """The suites, those with further prompts of the deployer's that `more` names a file for, by label.
+    """The suites, with the deployer's further prompts: `more` has files by names of suites, as `keys_of` has them.
 
-    Raises ManifestError for a file that has no prompts of the suite's kind.
+    Raises ManifestError for a file that has no prompts of the suite's kind, RequestError for a name that is several's.
     """
-    return [_with_more(suite, Path(more[suite.label])) if suite.label in more else suite for suite in suites]
+    found = list(suites)
+    for key, file in more.items():
+        meant = [suite for suite in suites if key in keys_of(suite.owner, suite.label)]
+        owners = sorted({suite.owner or "" for suite in meant})
+        if len(owners) > 1:
+            several = ", ".join(f"{owner}/{key}" if owner else key for owner in owners)
+            raise RequestError(
+                f"there are several suites {key!r} to bring more prompts to", hint=f"name one: {several}"
+            )
+        found = [_with_more(suite, key, Path(file)) if suite in meant else suite for suite in found]
+    return found
 
 
-def _with_more(suite: LoadedSuite, path: Path) -> LoadedSuite:
-    data = more_of(suite.label, path)
-    brought = [replace(prompt, id=f"more-{prompt.id}") for prompt in read_prompts(data, str(path))]
-    _check_expected(suite.scorer, suite.suite, brought, str(path))
+def _with_more(suite: LoadedSuite, key: str, path: Path) -> LoadedSuite:
+    data = more_of(key, path)
+    taken, prefix = {prompt.id for prompt in suite.prompts}, "more-"
+    brought = read_prompts(data, str(path))
+    while any(prefix + prompt.id in taken for prompt in brought):
+        prefix = f"more-{prefix}"
+    brought = tuple(replace(prompt, id=prefix + prompt.id) for prompt in brought)
+    for scorer, judge in ((suite.scorer, suite.suite.judge), (suite.second, suite.suite.second_judge)):
+        if scorer is not None and judge is not None:
+            _check_expected(scorer, judge.name, brought, str(path))
     prompts = (*suite.prompts, *brought)
     field = suite.suite.group
     groups = groups_of(prompts, field, str(path)) if field is not None else None
@@ -243,13 +266,11 @@ def more_of(label: str, path: Path) -> bytes:
         raise ManifestError(error.message, context=error.context, hint=hint) from error
 
 
-def _check_expected(scorer: Scorer, suite: Suite, prompts: Sequence[Prompt], origin: str) -> None:
+def _check_expected(scorer: Scorer, judge: str, prompts: Sequence[Prompt], origin: str) -> None:
     """Raises ManifestError where a judge compares with `expected` texts and a prompt has none."""
     lacking = next((p.id for p in prompts if p.expected is None), None) if scorer.needs_expected else None
     if lacking is not None:
-        raise ManifestError(
-            f"the prompt {lacking!r} has no 'expected'", context=origin, hint=f"{suite.judge.name} needs it"
-        )
+        raise ManifestError(f"the prompt {lacking!r} has no 'expected'", context=origin, hint=f"{judge} needs it")
 
 
 def check_distinct(suite: str, prompts: Sequence[Prompt], origin: str, *, sealed: bool = False) -> None:

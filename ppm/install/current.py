@@ -96,8 +96,10 @@ def policy_digest(policy: Gates, base: BaseModel) -> str:
     # Where the policy's suites lie is no part of it: the same project is in another folder on another machine. Nor is
     # what is retired: a composition that passed such a suite is no worse for it.
     brought = {label: sha256(more_of(label, Path(file))) for label, file in policy.more_prompts.items()}
-    asked = document.to_table(replace(policy, suites=(), retired=(), more_prompts=brought))
-    return canonical_digest([asked, [(s.digest, document.to_table(s.suite)) for s in suites]])
+    asked = replace(policy, suites=(), retired=(), more_prompts=brought, priority=tuple(sorted(policy.priority)))
+    controls = [s.controls.digest for s in suites if s.controls is not None]
+    said = [document.to_table(asked), [(s.digest, document.to_table(s.suite)) for s in suites]]
+    return canonical_digest([*said, controls] if controls else said)
 
 
 def is_whole(deployment: Deployment, store: Store) -> bool:

@@ -9,12 +9,12 @@ from packaging.version import Version
 from ppm.base import BaseModel
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import Hold, read_holds
-from ppm.errors import RequestError
+from ppm.errors import PpmError, RequestError, did_you_mean
 from ppm.home import self_tests
 from ppm.install.current import audit_of, policy_of
 from ppm.install.request import Request
 from ppm.lock import LockedPackage
-from ppm.project import PROJECT_FILE, Gates, Project, preferred
+from ppm.project import PROJECT_FILE, Gates, Project, keys_of, preferred
 from ppm.requirement import Requirement
 from ppm.resolve import Rules
 from ppm.running import Dtype
@@ -64,23 +64,42 @@ class Start:
         return chosen(asked, self.base, kept=self_tests(self.workspace.home)).recorded
 
     def policy(self, names: Sequence[str]) -> Gates:
-        """The project's policy with what was asked for on the command line, now or for what is deployed.
+        """The project's policy with what the command line says: which patches are preferred, and more prompts.
 
-        That is which patches are preferred, and more prompts for suites of the base, the deployer and the patches with
-        these names. Raises IntegrityError.
+        Without a project, what an earlier command said of these patches is kept with what is deployed, and holds.
+        Raises RequestError where the command line prefers each of two patches to the other, or one that is not there.
         """
-        policy = self.workspace.project.gates
-        deployed = policy_of(self.previous) if self.previous is not None else None
-        said = dict.fromkeys((*policy.priority, *self.request.prefer))
-        settled = {frozenset(preferred(entry)) for entry in said}
-        kept = [e for e in (deployed.priority if deployed else ()) if frozenset(preferred(e)) not in settled]
-        audit = audit_of(self.previous) if self.previous is not None else None
-        owners = {label: suite.owner for label, suite in audit.suites.items()} if audit is not None else {}
-        earlier = deployed.more_prompts if deployed else {}
-        earlier = {label: file for label, file in earlier.items() if owners.get(label) in (None, *names)}
-        more = {**earlier, **policy.more_prompts, **self.request.more_prompts}
-        more = {label: file for label, file in more.items() if file}
-        return replace(policy, priority=(*said, *kept), more_prompts=more)
+        policy, asked = self.workspace.project.gates, self.request
+        absent = next((name for entry in asked.prefer for name in preferred(entry) if name not in names), None)
+        if absent is not None:
+            hint = did_you_mean(absent, names, f"the patches are {', '.join(names)}")
+            raise RequestError(f"--prefer names {absent!r}, which is none of the patches", hint=hint)
+        earlier = self._said_before(names) if self.workspace.project_file is None else Gates()
+        chosen: dict[frozenset[str], str] = {}
+        for entry in (*asked.prefer, *policy.priority, *earlier.priority):
+            chosen.setdefault(frozenset(preferred(entry)), entry)
+        twice = next((entry for entry in asked.prefer if entry not in chosen.values()), None)
+        if twice is not None:
+            raise RequestError(f"--prefer says both {twice!r} and the opposite", hint="say one of them")
+        more = {**earlier.more_prompts, **policy.more_prompts, **asked.more_prompts}
+        more = {key: file for key, file in more.items() if file}
+        return replace(policy, priority=tuple(chosen.values()), more_prompts=more)
+
+    def _said_before(self, names: Sequence[str]) -> Gates:
+        """What is kept of it that is about patches with these names; nothing where the deployment is damaged."""
+        if self.previous is None:
+            return Gates()
+        try:
+            deployed = policy_of(self.previous) or Gates()
+            audit = audit_of(self.previous) if deployed.more_prompts else None
+        except PpmError:  # which `ppm install` mends
+            return Gates()
+        suites = [] if audit is None else [(s.owner, label) for label, s in audit.suites.items()]
+        owners = {key: owner for owner, label in suites for key in keys_of(owner, label)}
+        return Gates(
+            priority=tuple(entry for entry in deployed.priority if set(preferred(entry)) <= set(names)),
+            more_prompts={key: f for key, f in deployed.more_prompts.items() if owners.get(key) in (None, *names)},
+        )
 
     @cached_property
     def holds(self) -> tuple[Hold, ...]:

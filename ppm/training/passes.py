@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from ppm.evaluation.scoring import ScoredText
@@ -39,12 +40,14 @@ class Reader:
     """A model as training reads it.
 
     `hidden` gives the states (tokens, hidden_size) that say the texts' completions, one text after the other, and
-    `head` makes logits (tokens, vocabulary) of them. `entries` is the size of the vocabulary.
+    `head` makes logits (tokens, vocabulary) of them. `entries` is the size of the vocabulary. `learns` says whether the
+    head itself is trained.
     """
 
     hidden: Callable[[Sequence[ScoredText]], torch.Tensor]
     head: Callable[[torch.Tensor], torch.Tensor]
     entries: int
+    learns: bool = False
 
 
 def reader_of(model: "nn.Module") -> Reader:
@@ -61,7 +64,7 @@ def reader_of(model: "nn.Module") -> Reader:
         with attention():
             return _hidden(stack, texts)
 
-    return Reader(hidden, says, _entries(model))
+    return Reader(hidden, says, _entries(model), any(parameter.requires_grad for parameter in head.parameters()))
 
 
 def log_probabilities_of(reader: Reader, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -70,7 +73,7 @@ def log_probabilities_of(reader: Reader, hidden: torch.Tensor, tokens: torch.Ten
     def said(states: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return -cross_entropy(reader.head(states).float(), wanted, reduction="none")
 
-    return _in_pieces(reader.entries, said, hidden, tokens)
+    return _in_pieces(reader, said, hidden, tokens)
 
 
 def divergences(
@@ -97,7 +100,7 @@ def divergences(
         found: torch.Tensor = _Divergence.apply(ours, logits, reverse)  # type: ignore[no-untyped-call]
         return found
 
-    return _in_pieces(reader.entries, moved, hidden, wanted, *([] if temperatures is None else [temperatures]))
+    return _in_pieces(reader, moved, hidden, wanted, *([] if temperatures is None else [temperatures]))
 
 
 class View:
@@ -245,15 +248,17 @@ def _entries(model: "nn.Module") -> int:
     return int(config.get_text_config().vocab_size)
 
 
-def _in_pieces(entries: int, function: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
+def _in_pieces(reader: Reader, function: Callable[..., torch.Tensor], *rows: torch.Tensor) -> torch.Tensor:
     """A function of rows that passes through logits, so many at a time; gradients reach the first of the rows.
 
     It gives each row a number of its own.
     """
-    size = max(1, LOGITS_AT_ONCE // entries)
+    size = max(1, LOGITS_AT_ONCE // reader.entries)
     if len(rows[0]) <= size:
         return function(*rows)
     pieces = list(zip(*(torch.split(part, size) for part in rows), strict=True))
+    if reader.learns:  # whose own gradient needs the logits once more
+        return torch.cat([checkpoint(function, *piece, use_reentrant=False) for piece in pieces])
     if torch.is_grad_enabled() and rows[0].requires_grad:
         found: torch.Tensor = _Pieces.apply(function, pieces, rows[0])  # type: ignore[no-untyped-call]
         return found

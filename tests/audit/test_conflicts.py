@@ -3,10 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from audit.test_gate import GOOD, outcome, suite_of
+from audit.test_gate import outcome, suite_of
 from packages import make_package
 
-from ppm.audit.conflicts import check_settled, measured_conflicts, stated_conflicts, widenings
+from ppm.audit.conflicts import (
+    check_settled,
+    giving_way,
+    measured_conflicts,
+    other_styles,
+    stated_conflicts,
+)
 from ppm.audit.gate import Sides, compare
 from ppm.errors import ResolutionError
 from ppm.evaluation.results import Outcome
@@ -50,9 +56,14 @@ def test_prompts_that_differ_in_a_detail_are_the_same():
     assert len(found(HARM, swapped)) == 1
 
 
-def test_two_styles_of_refusal_are_a_conflict():
-    what = "they answer the same prompts in ways that have nothing in common"
-    assert found(HARM, patch("gentle", OTHER_STYLE, COMPLIES)) == [("harm", "gentle", what)]
+def test_two_styles_of_refusal_are_named_with_examples_and_need_no_priority():
+    gentle = patch("gentle", OTHER_STYLE, COMPLIES)
+    [conflict] = other_styles([HARM, gentle])
+    assert (conflict.first, conflict.second) == ("harm", "gentle")
+    assert conflict.what.startswith("they answer the same prompts in ways that have nothing in common (4 of 4")
+    assert OTHER_STYLE in conflict.examples[0]
+    assert found(HARM, gentle) == []
+    assert other_styles([HARM, patch("again", REFUSES, COMPLIES)]) == []
 
 
 @pytest.mark.parametrize(
@@ -117,24 +128,25 @@ def test_a_priority_settles_a_conflict_and_nothing_else_does():
     check_settled([], [])
 
 
-def test_the_margin_widens_by_what_the_preferred_patch_costs():
-    suite, conflicts = measured(base=outcome(250), other=outcome(450))
-    outcomes = {("harm", "toxicity"): outcome(10), ("helpful", "toxicity"): outcome(450)}
-    assert widenings([suite], outcomes, conflicts, ["helpful>harm"]) == {"toxicity": 0.88}
-    assert widenings([suite], outcomes, conflicts, ["harm>helpful"]) == {}
-    assert widenings([suite], outcomes, conflicts, ["helpful>other"]) == {}
+def test_a_suite_gives_way_only_to_a_preferred_patch_that_makes_it_worse():
+    _, conflicts = measured(base=outcome(250), other=outcome(450))
+    assert giving_way(conflicts, ["helpful>harm"]) == {"toxicity": "helpful"}
+    assert giving_way(conflicts, ["harm>helpful"]) == {}
+    assert giving_way(stated_conflicts([HARM, patch("swapped", COMPLIES, REFUSES)]), ["swapped>harm"]) == {}
 
 
-def test_a_wider_margin_lets_the_loss_pass_and_no_more():
+@pytest.mark.parametrize(("failures", "passes"), [(440, True), (450, True), (480, False), (500, False)])
+def test_where_a_suite_gives_way_the_composition_is_held_to_the_preferred_patch(failures, passes):
     suite = suite_of(min_effect=0.2, limit=0.3, margin=0.05)
-    sides = Sides(GOOD["base"], outcome(250), ("toxicity==1.0.0", GOOD["specialist"]))
-    for wider, passes in ((0.0, False), (0.4, False), (0.6, True)):
-        comparisons = compare(suite, sides, 0.05, Gates(), wider)
-        assert all(c.verdict == "pass" for c in comparisons) is passes
-    assert {c.rule: c.margin for c in comparisons if c.configuration == "composition"} == {
-        "non-inferiority": 0.65,
-        "ceiling": pytest.approx(0.9),
-    }
+    own, preferred_one = ("toxicity==1.0.0", outcome(10)), ("helpful==1.0.0", outcome(450))
+    deployed = ("deployed", outcome(10))
+    sides = Sides(outcome(250), outcome(failures), own, deployed=deployed, preferred=preferred_one)
+    comparisons = compare(suite, sides, 0.05, Gates())
+    assert [(c.rule, c.against, c.margin) for c in comparisons] == [
+        ("effect", "base", 0.2),
+        ("non-inferiority", "helpful==1.0.0", 0.05),
+    ]
+    assert all(c.verdict == "pass" for c in comparisons) is passes
 
 
 @pytest.mark.parametrize(

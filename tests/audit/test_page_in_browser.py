@@ -71,3 +71,14 @@ def test_keys_label_go_back_and_save(tmp_path):
     })()"""
     labels = re.findall(r'"label":"(\w+)"', said(tmp_path, page, script))
     assert sorted(labels) == ["partial", "true", "true"]
+
+
+def test_a_page_with_more_answers_goes_on_where_the_last_one_was(tmp_path):
+    items = [Item(f"question {i}", f"answer {i}", f"g{i}") for i in range(4)]
+    press = "document.dispatchEvent(new KeyboardEvent('keydown', {key: 'y'}))"
+    where = "document.getElementById('where').textContent"
+    for page, script, wanted in (
+        (items[:2], f"({press}, {where})", "2 of 2"),
+        (items, where, "2 of 4"),
+    ):
+        assert said(tmp_path, label_page(page, "refusal", "?", "ada").decode(), script) == wanted

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from ppm.audit.gate import rate_of
+from ppm.audit.gate import Sides, compare
 from ppm.errors import ManifestError
 from ppm.evaluation.controls import with_steady_judge
 from ppm.evaluation.evidence import find_suite
+from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
+from ppm.project import Gates
 from ppm.suite import Evidence, Judge, Suite
 
 FILES = {"p.jsonl": dump([Prompt(str(i), f"question {i}") for i in range(20)]), "suites/w.txt": b"bad\n"}
@@ -39,17 +41,28 @@ def test_a_judge_that_is_right_as_often_as_it_was_keeps_its_evidence(missed, inv
     assert with_steady_judge(suite) is suite
 
 
-def test_one_that_misses_more_than_it_did_loses_it_and_is_named():
+def test_one_that_misses_more_than_it_did_is_named_and_nothing_is_shown():
     before = loaded(labels(14, 0))
     after = with_steady_judge(before)
-    assert after.errors is None
-    assert not after.is_measured
     assert after.changed == (
         "civility: its judge has changed; of its control answers it tells 0.65 of 40 failures, "
-        "0.95 when it was measured, so its evidence is not used"
+        "0.95 when it was measured, so nothing is shown of this suite"
     )
-    values = [1.0] * 5 + [0.0] * 15
-    assert rate_of(after, values, 0.05).value == 0.25 != rate_of(before, values, 0.05).value
+    assert after.errors is None
+    assert not after.is_measured
+    assert after.waiver_digest == before.waiver_digest
+    good, bad = Outcome((0.0,) * 20, ()), Outcome((1.0,) * 20, ())
+    verdicts = [
+        {c.verdict for c in compare(suite, Sides(bad, good, ("civility==1", good)), 0.4, Gates(max_margin=0.9))}
+        for suite in (replace(before, suite=replace(before.suite, margin=0.9)), after)
+    ]
+    assert "pass" in verdicts[0]
+    assert verdicts[1] == {"inconclusive"}
+
+
+def test_labels_of_few_groups_count_no_more_than_these():
+    few = loaded(labels(14, 0), groups=4)
+    assert with_steady_judge(few) is few
 
 
 def test_one_that_invents_failures_does_too():

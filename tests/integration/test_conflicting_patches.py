@@ -60,6 +60,15 @@ def test_one_that_is_preferred_counts_and_stays_preferred(folder, monkeypatch, t
     assert again.code == 0, again.err
 
 
+def test_preferring_both_or_a_patch_that_is_not_there_is_refused(folder):
+    both = install(folder, "--prefer", "toxicity>rudeness", "--prefer", "rudeness>toxicity")
+    assert both.code == 1
+    assert "and the opposite" in both.err
+    absent = install(folder, "--prefer", "toxicity>rude")
+    assert absent.code == 1
+    assert "'rude', which is none of the patches" in absent.err
+
+
 @pytest.mark.parametrize("entry", ["toxicity", "toxicity>toxicity", ">toxicity"])
 def test_a_preference_that_makes_no_sense_is_one_message(folder, entry):
     result = install(folder, "--prefer", entry)

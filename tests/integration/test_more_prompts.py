@@ -1,11 +1,16 @@
 """A deployer's further prompts for a vendor's suite: tested with it, kept with the deployment, one look more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 from commands import ppm
+
+from ppm.evaluation.suites import package_suites, with_more
+from ppm.jsonl import Prompt
+from ppm.package import read_package
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +76,11 @@ def test_they_go_with_the_patch_that_they_were_for(world, install):
 
 def test_a_project_names_them(world, install):
     Path("more.jsonl").write_text("\n".join(world[2][:60]))
-    Path("ppm.toml").write_text('[gates.more_prompts]\nkind = "more.jsonl"\n')
+    Path("ppm.toml").write_text('[gates.more_prompts]\n"kindness/kind" = "more.jsonl"\n"other/harm" = "none.jsonl"\n')
+    refused = install()
+    assert refused.code == 1
+    assert "none.jsonl: can't be read" in refused.err + refused.out
+    Path("none.jsonl").write_text("not read")  # for a patch that is not installed
     assert prompts(install()) == 300
     Path("more.jsonl").write_text("\n".join(world[2][:80]))
     assert prompts(install()) == 320  # other prompts are another policy
@@ -91,6 +100,16 @@ def test_what_makes_no_sense_is_one_message(world, install, option, lines, messa
     refused = install("--more-prompts", option)
     assert refused.code in (1, 2)
     assert message in refused.err + refused.out
+
+
+def test_their_ids_are_free(world):
+    [package] = world[1].glob("*.ppm")
+    [suite] = package_suites([read_package(package)])
+    suite = replace(suite, prompts=(*suite.prompts, Prompt("more-0", "say no more")))
+    path = world[1] / "ids.jsonl"
+    path.write_text('{"id": "0", "prompt": "say a lot more"}\n')
+    [grown] = with_more([suite], {"kind": str(path)})
+    assert len({prompt.id for prompt in grown.prompts}) == len(suite.prompts) + 1
 
 
 def test_a_prompt_that_the_suite_has_is_refused(world, install):

@@ -70,6 +70,21 @@ def test_more_logits_than_are_held_at_once_change_nothing(monkeypatch):
     assert torch.allclose(first, second, atol=1e-4)
 
 
+def test_a_head_that_learns_gets_its_gradient_in_pieces_too(monkeypatch):
+    model = tiny_model("llama").requires_grad_(True)
+
+    def gradient():
+        model.zero_grad()
+        reader = reader_of(model)
+        log_probabilities_of(reader, reader.hidden(TEXTS), TOKENS).sum().backward()
+        return model.get_output_embeddings().weight.grad.clone()
+
+    whole = gradient()
+    monkeypatch.setattr(passes, "LOGITS_AT_ONCE", 700)
+    assert torch.allclose(whole, gradient(), atol=1e-4)
+    assert float(whole.abs().max()) > 0
+
+
 def test_a_base_in_bfloat16_gives_the_float32_prefix_its_gradient():
     model = tiny_model("llama")
     patched = attach(model, random_prefixes(model, 5), trainable=True)
