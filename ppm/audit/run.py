@@ -13,7 +13,6 @@ from ppm.audit.conflicts import (
     giving_way,
     measured_conflicts,
     other_styles,
-    stated_conflicts,
 )
 from ppm.audit.gate import Sides, Spending, compare, rate_of
 from ppm.audit.model import Audit, AuditedSuite, Cell
@@ -292,13 +291,10 @@ def _comparisons(
 
 
 def check_meaning(subject: Subject, suites: Sequence[LoadedSuite], progress: Progress = silent) -> None:
-    """Raises ResolutionError where patches want opposite things and the policy does not say which one counts.
+    """Raises ResolutionError where patches spoil each other's suites and the policy does not say which one counts.
 
-    What they state is looked at first, and what they do only then: base and patches answer the suites. An audit takes
-    these answers where they are kept.
+    Base and patches answer the suites for that, and an audit takes these answers where they are kept.
     """
-    packages, priority = subject.packages, subject.policy.priority
-    check_settled(stated_conflicts(packages), priority)
     configurations = _configurations(subject)
     kept = kept_outcomes(configurations, suites, placement=subject.placement, store=subject.store)
     if kept is None:
@@ -312,13 +308,13 @@ def check_meaning(subject: Subject, suites: Sequence[LoadedSuite], progress: Pro
             store=subject.store,
             progress=progress,
         )
-    check_settled(_conflicts(subject, suites, kept), priority)
+    check_settled(_conflicts(subject, suites, kept), subject.policy.priority)
 
 
 def _conflicts(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes) -> list[Conflict]:
+    """What the patches, each alone, do to each other's suites."""
     base, patches = _alone(subject, suites, outcomes)
-    measured = measured_conflicts(subject.packages, suites, base, patches, subject.policy)
-    return [*stated_conflicts(subject.packages), *measured]
+    return measured_conflicts(subject.packages, suites, base, patches, subject.policy)
 
 
 def _giving_way(subject: Subject, suites: Sequence[LoadedSuite], outcomes: Outcomes) -> dict[str, str]:

@@ -50,7 +50,7 @@ def compose_to(
     plan = plan_install(start)
     packages = fetch(plan.pins, plan.sources, plan.environment.store)
     sources = _sources(manifests, packages) if manifests else {}
-    from ppm.audit.conflicts import check_settled, stated_conflicts
+    from ppm.audit.conflicts import check_settled, other_styles, stated_conflicts
     from ppm.audit.run import trained_on
     from ppm.audit.triggers import trigger_notes
     from ppm.composition.compose import check_together, compose, make_context
@@ -62,6 +62,8 @@ def compose_to(
     check_together(packages, base)
     policy = start.policy(plan.order)
     check_settled(stated_conflicts(packages), policy.priority)
+    for conflict in other_styles(packages):
+        events.tell(f"note: {conflict.text}")
     suites = [*package_suites(packages), *base_suites(base.folder)]
     trained = {**trained_on(packages), **{str(source.folder): source.pairs for source in sources.values()}}
     for suite in suites:

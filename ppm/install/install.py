@@ -164,11 +164,15 @@ def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, 
 
     strategy = read_strategy(plan.strategy)
     check_strategy(strategy)
+    from ppm.audit.conflicts import check_settled, other_styles, stated_conflicts
     from ppm.audit.report import about
     from ppm.composition.compose import check_together
     from ppm.install.choose import choose
 
     check_together(packages, plan.base)
+    check_settled(stated_conflicts(packages), plan.policy.priority)
+    for conflict in other_styles(packages):
+        events.tell(f"note: {conflict.text}")
     events.tell(f"Loading {plan.base.name}")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     waivers = [Waiver(suite, terms.reason, user_name(), at=now) for suite in dict.fromkeys(terms.accept)]
