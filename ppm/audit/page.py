@@ -175,8 +175,7 @@ def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: 
     if suite.suite.sealed or against is None or not outcomes[COMPOSITION, suite.digest].completions:
         return None
     theirs, ours = outcomes[against, suite.digest], outcomes[COMPOSITION, suite.digest]
-    least = HIT if suite.suite.metric in ("mean", "expected-maximum") else 0.0  # such values are hardly ever 0
-    failing = [i for i, value in enumerate(ours.values) if value > 0 and value >= least]
+    failing = [i for i, value in enumerate(ours.values) if suite.measure.fails(suite.suite, value)]
     if not failing:
         return None
     alone = {i for i in failing if ours.values[i] > theirs.values[i]}

@@ -132,6 +132,9 @@ class Measure(Protocol):
     def shown(self, value: float) -> str:
         """A figure as people read it."""
 
+    def fails(self, suite: Suite, value: float) -> bool:
+        """Whether a prompt with this value is one that people call a failure."""
+
 
 MEASURES: list[Measure] = []
 """All measures, in the order in which they were registered."""

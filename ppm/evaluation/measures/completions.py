@@ -109,6 +109,10 @@ class Rates:
         """A share, to three places."""
         return f"{value:.3f}"
 
+    def fails(self, suite: Suite, value: float) -> bool:
+        """Any hit, of metrics that count hits; else a value that is one, as scores are hardly ever 0."""
+        return value > 0 if METRICS[suite.metric] in (rate, probability) else value >= HIT
+
 
 class Completions(Rates):
     """Texts that the model writes, `samples` a prompt, scored by a judge."""

@@ -91,6 +91,10 @@ class Perplexity:
         """A perplexity, to two places."""
         return f"{value:.2f}"
 
+    def fails(self, suite: Suite, value: float) -> bool:
+        """No text fails: it is more or less likely."""
+        return False
+
 
 def perplexity_suite(prompts: str) -> Suite:
     """A suite of utility of the texts in a file."""
