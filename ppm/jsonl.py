@@ -34,6 +34,7 @@ __all__ = [
     "read_pairs",
     "read_prompts",
     "read_samples",
+    "spelled_out",
 ]
 
 MAX_LINES, MAX_LINE_BYTES, MAX_EXTRA_BYTES = 100_000, 2**20, 2**21
@@ -306,6 +307,11 @@ def normalised(text: Text) -> str:
 def place_of(key: str) -> float:
     """Where a text stands among all texts, from 0 to below 1, by its digest: which share of them it belongs to."""
     return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def spelled_out(text: Text) -> str:
+    """A prompt as people read it; of a chat every message with its role."""
+    return text if isinstance(text, str) else "\n".join(f"{role}: {said}" for role, said in text)
 
 
 def last_turn(text: Text) -> str:

@@ -16,7 +16,7 @@ from ppm.errors import ResolutionError
 from ppm.evaluation.groups import shingles
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
-from ppm.jsonl import Pair, normalised
+from ppm.jsonl import Pair, last_turn, normalised
 from ppm.package import Package
 from ppm.project import Gates, preferred
 
@@ -159,7 +159,7 @@ def _opposite(ours: Pair, theirs: Pair) -> bool:
 
 def _example(first: Package, second: Package, ours: Pair, theirs: Pair) -> str:
     said = f"{first.manifest.name} says {_short(ours.chosen)}, {second.manifest.name} says {_short(theirs.chosen)}"
-    return f"to {_short(_asked(ours.prompt))} {said}"
+    return f"to {_short(last_turn(ours.prompt))} {said}"
 
 
 def _worse(suite: LoadedSuite, outcome: Outcome, base: Outcome) -> tuple[str, ...]:
@@ -168,14 +168,9 @@ def _worse(suite: LoadedSuite, outcome: Outcome, base: Outcome) -> tuple[str, ..
         return ()
     rows = zip(suite.prompts, outcome.values, base.values, outcome.completions, strict=True)
     lost = [
-        f"to {_short(_asked(p.prompt))} it says {_short(texts[0])}" for p, now, before, texts in rows if now > before
+        f"to {_short(last_turn(p.prompt))} it says {_short(texts[0])}" for p, now, before, texts in rows if now > before
     ]
     return tuple(lost[:SHOWN])
-
-
-def _asked(prompt: object) -> str:
-    """The text of a prompt, or what is said last in a conversation."""
-    return prompt if isinstance(prompt, str) else str(prompt[-1][1])  # type: ignore[index]
 
 
 def _short(text: str) -> str:

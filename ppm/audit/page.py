@@ -13,7 +13,7 @@ from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.second import second_opinion
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
-from ppm.jsonl import Text
+from ppm.jsonl import spelled_out
 
 __all__ = ["html_page"]
 
@@ -42,11 +42,6 @@ class _Bar:
     low: float
     value: float
     high: float
-
-
-def _read(text: Text) -> str:
-    """A prompt as people read it; of a chat every message with its role."""
-    return text if isinstance(text, str) else "\n".join(f"{role}: {content}" for role, content in text)
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,7 @@ def _differing(outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) 
         return None
     judges = suite.suite.second_judge.name, suite.suite.judge.name
     rows = [
-        (_read(suite.prompts[i].prompt), "\n".join(outcome.completions[i]), judges[outcome.values[i] >= HIT])
+        (spelled_out(suite.prompts[i].prompt), "\n".join(outcome.completions[i]), judges[outcome.values[i] >= HIT])
         for i in opinion.prompts[:SHOWN]
     ]
     return _Differing(suite.label, rows, len(opinion.prompts), len(suite.prompts))
@@ -181,7 +176,12 @@ def _examples(audit: Audit, outcomes: Mapping[tuple[str, str], Outcome], suite: 
     alone = {i for i in failing if ours.values[i] > theirs.values[i]}
     failing.sort(key=lambda i: (i not in alone, i))
     rows = [
-        (_read(suite.prompts[i].prompt), "\n".join(theirs.completions[i]), "\n".join(ours.completions[i]), i in alone)
+        (
+            spelled_out(suite.prompts[i].prompt),
+            "\n".join(theirs.completions[i]),
+            "\n".join(ours.completions[i]),
+            i in alone,
+        )
         for i in failing[:ROWS]
     ]
     return _Examples(suite.label, against, rows, len(failing), len(suite.prompts), len(alone))

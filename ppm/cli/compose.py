@@ -32,7 +32,8 @@ def _request_options(function: Callable[..., object]) -> Callable[..., object]:
     def make(find_links: tuple[Path, ...], strategy: str, prefer: tuple[str, ...], running: "Running") -> object:
         from ppm.install.request import Request
 
-        return Request((), find_links, strategy, prefer, search_seconds=search_seconds(), running=running)
+        seconds = search_seconds()
+        return Request(find_links=find_links, strategy=strategy, prefer=prefer, search_seconds=seconds, running=running)
 
     keys = ("find_links", "strategy", "prefer", "running")
     command = prefer_option(running_options(chooses=True)(together("options", make, *keys)(function)))

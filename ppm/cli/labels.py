@@ -103,8 +103,10 @@ def _keys() -> Iterator[str]:
 
 
 def _show(item: "Item", session: "Session") -> None:
+    from ppm.jsonl import spelled_out
+
     write(f"\n[{session.count + 1:,} of {session.count + len(session.left):,}]")
-    write(clean(item.shown))
+    write(clean(spelled_out(item.prompt)))
     write(f"--- answer ---\n{clean(item.completion) or '(empty)'}\n---")
 
 

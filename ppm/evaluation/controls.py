@@ -22,11 +22,12 @@ ALPHA = 0.01
 def with_steady_judge(suite: LoadedSuite) -> LoadedSuite:
     """The suite as it is, or with how its judge has changed: then nothing that it says now can be gone by.
 
-    Raises ManifestError where control answers have labels of one kind only, ModelError where the judge fails.
+    Raises PpmError where the judge can't work here, or fails.
     """
     known, controls = suite.suite.evidence, suite.controls
     if known is None or controls is None or suite.errors is None:
         return suite
+    suite.scorer.prepare()
     now = measure(suite.suite.judge.name, suite.judge_version, suite.scorer, controls).evidence(suite.suite.goal)
     before, after = confusion_of(known), confusion_of(now)
     sides = (

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ppm.evaluation.labelling import Item, in_order
-from ppm.jsonl import Label, dump
+from ppm.jsonl import Label, dump, spelled_out
 from ppm.names import canonical_digest
 
 __all__ = ["label_page"]
@@ -24,7 +24,7 @@ def label_page(items: Sequence[Item], judge: str, question: str, by: str) -> byt
     Whatever the browser has of this person's labels for this judge is taken up again, by what was labelled.
     """
     rows = [
-        {"id": canonical_digest(item.key)[7:23], "shown": item.shown, "line": _line(item)}
+        {"id": canonical_digest(item.key)[7:23], "shown": spelled_out(item.prompt), "line": _line(item)}
         for item in in_order(items, by)
     ]
     environment = Environment(

@@ -46,13 +46,6 @@ class Item:
         """What it is known by."""
         return normalised(self.prompt), self.completion
 
-    @property
-    def shown(self) -> str:
-        """The prompt as people read it; of a chat every message with its role."""
-        return (
-            self.prompt if isinstance(self.prompt, str) else "\n".join(f"{role}: {said}" for role, said in self.prompt)
-        )
-
 
 def items_of(data: bytes, origin: str, suite: str | None = None) -> list[Item]:
     """What there is to label in the samples of an audit (`--samples`), each once.

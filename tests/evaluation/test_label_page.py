@@ -8,7 +8,7 @@ from commands import ppm
 
 from ppm.evaluation.label_page import label_page
 from ppm.evaluation.labelling import Item, in_order
-from ppm.jsonl import numbered_labels
+from ppm.jsonl import numbered_labels, spelled_out
 
 HOSTILE = "</script><script>alert(1)</script>"
 ITEMS = [
@@ -37,7 +37,7 @@ def test_it_loads_nothing_and_no_text_ends_its_script(page):
 
 def test_everybody_gets_their_own_order_and_no_configuration(page):
     shown = [item["shown"] for item in items_in(page)]
-    assert shown == [item.shown for item in in_order(ITEMS, "Ada L.")]
+    assert shown == [spelled_out(item.prompt) for item in in_order(ITEMS, "Ada L.")]
     assert f"system: be kind\nuser: how? {HOSTILE}" in shown
     assert "composition" not in page
     assert 'link.download = "Ada-L.jsonl"' in page
