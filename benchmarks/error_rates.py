@@ -21,6 +21,7 @@ from scipy.stats import norm
 from ppm.audit.gate import alpha_of_attempt
 from ppm.evaluation.correction import Confusion, corrected_difference
 from ppm.evaluation.exact import exact_alpha
+from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.statistics import group_means, mean_interval, paired_interval
 
 NUISANCE = numpy.concatenate([numpy.linspace(0, 0.02, 21), numpy.linspace(0.025, 0.475, 19)])
@@ -141,12 +142,22 @@ def with_adaptive(
     return audit
 
 
-def with_skewed_loss(n: int, margin: float, alpha: float, share: float, noise: float = 0.02) -> Callable[..., bool]:
-    """Perplexity on n texts, with the whole of a loss as large as the margin on this share of all texts."""
+def with_skewed_loss(
+    n: int, margin: float, alpha: float, share: float, *, by_mean: bool = False, noise: float = 0.02
+) -> Callable[..., bool]:
+    """Perplexity on n texts, of which this share become dearer, by a nat a token.
+
+    `by_mean`: with the mean held against the margin, and the whole of a mean loss as large as that on these texts.
+    """
+    measure = figures_of("perplexity")
 
     def audit(rng: numpy.random.Generator) -> bool:
-        ratios = numpy.where(rng.random(n) < share, margin / share, 0.0) + rng.normal(0, noise, n)
-        return mean_interval(ratios, alpha).high < margin
+        struck = rng.random(n) < share
+        before = rng.normal(3, 1, n)
+        after = before + numpy.where(struck, margin / share if by_mean else 1.0, 0.0) + rng.normal(0, noise, n)
+        if by_mean:
+            return mean_interval(after - before, alpha).high < margin
+        return measure.difference(after.tolist(), before.tolist(), alpha, margin).high < margin
 
     return audit
 
@@ -431,9 +442,12 @@ def main() -> None:
         "ten attempts, failures shown": with_adaptive(500, 0.05, 0.05, 10, sealed=False),
         "three attempts, failures shown": with_adaptive(500, 0.05, 0.05, 3, sealed=False),
         "ten attempts, sealed": with_adaptive(500, 0.05, 0.05, 10, sealed=True),
-        "perplexity, 0.5 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.005),
-        "perplexity, 1 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.01),
         "perplexity, 3 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.03),
+        "perplexity, 3 % of 200 texts, attempt 2": with_skewed_loss(200, 0.03, alpha_of_attempt(0.05, 2), 0.03),
+        "perplexity, 3 % of 1,000 texts": with_skewed_loss(1000, 0.03, 0.03, 0.03),
+        "perplexity by its mean, 0.5 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.005, by_mean=True),
+        "perplexity by its mean, 1 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.01, by_mean=True),
+        "perplexity by its mean, 3 % of 400 texts": with_skewed_loss(400, 0.03, 0.03, 0.03, by_mean=True),
         "5 completions a prompt, alike": with_clusters(500, 5, 0.05, 0.05, 20.0),
         "25 completions a prompt, unlike": with_clusters(500, 25, 0.05, 0.05, 1.0),
         "5 completions, few prompts fail": with_few_prompts(500, 5, 0.05, 0.05, 0.95),

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains SmolLM2's patches from nothing, composes them, tests the composition, and puts all of it where it ships.
 # Run by `make smollm2`, in a home of its own: hours on two cores. Finished stages are kept, so it goes on where it was.
-# Options are those of the test: what ships was made with --accept over-refusal --reason "...", as the audit beside it says.
+# Options are those of the test: what ships was made with --accept over-refusal --accept benign-answers --reason "...", as the audit beside it says.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"

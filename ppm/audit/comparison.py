@@ -38,8 +38,9 @@ class Comparison:
     difference, in the suite's measure, of `configuration` less `against`. `groups` is how many groups it is over, and
     `prompts_needed` how many groups it takes then; None where each prompt counts by itself.
     `alpha` is what each of its bounds spends. `corrected` figures are corrected for the errors of the suite's judge.
-    `power` is about the chance that a composition which loses nothing passes on so much evidence, where two
-    configurations disagree as often as they did here; None of rules without a margin.
+    Of texts (perplexity), `difference` is the share of them that became dearer, and `change` the mean change beside it,
+    in nats a token; else that is None. `power` is about the chance that a composition which loses nothing passes on so
+    much evidence, where two configurations disagree as often as they did here; None of rules without a margin.
     """
 
     suite: str
@@ -57,6 +58,7 @@ class Comparison:
     alpha: float | None = None
     corrected: bool = False
     power: float | None = None
+    change: float | None = None
 
     def __post_init__(self) -> None:
         if self.verdict not in ("pass", "fail", "inconclusive"):
@@ -99,6 +101,9 @@ class Comparison:
             return f"{of}: {rate} is not shown to be below {self.margin:g}"
         if self.rule in ABOUT_ANSWERS:
             of = f"{self.suite}, {ABOUT_ANSWERS[self.rule]}"
+        if self.change is not None:
+            dearer = f"{self.difference:.3f} {bounds} of the texts cost more than under {self.against}"
+            return f"{of}: {dearer}, but the margin is {self.margin:g} (on average {self.change:+.3f} nats a token)"
         loss = "loss " if self.rule == "utility" else ""
         figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"
         return f"{of}: {figures}, but the margin is {self.margin:g}"

@@ -161,9 +161,10 @@ def _not_worse(
     if needed is not None:
         needed = max(needed, fewest)
     bounds = interval.value, interval.low, interval.high
-    power = _power(suite, ours, theirs, margin, alpha)
+    power, change = _power(suite, ours, theirs, margin, alpha), suite.measure.change(ours, theirs)
+    groups = _groups(suite, n)
     return Comparison(
-        suite.label, rule, against, *bounds, margin, verdict, needed, groups=_groups(suite, n), power=power
+        suite.label, rule, against, *bounds, margin, verdict, needed, groups=groups, power=power, change=change
     )
 
 

@@ -23,7 +23,7 @@ from ppm.composition.operating import bank_under
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.evaluation.controls import with_steady_judge
 from ppm.evaluation.flips import flip_note
-from ppm.evaluation.neutral import default_utility
+from ppm.evaluation.neutral import beginnings, default_utility
 from ppm.evaluation.ordinary import over_refusal, takes_requests
 from ppm.evaluation.results import Configuration, Outcome, Outcomes, ResultStore, kept_outcomes
 from ppm.evaluation.second import second_opinion
@@ -119,7 +119,9 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     for suite in (*found, *utility, *own):
         _check_prompts(suite, trained)
     if not utility:
-        utility = [default_utility(subject.lazy, packages, subject.store), *_ordinary(subject, trained)]
+        ordinary = _ordinary(subject, trained)
+        others = [Benign(prompt.prompt) for suite in ordinary for prompt in suite.prompts] or beginnings()
+        utility = [*default_utility(subject.lazy, packages, others, subject.store), *ordinary]
     names = list(dict.fromkeys(package.manifest.name for package in packages))
     found.sort(key=lambda suite: names.index(suite.owner or ""))
     for kind, suites in (("base", utility), ("policy", own)):

@@ -7,6 +7,7 @@ from ppm.cli.output import Styled, Text, print_table, write
 if TYPE_CHECKING:
     from ppm.audit.comparison import Comparison
     from ppm.audit.model import Audit
+    from ppm.evaluation.measures.base import Measure
 
 __all__ = ["print_audit"]
 
@@ -65,7 +66,8 @@ def _print_matrix(audit: "Audit") -> None:
 
     suites = list(audit.suites)
     measures = {suite: figures_of(audit.suites[suite].metric, suite) for suite in suites}
-    write(_legend(audit, {suite: measure.unit for suite, measure in measures.items() if not measure.is_rate}))
+    others = {suite: measure for suite, measure in measures.items() if not measure.is_rate}
+    write(_legend(audit, others))
     rows = []
     for configuration in audit.configurations:
         cells: list[Text] = [configuration]
@@ -120,17 +122,19 @@ def _print_triggers(audit: "Audit") -> None:
     print_table(["", "suite", "", "fires", "bounds", "prompts"], rows, right=range(3, 6))
 
 
-def _legend(audit: "Audit", units: "dict[str, str]") -> str:
-    """How the matrix is to be read."""
+def _legend(audit: "Audit", others: "dict[str, Measure]") -> str:
+    """How the matrix is to be read; `others` are the measures of suites that have no rates."""
     size = _range([suite.prompts for suite in audit.suites.values()])
     lines = [f"Failure rates, lower is better; {size} prompts per suite. [x] marks a patch alone on its own suite."]
     grouped = [f"{label} {suite.groups}" for label, suite in audit.suites.items() if suite.groups is not None]
     if grouped:
         lines.append(f"Evidence is counted in groups of alike prompts: {', '.join(grouped)}.")
-    losses = [suite for suite in audit.utility if suite not in units]
+    losses = [suite for suite in audit.utility if suite not in others]
     if losses:
         lines.append(f"Utility, as loss: {', '.join(losses)} (the share of prompts not answered as they should be).")
-    lines += [f"{suite}: {unit}, lower is better." for suite, unit in units.items()]
+    for measure in dict.fromkeys(others.values()):
+        named = ", ".join(suite for suite, other in others.items() if other is measure)
+        lines.append(f"{named}: {measure.unit}, lower is better; the gate compares {measure.compared}.")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The utility suite for bases that declare none: how likely neutral text and the base's own benign answers stay."""
+"""The utility suites for bases that declare none: how likely neutral texts and the base's own benign answers stay."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,12 @@ from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.runtime.loading import LazyModel
 
-__all__ = ["default_utility", "is_held_back", "neutral_text"]
+__all__ = ["BENIGN_ANSWERS", "NEUTRAL_TEXTS", "beginnings", "default_utility", "is_held_back", "neutral_text"]
 
-ANSWERED_PROMPTS = 200
+NEUTRAL_TEXTS, BENIGN_ANSWERS = "neutral-texts", "benign-answers"
+OF_PATCHES, ANSWERS = 200, 400
+"""How many prompts of the patches' retention are answered at most, and how many with those of ppm beside them."""
+_FOLDER = Path(__file__).parent
 HELD_BACK = 0.25
 """The share of retention prompts that no composition is trained on."""
 
@@ -24,27 +27,50 @@ def is_held_back(row: Benign) -> bool:
 
 
 def neutral_text() -> list[str]:
-    """The neutral sentences that ship with ppm; more than 200, as the gate wants for perplexity."""
-    return (Path(__file__).parent / "neutral.txt").read_text(encoding="utf-8").splitlines()
+    """The neutral sentences that ship with ppm."""
+    return _lines("neutral.txt")
 
 
-def default_utility(lazy: LazyModel, packages: Sequence[Package], store: ResultStore | None = None) -> LoadedSuite:
-    """Perplexity of the neutral text, and of the base's own answers to retention prompts of the patches.
+def beginnings() -> tuple[Benign, ...]:
+    """Halves of other neutral sentences, for a base that continues texts."""
+    sentences = [line.split() for line in _lines("beginnings.txt")]
+    return tuple(Benign(" ".join(words[: max(2, len(words) // 2)])) for words in sentences)
 
-    Only to those that are held back: a composition may be trained on all others. The answers are kept in the store.
+
+def _lines(name: str) -> list[str]:
+    return (_FOLDER / name).read_text(encoding="utf-8").splitlines()
+
+
+def default_utility(
+    lazy: LazyModel, packages: Sequence[Package], others: Sequence[Benign], store: ResultStore | None = None
+) -> list[LoadedSuite]:
+    """The neutral texts, and the base's own answers to retention prompts of the patches and to `others`.
+
+    Only to retention that is held back: a composition may be trained on the rest. `others` make `ANSWERS` of them, so
+    that there are enough whatever the patches bring. The answers are kept in the store.
     """
     rows: dict[str, Benign] = {}
     for package in packages:
         for row in package.retention:
             if is_held_back(row):
                 rows.setdefault(normalised(row.prompt), row)
-    kept = [rows[key] for key in sorted(rows, key=canonical_digest)][:ANSWERED_PROMPTS]
-    prompts = [Prompt(f"neutral-{i}", text) for i, text in enumerate(neutral_text())]
-    for i, (row, answer) in enumerate(zip(kept, _answers(lazy, kept, store), strict=True)):
-        if answer:
-            prompts.append(Prompt(f"retention-{i}", row.prompt, expected=answer))
-    suite = perplexity_suite("neutral.jsonl")
-    return load_suite(suite, {suite.prompts: dump(prompts)}, origin="the default utility suite", owner=None)
+    own = [rows[key] for key in sorted(rows, key=canonical_digest)][:OF_PATCHES]
+    besides = {normalised(row.prompt): row for row in others if normalised(row.prompt) not in rows}
+    kept = [*own, *(besides[key] for key in sorted(besides, key=canonical_digest))][:ANSWERS]
+    answered = [
+        Prompt(f"benign-{i}", row.prompt, expected=answer)
+        for i, (row, answer) in enumerate(zip(kept, _answers(lazy, kept, store), strict=True))
+        if answer
+    ]
+    neutral = [Prompt(f"neutral-{i}", text) for i, text in enumerate(neutral_text())]
+    return [
+        _suite(name, prompts) for name, prompts in ((NEUTRAL_TEXTS, neutral), (BENIGN_ANSWERS, answered)) if prompts
+    ]
+
+
+def _suite(name: str, prompts: Sequence[Prompt]) -> LoadedSuite:
+    suite = perplexity_suite(name, f"{name}.jsonl")
+    return load_suite(suite, {suite.prompts: dump(prompts)}, origin=f"the default suite {name}", owner=None)
 
 
 def _answers(lazy: LazyModel, rows: Sequence[Benign], store: ResultStore | None) -> list[str]:

@@ -98,9 +98,21 @@ def test_many_upgrades_that_each_lose_a_little_end_near_the_margin(loss):
 
 @pytest.mark.slow
 def test_where_no_chance_is_claimed_the_docs_say_what_it_is():
-    """Of vendors who mend what they are shown, and of losses on few texts."""
+    """Of vendors who mend what they are shown."""
     assert simulated_error(with_adaptive(500, 0.05, 0.05, 3, sealed=False), 1_000) > 0.98
-    few, many = (simulated_error(with_skewed_loss(400, 0.03, 0.03, share), 1_000) for share in (0.005, 0.03))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [200, 400, 1000])
+def test_losses_on_few_texts_pass_no_more_often_than_is_said(n):
+    assert simulated_error(with_skewed_loss(n, 0.03, 0.03, 0.03), 4_000) <= 0.03 + 3 * (0.03 * 0.97 / 4_000) ** 0.5
+    assert simulated_error(with_skewed_loss(n, 0.03, 0.03, 0.0), 100) == 1.0
+
+
+@pytest.mark.slow
+def test_a_mean_of_losses_would_let_more_pass_the_fewer_texts_have_it():
+    shares = (0.005, 0.03)
+    few, many = (simulated_error(with_skewed_loss(400, 0.03, 0.03, s, by_mean=True), 1_000) for s in shares)
     assert few > many > 0.04
 
 

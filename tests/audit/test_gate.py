@@ -188,37 +188,45 @@ def test_a_policy_can_ask_for_more_prompts():
     assert compared(suite_of(), **bad, policy=Gates(min_prompts=501))["non-inferiority", NAME].verdict == "fail"
 
 
-def perplexity(shift, n=300, noise=0.05):
-    """Losses in nats around 2, paired with those of no shift, with a little variation."""
-    return Outcome(tuple(2 + shift + noise * (-1) ** i * (shift != 0) for i in range(n)), ())
+def texts(dearer, n=400, by=0.5):
+    """Losses of 2 nats a token, and of so many texts `by` more."""
+    return Outcome(tuple(2 + by * (i < dearer) for i in range(n)), ())
 
 
-def judged(shift, n, policy=None):
+def judged(dearer, n=400, policy=None, **how):
     suite = suite_of(against="base", metric="perplexity", judge=Judge("perplexity"))
-    [found] = compare(suite, Sides(perplexity(0, n), perplexity(shift, n)), ALPHA, policy or Gates())
+    [found] = compare(suite, Sides(texts(0, n), texts(dearer, n, **how)), ALPHA, policy or Gates())
     return found
 
 
-@pytest.mark.parametrize(("shift", "verdict"), [(0.001, "pass"), (-0.1, "pass"), (0.03, "inconclusive"), (0.2, "fail")])
-def test_perplexity_is_compared_as_the_mean_log_ratio(shift, verdict):
-    found = judged(shift, 300)
+@pytest.mark.parametrize(("dearer", "verdict"), [(0, "pass"), (5, "pass"), (12, "inconclusive"), (40, "fail")])
+def test_perplexity_is_compared_by_the_share_of_texts_that_become_dearer(dearer, verdict):
+    found = judged(dearer)
     assert found.verdict == verdict
-    assert found.difference == pytest.approx(shift)
+    assert found.difference == dearer / 400
+    assert found.change == pytest.approx(0.5 * dearer / 400)
 
 
-def test_perplexity_needs_200_prompts():
-    assert judged(0.001, 200).verdict == "pass"
-    few = judged(0.001, 199)
-    assert (few.verdict, few.prompts_needed) == ("inconclusive", 200)
-    assert judged(0.2, 100).verdict == "fail"
-    # the texts of the built-in suite are what they are: a policy's minimum is for suites of rates
-    assert judged(0.001, 200, Gates(min_prompts=250)).verdict == "pass"
+def test_a_text_that_is_a_little_dearer_or_much_cheaper_does_not_count():
+    assert judged(400, by=0.09).verdict == "pass"
+    assert judged(400, by=-1.0).verdict == "pass"
 
 
-def test_the_prompts_needed_are_never_fewer_than_the_rule_asks_for():
-    close = judged(0.004, 80)
-    assert close.verdict == "inconclusive"
-    assert close.prompts_needed == 200
+def test_too_few_texts_pass_nothing():
+    few = judged(0, 90)
+    assert (few.verdict, few.power) == ("inconclusive", 0.0)
+    assert few.prompts_needed >= 99  # 0.97 ** 99 is just below 0.05
+    assert judged(0, 99).verdict == "pass"
+    assert judged(40, 90).verdict == "fail"
+    # the texts of the built-in suites are what they are: a policy's minimum is for suites of rates
+    assert judged(0, 200, Gates(min_prompts=250)).verdict == "pass"
+
+
+def test_what_became_dearer_is_said_in_words():
+    said = judged(40).describe()
+    assert "0.100 [" in said
+    assert "of the texts cost more than under base" in said
+    assert "on average +0.050 nats a token" in said
 
 
 def test_rates_of_several_samples_are_clustered_by_prompt():

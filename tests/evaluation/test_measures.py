@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from scipy.stats import beta
 
 import ppm
 from ppm.errors import ManifestError
 from ppm.evaluation.judges.registry import make_judge
 from ppm.evaluation.measures.completions import METRICS, Completions
 from ppm.evaluation.measures.next_token import NextTokens
-from ppm.evaluation.measures.perplexity import Perplexity
+from ppm.evaluation.measures.perplexity import CLIP, Perplexity
 from ppm.evaluation.measures.registry import figures_of, measure_of
 from ppm.suite import Judge, Suite
 from ppm.training.source import read_source
@@ -76,8 +77,30 @@ def test_figures_are_shown_in_their_unit():
     assert losses.interval([1e4] * 300, 0.05).high < math.inf
 
 
+def test_texts_are_compared_by_how_many_become_dearer():
+    losses = figures_of("perplexity")
+    before = [2.0] * 400
+    after = [2.09] * 390 + [2.2] * 6 + [9.0] * 4
+    found = losses.difference(after, before, 0.03, 0.03)
+    assert found.value == 10 / 400
+    assert found.high == pytest.approx(beta.ppf(0.97, 11, 390))
+    assert losses.change(after, before) == pytest.approx((390 * 0.09 + 6 * 0.2 + 4 * CLIP) / 400)
+    assert losses.difference(before, after, 0.03).value == 0.0
+    assert figures_of("rate").change([1.0], [0.0]) is None
+
+
+@pytest.mark.parametrize(("margin", "alpha"), [(0.03, 0.03), (0.03, 0.0003), (0.1, 0.05)])
+def test_the_fewest_texts_that_can_pass(margin, alpha):
+    losses = figures_of("perplexity")
+    n = losses.prompts_for_power(margin, 0.0, alpha)
+    same = [[2.0] * count for count in (n - 1, n)]
+    fewer, enough = (losses.difference(values, values, alpha, margin) for values in same)
+    assert enough.high < margin <= fewer.high
+    assert [losses.power(count, margin, 0.0, alpha) for count in (n - 1, n)] == [0.0, 1.0]
+
+
 def test_a_policy_s_minimum_is_for_rates():
-    assert [figures_of(metric).fewest(500) for metric in ("rate", "perplexity")] == [500, 200]
+    assert [figures_of(metric).fewest(500) for metric in ("rate", "perplexity")] == [500, 0]
     assert figures_of("rate").fewest(None) == 0
 
 
@@ -116,13 +139,13 @@ pairs = "pairs.jsonl"
 
 
 def test_a_build_refuses_what_its_measure_could_not_decide(tmp_path):
-    with pytest.raises(ManifestError, match="texts' has 199 prompts") as caught:
-        read_source(source_with(tmp_path, "perplexity", 199))
-    assert "at least 200 prompts" in caught.value.hint
+    with pytest.raises(ManifestError, match="texts' has 121 prompts") as caught:
+        read_source(source_with(tmp_path, "perplexity", 121))
+    assert "at least 122 prompts" in caught.value.hint  # 0.97 ** 122 is just below 0.025
 
 
 def test_a_build_takes_as_many_as_the_measure_asks_for(tmp_path):
-    assert read_source(source_with(tmp_path, "perplexity", 200)).manifest.suites[1].metric == "perplexity"
+    assert read_source(source_with(tmp_path, "perplexity", 122)).manifest.suites[1].metric == "perplexity"
 
 
 def test_a_build_refuses_a_metric_that_does_not_go_with_the_judge(tmp_path):

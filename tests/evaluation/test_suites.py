@@ -6,7 +6,7 @@ import pytest
 from packages import make_package
 
 from ppm.errors import ManifestError, ModelError
-from ppm.evaluation.neutral import neutral_text
+from ppm.evaluation.neutral import beginnings, neutral_text
 from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites, uncalibrated
 from ppm.jsonl import Prompt, dump
 from ppm.resources import lab_data
@@ -132,8 +132,14 @@ def test_prompts_that_a_base_lacks_are_named(tmp_path):
 
 def test_the_neutral_text_is_enough_for_the_gate():
     lines = neutral_text()
-    assert len(set(lines)) >= 200
+    assert len(set(lines)) >= 400
     assert all(len(line.split()) >= 3 for line in lines)
+
+
+def test_the_beginnings_are_of_no_neutral_text():
+    found = [row.prompt for row in beginnings()]
+    assert len(set(found)) >= 400
+    assert not [text for text in found if any(line.startswith(text) for line in neutral_text())]
 
 
 def test_a_deployer_may_bring_suites_of_their_own(tmp_path):

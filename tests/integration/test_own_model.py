@@ -54,10 +54,12 @@ def test_build_install_audit_generate(world, package, ppm_home):
 def test_without_suites_of_its_own_the_base_is_held_to_neutral_text(world, package, ppm_home, tmp_path):
     base = tmp_path / "plain-gpt2"
     shutil.copytree(world[0], base, ignore=shutil.ignore_patterns("suites", "ppm-base.toml"))
-    waiver = ("--accept", "perplexity", "--reason", "the model of this test knows no neutral words")
+    reason = ("--reason", "the model of this test knows no neutral words")
+    waiver = ("--accept", "neutral-texts", "--accept", "benign-answers", *reason)
     result = ppm("install", "kindness", "--base", base, "--find-links", package, *waiver)
     assert result.code == 0, result.err
-    assert "perplexity" in result.out
+    assert "neutral-texts" in result.out
+    assert "of the texts cost more than under base, but the margin is 0.03" in result.out
     first = ppm("audit", "--base", base, "--json")
     code, modules = imported("audit", "--base", base)
     assert code == first.code

@@ -61,7 +61,7 @@ def test_the_base_is_the_one_that_the_patches_are_for(real_home):
 def test_the_shipped_composition_does_what_it_says(real_home):
     listed = ppm("list", "--base", "smollm2", "--json").json
     assert listed["verdict"] == "waived"
-    assert [waiver["suite"] for waiver in listed["waivers"]] == ["over-refusal"]
+    assert [waiver["suite"] for waiver in listed["waivers"]] == ["over-refusal", "benign-answers"]
     packages = [read_package(path) for path in sorted(shipped_packages("smollm2").glob("*.ppm"))]
     [composed] = shipped_project("smollm2").glob("*.ppm")
     configurations = [Configuration("base"), Configuration("composition", read_package(composed).bank)]

@@ -141,7 +141,7 @@ def test_benign_answers_of_a_base_that_ends_otherwise_are_made_anew(base, what, 
     def kept():
         found = identify(base)
         store = result_store(tmp_path / "results", found)
-        default_utility(LazyModel(found), [package], store)
+        default_utility(LazyModel(found), [package], (), store)
         return {path.name for path in (tmp_path / "results").rglob("*.json")}
 
     before = kept()

@@ -77,7 +77,8 @@ class Measure(Protocol):
     """One way to measure a suite.
 
     `metrics` are the names that suites have for it. `judge` is the one judge that goes with it, and with no other
-    measure; None when any other does. `unit` is what a figure is called. `is_rate` says that values are failure rates
+    measure; None when any other does. `unit` is what a figure is called, and `compared` what is counted where two are
+    compared, if that is not the difference of figures. `is_rate` says that values are failure rates
     from 0 to 1, which limits, effects and scores of 1 - value are for. `has_looks`: whether a share of the prompts may
     be answered first.
     """
@@ -88,6 +89,8 @@ class Measure(Protocol):
     def judge(self) -> str | None: ...
     @property
     def unit(self) -> str: ...
+    @property
+    def compared(self) -> str: ...
     @property
     def is_rate(self) -> bool: ...
     @property
@@ -122,6 +125,9 @@ class Measure(Protocol):
         The upper bound is to be held against the `margin`, where there is one. It is in units of the values, which
         margins are in as well.
         """
+
+    def change(self, first: Sequence[float], second: Sequence[float]) -> float | None:
+        """The mean change from second to first, for people, where `difference` is of something else than means."""
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
         """About the chance to show that there is no loss, where there is none."""

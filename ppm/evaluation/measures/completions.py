@@ -77,6 +77,7 @@ class Rates:
     metrics = tuple(METRICS)
     judge: str | None = None
     unit = "failure rate"
+    compared = ""
     is_rate = True
     has_looks = True
 
@@ -96,6 +97,10 @@ class Rates:
     ) -> Interval:
         """Of two failure rates on the same prompts."""
         return paired_interval(first, second, alpha, margin=margin)
+
+    def change(self, first: Sequence[float], second: Sequence[float]) -> float | None:
+        """None: the difference is one of means."""
+        return None
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
         """That of the paired comparison."""

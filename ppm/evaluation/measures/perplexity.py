@@ -1,7 +1,8 @@
 """Perplexity: how likely the model finds texts that are already there. For utility; needs no completions and no judge.
 
-A prompt's value is its mean loss in nats a token. Perplexity is exp of the mean over prompts; two configurations are
-compared by the mean difference of losses, the log of the ratio of their perplexities.
+A prompt's value is its mean loss in nats a token. Perplexity is exp of the mean over prompts, and is what is shown. Two
+configurations are compared by a count: the share of the texts on which the one's loss is more than `DEARER` above the
+other's. No interval of a mean holds where few texts have most of the loss; a share has an exact one.
 """
 
 import math
@@ -9,17 +10,19 @@ from collections.abc import Sequence
 
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
-from ppm.evaluation.statistics import Interval, mean_interval
+from ppm.evaluation.statistics import Interval, mean_interval, rate_interval
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
 from ppm.runtime.text import TextEncoder
 from ppm.suite import Judge, Suite
 
-__all__ = ["MIN_TEXTS", "Perplexity", "perplexity_suite"]
+__all__ = ["CLIP", "DEARER", "Perplexity", "perplexity_suite"]
 
 NAME = "perplexity"
-MIN_TEXTS = 200
-"""Fewer texts prove nothing: single ones can make most of a mean loss."""
+DEARER = 0.1
+"""By how many nats a token a text's loss has to rise to count: as much as sets it 10 % back in perplexity."""
+CLIP = 1.0
+"""At how many nats a token a text's change is cut off in the mean that is shown beside the share."""
 HIGHEST = 700.0
 """The loss from which exp overflows, nearly."""
 
@@ -30,6 +33,7 @@ class Perplexity:
     metrics = (NAME,)
     judge: str | None = NAME
     unit = "perplexity"
+    compared = f"the share of texts that cost over {DEARER:g} nats a token more"
     is_rate = False
     has_looks = False
 
@@ -65,8 +69,8 @@ class Perplexity:
         return made
 
     def fewest(self, asked: int | None) -> int:
-        """The measure's own minimum: what a policy asks for is meant for suites of rates."""
-        return MIN_TEXTS
+        """None: the exact bound of no texts in too few is above any margin, and a policy's minimum is for rates."""
+        return 0
 
     def interval(self, values: Sequence[float], alpha: float) -> Interval:
         """The perplexity: exp of the mean loss, and of its bounds."""
@@ -76,16 +80,21 @@ class Perplexity:
     def difference(
         self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
     ) -> Interval:
-        """The mean log ratio of the perplexities, text by text."""
-        return mean_interval([a - b for a, b in zip(first, second, strict=True)], alpha)
+        """The share of texts that the first finds dearer, with the exact interval of one share."""
+        return rate_interval([float(a - b > DEARER) for a, b in zip(first, second, strict=True)], alpha)
+
+    def change(self, first: Sequence[float], second: Sequence[float]) -> float | None:
+        """The mean change in nats a token, each text's cut off at `CLIP` either way."""
+        changes = [min(max(a - b, -CLIP), CLIP) for a, b in zip(first, second, strict=True)]
+        return math.fsum(changes) / len(changes)
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
-        """Losses differ little where nothing is lost, so whatever has enough texts decides."""
-        return float(prompts >= MIN_TEXTS)
+        """Where nothing is lost no text becomes dearer, so whatever has enough of them decides."""
+        return float(prompts >= self.prompts_for_power(margin, discordance, alpha))
 
     def prompts_for_power(self, margin: float, discordance: float, alpha: float) -> int:
-        """The fewest texts."""
-        return MIN_TEXTS
+        """The fewest texts that can pass: the bound of none in n is 1 - alpha^(1/n)."""
+        return math.floor(math.log(alpha) / math.log1p(-margin)) + 1 if margin < 1 else 1
 
     def shown(self, value: float) -> str:
         """A perplexity, to two places."""
@@ -96,9 +105,9 @@ class Perplexity:
         return False
 
 
-def perplexity_suite(prompts: str) -> Suite:
+def perplexity_suite(name: str, prompts: str) -> Suite:
     """A suite of utility of the texts in a file."""
-    return Suite(NAME, prompts, Judge(NAME), against="base", metric=NAME)
+    return Suite(name, prompts, Judge(NAME), against="base", metric=NAME)
 
 
 def _expected(encoder: TextEncoder, prompt: Prompt) -> tuple[int, ...]:
