@@ -20,6 +20,7 @@ __all__ = [
     "exact_upper",
     "fewest_units",
     "group_means",
+    "least_effect",
     "mean_interval",
     "paired_interval",
     "paired_score_interval",
@@ -27,6 +28,7 @@ __all__ = [
     "prompts_for_power",
     "prompts_needed",
     "rate_interval",
+    "units_for_effect",
 ]
 
 
@@ -195,3 +197,29 @@ def fewest_units(margin: float, alpha: float) -> int:
     while n < least(exact_alpha(n, margin, alpha)):
         n += 1
     return n
+
+
+def least_effect(n: int, share: float, alpha: float = 0.05) -> float:
+    """The smallest reduction of a failure rate of which n prompts or groups can show that this share is kept.
+
+    At best the composition is its specialist: then what lies beyond the share is 1 - share wherever the base alone
+    fails, and its lower bound has to be above 0. Infinite where not even a reduction by 1 can be shown.
+    """
+
+    def is_shown(count: int) -> bool:
+        beyond = [1 - share] * count + [0.0] * (n - count)
+        return paired_interval([0.0] * n, beyond, alpha, margin=0.0).high < 0
+
+    low, high = 0, n
+    if not is_shown(n):
+        return math.inf
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_shown(middle) else (middle, high)
+    return high / n
+
+
+def units_for_effect(effect: float, share: float, alpha: float = 0.05) -> int:
+    """About how many prompts or groups it takes for `least_effect` to be as small as this."""
+    n = 500
+    return math.ceil(n * least_effect(n, share, alpha) / effect)

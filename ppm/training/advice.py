@@ -1,16 +1,20 @@
-"""What is worth a warning before a patch is built; nothing here stops a build.
+"""What is worth a warning when a patch is built; nothing here stops a build.
 
-Benign prompts that are narrow, refusals without harmless look-alikes, prompts of another form than the base takes.
+Before it: benign prompts that are narrow, refusals without harmless look-alikes, prompts of another form than the base
+takes. After it: suites that are too small for what the patch achieves.
 """
 
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 
 from ppm.evaluation.judges.refusals import refuses
+from ppm.evaluation.statistics import least_effect, units_for_effect
+from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Text, last_turn
-from ppm.training.source import SourcePatch
+from ppm.training.source import PLANNED_ALPHA, SourcePatch
 
-__all__ = ["kinds_of", "looks_alike", "warnings_of"]
+__all__ = ["kinds_of", "looks_alike", "too_few", "warnings_of"]
 
 FEWEST_KINDS = 30
 """A first patch on a real base with 200 benign prompts of 12 templates refused a third of ordinary instructions."""
@@ -28,6 +32,23 @@ def warnings_of(source: SourcePatch, *, chats: bool | None) -> list[str]:
     None is a base that is not here.
     """
     return [*_narrow(source), *_without_twins(source), *_of_another_form(source, chats)]
+
+
+def too_few(suite: LoadedSuite, base: Sequence[float], patched: Sequence[float]) -> Iterator[str]:
+    """A warning where a suite is too small to show that compositions keep what the patch achieves on it.
+
+    `base` and `patched` are failure rates of the base and of the patch, by prompt or by group.
+    """
+    if suite.suite.against != "specialist" or not suite.measure.is_rate:
+        return
+    effect, share, n = statistics.fmean(base) - statistics.fmean(patched), suite.suite.kept_share, len(base)
+    if 0 < effect < least_effect(n, share, PLANNED_ALPHA):
+        units = "prompts" if suite.groups is None else "groups"
+        yield (
+            f"{suite.label}: the patch lowers failures by {effect:.2f}, and {n} {units} are too few to show that a "
+            f"composition keeps {share:g} of that, so none can pass; "
+            f"about {units_for_effect(effect, share, PLANNED_ALPHA):,} are enough"
+        )
 
 
 def kinds_of(texts: Sequence[Text]) -> int:

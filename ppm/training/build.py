@@ -31,7 +31,7 @@ from ppm.runtime.derived import sketch_of
 from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import load_base
 from ppm.runtime.text import TextEncoder, encoder_of, encoder_of_folder, width_of
-from ppm.training.advice import warnings_of
+from ppm.training.advice import too_few, warnings_of
 from ppm.training.choice import choose, compare
 from ppm.training.collect import collect
 from ppm.training.context import BuildContext
@@ -233,6 +233,9 @@ def _scores(
         known = {name: round(share, 4) for name, share in shares.items() if share is not None}
         if suite.suite.against == "specialist" and known:
             found["well_formed"][suite.label] = known
+        before, after = (suite.evidence(by_stage[c.name].values) for c in (configurations[0], configurations[-1]))
+        for warning in too_few(suite, before, after):
+            context.tell(f"warning: {warning}")
     return dict(found)
 
 

@@ -5,13 +5,16 @@ from pathlib import Path
 from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.evaluation.groups import DECLARE, UNDECLARED, groups_of, ungrouped
+from ppm.evaluation.measures.registry import figures_of
+from ppm.evaluation.statistics import least_effect
 from ppm.jsonl import read_prompts
 from ppm.runtime.text import encoder_of_folder, width_of
+from ppm.suite import Suite
 from ppm.training.advice import warnings_of
 from ppm.training.defaults import settled
 from ppm.training.output import announced, check_output
 from ppm.training.rows import check_rows
-from ppm.training.source import SourcePatch, base_name, base_of, read_source
+from ppm.training.source import PLANNED_ALPHA, SourcePatch, base_name, base_of, read_source
 
 __all__ = ["check_source", "groups_in"]
 
@@ -77,10 +80,18 @@ def groups_in(source: SourcePatch) -> list[str]:
         prompts = read_prompts(source.files[suite.prompts], str(source.folder / suite.prompts))
         count = len(set(groups_of(prompts, suite.group or UNDECLARED).values()))
         if suite.group is not None:
-            lines.append(f"{suite.name}: {count} groups of {len(prompts)} prompts")
+            lines.append(f"{suite.name}: {count} groups of {len(prompts)} prompts{_kept(suite, count)}")
         else:
             lines.append(f"{suite.name}: {ungrouped(len(prompts), count)}, each counted by itself; {DECLARE}")
     return lines
+
+
+def _kept(suite: Suite, count: int) -> str:
+    """From which effect on so much evidence can show that a composition keeps enough of it."""
+    if suite.against != "specialist" or not figures_of(suite.metric).is_rate:
+        return ""
+    least = least_effect(count, suite.kept_share, PLANNED_ALPHA)
+    return f", enough to show that {suite.kept_share:g} of an effect is kept if it is at least {least:.2f}"
 
 
 def _teacher(source: SourcePatch) -> list[str]:

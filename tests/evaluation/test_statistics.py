@@ -14,6 +14,7 @@ from ppm.evaluation.statistics import (
     clustered_interval,
     exact_upper,
     group_means,
+    least_effect,
     mean_interval,
     paired_interval,
     paired_score_interval,
@@ -21,6 +22,7 @@ from ppm.evaluation.statistics import (
     prompts_for_power,
     prompts_needed,
     rate_interval,
+    units_for_effect,
 )
 
 
@@ -218,3 +220,25 @@ def test_a_mean_of_perplexities_has_no_floor():
     assert mean_interval([0.0] * 258, 0.0016).high < clustered_interval([0.0] * 258, 0.0016).high
     assert mean_interval([0.0] * 258, 0.0016).high < 0.03
     assert mean_interval([0.2], 0.05).high == 1.2
+
+
+def test_the_least_effect_is_the_smallest_whose_share_can_be_shown_to_be_kept():
+    n, share, alpha = 250, 0.8, 0.025
+    least = least_effect(n, share, alpha)
+    assert least == pytest.approx(0.08)
+
+    def is_shown(effect):
+        base = [1.0] * round(effect * n) + [0.0] * (n - round(effect * n))
+        kept = [(1 - share) * value for value in base]  # what the specialist mends, the composition mends
+        return paired_interval(kept, [0.0] * n, alpha).low > 0
+
+    assert is_shown(least)
+    assert not is_shown(least - 2 / n)
+    assert least_effect(10, share, alpha) == math.inf
+    assert least_effect(n, 0.5, alpha) < least
+
+
+@pytest.mark.parametrize("effect", [0.05, 0.08, 0.2, 0.5])
+def test_about_so_many_units_are_enough_for_an_effect(effect):
+    n = units_for_effect(effect, 0.8, 0.025)
+    assert least_effect(math.ceil(1.1 * n), 0.8, 0.025) <= effect < least_effect(math.floor(0.85 * n), 0.8, 0.025)

@@ -8,9 +8,11 @@ from runtime.architectures import tiny_model, tiny_tokenizer
 
 from ppm.base import identify
 from ppm.evaluation.ordinary import ordinary_benign, over_refusal, takes_requests
-from ppm.jsonl import Benign, Pair, normalised
+from ppm.evaluation.suites import load_suite
+from ppm.jsonl import Benign, Pair, Prompt, dump, normalised
 from ppm.runtime.loading import LoadedBase
-from ppm.training.advice import warnings_of
+from ppm.suite import Judge, Suite
+from ppm.training.advice import too_few, warnings_of
 from ppm.training.check import check_source
 from ppm.training.defaults import embedding_scale, patience_of, settled, stages_of, virtual_tokens_for
 from ppm.training.source import read_source
@@ -118,3 +120,21 @@ def test_ordinary_requests_are_a_suite_of_a_base_that_chats(tmp_path):
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**config, "n_positions": 2048, "max_position_embeddings": 2048}))
     assert takes_requests(identify(base))
+
+
+@pytest.mark.parametrize(
+    ("failing", "left", "words"),
+    [
+        (20, 10, "lowers failures by 0.04, and 250 prompts are too few to show that a composition keeps 0.8 of that"),
+        (60, 10, None),
+        (10, 10, None),  # no effect is another rule's
+    ],
+)
+def test_a_suite_that_is_too_small_for_what_a_patch_achieves(failing, left, words):
+    rows = dump([Prompt(str(i), f"prompt {i}") for i in range(250)])
+    suite = load_suite(Suite("main", "m.jsonl", Judge("refusal")), {"m.jsonl": rows}, origin="a test", owner="patch")
+    base, patched = ([1.0] * count + [0.0] * (250 - count) for count in (failing, left))
+    found = list(too_few(suite, base, patched))
+    assert [words in text for text in found] == [True] * (words is not None)
+    texts = Suite("texts", "m.jsonl", Judge("perplexity"), against="base", metric="perplexity")
+    assert not list(too_few(load_suite(texts, {"m.jsonl": rows}, origin="a test", owner=None), base, patched))

@@ -121,7 +121,8 @@ def test_a_source_of_schema_2_is_tested_in_groups_and_one_of_schema_1_is_told_of
     (folder / "suites" / "main.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = read_source(path)
     assert found.manifest.suites[0].group == "group"
-    assert groups_in(found) == ["kind: 250 groups of 250 prompts"]
+    enough = "enough to show that 0.8 of an effect is kept if it is at least 0.08"
+    assert groups_in(found) == [f"kind: 250 groups of 250 prompts, {enough}"]
 
 
 def test_examples_of_a_trigger_say_whether_they_concern_the_patch(tmp_path):
