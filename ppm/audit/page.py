@@ -87,7 +87,7 @@ def html_page(report: Report) -> bytes:
         marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         thresholds=list(dict.fromkeys(threshold for row in audit.triggers for threshold in row.curve)),
         bars=[_bar(comparison) for comparison in audit.comparisons],
-        differing=[differing for suite in suites if (differing := _differing(outcomes, suite)) is not None],
+        differing=[differing for suite in suites if (differing := _differing(report, suite)) is not None],
         examples=[found for suite in suites if (found := _examples(audit, outcomes, suite)) is not None],
     )
     return text.encode("utf-8", errors="replace")
@@ -150,9 +150,9 @@ class _Differing:
     prompts: int
 
 
-def _differing(outcomes: Mapping[tuple[str, str], Outcome], suite: LoadedSuite) -> _Differing | None:
-    outcome = outcomes[COMPOSITION, suite.digest]
-    opinion = None if suite.suite.sealed else second_opinion(suite, outcome)
+def _differing(report: Report, suite: LoadedSuite) -> _Differing | None:
+    outcome = report.outcomes[COMPOSITION, suite.digest]
+    opinion = None if suite.suite.sealed else second_opinion(suite, outcome, report.store)
     if opinion is None or suite.suite.second_judge is None or not opinion.prompts:
         return None
     judges = suite.suite.second_judge.name, suite.suite.judge.name

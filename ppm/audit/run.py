@@ -222,7 +222,9 @@ def audit(
     way = _giving_way(subject, suites, outcomes)
     comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers}, way)
     matrix = {
-        c.name: {suite.label: _cell(suite, outcomes[c.name, suite.digest], spent[suite.label]) for suite in suites}
+        c.name: {
+            suite.label: _cell(suite, outcomes[c.name, suite.digest], spent[suite.label], store) for suite in suites
+        }
         for c in configurations
     }
     scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
@@ -374,12 +376,12 @@ def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
     )
 
 
-def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float) -> Cell:
+def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float, store: ResultStore | None) -> Cell:
     interval = suite.measure.interval(suite.evidence(outcome.values), alpha)
     share = well_formed_share(outcome.completions) if suite.suite.against == "specialist" else None
     true = rate_of(suite, suite.evidence(outcome.values), alpha) if suite.errors is not None else None
     corrected = (true.value, true.low, true.high) if true is not None else None
-    second = second_opinion(suite, outcome)
+    second = second_opinion(suite, outcome, store)
     said = (second.figure, second.differ) if second is not None else (None, None)
     return Cell(interval.value, interval.low, interval.high, len(outcome.values), share, corrected, *said)
 

@@ -21,7 +21,7 @@ from ppm.names import canonical_digest
 from ppm.package import Package, sha256
 from ppm.project import keys_of
 from ppm.resources import is_of_lab
-from ppm.suite import Evidence, Suite, judge_files
+from ppm.suite import Evidence, Judge, Suite, judge_files
 
 __all__ = [
     "UNCALIBRATED",
@@ -52,8 +52,9 @@ class LoadedSuite:
 
     `owner` is the patch it came with; None for a suite of the base's or the deployer's. `judge_version` is the judge's,
     with what else its verdicts depend on, such as a model's fingerprint. `groups`: which group a prompt counts in, by
-    its id; None where each counts by itself. `second` is another judge of the same answers. `controls` are labelled
-    answers for its own judge, and `changed` says how that has changed since it was measured.
+    its id; None where each counts by itself. `second` is another judge of the same answers, and `second_digest` what
+    its verdicts depend on. `controls` are labelled answers for its own judge, and `changed` says how that has changed
+    since it was measured.
     """
 
     label: str
@@ -66,6 +67,7 @@ class LoadedSuite:
     measure: Measure
     groups: Mapping[str, str] | None = None
     second: Scorer | None = None
+    second_digest: str = ""
     controls: Labels | None = None
     changed: str = ""
 
@@ -148,25 +150,47 @@ def load_suite(
     # What a completion and its verdict depend on; margins and limits are not part of it.
     identity = {
         "prompts": sha256(files[suite.prompts]),
-        "judge": to_table(suite.judge),
-        "judge_version": version,
-        "judge_files": {key: sha256(files[path]) for key, path in judge_files(suite.judge).items() if path in files},
+        **_identity(suite.judge, version, files),
         "metric": suite.metric,
         "goal": suite.goal,
         "samples": suite.samples,
         "decoding": to_table(suite.decoding),
     }
     groups = groups_of(prompts, suite.group, f"{origin}, {suite.prompts}") if suite.group is not None else None
-    second = None
+    second, second_digest = None, ""
     if suite.second_judge is not None:
         second = make_judge(suite.second_judge, files, f"{where}, second judge", packaged=packaged)
         if not measure.is_rate or scorer.next_token is not None or second.next_token is not None:
             raise ManifestError("a second judge is for rates of completions", context=where, hint="remove second_judge")
         _check_expected(second, suite.second_judge.name, prompts, f"{origin}, {suite.prompts}")
+        of = find_judge(suite.second_judge.name, origin).version + second.identity
+        second_digest = canonical_digest(_identity(suite.second_judge, of, files))
     digest = canonical_digest(identity)
     path = suite.evidence.controls if suite.evidence is not None else None
     controls = read_labels(files[path], f"{origin}, {path}", {}) if path is not None else None
-    return LoadedSuite(suite.name, suite, owner, prompts, scorer, digest, version, measure, groups, second, controls)
+    return LoadedSuite(
+        suite.name,
+        suite,
+        owner,
+        prompts,
+        scorer,
+        digest,
+        version,
+        measure,
+        groups,
+        second,
+        second_digest,
+        controls,
+    )
+
+
+def _identity(judge: Judge, version: str, files: Mapping[str, bytes]) -> dict[str, object]:
+    """What the verdicts of a suite's judge depend on, besides the answers."""
+    return {
+        "judge": to_table(judge),
+        "judge_version": version,
+        "judge_files": {key: sha256(files[path]) for key, path in judge_files(judge).items() if path in files},
+    }
 
 
 def package_suites(packages: Iterable[Package]) -> list[LoadedSuite]:

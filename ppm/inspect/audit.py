@@ -79,7 +79,7 @@ def audit_deployed(
     void = missing_attempts(environment, base.fingerprint, ledger_of(environment.home, base.fingerprint))
     result = replace(result, void=void)
     facts = about(base, packages, environment.label, deployment=_told(deployment))
-    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked, facts)
+    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked, facts, subject.store)
 
 
 def _told(deployment: Deployment) -> str:

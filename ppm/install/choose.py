@@ -216,4 +216,4 @@ class _Gate:
         deployed = self.subject.deployed.bank if self.subject.deployed is not None else None
         result = anchored(result, f"sha256:{composition.sha256}", self.subject.anchors, deployed)
         counts = {one.digest: numbers[digest] for digest, one in asked.items()}
-        return Choice(composition, Report(result, outcomes, suites), counts)
+        return Choice(composition, Report(result, outcomes, suites, store=self.subject.store), counts)

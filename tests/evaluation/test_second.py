@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ppm.errors import ManifestError
-from ppm.evaluation.results import Outcome
+from ppm.evaluation.results import Outcome, ResultStore
 from ppm.evaluation.second import second_opinion
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
@@ -53,3 +53,27 @@ def test_goals_of_both_judges_are_the_suites():
 def test_one_that_can_t_read_the_answers_is_refused(second):
     with pytest.raises(ManifestError):
         loaded(replace(SUITE, second_judge=second))
+
+
+def test_what_it_says_is_kept_and_asked_again_only_of_other_answers_or_by_another_judge(tmp_path, monkeypatch):
+    store = ResultStore(tmp_path, "weights")
+    asked = []
+
+    def counted(suite):
+        scorer = suite.second
+        judged = scorer.judged
+        monkeypatch.setattr(type(scorer), "judged", lambda self, cases: asked.append(len(cases)) or judged(cases))
+        return suite
+
+    first = second_opinion(counted(loaded()), OUTCOME, store)
+    assert asked == [3]
+    assert second_opinion(loaded(), OUTCOME, store) == first
+    assert asked == [3]
+    other = Outcome((1.0, 0.0, 0.0), (("bad",), ("polite",), ("fine",)))
+    assert second_opinion(loaded(), other, store).prompts == []
+    assert asked == [3, 3]
+    stricter = replace(SUITE, second_judge=Judge("lexicon", WORDS))
+    second_opinion(loaded(stricter), OUTCOME, store)
+    assert len(asked) == 3
+    assert second_opinion(loaded(stricter), OUTCOME, ResultStore(tmp_path, "weights", fresh=True)) is not None
+    assert len(asked) == 4
