@@ -1,6 +1,7 @@
 """How often the gate passes what it must not: a composition that is worse by just the margin.
 
-`exact_error` enumerates every outcome (b, c) of the paired score interval; the rest simulates whole audits with
+`exact_error` enumerates every outcome (b, c) of the paired score interval, and `exact_error_of_shares` those of scores
+that have two values; the rest simulates whole audits with
 planned looks, several completions a prompt, several attempts, vendors who mend what they are shown, losses on few
 texts, prompts of few templates, judges that err, and many upgrades in a row. `exact_power` is for how many groups it
 takes.
@@ -10,13 +11,14 @@ takes.
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy
 from scipy.special import gammaln
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.evaluation.correction import Confusion, corrected_difference
@@ -39,6 +41,31 @@ def passes(b: numpy.ndarray, c: numpy.ndarray, n: int, margin: float, alpha: flo
     q = (root - first) / (4 * n)
     variance = n * (2 * q + margin * (1 - margin))
     return numpy.asarray((b - c - n * margin) / numpy.sqrt(variance) < -norm.isf(alpha))
+
+
+SHARES, SIZES = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.5), (1.0, 0.7, 0.5, 0.3, 0.2, 0.1)
+
+
+def exact_error_of_shares(n: int, margin: float, alpha: float) -> float:
+    """The largest chance of a wrong pass where a prompt or group counts as a share, as means of scores and samples do.
+
+    Over distributions of two values: on a share of the units the composition is worse by one size, and on all others by
+    as much, or better, as makes the whole worse by the margin.
+    """
+    worst = 0.0
+    for size, share in itertools.product(SIZES, SHARES):
+        rest = (margin - share * size) / (1 - share)
+        if not -1 <= rest <= 1:
+            continue
+        counts = numpy.arange(n + 1)
+        chances = binom.pmf(counts, n, share)
+        found = 0.0
+        for count in counts[chances > 1e-6]:
+            differences = [size] * int(count) + [rest] * int(n - count)
+            if paired_interval(differences, [0.0] * n, alpha, margin=margin).high < margin:
+                found += float(chances[count])
+        worst = max(worst, found)
+    return worst
 
 
 def exact_error(n: int, margin: float, alpha: float) -> float:
@@ -430,6 +457,11 @@ def main() -> None:
             for alpha in (0.05, 0.03, 0.00775):
                 chances = [exact_error(n, margin, a) for a in (alpha, exact_alpha(n, margin, alpha))]
                 print(f"{n:>9} {margin:>8} {alpha:>8} {chances[0]:>9.4f} {chances[1]:>9.4f}")
+    print("\nExact: the largest chance of a wrong pass where units count as shares, over distributions of two values")
+    for n in (115, 200, 500):
+        for margin in (0.03, 0.05):
+            chances = [exact_error_of_shares(n, margin, alpha) for alpha in (0.03, 0.00775)]
+            print(f"{n:>9} {margin:>8} {chances[0]:>9.4f} of 0.03 {chances[1]:>9.4f} of 0.00775")
     audits = 10_000
     print(f"\nSimulated, {audits:,} audits each, alpha 0.05, 500 prompts, margin 0.05")
     cases = {

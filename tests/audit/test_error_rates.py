@@ -7,6 +7,7 @@ from benchmarks.error_rates import (
     LOSSES,
     drifts,
     exact_error,
+    exact_error_of_shares,
     exact_power,
     groups_needed,
     of_breaking,
@@ -129,3 +130,10 @@ def test_power_is_that_of_simulated_audits_and_grows_with_the_groups():
 
 def test_a_first_attempt_passes_at_least_as_often_as_with_half_of_alpha():
     assert exact_power(500, 0.03, 0.03, exact_alpha(500, 0.03, 0.03)) >= exact_power(500, 0.03, 0.03, 0.025)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [115, 200])
+def test_units_that_count_as_shares_pass_wrongly_no_more_often_than_the_docs_say(n):
+    assert exact_error_of_shares(n, 0.05, 0.03) < 0.0315
+    assert exact_error_of_shares(n, 0.03, 0.00775) < 0.00775
