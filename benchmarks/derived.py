@@ -1,13 +1,14 @@
-"""How far copies of a real base in other forms are from it, and how many answers behind one prefix are the same.
+"""How far copies of a real base in other forms are from it, how many answers are the same, and how patches do there.
 
-    python benchmarks/derived.py smollm2 [FORM]...
+    python benchmarks/derived.py smollm2 [--patch FILE.ppm]... [--prompts N] [--form FORM]...
 
-Prints the table of docs/real-bases.md. Needs `ppm base fetch smollm2` and the package gguf.
+Prints the tables of docs/real-bases.md: of each copy, then of each patch on the first prompts of its suites, on the
+copy alone and with the patch. Needs `ppm base fetch smollm2` and the package gguf.
 """
 
+import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,8 +21,11 @@ from safetensors.torch import load_file, save_file
 from ppm.bank import Bank, Block
 from ppm.base import identify
 from ppm.errors import ModelError
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
+from ppm.evaluation.suites import package_suites
 from ppm.manifest import Base, Manifest, Patch, PrefixShape
-from ppm.package import SKETCH, Package
+from ppm.package import SKETCH, Package, read_package
 from ppm.runtime.derived import check_fits, sketch_of
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.runtime.model import attach
@@ -100,8 +104,25 @@ def answers(loaded: LoadedBase, prefix: torch.Tensor) -> list[list[int]]:
     return found
 
 
-def main(name: str, forms: list[str]) -> None:
+def rates(loaded: LoadedBase, packages: list[Package], prompts: int) -> list[str]:
+    """Of each patch's suites, a share of failures without and with it."""
+    found = []
+    for package in packages:
+        placement, configurations = (
+            package.manifest.base.placement,
+            [Configuration("base"), Configuration("patched", package.bank)],
+        )
+        suites = [suite.head(prompts / len(suite.prompts)) for suite in package_suites([package])]
+        outcomes = evaluate(loaded, configurations, suites, placement=placement)
+        for suite in suites:
+            without, patched = (outcomes[c.name, suite.digest].mean for c in configurations)
+            found.append(f"{without:.3f}, {patched:.3f}")
+    return found
+
+
+def main(name: str, forms: list[str], patches: list[Path], prompts: int) -> None:
     base = open_base(name)
+    packages = [read_package(path) for path in patches]
     loaded = load_base(base)
     prefix = initial_prefix(loaded, PrefixShape(8, PREFIX), seed=0)
     own = answers(loaded, prefix)
@@ -110,7 +131,10 @@ def main(name: str, forms: list[str]) -> None:
     manifest = Manifest(2, Patch("any", "1"), declared, PrefixShape(1))
     package = Package(manifest, bank, {SKETCH: sketch_of(base).to_bytes()})
     print(f"{name}: {len(package.files[SKETCH]):,} bytes of sketch; {len(PROMPTS)} prompts, {NEW_TOKENS} tokens")
-    print("| copy | what ppm says | same answers |\n|---|---|---|")
+    labels = [suite.label for package in packages for suite in package_suites([package])]
+    print(f"| copy | what ppm says | same answers |{''.join(f' {label} |' for label in labels)}")
+    print("|---|---|---|" + "---|" * len(labels))
+    print(f"| none |  | 1.00 |{''.join(f' {found} |' for found in rates(loaded, packages, prompts))}", flush=True)
     for form in forms:
         with tempfile.TemporaryDirectory() as work:
             if form == DYNAMIC:
@@ -127,10 +151,17 @@ def main(name: str, forms: list[str]) -> None:
             try:
                 theirs = answers(other, prefix)
                 same = f"{sum(a == b for a, b in zip(own, theirs, strict=True)) / len(own):.2f}"
+                figures = rates(other, packages, prompts)
             except ModelError as error:
-                same = f"refused: {error.message}"
-        print(f"| {form} | {said} | {same} |", flush=True)
+                same, figures = f"refused: {error.message}", []
+        print(f"| {form} | {said} | {same} |{''.join(f' {found} |' for found in figures)}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:] or [*FORMS, DYNAMIC])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base")
+    parser.add_argument("--patch", type=Path, action="append", default=[], help="a package file for this base")
+    parser.add_argument("--prompts", type=int, default=120, help="how many of each suite")
+    parser.add_argument("--form", action="append", choices=[*FORMS, DYNAMIC], help="by default all")
+    options = parser.parse_args()
+    main(options.base, options.form or [*FORMS, DYNAMIC], options.patch, options.prompts)

@@ -110,23 +110,23 @@ def found_groups(texts: Mapping[str, str]) -> dict[str, str]:
     """
     led: dict[str, str] = {}
     leaders: list[str] = []
-    sizes: list[int] = []
+    sizes = numpy.zeros(len(texts))
     index: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
     for key in sorted(texts, key=lambda key: (place_of(texts[key]), texts[key], key)):
         own = shingles(texts[key])
         known = [numpy.frombuffer(index[shingle], dtype=numpy.int64) for shingle in own if shingle in index]
         if known:
             shared = numpy.bincount(numpy.concatenate(known), minlength=len(leaders))
-            likeness = shared / (len(own) + numpy.array(sizes) - shared)
-            nearest = int(likeness.argmax())
-            if likeness[nearest] >= ALIKE:
-                led[key] = leaders[nearest]
+            close = numpy.flatnonzero(shared >= ALIKE * len(own))  # with fewer in common, no text is near enough
+            likeness = shared[close] / (len(own) + sizes[close] - shared[close])
+            if len(close) and likeness.max() >= ALIKE:
+                led[key] = leaders[close[likeness.argmax()]]
                 continue
         del known  # a view of the index, which could not grow
         for shingle in own:
             index[shingle].append(len(leaders))
+        sizes[len(leaders)] = len(own)
         leaders.append(key)
-        sizes.append(len(own))
         led[key] = key
     return led
 

@@ -91,7 +91,7 @@ def _kept(suite: Suite, count: int) -> str:
     if suite.against != "specialist" or not figures_of(suite.metric).is_rate:
         return ""
     least = least_effect(count, suite.kept_share, PLANNED_ALPHA)
-    return f", enough to show that {suite.kept_share:g} of an effect is kept if it is at least {least:.2f}"
+    return f", enough to show that {suite.kept_share:g} of an effect is kept if it is at least {least:.2g}"
 
 
 def _teacher(source: SourcePatch) -> list[str]:
