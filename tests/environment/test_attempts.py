@@ -4,11 +4,12 @@ import json
 import multiprocessing
 import shutil
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from environment.samples import run_killed_at
 
-from ppm.environment import evidence
+from ppm.environment import attempts, evidence
 from ppm.environment.attempts import Asked, GatedAttempt, ledger_of, ledgers, mend_ledger
 from ppm.errors import EnvironmentStateError, IntegrityError
 from ppm.names import canonical_digest
@@ -342,3 +343,25 @@ def test_a_ledger_that_cannot_be_written_says_so(home):
     (home / "attempts").write_text("a file")
     with pytest.raises(EnvironmentStateError):
         begin(ledger, "a")
+
+
+def test_a_clock_that_goes_back_changes_no_count(home, monkeypatch):
+    class Earlier(datetime):
+        """A day ago, and another day with each call."""
+
+        days = 0
+
+        @classmethod
+        def now(cls, tz=None):
+            Earlier.days += 1
+            return datetime.now(tz) - timedelta(days=Earlier.days)
+
+    ledger = opened(home)
+    assert begin(ledger, "a") == 1
+    monkeypatch.setattr(attempts, "datetime", Earlier)
+    assert begin(opened(home), "b") == 2
+    again = opened(home)
+    assert begin(again, "c") == 3
+    assert begin(again, "a") == 1
+    assert [known.composition for known in again.attempts] == ["a", "b", "c"]
+    assert again.attempts[0].at > again.attempts[1].at > again.attempts[2].at
