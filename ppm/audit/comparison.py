@@ -102,7 +102,9 @@ class Comparison:
         if self.rule in ABOUT_ANSWERS:
             of = f"{self.suite}, {ABOUT_ANSWERS[self.rule]}"
         if self.change is not None:
-            dearer = f"{self.difference:.3f} {bounds} of the texts cost more than under {self.against}"
+            dearer = (
+                f"{self.difference:.3f} {bounds} of the texts cost over 0.1 nats a token more than under {self.against}"
+            )
             return f"{of}: {dearer}, but the margin is {self.margin:g} (on average {self.change:+.3f} nats a token)"
         loss = "loss " if self.rule == "utility" else ""
         figures = f"{loss}{self.difference:+.3f} {bounds} against {self.against}"

@@ -135,7 +135,9 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     for suite in found:
         if suite.second is not None:
             suite.second.prepare()
-    return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
+    if not subject.policy.groups:
+        return found
+    return [suite.counted_in_groups() if suite.measure.is_rate else suite for suite in found]  # texts count one by one
 
 
 def _check_prompts(suite: LoadedSuite, trained: Mapping[str, Sequence[Pair | Benign]]) -> None:

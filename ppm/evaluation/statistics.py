@@ -202,7 +202,7 @@ def fewest_units(margin: float, alpha: float) -> int:
 def least_effect(n: int, share: float, alpha: float = 0.05) -> float:
     """The smallest reduction of a failure rate of which n prompts or groups can show that this share is kept.
 
-    At best the composition is its specialist: then what lies beyond the share is 1 - share wherever the base alone
+    Where a composition does as well as its specialist, what lies beyond the share is 1 - share wherever the base alone
     fails, and its lower bound has to be above 0. Infinite where not even a reduction by 1 can be shown.
     """
 
@@ -219,7 +219,11 @@ def least_effect(n: int, share: float, alpha: float = 0.05) -> float:
     return high / n
 
 
-def units_for_effect(effect: float, share: float, alpha: float = 0.05) -> int:
-    """About how many prompts or groups it takes for `least_effect` to be as small as this."""
+def units_for_effect(effect: float, share: float, alpha: float = 0.05) -> int | None:
+    """About how many prompts or groups it takes for `least_effect` to be as small as this; None where 500 show nothing.
+
+    The two are nearly inversely proportional, so that one size tells all.
+    """
     n = 500
-    return math.ceil(n * least_effect(n, share, alpha) / effect)
+    least = least_effect(n, share, alpha)
+    return math.ceil(n * least / effect) if math.isfinite(least) else None

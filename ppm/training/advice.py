@@ -46,8 +46,8 @@ def too_few(suite: LoadedSuite, base: Sequence[float], patched: Sequence[float])
         units = "prompts" if suite.groups is None else "groups"
         yield (
             f"{suite.label}: the patch lowers failures by {effect:.2f}, and {n} {units} are too few to show that a "
-            f"composition keeps {share:g} of that, so none can pass; "
-            f"about {units_for_effect(effect, share, PLANNED_ALPHA):,} are enough"
+            f"composition which does as well as the patch keeps {share:g} of that"
+            + (f"; about {needed:,} are enough" if (needed := units_for_effect(effect, share, PLANNED_ALPHA)) else "")
         )
 
 

@@ -1,5 +1,6 @@
 """`ppm build --check`: what a source manifest would do, without a download, a model or a teacher."""
 
+import math
 from pathlib import Path
 
 from ppm.base import BaseModel
@@ -91,6 +92,8 @@ def _kept(suite: Suite, count: int) -> str:
     if suite.against != "specialist" or not figures_of(suite.metric).is_rate:
         return ""
     least = least_effect(count, suite.kept_share, PLANNED_ALPHA)
+    if not math.isfinite(least):
+        return f", too few to show that {suite.kept_share:g} of any effect is kept"
     return f", enough to show that {suite.kept_share:g} of an effect is kept if it is at least {least:.2g}"
 
 

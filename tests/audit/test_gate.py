@@ -225,7 +225,7 @@ def test_too_few_texts_pass_nothing():
 def test_what_became_dearer_is_said_in_words():
     said = judged(40).describe()
     assert "0.100 [" in said
-    assert "of the texts cost more than under base" in said
+    assert "of the texts cost over 0.1 nats a token more than under base" in said
     assert "on average +0.050 nats a token" in said
 
 

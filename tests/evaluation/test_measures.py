@@ -186,3 +186,28 @@ def test_a_build_refuses_a_suite_that_asks_the_same_twice(tmp_path):
         read_source(folder)
     assert "s.jsonl" in caught.value.context
     assert "295 repeated prompts" in caught.value.hint
+
+
+def test_texts_have_no_groups():
+    with pytest.raises(ManifestError, match="counted one by one"):
+        chosen(Judge("perplexity"), metric="perplexity", against="base", group="group")
+
+
+def test_a_loss_that_is_no_number_is_refused(monkeypatch):
+    import ppm.evaluation.scoring as scoring
+    from ppm.errors import ModelError
+
+    monkeypatch.setattr(scoring, "sum_log_probabilities", lambda *rows, **how: [math.nan])
+
+    class Nothing:
+        suite = Suite("texts", "p.jsonl", Judge("perplexity"), against="base", metric="perplexity")
+        prompts = ()
+
+    class Base:
+        model = encoder = memory = None
+
+        def prompts(self, task, measure):
+            return []
+
+    with pytest.raises(ModelError, match="a loss that is no number"):
+        figures_of("perplexity").answers(Base(), Nothing(), [0], lambda *found: None)

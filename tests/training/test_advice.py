@@ -125,7 +125,7 @@ def test_ordinary_requests_are_a_suite_of_a_base_that_chats(tmp_path):
 @pytest.mark.parametrize(
     ("failing", "left", "words"),
     [
-        (20, 10, "lowers failures by 0.04, and 250 prompts are too few to show that a composition keeps 0.8 of that"),
+        (20, 10, "lowers failures by 0.04, and 250 prompts are too few to show that a composition which does"),
         (60, 10, None),
         (10, 10, None),  # no effect is another rule's
     ],
@@ -138,3 +138,11 @@ def test_a_suite_that_is_too_small_for_what_a_patch_achieves(failing, left, word
     assert [words in text for text in found] == [True] * (words is not None)
     texts = Suite("texts", "m.jsonl", Judge("perplexity"), against="base", metric="perplexity")
     assert not list(too_few(load_suite(texts, {"m.jsonl": rows}, origin="a test", owner=None), base, patched))
+
+
+def test_of_a_share_that_hardly_any_suite_can_show_no_number_is_named():
+    rows = dump([Prompt(str(i), f"prompt {i}") for i in range(250)])
+    suite = Suite("main", "m.jsonl", Judge("refusal"), preserve=0.995)
+    loaded = load_suite(suite, {"m.jsonl": rows}, origin="a test", owner="patch")
+    [text] = too_few(loaded, [1.0] * 250, [0.0] * 250)
+    assert text.endswith("keeps 0.995 of that")

@@ -8,6 +8,7 @@ other's. No interval of a mean holds where few texts have most of the loss; a sh
 import math
 from collections.abc import Sequence
 
+from ppm.errors import ModelError
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
 from ppm.evaluation.statistics import Interval, mean_interval, rate_interval
@@ -45,6 +46,8 @@ class Perplexity:
         """Raises ValueError for a suite that is not for utility, or has a limit."""
         if suite.against != "base":
             raise ValueError(f'metric "{NAME}" is for utility: set against = "base"')
+        if suite.group is not None:
+            raise ValueError("texts are counted one by one: remove group")
         if suite.limit is not None:
             raise ValueError("limit is only for rates, not for perplexity")
 
@@ -64,12 +67,14 @@ class Perplexity:
         splits = [_split(ids, _expected(attached.encoder, prompt)) for prompt, ids in prompts]
         texts = [ScoredText(*split, row) for row in rows for split in splits]
         sums = sum_log_probabilities(attached.model, texts, memory=attached.memory, progress=progress)
+        if not all(math.isfinite(s) for s in sums):
+            raise ModelError(f"gives texts of the suite {task.suite.name!r} a loss that is no number")
         values = iter([-s / len(text.completion) for s, text in zip(sums, texts, strict=True)])
         made: list[Answers] = [{prompt.id: (next(values), ()) for prompt in task.prompts} for _ in rows]
         return made
 
     def fewest(self, asked: int | None) -> int:
-        """None: the exact bound of no texts in too few is above any margin, and a policy's minimum is for rates."""
+        """None: of too few texts the exact bound is above the margin, and a policy's minimum is for rates."""
         return 0
 
     def interval(self, values: Sequence[float], alpha: float) -> Interval:
@@ -94,7 +99,7 @@ class Perplexity:
 
     def prompts_for_power(self, margin: float, discordance: float, alpha: float) -> int:
         """The fewest texts that can pass: the bound of none in n is 1 - alpha^(1/n)."""
-        return math.floor(math.log(alpha) / math.log1p(-margin)) + 1 if margin < 1 else 1
+        return math.floor(math.log(alpha) / math.log1p(-margin)) + 1
 
     def shown(self, value: float) -> str:
         """A perplexity, to two places."""
