@@ -2,8 +2,8 @@
 
     python benchmarks/derived.py smollm2 [--patch FILE.ppm]... [--prompts N] [--form FORM]...
 
-Prints the tables of docs/real-bases.md: of each copy, then of each patch on the first prompts of its suites, on the
-copy alone and with the patch. Needs `ppm base fetch smollm2` and the package gguf.
+Prints a table with a row for each copy: the columns of docs/real-bases.md, and for each patch the failure rates on some
+prompts of its suites, on the copy alone and with the patch. Needs `ppm base fetch smollm2` and the package gguf.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from ppm.base import identify
 from ppm.errors import ModelError
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
-from ppm.evaluation.suites import package_suites
+from ppm.evaluation.suites import LoadedSuite, package_suites
 from ppm.manifest import Base, Manifest, Patch, PrefixShape
 from ppm.package import SKETCH, Package, read_package
 from ppm.runtime.derived import check_fits, sketch_of
@@ -104,15 +104,18 @@ def answers(loaded: LoadedBase, prefix: torch.Tensor) -> list[list[int]]:
     return found
 
 
+def risks(package: Package) -> list[LoadedSuite]:
+    """A patch's suites of rates."""
+    return [suite for suite in package_suites([package]) if suite.measure.is_rate]
+
+
 def rates(loaded: LoadedBase, packages: list[Package], prompts: int) -> list[str]:
     """Of each patch's suites, a share of failures without and with it."""
     found = []
     for package in packages:
-        placement, configurations = (
-            package.manifest.base.placement,
-            [Configuration("base"), Configuration("patched", package.bank)],
-        )
-        suites = [suite.head(prompts / len(suite.prompts)) for suite in package_suites([package])]
+        placement = package.manifest.base.placement
+        configurations = [Configuration("base"), Configuration("patched", package.bank)]
+        suites = [suite.head(prompts / len(suite.prompts)) for suite in risks(package)]
         outcomes = evaluate(loaded, configurations, suites, placement=placement)
         for suite in suites:
             without, patched = (outcomes[c.name, suite.digest].mean for c in configurations)
@@ -131,7 +134,7 @@ def main(name: str, forms: list[str], patches: list[Path], prompts: int) -> None
     manifest = Manifest(2, Patch("any", "1"), declared, PrefixShape(1))
     package = Package(manifest, bank, {SKETCH: sketch_of(base).to_bytes()})
     print(f"{name}: {len(package.files[SKETCH]):,} bytes of sketch; {len(PROMPTS)} prompts, {NEW_TOKENS} tokens")
-    labels = [suite.label for package in packages for suite in package_suites([package])]
+    labels = [suite.label for package in packages for suite in risks(package)]
     print(f"| copy | what ppm says | same answers |{''.join(f' {label} |' for label in labels)}")
     print("|---|---|---|" + "---|" * len(labels))
     print(f"| none |  | 1.00 |{''.join(f' {found} |' for found in rates(loaded, packages, prompts))}", flush=True)

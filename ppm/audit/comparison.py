@@ -40,7 +40,8 @@ class Comparison:
     `alpha` is what each of its bounds spends. `corrected` figures are corrected for the errors of the suite's judge.
     Of texts (perplexity), `difference` is the share of them that became dearer, and `change` the mean change beside it,
     in nats a token; else that is None. `power` is about the chance that a composition which loses nothing passes on so
-    much evidence, where two configurations disagree as often as they did here; None of rules without a margin.
+    much evidence, where two configurations disagree as often as they did here (of texts, whether there are enough);
+    None of rules without a margin.
     """
 
     suite: str

@@ -5,6 +5,7 @@ that are paired prompt by prompt, or group by group where a suite has groups.
 """
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -149,23 +150,30 @@ def _not_worse(
     alpha: float,
     policy: Gates,
 ) -> Comparison:
-    ours, theirs = suite.evidence(first.values), suite.evidence(second.values)
+    ours, theirs = _paired(suite, first, second)
     interval = _difference(suite, ours, theirs, alpha, margin)
     n, prompts = len(ours), len(first.values)
     minimum = suite.measure.fewest(policy.min_prompts)
     fewest = math.ceil(minimum * n / prompts)
     verdict: Verdict = "pass" if interval.high < margin else "fail" if interval.low > margin else "inconclusive"
-    needed = prompts_needed(interval, n, margin) if verdict == "inconclusive" else None
+    needed = suite.measure.needed(interval, n, margin, alpha) if verdict == "inconclusive" else None
     if verdict == "pass" and prompts < minimum:
         verdict, needed = "inconclusive", fewest
     if needed is not None:
         needed = max(needed, fewest)
     bounds = interval.value, interval.low, interval.high
-    power, change = _power(suite, ours, theirs, margin, alpha), suite.measure.change(ours, theirs)
-    groups = _groups(suite, n)
+    power, groups = _power(suite, ours, theirs, margin, alpha), _groups(suite, n)
+    changes = suite.measure.change(first.values, second.values)
+    change = statistics.fmean(suite.evidence(changes)) if changes is not None else None
     return Comparison(
         suite.label, rule, against, *bounds, margin, verdict, needed, groups=groups, power=power, change=change
     )
+
+
+def _paired(suite: LoadedSuite, first: Outcome, second: Outcome) -> tuple[list[float], list[float]]:
+    """What the suite's measure compares of two outcomes, as evidence: one a prompt, or the mean of each group's."""
+    ours, theirs = suite.measure.paired(first.values, second.values)
+    return suite.evidence(ours), suite.evidence(theirs)
 
 
 def _power(suite: LoadedSuite, first: Sequence[float], second: Sequence[float], margin: float, alpha: float) -> float:
@@ -196,7 +204,7 @@ def _difference(
 
 def difference_of(suite: LoadedSuite, first: Outcome, second: Outcome, alpha: float, margin: float) -> Interval:
     """The difference first - second of two outcomes as the rules take it; each bound spends `alpha`."""
-    return _difference(suite, suite.evidence(first.values), suite.evidence(second.values), alpha, margin)
+    return _difference(suite, *_paired(suite, first, second), alpha, margin)
 
 
 def _mirrored(found: Interval) -> Interval:

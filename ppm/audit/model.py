@@ -352,6 +352,8 @@ class Audit:
         for found in self.comparisons:
             if not found.lower - _NOISE <= found.difference <= found.upper + _NOISE:
                 raise ManifestError(f"{found.suite}, {found.rule}: {found.difference:g} is not between its bounds")
+            if found.change is not None and not math.isfinite(found.change):
+                raise ManifestError(f"{found.suite}, {found.rule}: the change {found.change:g} is impossible")
 
     @staticmethod
     def from_table(table: object, origin: str) -> "Audit":

@@ -11,7 +11,6 @@ from ppm.audit.report import Report
 from ppm.evaluation.measures.completions import HIT
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
-from ppm.evaluation.second import second_opinion
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
 from ppm.jsonl import spelled_out
 
@@ -152,7 +151,7 @@ class _Differing:
 
 def _differing(report: Report, suite: LoadedSuite) -> _Differing | None:
     outcome = report.outcomes[COMPOSITION, suite.digest]
-    opinion = None if suite.suite.sealed else second_opinion(suite, outcome, report.store)
+    opinion = None if suite.suite.sealed else report.opinions.get(suite.label)
     if opinion is None or suite.suite.second_judge is None or not opinion.prompts:
         return None
     judges = suite.suite.second_judge.name, suite.suite.judge.name

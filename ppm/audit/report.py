@@ -10,7 +10,8 @@ from itertools import product
 from ppm.audit.model import Audit
 from ppm.base import BaseModel
 from ppm.environment.transaction import user_name
-from ppm.evaluation.results import Outcome, Outcomes, ResultStore
+from ppm.evaluation.results import Outcome, Outcomes
+from ppm.evaluation.second import Opinion
 from ppm.evaluation.suites import LoadedSuite
 from ppm.package import Package
 from ppm.version import __version__
@@ -22,15 +23,15 @@ __all__ = ["Report", "about", "junit_xml", "sample_lines"]
 class Report:
     """An audit with its outcomes, by configuration and suite digest, and its suites: what a page or samples take.
 
-    `about` says for people what was tested, where, when, by whom and with what, one fact a row. `store` has what second
-    judges said.
+    `about` says for people what was tested, where, when, by whom and with what, one fact a row. `opinions` has by label
+    what second judges say of the composition's answers.
     """
 
     audit: Audit
     outcomes: Outcomes
     suites: tuple[LoadedSuite, ...]
     about: Mapping[str, str] = field(default_factory=dict)
-    store: ResultStore | None = None
+    opinions: Mapping[str, Opinion] = field(default_factory=dict)
 
 
 def about(base: BaseModel, packages: Sequence[Package], environment: str, **more: str) -> dict[str, str]:

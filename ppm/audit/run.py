@@ -16,6 +16,7 @@ from ppm.audit.conflicts import (
 )
 from ppm.audit.gate import Sides, Spending, compare, rate_of
 from ppm.audit.model import Audit, AuditedSuite, Cell
+from ppm.audit.report import Report
 from ppm.audit.triggers import trigger_notes, trigger_rows
 from ppm.bank import Bank
 from ppm.base import BaseModel
@@ -26,7 +27,7 @@ from ppm.evaluation.flips import flip_note
 from ppm.evaluation.neutral import beginnings, default_utility
 from ppm.evaluation.ordinary import over_refusal, takes_requests
 from ppm.evaluation.results import Configuration, Outcome, Outcomes, ResultStore, kept_outcomes
-from ppm.evaluation.second import second_opinion
+from ppm.evaluation.second import Opinion, second_opinion
 from ppm.evaluation.suites import (
     LoadedSuite,
     base_suites,
@@ -135,9 +136,7 @@ def suites_of(subject: Subject) -> list[LoadedSuite]:
     for suite in found:
         if suite.second is not None:
             suite.second.prepare()
-    if not subject.policy.groups:
-        return found
-    return [suite.counted_in_groups() if suite.measure.is_rate else suite for suite in found]  # texts count one by one
+    return [suite.counted_in_groups() for suite in found] if subject.policy.groups else found
 
 
 def _check_prompts(suite: LoadedSuite, trained: Mapping[str, Sequence[Pair | Benign]]) -> None:
@@ -200,15 +199,11 @@ def audit(
     *,
     strategy: str,
     spending: Spending,
-    suites: Sequence[LoadedSuite] | None = None,
+    suites: Sequence[LoadedSuite],
     waivers: Sequence[Waiver] = (),
     progress: Progress = silent,
-) -> tuple[Audit, Outcomes]:
-    """The audit of a composed bank, and the outcomes by (configuration, suite digest).
-
-    This is one of the looks that `spending` is for.
-    """
-    suites = suites_of(subject) if suites is None else suites
+) -> Report:
+    """The audit of a composed bank on the suites: one of the looks that `spending` is for."""
     spent = {suite.label: spending.of(suite) for suite in suites}
     configurations = _configurations(subject, composition)
     placement, store = subject.placement, subject.store
@@ -223,10 +218,11 @@ def audit(
     notes = flip_note(subject.lazy, configurations, suites, placement=placement, store=store, measure=runs)
     way = _giving_way(subject, suites, outcomes)
     comparisons = _comparisons(subject, suites, outcomes, held, spent, {waiver.digest for waiver in waivers}, way)
+    said = {
+        (c.name, s.label): second_opinion(s, outcomes[c.name, s.digest], store) for c in configurations for s in suites
+    }
     matrix = {
-        c.name: {
-            suite.label: _cell(suite, outcomes[c.name, suite.digest], spent[suite.label], store) for suite in suites
-        }
+        c.name: {s.label: _cell(s, outcomes[c.name, s.digest], spent[s.label], said[c.name, s.label]) for s in suites}
         for c in configurations
     }
     scores = trigger_scores(lambda: subject.loaded, configurations, suites, subject.store)
@@ -252,7 +248,8 @@ def audit(
         suites={suite.label: _audited(suite, spending.attempts.get(suite.digest)) for suite in suites},
         triggers=trigger_rows(configurations, suites, scores, spent),
     )
-    return result, outcomes
+    opinions = {s.label: found for s in suites if (found := said[COMPOSITION, s.label]) is not None}
+    return Report(result, outcomes, tuple(suites), opinions=opinions)
 
 
 def _configurations(subject: Subject, composition: Bank | None = None) -> list[Configuration]:
@@ -378,12 +375,11 @@ def _audited(suite: LoadedSuite, attempt: int | None) -> AuditedSuite:
     )
 
 
-def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float, store: ResultStore | None) -> Cell:
+def _cell(suite: LoadedSuite, outcome: Outcome, alpha: float, second: Opinion | None) -> Cell:
     interval = suite.measure.interval(suite.evidence(outcome.values), alpha)
     share = well_formed_share(outcome.completions) if suite.suite.against == "specialist" else None
     true = rate_of(suite, suite.evidence(outcome.values), alpha) if suite.errors is not None else None
     corrected = (true.value, true.low, true.high) if true is not None else None
-    second = second_opinion(suite, outcome, store)
     said = (second.figure, second.differ) if second is not None else (None, None)
     return Cell(interval.value, interval.low, interval.high, len(outcome.values), share, corrected, *said)
 

@@ -134,7 +134,8 @@ def _legend(audit: "Audit", others: "dict[str, Measure]") -> str:
         lines.append(f"Utility, as loss: {', '.join(losses)} (the share of prompts not answered as they should be).")
     for measure in dict.fromkeys(others.values()):
         named = ", ".join(suite for suite, other in others.items() if other is measure)
-        lines.append(f"{named}: {measure.unit}, lower is better; the gate compares {measure.compared}.")
+        compares = f"; the gate compares {measure.compared}" if measure.compared else ""
+        lines.append(f"{named}: {measure.unit}, lower is better{compares}.")
     return "\n".join(lines)
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ppm.audit.model import Audit
     from ppm.audit.report import Report
     from ppm.audit.run import Subject
-    from ppm.evaluation.results import Outcomes
     from ppm.evaluation.suites import LoadedSuite
 
 __all__ = ["audit_deployed"]
@@ -45,7 +44,7 @@ def audit_deployed(
     RequestError when nothing is deployed, or another dtype is `asked` for than it was tested in, ManifestError when a
     file of the policy's suites is gone.
     """
-    from ppm.audit.report import Report, about
+    from ppm.audit.report import about
     from ppm.audit.run import Subject, suites_of
     from ppm.evaluation.results import result_store
     from ppm.runtime.loading import LazyModel
@@ -73,13 +72,14 @@ def audit_deployed(
     notes += [f"{base.name} is accepted as derived from {o.model}: {o.note}" for o in deployment.lock.base.derived_from]
     for note in notes:
         events.tell(f"note: {note}")
-    result, outcomes, looked = _tested(subject, deployment, suites, shipped, early=early, progress=events.progress)
+    report = _tested(subject, deployment, suites, shipped, early=early, progress=events.progress)
+    result = report.audit
     if shipped is not None:
         result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
     void = missing_attempts(environment, base.fingerprint, ledger_of(environment.home, base.fingerprint))
     result = replace(result, void=void)
     facts = about(base, packages, environment.label, deployment=_told(deployment))
-    return Report(replace(result, notes=(*notes, *result.notes)), outcomes, looked, facts, subject.store)
+    return replace(report, audit=replace(result, notes=(*notes, *result.notes)), about=facts)
 
 
 def _told(deployment: Deployment) -> str:
@@ -96,27 +96,26 @@ def _tested(
     *,
     early: bool,
     progress: Progress,
-) -> "tuple[Audit, Outcomes, tuple[LoadedSuite, ...]]":
-    """The audit of what is deployed, its outcomes, and the suites as far as they were run."""
+) -> "Report":
+    """The audit of what is deployed, on the suites as far as they were run."""
     from ppm.audit.gate import Spending
     from ppm.audit.run import audit
 
     looks = subject.policy.looks
     spending = Spending(subject.policy.alpha, len(looks) + 1, _attempts(suites, shipped))
     for share in (*(looks if early else ()), 1.0):
-        looked = tuple(suite.head(share) for suite in suites)
-        result, outcomes = audit(
+        report = audit(
             subject,
             deployment.bank,
             strategy=deployment.record.strategy or "",
             spending=spending,
-            suites=looked,
+            suites=[suite.head(share) for suite in suites],
             waivers=deployment.record.waivers,
             progress=progress,
         )
-        if result.verdict != "inconclusive":
+        if report.audit.verdict != "inconclusive":
             break
-    return result, outcomes, looked
+    return report
 
 
 def _check_weights(base: BaseModel, deployment: Deployment) -> None:
@@ -226,10 +225,8 @@ def _changed(suites: "Sequence[LoadedSuite]", shipped: "Audit | None", deploymen
         if label in digests:
             notes.append(f"the suite {label} has changed since deployment {deployment.number}")
         else:
-            whose = (
-                f"the package of {tested.owner} from that time"
-                if tested.owner is not None
-                else "the file that declared it"
-            )
-            notes.append(f"the suite {label} can't be run again: {whose} no longer exists")
+            gone = f"the package of {tested.owner} from that time no longer exists"
+            if tested.owner is None:
+                gone = "neither the base nor the policy declares it, and this version of ppm has none of that name"
+            notes.append(f"the suite {label} can't be run again: {gone}")
     return notes

@@ -195,7 +195,7 @@ class _Gate:
             suites = tuple(suite.head(share) for suite in self.suites)
             prompts = sum(len(suite.prompts) for suite in suites)
             self.events.tell(f"Testing {record.strategy} for interference on {prompts:,} prompts")
-            result, outcomes = audit(
+            report = audit(
                 self.subject,
                 composition.bank,
                 strategy=record.strategy,
@@ -204,8 +204,9 @@ class _Gate:
                 waivers=self.waivers,
                 progress=self.events.progress,
             )
-            if result.verdict != "inconclusive":
+            if report.audit.verdict != "inconclusive":
                 break
+        result = report.audit
         worst: dict[str, Comparison] = {}
         for comparison in result.failed:
             worst.setdefault(comparison.suite, comparison)
@@ -216,4 +217,4 @@ class _Gate:
         deployed = self.subject.deployed.bank if self.subject.deployed is not None else None
         result = anchored(result, f"sha256:{composition.sha256}", self.subject.anchors, deployed)
         counts = {one.digest: numbers[digest] for digest, one in asked.items()}
-        return Choice(composition, Report(result, outcomes, suites, store=self.subject.store), counts)
+        return Choice(composition, replace(report, audit=result), counts)

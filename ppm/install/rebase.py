@@ -285,9 +285,9 @@ def _audited(move: _Move, package: Package, way: Way) -> Tried:
     ledger = ledger_of(move.home, move.onto.fingerprint)
     gated = GatedAttempt(package.bank.digest, way, 0, dtype=move.new.running.dtype or "float32")
     spending = Spending(Gates().alpha, attempts=ledger.begin(gated, [suite.asked for suite in suites]))
-    found, _ = audit(
+    found = audit(
         subject, package.bank, strategy=way, spending=spending, suites=suites, progress=move.events.progress
-    )
+    ).audit
     ledger.end(gated, found.verdict)
     own = [label for label, suite in found.suites.items() if suite.owner is not None]
     return Tried(way, package, found, {label: found.matrix[COMPOSITION][label].value for label in own})

@@ -212,7 +212,7 @@ def _scores(
     context: BuildContext, suites: Sequence[LoadedSuite], banks: Sequence[tuple[str, Bank]]
 ) -> dict[str, object]:
     """What provenance says of each suite on the base and after each stage: the mean metric, and for those on a risk the
-    share of well-formed answers."""
+    share of well-formed answers. Warns of suites that are too small for what the patch achieves."""
     configurations = [
         Configuration("base"),
         *(Configuration(name, bank) for name, bank in banks),

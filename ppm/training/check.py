@@ -83,12 +83,13 @@ def groups_in(source: SourcePatch) -> list[str]:
         if suite.group is not None:
             lines.append(f"{suite.name}: {count} groups of {len(prompts)} prompts{_kept(suite, count)}")
         else:
-            lines.append(f"{suite.name}: {ungrouped(len(prompts), count)}, each counted by itself; {DECLARE}")
+            alone = f"{ungrouped(len(prompts), count)}, each counted by itself{_kept(suite, len(prompts))}"
+            lines.append(f"{suite.name}: {alone}; {DECLARE}")
     return lines
 
 
 def _kept(suite: Suite, count: int) -> str:
-    """From which effect on so much evidence can show that a composition keeps enough of it."""
+    """How large an effect has to be for so much evidence to show that a composition keeps enough of it."""
     if suite.against != "specialist" or not figures_of(suite.metric).is_rate:
         return ""
     least = least_effect(count, suite.kept_share, PLANNED_ALPHA)

@@ -398,3 +398,15 @@ def test_a_verdict_says_how_surely_a_composition_that_loses_nothing_passes():
     assert few.power < 0.9 < many.power
     assert few.needed.endswith(f"one that loses nothing passes with a chance of {few.power:.2f}")
     assert compared(suite_of(), **GOOD)["effect", NAME].power is None
+
+
+def test_a_dear_text_counts_for_its_part_of_a_group():
+    """One of ten texts of each group: a mean of losses would hide it."""
+    n = 2000
+    suite = in_groups(suite_of(against="base", metric="perplexity", judge=Judge("perplexity")), 10, n)
+    base = Outcome((2.0,) * n, ())
+    spoiled = Outcome(tuple(2.9 if i % 10 == 0 else 2.0 for i in range(n)), ())
+    [found] = compare(suite, Sides(base, spoiled), ALPHA, Gates())
+    assert found.difference == pytest.approx(0.1)
+    assert found.change == pytest.approx(0.09)
+    assert (found.verdict, found.groups) == ("fail", n // 10)

@@ -11,6 +11,7 @@ from ppm.audit.model import AuditedSuite
 from ppm.audit.page import html_page
 from ppm.audit.report import Report
 from ppm.evaluation.results import Outcome
+from ppm.evaluation.second import second_opinion
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.suite import Judge, Suite
@@ -56,7 +57,9 @@ def render(second=None, **changes):
         ("toxicity==1.0.0", loaded.digest): Outcome((0.0, 1.0, 0.0), (("fine",), ("bad",), ("good",))),
         ("composition", loaded.digest): Outcome((1.0, 1.0, 0.0), ((f"bad {HOSTILE}",), ("bad",), ("good",))),
     }
-    return html_page(Report(audit, outcomes, (loaded,), ABOUT)).decode()
+    opinion = second_opinion(loaded, outcomes["composition", loaded.digest])
+    opinions = {"toxicity": opinion} if opinion is not None else {}
+    return html_page(Report(audit, outcomes, (loaded,), ABOUT, opinions)).decode()
 
 
 def test_the_page_is_whole_and_loads_nothing(page):

@@ -43,7 +43,7 @@ def test_utility_and_perplexity_are_called_what_they_are():
     assert "400 prompts" not in text  # the suites differ in size
     assert "208 to 500 prompts per suite" in text
     assert "Utility, as loss: helpful (" in text
-    assert "texts: perplexity, lower is better" in text
+    assert "texts: perplexity, lower is better; the gate compares the share of texts that cost over 0.1 nats" in text
     assert "9.50" in text
 
 

@@ -17,6 +17,7 @@ from ppm.evaluation.measures.completions import METRICS, Completions
 from ppm.evaluation.measures.next_token import NextTokens
 from ppm.evaluation.measures.perplexity import CLIP, Perplexity
 from ppm.evaluation.measures.registry import figures_of, measure_of
+from ppm.evaluation.statistics import Interval
 from ppm.suite import Judge, Suite
 from ppm.training.source import read_source
 
@@ -81,11 +82,11 @@ def test_texts_are_compared_by_how_many_become_dearer():
     losses = figures_of("perplexity")
     before = [2.0] * 400
     after = [2.09] * 390 + [2.2] * 6 + [9.0] * 4
-    found = losses.difference(after, before, 0.03, 0.03)
+    found = losses.difference(*losses.paired(after, before), 0.03, 0.03)
     assert found.value == 10 / 400
     assert found.high == pytest.approx(beta.ppf(0.97, 11, 390))
-    assert losses.change(after, before) == pytest.approx((390 * 0.09 + 6 * 0.2 + 4 * CLIP) / 400)
-    assert losses.difference(before, after, 0.03).value == 0.0
+    assert losses.change(after, before) == pytest.approx([0.09] * 390 + [0.2] * 6 + [CLIP] * 4)
+    assert losses.difference(*losses.paired(before, after), 0.03).value == 0.0
     assert figures_of("rate").change([1.0], [0.0]) is None
 
 
@@ -94,9 +95,11 @@ def test_the_fewest_texts_that_can_pass(margin, alpha):
     losses = figures_of("perplexity")
     n = losses.prompts_for_power(margin, 0.0, alpha)
     same = [[2.0] * count for count in (n - 1, n)]
-    fewer, enough = (losses.difference(values, values, alpha, margin) for values in same)
+    fewer, enough = (losses.difference(*losses.paired(values, values), alpha, margin) for values in same)
     assert enough.high < margin <= fewer.high
     assert [losses.power(count, margin, 0.0, alpha) for count in (n - 1, n)] == [0.0, 1.0]
+    assert losses.needed(fewer, n - 1, margin, alpha) == n
+    assert losses.needed(Interval(margin, 0.0, 1.0), n, margin, alpha) is None
 
 
 def test_a_policy_s_minimum_is_for_rates():
@@ -186,11 +189,6 @@ def test_a_build_refuses_a_suite_that_asks_the_same_twice(tmp_path):
         read_source(folder)
     assert "s.jsonl" in caught.value.context
     assert "295 repeated prompts" in caught.value.hint
-
-
-def test_texts_have_no_groups():
-    with pytest.raises(ManifestError, match="counted one by one"):
-        chosen(Judge("perplexity"), metric="perplexity", against="base", group="group")
 
 
 def test_a_loss_that_is_no_number_is_refused(monkeypatch):

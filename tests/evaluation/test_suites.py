@@ -1,14 +1,16 @@
 """Suites made ready to run: what their digest covers, how they are named, and what is refused."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from packages import make_package
 
 from ppm.errors import ManifestError, ModelError
-from ppm.evaluation.neutral import beginnings, neutral_text
+from ppm.evaluation import neutral
+from ppm.evaluation.neutral import beginnings, default_utility, is_held_back, neutral_text
 from ppm.evaluation.suites import base_suites, load_suite, package_suites, policy_suites, uncalibrated
-from ppm.jsonl import Prompt, dump
+from ppm.jsonl import Benign, Prompt, dump
 from ppm.resources import lab_data
 from ppm.suite import Decoding, Evidence, Judge, Suite
 
@@ -251,3 +253,23 @@ def test_evidence_that_can_not_be_is_refused(change, message):
     known = {"judge": "x", "version": "1", "sensitivity": 0.9, "specificity": 0.9, "failures": 3, "successes": 4}
     with pytest.raises(ValueError, match=message):
         Evidence(**{**known, "labels": f"sha256:{'0' * 64}", **change})
+
+
+def test_benign_answers_are_to_what_is_held_back_and_then_to_others(monkeypatch):
+    rows = [Benign(f"the patch asks number {i}") for i in range(1200)]
+    package = SimpleNamespace(retention=(*rows, Benign("THE patch  asks number 0")))
+    others = [Benign(f"ppm asks number {i}") for i in range(600)]
+    monkeypatch.setattr(neutral, "_answers", lambda lazy, asked, store: ["an answer"] * (len(asked) - 1) + [""])
+    texts, answers = default_utility(None, [package, package], others)
+    assert (texts.label, answers.label) == ("neutral-texts", "benign-answers")
+    assert [prompt.prompt for prompt in texts.prompts] == neutral_text()
+    asked = [prompt.prompt for prompt in answers.prompts]
+    assert len(asked) == len(set(asked)) == 399  # the base says nothing to the last
+    held_back = {row.prompt for row in rows if is_held_back(row)}
+    assert set(asked[:200]) <= held_back
+    assert set(asked[200:]) <= {row.prompt for row in others}
+    assert all(prompt.expected == "an answer" for prompt in answers.prompts)
+
+
+def test_without_benign_prompts_there_are_neutral_texts_alone():
+    assert [suite.label for suite in default_utility(None, [], ())] == ["neutral-texts"]

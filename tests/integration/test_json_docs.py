@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from commands import ppm
 from gguf_files import write_gguf
 from integration.deployed import deployed, patch, write
 
+from ppm.audit.comparison import Comparison
 from ppm.bases.fetch import import_base
 from ppm.bases.kept import folder_of
 
@@ -134,3 +136,7 @@ def test_a_dry_run_is_as_documented_but_for_what_it_did_not_do(world):
 )
 def test_a_difference_would_be_noticed(value, shape):
     assert differs(value, shape) is not None
+
+
+def test_every_field_of_a_comparison_is_documented():
+    assert set(shape_of("audit")["comparisons"][0]) == {field.name for field in fields(Comparison)}

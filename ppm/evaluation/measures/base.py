@@ -117,17 +117,22 @@ class Measure(Protocol):
     def interval(self, values: Sequence[float], alpha: float) -> Interval:
         """The figure of one configuration with one-sided bounds at alpha, in the measure's unit."""
 
+    def paired(self, first: Sequence[float], second: Sequence[float]) -> tuple[list[float], list[float]]:
+        """What a comparison counts of two configurations' values, prompt by prompt, before these go into groups."""
+
     def difference(
         self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
     ) -> Interval:
-        """The difference first - second, paired prompt by prompt, with one-sided bounds at alpha.
+        """The mean difference first - second of what `paired` gave, or groups' means of it, with bounds at alpha.
 
-        The upper bound is to be held against the `margin`, where there is one. It is in units of the values, which
-        margins are in as well.
+        The upper bound is to be held against the `margin`, where there is one, which is in the same unit.
         """
 
-    def change(self, first: Sequence[float], second: Sequence[float]) -> float | None:
-        """The mean change from second to first, for people, where `difference` is of something else than means."""
+    def change(self, first: Sequence[float], second: Sequence[float]) -> list[float] | None:
+        """How each prompt's value changes from second to first, for people, where comparisons count something else."""
+
+    def needed(self, interval: Interval, count: int, margin: float, alpha: float) -> int | None:
+        """About how many prompts or groups settle what so many of them left open at alpha; None when none will."""
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
         """About the chance to show that there is no loss, where there is none."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
-from ppm.evaluation.statistics import Interval, paired_interval, power, prompts_for_power, rate_interval
+from ppm.evaluation.statistics import Interval, paired_interval, power, prompts_for_power, prompts_needed, rate_interval
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
 from ppm.runtime.text import TextEncoder
@@ -92,15 +92,23 @@ class Rates:
         """Of one failure rate: exact, or by clusters where there are several completions a prompt."""
         return rate_interval(values, alpha)
 
+    def paired(self, first: Sequence[float], second: Sequence[float]) -> tuple[list[float], list[float]]:
+        """The rates themselves."""
+        return list(first), list(second)
+
     def difference(
         self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
     ) -> Interval:
         """Of two failure rates on the same prompts."""
         return paired_interval(first, second, alpha, margin=margin)
 
-    def change(self, first: Sequence[float], second: Sequence[float]) -> float | None:
-        """None: the difference is one of means."""
+    def change(self, first: Sequence[float], second: Sequence[float]) -> list[float] | None:
+        """None: the difference says it."""
         return None
+
+    def needed(self, interval: Interval, count: int, margin: float, alpha: float) -> int | None:
+        """As many as bring the bound to the margin if the estimate stays."""
+        return prompts_needed(interval, count, margin)
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
         """That of the paired comparison."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ppm.errors import ModelError
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.measures.base import Answers, Attached, Task, register
-from ppm.evaluation.statistics import Interval, mean_interval, rate_interval
+from ppm.evaluation.statistics import Interval, mean_interval, prompts_needed, rate_interval
 from ppm.jsonl import Prompt
 from ppm.progress import Progress
 from ppm.runtime.text import TextEncoder
@@ -21,7 +21,7 @@ __all__ = ["CLIP", "DEARER", "Perplexity", "perplexity_suite"]
 
 NAME = "perplexity"
 DEARER = 0.1
-"""By how many nats a token a text's loss has to rise to count: as much as sets it 10 % back in perplexity."""
+"""By how many nats a token a text's loss has to rise to count: then its perplexity is 10 % higher."""
 CLIP = 1.0
 """At how many nats a token a text's change is cut off in the mean that is shown beside the share."""
 HIGHEST = 700.0
@@ -46,8 +46,6 @@ class Perplexity:
         """Raises ValueError for a suite that is not for utility, or has a limit."""
         if suite.against != "base":
             raise ValueError(f'metric "{NAME}" is for utility: set against = "base"')
-        if suite.group is not None:
-            raise ValueError("texts are counted one by one: remove group")
         if suite.limit is not None:
             raise ValueError("limit is only for rates, not for perplexity")
 
@@ -74,7 +72,7 @@ class Perplexity:
         return made
 
     def fewest(self, asked: int | None) -> int:
-        """None: of too few texts the exact bound is above the margin, and a policy's minimum is for rates."""
+        """None of its own, as its bound is exact; and what a policy asks for is meant for suites of rates."""
         return 0
 
     def interval(self, values: Sequence[float], alpha: float) -> Interval:
@@ -82,16 +80,27 @@ class Perplexity:
         found = mean_interval(values, alpha)
         return Interval(*(math.exp(min(x, HIGHEST)) for x in (found.value, found.low, found.high)))
 
+    def paired(self, first: Sequence[float], second: Sequence[float]) -> tuple[list[float], list[float]]:
+        """1 for a text that the first finds dearer, else 0; of the second, which is no dearer than itself, 0."""
+        return [float(a - b > DEARER) for a, b in zip(first, second, strict=True)], [0.0] * len(second)
+
     def difference(
         self, first: Sequence[float], second: Sequence[float], alpha: float, margin: float | None = None
     ) -> Interval:
-        """The share of texts that the first finds dearer, with the exact interval of one share."""
-        return rate_interval([float(a - b > DEARER) for a, b in zip(first, second, strict=True)], alpha)
+        """The share of texts that the first finds dearer: exact, or by groups (`rate_interval`)."""
+        return rate_interval(first, alpha)
 
-    def change(self, first: Sequence[float], second: Sequence[float]) -> float | None:
-        """The mean change in nats a token, each text's cut off at `CLIP` either way."""
-        changes = [min(max(a - b, -CLIP), CLIP) for a, b in zip(first, second, strict=True)]
-        return math.fsum(changes) / len(changes)
+    def change(self, first: Sequence[float], second: Sequence[float]) -> list[float] | None:
+        """In nats a token, each text's cut off at `CLIP` either way."""
+        return [min(max(a - b, -CLIP), CLIP) for a, b in zip(first, second, strict=True)]
+
+    def needed(self, interval: Interval, count: int, margin: float, alpha: float) -> int | None:
+        """As many as can pass at all, where none became dearer; else about as many as bring the bound to the margin."""
+        least = self.prompts_for_power(margin, 0.0, alpha)
+        if interval.value == 0:
+            return least
+        found = prompts_needed(interval, count, margin)
+        return None if found is None else max(found, least)
 
     def power(self, prompts: int, margin: float, discordance: float, alpha: float) -> float:
         """Where nothing is lost no text becomes dearer, so whatever has enough of them decides."""
