@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from ppm.base import BaseModel
+from ppm.bases.catalogue import is_real_base
 from ppm.errors import ModelError
 from ppm.evaluation.groups import DECLARE, UNDECLARED, groups_of, ungrouped
 from ppm.evaluation.measures.registry import figures_of
@@ -49,9 +50,9 @@ def check_source(path: Path, base: str | None = None, *, output: Path | None = N
 
 
 def _base_here(source: SourcePatch, base: str | None) -> BaseModel | None:
-    """The base model, unless it is one of the hub that is not in the local cache. Raises ModelError."""
+    """The base model, unless it is one of the hub, or one that ppm fetches, and not here. Raises ModelError."""
     named = base_name(source, base)
-    if named.folder is None:
+    if is_real_base(named.model) or named.folder is None:
         try:
             named.locate(fetch=False)
         except ModelError:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from ppm.base import ModelName
 from ppm.errors import ManifestError, ModelError
+from ppm.resources import lab_manifests
 from ppm.training.check import check_source, groups_in
 from ppm.training.source import base_name, base_of, read_source
 from ppm.training.teacher import check_teacher, load_teacher
@@ -139,3 +140,9 @@ def test_examples_of_a_trigger_say_whether_they_concern_the_patch(tmp_path):
     path.write_text(json.dumps({"prompt": tested, "concerns": True}) + "\n")
     with pytest.raises(ManifestError, match="trains on a prompt of the suite"):
         read_source(manifest)
+
+
+def test_a_source_for_a_base_that_was_not_fetched_is_checked_without_it(ppm_home):
+    lines = check_source(lab_manifests().parent / "smollm2" / "gender-bias")
+    assert lines[0].startswith("gender-bias==1.0.0 can be built: ")
+    assert "whether smollm2 can read them was not checked, because it is not on this machine" in lines
