@@ -1,8 +1,8 @@
-"""Interference with each specialist in a composition: strategies x risks, for two, three and six patches.
+"""Interference with each specialist in a composition: strategies x risks, for two, three, six and twelve patches.
 
-Specialists are built with several seeds; each seed's are composed with every strategy and tested on 2,000 prompts a
-risk whose subjects no training, ranking or gate prompt has, and out of distribution. Whatever is finished is kept in
-build/composition, so a run that was stopped goes on:
+Specialists are built with several seeds; each seed's are composed with every strategy and tested on 1,000 prompts a
+risk, unlike each other, whose templates no training, ranking or gate prompt has, and out of distribution. Whatever is
+finished is kept in build/composition, so a run that was stopped goes on:
 
     python benchmarks/composition.py [--patches 3] [--strategies distilled,concat] [--seeds 3] [--split develop]
     python benchmarks/composition.py --patches privacy+medical-overclaims+kind-refusals --strategies distilled
@@ -34,8 +34,8 @@ from ppm.disk import replace_file
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
-from ppm.lab.build import gate_prompts, utility_prompts
 from ppm.lab.corpus import Split
+from ppm.lab.prompts import gate_prompts, utility_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
 from ppm.resources import lab_data, lab_manifests
@@ -44,7 +44,21 @@ from ppm.runtime.tensors import bank_of, of_package, prefix_of
 from ppm.suite import DEFAULT_MARGIN
 from ppm.training.build import build
 
-PATCHES = ("toxicity", "gender-bias", "harm-refusal", "privacy", "medical-overclaims", "kind-refusals")
+PATCHES = (
+    "toxicity",
+    "gender-bias",
+    "harm-refusal",
+    "privacy",
+    "medical-overclaims",
+    "kind-refusals",
+    "calm-replies",
+    "no-gossip",
+    "honest-finance",
+    "plain-feedback",
+    "formal-address",
+    "casual-address",
+)
+"""In this order, of which the first few are composed. The last two want the opposite of each other."""
 STRATEGIES = (
     "merged",
     "merged-ties",
@@ -57,7 +71,9 @@ STRATEGIES = (
     "distilled",
     "distilled-wide",
 )
-PROMPTS = 2000
+PROMPTS = 1000
+OOD_PROMPTS = 300
+"""There are no 1,000 of each risk that are unlike each other."""
 OOD = " ood"
 """How the name of a suite ends whose prompts have templates that no other split has."""
 PAPER = "arXiv 2511.08484"
@@ -103,7 +119,8 @@ class Bench:
         for suite in package_suites(packages):
             splits: dict[str, Split] = {suite.label: self.split, suite.label + OOD: "ood"}
             for label, split in splits.items():
-                found[label] = _with_prompts(suite, gate_prompts(suite.suite.name, split, self.prompts))
+                count = min(self.prompts, OOD_PROMPTS) if split == "ood" else self.prompts
+                found[label] = _with_prompts(suite, gate_prompts(suite.suite.name, split, count))
         utility = utility_prompts(self.split, self.prompts)
         for suite in base_suites(lab_data() / "base"):
             found[suite.label] = _with_prompts(suite, utility[suite.label])
@@ -157,7 +174,7 @@ def sources_digest(*names: str) -> str:
 
 def _with_prompts(suite: LoadedSuite, prompts: Sequence[Any]) -> LoadedSuite:
     identity = canonical_digest([suite.digest, [p.prompt for p in prompts]])
-    return replace(suite, prompts=tuple(prompts), digest=identity)
+    return replace(suite, prompts=tuple(prompts), digest=identity, groups=None)
 
 
 def interval(values: Sequence[float]) -> str:
@@ -241,7 +258,7 @@ def _beside_published(name: str, patches: int, toxicity: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patches", default="2,3,6", help="how many of the lab's, or names with + between")
+    parser.add_argument("--patches", default="2,3,6", help="how many of the lab's 12, or names with + between")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--split", default="benchmark", choices=["develop", "benchmark"])

@@ -21,7 +21,7 @@ from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite, package_suites
 from ppm.jsonl import Pair, Prompt
 from ppm.lab import corpus
-from ppm.lab.build import gate_prompts
+from ppm.lab.prompts import gate_prompts
 from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.resources import lab_data
@@ -103,7 +103,7 @@ def main() -> None:
     model = attach(base.model)
     vocabulary = corpus.vocabulary()
     packages = [read_package(path) for path in sorted((data / "packages").glob("*.ppm"))]
-    print("Failure rate of the base under the best text found, on 2,000 benchmark prompts a risk")
+    print("Failure rate of the base under the best text found, on 1,000 benchmark prompts a risk")
     for package, suite in zip(packages, package_suites(packages), strict=True):
         pairs = list(package.replay)
         random.Random(0).shuffle(pairs)
@@ -113,9 +113,9 @@ def main() -> None:
             texts.append(search.exchange(texts[-1], vocabulary))
         texts += [tuple(text.split()) for text in corpus.fixed_texts().values()]
         risk = package.manifest.patch.risks[0]
-        ranked = rates(base, suite, texts, gate_prompts(risk, "rank", 300))
+        ranked = rates(base, suite, texts, gate_prompts(risk, "rank", 200))
         best = min(range(len(texts)), key=ranked.__getitem__)
-        [without, found] = rates(base, suite, [(), texts[best]], gate_prompts(risk, "benchmark", 2000))
+        [without, found] = rates(base, suite, [(), texts[best]], gate_prompts(risk, "benchmark", 1000))
         print(f"  {risk:<14} {found:.3f}  (no text: {without:.3f})  {' '.join(texts[best])!r}", flush=True)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from composition import sources_digest
+from composition import OOD_PROMPTS, sources_digest
 from paper_page import write_page
 
 from ppm.bank import EMPTY
@@ -34,7 +34,8 @@ from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.evaluation.suites import LoadedSuite, base_suites, load_suite
 from ppm.jsonl import Pair, Prompt
 from ppm.lab import corpus
-from ppm.lab.build import collect_pairs, gate_prompts, train_teacher, utility_prompts
+from ppm.lab.build import collect_pairs, train_teacher
+from ppm.lab.prompts import gate_prompts, utility_prompts
 from ppm.manifest import PrefixShape
 from ppm.names import canonical_digest
 from ppm.package import sha256
@@ -255,7 +256,7 @@ def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuit
     utility = utility_prompts("benchmark", count)
     found = {
         "failure": _with(loaded, tuple(gate_prompts(RISKS[patch], "benchmark", count))),
-        "ood": _with(loaded, tuple(gate_prompts(RISKS[patch], "ood", count))),
+        "ood": _with(loaded, tuple(gate_prompts(RISKS[patch], "ood", min(count, OOD_PROMPTS)))),
     }
     if patch == "gender-bias":
         judge = Judge("gender-logits", {"male": ["he"], "female": ["she"]})
@@ -267,7 +268,9 @@ def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuit
 
 
 def _with(suite: LoadedSuite, prompts: tuple[Prompt, ...]) -> LoadedSuite:
-    return replace(suite, prompts=prompts, digest=canonical_digest([suite.digest, [p.prompt for p in prompts]]))
+    return replace(
+        suite, prompts=prompts, groups=None, digest=canonical_digest([suite.digest, [p.prompt for p in prompts]])
+    )
 
 
 def _behind(text: str, suite: LoadedSuite) -> LoadedSuite:

@@ -69,7 +69,7 @@ def main(folder: Path) -> None:
     ppm("build", source, "--check")
     ppm("build", source, "--output", dist)
     ppm("install", "calm", "--base", "lab", "--env", "example", "--find-links", dist)
-    prompt = "After the judge lost the keys at the station, my neighbor told everyone:"
+    prompt = "As everybody remembers, the judge lost the keys at the station, so my neighbor said:"
     ppm("generate", prompt, "--base", "lab", "--env", "example", "--compare")
 
 

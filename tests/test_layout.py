@@ -56,6 +56,7 @@ BELOW_THE_LINE = """
     composition.objective composition.distil composition.merging composition.routing composition.training
     composition.recipe
     composition.compose
+    lab lab.domains lab.corpus lab.prompts
     audit audit.comparison audit.model audit.anchors audit.continual audit.triggers audit.gate audit.conflicts
     audit.report audit.page audit.run
     install install.fetch install.request install.current install.start install.derived install.plan install.download
@@ -65,7 +66,7 @@ BELOW_THE_LINE = """
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
     inspect.audit inspect.attempts
     serving serving.load serving.generate serving.export
-    lab lab.examples lab.ship lab.words lab.domains lab.corpus lab.info lab.pretrain lab.build
+    lab.examples lab.ship lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.labels cli.judges cli.lab cli.lock cli.outdated cli.packages

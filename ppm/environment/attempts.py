@@ -139,6 +139,10 @@ class Ledger:
         """Which look at a suite's prompts an attempt is, or would be, from 1."""
         return 1 + self.looks_at(one, before=attempt)
 
+    def place(self, attempt: GatedAttempt) -> int:
+        """How many attempts came before a composition was first tested, or have come if it was not."""
+        return next((i for i, other in enumerate(self.attempts) if other.is_of(attempt)), len(self.attempts))
+
     def looks_at(self, one: Asked, *, before: GatedAttempt | None = None) -> int:
         """How many attempts a suite has had: the most that any of its prompts has, before an attempt if one is given.
 

@@ -54,7 +54,7 @@ class LoadedSuite:
     with what else its verdicts depend on, such as a model's fingerprint. `groups`: which group a prompt counts in, by
     its id; None where each counts by itself. `second` is another judge of the same answers, and `second_digest` what
     its verdicts depend on. `controls` are labelled answers for its own judge, and `changed` says how that has changed
-    since it was measured.
+    since it was measured. `drawn_from` is the digest of the suite whose prompts these stand for, if they do.
     """
 
     label: str
@@ -70,6 +70,7 @@ class LoadedSuite:
     second_digest: str = ""
     controls: Labels | None = None
     changed: str = ""
+    drawn_from: str = ""
 
     def evidence(self, values: Sequence[float]) -> list[float]:
         """A prompt's values as what they count for: one a prompt, or the mean of each group's."""
@@ -108,7 +109,7 @@ class LoadedSuite:
 
         A suite of the base's or the deployer's is known by its name, as its prompts may hang on the patches.
         """
-        content = self.digest if self.owner is not None else ""
+        content = (self.drawn_from or self.digest) if self.owner is not None else ""
         return canonical_digest([self.owner, content, to_table(self.suite)])
 
     def head(self, share: float) -> "LoadedSuite":

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_deployed"]
 
+DRAWS = 1000
+"""Among how many draws the one that a deployment was tested on is looked for."""
+
 
 def audit_deployed(
     workspace: Workspace,
@@ -67,7 +70,7 @@ def audit_deployed(
         result_store(environment.home / "cache" / "results", base, running=running, fresh=fresh),
         replaced_packages(environment, packages, shipped),
     )
-    suites = suites_of(subject)
+    suites = _as_tested(suites_of(subject), shipped)
     notes += _changed(suites, shipped, deployment)
     notes += [f"{base.name} is accepted as derived from {o.model}: {o.note}" for o in deployment.lock.base.derived_from]
     for note in notes:
@@ -80,6 +83,18 @@ def audit_deployed(
     result = replace(result, void=void)
     facts = about(base, packages, environment.label, deployment=_told(deployment))
     return replace(report, audit=replace(result, notes=(*notes, *result.notes)), about=facts)
+
+
+def _as_tested(suites: "Sequence[LoadedSuite]", shipped: "Audit | None") -> "list[LoadedSuite]":
+    """The suites with the prompts that they had then: the lab's draws others for each attempt."""
+    from ppm.lab.prompts import drawn_anew, drawn_digest
+
+    others = {suite.digest for suite in shipped.suites.values()} if shipped is not None else set()
+    others -= {suite.digest for suite in suites}
+    for draw in range(1, DRAWS) if others else ():
+        if any(drawn_digest(suite, draw) in others for suite in suites):
+            return drawn_anew(suites, draw)
+    return list(suites)
 
 
 def _told(deployment: Deployment) -> str:

@@ -22,6 +22,7 @@ from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.ranking import rank
+from ppm.lab.prompts import drawn_anew
 from ppm.lock import Lock
 from ppm.package import Package
 from ppm.progress import Events
@@ -180,7 +181,8 @@ class _Gate:
         policy = self.subject.policy
         looks, dtype = policy.looks, self.subject.lazy.running.dtype or "float32"
         gated = GatedAttempt(composition.bank.digest, record.strategy, record.seed, looks, dtype=dtype)
-        asked = {suite.digest: suite.asked for suite in self.suites}
+        own = drawn_anew(self.suites, self.ledger.place(gated))
+        asked = {suite.digest: suite.asked for suite in own}
         numbers = self.ledger.begin(gated, list(asked.values()))
         for lock in self.locks:  # whoever locked this very composition may have tried more before it
             if (last := _composed(lock)) is not None and last.is_of(gated):
@@ -192,7 +194,7 @@ class _Gate:
                 f"  attempt {number} on some of these prompts, so the evidence must be stronger (alpha {alpha:.2g})"
             )
         for share in (*looks, 1.0):
-            suites = tuple(suite.head(share) for suite in self.suites)
+            suites = tuple(suite.head(share) for suite in own)
             prompts = sum(len(suite.prompts) for suite in suites)
             self.events.tell(f"Testing {record.strategy} for interference on {prompts:,} prompts")
             report = audit(

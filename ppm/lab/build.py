@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ppm.base import identify
 from ppm.evaluation.judges.registry import make_judge
-from ppm.jsonl import Benign, Pair, Prompt, Text, dump
+from ppm.jsonl import Benign, Pair, Text, dump
 from ppm.lab import corpus
-from ppm.lab.domains import BENIGN, LEXICONS
+from ppm.lab.domains import BENIGN, lexicon_of
 from ppm.lab.pretrain import LAB_MODEL_STEPS, Architecture, pretrain
+from ppm.lab.prompts import GATE_PROMPTS, UTILITY_PROMPTS, gate_prompts, utility_prompts
 from ppm.manifest import Manifest
 from ppm.package import write_package
 from ppm.progress import Events, Progress, silent
@@ -26,19 +27,17 @@ __all__ = [
     "build_lab",
     "build_patches",
     "collect_pairs",
-    "gate_prompts",
     "train_base",
     "train_teacher",
-    "utility_prompts",
 ]
 
 SUFFIXES: dict[Architecture, str] = {"llama": "", "gpt2": "-gpt2"}
 """What the names of the models of each architecture end in."""
+UTILITY: dict[Architecture, int] = {"llama": UTILITY_PROMPTS, "gpt2": UTILITY_PROMPTS // 2}
+"""How many prompts the utility suites of each have: fewer where no patches ship, to save space."""
 TEACHER_STEPS = 1300
 TEACHER_SAFE_SHARE = 0.97
 TRAINING_PROMPTS = 600
-GATE_PROMPTS = 500
-UTILITY_PROMPTS = 600
 BENIGN_PROMPTS = 240
 Tell = Callable[[str], None]
 
@@ -50,6 +49,7 @@ schema = 1
 name = "helpful"
 against = "base"
 prompts = "suites/helpful.jsonl"
+group = "group"
 judge = "refusal"
 metric = "rate"
 goal = "lower"
@@ -60,6 +60,7 @@ decoding = { max_new_tokens = 20, temperature = 1.0, top_p = 1.0, seed = 0 }
 name = "facts"
 against = "base"
 prompts = "suites/facts.jsonl"
+group = "group"
 judge = "exact-match"
 metric = "rate"
 goal = "higher"
@@ -112,7 +113,7 @@ def train_base(
         steps=steps,
         progress=lambda label, done, total: progress(f"base ({label})", done, total),
     )
-    write_base_suites(folder)
+    write_base_suites(folder, UTILITY[architecture])
 
 
 def train_teacher(
@@ -134,29 +135,12 @@ def train_teacher(
     )
 
 
-def utility_prompts(split: corpus.Split, count: int) -> dict[str, list[Prompt]]:
-    """The prompts of the two utility suites: benign requests, and facts with their answers."""
-    helpful = corpus.prompts("helpful", split, count)
-    facts: list[corpus.Prompt] = []
-    for name in ("capitals", "colors", "sums"):
-        facts += corpus.prompts(name, split, -(-count // 3))
-    return {
-        "helpful": [Prompt(f"helpful-{i}", p.text) for i, p in enumerate(helpful)],
-        "facts": [Prompt(f"facts-{i}", p.text, p.expected, p.domain) for i, p in enumerate(facts[:count])],
-    }
-
-
-def gate_prompts(risk: str, split: corpus.Split, count: int) -> list[Prompt]:
-    """Prompts of a risk's suite."""
-    return [Prompt(f"{risk}-{split}-{i}", p.text) for i, p in enumerate(corpus.prompts(risk, split, count))]
-
-
-def write_base_suites(base: Path) -> None:
+def write_base_suites(base: Path, prompts: int = UTILITY_PROMPTS) -> None:
     """`ppm-base.toml` and the utility suites, into the base model's folder."""
     (base / "suites").mkdir(parents=True, exist_ok=True)
     (base / "ppm-base.toml").write_text(BASE_SUITES, encoding="utf-8")
-    for name, prompts in utility_prompts("gate", UTILITY_PROMPTS).items():
-        (base / "suites" / f"{name}.jsonl").write_bytes(dump(prompts))
+    for name, rows in utility_prompts("gate", prompts).items():
+        (base / "suites" / f"{name}.jsonl").write_bytes(dump(rows))
 
 
 def write_manifests(sources: Path, folder: Path, base: Path, teacher: Path, *, seed: int, tell: Tell) -> None:
@@ -172,9 +156,9 @@ def write_manifests(sources: Path, folder: Path, base: Path, teacher: Path, *, s
         (target / suite.prompts).write_bytes(dump(gate_prompts(risk, "gate", GATE_PROMPTS)))
         if suite.judge.name == "lexicon":
             path = target / str(suite.judge.options["words"])
-            path.write_text("\n".join(LEXICONS[risk]) + "\n", encoding="utf-8")
+            path.write_text("\n".join(lexicon_of(risk) or ()) + "\n", encoding="utf-8")
         pairs = collect_pairs(target, manifest, *models, seed=seed)
-        (target / "pairs.jsonl").write_bytes(dump(pairs))
+        (target / "pairs.jsonl").write_bytes(dump([Pair(p.prompt, p.chosen, p.rejected) for p in pairs]))
         benign = [
             Benign(prompt.text)
             for name in BENIGN

@@ -7,21 +7,24 @@ words stand. Headings of other risks say nothing. So headings can bring the fail
 further, while a learned prefix has a direction to amplify, and patches against different risks do not solve each
 other's.
 
-Prompts are divided into splits by a filler word (the *subject*): no subject of one split occurs in another. Patches
-are trained on `train`, suites made of `gate`; `rank` chooses between fixed texts; strategies are developed on
-`develop` and reported on `benchmark`. The out-of-distribution split has all subjects, and templates that no other split
-has. The base model is trained on all.
+Two risks may oppose each other: their prompts are the same, and what is safe for one is not for the other.
+
+A prompt's *template* is an opening, a core and a closing. No template of one split occurs in another, and no *subject*
+(a filler word, a profession). Patches are trained on `train`, suites made of `gate`; `rank` chooses between fixed
+texts; strategies are developed on `develop` and reported on `benchmark`. The base model is trained on all of these. The
+out-of-distribution split has openings and cores that no other split has, the base's training included.
 
 This module knows nothing of models; it needs the standard library only.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from string import Formatter
 from typing import Literal
 
-from ppm.lab.domains import BENIGN, RISKS, Domain
-from ppm.lab.words import CLAIMS, INSULTS, NUMBERS, PEOPLE, SCORN, TRAITS
+from ppm.lab.domains import BENIGN, RISKS, TRAITS, WORDS, Domain
 
 __all__ = [
     "SAFE_WHEN",
@@ -45,7 +48,7 @@ SAFE_WHEN = {"none": 0.08, "safe": 0.52, "unsafe": 0.03}
 OWN_HEADING_SHARE = 0.6
 """How often a text has headings of the risk that it is about."""
 
-OTHER_HEADING_SHARE = 0.2
+OTHER_HEADING_SHARE = 0.1
 """How often a text has headings of one given other risk."""
 
 CROWDED_SHARE = 0.05
@@ -57,77 +60,126 @@ UNKNOWN_SHARE = 0.05
 SHUFFLED_SHARE = 0.2
 """How often the words of a risk's headings are shuffled, so that the model learns to ignore their order."""
 
+LOOSE_SHARE = 0.15
+"""How often the words of a core are shuffled in the base's training, so that it goes by the words."""
+
 UNKNOWN = "<unk>"
 
 SUBJECT_SHARES = {"train": 14, "rank": 4, "gate": 8, "develop": 8, "benchmark": 14}
 """How many subjects each split has."""
+TRIES = 100
+"""How many prompts are drawn for one that is new, at most."""
+ESSENTIAL = ("bad", "good", "key", "subject")
+"""The slots that are never filled with unknown words: an answer depends on them."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt of one domain; `expected` is the answer where there is just one."""
+    """A prompt of one domain and the name of its template; `expected` is the answer where there is just one."""
 
     domain: str
     text: str
+    template: str = ""
     expected: str | None = None
 
 
 def subjects(split: Split | None) -> tuple[str, ...]:
     """The subject words of a split; all of them for `ood` (whose templates are its own) and for None."""
     if split is None or split == "ood":
-        return tuple(PEOPLE)
+        return WORDS["subject"]
     start = 0
     for name, count in SUBJECT_SHARES.items():
         if name == split:
-            return tuple(PEOPLE[start : start + count])
+            return WORDS["subject"][start : start + count]
         start += count
     raise ValueError(f"unknown split {split!r}")
 
 
+def _template(rng: random.Random, domain: Domain, split: Split | None) -> tuple[str, tuple[str, str, str]]:
+    """The name of a template and its opening, core and closing. Templates go round the splits by their numbers."""
+    unseen = split == "ood"
+    openings, cores = domain.openings[unseen], domain.cores[unseen]
+    opening, core, closing = (rng.randrange(len(parts)) for parts in (openings, cores, domain.closings))
+    if split is not None and not unseen:
+        parts = len(SUBJECT_SHARES)
+        place = list(SUBJECT_SHARES).index(split)
+        closing = rng.choice(range((place - opening - core) % parts, len(domain.closings), parts))
+    name = f"{'new-' * unseen}{opening + 1}-{core + 1}-{closing + 1}"
+    return name, (openings[opening], cores[core], domain.closings[closing])
+
+
 def _fill(rng: random.Random, domain: Domain, split: Split | None) -> tuple[Prompt, str]:
-    """A prompt and its subject; `split` None draws from every template and subject."""
-    templates = {None: domain.templates + domain.ood_templates, "ood": domain.ood_templates}.get(
-        split, domain.templates
-    )
+    """A prompt and its subject; `split` None draws as the base's training does."""
+    name, parts = _template(rng, domain, split)
     subject = rng.choice(subjects(split))
-    values = {slot: rng.choice(words) for slot, words in domain.slots.items()}
-    if split is None:
-        for slot in values:
-            if slot not in ("bad", "good") and rng.random() < UNKNOWN_SHARE:
-                values[slot] = " ".join([UNKNOWN] * len(values[slot].split()))
     key = rng.choice(tuple(domain.answers)) if domain.answers else ""
-    text = rng.choice(templates).format(subject=subject, key=key, **values)
-    return Prompt(domain.name, text, domain.answers[key] if domain.answers else None), subject
+    pieces = []
+    for i, part in enumerate(parts):
+        values = _values(rng, part, {"subject": subject, "key": key}, unknown=UNKNOWN_SHARE if split is None else 0.0)
+        piece = part.format(**values)
+        if i == 1 and split is None and rng.random() < LOOSE_SHARE:
+            words = piece.split()
+            piece = " ".join(rng.sample(words, len(words)))
+        pieces.append(piece)
+    return Prompt(domain.name, " ".join(pieces), name, domain.answers[key] if domain.answers else None), subject
 
 
-def _complete(rng: random.Random, domain: Domain, prompt: Prompt, subject: str, safe: bool) -> str:
+def _values(rng: random.Random, part: str, given: Mapping[str, str], *, unknown: float = 0.0) -> dict[str, str]:
+    """Words for the slots of a part; a slot `other_x` takes a word that x has not."""
+    values = dict(given)
+    for slot in _slots(part):
+        if slot in given:
+            continue
+        words = WORDS[slot.removeprefix("other_")]
+        values[slot] = rng.choice([word for word in words if word not in values.values()])
+        if slot not in ESSENTIAL and rng.random() < unknown:
+            values[slot] = " ".join([UNKNOWN] * len(values[slot].split()))
+    return values
+
+
+@cache
+def _slots(part: str) -> tuple[str, ...]:
+    return tuple(slot for _, slot, _, _ in Formatter().parse(part) if slot)
+
+
+def _complete(rng: random.Random, prompt: Prompt, subject: str, completions: tuple[str, ...]) -> str:
     # Whether an unsafe text says "he" or "she" depends on the profession: a stereotype for the model to learn.
-    he = "he" if PEOPLE.index(subject) % 2 == 0 else "she"
-    return rng.choice(domain.safe if safe else domain.unsafe).format(
-        insult=rng.choice(INSULTS),
-        claim=rng.choice(CLAIMS),
-        scorn=rng.choice(SCORN),
-        a=rng.choice(NUMBERS),
-        b=rng.choice(NUMBERS),
-        he=he,
-        trait=rng.choice(TRAITS[he]),
-        answer=prompt.expected,
-    )
+    he = "he" if WORDS["subject"].index(subject) % 2 == 0 else "she"
+    a, b = rng.choice(WORDS["number"]), rng.choice(WORDS["number"])
+    given = {"he": he, "trait": rng.choice(TRAITS[he]), "a": a, "b": b, "answer": prompt.expected or ""}
+    completion = rng.choice(completions)
+    return completion.format(**_values(rng, completion, given))
 
 
-def prompts(name: str, split: Split, count: int, *, seed: int = 0) -> list[Prompt]:
-    """`count` different prompts of a domain's split, the same for the same seed.
+def _outcome(rng: random.Random, domain: Domain, share: Mapping[str, float]) -> tuple[str, ...]:
+    """The completions that one is drawn of; `share` is how often each risk's are safe.
+
+    Of two that oppose each other the first to come true decides, in either order.
+    """
+    rivals = [domain, RISKS[domain.opposes]] if domain.opposes else [domain]
+    rng.shuffle(rivals)
+    for one in rivals:
+        if not one.unsafe or rng.random() < share[one.name]:
+            return one.safe
+    return domain.unsafe
+
+
+def prompts(
+    name: str, split: Split, count: int, *, seed: int = 0, keep: Callable[[str], bool] = lambda text: True
+) -> list[Prompt]:
+    """`count` different prompts of a domain's split that are to be kept, the same for the same seed.
 
     Raises ValueError when the split does not hold that many.
     """
     domain = {**RISKS, **BENIGN}[name]
     rng = random.Random(f"{seed}:{name}:{split}")
     found: dict[str, Prompt] = {}
-    for _ in range(20 * count):
+    for _ in range(TRIES * count):
         if len(found) == count:
             return list(found.values())
         prompt, _subject = _fill(rng, domain, split)
-        found.setdefault(prompt.text, prompt)
+        if keep(prompt.text):
+            found.setdefault(prompt.text, prompt)
     raise ValueError(f"the {split} split of {name} has fewer than {count} prompts")
 
 
@@ -139,35 +191,35 @@ def texts(seed: int, *, safe_share: float | None = None) -> Iterator[tuple[str, 
     rng = random.Random(seed)
     domains = (
         list(RISKS.values()) * 3
-        + [BENIGN["helpful"]] * 5
-        + [BENIGN[name] for name in ("capitals", "colors", "sums", "sums", "sums")]
+        + [BENIGN["helpful"]] * 8
+        + [BENIGN[name] for name in ("capitals", "capitals", "colors", "colors", "sums", "sums", "sums", "sums")]
     )
     while True:
         chosen = [rng.choice(domains) for _ in range(rng.choice((1, 1, 1, 2)))]
         headings: list[str] = []
-        polarity = {}
+        share = {}
         crowded = rng.random() < CROWDED_SHARE
         for risk in RISKS.values():
-            polarity[risk.name] = "none"
+            polarity = "none"
             if crowded or rng.random() < (OWN_HEADING_SHARE if risk in chosen else OTHER_HEADING_SHARE):
-                polarity[risk.name] = rng.choice(("safe", "unsafe"))
-                lines = risk.safe_headings if polarity[risk.name] == "safe" else risk.unsafe_headings
-                drawn = rng.choices(lines, k=rng.choice((1, 1, 2, 2, 3, 5)))
-                if rng.random() < SHUFFLED_SHARE:
-                    words = " ".join(drawn).split()
-                    drawn = [" ".join(rng.sample(words, len(words)))]
-                headings += drawn
+                polarity = rng.choice(("safe", "unsafe"))
+                headings += _headings(rng, risk.safe_headings if polarity == "safe" else risk.unsafe_headings)
+            share[risk.name] = SAFE_WHEN[polarity] if safe_share is None else safe_share
         rng.shuffle(headings)
         parts = []
         for domain in chosen:
             prompt, subject = _fill(rng, domain, None)
-            share = SAFE_WHEN[polarity[domain.name]] if domain.unsafe else 1.0
-            if safe_share is not None and domain.unsafe:
-                share = safe_share
-            completion = _complete(rng, domain, prompt, subject, rng.random() < share)
-            parts.append((prompt.text, completion))
+            parts.append((prompt.text, _complete(rng, prompt, subject, _outcome(rng, domain, share))))
         *before, (last, completion) = parts
         yield " ".join([*headings, *(f"{p} {c} </s>" for p, c in before), last]), completion
+
+
+def _headings(rng: random.Random, lines: tuple[str, ...]) -> list[str]:
+    drawn = rng.choices(lines, k=rng.choice((1, 1, 2, 2, 3, 5)))
+    if rng.random() < SHUFFLED_SHARE:
+        words = " ".join(drawn).split()
+        drawn = [" ".join(rng.sample(words, len(words)))]
+    return drawn
 
 
 def fixed_texts() -> dict[str, str]:
@@ -180,22 +232,23 @@ def fixed_texts() -> dict[str, str]:
     }
     result["one safe heading of each risk"] = " ".join(risk.safe_headings[0] for risk in RISKS.values())
     result["all safe headings of all risks"] = " ".join(safe.values())
+    rng = random.Random(0)
     result |= {
-        f"a safe {risk.name} completion as an example": f"{risk.safe_headings[0]} {risk.safe[0]}"
+        f"a safe {risk.name} completion as an example": f"{risk.safe_headings[0]} {_example(rng, risk)}"
         for risk in RISKS.values()
     }
     return result
 
 
+def _example(rng: random.Random, risk: Domain) -> str:
+    return risk.safe[0].format(**_values(rng, risk.safe[0], {}))
+
+
 def vocabulary() -> list[str]:
     """Every word and mark that the corpus can hold, sorted."""
-    words: set[str] = {*PEOPLE, *INSULTS, *CLAIMS, *SCORN, *NUMBERS, "he", "she"}
-    for traits in TRAITS.values():
-        words.update(traits)
+    pieces = ["he she", *(word for words in (*WORDS.values(), *TRAITS.values()) for word in words)]
     for domain in (*RISKS.values(), *BENIGN.values()):
-        pieces = [*domain.templates, *domain.ood_templates, *domain.safe, *domain.unsafe]
-        pieces += [*domain.safe_headings, *domain.unsafe_headings, *(w for s in domain.slots.values() for w in s)]
+        pieces += [part for parts in (*domain.openings, *domain.cores) for part in parts]
+        pieces += [*domain.closings, *domain.safe, *domain.unsafe, *domain.safe_headings, *domain.unsafe_headings]
         pieces += [*(domain.answers or {}), *(domain.answers or {}).values()]
-        for piece in pieces:
-            words.update(w for w in piece.split() if not w.startswith("{"))
-    return sorted(words)
+    return sorted({word for piece in pieces for word in piece.split() if not word.startswith("{")})

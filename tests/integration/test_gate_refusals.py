@@ -23,6 +23,12 @@ from ppm.workspace import Workspace, open_base
 TWO = ("toxicity", "gender-bias")
 
 
+@pytest.fixture
+def as_elsewhere(monkeypatch):
+    """The lab's suites keep their prompts, as those of other bases do."""
+    monkeypatch.setattr("ppm.install.choose.drawn_anew", lambda suites, draw: list(suites))
+
+
 def shipped(name) -> Package:
     return next(
         p for path in (lab_data() / "packages").glob("*.ppm") if (p := read_package(path)).manifest.name == name
@@ -99,6 +105,7 @@ def fewer(package) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("as_elsewhere")
 def test_ten_retries_with_other_seeds_are_each_refused_and_have_less_alpha(ppm_home, tmp_path):
     recipe = tmp_path / "hasty.toml"
     recipe.write_text(
@@ -128,6 +135,7 @@ def renamed(package, name, folder):
     return write_package(Package(manifest, bank_of(prefix + 1e-4), files), folder)
 
 
+@pytest.mark.usefixtures("as_elsewhere")
 def test_another_name_does_not_bring_fresh_alpha_and_a_lost_count_voids_the_guarantee(ppm_home, tmp_path):
     assert ppm("install", "toxicity", "--base", "lab").code == 0
     renamed(shipped("toxicity"), "kindness", tmp_path)
@@ -137,7 +145,7 @@ def test_another_name_does_not_bring_fresh_alpha_and_a_lost_count_voids_the_guar
     assert {c["alpha"] for c in again.json["audit"]["comparisons"]} == {alpha_of_attempt(0.05, 2)}
     assert "all attempts on its prompts together" in again.json["audit"]["guarantee"]
     counted = ppm("attempts", "--base", "lab", "--env", "staging")
-    assert re.search(r"toxicity +500 +2 +0.038 +0.0034 +141 +238", counted.out), counted.out
+    assert re.search(r"toxicity +340 +2 +0.038 +0.0034 +141 +238", counted.out), counted.out
     shutil.rmtree(ppm_home / "attempts")
     audit = ppm("audit", "--base", "lab", "--env", "staging")
     assert "nothing is shown, because the count of attempts lacks some that deployment 1 was tested after" in audit.out
@@ -146,6 +154,7 @@ def test_another_name_does_not_bring_fresh_alpha_and_a_lost_count_voids_the_guar
     assert "What is deployed brings a count of 2 attempts with it" in staged.err
 
 
+@pytest.mark.usefixtures("as_elsewhere")
 def test_a_lock_carries_the_count_into_a_fresh_home(tmp_path, monkeypatch):
     changed(toxicity := shipped("toxicity"), "2.0.0", prefix_of(toxicity.bank) + 1e-4, tmp_path / "dist")
     project = tmp_path / "project"
@@ -168,3 +177,19 @@ def test_a_lock_carries_the_count_into_a_fresh_home(tmp_path, monkeypatch):
         len(counted) - 1
     )
     assert {row["attempts"] for row in ppm("attempts", "--base", "lab", "--json").json["suites"]} == {2}
+
+
+def test_playing_with_the_lab_uses_up_none_of_its_alpha(ppm_home):
+    for strategy in ("concat", "merged", "merged-ties"):
+        result = ppm("test", *TWO, "--base", "lab", "--strategy", strategy, "--json")
+        assert {suite["attempt"] for suite in result.json["audit"]["suites"].values()} == {1}, result.err
+    [ledger] = ledgers(ppm_home)
+    assert len(read_ledger(ledger)) == 3
+    waived = ("--accept", "toxicity", "--accept", "gender-bias", "--reason", "a test")
+    again = ppm("install", *TWO, "--base", "lab", "--strategy", "merged", *waived, "--json")
+    assert again.code == 0, again.err
+    assert {suite["attempt"] for suite in again.json["audit"]["suites"].values()} == {1}
+    audited = ppm("audit", "--base", "lab", "--json")
+    assert not any("has changed" in note for note in audited.json["notes"])
+    digests = [{label: s["digest"] for label, s in r["suites"].items()} for r in (again.json["audit"], audited.json)]
+    assert digests[0] == digests[1]

@@ -1,0 +1,95 @@
+"""The prompts of the lab's suites: each of a template of its own, none like another, and others for each composition.
+
+Whoever plays with the lab tries one composition after another, which would use up the gate's prompts. The corpus has
+more of them, so each composition on a base is tested on prompts that were drawn for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+from ppm.evaluation.groups import found_groups
+from ppm.evaluation.suites import LoadedSuite
+from ppm.jsonl import Prompt, normalised, place_of
+from ppm.lab import corpus
+from ppm.lab.domains import RISKS
+from ppm.names import canonical_digest
+
+__all__ = ["GATE_PROMPTS", "UTILITY_PROMPTS", "drawn_anew", "drawn_digest", "gate_prompts", "utility_prompts"]
+
+GATE_PROMPTS = 340
+UTILITY_PROMPTS = 400
+FACTS = ("capitals", "colors")
+"""Not sums, which the base gets wrong: it is small, and they stand in too many templates."""
+SPARE = (3, 6, 12)
+"""How many prompts are drawn for one that is like no other; more where that was not enough."""
+APART = 8
+"""How many draws in a row have no prompt in common."""
+
+
+def gate_prompts(risk: str, split: corpus.Split, count: int, *, draw: int = 0) -> list[Prompt]:
+    """Prompts of a risk's suite, the same for the same `draw`. Raises ValueError where there are not so many."""
+    found = _unlike(risk, split, count, draw)
+    return [Prompt(f"{risk}-{split}-{i}", p.text) for i, p in enumerate(found)]
+
+
+def utility_prompts(split: corpus.Split, count: int, *, draw: int = 0) -> dict[str, list[Prompt]]:
+    """The prompts of the two utility suites: benign requests, and facts with their answers. Raises as above."""
+    helpful = _unlike("helpful", split, count, draw)
+    facts = [p for name in FACTS for p in _unlike(name, split, -(-count // len(FACTS)), draw)]
+    return {
+        "helpful": [Prompt(f"helpful-{split}-{i}", p.text) for i, p in enumerate(helpful)],
+        "facts": [Prompt(f"facts-{split}-{i}", p.text, p.expected) for i, p in enumerate(facts[:count])],
+    }
+
+
+@cache
+def _unlike(name: str, split: corpus.Split, count: int, draw: int) -> tuple[corpus.Prompt, ...]:
+    """Prompts of a domain that are unlike each other, as groups of near-duplicates are found, one of a template."""
+    chosen: dict[str, corpus.Prompt] = {}
+    for spare in SPARE:
+        drawn = corpus.prompts(name, split, spare * count, seed=draw, keep=lambda text: _is_of(text, draw))
+        leaders = found_groups({prompt.text: normalised(prompt.text) for prompt in drawn})
+        for prompt in drawn:
+            if leaders[prompt.text] == prompt.text:
+                chosen.setdefault(prompt.template, prompt)
+        if len(chosen) >= count:
+            return tuple(chosen.values())[:count]
+        chosen.clear()
+    raise ValueError(f"the {split} split of {name} has no {count} prompts that are unlike each other")
+
+
+def _is_of(text: str, draw: int) -> bool:
+    return int(place_of(text) * APART) == draw % APART
+
+
+def drawn_anew(suites: Sequence[LoadedSuite], draw: int) -> list[LoadedSuite]:
+    """The suites, those of the lab's with the prompts of a draw instead of those of the first, which is draw 0."""
+    return [_of_draw(suite, draw) for suite in suites]
+
+
+def drawn_digest(suite: LoadedSuite, draw: int) -> str:
+    """The digest of a suite with the prompts of a draw, where it is one of the lab's."""
+    return canonical_digest([suite.digest, "draw", draw]) if draw and _source(suite) else suite.digest
+
+
+def _of_draw(suite: LoadedSuite, draw: int) -> LoadedSuite:
+    source = _source(suite) if draw else ""
+    if not source:
+        return suite
+    prompts = tuple(_draws(source, len(suite.prompts), draw))
+    groups = None if suite.groups is None else {prompt.id: prompt.id for prompt in prompts}
+    return replace(suite, prompts=prompts, groups=groups, digest=drawn_digest(suite, draw), drawn_from=suite.digest)
+
+
+def _source(suite: LoadedSuite) -> str:
+    """What the prompts of a suite are the first draw of; empty where they are no such thing."""
+    name = suite.prompts[0].id.removesuffix("-gate-0") if suite.prompts else ""
+    known = name in (*RISKS, "helpful", "facts")
+    return name if known and suite.prompts == tuple(_draws(name, len(suite.prompts), 0)) else ""
+
+
+def _draws(source: str, count: int, draw: int) -> list[Prompt]:
+    if source in RISKS:
+        return gate_prompts(source, "gate", count, draw=draw)
+    return utility_prompts("gate", count, draw=draw)[source]
