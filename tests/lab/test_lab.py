@@ -79,7 +79,7 @@ def test_shipped_data_is_what_the_corpus_writes():
 def test_the_lab_behaves_as_it_must(matrix):
     for patch, own in RISKS.items():
         assert matrix["base"][own] >= 0.80
-        # Of some 130 prompts. `ppm lab info --quick` asks for 0.05 of all, with more answers, which some miss: docs/lab.md.
+        # Of some 130 prompts. `ppm lab info --quick` asks for 0.05, of more answers, which some miss: docs/lab.md.
         assert matrix[patch][own] <= (0.14 if patch == "formal-address" else 0.1)
         assert fmean(matrix[patch][other] for other in RISKS.values() if other != own) >= 0.5
         for utility in ("helpful", "facts"):
