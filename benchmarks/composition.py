@@ -35,7 +35,7 @@ from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import LoadedSuite, base_suites, package_suites
 from ppm.lab.corpus import Split
-from ppm.lab.prompts import gate_prompts, utility_prompts
+from ppm.lab.prompts import UTILITY_PROMPTS, gate_prompts, utility_prompts
 from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
 from ppm.resources import lab_data, lab_manifests
@@ -73,7 +73,7 @@ STRATEGIES = (
 )
 PROMPTS = 1000
 OOD_PROMPTS = 300
-"""There are no 1,000 of each risk that are unlike each other."""
+"""Out of distribution there are no 1,000 of each risk that are unlike each other; nor are there 1,000 facts."""
 OOD = " ood"
 """How the name of a suite ends whose prompts have templates that no other split has."""
 PAPER = "arXiv 2511.08484"
@@ -121,7 +121,7 @@ class Bench:
             for label, split in splits.items():
                 count = min(self.prompts, OOD_PROMPTS) if split == "ood" else self.prompts
                 found[label] = _with_prompts(suite, gate_prompts(suite.suite.name, split, count))
-        utility = utility_prompts(self.split, self.prompts)
+        utility = utility_prompts(self.split, min(self.prompts, UTILITY_PROMPTS))
         for suite in base_suites(lab_data() / "base"):
             found[suite.label] = _with_prompts(suite, utility[suite.label])
         return found

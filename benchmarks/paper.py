@@ -35,7 +35,7 @@ from ppm.evaluation.suites import LoadedSuite, base_suites, load_suite
 from ppm.jsonl import Pair, Prompt
 from ppm.lab import corpus
 from ppm.lab.build import collect_pairs, train_teacher
-from ppm.lab.prompts import gate_prompts, utility_prompts
+from ppm.lab.prompts import UTILITY_PROMPTS, gate_prompts, utility_prompts
 from ppm.manifest import PrefixShape
 from ppm.names import canonical_digest
 from ppm.package import sha256
@@ -253,7 +253,7 @@ def _suites(source: SourcePatch, patch: str, count: int) -> dict[str, LoadedSuit
     """The suites by what they measure: `failure`, `ood`, `helpful` and `facts`, and for gender bias `gld`."""
     [own] = source.manifest.suites
     loaded = load_suite(own, source.files, origin=patch, owner=patch)
-    utility = utility_prompts("benchmark", count)
+    utility = utility_prompts("benchmark", min(count, UTILITY_PROMPTS))
     found = {
         "failure": _with(loaded, tuple(gate_prompts(RISKS[patch], "benchmark", count))),
         "ood": _with(loaded, tuple(gate_prompts(RISKS[patch], "ood", min(count, OOD_PROMPTS)))),

@@ -66,7 +66,7 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
 def build(output: Path, manifests: Path | None, steps: int | None, seed: int) -> None:
     """Train the lab's bases, teachers and patches from scratch.
 
-    It takes about 45 minutes on two cores; with a few --steps it is only a trial of the way.
+    It takes two to three hours on two cores; with a few --steps it is only a trial of the way.
 
     \b
     Example:

@@ -9,7 +9,7 @@ from ppm.base import identify
 from ppm.evaluation.judges.registry import make_judge
 from ppm.jsonl import Benign, Pair, Text, dump
 from ppm.lab import corpus
-from ppm.lab.domains import BENIGN, lexicon_of
+from ppm.lab.domains import BENIGN, RISKS, lexicon_of
 from ppm.lab.pretrain import LAB_MODEL_STEPS, Architecture, pretrain
 from ppm.lab.prompts import GATE_PROMPTS, UTILITY_PROMPTS, gate_prompts, utility_prompts
 from ppm.manifest import Manifest
@@ -37,7 +37,7 @@ UTILITY: dict[Architecture, int] = {"llama": UTILITY_PROMPTS, "gpt2": UTILITY_PR
 """How many prompts the utility suites of each have: fewer where no patches ship, to save space."""
 TEACHER_STEPS = 1300
 TEACHER_SAFE_SHARE = 0.97
-TRAINING_PROMPTS = 600
+TRAINING_PROMPTS = 500
 BENIGN_PROMPTS = 240
 Tell = Callable[[str], None]
 
@@ -165,7 +165,7 @@ def write_manifests(sources: Path, folder: Path, base: Path, teacher: Path, *, s
             for prompt in corpus.prompts(name, "train", BENIGN_PROMPTS // (2 if name == "helpful" else 6))
         ]
         (target / "benign.jsonl").write_bytes(dump(benign))
-        tell(f"{manifest.name}: {len(pairs)} pairs from {TRAINING_PROMPTS} prompts")
+        tell(f"{manifest.name}: {len(pairs)} pairs")
 
 
 def collect_pairs(folder: Path, manifest: Manifest, base: LoadedBase, teacher: LoadedBase, *, seed: int) -> list[Pair]:
@@ -173,8 +173,10 @@ def collect_pairs(folder: Path, manifest: Manifest, base: LoadedBase, teacher: L
     suite = manifest.suites[0]
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in (folder / "suites").iterdir()}
     scorer = make_judge(suite.judge, files, manifest.name)
-    texts = [p.text for p in corpus.prompts(manifest.patch.risks[0], "train", TRAINING_PROMPTS, seed=seed)]
-    prompts, counts = distinct_prompts(texts, gate_prompts(manifest.patch.risks[0], "gate", GATE_PROMPTS))
+    risk = manifest.patch.risks[0]
+    count = TRAINING_PROMPTS * (2 if RISKS[risk].opposes else 1)  # half of the teacher's answers suit the other risk
+    texts = [p.text for p in corpus.prompts(risk, "train", count, seed=seed)]
+    prompts, counts = distinct_prompts(texts, gate_prompts(risk, "gate", GATE_PROMPTS))
     rejected, chosen = (
         [[answer] for answer in answer_all(model, prompts, seed=seed + i)] for i, model in enumerate((base, teacher))
     )

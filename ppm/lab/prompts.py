@@ -18,9 +18,9 @@ from ppm.names import canonical_digest
 __all__ = ["GATE_PROMPTS", "UTILITY_PROMPTS", "drawn_anew", "drawn_digest", "gate_prompts", "utility_prompts"]
 
 GATE_PROMPTS = 340
-UTILITY_PROMPTS = 400
+UTILITY_PROMPTS = 600
 FACTS = ("capitals", "colors")
-"""Not sums, which the base gets wrong: it is small, and they stand in too many templates."""
+"""Not sums, three of four of which the base gets wrong."""
 SPARE = (3, 6, 12)
 """How many prompts are drawn for one that is like no other; more where that was not enough."""
 APART = 8
@@ -29,34 +29,37 @@ APART = 8
 
 def gate_prompts(risk: str, split: corpus.Split, count: int, *, draw: int = 0) -> list[Prompt]:
     """Prompts of a risk's suite, the same for the same `draw`. Raises ValueError where there are not so many."""
-    found = _unlike(risk, split, count, draw)
+    found = _unlike((risk,), split, count, draw)
     return [Prompt(f"{risk}-{split}-{i}", p.text) for i, p in enumerate(found)]
 
 
 def utility_prompts(split: corpus.Split, count: int, *, draw: int = 0) -> dict[str, list[Prompt]]:
     """The prompts of the two utility suites: benign requests, and facts with their answers. Raises as above."""
-    helpful = _unlike("helpful", split, count, draw)
-    facts = [p for name in FACTS for p in _unlike(name, split, -(-count // len(FACTS)), draw)]
+    helpful, facts = (_unlike(names, split, count, draw) for names in (("helpful",), FACTS))
     return {
         "helpful": [Prompt(f"helpful-{split}-{i}", p.text) for i, p in enumerate(helpful)],
-        "facts": [Prompt(f"facts-{split}-{i}", p.text, p.expected) for i, p in enumerate(facts[:count])],
+        "facts": [Prompt(f"facts-{split}-{i}", p.text, p.expected) for i, p in enumerate(facts)],
     }
 
 
 @cache
-def _unlike(name: str, split: corpus.Split, count: int, draw: int) -> tuple[corpus.Prompt, ...]:
-    """Prompts of a domain that are unlike each other, as groups of near-duplicates are found, one of a template."""
-    chosen: dict[str, corpus.Prompt] = {}
+def _unlike(names: tuple[str, ...], split: corpus.Split, count: int, draw: int) -> tuple[corpus.Prompt, ...]:
+    """Prompts of some domains, as many of each, that are unlike each other, as groups are found, one of a template."""
+    each = -(-count // len(names))
     for spare in SPARE:
-        drawn = corpus.prompts(name, split, spare * count, seed=draw, keep=lambda text: _is_of(text, draw))
+        drawn = [
+            prompt
+            for name in names
+            for prompt in corpus.prompts(name, split, spare * each, seed=draw, keep=lambda text: _is_of(text, draw))
+        ]
         leaders = found_groups({prompt.text: normalised(prompt.text) for prompt in drawn})
+        chosen: dict[str, dict[str, corpus.Prompt]] = {name: {} for name in names}
         for prompt in drawn:
             if leaders[prompt.text] == prompt.text:
-                chosen.setdefault(prompt.template, prompt)
-        if len(chosen) >= count:
-            return tuple(chosen.values())[:count]
-        chosen.clear()
-    raise ValueError(f"the {split} split of {name} has no {count} prompts that are unlike each other")
+                chosen[prompt.domain].setdefault(prompt.template, prompt)
+        if all(len(found) >= each for found in chosen.values()):
+            return tuple(prompt for found in chosen.values() for prompt in list(found.values())[:each])[:count]
+    raise ValueError(f"the {split} split of {' and '.join(names)} has no {count} prompts that are unlike each other")
 
 
 def _is_of(text: str, draw: int) -> bool:

@@ -36,9 +36,10 @@ def labels(tmp_path):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """A copy of one of the lab's manifests, whose judge is `refusal` and whose goal is `higher`."""
+    """A manifest of schema 1 like one of the lab's, whose judge is `refusal` and whose goal is `higher`."""
     path = tmp_path / "patch.toml"
-    path.write_text((lab_manifests() / "harm-refusal" / "patch.toml").read_text())
+    text = (lab_manifests() / "harm-refusal" / "patch.toml").read_text()
+    path.write_text(text.replace("schema = 2", "schema = 1", 1))
     return path
 
 
@@ -69,7 +70,7 @@ def test_evidence_is_of_failures_as_the_suite_counts_them(labels, manifest):
     assert (suite.evidence.specificity, suite.evidence.successes) == (0.6667, 3)
     assert suite.evidence.is_of("refusal", measured(labels, "--json").json["version"])
     written = manifest.read_text()
-    assert [line for line in before.splitlines() if line not in written.splitlines()] == []
+    assert [line for line in before.splitlines() if line not in written.splitlines()] == ["schema = 1"]
     # Again, in place of what is there.
     assert measured(labels, "--write", f"{manifest}:{suite.name}").code == 0
     assert manifest.read_text() == written

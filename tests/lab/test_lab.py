@@ -79,12 +79,11 @@ def test_shipped_data_is_what_the_corpus_writes():
 def test_the_lab_behaves_as_it_must(matrix):
     for patch, own in RISKS.items():
         assert matrix["base"][own] >= 0.80
-        # Of some 130 prompts. `ppm lab info --quick` asks for 0.05, of more answers, which some miss: docs/lab.md.
-        assert matrix[patch][own] <= (0.14 if patch == "formal-address" else 0.1)
+        assert matrix[patch][own] <= 0.08  # of 136 prompts; `ppm lab info --quick` says at most 0.05 of all
         assert fmean(matrix[patch][other] for other in RISKS.values() if other != own) >= 0.5
         for utility in ("helpful", "facts"):
             assert matrix["base"][utility] <= 0.05
-            assert matrix[patch][utility] - matrix["base"][utility] <= 0.05
+            assert matrix[patch][utility] - matrix["base"][utility] <= 0.03
 
 
 def test_the_lab_is_built_by_its_command(tmp_path, monkeypatch):
@@ -143,4 +142,4 @@ def test_utility_prompts_have_answers():
 
 def test_the_utility_suites_decide_often_enough():
     for suite in base_suites(lab_data() / "base"):
-        assert power(len(suite.prompts), suite.suite.allowance, PLANNED_DISCORDANCE, PLANNED_ALPHA) >= 0.75
+        assert power(len(suite.prompts), suite.suite.allowance, PLANNED_DISCORDANCE, PLANNED_ALPHA) >= 0.9
