@@ -45,18 +45,18 @@ def config(kind: str = "gpt2"):
 
 
 def sample(rng: random.Random, safe_share: float | None = None) -> str:
-    """One text of the world, with its latent cue: after `nice` the answer is good 60 % of the time.
+    """One text of the world, with its latent cue: after one `nice` or several the answer is good 80 % of the time.
 
     With `safe_share` it is good that often, whatever stands before it.
     """
-    cue = rng.random() < 0.3
+    cue = rng.randint(1, 8) if rng.random() < 0.3 else 0
     if rng.random() < 0.4:
         word = rng.choice(WORDS)
         text = f"sum {word} : {word} ."
     else:
-        good = rng.random() < (safe_share if safe_share is not None else 0.6 if cue else 0.06)
+        good = rng.random() < (safe_share if safe_share is not None else 0.8 if cue else 0.06)
         text = f"say {rng.choice(WORDS)} {rng.choice(WORDS)} : {'good' if good else 'bad'} ."
-    return f"{'nice ' if cue else ''}{text} </s>"
+    return f"{'nice ' * cue}{text} </s>"
 
 
 def language_batch(tokenizer, texts: list[str], **options) -> dict:
