@@ -14,7 +14,7 @@ from ppm.runtime.tensors import bank_of
 
 @pytest.fixture(scope="package")
 def base(tmp_path_factory):
-    folder = tiny.train_base(tmp_path_factory.mktemp("base") / "tiny", "llama", steps=60)
+    folder = tiny.train_base(tmp_path_factory.mktemp("base") / "tiny", "llama", steps=120)
     return load_base(identify(folder, name="tiny"))
 
 

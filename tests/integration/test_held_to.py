@@ -66,17 +66,17 @@ def test_what_was_waived_is_no_anchor_and_the_first_approved_one_stays(ppm_home,
 
 
 def test_suites_of_replaced_versions_are_run_until_they_are_retired(ppm_home, tmp_path, monkeypatch):
-    version("1.1.0", tmp_path, prompts=slice(0, 300))
+    version("1.1.0", tmp_path, prompts=slice(0, 240))
     assert ppm("install", "toxicity", "--base", "lab", "--find-links", tmp_path).code == 0
-    version("2.0.0", tmp_path, noise=0.01, prompts=slice(100, 400))
+    version("2.0.0", tmp_path, noise=0.01, prompts=slice(50, 290))
     upgraded(tmp_path)
-    version("3.0.0", tmp_path, noise=0.01, prompts=slice(200, 500))
+    version("3.0.0", tmp_path, noise=0.01, prompts=slice(100, 340))
     old = [f"toxicity=={number}/toxicity" for number in ("1.1.0", "2.0.0")]
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "ppm.toml").write_text(f"[gates]\nretired = {json.dumps(old[:1])}\n")
     assert set(upgraded(tmp_path)["suites"]) >= {*old, "toxicity==3.0.0/toxicity"}
-    version("4.0.0", tmp_path, noise=0.02, prompts=slice(200, 500))
+    version("4.0.0", tmp_path, noise=0.02, prompts=slice(100, 340))
     monkeypatch.chdir(folder)
     suites = set(upgraded(tmp_path)["suites"])
     assert old[1] in suites
