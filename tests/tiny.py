@@ -36,7 +36,9 @@ def config(kind: str = "gpt2"):
     if kind == "gpt2":
         return GPT2Config(
             vocab_size=len(VOCABULARY), n_embd=48, n_layer=2, n_head=4, n_positions=64,
-            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **special,
+            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            initializer_range=0.1,  # with the usual 0.02 one so narrow does not learn sums
+            **special,
         )  # fmt: skip
     return LlamaConfig(
         vocab_size=len(VOCABULARY), hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,

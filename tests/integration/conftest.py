@@ -1,25 +1,35 @@
 """A home in which the quickstart ran once; every test works on a copy of its own."""
 
+import json
 import os
 import shutil
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from commands import Result, ppm
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
-def quickstart(tmp_path_factory) -> tuple[object, Result]:
-    """(home, result of `ppm quickstart --json`)."""
-    home = tmp_path_factory.mktemp("quickstart")
-    before = os.environ.get("PPM_HOME")
+def quickstart(tmp_path_factory, worker_id) -> tuple[Path, Result]:
+    """(home, result of `ppm quickstart --json`), the same for every process of tests."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder if worker_id == "master" else folder.parent
+    home, kept = folder / "quickstart", folder / "quickstart.json"
+    with FileLock(folder / "quickstart.lock"):
+        if not kept.exists():
+            kept.write_text(json.dumps(asdict(_run(home))))
+    return home, Result(**json.loads(kept.read_text()))
+
+
+def _run(home: Path) -> Result:
+    before = os.environ["PPM_HOME"]
     os.environ["PPM_HOME"] = str(home)
     try:
-        return home, ppm("quickstart", "--json")
+        return ppm("quickstart", "--json")
     finally:
-        if before is None:
-            del os.environ["PPM_HOME"]
-        else:
-            os.environ["PPM_HOME"] = before
+        os.environ["PPM_HOME"] = before
 
 
 @pytest.fixture

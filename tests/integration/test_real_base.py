@@ -17,6 +17,7 @@ from ppm.evaluation.suites import package_suites
 from ppm.package import read_package
 from ppm.resources import shipped_packages, shipped_project
 from ppm.running import Running
+from ppm.runtime.dtypes import faster_dtype
 from ppm.runtime.loading import load_base
 from ppm.workspace import open_base
 
@@ -66,7 +67,7 @@ def test_the_shipped_composition_does_what_it_says(real_home):
     [composed] = shipped_project("smollm2").glob("*.ppm")
     configurations = [Configuration("base"), Configuration("composition", read_package(composed).bank)]
     suites = [suite.head(PROMPTS / len(suite.prompts)) for suite in (*package_suites(packages), over_refusal())]
-    loaded = load_base(open_base("smollm2"), running=Running("bfloat16"))
+    loaded = load_base(open_base("smollm2"), running=Running(faster_dtype()))
     outcomes = evaluate(loaded, configurations, suites, placement=packages[0].manifest.base.placement)
     for suite in suites:
         base, patched = (sum(outcomes[c.name, suite.digest].values) / len(suite.prompts) for c in configurations)
