@@ -55,8 +55,8 @@ def test_every_example_works(deployed, tmp_path, monkeypatch):
     known = dict(examples())
     order = [words for words in known if words not in (*LATER, *LONG)] + list(LATER)
     assert set(order) | set(LONG) == set(known)
-    for words in order:
-        line = known[words].replace("lab-0123456789ab", open_base("lab").tag)
+    for line in dict.fromkeys(known[words] for words in order):  # a group's example is that of one of its commands
+        line = line.replace("lab-0123456789ab", open_base("lab").tag)
         arguments, _, target = line.removeprefix("ppm ").partition(" > ")
         done = ppm(*shlex.split(arguments))
         assert done.code == 0, (line, done.err)
