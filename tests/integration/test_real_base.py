@@ -1,6 +1,7 @@
 """A short run of the real thing: SmolLM2 from its wheel, its shipped patches and their composition, 60 prompts a suite.
 
-It shows effects, and what patches leave alone; what is shown within margins is for `ppm quickstart --base smollm2`.
+It shows effects, and what patches leave alone, in the faster dtype of the machine; what is shown within
+margins is for `ppm quickstart --base smollm2`.
 """
 
 import os
