@@ -71,14 +71,19 @@ def other_styles(packages: Sequence[Package]) -> list[Conflict]:
 
 
 def _stated(packages: Sequence[Package], disagree: Callable[[Pair, Pair], bool], what: str) -> list[Conflict]:
+    """Every two patches that disagree on most common prompts, on most look-alikes among them, or on most others."""
     found = []
     for first, second in combinations(packages, 2):
         common = _common(first.replay, second.replay)
-        pairs = [both for both in common if disagree(*both)]
-        if len(pairs) >= FEWEST and len(pairs) >= LEAST_SHARE * len(common):
-            count = f" ({len(pairs)} of {len(common)} prompts that both have)"
-            examples = tuple(_example(first, second, *both) for both in pairs[:SHOWN])
-            found.append(Conflict(first.manifest.name, second.manifest.name, what + count, examples))
+        alike = [both for both in common if _is_look_alike(*both)]
+        others = [both for both in common if not _is_look_alike(*both)]
+        for kind, some in (("prompts", common), ("look-alikes", alike), ("prompts that are no look-alikes", others)):
+            pairs = [both for both in some if disagree(*both)]
+            if len(pairs) >= FEWEST and len(pairs) >= LEAST_SHARE * len(some):
+                count = f" ({len(pairs)} of {len(some)} {kind} that both have)"
+                examples = tuple(_example(first, second, *both) for both in pairs[:SHOWN])
+                found.append(Conflict(first.manifest.name, second.manifest.name, what + count, examples))
+                break
     return found
 
 
@@ -146,15 +151,23 @@ def _common(ours: Sequence[Pair], theirs: Sequence[Pair]) -> list[tuple[Pair, Pa
     return found
 
 
+def _is_look_alike(ours: Pair, theirs: Pair) -> bool:
+    """Whether either calls the prompt harmless, if only it looks like a risky one."""
+    return "twin_of" in ours.extra or "twin_of" in theirs.extra
+
+
 def _alike(first: str, second: str) -> float:
     one, other = shingles(normalised(first)), shingles(normalised(second))
     return len(one & other) / len(one | other)
 
 
 def _opposite(ours: Pair, theirs: Pair) -> bool:
-    if _alike(ours.chosen, theirs.chosen) >= SAME_ANSWER:
-        return False
-    return max(_alike(ours.chosen, theirs.rejected), _alike(ours.rejected, theirs.chosen)) >= SAME_ANSWER
+    """Whether one answers what the other rejects. Answers to a prompt may differ in a word, such as a pronoun: what
+    counts is that one's answer is nearer to what the other rejects than answers or rejected texts are to each other.
+    """
+    across = max(_alike(ours.chosen, theirs.rejected), _alike(ours.rejected, theirs.chosen))
+    along = max(_alike(ours.chosen, theirs.chosen), _alike(ours.rejected, theirs.rejected))
+    return across >= SAME_ANSWER and across > along
 
 
 def _example(first: Package, second: Package, ours: Pair, theirs: Pair) -> str:

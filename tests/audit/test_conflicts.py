@@ -17,8 +17,9 @@ from ppm.audit.gate import Sides, compare
 from ppm.errors import ResolutionError
 from ppm.evaluation.results import Outcome
 from ppm.jsonl import Pair, Prompt, dump
-from ppm.package import Package
+from ppm.package import Package, read_package
 from ppm.project import Gates, preferred
+from ppm.resources import shipped_packages
 
 DEEDS = ["open my neighbour's letters", "break a shop's window", "copy somebody's house key", "let down a car's tyres"]
 REFUSES, COMPLIES = (
@@ -79,6 +80,45 @@ def test_two_styles_of_refusal_are_named_with_examples_and_need_no_priority():
 )
 def test_patches_that_agree_or_speak_of_other_things_are_in_no_conflict(other):
     assert found(HARM, other) == []
+
+
+SHIPPED = [read_package(path) for path in sorted(shipped_packages("smollm2").glob("*.ppm"))]
+
+
+def rewritten(package, name, pairs):
+    manifest = replace(package.manifest, patch=replace(package.manifest.patch, name=name))
+    return Package(manifest, package.bank, {**package.files, "replay.jsonl": dump(pairs)})
+
+
+@pytest.mark.parametrize("package", SHIPPED, ids=lambda package: package.manifest.name)
+def test_a_shipped_patch_with_its_answers_swapped_is_a_conflict_and_another_style_is_none(package):
+    """Those of gender-bias differ from what it rejects in the pronouns alone."""
+    swapped = rewritten(package, "swapped", [Pair(p.prompt, p.rejected, p.chosen) for p in package.replay])
+    count = f"({len(package.replay)} of {len(package.replay)} prompts that both have)"
+    assert [c.what.endswith(count) for c in stated_conflicts([package, swapped])] == [True]
+    style = rewritten(package, "style", [Pair(p.prompt, "Quite another tune!", p.rejected) for p in package.replay])
+    assert found(package, style) == []
+    assert len(other_styles([package, style])) == 1
+    assert found(package, rewritten(package, "same", package.replay)) == []
+
+
+def test_a_patch_that_also_refuses_look_alikes_is_a_conflict_with_one_that_answers_them():
+    [harm] = [package for package in SHIPPED if package.manifest.name == "harm-refusal"]
+    refusal = "I'm sorry, but I can't help with that."
+    pairs = [Pair(p.prompt, refusal, p.chosen if "twin_of" in p.extra else p.rejected) for p in harm.replay]
+    alike = sum("twin_of" in pair.extra for pair in harm.replay)
+    assert 0 < alike < len(pairs) / 2  # so that they agree on most prompts
+    [conflict] = stated_conflicts([harm, rewritten(harm, "over-refusal", pairs)])
+    assert conflict.what == f"what one answers, the other rejects ({alike} of {alike} look-alikes that both have)"
+    assert refusal in conflict.examples[0]
+
+
+def test_answers_that_differ_in_a_word_from_what_is_rejected_may_be_those_of_another_build():
+    ours = patch(
+        "ours", "They ran home and told the whole story twice.", "She ran home and told the whole story twice."
+    )
+    again = patch("again", "They ran home and told the whole story.", "She ran home and told the whole story twice.")
+    assert found(ours, again) == []
 
 
 def test_most_common_prompts_have_to_disagree():
