@@ -85,12 +85,11 @@ def measure(
 def _own_risks(bench: _Bench) -> list[Target]:
     base = Configuration("base")
     specialists = {p.manifest.name: Configuration(p.manifest.name, p.bank) for p in bench.packages}
-    found = dict(bench.run([base], bench.utility))
-    bench = replace(bench, risks=tuple(_sampled(suite) for suite in bench.risks))
-    for suite in bench.risks:
-        found |= bench.run([base, specialists[str(suite.owner)]], [suite])
-    own = [(str(s.owner), s) for s in bench.risks]
-    return [*_of_base(bench, found), *(_fails(name, s, found) for name, s in own)]
+    found = dict(bench.run([base], [*bench.risks, *bench.utility]))
+    own = [(str(suite.owner), _sampled(suite)) for suite in bench.risks]
+    for name, suite in own:
+        found |= bench.run([specialists[name]], [suite])
+    return [*_of_base(bench, found), *(_fails(name, suite, found) for name, suite in own)]
 
 
 def _sampled(suite: LoadedSuite) -> LoadedSuite:
