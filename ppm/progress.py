@@ -18,7 +18,9 @@ class Pace:
     """How much longer some work takes, by its rate over the recent past: the first batch says little of the last."""
 
     RECENT = 90.0
-    """Seconds that count, or as many as the last two reports are apart."""
+    """Seconds that count at least, or as many as the last two reports are apart."""
+    SHARE = 0.02
+    """Of all work, how much counts at least: some batches are of a row or two, and take as long as others."""
 
     def __init__(self) -> None:
         self._reports: deque[tuple[float, int]] = deque()
@@ -29,12 +31,16 @@ class Pace:
             self._reports.clear()  # another piece of work under the same name
         if not self._reports or done > self._reports[-1][1]:
             self._reports.append((now, done))
-        while len(self._reports) > 2 and self._reports[1][0] <= now - self.RECENT:
+        while len(self._reports) > 2 and self._is_enough(self._reports[1], total, now):
             self._reports.popleft()
         (then, before), (last, sofar) = self._reports[0], self._reports[-1]
         if sofar <= before or last <= then:
             return None
         return max((total - sofar) * (last - then) / (sofar - before) - (now - last), 0.0)
+
+    def _is_enough(self, since: tuple[float, int], total: int, now: float) -> bool:
+        """Whether what was reported since then tells the pace."""
+        return since[0] <= now - self.RECENT and self._reports[-1][1] - since[1] >= self.SHARE * total
 
 
 def shown_time(seconds: float) -> str:

@@ -37,5 +37,13 @@ def test_batches_that_take_longer_than_the_recent_past_tell_too():
     assert pace.left(2, 4, 1200.0) == pytest.approx(1200)
 
 
+def test_a_batch_of_one_among_large_ones_is_not_the_pace():
+    pace = Pace()
+    for batch in range(10):
+        pace.left(130 * batch, 10_000, 200.0 * batch)
+        left = pace.left(130 * batch + 1, 10_000, 200.0 * batch + 100)
+    assert left == pytest.approx((10_000 - 1171) * 200 / 130, rel=0.3)
+
+
 def test_times_are_said_as_people_say_them():
     assert [shown_time(x) for x in (0.2, 59, 100, 3000, 9000)] == ["1 s", "59 s", "2 min", "50 min", "2.5 h"]
