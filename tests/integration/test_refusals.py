@@ -17,7 +17,25 @@ def packages(tmp_path):
     return folder
 
 
-def test_merging_is_refused_with_figures_and_the_old_deployment_stays(deployed):
+@pytest.fixture(scope="module")
+def results(quickstart, tmp_path_factory):
+    """The answers of the three patches' merge to the prompts of a second attempt, as a home keeps them."""
+    home = tmp_path_factory.mktemp("refused") / "home"
+    shutil.copytree(quickstart[0], home)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PPM_HOME", str(home))
+        assert ppm("install", *THREE, "--base", "lab", "--strategy", "merged").code == 5
+    return home / "cache" / "results"
+
+
+@pytest.fixture
+def tested(deployed, results):
+    """A PPM_HOME with the three patches deployed, in which such an attempt finds its answers."""
+    shutil.copytree(results, deployed / "cache" / "results", dirs_exist_ok=True)
+    return deployed
+
+
+def test_merging_is_refused_with_figures_and_the_old_deployment_stays(tested):
     before = ppm("list", "--json").json
     result = ppm("install", *THREE, "--base", "lab", "--strategy", "merged")
     assert result.code == 5
@@ -33,7 +51,7 @@ def test_merging_is_refused_with_figures_and_the_old_deployment_stays(deployed):
     assert ppm("list", "--json").json == before
 
 
-def test_merging_with_json_prints_the_audit_of_what_was_refused(deployed):
+def test_merging_with_json_prints_the_audit_of_what_was_refused(tested):
     result = ppm("install", *THREE, "--base", "lab", "--strategy", "merged", "--json")
     assert result.code == 5
     table = result.json
@@ -44,7 +62,7 @@ def test_merging_with_json_prints_the_audit_of_what_was_refused(deployed):
     )
 
 
-def test_a_waiver_deploys_and_is_shown_until_the_next_deployment(deployed):
+def test_a_waiver_deploys_and_is_shown_until_the_next_deployment(tested):
     broken = {
         c["suite"]
         for c in ppm("install", *THREE, "--base", "lab", "--strategy", "merged", "--json").json["audit"]["comparisons"]
@@ -57,10 +75,10 @@ def test_a_waiver_deploys_and_is_shown_until_the_next_deployment(deployed):
     done = ppm("install", *THREE, "--base", "lab", "--strategy", "merged", *accept, "--reason", "a demonstration")
     assert done.code == 0, done.err
     assert "Verdict: waived" in done.out
-    audit = ppm("audit", "--json", "--junit", deployed / "junit.xml", "--html", deployed / "page.html")
+    audit = ppm("audit", "--json", "--junit", tested / "junit.xml", "--html", tested / "page.html")
     assert (audit.code, audit.json["verdict"]) == (0, "waived")
-    assert 'name="verdict" value="waived"' in (deployed / "junit.xml").read_text()
-    assert "<title>waived: " in (deployed / "page.html").read_text()
+    assert 'name="verdict" value="waived"' in (tested / "junit.xml").read_text()
+    assert "<title>waived: " in (tested / "page.html").read_text()
     listed = ppm("list", "--json").json
     assert listed["verdict"] == "waived"
     assert {w["suite"] for w in listed["waivers"]} == broken
