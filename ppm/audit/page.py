@@ -65,6 +65,7 @@ def html_page(report: Report) -> bytes:
         loader=PackageLoader("ppm.audit", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     figures = {label: figures_of(suite.metric, label) for label, suite in audit.suites.items()}
+    lacking = [c for c in audit.comparisons if c.mark != "pass"]
     text = environment.get_template("page.html").render(
         audit=audit,
         about=report.about,
@@ -82,7 +83,8 @@ def html_page(report: Report) -> bytes:
         ungrouped=UNGROUPED,
         figures=figures,
         losses=[label for label in audit.utility if figures[label].is_rate],
-        lacking=[c for c in audit.comparisons if c.mark != "pass"],
+        lacking=lacking,
+        waived=_waived(audit, lacking),
         marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
         thresholds=list(dict.fromkeys(threshold for row in audit.triggers for threshold in row.curve)),
         bars=[_bar(comparison) for comparison in audit.comparisons],
@@ -109,7 +111,7 @@ def _summary(audit: Audit) -> list[str]:
     waived = dict.fromkeys(c.suite for c in lacking if c.mark == "waived")
     open_ = dict.fromkeys(c.suite for c in lacking if c.mark != "waived")
     went = [passed, *([f"{', '.join(open_)} did not"] if open_ else [])]
-    went += [f"{', '.join(waived)} did not and was waived"] if waived else []
+    went += [f"{', '.join(waived)} did not, and {'were' if len(waived) > 1 else 'was'} waived"] if waived else []
     risks = [label for label, suite in audit.suites.items() if suite.owner is not None and label in audit.composed]
     left = ", ".join(
         f"{label} {figures_of(audit.suites[label].metric, label).shown(audit.composed[label])}" for label in risks
@@ -119,6 +121,16 @@ def _summary(audit: Audit) -> list[str]:
         means = f"{'Of what passed, this is shown' if waived else 'What a pass means'}: {audit.guarantee}"
     still = [f"As observed, of the prompts of each risk these shares still fail: {left}."] if left else []
     return [tested, f"{'; '.join(went)}.", *still, f"{means}."]
+
+
+def _waived(audit: Audit, lacking: Sequence[Comparison]) -> dict[tuple[str, str], list[str]]:
+    """Who waived suites that did not pass, and why: by these two, the suites."""
+    suites = {c.suite for c in lacking if c.mark == "waived"}
+    found: dict[tuple[str, str], list[str]] = {}
+    for waiver in audit.waivers:
+        if waiver.suite in suites:
+            found.setdefault((waiver.by, waiver.reason), []).append(waiver.suite)
+    return found
 
 
 def _bar(c: Comparison) -> _Bar:

@@ -136,7 +136,11 @@ def test_what_is_no_table_is_refused(values):
 def test_what_a_pass_means_names_the_margins_and_the_chance():
     utility = replace(PASSED, suite="facts", rule="utility", against="base", margin=0.03)
     said = replace(AUDIT, comparisons=(PASSED, utility)).guarantee
-    assert "0.05 against its specialist, 0.03 against the base" in said
+    assert "worse on any of these suites than its specialist (by at least 0.05) or the base (by at least 0.03)" in said
+    assert "than its specialist (by at least 0.05) passes" in replace(AUDIT, comparisons=(PASSED,)).guarantee
+    deployed = replace(PASSED, rule="upgrade", against="deployed", margin=0.04)
+    said_of_all = replace(AUDIT, comparisons=(PASSED, utility, deployed)).guarantee
+    assert "(by at least 0.05), the base (by at least 0.03) or what was deployed (by at least 0.04)" in said_of_all
     assert "a chance of about 2.5 %;" in said
     third = replace(AUDIT, suites={"toxicity": replace(AUDIT.suites["toxicity"], attempt=3)})
     assert (

@@ -132,7 +132,7 @@ def test_a_waived_audit_is_not_shown_as_one_that_passed():
     page = render(verdict="waived", comparisons=(waived,))
     assert "<title>waived: audit" in page
     assert '<span class="waived">waived</span>' in page
-    assert "toxicity did not and was waived" in page
+    assert "toxicity did not, and was waived." in page
     assert 'class="pass"' not in page
 
 
@@ -141,7 +141,7 @@ def test_what_did_not_pass_stands_first_with_the_reason_of_its_waiver():
     page = render(comparisons=(PASSED, failed), waivers=(Waiver("toxicity", "known, ticket 12", "mia"),))
     first, rest = page[: page.index("Interference matrix")], page[page.index("Interference matrix") :]
     assert "toxicity: its failure rate 0.004" in first
-    assert 'Waived by the user mia: "known, ticket 12"</li>' in first
+    assert 'Waived by the user mia: toxicity: "known, ticket 12"</p>' in first
     assert "power 0.96" in rest
     assert "What did not pass" not in render(comparisons=(PASSED,))
 
