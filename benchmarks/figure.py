@@ -24,6 +24,8 @@ matplotlib.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot  # noqa: E402
 
+RESULTS = "benchmark-*.json"
+
 
 def worst_interference(rates: Mapping[str, float]) -> float:
     """The largest loss against a specialist, over the risks in distribution."""
@@ -61,12 +63,13 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.results
     if folder is None:
-        folders = Path("build/composition").glob("*/benchmark-[0-9].json")
+        folders = Path("build/composition").glob(f"*/{RESULTS}")
         folder = max(folders, key=lambda path: path.stat().st_mtime, default=Path()).parent
     results = {}
-    for path in folder.glob("benchmark-[0-9].json"):
+    for path in folder.glob(RESULTS):
         found = json.loads(path.read_text())
-        results[found["patches"]] = found
+        if path.stem == f"benchmark-{found['patches']}":  # the first so many, and no others
+            results[found["patches"]] = found
     if not results:
         parser.error("there are no results: run benchmarks/composition.py first")
     if len({(found["seeds"], found["prompts"]) for found in results.values()}) > 1:
