@@ -24,7 +24,7 @@ real: install
 test: install
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The tests again, a fifth slower, with the lines that none of them runs.
+# The tests again, more slowly, with the lines that none of them runs.
 coverage: install
 	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
 

@@ -27,7 +27,7 @@ SAME_PROMPT = 0.8
 SAME_ANSWER, OTHER_ANSWER = 0.6, 0.3
 """From which likeness two answers are the same, and up to which they have nothing in common."""
 FEWEST, LEAST_SHARE = 3, 0.5
-"""On how many common prompts two patches have to disagree, and on which share of those that they have in common."""
+"""On how many common prompts two patches have to disagree, and on which share: of all, of look-alikes, or of others."""
 ALPHA = 0.01
 """What all measured comparisons of one composition spend together."""
 SHOWN = 3
@@ -71,13 +71,13 @@ def other_styles(packages: Sequence[Package]) -> list[Conflict]:
 
 
 def _stated(packages: Sequence[Package], disagree: Callable[[Pair, Pair], bool], what: str) -> list[Conflict]:
-    """Every two patches that disagree on most common prompts, on most look-alikes among them, or on most others."""
+    """Every two patches that disagree on half of their common prompts, of the look-alikes, or of the others."""
     found = []
     for first, second in combinations(packages, 2):
         common = _common(first.replay, second.replay)
-        alike = [both for both in common if _is_look_alike(*both)]
+        look_alikes = [both for both in common if _is_look_alike(*both)]
         others = [both for both in common if not _is_look_alike(*both)]
-        for kind, some in (("prompts", common), ("look-alikes", alike), ("prompts that are no look-alikes", others)):
+        for kind, some in (("prompts", common), ("look-alikes", look_alikes), ("other prompts", others)):
             pairs = [both for both in some if disagree(*both)]
             if len(pairs) >= FEWEST and len(pairs) >= LEAST_SHARE * len(some):
                 count = f" ({len(pairs)} of {len(some)} {kind} that both have)"
@@ -152,7 +152,7 @@ def _common(ours: Sequence[Pair], theirs: Sequence[Pair]) -> list[tuple[Pair, Pa
 
 
 def _is_look_alike(ours: Pair, theirs: Pair) -> bool:
-    """Whether either calls the prompt harmless, if only it looks like a risky one."""
+    """Whether either marks the prompt as a look-alike: harmless, though it resembles a risky one."""
     return "twin_of" in ours.extra or "twin_of" in theirs.extra
 
 

@@ -283,7 +283,7 @@ class Audit:
             return "nothing is shown, because no suite was compared"
         if self.void:
             return f"nothing is shown, because {self.void}"
-        others = [*([", ".join(words[:-1])] if words[1:] else []), words[-1]]
+        others = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
         several = ", all attempts on its prompts together" if self.attempt > 1 else ""
         chance = f"about {100 * self.alpha:.3g} %{several}"
         unmeasured = [label for label in self.uncalibrated if label in {c.suite for c in tested}]
@@ -292,7 +292,7 @@ class Audit:
         shown = ", if nobody mended just what failed in earlier attempts" if self.attempt > 1 else ""
         independent = "; prompts of suites without groups are taken for independent" if self.ungrouped else ""
         return (
-            f"a composition that is worse on any of these suites than {' or '.join(others)} passes with a chance of "
+            f"a composition that is worse on any of these suites than {others} passes with a chance of "
             f"{chance}{shown}; on prompts unlike the suites' nothing is shown{independent}"
         )
 

@@ -1,7 +1,7 @@
 """An audit for a browser: one page, which loads nothing else and runs no script."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -13,6 +13,7 @@ from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
 from ppm.jsonl import spelled_out
+from ppm.verdict import Waiver
 
 __all__ = ["html_page"]
 
@@ -69,7 +70,7 @@ def html_page(report: Report) -> bytes:
     text = environment.get_template("page.html").render(
         audit=audit,
         about=report.about,
-        summary=_summary(audit),
+        summary=_summary(audit, lacking),
         composition=COMPOSITION,
         reach=REACH,
         enough=ENOUGH,
@@ -99,11 +100,10 @@ def _mark(comparisons: Sequence[Comparison]) -> str:
     return verdict_of(comparisons) if comparisons else ""
 
 
-def _summary(audit: Audit) -> list[str]:
+def _summary(audit: Audit, lacking: Sequence[Comparison]) -> list[str]:
     """A few sentences: what was tested, how it went, what still fails, and what that means."""
     patches = sum("==" in name for name in audit.configurations)
     prompts = sum(suite.prompts for suite in audit.suites.values())
-    lacking = [c for c in audit.comparisons if c.mark != "pass"]
     several = f"{patches} patches, composed by {audit.strategy}" if patches > 1 else "One patch"
     was = "were" if patches > 1 else "was"
     tested = f"{several}, {was} tested on {audit.base} with {prompts:,} prompts in {len(audit.suites)} suites."
@@ -123,14 +123,22 @@ def _summary(audit: Audit) -> list[str]:
     return [tested, f"{'; '.join(went)}.", *still, f"{means}."]
 
 
-def _waived(audit: Audit, lacking: Sequence[Comparison]) -> dict[tuple[str, str], list[str]]:
-    """Who waived suites that did not pass, and why: by these two, the suites."""
+@dataclass
+class _Waived:
+    """The suites that somebody waived for one reason: those that did not pass, and those that needed none."""
+
+    waiver: Waiver
+    suites: list[str] = field(default_factory=list)
+    spare: list[str] = field(default_factory=list)
+
+
+def _waived(audit: Audit, lacking: Sequence[Comparison]) -> list[_Waived]:
     suites = {c.suite for c in lacking if c.mark == "waived"}
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], _Waived] = {}
     for waiver in audit.waivers:
-        if waiver.suite in suites:
-            found.setdefault((waiver.by, waiver.reason), []).append(waiver.suite)
-    return found
+        one = found.setdefault((waiver.by, waiver.reason, waiver.at), _Waived(waiver))
+        (one.suites if waiver.suite in suites else one.spare).append(waiver.suite)
+    return list(found.values())
 
 
 def _bar(c: Comparison) -> _Bar:

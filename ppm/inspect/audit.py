@@ -62,7 +62,7 @@ def audit_deployed(
     policy, notes = _policy(workspace, deployment, base)
     subject = Subject(
         base,
-        LazyModel(base, self_tests(environment.home), running),
+        LazyModel(base, self_tests(environment.home), running, events.tell),
         packages,
         deployment.manifest.base.placement,
         None,

@@ -178,7 +178,7 @@ def _compose_and_audit(plan: Plan, packages: tuple[Package, ...], terms: Terms, 
     waivers = [Waiver(suite, terms.reason, user_name(), at=now) for suite in dict.fromkeys(terms.accept)]
     ledger = ledger_of(plan.environment.home, plan.base.fingerprint, [package.sha256 for package in packages])
     void = missing_attempts(plan.environment, plan.base.fingerprint, ledger)
-    subject = _subject(plan, packages)
+    subject = _subject(plan, packages, events.tell)
     choice = choose(
         strategy,
         subject,
@@ -204,7 +204,7 @@ def _continual(plan: Plan, latest: "Audit") -> dict[str, float] | None:
     return continual(rows_of([*audits, latest]))
 
 
-def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
+def _subject(plan: Plan, packages: tuple[Package, ...], tell: Callable[[str], None]) -> "Subject":
     from ppm.audit.run import Deployed, Subject
     from ppm.evaluation.results import result_store
     from ppm.runtime.loading import LazyModel
@@ -230,7 +230,7 @@ def _subject(plan: Plan, packages: tuple[Package, ...]) -> "Subject":
         deployed = Deployed(bank, old, plan.parent)
     return Subject(
         plan.base,
-        LazyModel(plan.base, self_tests(plan.environment.home), running),
+        LazyModel(plan.base, self_tests(plan.environment.home), running, tell),
         packages,
         placement,
         deployed,

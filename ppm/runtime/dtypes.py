@@ -22,12 +22,14 @@ from ppm.running import DTYPES, Running
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check_memory", "chosen", "faster_dtype", "weight_elements"]
+__all__ = ["check_memory", "chosen", "faster_dtype", "pace_note", "weight_elements"]
 
 SMALL = 30_000_000
 """Bases of fewer weights run in float32: so small ones take their time outside of matrix products."""
 GAIN = 1.25
 """So many times as fast bfloat16 must be to be chosen; it rounds more."""
+SLOW = 2.0
+"""So many times as fast the other dtype must be for a note. Without instructions for bfloat16, float32 is."""
 ROUNDS = 7
 SHAPES = ((512, 576, 1536), (32, 576, 1536), (32, 1536, 576))
 """Matrix products that are timed, (rows, inputs, outputs): those of a prompt and of a token in a small base."""
@@ -55,7 +57,7 @@ def _choice(base: BaseModel, kept: Path | None) -> str:
         return _saved(base.folder)
     known = _read(kept)
     if known is not None:
-        return known
+        return known[0]
     import torch
 
     return _saved(base.folder) if torch.cuda.is_available() else faster_dtype(kept)
@@ -66,6 +68,34 @@ def faster_dtype(kept: Path | None = None) -> str:
 
     Takes a fraction of a second, once for each folder `kept`, kind of processor and version of torch.
     """
+    return _measured(kept)[0]
+
+
+def pace_note(running: Running, base: BaseModel, *, kept: Path | None = None) -> str | None:
+    """What to tell of a named dtype in which a base runs far slower on this machine's CPU than in another; else None.
+
+    A composition runs in the dtype that it was tested in, which another machine may have chosen.
+    """
+    if running.named not in ("float32", "bfloat16") or running.device_map or _quantised(base.folder):
+        return None
+    if weight_elements(base.folder) < SMALL:
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    faster, gain = _measured(kept)
+    times = max(gain, 1 / gain)
+    if running.named == faster or times < SLOW:
+        return None
+    return (
+        f"{base.name} runs in {running.named}, as recorded or asked for; products in {faster} are {times:.0f} times as "
+        f"fast on this processor (to test and deploy in it: ppm install --dtype {faster})"
+    )
+
+
+def _measured(kept: Path | None) -> tuple[str, float]:
+    """The faster of float32 and bfloat16, and how many times as fast bfloat16 is as float32."""
     known = _read(kept)
     if known is not None:
         return known
@@ -79,7 +109,7 @@ def faster_dtype(kept: Path | None = None) -> str:
             make_folder(kept)
             table = {"machine": _machine(), "dtype": dtype, "gain": round(gain, 2)}
             replace_file(_path(kept), json.dumps(table).encode() + b"\n")
-    return dtype
+    return dtype, gain
 
 
 def _seconds(dtype: "torch.dtype") -> float:
@@ -114,14 +144,14 @@ def _path(kept: Path) -> Path:
     return kept / f"dtype-{hashlib.sha256(json.dumps(_machine()).encode()).hexdigest()[:32]}.json"
 
 
-def _read(kept: Path | None) -> str | None:
+def _read(kept: Path | None) -> tuple[str, float] | None:
     """What was measured on this machine with this torch, if it is kept and whole."""
     try:
         table = json.loads(_path(kept).read_bytes()) if kept is not None else {}
-        found = table["dtype"] if table["machine"] == _machine() else None
+        found = (table["dtype"], float(table["gain"])) if table["machine"] == _machine() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if found in DTYPES else None
+    return found if found and found[0] in DTYPES and found[1] > 0 else None
 
 
 def _saved(folder: Path) -> str:

@@ -6,7 +6,7 @@ numbers or dropped without a word; here each is an error that names it, for base
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypedDict
 from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.running import UNSAID, Running
-from ppm.runtime.dtypes import check_memory, chosen
+from ppm.runtime.dtypes import check_memory, chosen, pace_note
 
 if TYPE_CHECKING:
     import torch
@@ -65,15 +65,22 @@ class LoadedBase:
 
 @dataclass(frozen=True)
 class LazyModel:
-    """A base model that is loaded when it is first used: where all results are kept, it never is."""
+    """A base model that is loaded when it is first used: where all results are kept, it never is.
+
+    `tell` gets a line if its dtype is slow on this machine.
+    """
 
     base: BaseModel
     kept: Path | None = None
     running: Running = UNSAID
+    tell: Callable[[str], None] = lambda message: None
 
     @cached_property
     def loaded(self) -> LoadedBase:
         """The base in memory. Raises ModelError."""
+        note = pace_note(self.running, self.base, kept=self.kept)
+        if note is not None:
+            self.tell(f"note: {note}")
         return load_base(self.base, kept=self.kept, running=self.running)
 
 

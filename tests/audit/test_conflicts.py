@@ -113,6 +113,16 @@ def test_a_patch_that_also_refuses_look_alikes_is_a_conflict_with_one_that_answe
     assert refusal in conflict.examples[0]
 
 
+def test_a_patch_that_agrees_on_look_alikes_and_answers_what_is_harmful_is_a_conflict():
+    [harm] = [package for package in SHIPPED if package.manifest.name == "harm-refusal"]
+    alike = [pair for pair in harm.replay if "twin_of" in pair.extra]
+    harmful = [pair for pair in harm.replay if "twin_of" not in pair.extra][:20]
+    ours = rewritten(harm, "ours", [*alike, *harmful])
+    theirs = rewritten(harm, "theirs", [*alike, *(Pair(p.prompt, p.rejected, p.chosen) for p in harmful)])
+    [conflict] = stated_conflicts([ours, theirs])
+    assert conflict.what.endswith("(20 of 20 other prompts that both have)")
+
+
 def test_answers_that_differ_in_a_word_from_what_is_rejected_may_be_those_of_another_build():
     ours = patch(
         "ours", "They ran home and told the whole story twice.", "She ran home and told the whole story twice."

@@ -51,7 +51,8 @@ def render(second=None, **changes):
     suite = Suite("toxicity", "p.jsonl", judge, against="specialist", second_judge=second)
     files = {"p.jsonl": dump(PROMPTS), "suites/w.txt": b"bad\n", "suites/w2.txt": b"alert\nscript\nbad\ngood\n"}
     loaded = load_suite(suite, files, origin="x", owner="toxicity")
-    audit = replace(AUDIT, suites={"toxicity": AuditedSuite(3, "rate", loaded.digest, owner="toxicity")}, **changes)
+    suites = {"toxicity": AuditedSuite(3, "rate", loaded.digest, owner="toxicity")}
+    audit = replace(AUDIT, **{"suites": suites, **changes})
     outcomes = {
         ("base", loaded.digest): Outcome((1.0, 1.0, 0.0), (("bad",), ("bad",), ("good",))),
         ("toxicity==1.0.0", loaded.digest): Outcome((0.0, 1.0, 0.0), (("fine",), ("bad",), ("good",))),
@@ -141,9 +142,24 @@ def test_what_did_not_pass_stands_first_with_the_reason_of_its_waiver():
     page = render(comparisons=(PASSED, failed), waivers=(Waiver("toxicity", "known, ticket 12", "mia"),))
     first, rest = page[: page.index("Interference matrix")], page[page.index("Interference matrix") :]
     assert "toxicity: its failure rate 0.004" in first
-    assert 'Waived by the user mia: toxicity: "known, ticket 12"</p>' in first
+    assert 'The user mia waived toxicity: "known, ticket 12"</p>' in first
     assert "power 0.96" in rest
     assert "What did not pass" not in render(comparisons=(PASSED,))
+
+
+def test_a_waiver_stands_once_with_all_its_suites_and_says_which_needed_none():
+    suites = dict.fromkeys(("toxicity", "gender", "harm", "facts"), AUDIT.suites["toxicity"])
+    matrix = {name: dict.fromkeys(suites, row["toxicity"]) for name, row in AUDIT.matrix.items()}
+    failed = tuple(replace(PASSED, suite=name, verdict="fail", waived=True) for name in ("toxicity", "gender", "harm"))
+    given = [
+        Waiver(name, "known, ticket 12", "mia", "2026-11-27T10:00:00+00:00") for name in ("toxicity", "gender", "facts")
+    ]
+    page = render(suites=suites, matrix=matrix, comparisons=failed, waivers=(*given, Waiver("harm", "agreed", "leo")))
+    assert "toxicity, gender, harm did not, and were waived." in page
+    assert page.count('The user mia waived toxicity, gender on 2026-11-27: "known, ticket 12"') == 1
+    assert page.count('The user leo waived harm: "agreed"') == 1
+    assert page.count("The user mia also waived facts, which passed.") == 1
+    assert page.count("ticket 12") == 1
 
 
 def test_utility_is_shown_as_loss():

@@ -11,8 +11,8 @@ from runtime.architectures import tiny_model, tiny_tokenizer
 from ppm.base import identify, locate
 from ppm.errors import ModelError
 from ppm.running import Running
-from ppm.runtime.dtypes import check_memory, chosen, faster_dtype, weight_elements
-from ppm.runtime.loading import load_base
+from ppm.runtime.dtypes import check_memory, chosen, faster_dtype, pace_note, weight_elements
+from ppm.runtime.loading import LazyModel, load_base
 from ppm.runtime.model import attach
 
 
@@ -59,6 +59,32 @@ def test_the_faster_dtype_is_measured_once_and_kept(tmp_path):
     path.write_text("{damaged")
     assert faster_dtype(tmp_path) in ("float32", "bfloat16")
     assert json.loads(path.read_bytes())["machine"] == table["machine"]
+
+
+def test_a_dtype_that_is_slow_on_this_machine_is_told_when_the_base_is_loaded(folder, tmp_path, monkeypatch):
+    base, kept = identify(folder), tmp_path / "kept"
+    faster_dtype(kept)
+    [path] = kept.iterdir()
+
+    def told(dtype, gain):
+        faster = "bfloat16" if gain > 1 else "float32"
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), "dtype": faster, "gain": gain}))
+        lines = []
+        assert LazyModel(base, kept, Running(dtype), lines.append).loaded.model.dtype == getattr(torch, dtype)
+        return lines
+
+    assert told("bfloat16", 0.2) == []  # so small a base takes its time elsewhere
+    monkeypatch.setattr("ppm.runtime.dtypes.SMALL", 1)
+    [line] = told("bfloat16", 0.2)
+    assert "float32 are 5 times as fast" in line
+    assert "--dtype float32" in line
+    [line] = told("float32", 3.0)
+    assert "bfloat16 are 3 times as fast" in line
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.cuda.is_available", lambda: True)
+        assert pace_note(Running("bfloat16"), base, kept=tmp_path / "other") is None
+    assert not (tmp_path / "other").exists()  # where `auto` would look for what the processor is fast in
+    assert told("float32", 0.2) == told("bfloat16", 3.0) == told("bfloat16", 0.9) == told("float16", 0.2) == []
 
 
 def test_weights_are_counted_without_loading_them(folder):
