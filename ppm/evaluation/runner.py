@@ -1,9 +1,10 @@
 """Runs suites on configurations, all configurations in the same batches, and keeps the results."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
+from ppm.bank import EMPTY, Bank
 from ppm.evaluation.measures.base import Answers, Attached
 from ppm.evaluation.results import Configuration, Outcomes, ResultStore, outcome_of
 from ppm.evaluation.suites import LoadedSuite
@@ -12,6 +13,7 @@ from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.router import picks
 from ppm.runtime.text import encoder_of
 
 __all__ = ["check_texts", "evaluate"]
@@ -54,17 +56,11 @@ def evaluate(
         patched = [c for c in unique if c.bank]
         model = attach(base.model, [c.bank for c in patched], placement=placement, kept=base.kept)
         attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size, base.memory)
-        row_of = {c.name: row for row, c in enumerate(patched)}
         total = sum(suite.measure.count(suite) * len(alike) for suite, alike in missing)
-        before = 0
-        for suite, alike in missing:
-            rows = [row_of.get(configuration.name, UNPATCHED) for configuration in alike]
-            made = suite.measure.answers(attached, suite, rows, partial(_shifted, progress, before, total))
-            before += suite.measure.count(suite) * len(alike)
-            for configuration, fresh in zip(alike, made, strict=True):
-                answers[configuration.name, suite.digest] |= fresh
-                if store:
-                    store.put(store.key(configuration, placement, suite), answers[configuration.name, suite.digest])
+        run = _Run(attached, placement, store, unique, patched, answers, progress, total)
+        for suite in different.values():
+            for some in _in_turn(unique):
+                run.answer(suite, some)
     return {
         (name, digest): outcome_of([answers[alike.name, digest][prompt.id] for prompt in suite.prompts])
         for name, alike in alike_as.items()
@@ -83,6 +79,87 @@ def _missing(
         if prompts:
             lacking.setdefault(prompts, []).append(configuration)
     return [(replace(suite, prompts=prompts), alike) for prompts, alike in lacking.items()]
+
+
+def _in_turn(configurations: Sequence[Configuration]) -> list[list[Configuration]]:
+    """Those that a prompt always meets alike; patches behind a trigger; compositions of several such blocks."""
+    turns: list[list[Configuration]] = [[], [], []]
+    for configuration in configurations:
+        bank = configuration.bank
+        turns[0 if bank.router is None else min(len(bank.blocks), 2)].append(configuration)
+    return turns
+
+
+@dataclass
+class _Run:
+    """Answers of `configurations` on a base, of which those that are `patched` are attached in this order.
+
+    What a bank behind triggers answers, others have answered perhaps: where none fires the base, and where one does the
+    patch alone that has its block. It is taken from there, so that a composition costs little more than its patches.
+    """
+
+    attached: Attached
+    placement: Placement
+    store: ResultStore | None
+    configurations: Sequence[Configuration]
+    patched: Sequence[Configuration]
+    answers: dict[tuple[str, str], Answers]
+    progress: Progress
+    total: int
+    done: int = 0
+
+    def answer(self, suite: LoadedSuite, configurations: Sequence[Configuration]) -> None:
+        """Complete the answers of some configurations, and keep them."""
+        lacking = _missing(suite, configurations, self.answers)
+        self._take_over(suite, lacking)
+        for part, alike in _missing(suite, configurations, self.answers):
+            rows = [self.patched.index(c) if c.bank else UNPATCHED for c in alike]
+            progress = partial(_shifted, self.progress, self.done, self.total)
+            made = part.measure.answers(self.attached, part, rows, progress)
+            self.done += part.measure.count(part) * len(alike)
+            for configuration, fresh in zip(alike, made, strict=True):
+                self.answers[configuration.name, suite.digest] |= fresh
+        for configuration in (c for _, alike in lacking for c in alike):
+            if self.store:
+                key = self.store.key(configuration, self.placement, suite)
+                self.store.put(key, self.answers[configuration.name, suite.digest])
+
+    def _take_over(self, suite: LoadedSuite, lacking: Sequence[tuple[LoadedSuite, Sequence[Configuration]]]) -> None:
+        """Take the answers of banks behind triggers that are known as another's. Raises ModelError."""
+        asked = [
+            (configuration, prompt.id, ids)
+            for part, alike in lacking
+            for configuration in alike
+            if configuration.bank.router is not None
+            for prompt, ids in zip(part.prompts, self.attached.prompts(part, part.measure), strict=True)
+            if len(ids) > 1  # a single token is read together with what is scored after it
+        ]
+        routers, texts = [c.bank.router for c, _, _ in asked], [ids for _, _, ids in asked]
+        known: dict[tuple[str, int | None], Answers] = {}
+        for (configuration, id_, _), block in zip(
+            asked, picks(backbone_of(self.attached.model).inner, routers, texts), strict=True
+        ):
+            key = configuration.name, block
+            if key not in known:
+                known[key] = self._known(_alone(configuration.bank, block), suite)
+            if id_ in known[key]:
+                self.answers[configuration.name, suite.digest][id_] = known[key][id_]
+                self.done += suite.measure.count(suite) // len(suite.prompts)
+
+    def _known(self, bank: Bank, suite: LoadedSuite) -> Answers:
+        """The answers of a bank so far: here, or as they are kept."""
+        same = next((c for c in self.configurations if c.bank == bank), None)
+        if same is not None:
+            return self.answers[same.name, suite.digest]
+        return self.store.answers(Configuration("", bank), self.placement, suite) if self.store else {}
+
+
+def _alone(bank: Bank, block: int | None) -> Bank:
+    """One block of a routed bank behind its own triggers; for None no block at all."""
+    if block is None or bank.router is None:
+        return EMPTY
+    triggers = tuple(replace(trigger, block=0) for trigger in bank.router.triggers if trigger.block == block)
+    return Bank((bank.blocks[block],)).routed(replace(bank.router, triggers=triggers))
 
 
 def _shifted(progress: Progress, before: int, total: int, label: str, done: int, _: int) -> None:

@@ -1,5 +1,6 @@
 """Running suites on configurations: what the outcomes are, and that they are kept by content."""
 
+import importlib
 import json
 import math
 from dataclasses import replace
@@ -7,15 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 from runtime.architectures import prepended, random_prefixes, tiny_model, tiny_tokenizer
+from runtime.test_router import block, trigger
 
+from ppm.bank import EMPTY, Bank, Router
 from ppm.errors import ModelError
 from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.model import attach
+from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.router import probabilities
 from ppm.runtime.tensors import bank_of, prefix_of
+from ppm.runtime.text import encoder_of
 from ppm.suite import Decoding, Judge, Suite
 
 TOKENIZER = tiny_tokenizer()
@@ -344,3 +349,62 @@ def test_banks_that_meet_a_prompt_otherwise_have_results_of_their_own(configurat
     assert (bank.to_bytes() == other.to_bytes(), bank == other) == (True, False)
     keys = {store.key(Configuration("patched", b), "before-bos", suite) for b in (bank, other)}
     assert len(keys) == 2
+
+
+@pytest.fixture(scope="module")
+def behind_triggers(model):
+    """The base, two patches whose triggers fire for half of the prompts, not the same ones, and both together."""
+    ids = [encoder_of(LoadedBase(model, TOKENIZER)).prompt(prompt.prompt) for prompt in SEVERAL]
+
+    def routed(seed, tokens):
+        router = Router((trigger(model, seed=seed),), (1,))
+        found = probabilities(backbone_of(attach(model)).inner, router, ids)[:, 0]
+        own = replace(router.triggers[0], threshold=float(found.median()), patch=str(seed))
+        return bank_of(block(model, tokens)).routed(replace(router, triggers=(own,))), int(
+            (found >= found.median()).sum()
+        )
+
+    (one, fired), (other, too) = routed(3, 5), routed(4, 3)
+    triggers = (*one.router.triggers, replace(other.router.triggers[0], block=1))
+    both = Bank((*one.blocks, *other.blocks)).routed(replace(one.router, triggers=triggers))
+    named = {"base": EMPTY, "one==1": one, "other==1": other, "composition": both}
+    return [Configuration(name, bank) for name, bank in named.items()], fired + too
+
+
+SEVERAL = [Prompt(str(i), f"please tell me w{40 + i} w{50 + 2 * i}") for i in range(9)]
+TEXTS = {"judge": Judge("perplexity"), "metric": "perplexity", "against": "base"}
+
+
+def assert_same(outcomes, wanted):
+    """Losses are those of other batches, and so the same up to rounding."""
+    for key, outcome in outcomes.items():
+        assert outcome.values == pytest.approx(wanted[key].values, rel=1e-5)
+        assert outcome.completions == wanted[key].completions
+
+
+@pytest.mark.parametrize("settings", [{}, {"samples": 3}, TEXTS], ids=["one", "three samples", "texts"])
+def test_what_meets_no_block_or_the_one_of_a_patch_is_answered_once(
+    model, behind_triggers, settings, tmp_path, monkeypatch
+):
+    configurations, fired = behind_triggers
+    suite = load(SEVERAL, **settings)
+    wanted = {}
+    for configuration in configurations:
+        wanted |= run(model, [configuration], [suite])
+    asked = []
+    for module, name in (("generation", "generate"), ("scoring", "sum_log_probabilities")):
+        made = getattr(importlib.import_module(f"ppm.evaluation.{module}"), name)
+
+        def counted(*arguments, made=made, **options):
+            asked.append(len(arguments[-1]))
+            return made(*arguments, **options)
+
+        monkeypatch.setattr(f"ppm.evaluation.{module}.{name}", counted)
+    store, samples = ResultStore(tmp_path, "weights"), settings.get("samples", 1)
+    assert_same(run(model, configurations[:3], [suite], store=store), wanted)
+    assert sum(asked) == (len(SEVERAL) + fired) * samples
+    asked.clear()
+    assert_same(run(model, configurations[3:], [suite], store=store), wanted)
+    assert asked == []
+    assert_same(run(model, configurations, [suite]), wanted)  # without a store, too
+    assert sum(asked) == (len(SEVERAL) + fired) * samples
