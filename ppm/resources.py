@@ -42,9 +42,12 @@ def shipped_packages(base: str | None) -> Path | None:
     return next((folder for folder in _SHIPPED.iterdir() if folder.name == base), None)
 
 
-def shipped_project(base: str) -> Path:
-    """The project whose ppm.lock pins the composition that comes with ppm for a real base."""
-    return _SHIPPED / base / "project"
+def shipped_project(base: str, dtype: str) -> Path:
+    """The project whose ppm.lock pins the composition that comes with ppm for a real base, as tested in a dtype.
+
+    There is one for float32 and one for bfloat16.
+    """
+    return _SHIPPED / base / dtype
 
 
 def is_of_lab(folder: Path) -> bool:

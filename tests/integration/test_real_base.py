@@ -33,7 +33,7 @@ def home(tmp_path_factory):
     found = tmp_path_factory.mktemp("real-home")
     before = os.environ["PPM_HOME"], Path.cwd()
     os.environ["PPM_HOME"] = str(found)
-    os.chdir(shipped_project("smollm2"))
+    os.chdir(shipped_project("smollm2", faster_dtype()))
     try:
         fetched = ppm("base", "fetch", "smollm2")
         assert fetched.code == 0, fetched.err
@@ -65,7 +65,7 @@ def test_the_shipped_composition_does_what_it_says(real_home):
     assert listed["verdict"] == "waived"
     assert [waiver["suite"] for waiver in listed["waivers"]] == ["over-refusal", "benign-answers"]
     packages = [read_package(path) for path in sorted(shipped_packages("smollm2").glob("*.ppm"))]
-    [composed] = shipped_project("smollm2").glob("*.ppm")
+    [composed] = shipped_project("smollm2", "bfloat16").glob("*.ppm")
     configurations = [Configuration("base"), Configuration("composition", read_package(composed).bank)]
     suites = [suite.head(PROMPTS / len(suite.prompts)) for suite in (*package_suites(packages), over_refusal())]
     loaded = load_base(open_base("smollm2"), running=Running(faster_dtype()))
