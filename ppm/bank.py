@@ -18,7 +18,7 @@ from ppm.document import to_table
 from ppm.errors import IntegrityError
 from ppm.names import canonical_digest
 
-__all__ = ["EMPTY", "FEATURES", "ArrangementName", "Bank", "Block", "Router", "Trigger"]
+__all__ = ["EMPTY", "FEATURES", "ArrangementName", "Bank", "Block", "Readings", "Router", "Trigger"]
 
 MAX_HEADER_BYTES = 64 * 2**10
 """Of the safetensors header, which names a tensor a block."""
@@ -30,6 +30,13 @@ ROUTER = ("router.weight", "router.bias")
 """The tensors of R triggers that read F features: (R, F) and (R,)."""
 FEATURES = 3
 """How many hidden states a trigger reads after each layer."""
+
+
+Readings = dict[tuple[tuple[int, ...], Turn | None, tuple[int, ...]], dict[tuple[bytes, bytes], float]]
+"""What routers read of one base, whose texts an audit asks for again and again.
+
+By the layers, the turn and the text's token ids, and then by a trigger's weight and bias: how likely it is its patch's.
+"""
 
 
 @dataclass(frozen=True)

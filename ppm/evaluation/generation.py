@@ -7,7 +7,7 @@ do not change with batch size, padding or order, and two prefixes answer the sam
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from ppm.evaluation.sampling import draw
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.model import UNPATCHED, backbone_of
+from ppm.runtime.model import backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.work import one_row_only, work_of
@@ -25,8 +25,6 @@ from ppm.suite import Decoding
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
-
-    from ppm.runtime.backbone import Row
 
 __all__ = ["Completion", "answer", "generate", "noise_key"]
 
@@ -74,16 +72,15 @@ def generate(
 
     `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches, at most
     `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. What is
-    asked twice is written once: where no trigger of a row fires, that is the base's completion, and where the one of a
-    patch does, that of the patch alone. Raises ModelError for a token without an embedding, and where prefix, prompt
-    and answer may be more than the context holds.
+    asked twice is written once. Raises ModelError for a token without an embedding, and where prefix, prompt and answer
+    may be more than the context holds.
     """
     encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
         encoder.known(completion.ids, "a prompt")
         encoder.check_room(prefix + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt")
-    settled, picked = _settled(model, wanted)
-    different = list(dict.fromkeys(settled))
+    picked = _picked(model, wanted)
+    different = list(picked)
     results: dict[Completion, tuple[int, ...]] = {}
     for batch in _batches(model, different, batch_size, memory):
 
@@ -92,37 +89,14 @@ def generate(
 
         with backbone_of(model).select([r.row for r in batch.wanted], picked=[picked[r] for r in batch.wanted]):
             results |= zip(batch.wanted, _batch(model, encoder, batch, finished), strict=True)
-    return [results[one] for one in settled]
+    return [results[one] for one in wanted]
 
 
-def _settled(
-    model: "PreTrainedModel", wanted: Sequence[Completion]
-) -> tuple[list[Completion], dict[Completion, int | None]]:
-    """The completions as they are written, on the row that has no more than what meets the prompt; and the block of it
-    that does, None for none."""
+def _picked(model: "PreTrainedModel", wanted: Sequence[Completion]) -> dict[Completion, int | None]:
+    """The different completions, and the block of its row that each prompt meets, None for none."""
     backbone = backbone_of(model)
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
-    alone, settled, blocks = _alone(backbone.held), [], {}
-    for one, block in zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted]), strict=True):
-        row = UNPATCHED if block is None else alone.get((one.row, block), one.row)
-        written = one if row == one.row else replace(one, row=row)
-        settled.append(written)
-        blocks[written] = block if row == one.row else None if block is None else 0
-    return settled, blocks
-
-
-def _alone(rows: "Sequence[Row]") -> dict[tuple[int, int], int]:
-    """For blocks of rows with several, by row and number, the row that has nothing else, behind the same trigger."""
-    found = {}
-    single = [(i, row) for i, row in enumerate(rows) if len(row.blocks) == 1 and row.router is not None]
-    for index, row in enumerate(rows):
-        triggers = row.router.triggers if row.router is not None and len(row.blocks) > 1 else ()
-        for trigger in triggers:
-            for other, own in single:
-                same = own.router is not None and own.router.triggers == (replace(trigger, block=0),)
-                if same and torch.equal(own.blocks[0], row.blocks[trigger.block]):
-                    found[index, trigger.block] = other
-    return found
+    return dict(zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted]), strict=True))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> 
 
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
     ids = [encoder.prompt(p.prompt, f"the suite {suite.suite.name!r}, prompt {p.id!r}") for p in suite.prompts]
-    read = scores_of(inner, [router for router in routers for _ in ids], [*ids] * len(routers))
+    read = scores_of(inner, [router for router in routers for _ in ids], [*ids] * len(routers), base.readings)
     found: list[Answers] = []
     for router in routers:
         rows = read[router.layers, router.turn].of(router, ids)

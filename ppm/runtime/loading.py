@@ -8,11 +8,12 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+from ppm.bank import Readings
 from ppm.base import BaseModel
 from ppm.errors import ModelError
 from ppm.running import UNSAID, Running
@@ -49,13 +50,15 @@ class LoadedBase:
     """A base model in memory: `model`, frozen and in evaluation mode, with its tokenizer.
 
     `kept` is a folder where the outcome of the self-test is kept, for whoever attaches a bank to the model. `memory` is
-    how many bytes work on the model may take, the model included; None leaves it to what is at hand.
+    how many bytes work on the model may take, the model included; None leaves it to what is at hand. `readings` is what
+    triggers said of texts, for whoever asks again.
     """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     kept: Path | None = None
     memory: int | None = None
+    readings: Readings = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def hidden_size(self) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ppm.bank import FEATURES, Router, Trigger
+from ppm.bank import FEATURES, Readings, Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
 
@@ -174,14 +174,19 @@ def _features(hidden: torch.Tensor, reading: Reading) -> torch.Tensor:
     return torch.cat([last, said[-1], said.mean(0)] if len(said) else [last] * FEATURES)
 
 
-def picks(inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]) -> list[int | None]:
+def picks(
+    inner: nn.Module,
+    routers: Sequence[Router | None],
+    texts: Sequence[Sequence[int]],
+    readings: Readings | None = None,
+) -> list[int | None]:
     """For each text the block that its own router picks, None for none; where it has no router, the first.
 
     Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block. On a text
-    without any token none fires.
+    without any token none fires. What the `readings` of this base hold is not read again, and what is read goes there.
     """
     picked: list[int | None] = [0 if router is None else None for router in routers]
-    scores = scores_of(inner, routers, texts)
+    scores = scores_of(inner, routers, texts, readings)
     for router in dict.fromkeys(router for router in routers if router is not None):
         own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
         if own:
@@ -210,9 +215,15 @@ class Scores:
 
 
 def scores_of(
-    inner: nn.Module, routers: Sequence[Router | None], texts: Sequence[Sequence[int]]
+    inner: nn.Module,
+    routers: Sequence[Router | None],
+    texts: Sequence[Sequence[int]],
+    readings: Readings | None = None,
 ) -> dict[tuple[tuple[int, ...], Turn | None], Scores]:
-    """Of each text, those of its router, by where that reads. A text without any token is not read."""
+    """Of each text, those of its router, by where that reads. A text without any token is not read.
+
+    `readings` are as `picks` has them.
+    """
     found = {}
     for layers, turn in dict.fromkeys((router.layers, router.turn) for router in routers if router is not None):
         alike = [
@@ -221,9 +232,27 @@ def scores_of(
         triggers = list(dict.fromkeys(trigger for router, _ in alike for trigger in router.triggers))
         different = list(dict.fromkeys(text for _, text in alike if text))
         columns = {trigger: i for i, trigger in enumerate(triggers)}
-        rows = _probabilities(inner, triggers, layers, turn, different)
+        rows = _remembered(inner, triggers, layers, turn, different, {} if readings is None else readings)
         found[layers, turn] = Scores(columns, dict(zip(different, rows, strict=True)))
     return found
+
+
+def _remembered(
+    inner: nn.Module,
+    triggers: Sequence[Trigger],
+    layers: tuple[int, ...],
+    turn: Turn | None,
+    texts: Sequence[tuple[int, ...]],
+    readings: Readings,
+) -> list[torch.Tensor]:
+    """As `_probabilities`; a text is read where what some trigger says of it is not known yet."""
+    keys = [(trigger.weight, trigger.bias) for trigger in triggers]
+    known = [readings.setdefault((layers, turn, text), {}) for text in texts]
+    lacking = [i for i, own in enumerate(known) if any(key not in own for key in keys)]
+    rows = _probabilities(inner, triggers, layers, turn, [texts[i] for i in lacking])
+    for i, row in zip(lacking, rows, strict=True):
+        known[i].update(zip(keys, row.tolist(), strict=True))
+    return [torch.tensor([own[key] for key in keys]) for own in known]
 
 
 def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:
