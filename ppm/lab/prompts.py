@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
+from ppm.base import read_base_suites
 from ppm.evaluation.groups import found_groups
 from ppm.evaluation.suites import LoadedSuite
-from ppm.jsonl import Prompt, normalised, place_of
+from ppm.jsonl import Prompt, normalised, place_of, read_prompts
 from ppm.lab import corpus
 from ppm.lab.domains import RISKS
 from ppm.names import canonical_digest
+from ppm.package import read_package
+from ppm.resources import lab_data
 
 __all__ = ["GATE_PROMPTS", "UTILITY_PROMPTS", "drawn_anew", "drawn_digest", "gate_prompts", "utility_prompts"]
 
@@ -87,9 +90,20 @@ def _of_draw(suite: LoadedSuite, draw: int) -> LoadedSuite:
 
 def _source(suite: LoadedSuite) -> str:
     """What the prompts of a suite are the first draw of; empty where they are no such thing."""
-    name = suite.prompts[0].id.removesuffix("-gate-0") if suite.prompts else ""
-    known = name in (*RISKS, "helpful", "facts")
-    return name if known and suite.prompts == tuple(_draws(name, len(suite.prompts), 0)) else ""
+    return _first_draws().get(suite.prompts, "")
+
+
+@cache
+def _first_draws() -> dict[tuple[Prompt, ...], str]:
+    """The prompts of the lab's suites, and what they were drawn of. They are read: drawing takes seconds."""
+    files = []
+    for path in (lab_data() / "packages").glob("*.ppm"):
+        package = read_package(path)
+        files += [package.files[suite.prompts] for suite in package.manifest.suites]
+    for base in lab_data().glob("base*"):
+        files += [(base / suite.prompts).read_bytes() for suite in read_base_suites(base)]
+    read = [read_prompts(data, "the lab") for data in files]
+    return {prompts: prompts[0].id.removesuffix("-gate-0") for prompts in read}
 
 
 def _draws(source: str, count: int, draw: int) -> list[Prompt]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from ppm.environment.attempts import Asked, GatedAttempt, ledger_of
-from ppm.evaluation.suites import base_suites
-from ppm.lab.prompts import drawn_anew, drawn_digest
+from ppm.evaluation.suites import base_suites, package_suites
+from ppm.lab.prompts import drawn_anew, drawn_digest, gate_prompts, utility_prompts
+from ppm.package import read_package
 from ppm.resources import lab_data
 
 
@@ -17,6 +18,15 @@ def suites():
 
 def test_the_first_draw_is_what_ships(suites):
     assert drawn_anew(suites, 0) == list(suites)
+    packages = [read_package(path) for path in sorted((lab_data() / "packages").glob("*.ppm"))]
+    for suite in package_suites(packages):
+        [name] = {prompt.id.partition("-gate-")[0] for prompt in suite.prompts}
+        assert list(suite.prompts) == gate_prompts(name, "gate", len(suite.prompts))
+        assert drawn_digest(suite, 1) != suite.digest
+    for base in ("base", "base-gpt2"):
+        for suite in base_suites(lab_data() / base):
+            assert list(suite.prompts) == utility_prompts("gate", len(suite.prompts))[suite.label]
+            assert drawn_digest(suite, 1) != suite.digest
 
 
 def test_a_later_draw_has_other_prompts_and_another_digest_but_answers_to_the_same_waiver(suites):
