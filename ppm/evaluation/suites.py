@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from ppm.base import read_base_suites, read_suites
@@ -142,7 +143,7 @@ def load_suite(
     suite: Suite, files: Mapping[str, bytes], *, origin: str, owner: str | None, packaged: bool = False
 ) -> LoadedSuite:
     """Read a suite's prompts and make its judge; a `packaged` one names no folder. Raises ManifestError."""
-    prompts = read_prompts(files[suite.prompts], f"{origin}, {suite.prompts}")
+    prompts, groups = _read(files[suite.prompts], suite.group, f"{origin}, {suite.prompts}")
     where = f"{origin}, suite {suite.name}"
     scorer = make_judge(suite.judge, files, where, packaged=packaged)
     measure = measure_of(suite, scorer, where)
@@ -157,7 +158,6 @@ def load_suite(
         "samples": suite.samples,
         "decoding": to_table(suite.decoding),
     }
-    groups = groups_of(prompts, suite.group, f"{origin}, {suite.prompts}") if suite.group is not None else None
     second, second_digest = None, ""
     if suite.second_judge is not None:
         second = make_judge(suite.second_judge, files, f"{where}, second judge", packaged=packaged)
@@ -183,6 +183,13 @@ def load_suite(
         second_digest,
         controls,
     )
+
+
+@lru_cache(maxsize=128)
+def _read(data: bytes, field: str | None, origin: str) -> tuple[tuple[Prompt, ...], Mapping[str, str] | None]:
+    """The prompts of a suite and the groups that they count in. A command asks for the same file again and again."""
+    prompts = read_prompts(data, origin)
+    return prompts, groups_of(prompts, field, origin) if field is not None else None
 
 
 def _identity(judge: Judge, version: str, files: Mapping[str, bytes]) -> dict[str, object]:
