@@ -105,7 +105,7 @@ def _composed(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Deplo
         if not as_json:
             pins = ", ".join(pin.release.pin for pin in plan.pins)
             write(f"1. Resolved, for the base model {base.name}: {pins}")
-            write("2. Composing them into one prefix, and testing the result for interference:")
+            write("2. Composing them, and testing the result for interference:")
 
     result: InstallResult = install(
         make_plan,
@@ -185,7 +185,7 @@ def _compare_answers(base: str) -> None:
     lab = base == "lab"
     texts = [example.prompt for example in EXAMPLES] if lab else list(REAL_PROMPTS)
     sides = ("unpatched", "patched")
-    decoding = Decoding(max_new_tokens=20) if lab else Decoding(max_new_tokens=40, temperature=0.0)
+    decoding = Decoding(max_new_tokens=20 if lab else 40, temperature=0.0)
     answers = answer_prompts(
         workspace(), texts, base=base, env=None, sides=sides, chat=False if lab else None, decoding=decoding
     )

@@ -71,6 +71,8 @@ def make_context(
         seed=seed,
         progress=progress,
         parent=parent,
+        benign=tuple(retention.values()),
+        conditional=policy.trigger != "always",
     )
 
 

@@ -25,10 +25,15 @@ def concatenate(context: Context, bank: Bank | None, options: Concatenate) -> Ba
 
 @built_in("resume")
 def resume(context: Context, bank: Bank | None, options: Resume) -> Bank:
-    """The bank that is deployed, to go on from. Raises RequestError when there is none."""
+    """The bank that is deployed, to go on from. Raises RequestError when there is none, or one of several blocks."""
     if context.parent is None:
         raise RequestError(
             "there is no deployed composition to continue from", hint="use distilled, which starts from the patches"
+        )
+    if len(context.parent.bank.blocks) > 1:
+        raise RequestError(
+            "what is deployed keeps each patch's own block, and there is no one prefix to continue from",
+            hint="use routed, which trains nothing, or distilled",
         )
     return context.parent.bank
 

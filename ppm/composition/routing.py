@@ -7,23 +7,63 @@ from ppm.bank import Bank, Router
 from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
+from ppm.jsonl import Benign, normalised
+from ppm.training.trigger import LEAST_PROMPTS, Example, examples, fit_triggers
 
 __all__ = ["behind_triggers", "route"]
+
+OTHERWISE = "use distilled, or auto"
 
 
 @built_in("route")
 def route(context: Context, bank: Bank | None, options: Route) -> Bank:
     """The patches' own blocks side by side: each prompt meets that of the patch whose trigger fires, or none.
 
-    Of several triggers that fire, the one that is farthest above its threshold picks. Nothing is trained. Raises
-    RequestError where a patch has no trigger, or triggers can't be put together.
+    Of several triggers that fire, the one that is farthest above its threshold picks. A patch without a trigger gets
+    one, which is fitted on its replay prompts, against those of the other patches and the retention prompts; no block
+    is trained. Raises RequestError where a patch has no replay prompts or its trigger finds too little, or where
+    triggers can't be put together.
     """
-    router = _together(context.specialists, range(len(context.specialists)))
+    if not context.conditional:
+        raise RequestError('routing takes triggers, which [gates] trigger = "always" leaves out', hint=OTHERWISE)
+    lacking = [specialist for specialist in context.specialists if specialist.bank.router is None]
+    routers = _fitted(context, lacking) if lacking else {}
+    behind = [replace(s, bank=s.bank.routed(routers[s.name])) if s.name in routers else s for s in context.specialists]
+    router = _together(behind, range(len(behind)))
     if router is None:
-        lacking = [s.name for s in context.specialists if s.bank.router is None]
-        why = f"{', '.join(lacking)} has none" if lacking else "the patches' triggers can't be put together"
-        raise RequestError(f"routing takes a trigger of every patch, and {why}", hint="use distilled, or auto")
-    return Bank(tuple(s.bank.blocks[0] for s in context.specialists)).routed(router)
+        raise RequestError("the patches' triggers can't be put together", hint=OTHERWISE)
+    return Bank(tuple(s.bank.blocks[0] for s in behind)).routed(router)
+
+
+def _fitted(context: Context, lacking: Sequence[Specialist]) -> dict[str, Router]:
+    """A router of one trigger for each of some patches, by its name. Raises RequestError."""
+    context.with_pairs("route", lacking)
+    rows = {specialist.name: _examples(context, specialist) for specialist in lacking}
+    for name, own in rows.items():
+        counts = [sum(example.positive is kind for example in own) for kind in (True, False)]
+        if min(counts) < LEAST_PROMPTS:
+            raise RequestError(
+                f"a trigger for {name} takes {LEAST_PROMPTS} prompts of its risk and as many others; the patches have "
+                f"{counts[0]} and {counts[1]}",
+                hint=OTHERWISE,
+            )
+    fitted = fit_triggers(context.base, rows)
+    context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
+    poor = next((name for name, found in fitted.items() if not found.ships), None)
+    if poor is not None:
+        raise RequestError(f"a trigger for {poor} {fitted[poor].words()}: too little for routing", hint=OTHERWISE)
+    return {name: found.router for name, found in fitted.items()}
+
+
+def _examples(context: Context, specialist: Specialist) -> list[Example]:
+    """What a trigger is fitted on: the patch's replay prompts, against the other patches' and the benign ones.
+
+    What several patches have counts for each of them.
+    """
+    own = {normalised(pair.prompt) for pair in specialist.replay}
+    others = (pair.prompt for other in context.specialists for pair in other.replay)
+    benign = (*context.benign, *(Benign(prompt) for prompt in others))
+    return examples(specialist.replay, [row for row in benign if normalised(row.prompt) not in own])
 
 
 def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:

@@ -15,7 +15,7 @@ from ppm.composition.options import BUILT_IN, Options
 from ppm.composition.registry import STEPS
 from ppm.errors import RequestError
 from ppm.evaluation.scoring import ScoredText
-from ppm.jsonl import Pair
+from ppm.jsonl import Benign, Pair
 from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
@@ -60,8 +60,9 @@ class Parent:
 class Context:
     """What steps work with: the frozen base, the specialists, benign texts, and where to report progress.
 
-    `parent` is what is deployed, if there is anything to go on from. What a step adds to `notes` (plain data)
-    ends in the composition's provenance.
+    `parent` is what is deployed, if there is anything to go on from. `benign` are the rows of the packages' retention
+    prompts, of which `retention` are so many. `conditional` says whether patches may stand behind triggers. What a step
+    adds to `notes` (plain data) ends in the composition's provenance.
     """
 
     base: LoadedBase
@@ -71,6 +72,8 @@ class Context:
     seed: int = 0
     progress: Progress = silent
     parent: Parent | None = None
+    benign: tuple[Benign, ...] = ()
+    conditional: bool = True
     notes: dict[str, object] = field(default_factory=dict)
 
     def prefix(self, bank: Bank) -> torch.Tensor:

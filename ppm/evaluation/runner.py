@@ -95,7 +95,8 @@ class _Run:
     """Answers of `configurations` on a base, of which those that are `patched` are attached in this order.
 
     What a bank behind triggers answers, others have answered perhaps: where none fires the base, and where one does the
-    patch alone that has its block. It is taken from there, so that a composition costs little more than its patches.
+    patch alone that has its block, always on or behind its trigger. It is taken from there, so that a composition costs
+    little more than its patches.
     """
 
     attached: Attached
@@ -141,7 +142,11 @@ class _Run:
         for (configuration, id_, _), block in zip(asked, picked, strict=True):
             key = configuration.name, block
             if key not in known:
-                known[key] = self._known(_alone(configuration.bank, block), suite)
+                known[key] = {
+                    id_: one
+                    for bank in _alone(configuration.bank, block)
+                    for id_, one in self._known(bank, suite).items()
+                }
             if id_ in known[key]:
                 self.answers[configuration.name, suite.digest][id_] = known[key][id_]
                 self.done += suite.measure.count(suite) // len(suite.prompts)
@@ -154,12 +159,13 @@ class _Run:
         return self.store.answers(Configuration("", bank), self.placement, suite) if self.store else {}
 
 
-def _alone(bank: Bank, block: int | None) -> Bank:
-    """One block of a routed bank behind its own triggers; for None no block at all."""
+def _alone(bank: Bank, block: int | None) -> tuple[Bank, ...]:
+    """The banks that meet a prompt as one block of a routed bank does where it is picked; for None no block at all."""
     if block is None or bank.router is None:
-        return EMPTY
+        return (EMPTY,)
     triggers = tuple(replace(trigger, block=0) for trigger in bank.router.triggers if trigger.block == block)
-    return Bank((bank.blocks[block],)).routed(replace(bank.router, triggers=triggers))
+    always = Bank((bank.blocks[block],))
+    return always, always.routed(replace(bank.router, triggers=triggers))
 
 
 def _shifted(progress: Progress, before: int, total: int, label: str, done: int, _: int) -> None:

@@ -111,7 +111,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     nearest: Choice | None = None
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
-        if context.parent is None and recipe.needs_parent:
+        if recipe.needs_parent and (context.parent is None or len(context.parent.bank.blocks) > 1):
             continue
         events.tell(f"Composing with {name}")
         try:

@@ -19,6 +19,7 @@ from ppm.errors import ModelError
 
 __all__ = [
     "BATCH",
+    "EPSILON",
     "Reading",
     "Scores",
     "check_router",

@@ -6,7 +6,7 @@ ordinary one. A logistic regression is fitted five times, each time without a fi
 it is ranked on; and once on all. No prompt of a suite is read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,13 +18,24 @@ from ppm.evaluation.ordinary import ordinary_benign, plain_text, takes_requests
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import BATCH, depth_of, features_of
+from ppm.runtime.router import BATCH, EPSILON, depth_of, features_of
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
 from ppm.training.source import SourcePatch
 
-__all__ = ["Curve", "Example", "Fitted", "examples", "examples_of", "fit_trigger", "layers_of", "with_trigger"]
+__all__ = [
+    "LEAST_PROMPTS",
+    "Curve",
+    "Example",
+    "Fitted",
+    "examples",
+    "examples_of",
+    "fit_trigger",
+    "fit_triggers",
+    "layers_of",
+    "with_trigger",
+]
 
 FOLDS = 5
 LEAST_PROMPTS = 30
@@ -37,6 +48,8 @@ RIDGE = 100.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
 DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
 """After which shares of the base's layers a trigger reads."""
+FEW_ALARMS = 0.01
+"""A composition's trigger that tells its patch's prompts apart works above all but this share of the others."""
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
@@ -181,8 +194,39 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     Its threshold is the lowest that fires on no more than 0.04 of the ordinary ranking prompts, or the highest that
     finds 0.99 of those of the risk where that is higher.
     """
-    layers = layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
-    features = _features(base, rows, layers)
+    layers = _layers(base)
+    features = _features(base, [row.prompt for row in rows], layers)
+    return _trigger_of(base, features, rows, layers, patch, _ranked)
+
+
+def fit_triggers(base: LoadedBase, rows: Mapping[str, Sequence[Example]]) -> dict[str, Fitted]:
+    """The triggers of patches that are composed, by the patch's name, each fitted on its own examples.
+
+    Their thresholds leave room on either side: halfway, in log odds, between what 0.01 of the other prompts reach and
+    what 0.99 of the risk's do. Where these overlap, they are as `fit_trigger` has them. Each prompt is read once.
+    """
+    layers = _layers(base)
+    prompts = list(dict.fromkeys(row.prompt for own in rows.values() for row in own))
+    features, places = _features(base, prompts, layers), {prompt: i for i, prompt in enumerate(prompts)}
+    return {
+        name: _trigger_of(base, features[[places[row.prompt] for row in own]], own, layers, name, _between)
+        for name, own in rows.items()
+    }
+
+
+def _layers(base: LoadedBase) -> tuple[int, ...]:
+    return layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
+
+
+def _trigger_of(
+    base: LoadedBase,
+    features: torch.Tensor,
+    rows: Sequence[Example],
+    layers: tuple[int, ...],
+    patch: str,
+    ranked: "Ranking",
+) -> Fitted:
+    """The trigger of some examples with these features (N, F), at the threshold that `ranked` picks."""
     wanted = torch.tensor([float(row.positive) for row in rows])
     weights = _weights(rows)
     folds = torch.tensor([int(place_of(f"trigger: {row.group}") * FOLDS) for row in rows])
@@ -192,7 +236,7 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
         if bool((~inside).any()):
             weight, bias = _fit(features[inside], wanted[inside], weights[inside])
             held[~inside] = torch.sigmoid(features[~inside] @ weight + bias)
-    at, curve = _ranked(held, rows)
+    at, curve = ranked(held, rows)
     weight, bias = _fit(features, wanted, weights)
     trigger = Trigger(at.threshold, weight.numpy().tobytes(), bias.numpy().tobytes(), patch=patch)
     router = Router((trigger,), layers, turn_of(base.tokenizer))
@@ -200,11 +244,11 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     return Fitted(router, at, curve, positives, len(rows) - positives)
 
 
-def _features(base: LoadedBase, rows: Sequence[Example], layers: Sequence[int]) -> torch.Tensor:
-    """The features (rows, F) of the last thing that is said in each prompt, F = 3 * hidden_size for each layer."""
+def _features(base: LoadedBase, prompts: Sequence[Text], layers: Sequence[int]) -> torch.Tensor:
+    """The features (N, F) of the last thing that is said in each prompt, F = 3 * hidden_size for each layer."""
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
     turn = turn_of(base.tokenizer)
-    ids = [encoder.prompt(row.prompt, "a prompt of the trigger's") for row in rows]
+    ids = [encoder.prompt(prompt, "a prompt of the trigger's") for prompt in prompts]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     found: dict[int, torch.Tensor] = {}
     for start in range(0, len(order), BATCH):
@@ -243,8 +287,36 @@ def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) ->
     return unscaled, bias.detach() - unscaled @ mean
 
 
+Ranking = Callable[[torch.Tensor, Sequence[Example]], tuple[Curve, tuple[Curve, ...]]]
+"""From the held-out probability of each example: the curve's point to run at, and some points along it."""
+
+
 def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
     """The curve's point to run at, and some points along it, by falling recall."""
+    at, positive = _curve(probabilities, rows)
+    ordered = sorted(set(probabilities.tolist()))
+    middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
+    points = [at(threshold) for threshold in middles]
+    quiet = [point for point in points if point.false_alarms <= MOST_ALARMS] or points[-1:]
+    best = next((point for point in reversed(quiet) if point.recall >= ENOUGH_RECALL), quiet[0])
+    spread = [float(positive[min(int((1 - recall) * len(positive)), len(positive) - 1)]) for recall in CURVE]
+    return best, tuple(at(threshold) for threshold in sorted(set(spread)))
+
+
+def _between(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
+    """As `_ranked`; but where nearly all prompts of the risk lie above nearly all others, halfway between them."""
+    best, curve = _ranked(probabilities, rows)
+    kinds = torch.tensor([row.positive for row in rows])
+    odds = probabilities.double().logit(EPSILON)
+    low, high = odds[~kinds].quantile(1 - FEW_ALARMS), odds[kinds].quantile(1 - ENOUGH_RECALL)
+    if low >= high:
+        return best, curve
+    at, _ = _curve(probabilities, rows)
+    return at(float(torch.sigmoid((low + high) / 2))), curve
+
+
+def _curve(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Callable[[float], Curve], torch.Tensor]:
+    """What the trigger does at a threshold, and the sorted probabilities of the prompts of the risk."""
 
     def of(kind: Iterable[bool]) -> torch.Tensor:
         return probabilities[torch.tensor(list(kind))].sort().values
@@ -259,10 +331,4 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
         ]
         return Curve(threshold, shares[0] or 0.0, shares[1] or 0.0, shares[2])
 
-    ordered = sorted(set(probabilities.tolist()))
-    middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
-    points = [at(threshold) for threshold in middles]
-    quiet = [point for point in points if point.false_alarms <= MOST_ALARMS] or points[-1:]
-    best = next((point for point in reversed(quiet) if point.recall >= ENOUGH_RECALL), quiet[0])
-    spread = [float(positive[min(int((1 - recall) * len(positive)), len(positive) - 1)]) for recall in CURVE]
-    return best, tuple(at(threshold) for threshold in sorted(set(spread)))
+    return at, positive

@@ -375,6 +375,20 @@ SEVERAL = [Prompt(str(i), f"please tell me w{40 + i} w{50 + 2 * i}") for i in ra
 TEXTS = {"judge": Judge("perplexity"), "metric": "perplexity", "against": "base"}
 
 
+def counted_answers(monkeypatch):
+    """How many answers each call from now on is for."""
+    asked = []
+    for module, name in (("generation", "generate"), ("scoring", "sum_log_probabilities")):
+        made = getattr(importlib.import_module(f"ppm.evaluation.{module}"), name)
+
+        def counted(*arguments, made=made, **options):
+            asked.append(len(arguments[-1]))
+            return made(*arguments, **options)
+
+        monkeypatch.setattr(f"ppm.evaluation.{module}.{name}", counted)
+    return asked
+
+
 def assert_same(outcomes, wanted):
     """Losses are those of other batches, and so the same up to rounding."""
     for key, outcome in outcomes.items():
@@ -391,15 +405,7 @@ def test_what_meets_no_block_or_the_one_of_a_patch_is_answered_once(
     wanted = {}
     for configuration in configurations:
         wanted |= run(model, [configuration], [suite])
-    asked = []
-    for module, name in (("generation", "generate"), ("scoring", "sum_log_probabilities")):
-        made = getattr(importlib.import_module(f"ppm.evaluation.{module}"), name)
-
-        def counted(*arguments, made=made, **options):
-            asked.append(len(arguments[-1]))
-            return made(*arguments, **options)
-
-        monkeypatch.setattr(f"ppm.evaluation.{module}.{name}", counted)
+    asked = counted_answers(monkeypatch)
     store, samples = ResultStore(tmp_path, "weights"), settings.get("samples", 1)
     assert_same(run(model, configurations[:3], [suite], store=store), wanted)
     assert sum(asked) == (len(SEVERAL) + fired) * samples
@@ -408,3 +414,14 @@ def test_what_meets_no_block_or_the_one_of_a_patch_is_answered_once(
     assert asked == []
     assert_same(run(model, configurations, [suite]), wanted)  # without a store, too
     assert sum(asked) == (len(SEVERAL) + fired) * samples
+
+
+def test_what_a_patch_answers_always_on_is_not_answered_again_behind_a_trigger(model, behind_triggers, monkeypatch):
+    configurations, _ = behind_triggers
+    base, one, other, both = configurations
+    always = [base, *(replace(c, bank=c.bank.joined) for c in (one, other))]
+    suite = load(SEVERAL)
+    wanted = run(model, [both], [suite]) | run(model, always, [suite])
+    asked = counted_answers(monkeypatch)
+    assert_same(run(model, [*always, both], [suite]), wanted)
+    assert sum(asked) == 3 * len(SEVERAL)
