@@ -27,7 +27,7 @@ def export_command(
 
     \b
     Example:
-      ppm export --base lab --to peft --output exported
+      ppm export --base lab --env staging --to peft --output exported
     """
     from ppm.serving.export import export
 
