@@ -40,7 +40,6 @@ from ppm.names import canonical_digest
 from ppm.package import Package, read_package, sha256, write_package
 from ppm.resources import lab_data, lab_manifests
 from ppm.runtime.loading import LoadedBase, load_base
-from ppm.runtime.tensors import bank_of, of_package, prefix_of
 from ppm.suite import DEFAULT_MARGIN
 from ppm.training.build import build
 
@@ -70,6 +69,7 @@ STRATEGIES = (
     "joint",
     "distilled",
     "distilled-wide",
+    "routed",
 )
 PROMPTS = 1000
 OOD_PROMPTS = 300
@@ -126,9 +126,8 @@ class Bench:
             found[suite.label] = _with_prompts(suite, utility[suite.label])
         return found
 
-    def rates(self, prefix: torch.Tensor | None, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
+    def rates(self, bank: Bank, suites: Mapping[str, LoadedSuite]) -> dict[str, float]:
         """Failure rates by suite; kept by what they depend on."""
-        bank = bank_of(prefix) if prefix is not None else EMPTY
         identity = bank.digest if bank else "base"
         path = self.folder / "rates" / sources_digest("evaluation", "runtime")[7:19] / f"{identity[:24]}.json"
         kept: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
@@ -140,8 +139,8 @@ class Bench:
             replace_file(path, json.dumps(kept).encode())
         return {label: kept[suite.digest] for label, suite in suites.items()}
 
-    def composed(self, strategy: str, packages: Sequence[Package], seed: int) -> tuple[torch.Tensor, float]:
-        """The composed prefix and the seconds it took; kept by what it depends on."""
+    def composed(self, strategy: str, packages: Sequence[Package], seed: int) -> tuple[Bank, float]:
+        """The composed bank and the seconds it took; a prefix is kept by what it depends on."""
         recipe = read_strategy(strategy)
         key = canonical_digest(
             [
@@ -154,15 +153,16 @@ class Bench:
         path = self.folder / "prefixes" / f"{key[7:31]}.safetensors"
         clock = path.with_suffix(".json")
         if path.is_file() and clock.is_file():
-            return prefix_of(Bank.parse(path.read_bytes(), str(path))), json.loads(clock.read_text())
+            return Bank.parse(path.read_bytes(), str(path)), json.loads(clock.read_text())
         started = time.perf_counter()
         context = make_context(packages, self.loaded, seed=seed)
         bank = run_strategy(recipe, context)
         seconds = time.perf_counter() - started
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, bank.to_bytes())
-        replace_file(clock, json.dumps(round(seconds, 1)).encode())
-        return prefix_of(bank), seconds
+        if bank.arrangement == "joined":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, bank.to_bytes())
+            replace_file(clock, json.dumps(round(seconds, 1)).encode())
+        return bank, seconds
 
 
 def sources_digest(*names: str) -> str:
@@ -192,18 +192,18 @@ def run(bench: Bench, names: Sequence[str], strategies: Sequence[str], seeds: in
     for seed in range(seeds):
         packages = [bench.specialist(name, seed) for name in names]
         suites = bench.suites(packages)
-        base = bench.rates(None, suites)
+        base = bench.rates(EMPTY, suites)
         best = {label: rate for label, rate in base.items() if suites[label].owner is None}
         for package in packages:
             own = {label: suite for label, suite in suites.items() if suite.owner == package.manifest.name}
-            best |= bench.rates(of_package(package, bench.loaded.model), own)
+            best |= bench.rates(package.bank, own)
         result.setdefault("specialists", []).append({label: best[label] for label in suites})
         result.setdefault("base", []).append(base)
         for strategy in strategies:
-            prefix, seconds = bench.composed(strategy, packages, seed)
-            rates = bench.rates(prefix, suites)
+            bank, seconds = bench.composed(strategy, packages, seed)
+            rates = bench.rates(bank, suites)
             row = result["strategies"].setdefault(
-                strategy, {"tokens": len(prefix), "seconds": [], "rates": [], "interference": []}
+                strategy, {"tokens": bank.virtual_tokens, "seconds": [], "rates": [], "interference": []}
             )
             row["seconds"].append(seconds)
             row["rates"].append(rates)
