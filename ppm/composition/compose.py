@@ -73,6 +73,7 @@ def make_context(
         parent=parent,
         benign=tuple(retention.values()),
         conditional=policy.trigger != "always",
+        trigger_recall=policy.trigger_recall,
     )
 
 

@@ -47,7 +47,7 @@ def _fitted(context: Context, lacking: Sequence[Specialist]) -> dict[str, Router
                 f"{counts[0]} and {counts[1]}",
                 hint=OTHERWISE,
             )
-    fitted = fit_triggers(context.base, rows)
+    fitted = fit_triggers(context.base, rows, recall=context.trigger_recall)
     context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
     poor = next((name for name, found in fitted.items() if not found.ships), None)
     if poor is not None:

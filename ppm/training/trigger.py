@@ -8,6 +8,7 @@ it is ranked on; and once on all. No prompt of a suite is read.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -199,17 +200,21 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     return _trigger_of(base, features, rows, layers, patch, _ranked)
 
 
-def fit_triggers(base: LoadedBase, rows: Mapping[str, Sequence[Example]]) -> dict[str, Fitted]:
+def fit_triggers(
+    base: LoadedBase, rows: Mapping[str, Sequence[Example]], *, recall: float | None = None
+) -> dict[str, Fitted]:
     """The triggers of patches that are composed, by the patch's name, each fitted on its own examples.
 
     Their thresholds leave room on either side: halfway, in log odds, between what 0.01 of the other prompts reach and
-    what 0.99 of the risk's do. Where these overlap, they are as `fit_trigger` has them. Each prompt is read once.
+    what 0.99 of the risk's do. Where these overlap, they are as `fit_trigger` has them; with `recall` they are the
+    highest that find so much of the risk's ranking prompts. Each prompt is read once.
     """
     layers = _layers(base)
     prompts = list(dict.fromkeys(row.prompt for own in rows.values() for row in own))
     features, places = _features(base, prompts, layers), {prompt: i for i, prompt in enumerate(prompts)}
+    ranked = _between if recall is None else partial(_finding, recall)
     return {
-        name: _trigger_of(base, features[[places[row.prompt] for row in own]], own, layers, name, _between)
+        name: _trigger_of(base, features[[places[row.prompt] for row in own]], own, layers, name, ranked)
         for name, own in rows.items()
     }
 
@@ -313,6 +318,14 @@ def _between(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curv
         return best, curve
     at, _ = _curve(probabilities, rows)
     return at(float(torch.sigmoid((low + high) / 2))), curve
+
+
+def _finding(recall: float, probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
+    """As `_ranked`, but with the highest threshold that finds so much of the risk."""
+    _, curve = _ranked(probabilities, rows)
+    at, positive = _curve(probabilities, rows)
+    missed = int((1 - recall) * len(positive) + 1e-6)  # 0.1 of 150 is 15, whatever binary fractions make of it
+    return at(float(positive[min(missed, len(positive) - 1)])), curve
 
 
 def _curve(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Callable[[float], Curve], torch.Tensor]:

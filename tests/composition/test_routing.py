@@ -80,6 +80,15 @@ def test_what_was_measured_is_noted(routed):
         assert alarms <= 0.01
 
 
+def test_a_policy_says_how_much_triggers_find(lab, routed):
+    given, bank = routed
+    asked = replace(given, trigger_recall=0.9, notes={})
+    made = route(asked, None)
+    for trigger, before in zip(made.router.triggers, bank.router.triggers, strict=True):
+        assert trigger.threshold > before.threshold
+    assert [record["chosen"][1] for record in asked.notes["triggers"].values()] == [0.9] * 2
+
+
 def test_triggers_that_patches_have_are_taken_as_they_are(lab, routed):
     given, bank = routed
     own = replace(bank.router, triggers=(replace(bank.router.triggers[0], threshold=0.321),))
