@@ -8,6 +8,7 @@ from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
 from ppm.jsonl import Benign, normalised
+from ppm.training.retention import RETENTION_SCALE, retention_of
 from ppm.training.trigger import LEAST_PROMPTS, Example, examples, fit_triggers
 
 __all__ = ["behind_triggers", "route"]
@@ -47,12 +48,23 @@ def _fitted(context: Context, lacking: Sequence[Specialist]) -> dict[str, Router
                 f"{counts[0]} and {counts[1]}",
                 hint=OTHERWISE,
             )
-    fitted = fit_triggers(context.base, rows, recall=context.trigger_recall)
+    fitted = fit_triggers(context.base, rows, costs=_costs(context, lacking), recall=context.trigger_recall)
     context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
     poor = next((name for name, found in fitted.items() if not found.ships), None)
     if poor is not None:
         raise RequestError(f"a trigger for {poor} {fitted[poor].words()}: too little for routing", hint=OTHERWISE)
     return {name: found.router for name, found in fitted.items()}
+
+
+def _costs(context: Context, specialists: Sequence[Specialist]) -> dict[str, float]:
+    """What a false alarm of a patch costs against a miss: how far it moves benign answers; 1 where nobody knows."""
+    if not context.retention:
+        return {}
+    model, texts = context.base.model, context.retention
+    return {
+        s.name: retention_of(model, context.prefix(s.bank), texts, context.placement) / RETENTION_SCALE
+        for s in specialists
+    }
 
 
 def _examples(context: Context, specialist: Specialist) -> list[Example]:

@@ -17,13 +17,11 @@ from ppm.package import Package
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.tensors import prefix_of
-from ppm.training.retention import retention_of
+from ppm.training.retention import RETENTION_SCALE, retention_of
 
 __all__ = ["Ranking", "rank"]
 
 RANKING_PROMPTS = 100
-RETENTION_SCALE = 0.1
-"""A mean divergence on benign texts, in nats a token, that counts as much as a whole margin."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ from ppm.training.passes import divergences, reader_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["retention_of"]
+__all__ = ["RETENTION_SCALE", "retention_of"]
+
+RETENTION_SCALE = 0.1
+"""A mean divergence on benign texts, in nats a token, that counts as much as a whole margin."""
 
 
 @torch.no_grad()

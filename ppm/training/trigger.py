@@ -49,8 +49,6 @@ RIDGE = 100.0
 """The penalty on half the squared length of the weights, beside losses that are summed over prompts."""
 DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
 """After which shares of the base's layers a trigger reads."""
-FEW_ALARMS = 0.01
-"""A composition's trigger that tells its patch's prompts apart works above all but this share of the others."""
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
@@ -201,22 +199,29 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
 
 
 def fit_triggers(
-    base: LoadedBase, rows: Mapping[str, Sequence[Example]], *, recall: float | None = None
+    base: LoadedBase,
+    rows: Mapping[str, Sequence[Example]],
+    *,
+    costs: Mapping[str, float] | None = None,
+    recall: float | None = None,
 ) -> dict[str, Fitted]:
     """The triggers of patches that are composed, by the patch's name, each fitted on its own examples.
 
-    Their thresholds leave room on either side: halfway, in log odds, between what 0.01 of the other prompts reach and
-    what 0.99 of the risk's do. Where these overlap, they are as `fit_trigger` has them; with `recall` they are the
-    highest that find so much of the risk's ranking prompts. Each prompt is read once.
+    Their thresholds leave room on either side: halfway, in log odds, between what no other ranking prompt reaches and
+    what 0.99 of the risk's do. `costs` say what a false alarm costs against a miss: where that is little, the threshold
+    goes down to where both are expected to cost the same, cost / (1 + cost), but not below any other ranking prompt.
+    Where the two kinds overlap, thresholds are as `fit_trigger` has them; with `recall` they are the highest that find
+    so much of the risk's ranking prompts. Each prompt is read once.
     """
     layers = _layers(base)
     prompts = list(dict.fromkeys(row.prompt for own in rows.values() for row in own))
     features, places = _features(base, prompts, layers), {prompt: i for i, prompt in enumerate(prompts)}
-    ranked = _between if recall is None else partial(_finding, recall)
-    return {
-        name: _trigger_of(base, features[[places[row.prompt] for row in own]], own, layers, name, ranked)
-        for name, own in rows.items()
-    }
+    found = {}
+    for name, own in rows.items():
+        ranked = partial(_between, (costs or {}).get(name, 1.0)) if recall is None else partial(_finding, recall)
+        chosen = features[[places[row.prompt] for row in own]]
+        found[name] = _trigger_of(base, chosen, own, layers, name, ranked)
+    return found
 
 
 def _layers(base: LoadedBase) -> tuple[int, ...]:
@@ -308,16 +313,17 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
     return best, tuple(at(threshold) for threshold in sorted(set(spread)))
 
 
-def _between(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
-    """As `_ranked`; but where nearly all prompts of the risk lie above nearly all others, halfway between them."""
+def _between(cost: float, probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
+    """As `_ranked`; but where nearly all prompts of the risk lie above all others, between them."""
     best, curve = _ranked(probabilities, rows)
     kinds = torch.tensor([row.positive for row in rows])
     odds = probabilities.double().logit(EPSILON)
-    low, high = odds[~kinds].quantile(1 - FEW_ALARMS), odds[kinds].quantile(1 - ENOUGH_RECALL)
+    low, high = odds[~kinds].max(), odds[kinds].quantile(1 - ENOUGH_RECALL)
     if low >= high:
         return best, curve
     at, _ = _curve(probabilities, rows)
-    return at(float(torch.sigmoid((low + high) / 2))), curve
+    even = torch.tensor(cost / (1 + cost)).double().logit(EPSILON)
+    return at(float(torch.sigmoid(even.clamp(low, (low + high) / 2)))), curve
 
 
 def _finding(recall: float, probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:

@@ -10,6 +10,7 @@ from ppm.composition.routing import route
 from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
+from ppm.evaluation.benign import benign_texts
 from ppm.jsonl import Benign, Pair
 from ppm.lab.prompts import gate_prompts, utility_prompts
 from ppm.package import read_package
@@ -17,7 +18,7 @@ from ppm.resources import lab_data
 from ppm.runtime.loading import load_base
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
-from ppm.runtime.tensors import bank_of
+from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.runtime.text import encoder_of
 from ppm.workspace import open_base
 
@@ -66,6 +67,19 @@ def test_each_prompt_meets_its_own_patch_and_others_the_base(lab, routed):
             assert found.count(number) >= share * len(found), (risk, split)
     for prompts in utility_prompts("gate", 200).values():
         assert picked(lab, bank, prompts).count(None) >= 0.99 * len(prompts)
+
+
+def test_a_patch_that_spares_benign_answers_stands_in_front_of_more_prompts(lab, routed):
+    given, bank = routed
+    texts = benign_texts(lab, given.benign[:60], seed=0)
+    made = route(replace(given, retention=tuple(texts), notes={}), None)
+    for trigger, before in zip(made.router.triggers, bank.router.triggers, strict=True):
+        assert trigger.threshold < before.threshold
+    destructive = tuple(replace(s, bank=bank_of(20 * prefix_of(s.bank))) for s in given.specialists)
+    worse = route(replace(given, specialists=destructive, retention=tuple(texts), notes={}), None)
+    for trigger, before in zip(made.router.triggers, worse.router.triggers, strict=True):
+        assert trigger.threshold < before.threshold
+        assert trigger.weight == before.weight
 
 
 def test_what_was_measured_is_noted(routed):
