@@ -77,9 +77,9 @@ def test_a_patch_that_spares_benign_answers_stands_in_front_of_more_prompts(lab,
         assert trigger.threshold < before.threshold
     destructive = tuple(replace(s, bank=bank_of(20 * prefix_of(s.bank))) for s in given.specialists)
     worse = route(replace(given, specialists=destructive, retention=tuple(texts), notes={}), None)
-    for trigger, before in zip(made.router.triggers, worse.router.triggers, strict=True):
-        assert trigger.threshold < before.threshold
-        assert trigger.weight == before.weight
+    pairs = list(zip(made.router.triggers, worse.router.triggers, strict=True))
+    assert all(trigger.threshold <= other.threshold and trigger.weight == other.weight for trigger, other in pairs)
+    assert any(trigger.threshold < other.threshold for trigger, other in pairs)
 
 
 def test_what_was_measured_is_noted(routed):
