@@ -41,10 +41,11 @@ def trigger_rows(
 def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, ...]:
     """What has to be known of the triggers of patches that were composed: in one sentence, if anything."""
     names = {kind: [p.manifest.name for p in packages if bool(p.bank.router) == kind] for kind in (True, False)}
+    if len(composition.blocks) > 1 and composition.router is not None:
+        fitted = f" (triggers fitted for this composition: {', '.join(names[False])})" if names[False] else ""
+        return (f"each prompt meets the block of the patch whose trigger fires, or the bare base{fitted}",)
     if not names[True] or len(packages) < 2:
         return ()
-    if len(composition.blocks) > 1 and composition.router is not None:
-        return ("each prompt meets the block of the patch whose trigger fires, or the bare base",)
     if composition.router is not None:
         return (f"the composition stands in front of a prompt where a trigger of {', '.join(names[True])} fires",)
     lacking = f"{', '.join(names[False])} has none" if names[False] else "theirs can't be put together"

@@ -7,6 +7,8 @@ from ppm.bank import Bank, Router
 from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
+from ppm.evaluation.neutral import is_held_back
+from ppm.evaluation.ordinary import ordinary_benign, plain_text
 from ppm.jsonl import Benign, normalised
 from ppm.training.retention import RETENTION_SCALE, retention_of
 from ppm.training.trigger import LEAST_PROMPTS, Example, examples, fit_triggers
@@ -70,11 +72,14 @@ def _costs(context: Context, specialists: Sequence[Specialist]) -> dict[str, flo
 def _examples(context: Context, specialist: Specialist) -> list[Example]:
     """What a trigger is fitted on: the patch's replay prompts, against the other patches' and the benign ones.
 
-    What several patches have counts for each of them.
+    What several patches have counts for each of them. Where they are for chats, the ordinary requests and the plain
+    sentences that ship with ppm are among the benign ones.
     """
     own = {normalised(pair.prompt) for pair in specialist.replay}
-    others = (pair.prompt for other in context.specialists for pair in other.replay)
-    benign = (*context.benign, *(Benign(prompt) for prompt in others))
+    others = [pair.prompt for other in context.specialists for pair in other.replay]
+    chats = any(not isinstance(prompt, str) for prompt in others)
+    shipped = [row for row in (*ordinary_benign(), *plain_text()) if not is_held_back(row)] if chats else []
+    benign = (*context.benign, *shipped, *(Benign(prompt) for prompt in others))
     return examples(specialist.replay, [row for row in benign if normalised(row.prompt) not in own])
 
 

@@ -103,6 +103,8 @@ def test_what_became_of_triggers_is_said():
     assert trigger_notes([one, two], apart) == (
         "each prompt meets the block of the patch whose trigger fires, or the bare base",
     )
+    [note] = trigger_notes([one, plain], apart)
+    assert note.endswith("or the bare base (triggers fitted for this composition: plain)")
     assert trigger_notes([one, two], together) == (
         "the composition stands in front of a prompt where a trigger of one, two fires",
     )

@@ -11,6 +11,7 @@ from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.ordinary import ordinary_benign
 from ppm.jsonl import Benign, Pair
 from ppm.lab.prompts import gate_prompts, utility_prompts
 from ppm.package import read_package
@@ -92,6 +93,20 @@ def test_what_was_measured_is_noted(routed):
         recall, alarms = record["chosen"][1:3]
         assert recall >= 0.99
         assert alarms <= 0.01
+
+
+def test_for_chats_the_requests_that_ship_are_among_the_benign_ones(lab, monkeypatch):
+    given, seen = context(lab, *RISKS), []
+    monkeypatch.setattr("ppm.composition.routing.fit_triggers", lambda base, rows, **_: seen.append(rows) or {})
+    chats = [tuple(replace(p, prompt=(("user", p.prompt),)) for p in s.replay) for s in given.specialists]
+    chatting = tuple(replace(s, replay=own) for s, own in zip(given.specialists, chats, strict=True))
+    for specialists in (given.specialists, chatting):
+        with pytest.raises(RequestError):  # nothing was fitted
+            route(replace(given, specialists=specialists), None)
+    plain, chat = ({row.prompt for row in rows["toxicity"] if not row.positive} for rows in seen)
+    shipped = {row.prompt for row in ordinary_benign()}
+    assert not shipped & plain
+    assert len(shipped & chat) > 0.8 * len(shipped)
 
 
 def test_a_policy_says_how_much_triggers_find(lab, routed):
