@@ -11,6 +11,7 @@ from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
+from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.ordinary import ordinary_benign
 from ppm.jsonl import Benign, Pair
 from ppm.lab.prompts import gate_prompts, utility_prompts
@@ -104,9 +105,9 @@ def test_for_chats_the_requests_that_ship_are_among_the_benign_ones(lab, monkeyp
         with pytest.raises(RequestError):  # nothing was fitted
             route(replace(given, specialists=specialists), None)
     plain, chat = ({row.prompt for row in rows["toxicity"] if not row.positive} for rows in seen)
-    shipped = {row.prompt for row in ordinary_benign()}
+    shipped = {row.prompt for row in ordinary_benign() if not is_held_back(row)}
     assert not shipped & plain
-    assert len(shipped & chat) > 0.8 * len(shipped)
+    assert shipped < chat
 
 
 def test_a_policy_says_how_much_triggers_find(lab, routed):
