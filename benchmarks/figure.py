@@ -42,7 +42,7 @@ def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:
             for count, found in sorted(results.items())
             if name in found["strategies"]
         }
-        color = f"C{index}"
+        color = f"C{index}" if index < 10 else "black"  # the eleventh colour would be the first again
         counts = [1, *points]
         axes.plot(counts, [0.0, *map(statistics.fmean, points.values())], color=color, marker="o", label=name)
         for count, values in points.items():
