@@ -80,6 +80,11 @@ class Strategy:
         """Whether the strategy goes on from a deployed composition."""
         return any(call.use == "resume" for call in self.steps)
 
+    @property
+    def needs_triggers(self) -> bool:
+        """Whether the strategy puts patches behind triggers."""
+        return any(call.use == "route" for call in self.steps)
+
 
 def _done(call: StepCall) -> list[object]:
     """A step as a digest has it: its name, its code and its options, as they were written where it can't be loaded."""

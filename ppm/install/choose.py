@@ -111,7 +111,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     nearest: Choice | None = None
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
-        if recipe.needs_parent and (context.parent is None or len(context.parent.bank.blocks) > 1):
+        if not _has_a_start(recipe, context):
             continue
         events.tell(f"Composing with {name}")
         try:
@@ -147,6 +147,12 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     events.tell("No candidate looks promising; testing the nearest one anyway")
     _, best = min(set_aside, key=lambda item: item[0])
     return gate.decide(best, attempts)
+
+
+def _has_a_start(recipe: Strategy, context: Context) -> bool:
+    """Whether a candidate can be made at all: nothing goes on from several blocks, nor routes what is always on."""
+    going_on = context.parent is not None and len(context.parent.bank.blocks) == 1
+    return (going_on or not recipe.needs_parent) and (context.conditional or not recipe.needs_triggers)
 
 
 def _composed(lock: Lock) -> GatedAttempt | None:

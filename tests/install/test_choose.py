@@ -84,6 +84,14 @@ def run(world, folder, *candidates, packages=None, policy=None):
     return choice, told
 
 
+@pytest.mark.parametrize("always", [False, True])
+def test_what_a_policy_keeps_always_on_is_not_routed(world, steps, tmp_path, always):
+    policy = Gates(trigger="always" if always else None, looks=())
+    choice, told = run(world, tmp_path, "route", "noise", policy=policy)
+    assert any(line.endswith("/route.toml") for line in told) is not always
+    assert [a.strategy.endswith("route.toml") for a in choice.audit.attempts].count(True) == (0 if always else 1)
+
+
 def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_path):
     choice, told = run(world, tmp_path, "noise", "average")
     aside, passed = choice.audit.attempts
