@@ -26,11 +26,16 @@ def test_quickstart_shows_a_reader_in_a_hurry_everything(deployed):
     assert result.out.count("base:    ") == 3
 
 
-def test_auto_says_what_it_set_aside_and_why(deployed):
-    aside, *_, passed = ppm("audit", "--json").json["attempts"]
-    assert (aside["strategy"], aside["verdict"], aside["alpha"]) == ("concat", "set aside", None)
-    assert "its specialist" in aside["detail"]
-    assert (passed["strategy"], passed["verdict"]) == (ppm("history", "--json").json[0]["strategy"], "pass")
+def test_auto_takes_what_trains_nothing_where_it_passes(deployed):
+    audit = ppm("audit", "--json").json
+    [attempt] = audit["attempts"]
+    assert (attempt["strategy"], attempt["verdict"]) == ("routed", "pass")
+    assert ppm("history", "--json").json[0]["strategy"] == "routed"
+    triggers = {(row["suite"], row["kind"]): row["share"] for row in audit["triggers"]}
+    for risk in ("toxicity", "gender-bias", "harmfulness"):
+        assert triggers[risk, "recall"] >= 0.98
+    for suite in ("helpful", "facts"):
+        assert triggers[suite, "false alarms"] <= 0.03
     listed = ppm("list", "--json").json
     assert listed["verdict"] == "pass"
     assert {patch["name"] for patch in listed["patches"]} == {"toxicity", "gender-bias", "harm-refusal"}
