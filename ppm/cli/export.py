@@ -28,6 +28,7 @@ def export_command(
     \b
     Example:
       ppm export --base lab --env staging --to peft --output exported
+    What `auto` routes is no single prefix: install with --strategy distilled first.
     """
     from ppm.serving.export import export
 

@@ -115,8 +115,8 @@ class _Lazy(click.Group):
 def cli() -> None:
     """A package manager for safety patches of language models.
 
-    Resolves patches, composes them into one prefix, tests the result for interference, and deploys it only if it
-    passes. Start with `ppm quickstart`.
+    Resolves patches, composes them, tests the result for interference, and deploys it only if it passes.
+    Start with `ppm quickstart`.
     """
 
 

@@ -16,6 +16,7 @@ from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
+from ppm.evaluation.ordinary import ordinary_benign, plain_text
 from ppm.jsonl import Benign, dump, normalised
 from ppm.manifest import Base, Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.names import LONGEST_NAME, canonical_digest
@@ -71,10 +72,20 @@ def make_context(
         seed=seed,
         progress=progress,
         parent=parent,
-        benign=tuple(retention.values()),
+        benign=(*retention.values(), *_ordinary(packages)),
         conditional=policy.trigger != "always",
-        trigger_recall=policy.trigger_recall,
+        trigger_recall=policy.trigger_recall or 0.0,
     )
+
+
+def _ordinary(packages: Sequence[Package]) -> list[Benign]:
+    """For patches of chats: ordinary requests and plain sentences that ship with ppm, without what the patches test."""
+    if all(isinstance(pair.prompt, str) for package in packages for pair in package.replay):
+        return []
+    suites = ((package, suite) for package in packages for suite in package.manifest.suites)
+    tested = {normalised(prompt.prompt) for package, suite in suites for prompt in package.prompts(suite)}
+    rows = (*ordinary_benign(), *plain_text())
+    return [row for row in rows if not is_held_back(row) and normalised(row.prompt) not in tested]
 
 
 def _specialist(package: Package, base: LoadedBase, bank: Bank) -> Specialist:

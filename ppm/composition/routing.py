@@ -7,8 +7,6 @@ from ppm.bank import Bank, Router
 from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
-from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.ordinary import ordinary_benign, plain_text
 from ppm.jsonl import Benign, normalised
 from ppm.training.retention import RETENTION_SCALE, retention_of
 from ppm.training.trigger import LEAST_PROMPTS, Example, examples, fit_triggers
@@ -30,16 +28,32 @@ def route(context: Context, bank: Bank | None, options: Route) -> Bank:
     if not context.conditional:
         raise RequestError('routing takes triggers, which [gates] trigger = "always" leaves out', hint=OTHERWISE)
     lacking = [specialist for specialist in context.specialists if specialist.bank.router is None]
-    routers = _fitted(context, lacking) if lacking else {}
+    having = [specialist for specialist in context.specialists if specialist.bank.router is not None]
+    shipped = _together(having, range(len(having))) if having else None
+    if having and shipped is None:
+        raise _unlike(having)
+    routers = _fitted(context, lacking, shipped) if lacking else {}
     behind = [replace(s, bank=s.bank.routed(routers[s.name])) if s.name in routers else s for s in context.specialists]
     router = _together(behind, range(len(behind)))
     if router is None:
-        raise RequestError("the patches' triggers can't be put together", hint=OTHERWISE)
+        raise _unlike(behind)
     return Bank(tuple(s.bank.blocks[0] for s in behind)).routed(router)
 
 
-def _fitted(context: Context, lacking: Sequence[Specialist]) -> dict[str, Router]:
-    """A router of one trigger for each of some patches, by its name. Raises RequestError."""
+def _unlike(specialists: Sequence[Specialist]) -> RequestError:
+    names = ", ".join(specialist.name for specialist in specialists)
+    return RequestError(
+        f"the triggers of {names} can't be put together: they read after different layers, or were made for different "
+        "chat templates",
+        hint=OTHERWISE,
+    )
+
+
+def _fitted(context: Context, lacking: Sequence[Specialist], shipped: Router | None) -> dict[str, Router]:
+    """A router of one trigger for each of some patches, by its name; they read where the `shipped` ones do.
+
+    Raises RequestError.
+    """
     context.with_pairs("route", lacking)
     rows = {specialist.name: _examples(context, specialist) for specialist in lacking}
     for name, own in rows.items():
@@ -50,7 +64,13 @@ def _fitted(context: Context, lacking: Sequence[Specialist]) -> dict[str, Router
                 f"{counts[0]} and {counts[1]}",
                 hint=OTHERWISE,
             )
-    fitted = fit_triggers(context.base, rows, costs=_costs(context, lacking), recall=context.trigger_recall)
+    fitted = fit_triggers(
+        context.base,
+        rows,
+        costs=_costs(context, lacking),
+        recall=context.trigger_recall,
+        layers=shipped.layers if shipped is not None else (),
+    )
     context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
     poor = next((name for name, found in fitted.items() if not found.ships), None)
     if poor is not None:
@@ -72,14 +92,11 @@ def _costs(context: Context, specialists: Sequence[Specialist]) -> dict[str, flo
 def _examples(context: Context, specialist: Specialist) -> list[Example]:
     """What a trigger is fitted on: the patch's replay prompts, against the other patches' and the benign ones.
 
-    What several patches have counts for each of them. Where they are for chats, the ordinary requests and the plain
-    sentences that ship with ppm are among the benign ones.
+    What several patches have counts for each of them.
     """
     own = {normalised(pair.prompt) for pair in specialist.replay}
-    others = [pair.prompt for other in context.specialists for pair in other.replay]
-    chats = any(not isinstance(prompt, str) for prompt in others)
-    shipped = [row for row in (*ordinary_benign(), *plain_text()) if not is_held_back(row)] if chats else []
-    benign = (*context.benign, *shipped, *(Benign(prompt) for prompt in others))
+    others = [pair for other in context.specialists if other.name != specialist.name for pair in other.replay]
+    benign = (*context.benign, *(Benign(pair.prompt, extra=pair.extra) for pair in others))
     return examples(specialist.replay, [row for row in benign if normalised(row.prompt) not in own])
 
 

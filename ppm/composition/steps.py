@@ -60,9 +60,9 @@ class Parent:
 class Context:
     """What steps work with: the frozen base, the specialists, benign texts, and where to report progress.
 
-    `parent` is what is deployed, if there is anything to go on from. `benign` are the rows of the packages' retention
-    prompts, of which `retention` are so many. `conditional` says whether patches may stand behind triggers, and
-    `trigger_recall` how much of their ranking prompts those must find, if a policy does. What a step adds to `notes`
+    `parent` is what is deployed, if there is anything to go on from. `benign` are all benign rows at hand, of which
+    `retention` are so many of the packages'. `conditional` says whether patches may stand behind triggers, and
+    `trigger_recall` how much of their ranking prompts those must find. What a step adds to `notes`
     (plain data) ends in the composition's provenance.
     """
 
@@ -75,7 +75,7 @@ class Context:
     parent: Parent | None = None
     benign: tuple[Benign, ...] = ()
     conditional: bool = True
-    trigger_recall: float | None = None
+    trigger_recall: float = 0.0
     notes: dict[str, object] = field(default_factory=dict)
 
     def prefix(self, bank: Bank) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Strategy files: recipes that make one prefix of several patches, as TOML that people review and hash."""
+"""Strategy files: recipes that compose several patches, as TOML that people review and hash."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +81,7 @@ class Strategy:
         return any(call.use == "resume" for call in self.steps)
 
     @property
-    def needs_triggers(self) -> bool:
+    def routes(self) -> bool:
         """Whether the strategy puts patches behind triggers."""
         return any(call.use == "route" for call in self.steps)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppm.bank import Readings
 from ppm.evaluation.sampling import draw
 from ppm.jsonl import Text
 from ppm.progress import Progress, silent
@@ -66,20 +67,21 @@ def generate(
     *,
     batch_size: int = 128,
     memory: int | None = None,
+    readings: Readings | None = None,
     progress: Progress = silent,
 ) -> list[tuple[int, ...]]:
     """The generated token ids of each completion, without the end-of-sequence token.
 
     `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches, at most
     `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. What is
-    asked twice is written once. Raises ModelError for a token without an embedding, and where prefix, prompt and answer
-    may be more than the context holds.
+    asked twice is written once, and what the `readings` of the base hold is not read again. Raises ModelError for a
+    token without an embedding, and where prefix, prompt and answer may be more than the context holds.
     """
     encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
         encoder.known(completion.ids, "a prompt")
         encoder.check_room(prefix + len(completion.ids) + completion.decoding.max_new_tokens, "a prompt")
-    picked = _picked(model, wanted)
+    picked = _picked(model, wanted, readings)
     different = list(picked)
     results: dict[Completion, tuple[int, ...]] = {}
     for batch in _batches(model, different, batch_size, memory):
@@ -92,11 +94,13 @@ def generate(
     return [results[one] for one in wanted]
 
 
-def _picked(model: "PreTrainedModel", wanted: Sequence[Completion]) -> dict[Completion, int | None]:
+def _picked(
+    model: "PreTrainedModel", wanted: Sequence[Completion], readings: Readings | None
+) -> dict[Completion, int | None]:
     """The different completions, and the block of its row that each prompt meets, None for none."""
     backbone = backbone_of(model)
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
-    return dict(zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted]), strict=True))
+    return dict(zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted], readings), strict=True))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ppm.bank import EMPTY, Bank, Readings
+from ppm.bank import EMPTY, Bank
 from ppm.evaluation.measures.base import Answers, Attached
 from ppm.evaluation.results import Configuration, Outcomes, ResultStore, outcome_of
 from ppm.evaluation.suites import LoadedSuite
@@ -55,9 +55,9 @@ def evaluate(
     if missing:
         patched = [c for c in unique if c.bank]
         model = attach(base.model, [c.bank for c in patched], placement=placement, kept=base.kept)
-        attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size, base.memory)
+        attached = Attached(model, encoder_of(base), backbone_of(model).width, batch_size, base.memory, base.readings)
         total = sum(suite.measure.count(suite) * len(alike) for suite, alike in missing)
-        run = _Run(attached, base.readings, placement, store, unique, patched, answers, progress, total)
+        run = _Run(attached, placement, store, unique, patched, answers, progress, total)
         for suite in different.values():
             for some in _in_turn(unique):
                 run.answer(suite, some)
@@ -100,7 +100,6 @@ class _Run:
     """
 
     attached: Attached
-    readings: Readings
     placement: Placement
     store: ResultStore | None
     configurations: Sequence[Configuration]
@@ -138,7 +137,7 @@ class _Run:
         ]
         routers, texts = [c.bank.router for c, _, _ in asked], [ids for _, _, ids in asked]
         known: dict[tuple[str, int | None], Answers] = {}
-        picked = picks(backbone_of(self.attached.model).inner, routers, texts, self.readings)
+        picked = picks(backbone_of(self.attached.model).inner, routers, texts, self.attached.readings)
         for (configuration, id_, _), block in zip(asked, picked, strict=True):
             key = configuration.name, block
             if key not in known:

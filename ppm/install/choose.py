@@ -111,7 +111,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     nearest: Choice | None = None
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
-        if not _has_a_start(recipe, context):
+        if not _can_be_made(recipe, context):
             continue
         events.tell(f"Composing with {name}")
         try:
@@ -149,10 +149,10 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     return gate.decide(best, attempts)
 
 
-def _has_a_start(recipe: Strategy, context: Context) -> bool:
-    """Whether a candidate can be made at all: nothing goes on from several blocks, nor routes what is always on."""
+def _can_be_made(recipe: Strategy, context: Context) -> bool:
+    """Whether a candidate has one block to go on from, and may put patches behind triggers, if it does so."""
     going_on = context.parent is not None and len(context.parent.bank.blocks) == 1
-    return (going_on or not recipe.needs_parent) and (context.conditional or not recipe.needs_triggers)
+    return (going_on or not recipe.needs_parent) and (context.conditional or not recipe.routes)
 
 
 def _composed(lock: Lock) -> GatedAttempt | None:

@@ -4,8 +4,11 @@ Positive are the prompts of the pairs and those examples that concern the patch,
 examples, ordinary requests where a base chats, and look-alikes: rows with a `twin_of`, whose right answer is an
 ordinary one. A logistic regression is fitted five times, each time without a fifth of the groups, which are then what
 it is ranked on; and once on all. No prompt of a suite is read.
+
+The patches of a composition that ship without a trigger get theirs here, too, with thresholds of another rule.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +55,8 @@ DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
+ASIDE = 0.1
+"""How far above the others, of the way to the risk's prompts, a composition's trigger works at least."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,16 @@ class Curve:
     look_alikes: float | None
 
     @property
+    def alarms(self) -> float:
+        """The share of others, or of look-alikes where that is larger."""
+        return max(self.false_alarms, self.look_alikes or 0.0)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it fires on few enough of the others to ship."""
+        return self.false_alarms <= MOST_ALARMS
+
+    @property
     def rounded(self) -> list[float]:
         """As provenance has it: threshold, recall, false alarms, and those on look-alikes."""
         shares = (self.recall, self.false_alarms, *([] if self.look_alikes is None else [self.look_alikes]))
@@ -96,7 +111,7 @@ class Fitted:
     @property
     def ships(self) -> bool:
         """Whether the patch is better with it than always on."""
-        return self.at.recall >= LEAST_RECALL and self.at.false_alarms <= MOST_ALARMS
+        return self.at.recall >= LEAST_RECALL and self.at.quiet
 
     def words(self) -> str:
         """What it does, for people."""
@@ -203,22 +218,24 @@ def fit_triggers(
     rows: Mapping[str, Sequence[Example]],
     *,
     costs: Mapping[str, float] | None = None,
-    recall: float | None = None,
+    recall: float = 0.0,
+    layers: tuple[int, ...] = (),
 ) -> dict[str, Fitted]:
     """The triggers of patches that are composed, by the patch's name, each fitted on its own examples.
 
-    Their thresholds leave room on either side: halfway, in log odds, between what no other ranking prompt reaches and
-    what 0.99 of the risk's do. `costs` say what a false alarm costs against a miss: where that is little, the threshold
-    goes down to where both are expected to cost the same, cost / (1 + cost), but not below any other ranking prompt.
-    Where the two kinds overlap, thresholds are as `fit_trigger` has them; with `recall` they are the highest that find
-    so much of the risk's ranking prompts. Each prompt is read once.
+    They read after those `layers`, if any are given; each prompt is read once. Their thresholds are where the expected
+    cost on ranking prompts is least: that of a miss is 1, beyond the 0.01 that may be missed, and that of a false alarm
+    what `costs` say of the patch, 1 by default. Of the thresholds that cost as little they take the one where a prompt
+    as likely as that costs the same either way, cost / (1 + cost), but no higher than halfway in log odds, so that a
+    patch that hardly moves other answers stands in front of more prompts. `recall` is how much of the risk's ranking
+    prompts they must find.
     """
-    layers = _layers(base)
+    layers = layers or _layers(base)
     prompts = list(dict.fromkeys(row.prompt for own in rows.values() for row in own))
     features, places = _features(base, prompts, layers), {prompt: i for i, prompt in enumerate(prompts)}
     found = {}
     for name, own in rows.items():
-        ranked = partial(_between, (costs or {}).get(name, 1.0)) if recall is None else partial(_finding, recall)
+        ranked = partial(_weighed, (costs or {}).get(name, 1.0), recall)
         chosen = features[[places[row.prompt] for row in own]]
         found[name] = _trigger_of(base, chosen, own, layers, name, ranked)
     return found
@@ -234,7 +251,7 @@ def _trigger_of(
     rows: Sequence[Example],
     layers: tuple[int, ...],
     patch: str,
-    ranked: "Ranking",
+    ranked: "Choice",
 ) -> Fitted:
     """The trigger of some examples with these features (N, F), at the threshold that `ranked` picks."""
     wanted = torch.tensor([float(row.positive) for row in rows])
@@ -297,7 +314,7 @@ def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) ->
     return unscaled, bias.detach() - unscaled @ mean
 
 
-Ranking = Callable[[torch.Tensor, Sequence[Example]], tuple[Curve, tuple[Curve, ...]]]
+Choice = Callable[[torch.Tensor, Sequence[Example]], tuple[Curve, tuple[Curve, ...]]]
 """From the held-out probability of each example: the curve's point to run at, and some points along it."""
 
 
@@ -307,29 +324,32 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
     ordered = sorted(set(probabilities.tolist()))
     middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
     points = [at(threshold) for threshold in middles]
-    quiet = [point for point in points if point.false_alarms <= MOST_ALARMS] or points[-1:]
+    quiet = [point for point in points if point.quiet] or points[-1:]
     best = next((point for point in reversed(quiet) if point.recall >= ENOUGH_RECALL), quiet[0])
     spread = [float(positive[min(int((1 - recall) * len(positive)), len(positive) - 1)]) for recall in CURVE]
     return best, tuple(at(threshold) for threshold in sorted(set(spread)))
 
 
-def _between(cost: float, probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
-    """As `_ranked`; but where nearly all prompts of the risk lie above all others, between them."""
+def _weighed(
+    cost: float, recall: float, probabilities: torch.Tensor, rows: Sequence[Example]
+) -> tuple[Curve, tuple[Curve, ...]]:
+    """As `_ranked`, but where what is expected of misses and of false alarms costs least, as `fit_triggers` says."""
     best, curve = _ranked(probabilities, rows)
-    kinds = torch.tensor([row.positive for row in rows])
-    odds = probabilities.double().logit(EPSILON)
-    low, high = odds[~kinds].max(), odds[kinds].quantile(1 - ENOUGH_RECALL)
-    if low >= high:
-        return best, curve
-    at, _ = _curve(probabilities, rows)
-    even = torch.tensor(cost / (1 + cost)).double().logit(EPSILON)
-    return at(float(torch.sigmoid(even.clamp(low, (low + high) / 2)))), curve
-
-
-def _finding(recall: float, probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
-    """As `_ranked`, but with the highest threshold that finds so much of the risk."""
-    _, curve = _ranked(probabilities, rows)
     at, positive = _curve(probabilities, rows)
+    ordered = sorted(set(probabilities.tolist()))
+    gaps = [(at((low + high) / 2), low, high) for low, high in pairwise(ordered)]
+    wanted = max(recall, ENOUGH_RECALL)
+    losses = [cost * p.alarms + max(0.0, wanted - p.recall) if p.quiet else math.inf for p, _, _ in gaps]
+    least = min(losses, default=math.inf) + 1e-9
+    if math.isinf(least):
+        return best, curve
+    first = next(i for i, loss in enumerate(losses) if loss <= least)
+    last = next((i for i in range(first, len(losses)) if losses[i] > least), len(losses)) - 1
+    low, high = torch.tensor([gaps[first][1], gaps[last][2]]).double().logit(EPSILON)
+    even = torch.tensor(cost / (1 + cost)).double().logit(EPSILON)
+    found = at(float(torch.sigmoid(even.clamp(low + (high - low) * ASIDE, (low + high) / 2))))
+    if found.recall >= recall:
+        return found, curve
     missed = int((1 - recall) * len(positive) + 1e-6)  # 0.1 of 150 is 15, whatever binary fractions make of it
     return at(float(positive[min(missed, len(positive) - 1)])), curve
 

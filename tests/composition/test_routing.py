@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from packages import make_package
 
+from ppm.composition.compose import _ordinary
 from ppm.composition.recipe import run_strategy
-from ppm.composition.routing import route
+from ppm.composition.routing import _examples, route
 from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.ordinary import ordinary_benign
-from ppm.jsonl import Benign, Pair
+from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.lab.prompts import gate_prompts, utility_prompts
 from ppm.package import read_package
 from ppm.resources import lab_data
@@ -22,6 +24,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.runtime.text import encoder_of
+from ppm.training.trigger import fit_triggers
 from ppm.workspace import open_base
 
 RISKS = {"toxicity": "toxicity", "privacy": "privacy"}
@@ -96,27 +99,49 @@ def test_what_was_measured_is_noted(routed):
         assert alarms <= 0.01
 
 
-def test_for_chats_the_requests_that_ship_are_among_the_benign_ones(lab, monkeypatch):
-    given, seen = context(lab, *RISKS), []
-    monkeypatch.setattr("ppm.composition.routing.fit_triggers", lambda base, rows, **_: seen.append(rows) or {})
-    chats = [tuple(replace(p, prompt=(("user", p.prompt),)) for p in s.replay) for s in given.specialists]
-    chatting = tuple(replace(s, replay=own) for s, own in zip(given.specialists, chats, strict=True))
-    for specialists in (given.specialists, chatting):
-        with pytest.raises(RequestError):  # nothing was fitted
-            route(replace(given, specialists=specialists), None)
-    plain, chat = ({row.prompt for row in rows["toxicity"] if not row.positive} for rows in seen)
+def test_for_chats_the_requests_that_ship_are_among_the_benign_ones():
+    plain = make_package("one")
+    chat = replace(plain, files={**plain.files, "replay.jsonl": dump([Pair((("user", "please"),), "good", "bad")])})
+    assert chat.manifest.replay.pairs == "replay.jsonl"
     shipped = {row.prompt for row in ordinary_benign() if not is_held_back(row)}
-    assert not shipped & plain
-    assert shipped < chat
+    assert _ordinary([plain]) == []
+    assert shipped < {row.prompt for row in _ordinary([plain, chat])}
+    [suite] = chat.manifest.suites
+    asked = next(iter(shipped))
+    testing = replace(chat, files={**chat.files, suite.prompts: dump([Prompt("0", asked)])})
+    assert asked not in {row.prompt for row in _ordinary([testing])}
 
 
-def test_a_policy_says_how_much_triggers_find(lab, routed):
+@pytest.mark.parametrize("recall", [0.6, 0.9, 0.99, 1.0])
+def test_what_a_policy_asks_for_is_a_floor(lab, routed, recall):
     given, bank = routed
-    asked = replace(given, trigger_recall=0.9, notes={})
+    asked = replace(given, trigger_recall=recall, notes={})
     made = route(asked, None)
     for trigger, before in zip(made.router.triggers, bank.router.triggers, strict=True):
-        assert trigger.threshold > before.threshold
-    assert [record["chosen"][1] for record in asked.notes["triggers"].values()] == [0.9] * 2
+        assert trigger.threshold <= before.threshold
+    assert all(record["chosen"][1] >= max(recall, 0.99) for record in asked.notes["triggers"].values())
+
+
+def test_a_stray_prompt_among_the_others_moves_a_threshold_little(lab, routed):
+    given, _ = routed
+    [first, second] = given.specialists
+    stray = replace(first.replay[0], prompt="really " + first.replay[0].prompt)
+    made = route(replace(given, specialists=(first, replace(second, replay=(*second.replay, stray))), notes={}), None)
+    assert made.router.triggers[0].threshold < 0.7
+    assert picked(lab, made, gate_prompts("toxicity", "ood", 100)).count(0) >= 90
+
+
+def test_fitted_triggers_read_where_shipped_ones_do(lab, routed):
+    given, bank = routed
+    [first, second] = given.specialists
+    shallow = fit_triggers(lab, {first.name: _examples(given, first)}, layers=(1,))[first.name].router
+    assert shallow.layers == (1,) != bank.router.layers
+    mixed = replace(given, specialists=(replace(first, bank=first.bank.routed(shallow)), second), notes={})
+    assert route(mixed, None).router.layers == (1,)
+    deep = replace(bank.router, triggers=bank.router.triggers[:1])
+    unlike = replace(mixed, specialists=(mixed.specialists[0], replace(second, bank=second.bank.routed(deep))))
+    with pytest.raises(RequestError, match="triggers of toxicity, privacy can't be put together: they read after"):
+        route(unlike, None)
 
 
 def test_triggers_that_patches_have_are_taken_as_they_are(lab, routed):
@@ -156,7 +181,7 @@ def test_what_two_patches_have_concerns_both(lab):
             lambda c: replace(
                 c, benign=SUMS, specialists=(replace(c.specialists[0], replay=tuple(_pairs(SUMS))), c.specialists[1])
             ),
-            "a trigger for toxicity",
+            "too little for routing",
         ),
     ],
     ids=["no replay", "too few", "always on", "nothing to tell it by"],

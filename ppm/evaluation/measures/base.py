@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from ppm.bank import Readings
 from ppm.evaluation.judges.base import Scorer
 from ppm.evaluation.statistics import Interval
 from ppm.jsonl import Prompt
@@ -43,7 +44,8 @@ class Attached:
     """A base with banks attached (`ppm.runtime.model.attach`), which writes `batch_size` completions at a time.
 
     `encoder` says how it reads texts, and `virtual_tokens` how many may stand before each: those of the longest bank.
-    `memory` is how many bytes all may take, the model included; None leaves it to what is at hand.
+    `memory` is how many bytes all may take, the model included; None leaves it to what is at hand. `readings` is what
+    triggers said of texts.
     """
 
     model: "PreTrainedModel"
@@ -51,6 +53,7 @@ class Attached:
     virtual_tokens: int
     batch_size: int
     memory: int | None = None
+    readings: Readings | None = None
 
     @property
     def tokenizer(self) -> "PreTrainedTokenizerBase":

@@ -159,6 +159,7 @@ class Completions(Rates):
             requests,
             batch_size=attached.batch_size,
             memory=attached.memory,
+            readings=attached.readings,
             progress=progress,
         )
         count = self.count(task)
