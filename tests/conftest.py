@@ -5,7 +5,11 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import settings
 
+# How long one example takes says nothing on a machine that does other work, too.
+settings.register_profile("ppm", deadline=None)
+settings.load_profile("ppm")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # What a model learns depends on the number of threads, and two processes of tests share the cores.

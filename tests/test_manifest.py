@@ -261,7 +261,7 @@ manifests = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(manifests)
 def test_every_manifest_survives_a_round_trip(manifest):
     text = manifest.render()

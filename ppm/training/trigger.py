@@ -55,7 +55,7 @@ DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
-ASIDE = 0.1
+ASIDE = 0.01
 """How far above the others, of the way to the risk's prompts, a composition's trigger works at least."""
 
 

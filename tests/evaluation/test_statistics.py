@@ -198,7 +198,7 @@ def test_prompts_for_power_are_those_of_the_published_formula(discordance, promp
     assert prompts_for_power(0.05, discordance, wanted=0.8) == prompts
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.02, 0.2), st.floats(0.01, 0.5), st.floats(0.55, 0.99))
 def test_the_prompts_for_power_are_the_fewest_that_have_it(margin, discordance, wanted):
     n = prompts_for_power(margin, discordance, wanted=wanted)
