@@ -9,13 +9,15 @@ import torch
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.run import Deployed, Subject, suites_of
+from ppm.bank import Bank
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
 from ppm.composition.registry import STEPS
+from ppm.composition.steps import Context, Parent
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
-from ppm.install.choose import choose
+from ppm.install.choose import _can_be_made, choose
 from ppm.install.ranking import rank
 from ppm.jsonl import Prompt, dump
 from ppm.manifest import Component, CompositionRecord
@@ -82,6 +84,17 @@ def run(world, folder, *candidates, packages=None, policy=None):
         events=Events(tell=told.append),
     )
     return choice, told
+
+
+def test_nothing_goes_on_from_a_deployment_of_several_blocks():
+    one = bank_of(torch.ones(2, 8))
+    two = Bank(2 * one.blocks, "isolated")
+    recipe = read_strategy("continued")
+    for parent, possible in ((None, False), (one, True), (two, False)):
+        given = None if parent is None else Parent(parent, "sha256:" + "0" * 64)
+        context = Context(base=None, placement="before-bos", specialists=(), retention=(), parent=given)
+        assert _can_be_made(recipe, context) is possible
+        assert _can_be_made(read_strategy("distilled"), context)
 
 
 @pytest.mark.parametrize("always", [False, True])
