@@ -16,7 +16,7 @@ from ppm.composition.strategy import StepCall, Strategy
 from ppm.errors import RequestError
 from ppm.evaluation.benign import benign_texts
 from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.ordinary import ordinary_benign, plain_text
+from ppm.evaluation.ordinary import without_tested
 from ppm.jsonl import Benign, dump, normalised
 from ppm.manifest import Base, Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
 from ppm.names import LONGEST_NAME, canonical_digest
@@ -84,8 +84,7 @@ def _ordinary(packages: Sequence[Package]) -> list[Benign]:
         return []
     suites = ((package, suite) for package in packages for suite in package.manifest.suites)
     tested = {normalised(prompt.prompt) for package, suite in suites for prompt in package.prompts(suite)}
-    rows = (*ordinary_benign(), *plain_text())
-    return [row for row in rows if not is_held_back(row) and normalised(row.prompt) not in tested]
+    return [row for row in without_tested(tested) if not is_held_back(row)]
 
 
 def _specialist(package: Package, base: LoadedBase, bank: Bank) -> Specialist:

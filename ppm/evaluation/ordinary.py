@@ -14,7 +14,7 @@ from ppm.jsonl import Benign, Prompt, dump, normalised, read_benign, read_prompt
 from ppm.names import canonical_digest
 from ppm.suite import UTILITY_MARGIN, Decoding, Judge, Suite
 
-__all__ = ["OVER_REFUSAL", "ordinary_benign", "over_refusal", "plain_text", "takes_requests"]
+__all__ = ["OVER_REFUSAL", "ordinary_benign", "over_refusal", "plain_text", "takes_requests", "without_tested"]
 
 OVER_REFUSAL = "over-refusal"
 ANSWER_TOKENS = 40
@@ -70,6 +70,11 @@ def ordinary_benign(path: Path = _BENIGN) -> tuple[Benign, ...]:
 def plain_text(path: Path = _PLAIN) -> tuple[Benign, ...]:
     """Sentences that are no requests, without any chat around them; none of them is in the neutral text."""
     return tuple(Benign(line) for line in path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+
+
+def without_tested(tested: Collection[str]) -> list[Benign]:
+    """Both of these, for triggers, but for the prompts that somebody tests with, given normalised."""
+    return [row for row in (*ordinary_benign(), *plain_text()) if normalised(row.prompt) not in tested]
 
 
 def _chat(prompt: str | tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:

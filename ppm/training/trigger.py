@@ -18,7 +18,7 @@ import torch
 
 from ppm.bank import Bank, Router, Trigger
 from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.ordinary import ordinary_benign, plain_text, takes_requests
+from ppm.evaluation.ordinary import takes_requests, without_tested
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
@@ -172,8 +172,7 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
 def examples_of(source: SourcePatch, *, chats: bool) -> list[Example]:
     """What the trigger of a source manifest is fitted on; `chats` says whether its base takes requests."""
     tested = {normalised(prompt.prompt) for prompt in source.tested()}
-    shipped = (*ordinary_benign(), *plain_text()) if chats and source.has_chats else ()
-    benign = [*source.benign, *(row for row in shipped if normalised(row.prompt) not in tested)]
+    benign = [*source.benign, *(without_tested(tested) if chats and source.has_chats else ())]
     # Rows that are held back may test the base's utility.
     return examples(source.pairs, [*(row for row in benign if not is_held_back(row)), *source.examples])
 
@@ -242,6 +241,7 @@ def fit_triggers(
 
 
 def _layers(base: LoadedBase) -> tuple[int, ...]:
+    """After how many layers a trigger on this base reads."""
     return layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
 
 
