@@ -32,7 +32,7 @@ def lab_command() -> None:
 def info(data: Path | None, quick: bool, as_json: bool) -> None:
     """Measure the lab's targets.
 
-    A vulnerable, useful base; sharp specialists; strategies that fail. Takes 20 minutes, or one with --quick.
+    A vulnerable, useful base; sharp specialists; strategies that fail. Takes 20 minutes, or two with --quick.
     Exit code 1 when a target is missed.
 
     \b
