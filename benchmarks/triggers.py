@@ -16,10 +16,9 @@ fires, with 95 % bounds, and writes all figures.
 import argparse
 import json
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,7 +30,6 @@ from ppm.jsonl import Text, last_turn, place_of, read_prompts
 from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
-from ppm.runtime.tensors import bank_of
 from ppm.runtime.text import encoder_of
 from ppm.training.source import read_source
 from ppm.training.trigger import Example, examples_of, fit_trigger
@@ -40,8 +38,6 @@ EVERYDAY = 500
 """How many everyday harmful requests it is fitted on."""
 ATTACKED = 60
 """How many requests of a kind are disguised."""
-PAIRS = 9
-TOKENS = (64, 256, 1024)
 SUFFIX_TOKENS, SUFFIX_STEPS, SUFFIX_PROMPTS = 10, 50, 8
 Say = Callable[[str], Text]
 CONTEXT = (
@@ -235,24 +231,6 @@ def attacked(bench: Bench, data: Path) -> dict[str, dict[str, dict[str, float]]]
     return found
 
 
-@torch.inference_mode()
-def cost(bench: Bench, tokens: int) -> float:
-    """How much longer a silent patch takes for a prompt of so many tokens than the base: the median over pairs."""
-    model, width = bench.base.model, bench.base.hidden_size
-    silent = replace(bench.router, triggers=(replace(bench.router.triggers[0], threshold=1.0),))
-    patched = attach(model, [bank_of(torch.zeros(30, width)).routed(silent)])
-    ids = torch.arange(1000, 1000 + tokens)[None]
-    ratios = []
-    for _ in range(PAIRS + 1):
-        seconds = []
-        for one in (model, patched):
-            began = time.perf_counter()
-            one(input_ids=ids, use_cache=True, logits_to_keep=1)
-            seconds.append(time.perf_counter() - began)
-        ratios.append(seconds[1] / seconds[0])
-    return statistics.median(ratios[1:])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path)
@@ -278,13 +256,8 @@ def main() -> None:
     for name, prompts in sets.items():
         tested[name] = shares(bench.fired(prompts))
         print("{:45} {share:.3f} [{low:.3f}, {high:.3f}] of {prompts}".format(name, **tested[name]), flush=True)
-    ratios = {str(tokens): cost(bench, tokens) for tokens in TOKENS}
-    print(
-        "a prompt where it is silent, against the base alone: "
-        + ", ".join(f"{r:.2f} x at {t} tokens" for t, r in ratios.items())
-    )
     print(f"\n{'share on which it fires':45} harmful ordinary")
-    table = {"trigger": fitted.record, "seconds": seconds, "tested": tested, "cost": ratios}
+    table = {"trigger": fitted.record, "seconds": seconds, "tested": tested}
     table["attacks"] = attacked(bench, options.data)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(table, indent=1) + "\n")

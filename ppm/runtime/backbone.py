@@ -20,9 +20,10 @@ from ppm.bank import Router
 from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.base import Arrangement, Layers
-from ppm.runtime.cache import Columns, PrefixCache, Prefixes, stacked
-from ppm.runtime.masks import Mask, attention_mask, window_of
-from ppm.runtime.router import picks
+from ppm.runtime.cache import Columns, PrefixCache, Prefixes, expanded, room_of, stacked
+from ppm.runtime.inputs import Inputs
+from ppm.runtime.masks import Mask, attention_mask, longest_of, window_of
+from ppm.runtime.router import picked_on_the_way, picks
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -46,26 +47,6 @@ class Row:
     router: Router | None = None
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What a router is to decide on: the text's token ids (B, T), and its mask (B, T), 1 at real tokens, or None."""
-
-    ids: torch.Tensor | None
-    mask: torch.Tensor | None
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether padding stands after a real token, where columns are not positions."""
-        return self.mask is not None and bool((self.mask.diff(dim=-1) < 0).any())
-
-    def texts(self, read: Sequence[int] | None) -> list[list[int]]:
-        """The real tokens of each text, up to so many as are to be `read`."""
-        assert self.ids is not None
-        ids, mask = self.ids.tolist(), (self.mask if self.mask is not None else torch.ones_like(self.ids)).tolist()
-        texts = [[token for token, real in zip(*row, strict=True) if real] for row in zip(ids, mask, strict=True)]
-        return texts if read is None else [text[:count] for text, count in zip(texts, read, strict=True)]
-
-
 class PrefixedBackbone(nn.Module):
     """Stands in the place of a causal LM's backbone and puts a prefix in front of every sequence.
 
@@ -86,7 +67,7 @@ class PrefixedBackbone(nn.Module):
         self.rows: torch.Tensor | None = None
         self.read: tuple[int, ...] | None = None
         self.picked: tuple[int | None, ...] | None = None
-        self.longest = _longest(inner)
+        self.longest = longest_of(inner)
         self._states: tuple[object, Prefixes] | None = None
         self.warned = False
 
@@ -155,38 +136,66 @@ class PrefixedBackbone(nn.Module):
         **kwargs: object,
     ) -> "BaseModelOutputWithPast":
         """The inner backbone's output for the real tokens: hidden states (B, T, hidden_size)."""
-        inputs = input_ids if input_ids is not None else inputs_embeds
-        if inputs is None:
-            raise ValueError("give input_ids or inputs_embeds")
-        batch, length = inputs.shape[:2]
-        plain = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2 else None
-        cache = self.cache_for(past_key_values, batch, inputs.device, Asked(input_ids, plain))
+        given = Inputs(input_ids, attention_mask, position_ids, inputs_embeds)
+        batch, device = len(given.tensor), given.tensor.device
+        placed = isinstance(past_key_values, PrefixCache) and position_ids is not None
+        if attention_mask is not None and given.plain is None and not placed:
+            raise ModelError("a mask of four dimensions has no room for a prefix", hint="give one of two")
+        router = self._decides_here(past_key_values, batch, given)
+        kwargs["use_cache"] = use_cache
+        if router is None:
+            cache = self.cache_for(past_key_values, batch, device, given)
+            return self._run_text(self.inner, cache, given, kwargs)
+        # Where no trigger fires, the pass in which the router reads is the base's own answer.
+        bare = self.cache_for(None, batch, device, given, [None] * batch)
+        picked, result = picked_on_the_way(
+            self.inner,
+            router,
+            given.real,
+            given.texts(self.read),
+            lambda inner: self._run_text(inner, bare, given, kwargs),
+        )
+        if result is not None:
+            return result
+        return self._run_text(self.inner, self.cache_for(None, batch, device, given, picked), given, kwargs)
+
+    def _decides_here(self, cache: "Cache | None", batch: int, given: Inputs) -> Router | None:
+        """The router that decides on all texts of a batch while the base runs, if there is such a one."""
+        begins = cache is None or not (isinstance(cache, PrefixCache | StaticCache) or int(cache.get_seq_length()))
+        if given.ids is None or not begins or self.picked or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return None
+        rows = [0] * batch if self.rows is None else self.rows.tolist()
+        routers = {self.routers[row] if 0 <= row < len(self.routers) else None for row in rows}
+        return routers.pop() if len(rows) == batch and len(routers) == 1 else None
+
+    def _run_text(
+        self, inner: nn.Module, cache: PrefixCache, given: Inputs, kwargs: dict[str, object]
+    ) -> "BaseModelOutputWithPast":
+        batch, length = given.tensor.shape[:2]
         if cache.routed and cache.seen and length > 1:
             raise ModelError(
                 "a patch with a trigger decides on a whole prompt at once, so that what is kept of it goes on token by "
                 "token",
                 hint="give the whole prompt again, without past_key_values, chunked prefill or an assistant model",
             )
-        if isinstance(attention_mask, dict) or (attention_mask is not None and attention_mask.ndim == 4):
-            if cache is not past_key_values or position_ids is None:
-                raise ModelError("a mask of four dimensions has no room for a prefix", hint="give one of two")
-            mask: Mask = attention_mask  # which `place` made
-        else:
-            if attention_mask is None:
-                _refuse_packed(position_ids)
-                attention_mask = torch.ones(batch, cache.seen + length, dtype=torch.long, device=inputs.device)
-            mask, position_ids = self.place(attention_mask, cache, input_ids, length)
-        result: BaseModelOutputWithPast = self.inner(
-            input_ids=input_ids,
+        mask, positions = given.mask, given.positions
+        if mask is None or given.plain is not None:  # else `place` made them
+            seen = given.plain
+            if seen is None:
+                _refuse_packed(positions)
+                seen = torch.ones(batch, cache.seen + length, dtype=torch.long, device=given.tensor.device)
+            mask, positions = self.place(seen, cache, given.ids, length)
+        result: BaseModelOutputWithPast = inner(
+            input_ids=given.ids,
             attention_mask=mask,
-            position_ids=position_ids,
+            position_ids=positions,
             past_key_values=cache,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
+            inputs_embeds=given.embeds,
             **kwargs,
         )
         if self.lead and cache.columns.width:
-            result.last_hidden_state = self._led(result.last_hidden_state, position_ids, cache.columns)
+            assert positions is not None
+            result.last_hidden_state = self._led(result.last_hidden_state, positions, cache.columns)
         return result
 
     @staticmethod
@@ -200,11 +209,17 @@ class PrefixedBackbone(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def cache_for(
-        self, given: "Cache | None", batch: int, device: torch.device, asked: Asked | None = None
+        self,
+        given: "Cache | None",
+        batch: int,
+        device: torch.device,
+        asked: Inputs | None = None,
+        picked: Sequence[int | None] | None = None,
     ) -> PrefixCache:
         """The cache to go on with: the given one, or a new one that is filled with the prefix of each row.
 
-        What is `asked` is what routers of these rows decide on. Where no row has a prefix, the cache is the base's own.
+        What is `asked` is what routers of these rows decide on, unless it is known what they `picked`. Where no row has
+        a prefix, the cache is the base's own.
         A static cache that is empty gives one of a fixed size with as much room for the text. Raises ModelError for a
         cache that was filled without the prefix.
         """
@@ -212,22 +227,22 @@ class PrefixedBackbone(nn.Module):
             return given
         if given is not None and int(given.get_seq_length()) > 0:
             raise ModelError("a cache that was filled without the prefix can't be continued with it")
-        rows, routed = self._rows(batch, asked)
+        rows, routed = self._rows(batch, asked, picked)
         prefixes = self._prefixes() if bool((rows >= 0).any()) else None
         rows = rows.to(device)
-        columns = Columns.none(batch, device) if prefixes is None else _chosen(prefixes.columns, rows)
+        columns = Columns.none(batch, device) if prefixes is None else prefixes.columns.of_rows(rows)
         bare = prefixes is None and asked is not None and not asked.has_gaps
         cache = PrefixCache(columns, routed=routed, config=self.inner.config if bare else None)
         if isinstance(given, StaticCache):
-            room = _room(given) + columns.width
+            room = room_of(given) + columns.width
             cache = PrefixCache(columns, routed=routed, room=room, depth=len(given.layers))
         for index, layer in enumerate(() if prefixes is None else prefixes.layers):
             if layer is not None:
-                keys, values = (_expanded(states, rows) for states in layer)
+                keys, values = (expanded(states, rows) for states in layer)
                 cache.update(keys, values, index)
         return cache
 
-    def _rows(self, batch: int, asked: Asked | None) -> tuple[torch.Tensor, bool]:
+    def _rows(self, batch: int, asked: Inputs | None, picked: Sequence[int | None] | None) -> tuple[torch.Tensor, bool]:
         """For each sequence of a batch its prefix, or `UNPATCHED`, on the CPU, and whether a router decided here."""
         chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows.cpu()
         if chosen.shape != (batch,):
@@ -239,7 +254,7 @@ class PrefixedBackbone(nn.Module):
                     "a patch with a trigger reads token ids, but was given embeddings",
                     hint="give input_ids, or use the patch without its trigger",
                 )
-            picked = self.picked or picks(self.inner, routers, asked.texts(self.read))
+            picked = picked or self.picked or picks(self.inner, routers, asked.texts(self.read))
             chosen = torch.where(torch.tensor([block is not None for block in picked]), chosen, UNPATCHED)
             return self._starts[chosen] + torch.tensor([block or 0 for block in picked]), not self.picked
         return self._starts[chosen], False
@@ -331,49 +346,6 @@ class PrefixedBackbone(nn.Module):
                 "window of some layers, where it no longer acts",
                 stacklevel=2,
             )
-
-
-def _chosen(columns: Columns, rows: torch.Tensor) -> Columns:
-    """The columns of each sequence of a batch, by its row."""
-    chosen, patched = columns.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
-    return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched, chosen.last)
-
-
-def _expanded(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """The keys or values (B, heads, W, head_dim) of each sequence of a batch, by its row."""
-    if states.shape[0] == 1:
-        return states.expand(len(rows), -1, -1, -1)
-    return states[rows.to(states.device).clamp(min=0)]
-
-
-def _room(cache: StaticCache) -> int:
-    """How many tokens of text a static cache was made for; layers with a window keep fewer, and don't say."""
-    declared = getattr(cache, "text_room", None)
-    if declared is None and any(cache.is_sliding):
-        raise ModelError(
-            "a static cache with sliding windows does not say how much text it was made for",
-            hint='let generate make it: generate(..., cache_implementation="static")',
-        )
-    return int(declared if declared is not None else max(layer.max_cache_len for layer in cache.layers))
-
-
-def _longest(inner: nn.Module) -> int | None:
-    """From which length on rotary frequencies depend on the longest sequence of a batch; None where they never do."""
-    limits = []
-    for module in inner.modules():
-        types = getattr(module, "rope_type", None)
-        for kind in types.values() if isinstance(types, dict) else [types]:
-            if isinstance(kind, str) and ("dynamic" in kind or kind == "longrope"):
-                limits.append(_original(module))
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _original(module: nn.Module) -> int | None:
-    parameters = getattr(module.config, "rope_parameters", None) or {}
-    found = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
-    declared = [int(p["original_max_position_embeddings"]) for p in found if p.get("original_max_position_embeddings")]
-    own = getattr(module, "original_max_seq_len", None)
-    return min([*declared, *([int(own)] if own else [])], default=None)
 
 
 def _refuse_packed(position_ids: torch.Tensor | None) -> None:

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, StaticCache
 from transformers.cache_utils import StaticLayer
 
+from ppm.errors import ModelError
 from ppm.runtime.arrangements.base import Prefill
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["Columns", "PrefixCache", "Prefixes", "stacked"]
+__all__ = ["Columns", "PrefixCache", "Prefixes", "expanded", "room_of", "stacked"]
 
 STEP = 64
 
@@ -36,6 +37,11 @@ class Columns:
 
     def select(self, rows: torch.Tensor) -> "Columns":
         return Columns(self.mask[rows], self.positions[rows], self.ends[rows], self.last[rows])
+
+    def of_rows(self, rows: torch.Tensor) -> "Columns":
+        """The columns of each sequence of a batch, by its row; a negative one has no prefix."""
+        chosen, patched = self.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
+        return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched, chosen.last)
 
     @staticmethod
     def none(batch: int, device: torch.device) -> "Columns":
@@ -80,6 +86,24 @@ def _joined(parts: list[torch.Tensor], pads: list[int]) -> torch.Tensor:
     if len(parts) == 1 and not pads[0]:
         return parts[0]
     return torch.cat([torch.nn.functional.pad(part, (0, 0, pad, 0)) for part, pad in zip(parts, pads, strict=True)])
+
+
+def expanded(states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The keys or values (B, heads, W, head_dim) of each sequence of a batch, by its row."""
+    if states.shape[0] == 1:
+        return states.expand(len(rows), -1, -1, -1)
+    return states[rows.to(states.device).clamp(min=0)]
+
+
+def room_of(cache: StaticCache) -> int:
+    """How many tokens of text a static cache was made for; layers with a window keep fewer, and don't say."""
+    declared = getattr(cache, "text_room", None)
+    if declared is None and any(cache.is_sliding):
+        raise ModelError(
+            "a static cache with sliding windows does not say how much text it was made for",
+            hint='let generate make it: generate(..., cache_implementation="static")',
+        )
+    return int(declared if declared is not None else max(layer.max_cache_len for layer in cache.layers))
 
 
 class PrefixCache(DynamicCache):

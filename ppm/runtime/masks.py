@@ -7,6 +7,7 @@ positions, one for each kind of layer; so do caches of a fixed size, whose masks
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from ppm.errors import ModelError
 from ppm.runtime.cache import PrefixCache
@@ -14,7 +15,7 @@ from ppm.runtime.cache import PrefixCache
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-__all__ = ["Mask", "attention_mask", "window_of"]
+__all__ = ["Mask", "attention_mask", "longest_of", "window_of"]
 
 Mask = torch.Tensor | dict[str, torch.Tensor]
 """A mask (B, K), or (B, 1, Q, K), or one of the latter for each kind of layer."""
@@ -26,6 +27,25 @@ def window_of(config: "PreTrainedConfig") -> int | None:
     window = getattr(config.get_text_config(), "sliding_window", None)
     kinds = _kinds(config)
     return None if window is None or (kinds and SLIDING not in kinds) else int(window)
+
+
+def longest_of(inner: nn.Module) -> int | None:
+    """From which length on rotary frequencies depend on the longest sequence of a batch; None where they never do."""
+    limits = []
+    for module in inner.modules():
+        types = getattr(module, "rope_type", None)
+        for kind in types.values() if isinstance(types, dict) else [types]:
+            if isinstance(kind, str) and ("dynamic" in kind or kind == "longrope"):
+                limits.append(_original(module))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _original(module: nn.Module) -> int | None:
+    parameters = getattr(module.config, "rope_parameters", None) or {}
+    found = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    declared = [int(p["original_max_position_embeddings"]) for p in found if p.get("original_max_position_embeddings")]
+    own = getattr(module, "original_max_seq_len", None)
+    return min([*declared, *([int(own)] if own else [])], default=None)
 
 
 def attention_mask(

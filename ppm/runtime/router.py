@@ -3,12 +3,14 @@
 Each thing that a user says in a chat is read by itself: the last token before its answer begins, the last token of what
 was said, and the mean over it. A trigger fires for a prompt if it fires for any of them, so that what fired once in a
 conversation stays. Where no turn of a user's is found, the text is read as a whole. Only the layers up to the last of
-these are run.
+these are run, or all of them where the pass is to be the base's own answer if no trigger fires.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +27,7 @@ __all__ = [
     "check_router",
     "depth_of",
     "features_of",
+    "picked_on_the_way",
     "picks",
     "probabilities",
     "scores_of",
@@ -46,18 +49,22 @@ class Reading:
     last: int
 
 
+Output = TypeVar("Output")
+States = dict[int, torch.Tensor]
+"""Hidden states (B, T, hidden_size), or what is made of them, by after how many layers they are."""
+
+
 class _Reached(Exception):
-    """The last layer that is read has been reached."""
+    """The last layer that is read has been reached, and the pass ends there."""
 
 
 class _Tap(nn.Module):
-    """Stands in the place of a layer, keeps what comes into it, and lets the layer run, or ends the pass."""
+    """Stands in the place of a layer, shows what comes into it, and lets the layer run, or ends the pass."""
 
-    def __init__(self, layer: nn.Module, kept: list[torch.Tensor], ends: bool) -> None:
+    def __init__(self, layer: nn.Module, goes_on: Callable[[torch.Tensor], bool]) -> None:
         super().__init__()
         self.layer = layer
-        self.kept = kept
-        self.ends = ends
+        self.goes_on = goes_on
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
         # Some models ask a layer of what kind it is.
@@ -69,8 +76,7 @@ class _Tap(nn.Module):
     def forward(self, *args: object, **kwargs: object) -> object:
         hidden = args[0] if args else kwargs["hidden_states"]
         assert isinstance(hidden, torch.Tensor)
-        self.kept.append(hidden)
-        if self.ends:
+        if not self.goes_on(hidden):
             raise _Reached
         return self.layer(*args, **kwargs)
 
@@ -92,27 +98,43 @@ def depth_of(inner: nn.Module) -> int:
     return len(_stack(inner)[1])
 
 
-def _hidden_states(
-    inner: nn.Module, layers: Sequence[int], ids: torch.Tensor, mask: torch.Tensor
-) -> dict[int, torch.Tensor]:
-    """The hidden states (B, T, hidden_size) after each of these many layers; those above are not run.
+def _tapped(inner: nn.Module, layers: Sequence[int], decide: Callable[[States], bool]) -> nn.Module:
+    """A backbone that calls `decide` with its states after these many layers, and ends its pass there if that is False.
 
-    `ids` and `mask` are (B, T), the latter 1 at real tokens. The backbone itself is left as it is: a copy that shares
-    its weights is run, so that others can go on using it meanwhile.
+    The backbone itself is left as it is: a copy that shares its weights, so that others can go on using it meanwhile.
     """
     name, stack = _stack(inner)
     wanted = sorted(set(layers))
-    kept: list[torch.Tensor] = []
+    states: States = {}
+
+    def reached(layer: int, hidden: torch.Tensor) -> bool:
+        states[layer] = hidden
+        return layer != wanted[-1] or decide(states)
+
     taps: list[nn.Module] = list(stack)
     for layer in wanted:
-        taps[layer] = _Tap(stack[layer], kept, ends=layer == wanted[-1])
+        taps[layer] = _Tap(stack[layer], partial(reached, layer))
     short = copy.copy(inner)
     short._modules = {**inner._modules, name: nn.ModuleList(taps)}
+    return short
+
+
+def _hidden_states(inner: nn.Module, layers: Sequence[int], ids: torch.Tensor, mask: torch.Tensor) -> States:
+    """The hidden states after each of these many layers; those above are not run.
+
+    `ids` and `mask` are (B, T), the latter 1 at real tokens.
+    """
+    found: States = {}
+
+    def decide(states: States) -> bool:
+        found.update(states)
+        return False
+
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     try:
-        short(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        _tapped(inner, layers, decide)(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     except _Reached:
-        return dict(zip(wanted, kept, strict=True))
+        return found
     raise ModelError(
         "a router can't read this architecture, whose layers don't run one after the other",
         context=type(inner).__name__,
@@ -162,11 +184,14 @@ def features_of(
         ids[i, : len(text)] = torch.tensor(text)
         mask[i, : len(text)] = 1
     states = _hidden_states(inner, layers, ids.to(device), mask.to(device))
-    read = [spans(text, turn) for text in texts]
     return [
-        {layer: torch.stack([_features(hidden[i], reading) for reading in own]) for layer, hidden in states.items()}
-        for i, own in enumerate(read)
+        {layer: _read(hidden[i], spans(text, turn)) for layer, hidden in states.items()} for i, text in enumerate(texts)
     ]
+
+
+def _read(hidden: torch.Tensor, readings: Sequence[Reading]) -> torch.Tensor:
+    """The features (readings, 3 * hidden_size) of a text's hidden states (T, hidden_size)."""
+    return torch.stack([_features(hidden, reading) for reading in readings])
 
 
 def _features(hidden: torch.Tensor, reading: Reading) -> torch.Tensor:
@@ -192,11 +217,44 @@ def picks(
         own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
         if own:
             found = scores[router.layers, router.turn].of(router, [texts[i] for i in own])
-            limits = torch.tensor([trigger.threshold for trigger in router.triggers])
-            over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
-            for i, row in zip(own, over, strict=True):
-                picked[i] = router.triggers[int(row.argmax())].block if bool(row.isfinite().any()) else None
+            for i, row in zip(own, found, strict=True):
+                picked[i] = _picked(router, row)
     return picked
+
+
+def _picked(router: Router, found: torch.Tensor) -> int | None:
+    """The block that a text meets of whose triggers these are the probabilities (triggers,); None for none."""
+    limits = torch.tensor([trigger.threshold for trigger in router.triggers])
+    over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
+    return router.triggers[int(over.argmax())].block if bool(over.isfinite().any()) else None
+
+
+def picked_on_the_way(
+    inner: nn.Module,
+    router: Router,
+    real: torch.Tensor,
+    texts: Sequence[Sequence[int]],
+    run: Callable[[nn.Module], Output],
+) -> tuple[list[int | None], Output | None]:
+    """As `picks`, in a pass over the batch that `run` makes of the base, and what that returns.
+
+    The pass ends where the router reads, and returns nothing, if a block is picked for any text. `real` (B, T) is true
+    at the tokens that are no padding; of each row's, the `texts` are what is read.
+    """
+    picked: list[int | None] = []
+
+    def decide(states: States) -> bool:
+        for i, text in enumerate(texts):
+            own = {
+                layer: _read(hidden[i][real[i]], spans(text, router.turn)) for layer, hidden in states.items() if text
+            }
+            picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else None)
+        return all(block is None for block in picked)
+
+    try:
+        return picked, run(_tapped(inner, router.layers, decide))
+    except _Reached:
+        return picked, None
 
 
 @dataclass(frozen=True)
@@ -277,9 +335,14 @@ def _probabilities(
     for start in range(0, len(different), BATCH):
         part = different[start : start + BATCH]
         for text, own in zip(part, features_of(inner, layers, part, turn), strict=True):
-            read = torch.cat([own[layer] for layer in layers], dim=-1).cpu()
-            rows[text] = torch.stack([_fired(trigger, read) for trigger in triggers])
+            rows[text] = _scored(triggers, layers, own)
     return [rows[tuple(text)] for text in texts]
+
+
+def _scored(triggers: Sequence[Trigger], layers: Sequence[int], features: States) -> torch.Tensor:
+    """The probabilities (triggers,), in float32, on the CPU, of a text with these features after each of the layers."""
+    read = torch.cat([features[layer] for layer in layers], dim=-1).cpu()
+    return torch.stack([_fired(trigger, read) for trigger in triggers])
 
 
 def _fired(trigger: Trigger, features: torch.Tensor) -> torch.Tensor:

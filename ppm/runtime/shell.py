@@ -15,8 +15,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from ppm.errors import ModelError
 from ppm.manifest import Placement
-from ppm.runtime.backbone import Asked, PrefixedBackbone, Row
+from ppm.runtime.backbone import PrefixedBackbone, Row
 from ppm.runtime.cache import PrefixCache
+from ppm.runtime.inputs import Inputs
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -46,8 +47,10 @@ class _Patched:
         backbone = backbone_of(self)
         if isinstance(past_key_values, StaticCache):
             mask = kwargs.get("attention_mask")
-            plain = mask if isinstance(mask, torch.Tensor) and mask.ndim == 2 else None
-            asked = Asked(input_ids if kwargs.get("inputs_embeds") is None else None, plain)
+            asked = Inputs(
+                input_ids if kwargs.get("inputs_embeds") is None else None,
+                mask if isinstance(mask, torch.Tensor) else None,
+            )
             past_key_values = backbone.cache_for(past_key_values, len(input_ids), input_ids.device, asked)
         cache = past_key_values if isinstance(past_key_values, PrefixCache) else None
         if cache is not None and next_sequence_length is not None and kwargs.get("inputs_embeds") is None:

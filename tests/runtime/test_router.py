@@ -6,7 +6,7 @@ import numpy
 import pytest
 import torch
 from runtime.architectures import padded, random_sequences, tiny_model, tiny_tokenizer
-from transformers import TextStreamer
+from transformers import DynamicCache, TextStreamer
 
 from ppm.bank import Bank, Router, Trigger
 from ppm.bank_table import Turn
@@ -204,10 +204,8 @@ def test_a_plain_text_is_decided_by_its_prompt_when_an_answer_is_scored():
     assert found == pytest.approx(wanted, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_only_the_layers_up_to_the_routers_are_run_for_it(name):
-    model = tiny_model(name)
-    patched, _, _, fired = patched_of(model, SEQUENCES)
+def layer_runs(patched, *texts, **options):
+    """How often each layer of the base runs for some texts, one after the other."""
     inner = backbone_of(patched).inner
     stack = max((m for m in inner._modules.values() if isinstance(m, torch.nn.ModuleList)), key=len)
     counts = [0] * len(stack)
@@ -220,10 +218,49 @@ def test_only_the_layers_up_to_the_routers_are_run_for_it(name):
 
     hooks = [layer.register_forward_hook(count(i)) for i, layer in enumerate(stack)]
     with torch.no_grad():
-        patched(torch.tensor([SEQUENCES[fired.index(False)]]))
+        for text in texts:
+            patched(torch.tensor([text]), **options)
     for hook in hooks:
         hook.remove()
-    assert counts == [2, 1, 1]
+    return counts
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_router_reads_in_the_bases_own_pass(name):
+    model = tiny_model(name)
+    patched, _, _, fired = patched_of(model, SEQUENCES)
+    silent, loud = (SEQUENCES[fired.index(kind)] for kind in (False, True))
+    patched(torch.tensor([loud]))  # the block's own keys and values are kept from here on
+    assert layer_runs(patched, silent) == [1, 1, 1]
+    assert layer_runs(patched, loud) == [2, 1, 1]
+    assert layer_runs(patched, silent, output_hidden_states=True, past_key_values=DynamicCache()) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_asked_for_besides_logits_is_the_bases_own(name):
+    model = tiny_model(name)
+    patched, _, _, fired = patched_of(model, SEQUENCES)
+    ids = torch.tensor([SEQUENCES[fired.index(False)]])
+    with torch.no_grad():
+        own, same = (one(ids, output_hidden_states=True) for one in (model, patched))
+    assert len(own.hidden_states) == len(same.hidden_states)
+    assert all(torch.equal(a, b) for a, b in zip(own.hidden_states, same.hidden_states, strict=True))
+    assert torch.equal(own.logits, same.logits)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_pass_picks_what_reading_alone_picks(side):
+    model = tiny_model("llama")
+    patched, _, bank, fired = patched_of(model, SEQUENCES)
+    inner, prompts = backbone_of(patched).inner, [len(s) - 2 for s in SEQUENCES]
+    ids, mask, _ = padded(SEQUENCES, side)
+    cut = [s[:count] for s, count in zip(SEQUENCES, prompts, strict=True)]
+    for read, texts in ((None, SEQUENCES), (prompts, cut)):
+        with torch.no_grad(), backbone_of(patched).select([0] * len(ids), read=read):
+            output = patched(input_ids=ids, attention_mask=mask)
+        alone = [block is not None for block in picks(inner, [bank.router] * len(texts), texts)]
+        assert output.past_key_values.picked.tolist() == alone
+    assert picks(inner, [bank.router] * len(fired), SEQUENCES) == [0 if fire else None for fire in fired]
 
 
 @pytest.mark.parametrize("name", NAMES)
