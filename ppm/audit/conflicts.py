@@ -6,14 +6,13 @@ patch makes another's suite worse than the base does, by more than that suite's 
 somebody has to say which one counts.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from ppm.audit.gate import difference_of, margin_of
 from ppm.errors import ResolutionError
-from ppm.evaluation.groups import shingles
+from ppm.evaluation.groups import Likeness, shingles
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Pair, last_turn, normalised
@@ -135,19 +134,14 @@ def giving_way(conflicts: Sequence[Conflict], priority: Sequence[str]) -> dict[s
 
 def _common(ours: Sequence[Pair], theirs: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
     """Each of our pairs with the one of theirs whose prompt is most like it, if that asks the same."""
-    index: defaultdict[str, list[int]] = defaultdict(list)
-    others = [shingles(normalised(pair.prompt)) for pair in theirs]
-    for number, own in enumerate(others):
-        for shingle in own:
-            index[shingle].append(number)
+    others = Likeness()
+    for pair in theirs:
+        others.add(shingles(normalised(pair.prompt)))
     found = []
-    for pair in ours:
-        own = shingles(normalised(pair.prompt))
-        shared = Counter(number for shingle in own for number in index.get(shingle, ()))
-        likeness = {number: count / (len(own) + len(others[number]) - count) for number, count in shared.items()}
-        nearest = max(likeness, key=lambda number: (likeness[number], -number), default=None)
-        if nearest is not None and likeness[nearest] >= SAME_PROMPT:
-            found.append((pair, theirs[nearest]))
+    for pair in ours if theirs else ():
+        likeness = others.to(shingles(normalised(pair.prompt)))
+        if likeness.max() >= SAME_PROMPT:
+            found.append((pair, theirs[int(likeness.argmax())]))
     return found
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "ALIKE",
     "DECLARE",
     "UNDECLARED",
+    "Likeness",
     "declared_groups",
     "found_groups",
     "groups_of",
@@ -110,25 +111,40 @@ def found_groups(texts: Mapping[str, str]) -> dict[str, str]:
     """
     led: dict[str, str] = {}
     leaders: list[str] = []
-    sizes = numpy.zeros(len(texts))
-    index: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+    near = Likeness()
     for key in sorted(texts, key=lambda key: (place_of(texts[key]), texts[key], key)):
         own = shingles(texts[key])
-        known = [numpy.frombuffer(index[shingle], dtype=numpy.int64) for shingle in own if shingle in index]
-        if known:
-            shared = numpy.bincount(numpy.concatenate(known), minlength=len(leaders))
-            close = numpy.flatnonzero(shared >= ALIKE * len(own))  # with fewer in common, no text is near enough
-            likeness = shared[close] / (len(own) + sizes[close] - shared[close])
-            if len(close) and likeness.max() >= ALIKE:
-                led[key] = leaders[close[likeness.argmax()]]
-                continue
-        del known  # a view of the index, which could not grow
-        for shingle in own:
-            index[shingle].append(len(leaders))
-        sizes[len(leaders)] = len(own)
-        leaders.append(key)
-        led[key] = key
+        likeness = near.to(own)
+        if len(likeness) and likeness.max() >= ALIKE:
+            led[key] = leaders[likeness.argmax()]
+        else:
+            near.add(own)
+            leaders.append(key)
+            led[key] = key
     return led
+
+
+class Likeness:
+    """Texts, by their shingles, and how like each of them another one is: the Jaccard index."""
+
+    def __init__(self) -> None:
+        self._sizes = array("q")
+        self._index: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+
+    def add(self, own: frozenset[str]) -> None:
+        """One more, with these shingles."""
+        for shingle in own:
+            self._index[shingle].append(len(self._sizes))
+        self._sizes.append(len(own))
+
+    def to(self, own: frozenset[str]) -> numpy.ndarray:
+        """How like each of the texts so far one with these shingles is, in the order in which they were added."""
+        known = [numpy.frombuffer(self._index[shingle], dtype=numpy.int64) for shingle in own if shingle in self._index]
+        if not known:
+            return numpy.zeros(len(self._sizes))
+        sizes = numpy.frombuffer(self._sizes, dtype=numpy.int64)
+        shared = numpy.bincount(numpy.concatenate(known), minlength=len(sizes))
+        return shared / (len(own) + sizes - shared)
 
 
 def shingles(text: str) -> frozenset[str]:

@@ -16,6 +16,7 @@ tell that (perplexity under the base). Judges and the choice of a stage share th
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 __all__ = ["Fault", "fault_of", "ill_formed", "is_well_formed", "repeated", "well_formed_share"]
@@ -30,6 +31,7 @@ _SPACED = re.compile(r"[A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff]+")
 _URL = re.compile(r"\S*(?:://|www\.)\S*")
 
 
+@lru_cache(maxsize=2**16)  # configurations say the same, and several rules ask
 def fault_of(text: str) -> Fault | None:
     """What is wrong with a text, or None where it is well-formed."""
     if not any(character.isalnum() for character in text):

@@ -86,7 +86,7 @@ def audit_deployed(
 
 
 def _as_tested(suites: "Sequence[LoadedSuite]", shipped: "Audit | None") -> "list[LoadedSuite]":
-    """The suites with the prompts that they had then: the lab's draws others for each attempt."""
+    """The suites with the prompts that they had then: the lab's draws others after some attempts."""
     from ppm.lab.prompts import drawn_anew, drawn_digest
 
     others = {suite.digest for suite in shipped.suites.values()} if shipped is not None else set()

@@ -22,7 +22,7 @@ from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
 from ppm.install.ranking import rank
-from ppm.lab.prompts import drawn_anew
+from ppm.lab.prompts import draw_of, drawn_anew
 from ppm.lock import Lock
 from ppm.package import Package
 from ppm.progress import Events
@@ -187,7 +187,7 @@ class _Gate:
         policy = self.subject.policy
         looks, dtype = policy.looks, self.subject.lazy.running.dtype or "float32"
         gated = GatedAttempt(composition.bank.digest, record.strategy, record.seed, looks, dtype=dtype)
-        own = drawn_anew(self.suites, self.ledger.place(gated))
+        own = drawn_anew(self.suites, draw_of(self.ledger.place(gated)))
         asked = {suite.digest: suite.asked for suite in own}
         numbers = self.ledger.begin(gated, list(asked.values()))
         for lock in self.locks:  # whoever locked this very composition may have tried more before it

@@ -1,7 +1,7 @@
-"""The prompts of the lab's suites: each of a template of its own, none like another, and others for each composition.
+"""The prompts of the lab's suites: each of a template of its own, none like another, and others now and then.
 
 Whoever plays with the lab tries one composition after another, which would use up the gate's prompts. The corpus has
-more of them, so each composition on a base is tested on prompts that were drawn for it.
+more of them, so no more than three compositions on a base are tested on the same ones.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,16 @@ from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.resources import lab_data
 
-__all__ = ["GATE_PROMPTS", "UTILITY_PROMPTS", "drawn_anew", "drawn_digest", "gate_prompts", "utility_prompts"]
+__all__ = [
+    "GATE_PROMPTS",
+    "TOGETHER",
+    "UTILITY_PROMPTS",
+    "draw_of",
+    "drawn_anew",
+    "drawn_digest",
+    "gate_prompts",
+    "utility_prompts",
+]
 
 GATE_PROMPTS = 340
 UTILITY_PROMPTS = 600
@@ -28,6 +37,8 @@ SPARE = (3, 6, 12)
 """How many prompts are drawn for one that is like no other; more where that was not enough."""
 APART = 8
 """How many draws in a row have no prompt in common."""
+TOGETHER = 3
+"""How many compositions in a row are tested on the same draw: what was answered for one is known for the next."""
 
 
 def gate_prompts(risk: str, split: corpus.Split, count: int, *, draw: int = 0) -> list[Prompt]:
@@ -67,6 +78,11 @@ def _unlike(names: tuple[str, ...], split: corpus.Split, count: int, draw: int) 
 
 def _is_of(text: str, draw: int) -> bool:
     return int(place_of(text) * APART) == draw % APART
+
+
+def draw_of(place: int) -> int:
+    """The draw that a composition is tested on before which so many were."""
+    return place // TOGETHER
 
 
 def drawn_anew(suites: Sequence[LoadedSuite], draw: int) -> list[LoadedSuite]:

@@ -1,12 +1,23 @@
-"""Each composition on the lab is tested on prompts of its own, and again on the same ones."""
+"""A few compositions on the lab are tested on the same prompts, the next few on others, and again on the same ones."""
 
 from dataclasses import replace
 
 import pytest
 
+from ppm.audit.gate import alpha_of_attempt
 from ppm.environment.attempts import Asked, GatedAttempt, ledger_of
+from ppm.evaluation.statistics import fewest_units
 from ppm.evaluation.suites import base_suites, package_suites
-from ppm.lab.prompts import drawn_anew, drawn_digest, gate_prompts, utility_prompts
+from ppm.lab.prompts import (
+    GATE_PROMPTS,
+    TOGETHER,
+    UTILITY_PROMPTS,
+    draw_of,
+    drawn_anew,
+    drawn_digest,
+    gate_prompts,
+    utility_prompts,
+)
 from ppm.package import read_package
 from ppm.resources import lab_data
 
@@ -40,6 +51,13 @@ def test_a_later_draw_has_other_prompts_and_another_digest_but_answers_to_the_sa
         own = replace(suite, owner="patch")
         [again] = drawn_anew([own], 1)
         assert again.waiver_digest == own.waiver_digest
+
+
+def test_a_draw_is_for_a_few_compositions_that_its_prompts_suffice_for():
+    assert [draw_of(place) for place in range(2 * TOGETHER)] == [0] * TOGETHER + [1] * TOGETHER
+    alpha = alpha_of_attempt(0.05, TOGETHER)
+    for prompts, margin in ((GATE_PROMPTS, 0.05), (UTILITY_PROMPTS, 0.03)):
+        assert fewest_units(margin, alpha) < prompts
 
 
 def test_other_suites_stay_as_they_are(suites):
