@@ -233,7 +233,7 @@ def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed:
         yield Row("system prompt", "system", system=best, identity=f"of {len(SYSTEM_PROMPTS)}")
     for package in bench.packages if "specialists" in kinds else ():
         name = package.manifest.name
-        yield Row(f"{name}, always on", "specialist", package.bank.joined, patch=name)
+        yield Row(f"{name}, always on", "specialist", package.bank.always_on, patch=name)
         if package.bank.router is not None:
             yield Row(f"{name}, triggered", "specialist", package.bank, patch=name)
     for strategy in strategies if "strategies" in kinds else ():
@@ -285,7 +285,7 @@ def composed(bench: Bench, strategy: str, seed: int) -> Iterator[Row]:
     routes = any(step.use == "route" for step in recipe.steps)
     made_of = [
         [
-            package.bank.digest if routes else package.bank.joined.digest,
+            package.bank.digest if routes else package.bank.always_on.digest,
             *(canonical_digest([to_table(row) for row in rows]) for rows in (package.replay, package.retention)),
         ]
         for package in bench.packages

@@ -41,7 +41,7 @@ def at(bank: Bank, threshold: float) -> Bank:
     """A routed bank whose triggers all have this threshold."""
     assert bank.router is not None
     triggers = tuple(replace(trigger, threshold=threshold) for trigger in bank.router.triggers)
-    return bank.joined.routed(replace(bank.router, triggers=triggers))
+    return bank.always_on.routed(replace(bank.router, triggers=triggers))
 
 
 @torch.inference_mode()

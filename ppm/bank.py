@@ -114,6 +114,8 @@ class Bank:
             raise ValueError("the blocks of a bank have different widths")
         if (self.arrangement == "routed") != (self.router is not None):
             raise ValueError("a routed bank needs a router, and no other has one")
+        if self.arrangement == "isolated" and len(self.blocks) < 2:
+            raise ValueError("an isolated bank has two blocks or more")
         if self.router is not None and {trigger.block for trigger in self.router.triggers} != set(
             range(len(self.blocks))
         ):
@@ -136,7 +138,7 @@ class Bank:
     def table(self) -> BankTable | None:
         """What its bytes don't say, as the `[bank]` table of a manifest; None for a joined bank."""
         if self.router is None:
-            return None
+            return None if self.arrangement == "joined" else BankTable(self.arrangement)
         triggers = self.router.triggers
         numbers = tuple(trigger.block for trigger in triggers)
         return BankTable(
@@ -152,13 +154,13 @@ class Bank:
     def digest(self) -> str:
         """Hexadecimal SHA-256 of its bytes, and of its table where it has one."""
         own = hashlib.sha256(self.to_bytes()).hexdigest()
-        if self.router is None:
+        if self.table is None:
             return own
         return canonical_digest([own, to_table(self.table)]).removeprefix("sha256:")
 
     @property
-    def joined(self) -> "Bank":
-        """Its blocks without any router, in front of every prompt."""
+    def always_on(self) -> "Bank":
+        """Its blocks without any router, in front of every prompt; an isolated bank as it is."""
         return self if self.router is None else Bank(self.blocks)
 
     def routed(self, router: Router) -> "Bank":
@@ -208,7 +210,7 @@ class Bank:
         blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
         try:
             if not routed:
-                return Bank(blocks, encoded=data)
+                return Bank(blocks, table.arrangement if table is not None else "joined", encoded=data)
             assert table is not None
             found = _router(dict(zip(ROUTER, router, strict=True)), table, origin)
             return Bank(blocks, "routed", encoded=data, router=found)

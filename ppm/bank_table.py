@@ -1,6 +1,6 @@
 """The `[bank]` table of a patch.toml: how a bank's blocks meet a prompt, and what its triggers read. Needs no torch.
 
-A bank of one joined block needs no table; with one, a manifest is of schema 2.
+A joined bank needs no table; with one, a manifest is of schema 2.
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Literal
 
 __all__ = ["MAX_LAYERS", "MAX_TRIGGERS", "ArrangementName", "BankTable", "Turn"]
 
-ArrangementName = Literal["joined", "routed"]
-"""How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones. `routed`: the router
-picks blocks for each prompt, or none."""
+ArrangementName = Literal["joined", "isolated", "routed"]
+"""How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones. `isolated`: side by
+side, none sees another, and the prompt sees all. `routed`: the router picks a block for each prompt, or none."""
 MAX_TRIGGERS = 1024
 MAX_LAYER = 4096
 MAX_LAYERS = 16
@@ -38,7 +38,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class BankTable:
-    """The `[bank]` table of a routed bank.
+    """The `[bank]` table of a bank whose blocks are not joined; one that is isolated has an `arrangement` and no more.
 
     Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
     probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).

@@ -317,7 +317,7 @@ def _check(package: Package, origin: str) -> None:
 
 
 def _check_shape(bank: Bank, virtual_tokens: int, origin: str) -> None:
-    several = bank.router is not None  # of which one at a time stands in front of a prompt
+    several = bank.arrangement != "joined"  # joined blocks are one
     if bank.virtual_tokens != virtual_tokens or not bank.blocks or (len(bank.blocks) > 1 and not several):
         shapes = ", ".join(str(block.shape) for block in bank.blocks) or "no block"
         raise IntegrityError(f"holds {shapes}; its manifest says {virtual_tokens} virtual tokens", context=origin)

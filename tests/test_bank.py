@@ -93,7 +93,7 @@ def test_a_routed_bank_comes_back_with_its_router():
     found = Bank.parse(bank.to_bytes(), "patch.ppm", bank.table)
     assert (found, found.digest, found.table) == (bank, bank.digest, bank.table)
     assert found.router.turn == turn
-    assert found.joined == make_bank()
+    assert found.always_on == make_bank()
 
 
 def test_a_routed_bank_is_known_by_its_threshold_too():

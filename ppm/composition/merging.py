@@ -1,4 +1,4 @@
-"""Steps that compute a composition from the prefixes alone, in seconds: concatenate, average, and model merging.
+"""Steps that compute a composition from the prefixes alone, in seconds: concatenate, isolate, average, and merging.
 
 Where prefixes are merged token by token, shorter ones are repeated to the length of the longest. A *delta* is what
 training added to the prefix that it started from.
@@ -9,18 +9,25 @@ from collections.abc import Sequence
 import torch
 
 from ppm.bank import Bank
-from ppm.composition.options import Average, Concatenate, Resume, Slerp, TaskArithmetic, Ties
+from ppm.composition.options import Average, Concatenate, Isolate, Resume, Slerp, TaskArithmetic, Ties
 from ppm.composition.steps import Context, OptionError, built_in
 from ppm.errors import RequestError
 from ppm.runtime.tensors import bank_of
 
-__all__ = ["average", "concatenate", "resume", "slerp", "task_arithmetic", "ties"]
+__all__ = ["average", "concatenate", "isolate", "resume", "slerp", "task_arithmetic", "ties"]
 
 
 @built_in("concatenate")
 def concatenate(context: Context, bank: Bank | None, options: Concatenate) -> Bank:
     """The prefixes one after the other, as one joined block: (sum of virtual_tokens, hidden_size)."""
     return bank_of(torch.cat([context.prefix(s.bank) for s in context.ordered(options.order)]))
+
+
+@built_in("isolate")
+def isolate(context: Context, bank: Bank | None, options: Isolate) -> Bank:
+    """The prefixes side by side, none of which sees another: an isolated bank of a block each."""
+    blocks = tuple(block for s in context.specialists for block in bank_of(context.prefix(s.bank)).blocks)
+    return Bank(blocks, "isolated" if len(blocks) > 1 else "joined")
 
 
 @built_in("resume")

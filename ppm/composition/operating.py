@@ -18,7 +18,7 @@ def bank_under(package: Package, policy: Gates) -> Bank:
     """
     router = package.bank.router
     if router is None or policy.trigger == "always":
-        return package.bank.joined
+        return package.bank.always_on
     if policy.trigger_recall is None:
         return package.bank
     found = [threshold for threshold, recall in _curve(package) if recall >= policy.trigger_recall]

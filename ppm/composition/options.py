@@ -17,6 +17,7 @@ __all__ = [
     "Concatenate",
     "Direction",
     "Distil",
+    "Isolate",
     "Joint",
     "Options",
     "Policy",
@@ -46,6 +47,11 @@ class Concatenate(Options):
     """`order` names the patches; without it they come as requested."""
 
     order: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolate(Options):
+    """There are none: blocks that don't see each other have no order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +207,7 @@ BUILT_IN: dict[str, type[Options]] = {
     "average": Average,
     "concatenate": Concatenate,
     "distil": Distil,
+    "isolate": Isolate,
     "joint": Joint,
     "resume": Resume,
     "route": Route,

@@ -109,7 +109,7 @@ def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:
     if bank.router is not None:
         return bank
     router = _together(specialists, [0] * len(specialists)) if len(bank.blocks) == 1 else None
-    return bank.joined if router is None else bank.joined.routed(router)
+    return bank.always_on if router is None else bank.always_on.routed(router)
 
 
 def _together(specialists: Sequence[Specialist], blocks: Sequence[int]) -> Router | None:

@@ -78,7 +78,7 @@ def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> fl
     """Mean KL(base || composition) a token; on texts for which no trigger fires it is none."""
     model, router = subject.loaded.model, bank.router
     if router is None:
-        return retention_of(model, prefix_of(bank), texts, subject.placement)
+        return retention_of(model, bank, texts, subject.placement)
     inner = backbone_of(attach(model, kept=subject.loaded.kept)).inner
     picked = picks(inner, [router] * len(texts), [text.prompt for text in texts])
     moved = 0.0

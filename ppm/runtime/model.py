@@ -41,7 +41,7 @@ def attach(
     itself when it is first run (`ppm.runtime.router`). Its blocks are trained without the router, always on.
     """
     with torch.inference_mode(False):
-        rows = [_row(bank.joined if trainable and isinstance(bank, Bank) else bank, model.device) for bank in banks]
+        rows = [_row(bank.always_on if trainable and isinstance(bank, Bank) else bank, model.device) for bank in banks]
     prove(model, placement, kept=kept)
     _check_shapes(model, rows)
     patched = shell(model, rows, placement)

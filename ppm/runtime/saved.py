@@ -61,10 +61,11 @@ def save_patched(patched: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase
             digest = hashlib.sha256(data).hexdigest()
             entry: dict[str, object] = {"file": name if bank else None, "sha256": digest}
             entries.append(
-                {**entry, "arrangement": bank.arrangement} | ({"bank": to_table(bank.table)} if bank.router else {})
+                {**entry, "arrangement": bank.arrangement}
+                | ({"bank": to_table(bank.table)} if bank.table is not None else {})
             )
         fingerprint = identify(folder / BASE).fingerprint
-        schema = SCHEMA if any(bank.router for bank in banks) else OLDEST
+        schema = SCHEMA if any(bank.table is not None for bank in banks) else OLDEST
         record = {"schema": schema, "base": fingerprint, "placement": backbone.placement, "banks": entries}
         replace_file(folder / RECORD, json.dumps(record, indent=2).encode() + b"\n")
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppm.bank import Bank
 from ppm.evaluation.scoring import ScoredText
 from ppm.manifest import Placement
 from ppm.runtime.model import attach
@@ -21,10 +22,13 @@ RETENTION_SCALE = 0.1
 
 @torch.no_grad()
 def retention_of(
-    model: "PreTrainedModel", prefix: torch.Tensor, texts: Sequence[ScoredText], placement: Placement
+    model: "PreTrainedModel", bank: Bank | torch.Tensor, texts: Sequence[ScoredText], placement: Placement
 ) -> float:
-    """Mean over benign texts of KL(base || patched) a token, in nats, for a prefix that is not being trained."""
-    base, patched = reader_of(attach(model)), reader_of(attach(model, [prefix], placement=placement))
+    """Mean over benign texts of KL(base || patched) a token, in nats.
+
+    For a bank that is always on, or a prefix (virtual_tokens, hidden_size), that is not being trained.
+    """
+    base, patched = reader_of(attach(model)), reader_of(attach(model, [bank], placement=placement))
     total = 0.0
     for start in range(0, len(texts), 32):
         part = texts[start : start + 32]

@@ -419,7 +419,7 @@ def test_what_meets_no_block_or_the_one_of_a_patch_is_answered_once(
 def test_what_a_patch_answers_always_on_is_not_answered_again_behind_a_trigger(model, behind_triggers, monkeypatch):
     configurations, _ = behind_triggers
     base, one, other, both = configurations
-    always = [base, *(replace(c, bank=c.bank.joined) for c in (one, other))]
+    always = [base, *(replace(c, bank=c.bank.always_on) for c in (one, other))]
     suite = load(SEVERAL)
     wanted = run(model, [both], [suite]) | run(model, always, [suite])
     asked = counted_answers(monkeypatch)

@@ -56,7 +56,7 @@ def patched_of(model, sequences, turn=None, layer=1):
     router, fired = router_between(model, sequences, turn, layer)
     bank = bank_of(block(model)).routed(router)
     assert sorted(set(fired)) == [False, True]
-    return attach(model, [bank]), attach(model, [bank.joined]), bank, fired
+    return attach(model, [bank]), attach(model, [bank.always_on]), bank, fired
 
 
 SEQUENCES = random_sequences(9, 4, 12, 7, 3, 6)

@@ -2,12 +2,15 @@
 
 from ppm.errors import ModelError
 from ppm.runtime.arrangements.base import Arrangement
+from ppm.runtime.arrangements.isolated import Isolated
 from ppm.runtime.arrangements.joined import Joined
 from ppm.runtime.arrangements.routed import Routed
 
 __all__ = ["find_arrangement"]
 
-_ARRANGEMENTS: dict[str, Arrangement] = {arrangement.name: arrangement for arrangement in (Joined(), Routed())}
+_ARRANGEMENTS: dict[str, Arrangement] = {
+    arrangement.name: arrangement for arrangement in (Joined(), Isolated(), Routed())
+}
 
 
 def find_arrangement(name: str) -> Arrangement:
