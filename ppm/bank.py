@@ -75,11 +75,16 @@ class Trigger:
 @dataclass(frozen=True)
 class Router:
     """The triggers of a bank's blocks, after how many layers of the base all of them read, and where a chat has what
-    its user says."""
+    its user says.
+
+    Where triggers of different blocks fire, a prompt meets the block of the one that is farthest above its threshold,
+    or with `several` all of them, isolated from each other.
+    """
 
     triggers: tuple[Trigger, ...]
     layers: tuple[int, ...]
     turn: Turn | None = None
+    several: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.triggers) <= MAX_TRIGGERS:
@@ -147,6 +152,7 @@ class Bank:
             threshold=tuple(trigger.threshold for trigger in triggers),
             block=numbers if numbers != tuple(range(len(triggers))) else (),
             patches=tuple(t.patch for t in triggers) if all(t.patch for t in triggers) else (),
+            several=self.router.several,
             turn=self.router.turn,
         )
 
@@ -265,7 +271,7 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
         )
         for i in range(rows)
     )
-    return Router(tuple(triggers), table.layers, table.turn)
+    return Router(tuple(triggers), table.layers, table.turn, table.several)
 
 
 EMPTY = Bank()

@@ -10,7 +10,7 @@ __all__ = ["MAX_LAYERS", "MAX_TRIGGERS", "ArrangementName", "BankTable", "Turn"]
 
 ArrangementName = Literal["joined", "isolated", "routed"]
 """How a bank's blocks meet a prompt. `joined`: one after the other, later ones see earlier ones. `isolated`: side by
-side, none sees another, and the prompt sees all. `routed`: the router picks a block for each prompt, or none."""
+side, none sees another, and the prompt sees all. `routed`: the router picks blocks for each prompt, or none."""
 MAX_TRIGGERS = 1024
 MAX_LAYER = 4096
 MAX_LAYERS = 16
@@ -42,6 +42,7 @@ class BankTable:
 
     Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
     probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).
+    `several` says whether a prompt meets each block of which a trigger fires, isolated from each other, or one of them.
     `fallback` is what a prompt meets for which none fires. `patches` are the patches that the triggers came from.
     `turn` is None for a base without a chat template.
     """
@@ -50,6 +51,7 @@ class BankTable:
     layers: tuple[int, ...] = ()
     threshold: tuple[float, ...] = ()
     block: tuple[int, ...] = ()
+    several: bool = False
     fallback: Literal["base"] = "base"
     patches: tuple[str, ...] = ()
     turn: Turn | None = None
@@ -57,7 +59,7 @@ class BankTable:
     def __post_init__(self) -> None:
         triggers = len(self.threshold)
         if self.arrangement != "routed":
-            if triggers or self.layers or self.block or self.turn is not None:
+            if triggers or self.layers or self.block or self.several or self.turn is not None:
                 raise ValueError(f"a bank that is {self.arrangement} has no triggers")
             return
         if not 1 <= triggers <= MAX_TRIGGERS:

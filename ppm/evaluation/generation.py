@@ -19,7 +19,7 @@ from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import backbone_of
-from ppm.runtime.router import picks
+from ppm.runtime.router import Picked, picks
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.work import one_row_only, work_of
 from ppm.suite import Decoding
@@ -96,8 +96,8 @@ def generate(
 
 def _picked(
     model: "PreTrainedModel", wanted: Sequence[Completion], readings: Readings | None
-) -> dict[Completion, int | None]:
-    """The different completions, and the block of its row that each prompt meets, None for none."""
+) -> dict[Completion, Picked]:
+    """The different completions, and the blocks of its row that each prompt meets."""
     backbone = backbone_of(model)
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
     return dict(zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted], readings), strict=True))

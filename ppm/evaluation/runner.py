@@ -13,7 +13,7 @@ from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
-from ppm.runtime.router import picks
+from ppm.runtime.router import Picked, picks
 from ppm.runtime.text import encoder_of
 
 __all__ = ["check_texts", "evaluate"]
@@ -95,8 +95,8 @@ class _Run:
     """Answers of `configurations` on a base, of which those that are `patched` are attached in this order.
 
     What a bank behind triggers answers, others have answered perhaps: where none fires the base, and where one does the
-    patch alone that has its block, always on or behind its trigger. It is taken from there, so that a composition costs
-    little more than its patches.
+    patch alone that has its block, always on or behind its trigger; of several blocks an isolated composition. It is
+    taken from there, so that a composition costs little more than its patches.
     """
 
     attached: Attached
@@ -136,14 +136,14 @@ class _Run:
             if len(ids) > 1  # a single token is read together with what is scored after it
         ]
         routers, texts = [c.bank.router for c, _, _ in asked], [ids for _, _, ids in asked]
-        known: dict[tuple[str, int | None], Answers] = {}
+        known: dict[tuple[str, Picked], Answers] = {}
         picked = picks(backbone_of(self.attached.model).inner, routers, texts, self.attached.readings)
-        for (configuration, id_, _), block in zip(asked, picked, strict=True):
-            key = configuration.name, block
+        for (configuration, id_, _), blocks in zip(asked, picked, strict=True):
+            key = configuration.name, blocks
             if key not in known:
                 known[key] = {
                     id_: one
-                    for bank in _alone(configuration.bank, block)
+                    for bank in _alone(configuration.bank, blocks)
                     for id_, one in self._known(bank, suite).items()
                 }
             if id_ in known[key]:
@@ -158,12 +158,14 @@ class _Run:
         return self.store.answers(Configuration("", bank), self.placement, suite) if self.store else {}
 
 
-def _alone(bank: Bank, block: int | None) -> tuple[Bank, ...]:
-    """The banks that meet a prompt as one block of a routed bank does where it is picked; for None no block at all."""
-    if block is None or bank.router is None:
+def _alone(bank: Bank, blocks: Picked) -> tuple[Bank, ...]:
+    """The banks that meet a prompt as those blocks of a routed bank do that are picked."""
+    if not blocks or bank.router is None:
         return (EMPTY,)
-    triggers = tuple(replace(trigger, block=0) for trigger in bank.router.triggers if trigger.block == block)
-    always = Bank((bank.blocks[block],))
+    if len(blocks) > 1:
+        return (Bank(tuple(bank.blocks[block] for block in blocks), "isolated"),)
+    triggers = tuple(replace(trigger, block=0) for trigger in bank.router.triggers if trigger.block == blocks[0])
+    always = Bank((bank.blocks[blocks[0]],))
     return always, always.routed(replace(bank.router, triggers=triggers))
 
 

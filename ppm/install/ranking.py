@@ -16,7 +16,6 @@ from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
-from ppm.runtime.tensors import prefix_of
 from ppm.training.retention import RETENTION_SCALE, retention_of
 
 __all__ = ["Ranking", "rank"]
@@ -82,10 +81,10 @@ def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> fl
     inner = backbone_of(attach(model, kept=subject.loaded.kept)).inner
     picked = picks(inner, [router] * len(texts), [text.prompt for text in texts])
     moved = 0.0
-    for number, block in enumerate(bank.blocks):
-        own = [text for text, pick in zip(texts, picked, strict=True) if pick == number]
-        if own:
-            moved += retention_of(model, prefix_of(Bank((block,))), own, subject.placement) * _tokens(own)
+    for blocks in sorted(set(picked) - {()}):
+        own = [text for text, pick in zip(texts, picked, strict=True) if pick == blocks]
+        met = Bank(tuple(bank.blocks[i] for i in blocks), "isolated" if len(blocks) > 1 else "joined")
+        moved += retention_of(model, met, own, subject.placement) * _tokens(own)
     return moved / _tokens(texts)
 
 

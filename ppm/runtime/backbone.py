@@ -9,7 +9,7 @@ Knows nothing of patches, packages or risks: rows of blocks, and for each sequen
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -19,11 +19,11 @@ from transformers import DynamicCache, StaticCache
 from ppm.bank import Router
 from ppm.errors import ModelError
 from ppm.manifest import Placement
-from ppm.runtime.arrangements.base import Arrangement, Layers
+from ppm.runtime.arrangements.base import Arrangement, Layers, Prefill
 from ppm.runtime.cache import Columns, PrefixCache, Prefixes, expanded, room_of, stacked
 from ppm.runtime.inputs import Inputs
 from ppm.runtime.masks import Mask, attention_mask, longest_of, window_of
-from ppm.runtime.router import picked_on_the_way, picks
+from ppm.runtime.router import Picked, picked_on_the_way, picks
 
 if TYPE_CHECKING:
     from transformers import Cache
@@ -33,18 +33,29 @@ __all__ = ["UNPATCHED", "PrefixedBackbone", "Row"]
 
 UNPATCHED = -1
 """The row of sequences that run without any prefix."""
+Slot = tuple[int, Picked]
+"""What stands before a sequence: a row of the bank, and those of its blocks that it meets."""
 
 
 @dataclass(frozen=True)
 class Row:
     """A bank in memory: its blocks, each (virtual_tokens, hidden_size), and their arrangement. No block is no patch.
 
-    With a `router` one of them stands in front of prompts for which a trigger of that block fires, and no other.
+    With a `router` they stand in front of the prompts for which it picks them.
     """
 
     blocks: tuple[torch.Tensor, ...]
     arrangement: Arrangement
     router: Router | None = None
+
+
+@dataclass
+class _Kept:
+    """What was computed of the prefixes while `key` stays the same: of each slot, and of several side by side."""
+
+    key: object
+    prefills: dict[Slot, Prefill] = field(default_factory=dict)
+    prefixes: dict[tuple[Slot, ...], Prefixes] = field(default_factory=dict)
 
 
 class PrefixedBackbone(nn.Module):
@@ -59,16 +70,13 @@ class PrefixedBackbone(nn.Module):
         self.bank = nn.ParameterList([nn.Parameter(b, requires_grad=False) for row in rows for b in row.blocks])
         self.arrangements = [(row.arrangement, len(row.blocks)) for row in rows]
         self.routers = [row.router for row in rows]
-        counts = [len(row.blocks) if row.router is not None else min(1, len(row.blocks)) for row in rows]
-        starts = [sum(counts[:i]) if count else UNPATCHED for i, count in enumerate(counts)]
-        self._starts = torch.tensor([*starts, UNPATCHED])  # where each row's prefixes begin; the last is no row
         self.placement = placement
         self.bos = bos
         self.rows: torch.Tensor | None = None
         self.read: tuple[int, ...] | None = None
-        self.picked: tuple[int | None, ...] | None = None
+        self.picked: tuple[Picked, ...] | None = None
         self.longest = longest_of(inner)
-        self._states: tuple[object, Prefixes] | None = None
+        self._kept: _Kept | None = None
         self.warned = False
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
@@ -105,7 +113,7 @@ class PrefixedBackbone(nn.Module):
         rows: Sequence[int] | torch.Tensor,
         *,
         read: Sequence[int] | None = None,
-        picked: Sequence[int | None] | None = None,
+        picked: Sequence[Picked] | None = None,
     ) -> Iterator[None]:
         """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix.
 
@@ -147,7 +155,7 @@ class PrefixedBackbone(nn.Module):
             cache = self.cache_for(past_key_values, batch, device, given)
             return self._run_text(self.inner, cache, given, kwargs)
         # Where no trigger fires, the pass in which the router reads is the base's own answer.
-        bare = self.cache_for(None, batch, device, given, [None] * batch)
+        bare = self.cache_for(None, batch, device, given, [()] * batch)
         picked, result = picked_on_the_way(
             self.inner,
             router,
@@ -214,7 +222,7 @@ class PrefixedBackbone(nn.Module):
         batch: int,
         device: torch.device,
         asked: Inputs | None = None,
-        picked: Sequence[int | None] | None = None,
+        picked: Sequence[Picked] | None = None,
     ) -> PrefixCache:
         """The cache to go on with: the given one, or a new one that is filled with the prefix of each row.
 
@@ -227,8 +235,8 @@ class PrefixedBackbone(nn.Module):
             return given
         if given is not None and int(given.get_seq_length()) > 0:
             raise ModelError("a cache that was filled without the prefix can't be continued with it")
-        rows, routed = self._rows(batch, asked, picked)
-        prefixes = self._prefixes() if bool((rows >= 0).any()) else None
+        slots, routed = self._slots(batch, asked, picked)
+        prefixes, rows = self._prefixes(slots)
         rows = rows.to(device)
         columns = Columns.none(batch, device) if prefixes is None else prefixes.columns.of_rows(rows)
         bare = prefixes is None and asked is not None and not asked.has_gaps
@@ -242,57 +250,80 @@ class PrefixedBackbone(nn.Module):
                 cache.update(keys, values, index)
         return cache
 
-    def _rows(self, batch: int, asked: Inputs | None, picked: Sequence[int | None] | None) -> tuple[torch.Tensor, bool]:
-        """For each sequence of a batch its prefix, or `UNPATCHED`, on the CPU, and whether a router decided here."""
-        chosen = torch.zeros(batch, dtype=torch.long) if self.rows is None else self.rows.cpu()
-        if chosen.shape != (batch,):
-            raise ValueError(f"{chosen.numel()} rows of the bank were chosen for a batch of {batch}")
-        routers = [self.routers[row] if 0 <= row < len(self.routers) else None for row in chosen.tolist()]
-        if any(routers):
+    def _slots(
+        self, batch: int, asked: Inputs | None, picked: Sequence[Picked] | None
+    ) -> tuple[list[Slot | None], bool]:
+        """For each sequence of a batch what stands before it, None for nothing, and whether a router decided here."""
+        chosen = [0] * batch if self.rows is None else self.rows.tolist()
+        if len(chosen) != batch:
+            raise ValueError(f"{len(chosen)} rows of the bank were chosen for a batch of {batch}")
+        known = [row if 0 <= row < len(self.routers) else None for row in chosen]
+        routers = [None if row is None else self.routers[row] for row in known]
+        decided = any(routers)
+        if decided:
             if asked is None or asked.ids is None:
                 raise ModelError(
                     "a patch with a trigger reads token ids, but was given embeddings",
                     hint="give input_ids, or use the patch without its trigger",
                 )
             picked = picked or self.picked or picks(self.inner, routers, asked.texts(self.read))
-            chosen = torch.where(torch.tensor([block is not None for block in picked]), chosen, UNPATCHED)
-            return self._starts[chosen] + torch.tensor([block or 0 for block in picked]), not self.picked
-        return self._starts[chosen], False
+        slots: list[Slot | None] = []
+        for i, (row, router) in enumerate(zip(known, routers, strict=True)):
+            blocks = () if row is None else tuple(range(self.arrangements[row][1]))
+            if router is not None:
+                assert picked is not None
+                blocks = picked[i]
+            slots.append((row, blocks) if row is not None and blocks else None)
+        return slots, decided and not self.picked
+
+    def _held_slots(self) -> Iterator[Slot]:
+        """What may stand before a sequence: all blocks of a row, or each of a routed one."""
+        for row, ((_, count), router) in enumerate(zip(self.arrangements, self.routers, strict=True)):
+            blocks = tuple(range(count))
+            yield from ((row, (block,)) for block in blocks) if router is not None else [(row, blocks)] * bool(count)
 
     @property
     def lead(self) -> int:
         """How many real tokens stand before the prefix."""
         return 1 if self.placement == "after-bos" else 0
 
-    def _prefixes(self) -> Prefixes | None:
-        """Keys and values of every row of the bank, of a routed one for each block; None where no row has any block."""
-        if not len(self.bank):
-            return None
+    def _prefixes(self, wanted: Sequence[Slot | None]) -> tuple[Prefixes | None, torch.Tensor]:
+        """Keys and values of all that may stand before a sequence, and which of these each wants, `UNPATCHED` for none.
+
+        All are there whatever is wanted, so that what stands before one sequence does not move another. None where
+        nothing is wanted.
+        """
+        asked = {slot for slot in wanted if slot is not None}
+        if not asked:
+            return None, torch.full((len(wanted),), UNPATCHED)
+        slots = tuple(self._held_slots())
+        slots += tuple(sorted(asked.difference(slots)))  # several blocks together
+        places = torch.tensor([UNPATCHED if slot is None else slots.index(slot) for slot in wanted])
         training = torch.is_grad_enabled() and any(block.requires_grad for block in self.bank)
         weight: torch.Tensor = self.get_input_embeddings().weight  # type: ignore[assignment]
         # What is computed hangs on the base's weights too, which somebody may change in place.
         changes = sum(0 if p.is_inference() else p._version for p in self.inner.parameters())
         key = (tuple((id(p), p._version) for p in self.bank), changes, weight.device, weight.dtype)
-        if not training and self._states is not None and self._states[0] == key:
-            return self._states[1]
-        lead = None
-        if self.lead:
-            if self.bos is None:
-                raise ModelError("has no beginning-of-sequence token to put the prefix after", hint="use before-bos")
-            lead = self.get_input_embeddings()(torch.tensor([self.bos], device=weight.device)).detach()
-        # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
-        with torch.inference_mode(False), torch.set_grad_enabled(training):
-            found = [
-                prefill
-                for row in self.held
-                if row.blocks
-                for prefill in row.arrangement.prefills(
-                    [b.to(weight.device, weight.dtype) for b in row.blocks], lead, self._run
-                )
-            ]
-        prefixes = stacked(found)
-        self._states = None if training else (key, prefixes)
-        return prefixes
+        kept = self._kept if not training and self._kept is not None and self._kept.key == key else _Kept(key)
+        if slots not in kept.prefixes:
+            # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
+            with torch.inference_mode(False), torch.set_grad_enabled(training):
+                lead, rows = self._lead_embeds(weight.device), self.held
+                for row, blocks in (slot for slot in slots if slot not in kept.prefills):
+                    tensors = [rows[row].blocks[block].to(weight.device, weight.dtype) for block in blocks]
+                    kept.prefills[row, blocks] = rows[row].arrangement.prefill(tensors, lead, self._run)
+            kept.prefixes[slots] = stacked([kept.prefills[slot] for slot in slots])
+        self._kept = None if training else kept
+        return kept.prefixes[slots], places
+
+    def _lead_embeds(self, device: torch.device) -> torch.Tensor | None:
+        """The embeddings (1, hidden_size) of the token that stands before the prefix, if one does."""
+        if not self.lead:
+            return None
+        if self.bos is None:
+            raise ModelError("has no beginning-of-sequence token to put the prefix after", hint="use before-bos")
+        embeds: torch.Tensor = self.get_input_embeddings()(torch.tensor([self.bos], device=device)).detach()
+        return embeds
 
     def _run(self, embeds: torch.Tensor, positions: torch.Tensor) -> tuple[Layers, torch.Tensor]:
         cache = DynamicCache()

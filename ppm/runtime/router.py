@@ -22,6 +22,7 @@ from ppm.errors import ModelError
 __all__ = [
     "BATCH",
     "EPSILON",
+    "Picked",
     "Reading",
     "Scores",
     "check_router",
@@ -50,6 +51,8 @@ class Reading:
 
 
 Output = TypeVar("Output")
+Picked = tuple[int, ...]
+"""The blocks of its row that a text meets, by their numbers; none where it meets the base itself."""
 States = dict[int, torch.Tensor]
 """Hidden states (B, T, hidden_size), or what is made of them, by after how many layers they are."""
 
@@ -205,13 +208,14 @@ def picks(
     routers: Sequence[Router | None],
     texts: Sequence[Sequence[int]],
     readings: Readings | None = None,
-) -> list[int | None]:
-    """For each text the block that its own router picks, None for none; where it has no router, the first.
+) -> list[Picked]:
+    """For each text the blocks that its own router picks; where it has no router, the first.
 
-    Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block. On a text
-    without any token none fires. What the `readings` of this base hold is not read again, and what is read goes there.
+    Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block, unless
+    the router takes several. On a text without any token none fires. What the `readings` of this base hold is not read
+    again, and what is read goes there.
     """
-    picked: list[int | None] = [0 if router is None else None for router in routers]
+    picked: list[Picked] = [(0,) if router is None else () for router in routers]
     scores = scores_of(inner, routers, texts, readings)
     for router in dict.fromkeys(router for router in routers if router is not None):
         own = [i for i, other in enumerate(routers) if other == router and len(texts[i])]
@@ -222,11 +226,14 @@ def picks(
     return picked
 
 
-def _picked(router: Router, found: torch.Tensor) -> int | None:
-    """The block that a text meets of whose triggers these are the probabilities (triggers,); None for none."""
+def _picked(router: Router, found: torch.Tensor) -> Picked:
+    """The blocks that a text meets of whose triggers these are the probabilities (triggers,)."""
     limits = torch.tensor([trigger.threshold for trigger in router.triggers])
     over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
-    return router.triggers[int(over.argmax())].block if bool(over.isfinite().any()) else None
+    firing = over.isfinite()
+    if router.several:
+        return tuple(sorted({t.block for t, fires in zip(router.triggers, firing.tolist(), strict=True) if fires}))
+    return (router.triggers[int(over.argmax())].block,) if bool(firing.any()) else ()
 
 
 def picked_on_the_way(
@@ -235,21 +242,21 @@ def picked_on_the_way(
     real: torch.Tensor,
     texts: Sequence[Sequence[int]],
     run: Callable[[nn.Module], Output],
-) -> tuple[list[int | None], Output | None]:
+) -> tuple[list[Picked], Output | None]:
     """As `picks`, in a pass over the batch that `run` makes of the base, and what that returns.
 
     The pass ends where the router reads, and returns nothing, if a block is picked for any text. `real` (B, T) is true
     at the tokens that are no padding; of each row's, the `texts` are what is read.
     """
-    picked: list[int | None] = []
+    picked: list[Picked] = []
 
     def decide(states: States) -> bool:
         for i, text in enumerate(texts):
             own = {
                 layer: _read(hidden[i][real[i]], spans(text, router.turn)) for layer, hidden in states.items() if text
             }
-            picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else None)
-        return all(block is None for block in picked)
+            picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else ())
+        return not any(picked)
 
     try:
         return picked, run(_tapped(inner, router.layers, decide))

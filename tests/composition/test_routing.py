@@ -69,9 +69,9 @@ def test_each_prompt_meets_its_own_patch_and_others_the_base(lab, routed):
     for number, risk in enumerate(RISKS.values()):
         for split, share in (("gate", 0.99), ("ood", 0.9)):
             found = picked(lab, bank, gate_prompts(risk, split, 100))
-            assert found.count(number) >= share * len(found), (risk, split)
+            assert found.count((number,)) >= share * len(found), (risk, split)
     for prompts in utility_prompts("gate", 200).values():
-        assert picked(lab, bank, prompts).count(None) >= 0.99 * len(prompts)
+        assert picked(lab, bank, prompts).count(()) >= 0.99 * len(prompts)
 
 
 def test_a_patch_that_spares_benign_answers_stands_in_front_of_more_prompts(lab, routed):
@@ -128,7 +128,7 @@ def test_a_stray_prompt_among_the_others_moves_a_threshold_little(lab, routed):
     stray = replace(first.replay[0], prompt="really " + first.replay[0].prompt)
     made = route(replace(given, specialists=(first, replace(second, replay=(*second.replay, stray))), notes={}), None)
     assert made.router.triggers[0].threshold < 0.7
-    assert picked(lab, made, gate_prompts("toxicity", "ood", 100)).count(0) >= 90
+    assert picked(lab, made, gate_prompts("toxicity", "ood", 100)).count((0,)) >= 90
 
 
 def test_fitted_triggers_read_where_shipped_ones_do(lab, routed):
@@ -162,7 +162,7 @@ def test_what_two_patches_have_concerns_both(lab):
     [one] = given.specialists
     twin = replace(one, name="twin", bank=bank_of(torch.ones(3, 128)))
     bank = route(replace(given, specialists=(one, twin)), None)
-    assert None not in picked(lab, bank, gate_prompts("toxicity", "gate", 50))
+    assert () not in picked(lab, bank, gate_prompts("toxicity", "gate", 50))
 
 
 @pytest.mark.parametrize(

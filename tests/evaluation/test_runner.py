@@ -344,7 +344,7 @@ def test_a_rate_above_one_is_no_result_and_a_loss_may_be(model, tmp_path, kind, 
 
 def test_banks_that_meet_a_prompt_otherwise_have_results_of_their_own(configurations, tmp_path):
     store, suite = ResultStore(tmp_path, "weights"), load()
-    bank = configurations[1].bank
+    bank = Bank(configurations[1].bank.blocks * 2)
     other = replace(bank, arrangement="isolated")
     assert (bank.to_bytes() == other.to_bytes(), bank == other) == (True, False)
     keys = {store.key(Configuration("patched", b), "before-bos", suite) for b in (bank, other)}

@@ -174,12 +174,12 @@ def test_a_turn_is_decided_the_same_with_its_answer_and_in_a_longer_conversation
     router, fired = router_between(model, CHATS, TURN)
     inner = backbone_of(attach(model)).inner
     answered = [[*ids, 60, 61, 62] for ids in CHATS]
-    assert [block == 0 for block in picks(inner, [router] * 4, answered)] == fired
+    assert [blocks == (0,) for blocks in picks(inner, [router] * 4, answered)] == fired
     loud, calm = ([10, 11, 12], [13, 14]) if fired[0] else ([13, 14], [10, 11, 12])
     said = {"alone": chat(loud), "then calm": chat(loud, calm), "calm": chat(calm)}
     first = picks(inner, [router] * 3, list(said.values()))
     if fired[0] != fired[1]:
-        assert first == [0, 0, None]
+        assert first == [(0,), (0,), ()]
 
 
 def test_what_fired_once_in_a_conversation_stays():
@@ -189,7 +189,7 @@ def test_what_fired_once_in_a_conversation_stays():
     turns = [[10, 11, 12], [13, 14], [15, 16, 17, 18], [19, 20, 21]]
     loud = turns[fired.index(True)]
     for calm in (turns[i] for i, fire in enumerate(fired) if not fire):
-        assert picks(inner, [router], [chat(loud, calm)]) == [0]
+        assert picks(inner, [router], [chat(loud, calm)]) == [(0,)]
 
 
 def test_a_plain_text_is_decided_by_its_prompt_when_an_answer_is_scored():
@@ -258,9 +258,9 @@ def test_a_pass_picks_what_reading_alone_picks(side):
     for read, texts in ((None, SEQUENCES), (prompts, cut)):
         with torch.no_grad(), backbone_of(patched).select([0] * len(ids), read=read):
             output = patched(input_ids=ids, attention_mask=mask)
-        alone = [block is not None for block in picks(inner, [bank.router] * len(texts), texts)]
+        alone = [bool(blocks) for blocks in picks(inner, [bank.router] * len(texts), texts)]
         assert output.past_key_values.picked.tolist() == alone
-    assert picks(inner, [bank.router] * len(fired), SEQUENCES) == [0 if fire else None for fire in fired]
+    assert picks(inner, [bank.router] * len(fired), SEQUENCES) == [(0,) if fire else () for fire in fired]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -321,16 +321,43 @@ def test_each_prompt_meets_the_block_whose_trigger_fires(name):
     router = replace(router, triggers=tuple(replace(t, threshold=limit) for t in router.triggers))
     bank = replace(bank, router=router, encoded=b"")
     picked = picks(inner, [router] * len(sequences), sequences)
-    assert set(picked) == {0, 1, None}
+    assert set(picked) == {(0,), (1,), ()}
     for own, row in zip(picked, found, strict=True):
-        assert own == (int(row.argmax()) if float(row.max()) >= limit else None)
+        assert own == ((int(row.argmax()),) if float(row.max()) >= limit else ())
     patched, apart = attach(model, [bank]), attach(model, blocks)
     ids, mask, _ = padded(sequences, "left")
     with torch.no_grad():
         got = patched(input_ids=ids, attention_mask=mask).logits[:, -1]
-        with backbone_of(apart).select([UNPATCHED if own is None else own for own in picked]):
+        with backbone_of(apart).select([own[0] if own else UNPATCHED for own in picked]):
             wanted = apart(input_ids=ids, attention_mask=mask).logits[:, -1]
     torch.testing.assert_close(got, wanted, **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_prompt_meets_all_blocks_whose_triggers_fire_where_the_router_takes_several(name):
+    model = tiny_model(name)
+    blocks = tuple(b for tokens in (5, 3, 4) for b in bank_of(block(model, tokens)).blocks)
+    triggers = tuple(replace(trigger(model, seed=3 + i), block=i) for i in range(3))
+    sequences = random_sequences(9, 4, 12, 7, 3, 6, 5, 8, 10, 11)
+    inner = backbone_of(attach(model)).inner
+    found = probabilities(inner, Router(triggers, (1,)), sequences)
+    limit = float(found.max(-1).values.sort().values[1])  # as one prompt concerns nobody
+    router = Router(tuple(replace(t, threshold=limit) for t in triggers), (1,), several=True)
+    picked = picks(inner, [router] * len(sequences), sequences)
+    assert picked == [tuple(i for i, p in enumerate(row.tolist()) if p >= limit) for row in found]
+    assert {min(len(own), 2) for own in picked} >= {0, 2}
+    patched = attach(model, [Bank(blocks, "routed", router=router)])
+    ids, mask, slices = padded(sequences, "left")
+    with torch.no_grad():
+        together = patched(input_ids=ids, attention_mask=mask).logits
+        for index, (own, sequence) in enumerate(zip(picked, sequences, strict=True)):
+            met = Bank(tuple(blocks[i] for i in own), "isolated" if len(own) > 1 else "joined")
+            wanted = attach(model, [met])(torch.tensor([sequence])).logits[0]
+            torch.testing.assert_close(together[index, slices[index]], wanted, **TOLERANCE)
+            torch.testing.assert_close(patched(torch.tensor([sequence])).logits[0], wanted, **TOLERANCE)
+    bank = Bank(blocks, "routed", router=router)
+    assert Bank.parse(bank.to_bytes(), "here", bank.table) == bank
+    assert bank.digest != replace(bank, router=replace(router, several=False)).digest
 
 
 def test_a_model_of_several_blocks_is_saved_whole(tmp_path):

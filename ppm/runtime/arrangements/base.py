@@ -41,8 +41,8 @@ class Arrangement(Protocol):
         """How many positions blocks of these many virtual tokens take from the text."""
         ...
 
-    def prefills(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> list[Prefill]:
-        """The blocks' keys and values: of all together, or of each that may be picked.
+    def prefill(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> Prefill:
+        """The keys and values of the blocks that a text meets together.
 
         `lead` (1, hidden_size) is the real token that stands before them, if any. Where blocks take gradients, these
         reach them through the result.

@@ -21,7 +21,7 @@ class Isolated:
     def room(self, sizes: Sequence[int]) -> int:
         return max(sizes)
 
-    def prefills(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> list[Prefill]:
+    def prefill(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> Prefill:
         first = 0 if lead is None else len(lead)
         end = first + max(len(block) for block in blocks)
         device = blocks[0].device
@@ -34,7 +34,7 @@ class Isolated:
             skipped = first if number else 0  # the token before them stands there once
             layers.append(_from(found, skipped))
             positions.append(own[skipped:])
-        return [Prefill(_beside(layers), torch.cat(positions), end, last)]
+        return Prefill(_beside(layers), torch.cat(positions), end, last)
 
 
 def _from(layers: Layers, start: int) -> Layers:

@@ -18,8 +18,8 @@ class Joined:
     def room(self, sizes: Sequence[int]) -> int:
         return sum(sizes)
 
-    def prefills(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> list[Prefill]:
+    def prefill(self, blocks: Sequence[torch.Tensor], lead: torch.Tensor | None, run: Run) -> Prefill:
         embeds = torch.cat([*([] if lead is None else [lead]), *blocks])
         positions = torch.arange(len(embeds), device=embeds.device)
         layers, last = run(embeds[None], positions[None])
-        return [Prefill(layers, positions, len(embeds), last)]
+        return Prefill(layers, positions, len(embeds), last)
