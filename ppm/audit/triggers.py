@@ -43,12 +43,15 @@ def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, 
     names = {kind: [p.manifest.name for p in packages if bool(p.bank.router) == kind] for kind in (True, False)}
     if len(composition.blocks) > 1 and composition.router is not None:
         fitted = f" (triggers fitted for this composition: {', '.join(names[False])})" if names[False] else ""
-        return (f"each prompt meets the block of the patch whose trigger fires, or the bare base{fitted}",)
+        one, all_ = "block of the patch whose trigger fires", "blocks of all patches whose triggers fire"
+        return (f"each prompt meets the {all_ if composition.router.several else one}, or the bare base{fitted}",)
     if not names[True] or len(packages) < 2:
         return ()
     if composition.router is not None:
         return (f"the composition stands in front of a prompt where a trigger of {', '.join(names[True])} fires",)
     lacking = f"{', '.join(names[False])} has none" if names[False] else "theirs can't be put together"
+    if composition.arrangement == "isolated":
+        lacking = "isolated blocks stand in front of every prompt (routed-several has them behind triggers)"
     return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {lacking}",)
 
 

@@ -211,6 +211,7 @@ BUILT_IN: dict[str, type[Options]] = {
     "joint": Joint,
     "resume": Resume,
     "route": Route,
+    "route-several": Route,
     "slerp": Slerp,
     "task-arithmetic": TaskArithmetic,
     "ties": Ties,

@@ -11,7 +11,7 @@ from ppm.jsonl import Benign, normalised
 from ppm.training.retention import RETENTION_SCALE, retention_of
 from ppm.training.trigger import LEAST_PROMPTS, Example, examples, fit_triggers
 
-__all__ = ["behind_triggers", "route"]
+__all__ = ["behind_triggers", "route", "route_several"]
 
 OTHERWISE = "use distilled, or auto"
 
@@ -25,6 +25,18 @@ def route(context: Context, bank: Bank | None, options: Route) -> Bank:
     is trained. Raises RequestError where a patch has no replay prompts or its trigger finds too little, or where
     triggers can't be put together.
     """
+    return _routed(context)
+
+
+@built_in("route-several")
+def route_several(context: Context, bank: Bank | None, options: Route) -> Bank:
+    """As `route`, but where triggers of several patches fire a prompt meets all of their blocks, isolated."""
+    routed = _routed(context)
+    assert routed.router is not None
+    return routed.routed(replace(routed.router, several=True))
+
+
+def _routed(context: Context) -> Bank:
     if not context.conditional:
         raise RequestError('routing takes triggers, which [gates] trigger = "always" leaves out', hint=OTHERWISE)
     lacking = [specialist for specialist in context.specialists if specialist.bank.router is None]

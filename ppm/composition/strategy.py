@@ -83,7 +83,7 @@ class Strategy:
     @property
     def routes(self) -> bool:
         """Whether the strategy puts patches behind triggers."""
-        return any(call.use == "route" for call in self.steps)
+        return any(call.use in ("route", "route-several") for call in self.steps)
 
 
 def _done(call: StepCall) -> list[object]:

@@ -103,6 +103,11 @@ def test_what_became_of_triggers_is_said():
     assert trigger_notes([one, two], apart) == (
         "each prompt meets the block of the patch whose trigger fires, or the bare base",
     )
+    several = apart.routed(replace(apart.router, several=True))
+    [note] = trigger_notes([one, two], several)
+    assert note == "each prompt meets the blocks of all patches whose triggers fire, or the bare base"
+    [note] = trigger_notes([one, two], Bank(apart.blocks, "isolated"))
+    assert "isolated blocks stand in front of every prompt" in note
     [note] = trigger_notes([one, plain], apart)
     assert note.endswith("or the bare base (triggers fitted for this composition: plain)")
     assert trigger_notes([one, two], together) == (

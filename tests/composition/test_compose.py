@@ -8,6 +8,7 @@ import tiny
 from packages import make_bank, make_package, make_trigger
 
 from ppm.bank import Router
+from ppm.bank_table import BankTable
 from ppm.base import identify
 from ppm.composition.compose import check_together, compose, make_context
 from ppm.composition.strategy import read_strategy
@@ -68,6 +69,16 @@ def test_a_routed_composition_is_read_with_all_its_blocks(base, tmp_path):
     assert [block.shape for block in read.bank.blocks] == [(2, 48), (2, 48)]
     assert [(t.block, t.patch) for t in read.bank.router.triggers] == [(0, "one"), (1, "two")]
     assert read.bank == made.bank
+
+
+def test_an_isolated_composition_is_read_as_one(base, tmp_path):
+    packages = [patch(base, "one"), patch(base, "two")]
+    made = compose(packages, read_strategy("isolated"), make_context(packages, load_base(base), seed=0))
+    read = read_package(write_package(made, tmp_path))
+    assert (read.bank, read.bank.arrangement) == (made.bank, "isolated")
+    assert [block.values for block in read.bank.blocks] == [p.bank.blocks[0].values for p in packages]
+    assert read.manifest.bank == BankTable("isolated")
+    assert read.manifest.prefix.virtual_tokens == 4
 
 
 def test_one_patch_is_its_own_composition(base):

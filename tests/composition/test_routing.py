@@ -8,7 +8,7 @@ from packages import make_package
 
 from ppm.composition.compose import _ordinary
 from ppm.composition.recipe import run_strategy
-from ppm.composition.routing import _examples, route
+from ppm.composition.routing import _examples, route, route_several
 from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.errors import RequestError
@@ -72,6 +72,16 @@ def test_each_prompt_meets_its_own_patch_and_others_the_base(lab, routed):
             assert found.count((number,)) >= share * len(found), (risk, split)
     for prompts in utility_prompts("gate", 200).values():
         assert picked(lab, bank, prompts).count(()) >= 0.99 * len(prompts)
+
+
+def test_where_several_triggers_fire_a_prompt_may_meet_all_of_their_blocks(lab, routed):
+    given, bank = routed
+    several = route_several(replace(given, notes={}), None)
+    assert several == bank.routed(replace(bank.router, several=True))
+    low = tuple(replace(t, threshold=0.0) for t in bank.router.triggers)
+    prompts = gate_prompts("toxicity", "gate", 20)
+    for router, met in ((several.router, {(0,)}), (replace(several.router, triggers=low), {(0, 1)})):
+        assert set(picked(lab, several.routed(router), prompts)) == met
 
 
 def test_a_patch_that_spares_benign_answers_stands_in_front_of_more_prompts(lab, routed):
