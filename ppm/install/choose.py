@@ -21,7 +21,7 @@ from ppm.environment.attempts import ELSEWHERE, GatedAttempt, Ledger
 from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
-from ppm.install.ranking import rank
+from ppm.install.ranking import Ranking, rank
 from ppm.lab.prompts import draw_of, drawn_anew
 from ppm.lock import Lock
 from ppm.package import Package
@@ -133,7 +133,8 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
             events.tell(f"  {name} can't be tested: {error.message}")
             continue
         if choice.audit.may_deploy:
-            return choice
+            notes = (*choice.audit.notes, _why(strategy, name, composition, ranking))
+            return choice.with_audit(replace(choice.audit, notes=notes))
         attempts = choice.audit.attempts
         if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
             nearest = choice
@@ -147,6 +148,19 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     events.tell("No candidate looks promising; testing the nearest one anyway")
     _, best = min(set_aside, key=lambda item: item[0])
     return gate.decide(best, attempts)
+
+
+def _why(strategy: Strategy, name: str, composition: Package, ranking: Ranking) -> str:
+    """Why a candidate was taken, what it is, and what was not tried."""
+    bank, taken = composition.bank, strategy.candidate(name)
+    later = [strategy.candidate(n).name for n in strategy.candidates[strategy.candidates.index(name) + 1 :]]
+    kind = "one prefix, as exports want it" if bank.table is None else "no single prefix, so it can't be exported"
+    made = f", made in {taken.cost}" if taken.cost else ""
+    left = f" Not tried, as later candidates cost more: {', '.join(later)}." if later else ""
+    return (
+        f"{strategy.name} took {taken.name}, the first candidate that the gate let through; on the ranking prompts "
+        f"{ranking.words}. It is {kind}, of {bank.virtual_tokens} virtual tokens{made}.{left}"
+    )
 
 
 def _can_be_made(recipe: Strategy, context: Context) -> bool:

@@ -36,6 +36,14 @@ class Ranking:
     divergence: float
 
     @property
+    def words(self) -> str:
+        """What was found, in words."""
+        if not self.rates:
+            return f"benign texts diverge by {self.divergence:.2f} nats a token"
+        label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
+        return f"at worst {label} fails {rate:.2f}, where its patch alone fails {specialist:.2f}"
+
+    @property
     def worst(self) -> str:
         """What speaks most against the candidate, in words."""
         if not self.rates:

@@ -106,7 +106,7 @@ def test_what_a_policy_keeps_always_on_is_not_routed(world, steps, tmp_path, alw
 
 
 def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_path):
-    choice, told = run(world, tmp_path, "noise", "average")
+    choice, told = run(world, tmp_path, "noise", "average", "concatenate")
     aside, passed = choice.audit.attempts
     assert (aside.verdict, aside.alpha) == ("set aside", None)
     assert "its specialist" in aside.detail
@@ -114,6 +114,13 @@ def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_p
     assert choice.composition.manifest.composition.strategy == "average"
     assert choice.report.audit == choice.audit
     assert any("set aside before the gate" in line for line in told)
+    assert choice.audit.notes[-1].startswith(
+        "mine took average, the first candidate that the gate let through; on the "
+    )
+    assert choice.audit.notes[-1].endswith(
+        f"It is one prefix, as exports want it, of {choice.composition.bank.virtual_tokens} virtual tokens. Not tried, "
+        "as later candidates cost more: concatenate."
+    )
 
 
 def test_a_candidate_that_comes_to_nothing_does_not_stop_the_others(world, steps, tmp_path):
