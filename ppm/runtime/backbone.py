@@ -51,11 +51,12 @@ class Row:
 
 @dataclass
 class _Kept:
-    """What was computed of the prefixes while `key` stays the same: of each slot, and of several side by side."""
+    """What was computed of the prefixes while `key` stays the same: of each slot, and of the last ones side by side."""
 
     key: object
     prefills: dict[Slot, Prefill] = field(default_factory=dict)
-    prefixes: dict[tuple[Slot, ...], Prefixes] = field(default_factory=dict)
+    slots: tuple[Slot, ...] = ()
+    prefixes: Prefixes | None = None
 
 
 class PrefixedBackbone(nn.Module):
@@ -227,9 +228,8 @@ class PrefixedBackbone(nn.Module):
         """The cache to go on with: the given one, or a new one that is filled with the prefix of each row.
 
         What is `asked` is what routers of these rows decide on, unless it is known what they `picked`. Where no row has
-        a prefix, the cache is the base's own.
-        A static cache that is empty gives one of a fixed size with as much room for the text. Raises ModelError for a
-        cache that was filled without the prefix.
+        a prefix, the cache is the base's own. A static cache that is empty gives one of a fixed size with as much room
+        for the text. Raises ModelError for a cache that was filled without the prefix.
         """
         if isinstance(given, PrefixCache):
             return given
@@ -305,16 +305,16 @@ class PrefixedBackbone(nn.Module):
         changes = sum(0 if p.is_inference() else p._version for p in self.inner.parameters())
         key = (tuple((id(p), p._version) for p in self.bank), changes, weight.device, weight.dtype)
         kept = self._kept if not training and self._kept is not None and self._kept.key == key else _Kept(key)
-        if slots not in kept.prefixes:
+        if kept.slots != slots:
             # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
             with torch.inference_mode(False), torch.set_grad_enabled(training):
                 lead, rows = self._lead_embeds(weight.device), self.held
                 for row, blocks in (slot for slot in slots if slot not in kept.prefills):
                     tensors = [rows[row].blocks[block].to(weight.device, weight.dtype) for block in blocks]
                     kept.prefills[row, blocks] = rows[row].arrangement.prefill(tensors, lead, self._run)
-            kept.prefixes[slots] = stacked([kept.prefills[slot] for slot in slots])
+                kept.slots, kept.prefixes = slots, stacked([kept.prefills[slot] for slot in slots])
         self._kept = None if training else kept
-        return kept.prefixes[slots], places
+        return kept.prefixes, places
 
     def _lead_embeds(self, device: torch.device) -> torch.Tensor | None:
         """The embeddings (1, hidden_size) of the token that stands before the prefix, if one does."""

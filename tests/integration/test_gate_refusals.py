@@ -179,14 +179,15 @@ def test_a_lock_carries_the_count_into_a_fresh_home(tmp_path, monkeypatch):
     assert {row["attempts"] for row in ppm("attempts", "--base", "lab", "--json").json["suites"]} == {2}
 
 
-def test_playing_with_the_lab_uses_up_none_of_its_alpha(ppm_home):
-    for strategy in ("concat", "merged"):
+def test_playing_with_the_lab_never_uses_up_its_alpha(ppm_home):
+    tried = ("concat", "merged", "merged-ties", "isolated")
+    for strategy, attempt in zip(tried, (1, 2, 3, 1), strict=True):  # the fourth is tested on other prompts
         result = ppm("test", *TWO, "--base", "lab", "--strategy", strategy, "--json")
-        assert {suite["attempt"] for suite in result.json["audit"]["suites"].values()} == {1}, result.err
+        assert {suite["attempt"] for suite in result.json["audit"]["suites"].values()} == {attempt}, result.err
     [ledger] = ledgers(ppm_home)
-    assert len(read_ledger(ledger)) == 2
+    assert len(read_ledger(ledger)) == len(tried)
     waived = ("--accept", "toxicity", "--accept", "gender-bias", "--reason", "a test")
-    again = ppm("install", *TWO, "--base", "lab", "--strategy", "merged", *waived, "--json")
+    again = ppm("install", *TWO, "--base", "lab", "--strategy", "isolated", *waived, "--json")
     assert again.code == 0, again.err
     assert {suite["attempt"] for suite in again.json["audit"]["suites"].values()} == {1}
     audited = ppm("audit", "--base", "lab", "--json")
