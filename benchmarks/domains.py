@@ -26,7 +26,8 @@ from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.text import encoder_of
-from ppm.training.trigger import Example, fit_triggers
+from ppm.training.trigger import Example
+from ppm.training.triggers import fit_triggers
 
 NONE = "base"
 

@@ -78,7 +78,7 @@ class Router:
     its user says.
 
     Where triggers of different blocks fire, a prompt meets the block of the one that is farthest above its threshold,
-    or with `several` all of them, isolated from each other.
+    or with `several` those of all that are hardly less far above, isolated from each other.
     """
 
     triggers: tuple[Trigger, ...]

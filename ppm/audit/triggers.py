@@ -43,7 +43,7 @@ def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, 
     names = {kind: [p.manifest.name for p in packages if bool(p.bank.router) == kind] for kind in (True, False)}
     if len(composition.blocks) > 1 and composition.router is not None:
         fitted = f" (triggers fitted for this composition: {', '.join(names[False])})" if names[False] else ""
-        one, all_ = "block of the patch whose trigger fires", "blocks of all patches whose triggers fire"
+        one, all_ = "block of the patch whose trigger fires", "blocks of all patches whose triggers fire as clearly"
         return (f"each prompt meets the {all_ if composition.router.several else one}, or the bare base{fitted}",)
     if not names[True] or len(packages) < 2:
         return ()

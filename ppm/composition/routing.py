@@ -9,7 +9,8 @@ from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
 from ppm.jsonl import Benign, normalised
 from ppm.training.retention import RETENTION_SCALE, retention_of
-from ppm.training.trigger import LEAST_PROMPTS, Example, examples, fit_triggers
+from ppm.training.trigger import LEAST_PROMPTS, Example, examples
+from ppm.training.triggers import fit_triggers
 
 __all__ = ["behind_triggers", "route", "route_several"]
 
@@ -30,7 +31,7 @@ def route(context: Context, bank: Bank | None, options: Route) -> Bank:
 
 @built_in("route-several")
 def route_several(context: Context, bank: Bank | None, options: Route) -> Bank:
-    """As `route`, but where triggers of several patches fire a prompt meets all of their blocks, isolated."""
+    """As `route`, but where triggers of several patches fire as clearly a prompt meets all their blocks, isolated."""
     routed = _routed(context)
     assert routed.router is not None
     return routed.routed(replace(routed.router, several=True))

@@ -37,6 +37,9 @@ __all__ = [
 
 BATCH = 32
 """How many texts are read at once."""
+NEAR = 2.2
+"""How much less far above its threshold than the farthest, in log odds, a trigger may be for a prompt to meet its block
+too, where a prompt may meet several: odds of 9 to 1."""
 EPSILON = 1e-6
 """How close to 0 and 1 a probability is taken for its log odds."""
 
@@ -211,9 +214,9 @@ def picks(
 ) -> list[Picked]:
     """For each text the blocks that its own router picks; where it has no router, the first.
 
-    Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block, unless
-    the router takes several. On a text without any token none fires. What the `readings` of this base hold is not read
-    again, and what is read goes there.
+    Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block, and where
+    the router takes several, so do those that are hardly less far above. On a text without any token none fires. What
+    the `readings` of this base hold is not read again, and what is read goes there.
     """
     picked: list[Picked] = [(0,) if router is None else () for router in routers]
     scores = scores_of(inner, routers, texts, readings)
@@ -230,10 +233,11 @@ def _picked(router: Router, found: torch.Tensor) -> Picked:
     """The blocks that a text meets of whose triggers these are the probabilities (triggers,)."""
     limits = torch.tensor([trigger.threshold for trigger in router.triggers])
     over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
-    firing = over.isfinite()
-    if router.several:
-        return tuple(sorted({t.block for t, fires in zip(router.triggers, firing.tolist(), strict=True) if fires}))
-    return (router.triggers[int(over.argmax())].block,) if bool(firing.any()) else ()
+    if not bool(over.isfinite().any()):
+        return ()
+    near = over.isfinite() & (over >= over.max() - (NEAR if router.several else 0.0))
+    blocks = [trigger.block for trigger, taken in zip(router.triggers, near.tolist(), strict=True) if taken]
+    return tuple(sorted(set(blocks))) if router.several else (blocks[0],)
 
 
 def picked_on_the_way(

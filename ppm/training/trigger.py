@@ -4,14 +4,10 @@ Positive are the prompts of the pairs and those examples that concern the patch,
 examples, ordinary requests where a base chats, and look-alikes: rows with a `twin_of`, whose right answer is an
 ordinary one. A logistic regression is fitted five times, each time without a fifth of the groups, which are then what
 it is ranked on; and once on all. No prompt of a suite is read.
-
-The patches of a composition that ship without a trigger get theirs here, too, with thresholds of another rule.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -22,22 +18,29 @@ from ppm.evaluation.ordinary import takes_requests, without_tested
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import BATCH, EPSILON, depth_of, features_of
+from ppm.runtime.router import BATCH, depth_of, features_of
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
 from ppm.training.source import SourcePatch
 
 __all__ = [
+    "CURVE",
+    "ENOUGH_RECALL",
+    "FOLDS",
     "LEAST_PROMPTS",
+    "LEAST_SCALE",
+    "RIDGE",
     "Curve",
     "Example",
     "Fitted",
     "examples",
     "examples_of",
+    "features_on",
     "fit_trigger",
-    "fit_triggers",
+    "folds_of",
     "layers_of",
+    "layers_on",
     "with_trigger",
 ]
 
@@ -55,8 +58,6 @@ DEPTHS = (2 / 5, 1 / 2, 3 / 5, 3 / 4)
 CURVE = (1.0, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95, 0.925, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 """The recalls at which the curve is recorded."""
 LEAST_SCALE = 1e-3
-ASIDE = 0.01
-"""How far above the others, of the way to the risk's prompts, a composition's trigger works at least."""
 
 
 @dataclass(frozen=True)
@@ -207,40 +208,12 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     Its threshold is the lowest that fires on no more than 0.04 of the ordinary ranking prompts, or the highest that
     finds 0.99 of those of the risk where that is higher.
     """
-    layers = _layers(base)
-    features = _features(base, [row.prompt for row in rows], layers)
-    return _trigger_of(base, features, rows, layers, patch, _ranked)
+    layers = layers_on(base)
+    features = features_on(base, [row.prompt for row in rows], layers)
+    return _trigger_of(base, features, rows, layers, patch)
 
 
-def fit_triggers(
-    base: LoadedBase,
-    rows: Mapping[str, Sequence[Example]],
-    *,
-    costs: Mapping[str, float] | None = None,
-    recall: float = 0.0,
-    layers: tuple[int, ...] = (),
-) -> dict[str, Fitted]:
-    """The triggers of patches that are composed, by the patch's name, each fitted on its own examples.
-
-    They read after those `layers`, if any are given; each prompt is read once. Their thresholds are where the expected
-    cost on ranking prompts is least: that of a miss is 1, beyond the 0.01 that may be missed, and that of a false alarm
-    what `costs` say of the patch, 1 by default. Of the thresholds that cost as little they take the one where a prompt
-    as likely as that costs the same either way, cost / (1 + cost), but no higher than halfway in log odds, so that a
-    patch that hardly moves other answers stands in front of more prompts. `recall` is how much of the risk's ranking
-    prompts they must find.
-    """
-    layers = layers or _layers(base)
-    prompts = list(dict.fromkeys(row.prompt for own in rows.values() for row in own))
-    features, places = _features(base, prompts, layers), {prompt: i for i, prompt in enumerate(prompts)}
-    found = {}
-    for name, own in rows.items():
-        ranked = partial(_weighed, (costs or {}).get(name, 1.0), recall)
-        chosen = features[[places[row.prompt] for row in own]]
-        found[name] = _trigger_of(base, chosen, own, layers, name, ranked)
-    return found
-
-
-def _layers(base: LoadedBase) -> tuple[int, ...]:
+def layers_on(base: LoadedBase) -> tuple[int, ...]:
     """After how many layers a trigger on this base reads."""
     return layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
 
@@ -251,19 +224,18 @@ def _trigger_of(
     rows: Sequence[Example],
     layers: tuple[int, ...],
     patch: str,
-    ranked: "Choice",
 ) -> Fitted:
-    """The trigger of some examples with these features (N, F), at the threshold that `ranked` picks."""
+    """The trigger of some examples with these features (N, F)."""
     wanted = torch.tensor([float(row.positive) for row in rows])
     weights = _weights(rows)
-    folds = torch.tensor([int(place_of(f"trigger: {row.group}") * FOLDS) for row in rows])
+    folds = folds_of([row.group for row in rows])
     held = torch.zeros(len(rows))
     for fold in range(FOLDS):
         inside = folds != fold
         if bool((~inside).any()):
             weight, bias = _fit(features[inside], wanted[inside], weights[inside])
             held[~inside] = torch.sigmoid(features[~inside] @ weight + bias)
-    at, curve = ranked(held, rows)
+    at, curve = _ranked(held, rows)
     weight, bias = _fit(features, wanted, weights)
     trigger = Trigger(at.threshold, weight.numpy().tobytes(), bias.numpy().tobytes(), patch=patch)
     router = Router((trigger,), layers, turn_of(base.tokenizer))
@@ -271,7 +243,12 @@ def _trigger_of(
     return Fitted(router, at, curve, positives, len(rows) - positives)
 
 
-def _features(base: LoadedBase, prompts: Sequence[Text], layers: Sequence[int]) -> torch.Tensor:
+def folds_of(groups: Sequence[str]) -> torch.Tensor:
+    """In which of the folds (N,) each example is held out, by its group."""
+    return torch.tensor([int(place_of(f"trigger: {group}") * FOLDS) for group in groups])
+
+
+def features_on(base: LoadedBase, prompts: Sequence[Text], layers: Sequence[int]) -> torch.Tensor:
     """The features (N, F) of the last thing that is said in each prompt, F = 3 * hidden_size for each layer."""
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
     turn = turn_of(base.tokenizer)
@@ -314,10 +291,6 @@ def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) ->
     return unscaled, bias.detach() - unscaled @ mean
 
 
-Choice = Callable[[torch.Tensor, Sequence[Example]], tuple[Curve, tuple[Curve, ...]]]
-"""From the held-out probability of each example: the curve's point to run at, and some points along it."""
-
-
 def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
     """The curve's point to run at, and some points along it, by falling recall."""
     at, positive = _curve(probabilities, rows)
@@ -328,30 +301,6 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
     best = next((point for point in reversed(quiet) if point.recall >= ENOUGH_RECALL), quiet[0])
     spread = [float(positive[min(int((1 - recall) * len(positive)), len(positive) - 1)]) for recall in CURVE]
     return best, tuple(at(threshold) for threshold in sorted(set(spread)))
-
-
-def _weighed(
-    cost: float, recall: float, probabilities: torch.Tensor, rows: Sequence[Example]
-) -> tuple[Curve, tuple[Curve, ...]]:
-    """As `_ranked`, but where what is expected of misses and of false alarms costs least, as `fit_triggers` says."""
-    best, curve = _ranked(probabilities, rows)
-    at, positive = _curve(probabilities, rows)
-    ordered = sorted(set(probabilities.tolist()))
-    gaps = [(at((low + high) / 2), low, high) for low, high in pairwise(ordered)]
-    wanted = max(recall, ENOUGH_RECALL)
-    losses = [cost * p.alarms + max(0.0, wanted - p.recall) if p.quiet else math.inf for p, _, _ in gaps]
-    least = min(losses, default=math.inf) + 1e-9
-    if math.isinf(least):
-        return best, curve
-    first = next(i for i, loss in enumerate(losses) if loss <= least)
-    last = next((i for i in range(first, len(losses)) if losses[i] > least), len(losses)) - 1
-    low, high = torch.tensor([gaps[first][1], gaps[last][2]]).double().logit(EPSILON)
-    even = torch.tensor(cost / (1 + cost)).double().logit(EPSILON)
-    found = at(float(torch.sigmoid(even.clamp(low + (high - low) * ASIDE, (low + high) / 2))))
-    if found.recall >= recall:
-        return found, curve
-    missed = int((1 - recall) * len(positive) + 1e-6)  # 0.1 of 150 is 15, whatever binary fractions make of it
-    return at(float(positive[min(missed, len(positive) - 1)])), curve
 
 
 def _curve(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Callable[[float], Curve], torch.Tensor]:

@@ -105,7 +105,7 @@ def test_what_became_of_triggers_is_said():
     )
     several = apart.routed(replace(apart.router, several=True))
     [note] = trigger_notes([one, two], several)
-    assert note == "each prompt meets the blocks of all patches whose triggers fire, or the bare base"
+    assert note == "each prompt meets the blocks of all patches whose triggers fire as clearly, or the bare base"
     [note] = trigger_notes([one, two], Bank(apart.blocks, "isolated"))
     assert "isolated blocks stand in front of every prompt" in note
     [note] = trigger_notes([one, plain], apart)
