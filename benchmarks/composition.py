@@ -63,6 +63,7 @@ STRATEGIES = (
     "merged-ties",
     "merged-task-arithmetic",
     "concat",
+    "isolated",
     "sequential",
     "sequential-replay",
     "stacked-replay",
@@ -70,6 +71,7 @@ STRATEGIES = (
     "distilled",
     "distilled-wide",
     "routed",
+    "routed-several",
 )
 PROMPTS = 1000
 OOD_PROMPTS = 300

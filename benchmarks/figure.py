@@ -42,9 +42,9 @@ def draw(results: Mapping[int, Mapping[str, Any]], output: Path) -> None:
             for count, found in sorted(results.items())
             if name in found["strategies"]
         }
-        color = f"C{index}" if index < 10 else "black"  # the eleventh colour would be the first again
+        color, line = f"C{index % 10}", "-" if index < 10 else "--"  # the eleventh colour is the first again
         counts = [1, *points]
-        axes.plot(counts, [0.0, *map(statistics.fmean, points.values())], color=color, marker="o", label=name)
+        axes.plot(counts, [0.0, *map(statistics.fmean, points.values())], color=color, ls=line, marker="o", label=name)
         for count, values in points.items():
             axes.scatter([count] * len(values), values, color=color, s=8, alpha=0.5)
     axes.set_xlabel("patches in the composition")
