@@ -35,7 +35,8 @@ FEATURES = 3
 Readings = dict[tuple[tuple[int, ...], Turn | None, tuple[int, ...]], dict[tuple[bytes, bytes], float]]
 """What routers read of one base, whose texts an audit asks for again and again.
 
-By the layers, the turn and the text's token ids, and then by a trigger's weight and bias: how likely it is its patch's.
+By the layers, the turn and the text's token ids, and then by a trigger's weight and bias: the log odds that it is its
+patch's.
 """
 
 

@@ -69,12 +69,14 @@ def _fitted(context: Context, lacking: Sequence[Specialist], shipped: Router | N
     """
     context.with_pairs("route", lacking)
     rows = {specialist.name: _examples(context, specialist) for specialist in lacking}
+    concerned = {example.prompt for own in rows.values() for example in own if example.positive}
+    others = {example.prompt for own in rows.values() for example in own} - concerned
     for name, own in rows.items():
-        counts = [sum(example.positive is kind for example in own) for kind in (True, False)]
-        if min(counts) < LEAST_PROMPTS:
+        count = sum(example.positive for example in own)
+        if min(count, len(others)) < LEAST_PROMPTS:
             raise RequestError(
-                f"a trigger for {name} takes {LEAST_PROMPTS} prompts of its risk and as many others; the patches have "
-                f"{counts[0]} and {counts[1]}",
+                f"a trigger for {name} takes {LEAST_PROMPTS} prompts of its risk and as many that concern no patch; "
+                f"the patches have {count} and {len(others)}",
                 hint=OTHERWISE,
             )
     fitted = fit_triggers(

@@ -56,7 +56,7 @@ def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> 
     import torch  # which an audit whose results are kept does without
 
     from ppm.runtime.model import attach, backbone_of
-    from ppm.runtime.router import scores_of
+    from ppm.runtime.router import fires, scores_of
     from ppm.runtime.text import encoder_of
 
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
@@ -64,8 +64,7 @@ def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> 
     read = scores_of(inner, [router for router in routers for _ in ids], [*ids] * len(routers), base.readings)
     found: list[Answers] = []
     for router in routers:
-        rows = read[router.layers, router.turn].of(router, ids)
-        limits = torch.tensor([trigger.threshold for trigger in router.triggers])
-        scores = rows[:, 0] if rows.shape[1] == 1 else (rows >= limits).any(-1).float()
+        odds = read[router.layers, router.turn].of(router, ids)
+        scores = torch.sigmoid(odds[:, 0]) if odds.shape[1] == 1 else fires(router, odds).any(-1).float()
         found.append({p.id: (float(score), ()) for p, score in zip(suite.prompts, scores, strict=True)})
     return found

@@ -28,6 +28,7 @@ __all__ = [
     "check_router",
     "depth_of",
     "features_of",
+    "fires",
     "picked_on_the_way",
     "picks",
     "probabilities",
@@ -41,7 +42,7 @@ NEAR = 2.2
 """How much less far above its threshold than the farthest, in log odds, a trigger may be for a prompt to meet its block
 too, where a prompt may meet several: odds of 9 to 1."""
 EPSILON = 1e-6
-"""How close to 0 and 1 a probability is taken for its log odds."""
+"""How close to 0 and 1 a threshold is taken for its log odds."""
 
 
 @dataclass(frozen=True)
@@ -229,13 +230,22 @@ def picks(
     return picked
 
 
-def _picked(router: Router, found: torch.Tensor) -> Picked:
-    """The blocks that a text meets of whose triggers these are the probabilities (triggers,)."""
-    limits = torch.tensor([trigger.threshold for trigger in router.triggers])
-    over = torch.where(found >= limits, found.logit(EPSILON) - limits.logit(EPSILON), -torch.inf)
-    if not bool(over.isfinite().any()):
+def fires(router: Router, odds: torch.Tensor) -> torch.Tensor:
+    """Which triggers fire for texts with these log odds (..., triggers)."""
+    return torch.sigmoid(odds) >= torch.tensor([trigger.threshold for trigger in router.triggers])
+
+
+def _picked(router: Router, odds: torch.Tensor) -> Picked:
+    """The blocks that a text with these log odds (triggers,) meets.
+
+    Compared are log odds, as probabilities of some size are all one.
+    """
+    limits = torch.tensor([trigger.threshold for trigger in router.triggers]).logit(EPSILON)
+    over = torch.where(fires(router, odds), odds - limits, -torch.inf)
+    highest = float(over.max())
+    if highest == -torch.inf:
         return ()
-    near = over.isfinite() & (over >= over.max() - (NEAR if router.several else 0.0))
+    near = over >= highest - (NEAR if router.several else 0.0)
     blocks = [trigger.block for trigger, taken in zip(router.triggers, near.tolist(), strict=True) if taken]
     return tuple(sorted(set(blocks))) if router.several else (blocks[0],)
 
@@ -257,7 +267,9 @@ def picked_on_the_way(
     def decide(states: States) -> bool:
         for i, text in enumerate(texts):
             own = {
-                layer: _read(hidden[i][real[i]], spans(text, router.turn)) for layer, hidden in states.items() if text
+                layer: _read(hidden[i][real[i].to(hidden.device)], spans(text, router.turn))
+                for layer, hidden in states.items()
+                if text
             }
             picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else ())
         return not any(picked)
@@ -272,14 +284,14 @@ def picked_on_the_way(
 class Scores:
     """How likely texts concern the patches of routers that read after the same layers: each is read once for all.
 
-    `rows` are the probabilities (triggers,) of each text, and `columns` says where each trigger's stands.
+    `rows` are the log odds (triggers,) of each text, and `columns` says where each trigger's stands.
     """
 
     columns: Mapping[Trigger, int]
     rows: Mapping[tuple[int, ...], torch.Tensor]
 
     def of(self, router: Router, texts: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The probability (texts, triggers) that each text concerns each of a router's patches."""
+        """The log odds (texts, triggers) that each text concerns each of a router's patches."""
         columns = [self.columns[trigger] for trigger in router.triggers]
         return torch.stack([self.rows[tuple(text)][columns] for text in texts])
 
@@ -315,11 +327,11 @@ def _remembered(
     texts: Sequence[tuple[int, ...]],
     readings: Readings,
 ) -> list[torch.Tensor]:
-    """As `_probabilities`; a text is read where what some trigger says of it is not known yet."""
+    """As `_log_odds`; a text is read where what some trigger says of it is not known yet."""
     keys = [(trigger.weight, trigger.bias) for trigger in triggers]
     known = [readings.setdefault((layers, turn, text), {}) for text in texts]
     lacking = [i for i, own in enumerate(known) if any(key not in own for key in keys)]
-    rows = _probabilities(inner, triggers, layers, turn, [texts[i] for i in lacking])
+    rows = _log_odds(inner, triggers, layers, turn, [texts[i] for i in lacking])
     for i, row in zip(lacking, rows, strict=True):
         known[i].update(zip(keys, row.tolist(), strict=True))
     return [torch.tensor([own[key] for key in keys]) for own in known]
@@ -330,17 +342,17 @@ def probabilities(inner: nn.Module, router: Router, texts: Sequence[Sequence[int
 
     `inner` is the backbone of the unpatched base. Texts that are the same are read once.
     """
-    return torch.stack(_probabilities(inner, router.triggers, router.layers, router.turn, texts))
+    return torch.sigmoid(torch.stack(_log_odds(inner, router.triggers, router.layers, router.turn, texts)))
 
 
-def _probabilities(
+def _log_odds(
     inner: nn.Module,
     triggers: Sequence[Trigger],
     layers: Sequence[int],
     turn: Turn | None,
     texts: Sequence[Sequence[int]],
 ) -> list[torch.Tensor]:
-    """For each text the probabilities (triggers,), in float32, on the CPU; those that are the same are read once."""
+    """For each text the log odds (triggers,), in float32, on the CPU; those that are the same are read once."""
     different = sorted(dict.fromkeys(tuple(text) for text in texts), key=len)
     rows: dict[tuple[int, ...], torch.Tensor] = {}
     for start in range(0, len(different), BATCH):
@@ -351,16 +363,16 @@ def _probabilities(
 
 
 def _scored(triggers: Sequence[Trigger], layers: Sequence[int], features: States) -> torch.Tensor:
-    """The probabilities (triggers,), in float32, on the CPU, of a text with these features after each of the layers."""
+    """The log odds (triggers,), in float32, on the CPU, of a text with these features after each of the layers."""
     read = torch.cat([features[layer] for layer in layers], dim=-1).cpu()
-    return torch.stack([_fired(trigger, read) for trigger in triggers])
+    return torch.stack([_odds(trigger, read) for trigger in triggers])
 
 
-def _fired(trigger: Trigger, features: torch.Tensor) -> torch.Tensor:
+def _odds(trigger: Trigger, features: torch.Tensor) -> torch.Tensor:
     weight, bias = (
         torch.frombuffer(bytearray(values), dtype=torch.float32) for values in (trigger.weight, trigger.bias)
     )
-    return torch.sigmoid(features @ weight + bias).max()
+    return (features @ weight + bias).max()
 
 
 def check_router(inner: nn.Module, router: Router, name: str) -> None:

@@ -137,7 +137,8 @@ class _Ranked:
     def at(self, limits: Sequence[float], patch: int) -> list[Curve]:
         """What a patch's trigger does at some thresholds in log odds."""
         recalls, alarms = (shares[:, patch].tolist() for shares in self._shares(torch.tensor(limits)))
-        return [Curve(_share(x), recall, alarm, None) for x, recall, alarm in zip(limits, recalls, alarms, strict=True)]
+        thresholds = torch.tensor(limits).double().sigmoid().tolist()
+        return [Curve(*point, None) for point in zip(thresholds, recalls, alarms, strict=True)]
 
     def curve(self, patch: int) -> tuple[Curve, ...]:
         """Some points along it, by falling recall."""
@@ -173,7 +174,3 @@ class _Ranked:
 def _reached(odds: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     """How many are at or above each of the limits (L,)."""
     return len(odds) - torch.searchsorted(odds.sort().values, limits)
-
-
-def _share(odds: float) -> float:
-    return 1 / (1 + math.exp(-odds))

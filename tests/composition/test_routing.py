@@ -28,7 +28,7 @@ from ppm.training.triggers import fit_triggers
 from ppm.workspace import open_base
 
 RISKS = {"toxicity": "toxicity", "privacy": "privacy"}
-SUMS = tuple(Benign(f"add {a} and {b} , it is :") for a in range(1, 9) for b in range(1, 9))
+SUMS = tuple(Benign(f"add {a} and {b} , it is :") for a in range(1, 13) for b in range(1, 13))
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_what_two_patches_have_concerns_both(lab):
         ),
         (
             lambda c: replace(c, specialists=(replace(c.specialists[0], replay=c.specialists[0].replay[:20]),)),
-            "a trigger for toxicity takes 30 prompts of its risk and as many others; the patches have 20 and",
+            "takes 30 prompts of its risk and as many that concern no patch; the patches have 20 and",
         ),
         (lambda c: replace(c, conditional=False), 'trigger = "always" leaves out'),
         (
