@@ -1,6 +1,6 @@
 """Routing on a real chat base: triggers of four risks, as compositions fit them, on prompts of groups never seen.
 
-    python benchmarks/domains.py BASE DATA [--dtype bfloat16] [--output build/domains.json]
+    python benchmarks/domains.py BASE DATA [--dtype bfloat16] [--alone] [--output build/domains.json]
 
 BASE is a folder in the Hugging Face format. DATA is a folder with domains-train.jsonl: lines with `messages`, a
 `domain` (`base` for what concerns no patch) and a `group`, whose prompts are one instruction rewritten for each domain.
@@ -26,7 +26,7 @@ from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.text import encoder_of
-from ppm.training.trigger import Example
+from ppm.training.trigger import Example, fit_trigger
 from ppm.training.triggers import fit_triggers
 
 NONE = "base"
@@ -52,11 +52,11 @@ def read(data: Path) -> list[Row]:
     return [Row(row.prompt, str(row.extra["domain"]), str(row.group)) for row in rows]
 
 
-def routed(base: LoadedBase, rows: Sequence[Row]) -> tuple[Router, dict[str, object]]:
-    """A router of one trigger a domain, and what is recorded of each."""
+def routed(base: LoadedBase, rows: Sequence[Row], *, alone: bool) -> tuple[Router, dict[str, object]]:
+    """A router of one trigger a domain, and what is recorded of each. `alone`: each as `ppm build` fits one."""
     names = sorted({row.domain for row in rows} - {NONE})
     examples = {name: [Example(row.prompt, row.domain == name, row.group) for row in rows] for name in names}
-    found = fit_triggers(base, examples)
+    found = {n: fit_trigger(base, own) for n, own in examples.items()} if alone else fit_triggers(base, examples)
     triggers = [replace(found[name].router.triggers[0], block=i) for i, name in enumerate(names)]
     return replace(found[names[0]].router, triggers=tuple(triggers)), {n: found[n].record for n in names}
 
@@ -78,13 +78,14 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--alone", action="store_true", help="fit each trigger by itself, as ppm build does")
     parser.add_argument("--output", type=Path, default=Path("build/domains.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(options.base, dtype=getattr(torch, options.dtype)).eval()
     base = LoadedBase(model, load_tokenizer(options.base, context=str(options.base)))
     rows = read(options.data)
-    router, records = routed(base, [row for row in rows if row.fitted_on])
+    router, records = routed(base, [row for row in rows if row.fitted_on], alone=options.alone)
     names, tested = [*records, NONE], [row for row in rows if not row.fitted_on]
     encoder, inner = encoder_of(base), backbone_of(attach(model)).inner
     found = picks(inner, [router] * len(tested), [encoder.prompt(row.prompt) for row in tested])

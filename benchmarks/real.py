@@ -172,14 +172,13 @@ class Bench:
         return texts
 
     def by_trigger(self, bank: Bank, one: TestSet) -> list[str]:
-        """The answers of a routed bank: the base's where no trigger fires, elsewhere the picked block's."""
+        """The answers of a routed bank: the base's where no trigger fires, elsewhere the picked blocks'."""
         encoder = encoder_of(self.loaded)
         inner = backbone_of(attach(self.loaded.model, kept=self.loaded.kept)).inner
         ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt in one.prompts]
         picked = picks(inner, [bank.router] * len(ids), ids)
-        rows = {block: Row("", "", Bank((bank.blocks[block],)) if block is not None else EMPTY) for block in picked}
-        texts = {block: self.completions(row, one) for block, row in rows.items()}
-        return [texts[block][i] for i, block in enumerate(picked)]
+        texts = {blocks: self.completions(Row("", "", bank.of_blocks(blocks)), one) for blocks in set(picked)}
+        return [texts[blocks][i] for i, blocks in enumerate(picked)]
 
 
 def _failures(kept: Mapping[str, Any], one: TestSet) -> Mapping[str, str]:
@@ -282,7 +281,7 @@ def composed(bench: Bench, strategy: str, seed: int) -> Iterator[Row]:
     What it was made of decides whether it is made again: suites are no part of that, nor triggers, but for routing.
     """
     recipe = read_strategy(strategy)
-    routes = any(step.use == "route" for step in recipe.steps)
+    routes = recipe.routes
     made_of = [
         [
             package.bank.digest if routes else package.bank.always_on.digest,
@@ -296,7 +295,11 @@ def composed(bench: Bench, strategy: str, seed: int) -> Iterator[Row]:
         with timed() as seconds:
             bank = run_strategy(recipe, make_context(bench.packages, bench.loaded, seed=seed, progress=told()))
         path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"strategy": strategy, "seconds": seconds[0], "bank": to_table(bank.table) if bank.router else None}
+        record = {
+            "strategy": strategy,
+            "seconds": seconds[0],
+            "bank": to_table(bank.table) if bank.table is not None else None,
+        }
         replace_file(path.with_suffix(".json"), json.dumps(record).encode())
         replace_file(path, bank.to_bytes())
     record = json.loads(path.with_suffix(".json").read_text())

@@ -6,7 +6,7 @@ bank carries a router too: the triggers that tell from the base's hidden states 
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -170,6 +170,10 @@ class Bank:
         """Its blocks without any router, in front of every prompt; an isolated bank as it is."""
         return self if self.router is None else Bank(self.blocks)
 
+    def of_blocks(self, numbers: Sequence[int]) -> "Bank":
+        """Some of a routed bank's blocks as a prompt meets them that they are picked for; none is no patch."""
+        return Bank(tuple(self.blocks[number] for number in numbers), "isolated" if len(numbers) > 1 else "joined")
+
     def routed(self, router: Router) -> "Bank":
         """Its blocks behind a router. Raises ValueError for triggers of blocks that it lacks."""
         return Bank(self.blocks, "routed", router=router)
@@ -212,7 +216,9 @@ class Bank:
         else:
             names = [f"block.{i}" for i in range(len(tensors))]
         if not tensors or set(tensors) != set(names) or any(part is None for part in router):
-            wanted = f"block.0 and {', '.join(ROUTER)}" if routed else f"one tensor named {ONE_BLOCK!r}"
+            wanted = f"one tensor named {ONE_BLOCK!r}"
+            if table is not None:
+                wanted = ", ".join(["block.0", *(ROUTER if routed else ["block.1"]), "and so on"])
             raise IntegrityError(f"must hold {wanted}", context=origin)
         blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
         try:

@@ -59,7 +59,7 @@ class BankTable:
     def __post_init__(self) -> None:
         triggers = len(self.threshold)
         if self.arrangement != "routed":
-            if triggers or self.layers or self.block or self.several or self.turn is not None:
+            if triggers or self.layers or self.block or self.patches or self.several or self.turn is not None:
                 raise ValueError(f"a bank that is {self.arrangement} has no triggers")
             return
         if not 1 <= triggers <= MAX_TRIGGERS:

@@ -31,8 +31,8 @@ ABOVE_THE_LINE = """
 BELOW_THE_LINE = """
     runtime runtime.dtypes runtime.loading runtime.text runtime.turns runtime.work bases.convert bases.fetch
     runtime.derived runtime.arrangements runtime.arrangements.base runtime.arrangements.joined
-    runtime.arrangements.isolated
-    runtime.arrangements.routed runtime.arrangements.registry runtime.cache runtime.masks runtime.inputs runtime.router
+    runtime.arrangements.isolated runtime.arrangements.routed runtime.arrangements.registry runtime.cache
+    runtime.masks runtime.inputs runtime.taps runtime.router runtime.rows
     runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.peft

@@ -120,7 +120,7 @@ def _batches(model: "PreTrainedModel", wanted: Sequence[Completion], most: int, 
     step = 1 if model.dtype == torch.float32 else BUCKET
     widths = [-(-len(one.ids) // step) * step for one in wanted]
     order = sorted(range(len(wanted)), key=lambda i: (widths[i], wanted[i].decoding.max_new_tokens, i))
-    work, prefix = work_of(model, memory), backbone_of(model).width
+    work, prefix = work_of(model, memory), backbone_of(model).columns
     most = 1 if one_row_only(model) else most
     # Where buckets count, those of a batch must have one width.
     for _, alike in groupby(order, key=lambda i: widths[i] if step > 1 else 0):

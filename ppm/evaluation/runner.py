@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ppm.bank import EMPTY, Bank
+from ppm.bank import Bank
 from ppm.evaluation.measures.base import Answers, Attached
 from ppm.evaluation.results import Configuration, Outcomes, ResultStore, outcome_of
 from ppm.evaluation.suites import LoadedSuite
@@ -160,13 +160,11 @@ class _Run:
 
 def _alone(bank: Bank, blocks: Picked) -> tuple[Bank, ...]:
     """The banks that meet a prompt as those blocks of a routed bank do that are picked."""
-    if not blocks or bank.router is None:
-        return (EMPTY,)
-    if len(blocks) > 1:
-        return (Bank(tuple(bank.blocks[block] for block in blocks), "isolated"),)
+    met = bank.of_blocks(blocks)
+    if len(blocks) != 1 or bank.router is None:
+        return (met,)
     triggers = tuple(replace(trigger, block=0) for trigger in bank.router.triggers if trigger.block == blocks[0])
-    always = Bank((bank.blocks[blocks[0]],))
-    return always, always.routed(replace(bank.router, triggers=triggers))
+    return met, met.routed(replace(bank.router, triggers=triggers))
 
 
 def _shifted(progress: Progress, before: int, total: int, label: str, done: int, _: int) -> None:

@@ -84,7 +84,7 @@ def sum_log_probabilities(
 def _batches(model: "PreTrainedModel", lengths: Sequence[int], most: int, memory: int | None) -> Iterator[list[int]]:
     """Which texts are scored together, those of like lengths."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    prefix, start = backbone_of(model).width, 0
+    prefix, start = backbone_of(model).columns, 0
     most = 1 if one_row_only(model) else most
     for size in work_of(model, memory).scored([prefix + lengths[i] for i in order], most=most):
         yield order[start : start + size]

@@ -154,9 +154,9 @@ def _why(strategy: Strategy, name: str, composition: Package, ranking: Ranking) 
     """Why a candidate was taken, what it is, and what was not tried."""
     bank, taken = composition.bank, strategy.candidate(name)
     later = [strategy.candidate(n).name for n in strategy.candidates[strategy.candidates.index(name) + 1 :]]
-    kind = "one prefix, as exports want it" if bank.table is None else "no single prefix, which exports want"
+    kind = "one prefix" if len(bank.blocks) == 1 else "no single prefix, which exports want"
     made = f" was made in {taken.cost}," if taken.cost else ""
-    left = f" Later candidates cost more and were not tried: {', '.join(later)}." if later else ""
+    left = f" Later candidates were not tried: {', '.join(later)}." if later else ""
     return (
         f"{strategy.name} took {taken.name}, the first candidate that the gate let through; on the ranking prompts "
         f"{ranking.words}. It has {bank.virtual_tokens} virtual tokens,{made} and is {kind}.{left}"

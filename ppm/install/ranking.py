@@ -91,8 +91,7 @@ def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> fl
     moved = 0.0
     for blocks in sorted(set(picked) - {()}):
         own = [text for text, pick in zip(texts, picked, strict=True) if pick == blocks]
-        met = Bank(tuple(bank.blocks[i] for i in blocks), "isolated" if len(blocks) > 1 else "joined")
-        moved += retention_of(model, met, own, subject.placement) * _tokens(own)
+        moved += retention_of(model, bank.of_blocks(blocks), own, subject.placement) * _tokens(own)
     return moved / _tokens(texts)
 
 

@@ -9,7 +9,7 @@ Knows nothing of patches, packages or risks: rows of blocks, and for each sequen
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -19,17 +19,18 @@ from transformers import DynamicCache, StaticCache
 from ppm.bank import Router
 from ppm.errors import ModelError
 from ppm.manifest import Placement
-from ppm.runtime.arrangements.base import Arrangement, Layers, Prefill
+from ppm.runtime.arrangements.base import Layers, Prefill
 from ppm.runtime.cache import Columns, PrefixCache, Prefixes, expanded, room_of, stacked
 from ppm.runtime.inputs import Inputs
 from ppm.runtime.masks import Mask, attention_mask, longest_of, window_of
 from ppm.runtime.router import Picked, picked_on_the_way, picks
+from ppm.runtime.rows import Row
 
 if TYPE_CHECKING:
     from transformers import Cache
     from transformers.modeling_outputs import BaseModelOutputWithPast
 
-__all__ = ["UNPATCHED", "PrefixedBackbone", "Row"]
+__all__ = ["UNPATCHED", "PrefixedBackbone"]
 
 UNPATCHED = -1
 """The row of sequences that run without any prefix."""
@@ -38,25 +39,12 @@ Slot = tuple[int, Picked]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A bank in memory: its blocks, each (virtual_tokens, hidden_size), and their arrangement. No block is no patch.
-
-    With a `router` they stand in front of the prompts for which it picks them.
-    """
-
-    blocks: tuple[torch.Tensor, ...]
-    arrangement: Arrangement
-    router: Router | None = None
-
-
-@dataclass
 class _Kept:
-    """What was computed of the prefixes while `key` stays the same: of each slot, and of the last ones side by side."""
+    """What was computed of the prefixes while `key` stays the same: of each slot, and of all side by side."""
 
     key: object
-    prefills: dict[Slot, Prefill] = field(default_factory=dict)
-    slots: tuple[Slot, ...] = ()
-    prefixes: Prefixes | None = None
+    prefills: dict[Slot, Prefill]
+    prefixes: Prefixes
 
 
 class PrefixedBackbone(nn.Module):
@@ -94,9 +82,14 @@ class PrefixedBackbone(nn.Module):
 
     @property
     def width(self) -> int:
-        """How many tokens the longest prefix of the bank takes."""
+        """How many positions the longest prefix of the bank takes from a text."""
         taken = (row.arrangement.room([len(block) for block in row.blocks]) for row in self.held if row.blocks)
         return max(taken, default=0)
+
+    @property
+    def columns(self) -> int:
+        """How many columns of keys and values the widest prefix of the bank may have."""
+        return max((row.columns for row in self.held if row.blocks), default=0)
 
     @property
     def held(self) -> list[Row]:
@@ -150,7 +143,7 @@ class PrefixedBackbone(nn.Module):
         placed = isinstance(past_key_values, PrefixCache) and position_ids is not None
         if attention_mask is not None and given.plain is None and not placed:
             raise ModelError("a mask of four dimensions has no room for a prefix", hint="give one of two")
-        router = self._decides_here(past_key_values, batch, given)
+        router = None if self._shows_more(kwargs) else self._decides_here(past_key_values, batch, given)
         kwargs["use_cache"] = use_cache
         if router is None:
             cache = self.cache_for(past_key_values, batch, device, given)
@@ -176,6 +169,11 @@ class PrefixedBackbone(nn.Module):
         rows = [0] * batch if self.rows is None else self.rows.tolist()
         routers = {self.routers[row] if 0 <= row < len(self.routers) else None for row in rows}
         return routers.pop() if len(rows) == batch and len(routers) == 1 else None
+
+    def _shows_more(self, kwargs: dict[str, object]) -> bool:
+        """Whether a pass is to show more than its last states, for which transformers hooks into the layers it runs."""
+        names = ("output_hidden_states", "output_attentions")
+        return any(kwargs.get(name, getattr(self.inner.config, name, False)) for name in names)
 
     def _run_text(
         self, inner: nn.Module, cache: PrefixCache, given: Inputs, kwargs: dict[str, object]
@@ -290,7 +288,7 @@ class PrefixedBackbone(nn.Module):
     def _prefixes(self, wanted: Sequence[Slot | None]) -> tuple[Prefixes | None, torch.Tensor]:
         """Keys and values of all that may stand before a sequence, and which of these each wants, `UNPATCHED` for none.
 
-        All are there whatever is wanted, so that what stands before one sequence does not move another. None where
+        All that are held are there whatever is wanted, and several blocks together besides, where they are. None where
         nothing is wanted.
         """
         asked = {slot for slot in wanted if slot is not None}
@@ -304,15 +302,17 @@ class PrefixedBackbone(nn.Module):
         # What is computed hangs on the base's weights too, which somebody may change in place.
         changes = sum(0 if p.is_inference() else p._version for p in self.inner.parameters())
         key = (tuple((id(p), p._version) for p in self.bank), changes, weight.device, weight.dtype)
-        kept = self._kept if not training and self._kept is not None and self._kept.key == key else _Kept(key)
-        if kept.slots != slots:
+        kept = self._kept if not training and self._kept is not None and self._kept.key == key else None
+        if kept is None or tuple(kept.prefills) != slots:
             # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
             with torch.inference_mode(False), torch.set_grad_enabled(training):
                 lead, rows = self._lead_embeds(weight.device), self.held
-                for row, blocks in (slot for slot in slots if slot not in kept.prefills):
+                prefills = {slot: kept.prefills[slot] for slot in slots if kept is not None and slot in kept.prefills}
+                for row, blocks in (slot for slot in slots if slot not in prefills):
                     tensors = [rows[row].blocks[block].to(weight.device, weight.dtype) for block in blocks]
-                    kept.prefills[row, blocks] = rows[row].arrangement.prefill(tensors, lead, self._run)
-                kept.slots, kept.prefixes = slots, stacked([kept.prefills[slot] for slot in slots])
+                    prefills[row, blocks] = rows[row].arrangement.prefill(tensors, lead, self._run)
+                kept = _Kept(key, {slot: prefills[slot] for slot in slots}, stacked([prefills[s] for s in slots]))
+        # Others may keep theirs meanwhile: what is returned is what was asked for.
         self._kept = None if training else kept
         return kept.prefixes, places
 

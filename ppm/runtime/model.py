@@ -10,9 +10,10 @@ from ppm.bank import Bank
 from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.registry import find_arrangement
-from ppm.runtime.backbone import UNPATCHED, PrefixedBackbone, Row
+from ppm.runtime.backbone import UNPATCHED, PrefixedBackbone
 from ppm.runtime.router import check_router
-from ppm.runtime.selftest import prove
+from ppm.runtime.rows import Row
+from ppm.runtime.selftest import prove, prove_apart
 from ppm.runtime.shell import backbone_of, shell
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def attach(
         rows = [_row(bank.always_on if trainable and isinstance(bank, Bank) else bank, model.device) for bank in banks]
     prove(model, placement, kept=kept)
     _check_shapes(model, rows)
+    if any(row.several for row in rows):
+        prove_apart(model, placement)
     patched = shell(model, rows, placement)
     for router in dict.fromkeys(row.router for row in rows if row.router is not None):
         check_router(backbone_of(patched).inner, router, str(getattr(model, "name_or_path", "") or "the base model"))

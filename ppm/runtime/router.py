@@ -6,10 +6,8 @@ conversation stays. Where no turn of a user's is found, the text is read as a wh
 these are run, or all of them where the pass is to be the base's own answer if no trigger fires.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 from ppm.bank import FEATURES, Readings, Router, Trigger
 from ppm.bank_table import Turn
 from ppm.errors import ModelError
+from ppm.runtime.taps import Reached, States, depth_of, tapped, unreadable
 
 __all__ = [
     "BATCH",
@@ -26,7 +25,6 @@ __all__ = [
     "Reading",
     "Scores",
     "check_router",
-    "depth_of",
     "features_of",
     "fires",
     "picked_on_the_way",
@@ -38,10 +36,12 @@ __all__ = [
 
 BATCH = 32
 """How many texts are read at once."""
+ROUNDING = 1e-6
+"""How much below a threshold, in log odds, is as good as at it: what a probability in float32 leaves open."""
 NEAR = 2.2
 """How much less far above its threshold than the farthest, in log odds, a trigger may be for a prompt to meet its block
 too, where a prompt may meet several: odds of 9 to 1."""
-EPSILON = 1e-6
+EPSILON = 1e-12
 """How close to 0 and 1 a threshold is taken for its log odds."""
 
 
@@ -57,73 +57,6 @@ class Reading:
 Output = TypeVar("Output")
 Picked = tuple[int, ...]
 """The blocks of its row that a text meets, by their numbers; none where it meets the base itself."""
-States = dict[int, torch.Tensor]
-"""Hidden states (B, T, hidden_size), or what is made of them, by after how many layers they are."""
-
-
-class _Reached(Exception):
-    """The last layer that is read has been reached, and the pass ends there."""
-
-
-class _Tap(nn.Module):
-    """Stands in the place of a layer, shows what comes into it, and lets the layer run, or ends the pass."""
-
-    def __init__(self, layer: nn.Module, goes_on: Callable[[torch.Tensor], bool]) -> None:
-        super().__init__()
-        self.layer = layer
-        self.goes_on = goes_on
-
-    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
-        # Some models ask a layer of what kind it is.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
-
-    def forward(self, *args: object, **kwargs: object) -> object:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        assert isinstance(hidden, torch.Tensor)
-        if not self.goes_on(hidden):
-            raise _Reached
-        return self.layer(*args, **kwargs)
-
-
-def _stack(inner: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The layers of a backbone, with the name they have there. Raises ModelError where there are none."""
-    found = [(name, child) for name, child in inner._modules.items() if isinstance(child, nn.ModuleList) and len(child)]
-    if not found:
-        raise ModelError(
-            "a router reads the layers of the base model, but this architecture does not show any",
-            context=type(inner).__name__,
-            hint="use a patch without a trigger",
-        )
-    return max(found, key=lambda item: len(item[1]))
-
-
-def depth_of(inner: nn.Module) -> int:
-    """How many layers a backbone has."""
-    return len(_stack(inner)[1])
-
-
-def _tapped(inner: nn.Module, layers: Sequence[int], decide: Callable[[States], bool]) -> nn.Module:
-    """A backbone that calls `decide` with its states after these many layers, and ends its pass there if that is False.
-
-    The backbone itself is left as it is: a copy that shares its weights, so that others can go on using it meanwhile.
-    """
-    name, stack = _stack(inner)
-    wanted = sorted(set(layers))
-    states: States = {}
-
-    def reached(layer: int, hidden: torch.Tensor) -> bool:
-        states[layer] = hidden
-        return layer != wanted[-1] or decide(states)
-
-    taps: list[nn.Module] = list(stack)
-    for layer in wanted:
-        taps[layer] = _Tap(stack[layer], partial(reached, layer))
-    short = copy.copy(inner)
-    short._modules = {**inner._modules, name: nn.ModuleList(taps)}
-    return short
 
 
 def _hidden_states(inner: nn.Module, layers: Sequence[int], ids: torch.Tensor, mask: torch.Tensor) -> States:
@@ -139,14 +72,10 @@ def _hidden_states(inner: nn.Module, layers: Sequence[int], ids: torch.Tensor, m
 
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     try:
-        _tapped(inner, layers, decide)(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
-    except _Reached:
+        tapped(inner, layers, decide)(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    except Reached:
         return found
-    raise ModelError(
-        "a router can't read this architecture, whose layers don't run one after the other",
-        context=type(inner).__name__,
-        hint="use a patch without a trigger",
-    )
+    raise unreadable(inner)
 
 
 def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
@@ -232,7 +161,8 @@ def picks(
 
 def fires(router: Router, odds: torch.Tensor) -> torch.Tensor:
     """Which triggers fire for texts with these log odds (..., triggers)."""
-    return torch.sigmoid(odds) >= torch.tensor([trigger.threshold for trigger in router.triggers])
+    limits = torch.tensor([trigger.threshold for trigger in router.triggers], dtype=torch.double).logit()
+    return odds.double() >= limits - ROUNDING
 
 
 def _picked(router: Router, odds: torch.Tensor) -> Picked:
@@ -240,7 +170,7 @@ def _picked(router: Router, odds: torch.Tensor) -> Picked:
 
     Compared are log odds, as probabilities of some size are all one.
     """
-    limits = torch.tensor([trigger.threshold for trigger in router.triggers]).logit(EPSILON)
+    limits = torch.tensor([trigger.threshold for trigger in router.triggers], dtype=torch.double).logit(EPSILON)
     over = torch.where(fires(router, odds), odds - limits, -torch.inf)
     highest = float(over.max())
     if highest == -torch.inf:
@@ -275,9 +205,12 @@ def picked_on_the_way(
         return not any(picked)
 
     try:
-        return picked, run(_tapped(inner, router.layers, decide))
-    except _Reached:
+        result = run(tapped(inner, router.layers, decide))
+    except Reached:
         return picked, None
+    if len(picked) < len(texts):
+        raise unreadable(inner)
+    return picked, result
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from ppm.document import read_table, to_table
 from ppm.errors import IntegrityError, ManifestError, ModelError
 from ppm.manifest import Placement
 from ppm.runtime.arrangements.registry import find_arrangement
-from ppm.runtime.backbone import Row
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.runtime.model import attach
+from ppm.runtime.rows import Row
 from ppm.runtime.shell import backbone_of, unpatched
 from ppm.runtime.tensors import bank_of
 

@@ -23,15 +23,17 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
+from ppm.runtime.arrangements.isolated import Isolated
 from ppm.runtime.arrangements.joined import Joined
-from ppm.runtime.backbone import UNPATCHED, Row
+from ppm.runtime.backbone import UNPATCHED
+from ppm.runtime.rows import Row
 from ppm.runtime.shell import backbone_of, bos_of, shell
 from ppm.version import __version__
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["KINDS", "VERSION", "prove"]
+__all__ = ["KINDS", "VERSION", "prove", "prove_apart"]
 
 VERSION = 2
 """Of the test: what an older one found is tried again."""
@@ -75,6 +77,42 @@ def prove(model: "PreTrainedModel", placement: Placement, *, kept: Path | None =
             context=str(getattr(model, "name_or_path", "") or "the base model"),
             hint=KINDS,
         )
+
+
+def prove_apart(model: "PreTrainedModel", placement: Placement) -> None:
+    """Raises ModelError unless several blocks side by side do the same in either order, as by their positions they do.
+
+    Tried once for a configuration, in a pass over three short prompts. Where the distance of a key is counted in
+    columns (ALiBi), the first block of several would stand farther from the text than alone.
+    """
+    key = f"apart: {_key(model, placement)}"
+    with _trying:
+        if key not in _verdicts:
+            with _undisturbed(model):
+                _verdicts[key] = None if _same_in_either_order(model, placement) else "blocks don't stand side by side"
+        fault = _verdicts[key]
+    if fault is not None:
+        raise ModelError(
+            f"several isolated blocks are not exact on this architecture ({type(model).__name__}): their order counts",
+            context=str(getattr(model, "name_or_path", "") or "the base model"),
+            hint="use routed, where a prompt meets one block, or distilled",
+        )
+
+
+def _same_in_either_order(model: "PreTrainedModel", placement: Placement) -> bool:
+    trial = _Trial(model, placement)
+    if trial.lead and trial.bos is None:
+        return True  # which is told when the prefix is first used
+    other = trial.table(trial.ids(PREFIX, 9)).detach().float().clone()
+    own = trial.prefix.float().clone()
+    patched = shell(
+        model, [Row((own, other), Isolated()), Row((other, own), Isolated()), Row((own,), Joined())], placement
+    )
+    backbone = backbone_of(patched)
+    backbone.warned = True
+    with backbone.select([0, 1, 2]):
+        first, second, alone = patched(input_ids=trial.cases[0].ids.expand(3, -1)).logits[:, -1].float()
+    return bool((first - second).abs().max() <= trial.tolerance(first, alone))
 
 
 def _tried(model: "PreTrainedModel", placement: Placement) -> str | None:
@@ -126,7 +164,7 @@ class _Trial:
         self.lead = 1 if placement == "after-bos" else 0
         self.special = {i for i in (*named, self.bos) if isinstance(i, int)}
         # A learned prefix is no entry of the vocabulary either.
-        self.prefix = ((table(self._ids(PREFIX, 0)) + table(self._ids(PREFIX, 5))) / 2**0.5).detach()
+        self.prefix = ((table(self.ids(PREFIX, 0)) + table(self.ids(PREFIX, 5))) / 2**0.5).detach()
         blocks = (self.prefix.float().clone(),)
         self.patched = shell(model, [Row(blocks, Joined())], placement)
         self.backbone = backbone_of(self.patched)
@@ -138,11 +176,18 @@ class _Trial:
         ]
         effect = float((self.cases[0].wanted - bare[0]).abs().max())
         scale = float(bare[0].abs().max())
-        step = torch.finfo(table.weight.dtype).eps
-        # A fault shifts what the prefix does; rounding shifts all that the model says.
-        self.allowed = effect * max(1e-3, 20 * step) + scale * max(1e-5, 4 * step)
+        self.allowed = self._rounding(effect, scale)
 
-    def _ids(self, count: int, offset: int) -> torch.Tensor:
+    def _rounding(self, effect: float, scale: float) -> float:
+        """How much rounding may do: a fault shifts what the prefix does, rounding all that the model says."""
+        step = torch.finfo(self.table.weight.dtype).eps
+        return effect * max(1e-3, 20 * step) + scale * max(1e-5, 4 * step)
+
+    def tolerance(self, first: torch.Tensor, second: torch.Tensor) -> float:
+        """How much rounding may do where two prefixes make so much of a difference in logits."""
+        return self._rounding(float((first - second).abs().max()), float(first.abs().max()))
+
+    def ids(self, count: int, offset: int) -> torch.Tensor:
         """Token ids spread over the vocabulary, without special ones."""
         usable = max(self.vocabulary - 4, 1)
         ids: list[int] = []
@@ -155,7 +200,7 @@ class _Trial:
         return torch.tensor(ids, device=self.table.weight.device)
 
     def _prompt(self, index: int) -> torch.Tensor:
-        ids = self._ids(LENGTHS[index], index + 1)
+        ids = self.ids(LENGTHS[index], index + 1)
         if self.lead and self.bos is not None:
             ids[0] = self.bos
         return ids

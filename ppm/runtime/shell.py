@@ -15,9 +15,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from ppm.errors import ModelError
 from ppm.manifest import Placement
-from ppm.runtime.backbone import PrefixedBackbone, Row
+from ppm.runtime.backbone import PrefixedBackbone
 from ppm.runtime.cache import PrefixCache
 from ppm.runtime.inputs import Inputs
+from ppm.runtime.rows import Row
 
 if TYPE_CHECKING:
     from transformers import Cache

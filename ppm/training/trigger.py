@@ -18,7 +18,8 @@ from ppm.evaluation.ordinary import takes_requests, without_tested
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import BATCH, depth_of, features_of
+from ppm.runtime.router import BATCH, features_of
+from ppm.runtime.taps import depth_of
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext

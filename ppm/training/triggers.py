@@ -14,7 +14,6 @@ import torch
 from ppm.bank import Router, Trigger
 from ppm.jsonl import Text
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.router import EPSILON
 from ppm.runtime.turns import turn_of
 from ppm.training.trigger import (
     CURVE,
@@ -32,6 +31,7 @@ from ppm.training.trigger import (
 
 __all__ = ["fit_triggers"]
 
+LEAST_COST = 1e-6
 ASIDE = 0.01
 """How far above the other prompts, of the way to the risks' own, triggers work at least."""
 
@@ -158,7 +158,7 @@ class _Ranked:
         later = (~least[first:]).nonzero()
         last = first + int(later[0]) - 1 if len(later) else len(losses) - 1
         begins, ends = float(low[first]), float(high[last])
-        even = math.log(max(*self.costs, EPSILON))
+        even = math.log(max(*self.costs, LEAST_COST))
         chosen = min(max(even, begins + (ends - begins) * ASIDE), (begins + ends) / 2)
         return min([chosen, *(self._floor(recall, patch) for patch in range(len(self.costs)) if recall)])
 

@@ -118,8 +118,8 @@ def test_what_breaks_a_patch_is_set_aside_and_spends_nothing(world, steps, tmp_p
         "mine took average, the first candidate that the gate let through; on the "
     )
     assert choice.audit.notes[-1].endswith(
-        f"It has {choice.composition.bank.virtual_tokens} virtual tokens, and is one prefix, as exports want it. Later "
-        "candidates cost more and were not tried: concatenate."
+        f"It has {choice.composition.bank.virtual_tokens} virtual tokens, and is one prefix. Later candidates were not "
+        "tried: concatenate."
     )
 
 

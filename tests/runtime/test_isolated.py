@@ -3,9 +3,10 @@
 import pytest
 import torch
 from runtime.architectures import padded, random_sequences, tiny_model, tiny_tokenizer
+from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig
 
 from ppm.bank import Bank
-from ppm.errors import IntegrityError
+from ppm.errors import IntegrityError, ModelError
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
 from ppm.runtime.saved import load_patched, save_patched
 from ppm.runtime.tensors import bank_of
@@ -120,6 +121,25 @@ def test_after_bos_the_token_stands_once_before_all_blocks():
         ).logits
         found = patched(torch.tensor([[bos, *text]])).logits
     torch.testing.assert_close(found[0, 1:], wanted[0, -len(text) :], **TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", [BloomConfig, FalconConfig])
+def test_where_distance_is_counted_in_columns_they_are_refused(kind):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 99}
+    config = kind(**shape, **({"alibi": True} if kind is FalconConfig else {}), bos_token_id=1, eos_token_id=2)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    blocks = [block(model, 4), block(model, 3)]
+    attach(model, [bank_of(blocks[0])])
+    with pytest.raises(ModelError, match="their order counts") as told:
+        attach(model, [isolated(*blocks)])
+    assert "routed" in told.value.hint
+
+
+def test_memory_is_for_all_their_columns_and_room_for_the_longest():
+    model = tiny_model("llama")
+    backbone = backbone_of(attach(model, [isolated(block(model, 4), block(model, 3)), bank_of(block(model, 5))]))
+    assert (backbone.columns, backbone.width) == (7, 5)
 
 
 def test_gradients_reach_every_block():

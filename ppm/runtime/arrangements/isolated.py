@@ -13,7 +13,9 @@ __all__ = ["Isolated"]
 class Isolated:
     """Blocks that don't see each other: the keys and values of each come from a pass of its own.
 
-    They are aligned at their ends, so that each stands as far from the text as it does alone.
+    They are aligned at their ends, so that each stands as far from the text as it does alone. Where positions are
+    learned, a shorter block among longer ones has others than it has alone. What is said right after the blocks, before
+    any token of the text, the last one says.
     """
 
     name: ArrangementName = "isolated"
