@@ -153,7 +153,7 @@ class Bank:
             threshold=tuple(trigger.threshold for trigger in triggers),
             block=numbers if numbers != tuple(range(len(triggers))) else (),
             patches=tuple(t.patch for t in triggers) if all(t.patch for t in triggers) else (),
-            several=self.router.several,
+            several=self.router.several or None,
             turn=self.router.turn,
         )
 
@@ -216,9 +216,9 @@ class Bank:
         else:
             names = [f"block.{i}" for i in range(len(tensors))]
         if not tensors or set(tensors) != set(names) or any(part is None for part in router):
-            wanted = f"one tensor named {ONE_BLOCK!r}"
-            if table is not None:
-                wanted = ", ".join(["block.0", *(ROUTER if routed else ["block.1"]), "and so on"])
+            wanted = f"block.0 and {', '.join(ROUTER)}" if routed else f"one tensor named {ONE_BLOCK!r}"
+            if table is not None and table.arrangement == "isolated":
+                wanted = "block.0, block.1 and so on"
             raise IntegrityError(f"must hold {wanted}", context=origin)
         blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
         try:
@@ -278,7 +278,7 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
         )
         for i in range(rows)
     )
-    return Router(tuple(triggers), table.layers, table.turn, table.several)
+    return Router(tuple(triggers), table.layers, table.turn, bool(table.several))
 
 
 EMPTY = Bank()

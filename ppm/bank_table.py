@@ -42,7 +42,8 @@ class BankTable:
 
     Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
     probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).
-    `several` says whether a prompt meets all blocks whose triggers fire as clearly, isolated from each other, or one.
+    `several` says whether a prompt meets all blocks whose triggers fire as clearly, isolated from each other, or just
+    one, as without it.
     `fallback` is what a prompt meets for which none fires. `patches` are the patches that the triggers came from.
     `turn` is None for a base without a chat template.
     """
@@ -51,7 +52,7 @@ class BankTable:
     layers: tuple[int, ...] = ()
     threshold: tuple[float, ...] = ()
     block: tuple[int, ...] = ()
-    several: bool = False
+    several: bool | None = None
     fallback: Literal["base"] = "base"
     patches: tuple[str, ...] = ()
     turn: Turn | None = None
