@@ -18,7 +18,7 @@ from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import probabilities
+from ppm.runtime.router import picks, probabilities
 from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.runtime.text import encoder_of
 from ppm.suite import Decoding, Judge, Suite
@@ -425,3 +425,26 @@ def test_what_a_patch_answers_always_on_is_not_answered_again_behind_a_trigger(m
     asked = counted_answers(monkeypatch)
     assert_same(run(model, [*always, both], [suite]), wanted)
     assert sum(asked) == 3 * len(SEVERAL)
+
+
+def test_what_meets_several_blocks_is_answered_as_by_an_isolated_bank_and_once(model, behind_triggers, monkeypatch):
+    configurations, _ = behind_triggers
+    base, one, other, both = configurations
+    low = tuple(replace(t, threshold=1e-9) for t in both.bank.router.triggers)
+    together = Configuration("composition", both.bank.routed(replace(both.bank.router, triggers=low, several=True)))
+    apart = Configuration("isolated", both.bank.of_blocks((0, 1)))
+    always = [base, *(replace(c, bank=c.bank.always_on) for c in (one, other))]
+    suite = load(SEVERAL)
+    wanted = run(model, [together], [suite])
+    ids = [encoder_of(LoadedBase(model, TOKENIZER)).prompt(prompt.prompt) for prompt in SEVERAL]
+    router = together.bank.router
+    picked = picks(backbone_of(attach(model)).inner, [router] * len(ids), ids)
+    assert (0, 1) in picked
+    wanted |= run(model, [*always, apart], [suite])
+    answered = {c.bank: wanted[c.name, suite.digest] for c in (*always, apart)}
+    for i, blocks in enumerate(picked):
+        met = answered[both.bank.of_blocks(blocks)]
+        assert wanted["composition", suite.digest].completions[i] == met.completions[i]
+    asked = counted_answers(monkeypatch)
+    assert_same(run(model, [*always, apart, together], [suite]), wanted)
+    assert sum(asked) == 4 * len(SEVERAL)
