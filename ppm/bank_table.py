@@ -38,7 +38,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class BankTable:
-    """The `[bank]` table of a bank whose blocks are not joined; one that is isolated has an `arrangement` and no more.
+    """The `[bank]` table of a bank whose blocks are not joined; an isolated one has no triggers.
 
     Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
     probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).

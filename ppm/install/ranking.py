@@ -39,18 +39,28 @@ class Ranking:
     def words(self) -> str:
         """What was found, in words."""
         if not self.rates:
-            return f"benign texts diverge by {self.divergence:.2f} nats a token"
-        label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
+            return self._diverges
+        label, rate, specialist = self._nearest_to_failing
         return f"at worst {label} fails {rate:.2f}, where its patch alone fails {specialist:.2f}"
 
     @property
     def worst(self) -> str:
         """What speaks most against the candidate, in words."""
         if not self.rates:
-            return f"benign texts diverge by {self.divergence:.2f} nats"
+            return self._diverges
+        label, rate, specialist = self._nearest_to_failing
+        return (
+            f"{label} {rate:.2f}, against {specialist:.2f} for its specialist" if rate > specialist else self._diverges
+        )
+
+    @property
+    def _nearest_to_failing(self) -> tuple[str, float, float]:
         label, (rate, specialist) = max(self.rates.items(), key=lambda item: item[1][0] - item[1][1])
-        text = f"{label} {rate:.2f}, against {specialist:.2f} for its specialist"
-        return text if rate > specialist else f"benign texts diverge by {self.divergence:.2f} nats"
+        return label, rate, specialist
+
+    @property
+    def _diverges(self) -> str:
+        return f"benign texts diverge by {self.divergence:.2f} nats a token"
 
 
 def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:
