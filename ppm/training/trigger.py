@@ -30,8 +30,6 @@ __all__ = [
     "ENOUGH_RECALL",
     "FOLDS",
     "LEAST_PROMPTS",
-    "LEAST_SCALE",
-    "RIDGE",
     "Curve",
     "Example",
     "Fitted",
@@ -42,6 +40,7 @@ __all__ = [
     "folds_of",
     "layers_of",
     "layers_on",
+    "regression",
     "with_trigger",
 ]
 
@@ -270,26 +269,42 @@ def _weights(rows: Sequence[Example]) -> torch.Tensor:
 
 
 def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A logistic regression (N, F) -> (N,), as its weight (F,) and bias (1,).
+    """A logistic regression (N, F) -> (N,), as its weight (F,) and bias (1,)."""
 
-    Features are standardised, and the ridge penalty is on the weights of what that gives.
+    def losses(found: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.binary_cross_entropy_with_logits(found, wanted, reduction="none")
+
+    weight, bias, mean, scale = regression(features, (), weights, losses)
+    unscaled = weight / scale
+    return unscaled, bias - unscaled @ mean
+
+
+def regression(
+    features: torch.Tensor,
+    outputs: tuple[int, ...],
+    weights: torch.Tensor,
+    losses: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A linear model (N, F) -> (N, *outputs): weight (F, *outputs), bias, and features' mean and scale, both (F,).
+
+    `losses` are those of what it finds, (N,), weighed with `weights` (N,). Features are standardised, and the ridge
+    penalty is on the weights of what that gives.
     """
     mean, scale = features.mean(0), features.std(0).clamp(min=LEAST_SCALE)
     inputs = (features - mean) / scale
-    weight, bias = torch.zeros(inputs.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
+    weight = torch.zeros(inputs.shape[1], *outputs, requires_grad=True)
+    bias = torch.zeros(*(outputs or (1,)), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(inputs @ weight + bias, wanted, reduction="none")
-        total = (weights * losses).sum() + RIDGE / 2 * weight.square().sum()
+        total = (weights * losses(inputs @ weight + bias)).sum() + RIDGE / 2 * weight.square().sum()
         torch.autograd.backward(total)
         return total
 
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[no-untyped-call]
-    unscaled = weight.detach() / scale
-    return unscaled, bias.detach() - unscaled @ mean
+    return weight.detach(), bias.detach(), mean, scale
 
 
 def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:

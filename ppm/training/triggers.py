@@ -19,19 +19,19 @@ from ppm.training.trigger import (
     CURVE,
     ENOUGH_RECALL,
     FOLDS,
-    LEAST_SCALE,
-    RIDGE,
     Curve,
     Example,
     Fitted,
     features_on,
     folds_of,
     layers_on,
+    regression,
 )
 
 __all__ = ["fit_triggers"]
 
 LEAST_COST = 1e-6
+"""A patch that moves nothing costs this much all the same, as there is no log of nothing."""
 ASIDE = 0.01
 """How far above the other prompts, of the way to the risks' own, triggers work at least."""
 
@@ -50,8 +50,8 @@ def fit_triggers(
     cost on ranking prompts is least: that of a prompt that does not meet a block of its own is 1, beyond the 0.01 of
     each risk that may be missed, and that of a false alarm what `costs` say of the patch, 1 by default. Of the
     thresholds that cost as little it is the one where a prompt as likely as that costs the same either way, cost / (1 +
-    cost) for the dearest patch, but no higher than halfway in log odds. `recall` is how much of each risk's ranking
-    prompts must meet a block of their own, as far as no other patch is likelier.
+    cost) for the patch that costs most, but no higher than halfway in log odds. `recall` is how much of each risk's
+    ranking prompts must meet a block of their own, as far as no other patch is likelier.
     """
     layers = layers or layers_on(base)
     names = list(rows)
@@ -92,23 +92,13 @@ def _fit_together(features: torch.Tensor, concerns: torch.Tensor) -> tuple[torch
     wanted = torch.cat([concerns, ~concerns.any(1, keepdim=True)], dim=1).float()
     wanted = wanted / wanted.sum(1, keepdim=True)
     weights = wanted @ (len(wanted) / wanted.shape[1] / wanted.sum(0).clamp(min=1))
-    mean, scale = features.mean(0), features.std(0).clamp(min=LEAST_SCALE)
-    inputs = (features - mean) / scale
-    weight = torch.zeros(inputs.shape[1], wanted.shape[1], requires_grad=True)
-    bias = torch.zeros(wanted.shape[1], requires_grad=True)
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        losses = -(wanted * torch.log_softmax(inputs @ weight + bias, -1)).sum(-1)
-        total = (weights * losses).sum() + RIDGE / 2 * weight.square().sum()
-        torch.autograd.backward(total)
-        return total
+    def losses(found: torch.Tensor) -> torch.Tensor:
+        return -(wanted * torch.log_softmax(found, -1)).sum(-1)
 
-    with torch.enable_grad():
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
-    against = (weight[:, :-1] - weight[:, -1:]).detach() / scale[:, None]
-    return against.contiguous(), (bias[:-1] - bias[-1]).detach() - mean @ against
+    weight, bias, mean, scale = regression(features, (wanted.shape[1],), weights, losses)
+    against = (weight[:, :-1] - weight[:, -1:]) / scale[:, None]
+    return against.contiguous(), bias[:-1] - bias[-1] - mean @ against
 
 
 @dataclass(frozen=True)
