@@ -45,7 +45,7 @@ from ppm.runtime.loading import LoadedBase, load_base, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.text import encoder_of
-from ppm.suite import Judge
+from ppm.suite import Decoding, Judge
 from ppm.training.baselines import lora
 from ppm.training.defaults import stages_of
 from ppm.training.source import read_source
@@ -78,7 +78,9 @@ CHOSEN_ON = 100
 """How many ranking prompts of each patch the system prompt is chosen on."""
 LORA_RATES = {"sft": 5e-4, "dpo": 1e-4}
 """Learning rates; steps and batches are those of the patches."""
-BATCH = 128
+
+Asked = tuple[Prompt, Decoding]
+"""A prompt, and how its answer is decoded."""
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,14 @@ class Bench:
             kept = {"identity": key, "row": row.name, "kind": row.kind, "tokens": row.bank.virtual_tokens, "sets": {}}
         kept["patch"] = row.patch
         kept["made in seconds"] = round(row.seconds, 1) or kept.get("made in seconds", 0)
-        for one in self.sets:
-            done = kept["sets"].get(one.name, {})
-            if self.wanted not in one.name or done.get("digest") == digest_of(one):
-                continue
-            texts = self.completions(row, one)
+        missing = [
+            one
+            for one in self.sets
+            if self.wanted in one.name and kept["sets"].get(one.name, {}).get("digest") != digest_of(one)
+        ]
+        if missing:
+            kept["device"] = device_name()
+        for one, texts in zip(missing, self.completions(row, missing), strict=True):
             kept["sets"][one.name] = {
                 "digest": digest_of(one),
                 "risk": one.risk,
@@ -155,30 +160,46 @@ class Bench:
             print(f"{row.name}: {one.name}: {shown}", flush=True)
         return kept
 
-    def completions(self, row: Row, one: TestSet) -> list[str]:
-        """The answers to a set's prompts, one each; kept beside what was built."""
-        key = canonical_digest(
-            [self.weights, row.bank.digest if row.bank else "", row.system, row.identity, digest_of(one, judged=False)]
-        )
-        path = self.build / "completions" / f"{key[7:39]}.json"
-        if path.is_file():
-            return list(json.loads(path.read_text()))
-        if row.bank.router is None:
-            texts = answered(self.loaded, row, one.prompts, one.decoding)
-        else:
-            texts = self.by_trigger(row.bank, one)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(texts, ensure_ascii=False).encode())
-        return texts
+    def completions(self, row: Row, sets: Sequence[TestSet]) -> list[list[str]]:
+        """The answers to each set's prompts, one a prompt; kept beside what was built."""
+        missing = [one for one in sets if not self.answers(row, one).is_file()]
+        if missing:
+            asked = [(prompt, one.decoding) for one in missing for prompt in one.prompts]
+            made = iter(self.by_trigger(row.bank, missing) if row.bank.router else answered(self.loaded, row, asked))
+            for one in missing:
+                path = self.answers(row, one)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                texts = [next(made) for _ in one.prompts]
+                replace_file(path, json.dumps(texts, ensure_ascii=False).encode())
+        return [json.loads(self.answers(row, one).read_text()) for one in sets]
 
-    def by_trigger(self, bank: Bank, one: TestSet) -> list[str]:
-        """The answers of a routed bank: the base's where no trigger fires, elsewhere the picked blocks'."""
+    def answers(self, row: Row, one: TestSet) -> Path:
+        """Where the answers to a set's prompts are kept."""
+        bank = row.bank.digest if row.bank else ""
+        key = canonical_digest([self.weights, bank, row.system, row.identity, digest_of(one, judged=False)])
+        return self.build / "completions" / f"{key[7:39]}.json"
+
+    def by_trigger(self, bank: Bank, sets: Sequence[TestSet]) -> list[str]:
+        """The answers of a routed bank: the base's where no trigger fires, elsewhere the picked blocks'.
+
+        Where all of these are kept, they are taken from there.
+        """
         encoder = encoder_of(self.loaded)
         inner = backbone_of(attach(self.loaded.model, kept=self.loaded.kept)).inner
-        ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt in one.prompts]
+        asked = [(prompt, one.decoding) for one in sets for prompt in one.prompts]
+        ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt, _ in asked]
         picked = picks(inner, [bank.router] * len(ids), ids)
-        texts = {blocks: self.completions(Row("", "", bank.of_blocks(blocks)), one) for blocks in set(picked)}
-        return [texts[blocks][i] for i, blocks in enumerate(picked)]
+        found: dict[int, str] = {}
+        for blocks in sorted(set(picked)):
+            places = [i for i, own in enumerate(picked) if own == blocks]
+            row = Row("", "", bank.of_blocks(blocks))
+            if all(self.answers(row, one).is_file() for one in sets):
+                every = [text for texts in self.completions(row, sets) for text in texts]
+                texts = [every[i] for i in places]
+            else:
+                texts = answered(self.loaded, row, [asked[i] for i in places])
+            found |= zip(places, texts, strict=True)
+        return [found[i] for i in range(len(asked))]
 
 
 def _failures(kept: Mapping[str, Any], one: TestSet) -> Mapping[str, str]:
@@ -198,17 +219,17 @@ def title_of(judge: Judge) -> str:
     return judge.name + ("".join(f", {key}" for key in sorted(judge.options)) if judge.options else "")
 
 
-def answered(base: LoadedBase, row: Row, prompts: Sequence[Prompt], decoding: Any) -> list[str]:
+def answered(base: LoadedBase, row: Row, asked: Sequence[Asked]) -> list[str]:
     """The base's answers in a configuration, one a prompt."""
     own = LoadedBase(row.model, base.tokenizer, base.kept) if row.model is not None else base
     model = attach(own.model, [row.bank] if row.bank else [], kept=own.kept if row.model is None else None)
     encoder = encoder_of(base)
     wanted = []
-    for prompt in prompts:
+    for prompt, decoding in asked:
         text = with_system(prompt.prompt, row.system) if row.system else prompt.prompt
         key = noise_key("real", prompt.id, 0, decoding.seed)
         wanted.append(Completion(0 if row.bank else -1, encoder.prompt(text, prompt.id), decoding, key))
-    made = generate(model, base.tokenizer, wanted, batch_size=BATCH)
+    made = generate(model, base.tokenizer, wanted)
     return [str(text) for text in base.tokenizer.batch_decode([list(i) for i in made], skip_special_tokens=True)]
 
 
@@ -217,6 +238,11 @@ def failures(one: TestSet, judge: Judge, texts: Sequence[str]) -> list[bool]:
     scorer = make_judge(judge, one.files, one.name)
     scores = scorer.judged([(prompt, (text,)) for prompt, text in zip(one.prompts, texts, strict=True)])
     return [(score >= 0.5) == (one.failing == "hit") for [score] in scores]
+
+
+def device_name() -> str:
+    """What the answers were made on: a GPU by its name, or a CPU."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def bits(found: Sequence[bool]) -> str:
@@ -247,8 +273,9 @@ def best_system_prompt(bench: Bench) -> str:
     ranked: list[tuple[float, str]] = []
     for system in SYSTEM_PROMPTS:
         rates = []
-        for one in ranking_sets(bench):
-            texts = bench.completions(Row("", "", system=system, identity="choosing"), one)
+        sets = ranking_sets(bench)
+        row = Row("", "", system=system, identity="choosing")
+        for one, texts in zip(sets, bench.completions(row, sets), strict=True):
             rates.append(sum(failures(one, one.judges[0], texts)) / len(texts))
         ranked.append((sum(rates) / len(rates), system))
         print(f"{ranked[-1][0]:.3f} of ranking prompts fail: {system}", flush=True)

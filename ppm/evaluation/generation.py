@@ -21,7 +21,7 @@ from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import backbone_of
 from ppm.runtime.router import Picked, picks
 from ppm.runtime.text import TextEncoder, encoder_of
-from ppm.runtime.work import one_row_only, work_of
+from ppm.runtime.work import one_row_only, rows_at_once, work_of
 from ppm.suite import Decoding
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def generate(
     tokenizer: "PreTrainedTokenizerBase",
     wanted: Sequence[Completion],
     *,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     memory: int | None = None,
     readings: Readings | None = None,
     progress: Progress = silent,
@@ -73,9 +73,10 @@ def generate(
     """The generated token ids of each completion, without the end-of-sequence token.
 
     `model` is one that `ppm.runtime.model.attach` returned; completions of different rows share batches, at most
-    `batch_size` of them and as many as go into the `memory` in bytes, the model's included, or that at hand. What is
-    asked twice is written once, and what the `readings` of the base hold is not read again. Raises ModelError for a
-    token without an embedding, and where prefix, prompt and answer may be more than the context holds.
+    `batch_size` of them (by default what suits the device) and as many as go into the `memory` in bytes, the model's
+    included, or that at hand. What is asked twice is written once, and what the `readings` of the base hold is not read
+    again. Raises ModelError for a token without an embedding, and where prefix, prompt and answer may be more than the
+    context holds.
     """
     encoder, prefix = encoder_of(LoadedBase(model, tokenizer)), backbone_of(model).width
     for completion in wanted:
@@ -115,13 +116,15 @@ class _Batch:
     columns: int
 
 
-def _batches(model: "PreTrainedModel", wanted: Sequence[Completion], most: int, memory: int | None) -> Iterator[_Batch]:
+def _batches(
+    model: "PreTrainedModel", wanted: Sequence[Completion], most: int | None, memory: int | None
+) -> Iterator[_Batch]:
     """The completions by the lengths of their prompts and of what they may take."""
     step = 1 if model.dtype == torch.float32 else BUCKET
     widths = [-(-len(one.ids) // step) * step for one in wanted]
     order = sorted(range(len(wanted)), key=lambda i: (widths[i], wanted[i].decoding.max_new_tokens, i))
     work, prefix = work_of(model, memory), backbone_of(model).columns
-    most = 1 if one_row_only(model) else most
+    most = 1 if one_row_only(model) else most or rows_at_once(model)
     # Where buckets count, those of a batch must have one width.
     for _, alike in groupby(order, key=lambda i: widths[i] if step > 1 else 0):
         group = list(alike)

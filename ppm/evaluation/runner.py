@@ -33,7 +33,7 @@ def evaluate(
     *,
     placement: Placement,
     store: ResultStore | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: Progress = silent,
 ) -> Outcomes:
     """The outcome of each suite on each configuration, by (configuration name, suite digest).

@@ -12,7 +12,7 @@ from ppm.runtime.dtypes import OVERHEAD
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Work", "bytes_of", "one_row_only", "work_of"]
+__all__ = ["Work", "bytes_of", "one_row_only", "rows_at_once", "work_of"]
 
 SHARE = 0.5
 """Of the memory at hand, where the user names no limit."""
@@ -20,6 +20,8 @@ FEWEST_TOKENS = 512
 """So many tokens go through the model at once at least: fewer would only take longer."""
 MOST_TOKENS = 8192
 """So many tokens of prompts go through the model at once at most."""
+ROWS, ROWS_ON_GPU = 128, 1024
+"""So many completions are written at once at most; a GPU takes hardly longer for more."""
 UNKNOWN = 4 * 2**30
 """Bytes for work where nobody says how much memory there is."""
 
@@ -73,6 +75,11 @@ def bytes_of(model: "PreTrainedModel") -> int:
 def one_row_only(model: "PreTrainedModel") -> bool:
     """Whether what a sequence gives hangs on the others of its batch: dynamic int8 scales a batch by its largest."""
     return any(type(module).__module__.startswith("torch.ao.nn.quantized.dynamic") for module in model.modules())
+
+
+def rows_at_once(model: "PreTrainedModel") -> int:
+    """How many completions are written at once at most, where nobody says."""
+    return ROWS if model.device.type == "cpu" else ROWS_ON_GPU
 
 
 def work_of(model: "PreTrainedModel", memory: int | None = None) -> Work:

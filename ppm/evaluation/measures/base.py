@@ -43,15 +43,15 @@ class Task(Protocol):
 class Attached:
     """A base with banks attached (`ppm.runtime.model.attach`), which writes `batch_size` completions at a time.
 
-    `encoder` says how it reads texts, and `virtual_tokens` how many may stand before each: those of the longest bank.
-    `memory` is how many bytes all may take, the model included; None leaves it to what is at hand. `readings` is what
-    triggers said of texts.
+    A `batch_size` of None leaves that to the device. `encoder` says how it reads texts, and `virtual_tokens` how many
+    may stand before each: those of the longest bank. `memory` is how many bytes all may take, the model included; None
+    leaves it to what is at hand. `readings` is what triggers said of texts.
     """
 
     model: "PreTrainedModel"
     encoder: TextEncoder
     virtual_tokens: int
-    batch_size: int
+    batch_size: int | None
     memory: int | None = None
     readings: Readings | None = None
 
