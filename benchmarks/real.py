@@ -28,7 +28,7 @@ from ppm.base import BaseModel, behaviour_digest
 from ppm.composition.compose import make_context
 from ppm.composition.recipe import run_strategy
 from ppm.composition.routing import behind_triggers
-from ppm.composition.steps import Specialist
+from ppm.composition.steps import Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.disk import replace_file
 from ppm.document import read_table, to_table
@@ -61,6 +61,9 @@ STRATEGIES = (
     "stacked-replay",
     "sequential-replay",
     "distilled-wide",
+    "continued",
+    "isolated",
+    "routed-several",
 )
 SYSTEM_PROMPTS = (
     "You are a helpful, honest and harmless assistant.",
@@ -164,14 +167,32 @@ class Bench:
         """The answers to each set's prompts, one a prompt; kept beside what was built."""
         missing = [one for one in sets if not self.answers(row, one).is_file()]
         if missing:
-            asked = [(prompt, one.decoding) for one in missing for prompt in one.prompts]
-            made = iter(self.by_trigger(row.bank, missing) if row.bank.router else answered(self.loaded, row, asked))
+            if row.bank.router:
+                made = iter(self.by_trigger(row.bank, missing))
+            else:
+                made = iter(answered(self.loaded, [(row, prompt, d) for prompt, d in asked_of(missing)]))
             for one in missing:
-                path = self.answers(row, one)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                texts = [next(made) for _ in one.prompts]
-                replace_file(path, json.dumps(texts, ensure_ascii=False).encode())
+                self.keep(row, one, made)
         return [json.loads(self.answers(row, one).read_text()) for one in sets]
+
+    def keep(self, row: Row, one: TestSet, made: Iterator[str]) -> None:
+        """Keep the next answers, which are those to a set's prompts."""
+        path = self.answers(row, one)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps([next(made) for _ in one.prompts], ensure_ascii=False).encode())
+
+    def together(self, rows: Sequence[Row], sets: Sequence[TestSet]) -> None:
+        """Keep the answers of rows that share the base's weights, all made at once: a GPU takes hardly longer so."""
+        cells = [
+            (row, one)
+            for row in rows
+            if row.model is None and not row.bank.router
+            for one in sets
+            if not self.answers(row, one).is_file()
+        ]
+        made = iter(answered(self.loaded, [(row, prompt, d) for row, one in cells for prompt, d in asked_of([one])]))
+        for row, one in cells:
+            self.keep(row, one, made)
 
     def answers(self, row: Row, one: TestSet) -> Path:
         """Where the answers to a set's prompts are kept."""
@@ -186,7 +207,7 @@ class Bench:
         """
         encoder = encoder_of(self.loaded)
         inner = backbone_of(attach(self.loaded.model, kept=self.loaded.kept)).inner
-        asked = [(prompt, one.decoding) for one in sets for prompt in one.prompts]
+        asked = asked_of(sets)
         ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt, _ in asked]
         picked = picks(inner, [bank.router] * len(ids), ids)
         found: dict[int, str] = {}
@@ -197,7 +218,7 @@ class Bench:
                 every = [text for texts in self.completions(row, sets) for text in texts]
                 texts = [every[i] for i in places]
             else:
-                texts = answered(self.loaded, row, [asked[i] for i in places])
+                texts = answered(self.loaded, [(row, *asked[i]) for i in places])
             found |= zip(places, texts, strict=True)
         return [found[i] for i in range(len(asked))]
 
@@ -219,16 +240,26 @@ def title_of(judge: Judge) -> str:
     return judge.name + ("".join(f", {key}" for key in sorted(judge.options)) if judge.options else "")
 
 
-def answered(base: LoadedBase, row: Row, asked: Sequence[Asked]) -> list[str]:
-    """The base's answers in a configuration, one a prompt."""
-    own = LoadedBase(row.model, base.tokenizer, base.kept) if row.model is not None else base
-    model = attach(own.model, [row.bank] if row.bank else [], kept=own.kept if row.model is None else None)
+def asked_of(sets: Sequence[TestSet]) -> list[Asked]:
+    """What sets ask, one set after the other."""
+    return [(prompt, one.decoding) for one in sets for prompt in one.prompts]
+
+
+def answered(base: LoadedBase, asked: Sequence[tuple[Row, Prompt, Decoding]]) -> list[str]:
+    """The base's answers to prompts, each in its configuration, none of them routed; all have the first one's model."""
+    if not asked:
+        return []
+    own = asked[0][0].model
+    banks = list({row.bank.digest: row.bank for row, _, _ in asked if row.bank}.values())
+    places = {bank.digest: place for place, bank in enumerate(banks)}
+    model = attach(base.model if own is None else own, banks, kept=base.kept if own is None else None)
     encoder = encoder_of(base)
     wanted = []
-    for prompt, decoding in asked:
+    for row, prompt, decoding in asked:
         text = with_system(prompt.prompt, row.system) if row.system else prompt.prompt
         key = noise_key("real", prompt.id, 0, decoding.seed)
-        wanted.append(Completion(0 if row.bank else -1, encoder.prompt(text, prompt.id), decoding, key))
+        place = places[row.bank.digest] if row.bank else -1
+        wanted.append(Completion(place, encoder.prompt(text, prompt.id), decoding, key))
     made = generate(model, base.tokenizer, wanted)
     return [str(text) for text in base.tokenizer.batch_decode([list(i) for i in made], skip_special_tokens=True)]
 
@@ -250,7 +281,8 @@ def bits(found: Sequence[bool]) -> str:
 
 
 def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed: int) -> Iterator[Row]:
-    """The configurations, one after the other."""
+    """The configurations, one after the other. `seed` is that of the patches, and of what is made of them."""
+    again = f", seed {seed}" if seed else ""
     if "base" in kinds:
         yield Row("base", "base")
     if "system" in kinds:
@@ -258,9 +290,9 @@ def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed:
         yield Row("system prompt", "system", system=best, identity=f"of {len(SYSTEM_PROMPTS)}")
     for package in bench.packages if "specialists" in kinds else ():
         name = package.manifest.name
-        yield Row(f"{name}, always on", "specialist", package.bank.always_on, patch=name)
+        yield Row(f"{name}, always on{again}", "specialist", package.bank.always_on, patch=name)
         if package.bank.router is not None:
-            yield Row(f"{name}, triggered", "specialist", package.bank, patch=name)
+            yield Row(f"{name}, triggered{again}", "specialist", package.bank, patch=name)
     for strategy in strategies if "strategies" in kinds else ():
         yield from composed(bench, strategy, seed)
     if "lora" in kinds and bench.manifests is not None:
@@ -271,14 +303,15 @@ def best_system_prompt(bench: Bench) -> str:
     """The one with the fewest failures on ranking prompts, which no figure is of."""
     assert bench.manifests is not None, "choosing a system prompt takes --manifests"
     ranked: list[tuple[float, str]] = []
-    for system in SYSTEM_PROMPTS:
+    sets, tried = ranking_sets(bench), [Row("", "", system=one, identity="choosing") for one in SYSTEM_PROMPTS]
+    if torch.cuda.is_available():
+        bench.together(tried, sets)
+    for row in tried:
         rates = []
-        sets = ranking_sets(bench)
-        row = Row("", "", system=system, identity="choosing")
         for one, texts in zip(sets, bench.completions(row, sets), strict=True):
             rates.append(sum(failures(one, one.judges[0], texts)) / len(texts))
-        ranked.append((sum(rates) / len(rates), system))
-        print(f"{ranked[-1][0]:.3f} of ranking prompts fail: {system}", flush=True)
+        ranked.append((sum(rates) / len(rates), row.system))
+        print(f"{ranked[-1][0]:.3f} of ranking prompts fail: {row.system}", flush=True)
     return min(ranked)[1]
 
 
@@ -319,8 +352,14 @@ def composed(bench: Bench, strategy: str, seed: int) -> Iterator[Row]:
     key = canonical_digest([recipe.digest, made_of, seed, bench.weights])
     path = bench.build / "compositions" / f"{key[7:39]}.safetensors"
     if not path.is_file():
+        parent = None
+        if recipe.needs_parent:  # what is deployed before the last patch comes
+            before = make_context(bench.packages[:-1], bench.loaded, seed=seed, progress=told())
+            bank = run_strategy(read_strategy("distilled"), before)
+            parent = Parent(bank, bank.digest)
         with timed() as seconds:
-            bank = run_strategy(recipe, make_context(bench.packages, bench.loaded, seed=seed, progress=told()))
+            context = make_context(bench.packages, bench.loaded, seed=seed, parent=parent, progress=told())
+            bank = run_strategy(recipe, context)
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {
             "strategy": strategy,
@@ -397,7 +436,7 @@ def main() -> None:
     parser.add_argument("--rows", default="base,system,specialists,strategies,lora")
     parser.add_argument("--sets", default="", help="only sets whose names have this in them")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="that of the patches, and of what is made of them")
     parser.add_argument("--dtype", default="bfloat16", help="what the base runs in")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--build", type=Path, default=Path("build/real"))
@@ -425,7 +464,15 @@ def main() -> None:
         options.sets,
     )
     print(f"{name}: {len(packages)} patches, {sum(len(one.prompts) for one in bench.sets)} prompts", flush=True)
-    for row in rows_of(bench, options.rows.split(","), options.strategies.split(","), options.seed):
+    rows = rows_of(bench, options.rows.split(","), options.strategies.split(","), options.seed)
+    waiting = []
+    for row in rows:
+        if row.model is None and torch.cuda.is_available():
+            waiting.append(row)
+        else:
+            bench.run(row)
+    bench.together(waiting, [one for one in bench.sets if bench.wanted in one.name])
+    for row in waiting:
         bench.run(row)
 
 

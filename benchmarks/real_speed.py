@@ -62,6 +62,13 @@ def texts(count: int) -> list[str]:
     return [every[i % len(every)] + (f" Part {i // len(every) + 1}." if i >= len(every) else "") for i in range(count)]
 
 
+def now(device: torch.device) -> float:
+    """The time in seconds, once the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def in_turn(jobs: dict[str, Callable[[], float]], pairs: int) -> dict[str, float]:
     """The median of what each job returns."""
     found: dict[str, list[float]] = {name: [] for name in jobs}
@@ -82,31 +89,32 @@ def sampling_share(base: LoadedBase, setting: Setting) -> None:
     """A decoding step at batch 32, and drawing from its logits, beside each other."""
     ids = [row[:24] for row in encoded(base, 32) if len(row) >= 8]
     width = max(map(len, ids))
-    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
-    model, rows = base.model, len(ids)
-    keys, step = torch.arange(rows) * 7919, [0]
+    model, rows, device = base.model, len(ids), base.model.device
+    padded = torch.tensor([[0] * (width - len(row)) + list(row) for row in ids], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=device)
+    keys, step = torch.arange(rows, device=device) * 7919, [0]
 
     def forward() -> float:
-        started = time.perf_counter()
+        started = now(device)
         state["logits"] = model(
             input_ids=state["next"],
-            attention_mask=torch.cat([mask, torch.ones(rows, step[0] + 1, dtype=torch.long)], 1),
+            attention_mask=torch.cat([mask, mask.new_ones(rows, step[0] + 1)], 1),
             past_key_values=state["cache"],
             use_cache=True,
         ).logits[:, -1]
-        return time.perf_counter() - started
+        return now(device) - started
 
     def sample() -> float:
-        started = time.perf_counter()
-        where = torch.full((rows,), step[0])
-        settings = (torch.full((rows,), x, dtype=torch.double) for x in (1.0, setting.top_p))
+        started = now(device)
+        where = torch.full_like(keys, step[0])
+        settings = (torch.full((rows,), x, dtype=torch.double, device=device) for x in (1.0, setting.top_p))
         state["next"] = draw(state["logits"], *settings, keys, where)[:, None]
         step[0] += 1
-        return time.perf_counter() - started
+        return now(device) - started
 
     with torch.inference_mode():
-        output = model(input_ids=padded, attention_mask=mask, use_cache=True, logits_to_keep=torch.tensor([-1]))
+        last = torch.tensor([-1], device=device)
+        output = model(input_ids=padded, attention_mask=mask, use_cache=True, logits_to_keep=last)
         state = {"cache": output.past_key_values, "logits": output.logits[:, -1]}
         sample()
         step[0] = 0
@@ -137,7 +145,8 @@ def ppm_way(base: LoadedBase, prompts: Sequence[tuple[int, ...]], setting: Setti
         return sum(map(len, made)) / (time.perf_counter() - started)
 
     with torch.inference_mode(), backbone_of(model).select([0]):
-        model(input_ids=torch.tensor([prompts[0]]))  # the prefix's keys and values are computed once
+        first = torch.tensor([prompts[0]], device=model.device)
+        model(input_ids=first)  # the prefix's keys and values are computed once
     return run
 
 
@@ -149,10 +158,10 @@ def plain_way(
 ) -> Callable[[], float]:
     width = max(map(len, prompts))
     pad = int(tokenizer.pad_token_id)
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], device=model.device)
     eos = model.generation_config.eos_token_id
-    stops = torch.tensor(eos if isinstance(eos, list) else [eos])
+    stops = torch.tensor(eos if isinstance(eos, list) else [eos], device=model.device)
 
     def run() -> float:
         torch.manual_seed(0)
@@ -168,7 +177,7 @@ def plain_way(
                 max_new_tokens=setting.tokens,
                 pad_token_id=pad,
             )[:, -setting.tokens :]
-        spent = time.perf_counter() - started
+        spent = now(model.device) - started
         ended = torch.isin(made, stops).cumsum(-1) > 0
         return float((~ended).sum()) / spent
 
@@ -292,7 +301,8 @@ def main() -> None:
     parser.add_argument("--only-audits", action="store_true")
     given = parser.parse_args()
     setting = Setting(given.prompts, given.tokens, given.top_p, given.pairs, given.dtype, given.audited)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s)")
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} thread(s)"
+    print(f"torch {torch.__version__}, {where}")
     for folder in given.bases:
         if not given.only_audits:
             compare_ways(folder.absolute(), setting)

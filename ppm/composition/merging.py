@@ -124,6 +124,7 @@ def _deltas(context: Context) -> tuple[torch.Tensor, torch.Tensor]:
     unknown = next((s.name for s in context.specialists if s.initial is None), None)
     if unknown is not None:
         raise RequestError(f"{unknown} does not record what its training started from", hint="use merged")
-    initial = _aligned([specialist.initial for specialist in context.specialists if specialist.initial is not None])
     trained = _aligned(_prefixes(context))
+    initial = _aligned([specialist.initial for specialist in context.specialists if specialist.initial is not None])
+    initial = initial.to(trained.device)
     return initial.mean(0), trained - initial

@@ -20,7 +20,7 @@ FEWEST_TOKENS = 512
 """So many tokens go through the model at once at least: fewer would only take longer."""
 MOST_TOKENS = 8192
 """So many tokens of prompts go through the model at once at most."""
-ROWS, ROWS_ON_GPU = 128, 1024
+ROWS, ROWS_ON_GPU = 128, 4096
 """So many completions are written at once at most; a GPU takes hardly longer for more."""
 UNKNOWN = 4 * 2**30
 """Bytes for work where nobody says how much memory there is."""
