@@ -5,7 +5,8 @@ It stays an ordinary causal LM of transformers. Logits, loss, `generate` and TRL
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial, update_wrapper
+from types import MethodType
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
@@ -155,9 +156,7 @@ def head_of(model: PreTrainedModel) -> PreTrainedModel:
     What it is given as `inputs_embeds` (B, N, hidden_size) are hidden states of the stack of layers, and what it does
     to them is all that the architecture does, such as capping logits.
     """
-    head = _replaced(model, _backbone_path(model), _Given())
-    head.__dict__.pop("forward", None)  # which TRL binds to the whole model
-    return head
+    return _replaced(model, _backbone_path(model), _Given())
 
 
 def unpatched(patched: PreTrainedModel) -> PreTrainedModel:
@@ -192,4 +191,16 @@ def _replaced(module: nn.Module, path: list[str], new: nn.Module) -> nn.Module:
     inside = module._modules[first]
     assert inside is not None
     result._modules = {**module._modules, first: _replaced(inside, rest, new) if rest else new}
+    _rebind(result)
     return result
+
+
+def _rebind(module: nn.Module) -> None:
+    """Make a copy's `forward` its own: TRL and accelerate bind one to the module that they are given.
+
+    Accelerate's moves tensors between devices and stays, around the class's; what else is bound would run the original.
+    """
+    bound = module.__dict__.pop("forward", None)
+    if isinstance(bound, partial) and "_old_forward" in module.__dict__:
+        own = MethodType(type(module).forward, module)
+        module.__dict__ |= {"_old_forward": own, "forward": update_wrapper(partial(bound.func, module), own)}

@@ -1,9 +1,11 @@
 """The patched model equals prepended embeddings, on every architecture, and leaves the base as it is."""
 
 import warnings
+from types import MethodType
 
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from runtime.architectures import (
     ARCHITECTURES,
     BOS,
@@ -21,6 +23,7 @@ from transformers import DynamicCache
 
 from ppm.errors import ModelError
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
+from ppm.runtime.shell import head_of, stack_of, unpatched
 
 PLACEMENTS = ("before-bos", "after-bos")
 TOLERANCE = {"atol": 2e-5, "rtol": 1e-4}
@@ -141,6 +144,41 @@ def test_training_mode_of_a_patched_model_leaves_the_base_in_evaluation_mode():
     ids = torch.tensor(random_sequences(8))
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def bound(model):
+    """As TRL leaves a model that it trained: a `forward` of its own, around that of the whole model."""
+    original = model.forward
+
+    def forward(self, *args, **kwargs):
+        return original(*args, **kwargs)
+
+    model.forward = MethodType(forward, model)
+
+
+def dispatched(model):
+    """As transformers loads a model on several devices: each module moves what it is given to where its weights are."""
+    add_hook_to_module(model, AlignDevicesHook("cpu", io_same_device=True))
+    for module in list(model.modules())[1:]:
+        add_hook_to_module(module, AlignDevicesHook("cpu"))
+
+
+@pytest.mark.parametrize("change", [bound, dispatched])
+@pytest.mark.parametrize("name", ["llama", "opt"])
+def test_a_model_with_a_forward_of_its_own_takes_a_prefix(name, change):
+    model, ids = tiny_model(name), torch.tensor(random_sequences(7))
+    [prefix] = random_prefixes(model, 4)
+    with torch.no_grad():
+        wanted = [attach(model, [prefix])(input_ids=ids).logits, model(input_ids=ids).logits]
+        change(model)
+        patched = attach(model, [prefix])
+        found = [patched(input_ids=ids).logits, model(input_ids=ids).logits]
+        head = head_of(patched)(inputs_embeds=stack_of(patched)(input_ids=ids).last_hidden_state).logits
+        unchanged = unpatched(patched)(input_ids=ids).logits
+    torch.testing.assert_close(found, wanted, **TOLERANCE)
+    assert not torch.allclose(wanted[0], wanted[1], atol=1e-2)
+    torch.testing.assert_close(head, wanted[0], **TOLERANCE)
+    torch.testing.assert_close(unchanged, wanted[1], **TOLERANCE)
 
 
 def test_a_prefix_is_copied():
