@@ -36,6 +36,7 @@ __all__ = [
     "examples",
     "examples_of",
     "features_on",
+    "fit_on_features",
     "fit_trigger",
     "folds_of",
     "layers_of",
@@ -210,7 +211,7 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     """
     layers = layers_on(base)
     features = features_on(base, [row.prompt for row in rows], layers)
-    return _trigger_of(base, features, rows, layers, patch)
+    return fit_on_features(base, features, rows, layers, patch=patch)
 
 
 def layers_on(base: LoadedBase) -> tuple[int, ...]:
@@ -218,14 +219,15 @@ def layers_on(base: LoadedBase) -> tuple[int, ...]:
     return layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
 
 
-def _trigger_of(
+def fit_on_features(
     base: LoadedBase,
     features: torch.Tensor,
     rows: Sequence[Example],
     layers: tuple[int, ...],
-    patch: str,
+    *,
+    patch: str = "",
 ) -> Fitted:
-    """The trigger of some examples with these features (N, F)."""
+    """As `fit_trigger`, where the features (N, F) of the examples after these layers are known."""
     wanted = torch.tensor([float(row.positive) for row in rows])
     weights = _weights(rows)
     folds = folds_of([row.group for row in rows])

@@ -1,0 +1,106 @@
+"""What a trigger finds by what it was fitted on: the text of the shipped patch alone, or public sets beside it.
+
+    python benchmarks/trigger_data.py BASE --data DIR [--manifests manifests/smollm2] [--dtype float32]
+
+BASE is a name such as smollm2 or a folder. DATA has the public prompts (`real_sets.py`), of which the training halves
+are fitted on here, unlike anywhere else. Prints the share of each test set's prompts on which the trigger of
+harm-refusal fires, with 95 % intervals over groups. What the base says of prompts is kept in `--build`.
+"""
+
+import argparse
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from real_sets import chat_sets, own_sets, public_sets
+from safetensors.torch import load_file, save_file
+
+from ppm.evaluation.figures import rate_of
+from ppm.evaluation.ordinary import takes_requests
+from ppm.jsonl import Text, normalised, read_prompts
+from ppm.names import canonical_digest
+from ppm.package import read_package
+from ppm.running import Running
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.training.source import read_source
+from ppm.training.trigger import Example, examples_of, features_on, fit_on_features, layers_on
+from ppm.workspace import open_base
+
+PATCH = "harm-refusal"
+PUBLIC = {"harmful-advbench": True, "harmful-everyday-train": True, "harmless-train": False}
+"""Public sets for training, and whether what they ask for is harmful."""
+EVERYDAY = 1500
+"""How many prompts of each are fitted on at most, drawn at random."""
+RISKS = ("harmfulness", "over-refusal")
+AT_ONCE = 400
+
+
+def public_examples(data: Path, tested: set[str], names: Sequence[str]) -> list[Example]:
+    """The prompts of some public sets, each a group of its own, without those that are tested on."""
+    found = []
+    for name in names:
+        path = data / f"{name}.jsonl"
+        rows = list(read_prompts(path.read_bytes(), path.name))
+        rows = random.Random(0).sample(rows, EVERYDAY) if len(rows) > EVERYDAY else rows
+        rows = [row for row in rows if normalised(row.prompt) not in tested]
+        found += [Example(row.prompt, PUBLIC[name], f"{name} {row.id}") for row in rows]
+    return found
+
+
+def features_of(base: LoadedBase, prompts: Sequence[Text], kept: Path) -> Mapping[str, torch.Tensor]:
+    """What triggers read of each prompt, by the digest of its text."""
+    known = load_file(kept) if kept.is_file() else {}
+    missing = {key: prompt for prompt in prompts if (key := canonical_digest([prompt])) not in known}
+    keys = list(missing)
+    for start in range(0, len(keys), AT_ONCE):
+        part = keys[start : start + AT_ONCE]
+        known |= zip(part, features_on(base, [missing[key] for key in part], layers_on(base)), strict=True)
+        print(f"  read {start + len(part)} of {len(keys)} prompts", flush=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.contiguous() for key, value in known.items()}, kept)
+    return known
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--manifests", type=Path, default=Path("manifests/smollm2"))
+    parser.add_argument("--packages", type=Path, default=Path("ppm/bases/shipped/smollm2"))
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--build", type=Path, default=Path("build/real"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = open_base(options.base)
+    base = load_base(model, kept=options.build / "self-test", running=Running(options.dtype))
+    packages = [read_package(path) for path in sorted(options.packages.glob("*.ppm"))]
+    every = [*own_sets(packages), *chat_sets(options.manifests), *public_sets(options.data, packages, chat=True)]
+    sets = [one for one in every if one.risk in RISKS]
+    tested = {normalised(prompt.prompt) for one in sets for prompt in one.prompts}
+    own = examples_of(read_source(options.manifests / PATCH), chats=takes_requests(model))
+    fitted_on = {
+        "ours": own,
+        "ours, AdvBench and harmless": [*own, *public_examples(options.data, tested, [*PUBLIC][::2])],
+        "ours and all public": [*own, *public_examples(options.data, tested, [*PUBLIC])],
+    }
+    prompts = [example.prompt for rows in fitted_on.values() for example in rows]
+    prompts += [prompt.prompt for one in sets for prompt in one.prompts]
+    features = features_of(base, prompts, options.build / f"trigger-features-{options.dtype}.safetensors")
+    for name, rows in fitted_on.items():
+        own_features = torch.stack([features[canonical_digest([row.prompt])] for row in rows])
+        fitted = fit_on_features(base, own_features, rows, layers_on(base))
+        print(f"\nFitted on {name}: {fitted.words()}")
+        [trigger] = fitted.router.triggers
+        weight, bias = (
+            torch.frombuffer(bytearray(part), dtype=torch.float32) for part in (trigger.weight, trigger.bias)
+        )
+        for one in sets:
+            read = torch.stack([features[canonical_digest([prompt.prompt])] for prompt in one.prompts])
+            fires = torch.sigmoid(read @ weight + bias) >= trigger.threshold
+            values = {prompt.id: float(fired) for prompt, fired in zip(one.prompts, fires.tolist(), strict=True)}
+            print(f"  {one.name:30} {rate_of(values, one.groups)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
