@@ -58,21 +58,21 @@ BELOW_THE_LINE = """
     composition.recipe
     composition.compose
     lab lab.domains lab.corpus lab.prompts
-    audit audit.comparison audit.model audit.anchors audit.continual audit.triggers audit.gate audit.conflicts
-    audit.report audit.page audit.run
+    audit audit.comparison audit.model audit.attestation audit.anchors audit.continual audit.triggers
+    audit.gate audit.conflicts audit.report audit.page audit.run
     install install.fetch install.request install.current install.start install.derived install.plan install.download
     install.earlier install.compose install.mend install.ranking install.choose
     install.deploy install.install
     install.folder install.lock install.edit install.locked install.sync install.rebase
-    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify
-    inspect.audit inspect.attempts
+    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.log inspect.outdated
+    inspect.verify inspect.audit inspect.attempts
     serving serving.load serving.generate serving.export
     lab.examples lab.ship lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
-    cli.generate cli.history cli.holds cli.install cli.labels cli.judges cli.lab cli.lock cli.outdated cli.packages
-    cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync cli.test cli.tree
-    cli.uninstall cli.upgrade cli.verify cli.main cli.completion
+    cli.generate cli.history cli.holds cli.install cli.labels cli.log cli.judges cli.lab cli.lock cli.outdated
+    cli.packages cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync cli.test
+    cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

@@ -42,6 +42,7 @@ SUBJECTS = {
         "verify": "verify",
         "freeze": "packages",
         "history": "history",
+        "log": "log",
         "attempts": "attempts",
         "diff": "diff",
         "audit": "audit",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ppm.audit.attestation import BOM_FILE, STATEMENT_FILE, bill_of_materials, test_result
 from ppm.base import weights_digest
 from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, POLICY_FILE, PREFIX_FILE, Deployment
@@ -83,6 +84,8 @@ def deploy_composition(held: Writer, plan: Plan, lock: Lock, composition: Packag
             PREFIX_FILE: composition.bank.to_bytes(),
             AUDIT_FILE: held.environment.store.get(made.audit),
             POLICY_FILE: policy_file(plan.policy),
+            STATEMENT_FILE: test_result(lock, composition.manifest, audit),
+            BOM_FILE: bill_of_materials(lock, composition.manifest, audit),
         },
         Made(
             base_model=plan.base.name,

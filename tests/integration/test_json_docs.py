@@ -74,6 +74,7 @@ def world(tmp_path, monkeypatch):
         ["freeze"],
         ["history"],
         ["history", "--metrics"],
+        ["log"],
         ["diff"],
         ["env", "list"],
         ["use", "lab"],
