@@ -21,7 +21,9 @@ ABOVE_THE_LINE = """
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     weight_files sketch package base requirement
     lock project
-    sources.base sources.cache sources.directory sources
+    index index.layout index.parsing index.shard index.publishers index.keys index.statement index.roles
+    index.repository index.publish index.trust index.fetch index.blame index.client
+    sources.base sources.cache sources.directory sources.index sources.priority sources
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
     environment environment.store environment.evidence environment.attempts environment.deployment environment.default
