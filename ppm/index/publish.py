@@ -7,6 +7,7 @@ from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
 
+from ppm.disk import disk_errors, replace_file
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
 from ppm.index.layout import PUBLISHERS, STATEMENT, file_path, shard_path, statement_path
 from ppm.index.publishers import Publisher, Publishers
@@ -16,7 +17,7 @@ from ppm.index.statement import check_statement, make_statement
 from ppm.names import check_line, check_name, check_version
 from ppm.package import Package, read_package, sha256
 
-__all__ = ["Signed", "add_publisher", "publish", "sign_packages", "yank"]
+__all__ = ["Signed", "add_publisher", "publish", "sign_packages", "write_signed", "yank"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ def sign_packages(paths: Sequence[Path], signer: CryptoSigner | None) -> list[Si
         else:
             raise RequestError("is not signed", context=str(path), hint="name the publisher's key with --key")
     return found
+
+
+def write_signed(files: Sequence[Signed], folder: Path) -> list[Path]:
+    """Write packages with their statements beside them into a folder. Raises DiskError."""
+    written = []
+    for signed in files:
+        path = folder / signed.package.file_name
+        with disk_errors("can't be written", path):
+            replace_file(path, signed.package.data)
+            replace_file(path.with_name(path.name + STATEMENT), signed.statement)
+        written.append(path)
+    return written
 
 
 def publish(repository: Repository, files: Sequence[Signed], now: datetime) -> list[str]:
