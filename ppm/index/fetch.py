@@ -59,7 +59,7 @@ class HttpFetcher(FetcherInterface):
                     raise Unreachable(f"{shown_url(url)} answers {response.status_code}")
                 if response.status_code != httpx2.codes.OK:
                     raise DownloadHTTPError(f"{shown_url(url)} answers {response.status_code}", response.status_code)
-                for piece in self._in_time(url, response.iter_raw(_PIECE)):
+                for piece in self._in_time(url, response.iter_raw()):
                     begun = True
                     yield piece
         except Unreachable:

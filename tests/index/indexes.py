@@ -38,7 +38,7 @@ class Owned:
 
     def signer(self, publisher):
         if publisher not in self.signers:
-            path = self.keys.folder.with_name(f"{publisher}.pem")
+            path = self.keys.folder.with_name(f"{self.folder.name}-{publisher}.pem")
             write_pair(path, PASSPHRASE)
             self.signers[publisher] = read_private(path, passphrase)
         return self.signers[publisher]
