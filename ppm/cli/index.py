@@ -21,7 +21,9 @@ _folder = click.argument("folder", type=LocalPath(), metavar="DIR")
 
 @click.group("index")
 def index_command() -> None:
-    """Run a signed index: a folder of static files, from which others install without trusting who hosts it.
+    """Run a signed index of patches.
+
+    It is a folder of static files, from which others install without trusting whoever hosts it.
 
     \b
     Example:

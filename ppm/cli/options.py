@@ -183,7 +183,7 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
             click.option(
                 "--exclude-newer",
                 metavar="DATE",
-                help="Ignore what was added to its source after a date, such as 2026-06-01.",
+                help="Ignore what came into its source after a date, such as 2026-06-01, or in the last `7 days`.",
             ),
             dtype_option,
         )

@@ -19,7 +19,7 @@ __all__ = ["publish_command"]
 @click.option("--key", "private", type=LocalPath(), metavar="PRIVATE.pem", help="The publisher's private key.")
 @keys_option
 def publish_command(files: tuple[Path, ...], folder: Path, private: Path | None, keys: Path | None) -> None:
-    """Sign package files as their publisher, and put them into the index in DIR.
+    """Sign package files, and put them into an index.
 
     Without --key, the statement that lies beside each file (FILE.ppm.intoto.json) is taken. If DIR is no index but a
     folder, the statements are written there, beside copies of the files, for whoever runs the index to publish.

@@ -12,7 +12,7 @@ __all__ = ["source_command"]
 
 @click.group("source")
 def source_command() -> None:
-    """Add, list or remove the signed indexes that patches are installed from.
+    """Choose the signed indexes to install from.
 
     A patch comes from the first source that lists its name: folders that you name, then these in their order.
 

@@ -145,11 +145,17 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.05 if fault == "drip" else 0)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A client that goes away early is no matter."""
+
+
 @contextmanager
 def serve(folder):
     """(host, its address) of a server of a folder while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     server.host = Host(Path(folder))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
