@@ -102,7 +102,8 @@ def add_publisher(
     public = [read_public(path) for path in files]
     with open_held(folder, keys).opened() as repository:
         found = add_publisher(repository, name, public, wanted, datetime.now(UTC), instead=instead)
-    report(f"{found.name} may publish {', '.join(found.names) or 'nothing yet'}, with {len(found.keys)} keys.")
+    count = f"{len(found.keys)} key{'' if len(found.keys) == 1 else 's'}"
+    report(f"{found.name} may publish {', '.join(found.names) or 'nothing yet'}, with {count}.")
 
 
 @index_command.command("rotate")
@@ -185,7 +186,7 @@ def status(folder: Path, keys: Path | None, as_json: bool) -> None:
         for r in found.roles
     ]
     print_table(["Role", "Version", "Valid until (UTC)", "Days left", "Signed by"], rows, right=[1, 3])
-    write(f"{found.releases} releases of {found.names} names by {found.publishers} publishers")
+    write(f"releases: {found.releases}; names: {found.names}; publishers: {found.publishers}")
     write(f"fingerprint of its first root: {found.fingerprint}")
     for role in found.roles:
         if role.due:
@@ -211,4 +212,4 @@ def verify(folder: Path, root: Path | None) -> None:
         write(fault)
     if found.faults:
         raise IntegrityError(f"has {len(found.faults)} faults", context=str(folder), hint="they are listed above")
-    report(f"All sound: {found.releases} releases of {found.names} names.")
+    report(f"All sound. Releases: {found.releases}; names: {found.names}.")

@@ -67,13 +67,13 @@ def list_(as_json: bool) -> None:
     Example:
       ppm source list
     """
-    from ppm.index.trust import trusted_indexes
+    from ppm.index.trust import shown_url, trusted_indexes
 
     found = trusted_indexes(workspace().home)
     if as_json:
-        print_json([{"name": index.name, "url": index.url} for index in found])
+        print_json([{"name": index.name, "url": shown_url(index.url)} for index in found])
     elif found:
-        print_table(["Source", "Address"], [[index.name, index.url] for index in found])
+        print_table(["Source", "Address"], [[index.name, shown_url(index.url)] for index in found])
     else:
         say("There are no indexes; `ppm source add NAME URL --root root.json` adds one.")
 

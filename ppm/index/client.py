@@ -18,9 +18,9 @@ from tuf.ngclient.updater import Updater
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import IntegrityError, SourceError
 from ppm.index.blame import blamed
-from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable, shown_url
+from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
 from ppm.index.layout import METADATA, TARGETS, most_bytes, stored
-from ppm.index.trust import Access, TrustedIndex
+from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 
 __all__ = ["Client", "download_root"]

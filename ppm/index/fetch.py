@@ -13,7 +13,9 @@ import httpx2
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient.fetcher import FetcherInterface
 
-__all__ = ["FolderFetcher", "HttpFetcher", "OfflineFetcher", "Unreachable", "shown_url"]
+from ppm.index.trust import shown_url
+
+__all__ = ["FolderFetcher", "HttpFetcher", "OfflineFetcher", "Unreachable"]
 
 PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try, which is the last."""
@@ -26,12 +28,6 @@ _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 
 class Unreachable(DownloadError):
     """Nobody answers, or with a failure of the server's own: what is cached may serve meanwhile."""
-
-
-def shown_url(url: str) -> str:
-    """An address without the password that it may hold."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 class HttpFetcher(FetcherInterface):

@@ -21,6 +21,7 @@ __all__ = [
     "new_index",
     "read_pins",
     "remove_index",
+    "shown_url",
     "trusted_indexes",
     "write_pin",
 ]
@@ -112,6 +113,12 @@ def check_url(url: str) -> str:
     if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
         return "must name a folder of this machine, such as file:///srv/index"
     return "" if parts.scheme == "file" or parts.hostname else "names no host"
+
+
+def shown_url(url: str) -> str:
+    """An address without the password that it may hold."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def trusted_indexes(home: Path) -> list[TrustedIndex]:

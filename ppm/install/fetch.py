@@ -178,7 +178,12 @@ def fetch(pins: Sequence[Pin], sources: Sequence[Source], store: Store | None = 
 def _check_listing(release: Release, package: Package) -> None:
     """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
     listed = replace(
-        release, fingerprint=release.made_for or release.fingerprint, made_for=None, yanked=None, published=None
+        release,
+        fingerprint=release.made_for or release.fingerprint,
+        made_for=None,
+        yanked=None,
+        published=None,
+        publisher="",
     )
     found = Release.of(package.manifest, file_name=release.file_name, sha256=package.sha256, source=release.source)
     if vars(listed) != vars(found):

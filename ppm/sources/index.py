@@ -219,4 +219,5 @@ class IndexSource:
             yanked=entry.yanked,
             published=entry.at,
             accepts=entry.base.accepts,
+            publisher=entry.publisher,
         )

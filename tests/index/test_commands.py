@@ -53,7 +53,7 @@ def test_every_example_works(tmp_path):
             line = line.replace("root.json", "my-index/metadata/1.root.json --yes")
         done = fine(*shlex.split(line.removeprefix("ppm ")))
         assert done.out, line
-    assert fine("index", "verify", "my-index").out == "All sound: 1 releases of 2 names.\n"
+    assert fine("index", "verify", "my-index").out == "All sound. Releases: 1; names: 2.\n"
 
 
 def test_private_keys_are_encrypted_and_stay_out_of_the_index(tmp_path, monkeypatch):
@@ -241,6 +241,31 @@ def test_a_changed_publisher_is_accepted_by_name(tmp_path):
     refused(4, "has no publisher of other", "source", "accept", "acme", "other")
     fine("source", "accept", "acme", "guard")
     fine("download", "guard", "--base", "lab", "--dest", "got")
+
+
+def test_a_lock_pins_the_publisher_s_key(tmp_path, monkeypatch):
+    owned = make_index(tmp_path / "index", patch("guard"))
+    trusted(owned.folder.as_uri(), owned)
+    (tmp_path / "ppm.toml").write_text('base = "lab"\npatches = ["guard"]\n')
+    [package] = fine("lock", "--json").json["packages"]
+    assert package["publisher"] == owned.signer("acme").public_key.keyid
+    before = (tmp_path / "ppm.lock").read_text()
+    owned.signers.clear()
+    for path in tmp_path.glob("index-acme.*"):
+        path.unlink()
+    owned.publisher("acme")
+    owned.publish(patch("guard", "2.0.0"))
+    fine("lock")
+    assert (tmp_path / "ppm.lock").read_text() == before
+    # On another machine, which has taken nothing from this index yet.
+    monkeypatch.setenv("PPM_HOME", str(tmp_path / "elsewhere"))
+    trusted(owned.folder.as_uri(), owned, "vendor")
+    said = refused(4, "signed by another key than guard was before", "lock", "--upgrade")
+    assert "ppm source accept vendor guard" in said
+    assert (tmp_path / "ppm.lock").read_text() == before
+    fine("source", "accept", "vendor", "guard")
+    fine("lock", "--upgrade")
+    assert owned.signer("acme").public_key.keyid in (tmp_path / "ppm.lock").read_text()
 
 
 def test_a_damaged_list_of_sources_is_named(ppm_home):
