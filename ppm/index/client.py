@@ -79,10 +79,15 @@ class Client:
             with ThreadPoolExecutor(min(AT_ONCE, len(found))) as pool:
                 return dict(zip((info.path for info in found), pool.map(self._target, found), strict=True))
 
+    @property
+    def only_cached(self) -> bool:
+        """Whether there is nothing but what was fetched before. Known once something was read."""
+        return isinstance(self._fetcher, OfflineFetcher)
+
     def known(self, path: str) -> bytes | None:
         """A target of the top-level role as it was last time, without asking; for messages only."""
         with suppress(OSError, RepositoryError, KeyError, AttributeError):
-            listed = Metadata[Targets].from_file(str(self._index.metadata / "targets.json")).signed
+            listed = Metadata[Targets].from_bytes((self._index.metadata / "targets.json").read_bytes()).signed
             return (self._cache / listed.targets[path].hashes["sha256"]).read_bytes()
         return None
 
@@ -117,8 +122,8 @@ class Client:
         self._fetcher = OfflineFetcher(self._index.metadata)
         hint = "try again when the network is back" if not self._access.offline else "run it once without --offline"
         try:
-            timestamp = Metadata[Timestamp].from_file(str(self._index.metadata / "timestamp.json")).signed
-        except Exception as error:
+            timestamp = Metadata[Timestamp].from_bytes((self._index.metadata / "timestamp.json").read_bytes()).signed
+        except (OSError, RepositoryError) as error:
             raise SourceError(f"{reason}, and nothing of it was fetched yet", context=self.where, hint=hint) from error
         if timestamp.is_expired():
             when = f"{timestamp.expires:%Y-%m-%d %H:%M} UTC"

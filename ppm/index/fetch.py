@@ -38,16 +38,25 @@ class HttpFetcher(FetcherInterface):
         self._client: httpx2.Client | None = None
 
     def _fetch(self, url: str) -> Iterator[bytes]:
-        for pause in PAUSES:
+        """The pieces of a file; where an answer breaks off, the next one goes on from there."""
+        sent = 0
+        for pause in (*PAUSES, None):
+            skipped = 0
             try:
-                yield from self._tried(url, again=True)
+                for piece in self._answer(url):
+                    fresh = piece[max(0, sent - skipped) :]
+                    skipped += len(piece)
+                    if fresh:
+                        sent = skipped
+                        yield fresh
                 return
-            except _Again:
+            except Unreachable:
+                if pause is None:
+                    raise
                 time.sleep(pause)
-        yield from self._tried(url, again=False)
 
-    def _tried(self, url: str, *, again: bool) -> Iterator[bytes]:
-        """The pieces of one answer. Raises _Again, if that is allowed, where nothing of it has come yet."""
+    def _answer(self, url: str) -> Iterator[bytes]:
+        """The pieces of one answer. Raises Unreachable where another try may help."""
         begun = False
         try:
             with self._connected().stream("GET", url) as response:
@@ -58,17 +67,11 @@ class HttpFetcher(FetcherInterface):
                 for piece in self._in_time(url, response.iter_raw()):
                     begun = True
                     yield piece
-        except Unreachable:
-            if again:
-                raise _Again from None
-            raise
         except httpx2.ReadTimeout as error:
             if begun:
                 raise SlowRetrievalError(f"{shown_url(url)} stopped in the middle") from error
             raise Unreachable(f"no answer within {self._timeout:g} seconds") from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            if again and not begun and isinstance(error, httpx2.TransportError):
-                raise _Again from error
             raise Unreachable(str(error) or type(error).__name__) from error
 
     def _in_time(self, url: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -82,18 +85,17 @@ class HttpFetcher(FetcherInterface):
 
     def _connected(self) -> httpx2.Client:
         if self._client is None:
-            # No compression: what is measured is what is signed.
-            self._client = httpx2.Client(
-                timeout=self._timeout,
-                follow_redirects=True,
-                max_redirects=MOST_REDIRECTS,
-                headers={"Accept-Encoding": "identity", "User-Agent": "ppm"},
-            )
+            try:
+                # No compression: what is measured is what is signed.
+                self._client = httpx2.Client(
+                    timeout=self._timeout,
+                    follow_redirects=True,
+                    max_redirects=MOST_REDIRECTS,
+                    headers={"Accept-Encoding": "identity", "User-Agent": "ppm"},
+                )
+            except (ValueError, ImportError, httpx2.InvalidURL):  # whose text may hold the proxy's password
+                raise DownloadError("the proxy that the environment names can't be used") from None
         return self._client
-
-
-class _Again(Exception):
-    """Worth another try."""
 
 
 class FolderFetcher(FetcherInterface):

@@ -73,10 +73,15 @@ class IndexSource:
 
     def names(self, fingerprint: str | None) -> Iterable[str]:
         own = self.publishers.names
-        self._load(own)
+        if self._client.only_cached:
+            for name in own:
+                with suppress(SourceError):  # what was not fetched is not known
+                    self._load([name])
+        else:
+            self._load(own)
         found = set()
         for name in own:
-            shard = self._shards[name]
+            shard = self._shards.get(name)
             for entry in shard.releases if isinstance(shard, Shard) else ():
                 if fingerprint in (None, entry.base.fingerprint) and not self._fault(name, entry):
                     found |= {name, *entry.stands_for}

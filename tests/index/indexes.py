@@ -88,6 +88,13 @@ def source_of(home, url, root, *, offline=False, timeout=30.0, tell=lambda messa
     return IndexSource(index, Path(home) / "cache" / "indexes", Access(offline, timeout), tell)
 
 
+@dataclass(frozen=True)
+class Halved:
+    """A file of which the second half does not come."""
+
+    data: bytes
+
+
 @dataclass
 class Host:
     """What a server does: the files of `folder`, or `instead` of a path other bytes or a fault.
@@ -126,6 +133,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
+            elif isinstance(answer, Halved):
+                self.close_connection = True
+                self.send_response(200)
+                self.send_header("content-length", str(len(answer.data)))
+                self.end_headers()
+                self.wfile.write(answer.data[: len(answer.data) // 2])
             else:
                 self.misdeliver(answer)
         except (BrokenPipeError, ConnectionResetError):

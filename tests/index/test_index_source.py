@@ -3,11 +3,14 @@
 from datetime import UTC, datetime
 
 import pytest
-from index.indexes import make_index, one_patch, serve, source_of
+from index.indexes import Halved, make_index, one_patch, serve, source_of, trust
 from packages import FINGERPRINT, make_package
 
 from ppm.errors import SourceError
 from ppm.index.publish import yank
+from ppm.index.trust import Access
+from ppm.package import write_package
+from ppm.sources import open_indexes, open_source
 
 
 def test_a_folder_is_listed_and_fetched(tmp_path):
@@ -59,6 +62,34 @@ def test_a_server_that_fails_once_is_asked_again(tmp_path):
         assert host.asked.count("metadata/timestamp.json") == 2
 
 
+def test_an_answer_that_breaks_off_is_gone_on_with(tmp_path):
+    owned = one_patch(tmp_path / "index")
+    with serve(tmp_path / "index") as (host, url):
+        source = source_of(tmp_path / "home", url, owned.first_root)
+        [release] = source.named("toxicity")
+        [path] = (tmp_path / "index" / "targets" / "files").glob("*/*.ppm")
+        host.once[str(path.relative_to(tmp_path / "index"))] = Halved(path.read_bytes())
+        assert source.fetch(release) == make_package().data
+
+
+def test_a_proxy_that_is_none(tmp_path, monkeypatch):
+    owned = one_patch(tmp_path / "index")
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://user:secret@127.0.0.1:1")
+    with serve(tmp_path / "index") as (_, url), pytest.raises(SourceError, match="the proxy that") as caught:
+        source_of(tmp_path / "home", url, owned.first_root).named("toxicity")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_source_that_was_never_reached_does_not_hinder_what_others_list(tmp_path):
+    write_package(make_package(), tmp_path / "mine")
+    index = trust(tmp_path / "home", "http://127.0.0.1:9", one_patch(tmp_path / "index").first_root)
+    mine = open_source(tmp_path / "mine")
+    [dead] = open_indexes([index], tmp_path / "cache", Access(timeout=0.2), before=[mine], tell=print)
+    assert (dead.named("toxicity"), dead.problems("toxicity"), dead.providers("toxicity", FINGERPRINT)) == ((), (), ())
+    with pytest.raises(SourceError, match="nothing of it was fetched yet"):
+        dead.named("core")
+
+
 def test_without_a_network_what_was_fetched_serves_and_its_age_is_said(tmp_path):
     owned = one_patch(tmp_path / "index")
     with serve(tmp_path / "index") as (_, url):
@@ -83,6 +114,7 @@ def test_offline_there_is_nothing_that_was_not_fetched(tmp_path):
         source_of(tmp_path / "home", url, owned.first_root, offline=True).named("core")
     source_of(tmp_path / "home", url, owned.first_root).named("toxicity")
     offline = source_of(tmp_path / "home", url, owned.first_root, offline=True)
+    assert set(offline.names(None)) == {"toxicity"}
     with pytest.raises(SourceError, match="was not fetched before"):
         offline.fetch(offline.named("toxicity")[0])
 
