@@ -24,7 +24,7 @@ LATER = ("base remove", "sync", "rollback", "diff", "uninstall", "remove", "env 
 LONG = ("lab build", "base fetch")
 """Minutes, or a network; `tests/lab/test_lab.py` and `tests/bases/test_fetch.py` run them on a small scale."""
 INDEXES = ("index", "publish", "source")
-"""What needs an index and its keys; `tests/index/test_commands.py` runs them."""
+"""What needs an index and its keys; `tests/index/test_index_commands.py` runs them."""
 
 
 def test_every_command_has_an_example_of_itself():
