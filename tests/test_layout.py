@@ -62,8 +62,9 @@ BELOW_THE_LINE = """
     lab lab.domains lab.corpus lab.prompts
     audit audit.comparison audit.model audit.anchors audit.continual audit.triggers audit.gate audit.conflicts
     audit.report audit.page audit.run
-    install install.trusting install.fetch install.request install.current install.start install.derived install.pinned
-    install.plan install.download install.earlier install.compose install.mend install.ranking install.choose
+    install install.trusting install.address install.fetch install.request install.current install.start install.derived
+    install.pinned install.plan install.download install.earlier install.compose install.mend install.ranking
+    install.choose
     install.deploy install.install
     install.folder install.lock install.edit install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.outdated inspect.verify

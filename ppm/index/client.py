@@ -23,7 +23,7 @@ from ppm.index.layout import METADATA, TARGETS, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 
-__all__ = ["Client", "download_root"]
+__all__ = ["Client", "download_root", "fetcher_of"]
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
@@ -36,14 +36,15 @@ def _silent(message: str) -> None:
     pass
 
 
-def _fetcher(url: str, timeout: float) -> FetcherInterface:
+def fetcher_of(url: str, timeout: float) -> FetcherInterface:
+    """What takes files from an address: from a folder, or over HTTP."""
     return FolderFetcher() if url.startswith("file:") else HttpFetcher(timeout)
 
 
 def download_root(url: str, timeout: float) -> bytes:
     """The first root of an index, which nobody has checked yet. Raises SourceError or IntegrityError."""
     try:
-        return _fetcher(url, timeout).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
+        return fetcher_of(url, timeout).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
     except DownloadError as error:
         raise blamed(error, shown_url(url)) from error
 
@@ -61,7 +62,7 @@ class Client:
         self._cache = cache
         self._access = access
         self._tell = tell
-        self._fetcher = _fetcher(index.url, access.timeout)
+        self._fetcher = fetcher_of(index.url, access.timeout)
         self._updater: Updater | None = None
 
     def read(self, path: str) -> bytes | None:

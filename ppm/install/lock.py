@@ -65,7 +65,7 @@ def lock_project(
     if not project.patches:
         raise asks_nothing()
     named = _named_base(folder, base)
-    given, requirements = take_given(project.patches, folder.path)
+    given, requirements = take_given(project.patches, folder.path, folder.workspace.access)
     for source, asked in zip(given, (r for r in project.patches if r.is_file), strict=True):
         _refuse_other_name(source, asked.text)
     sources = [*given, *folder.workspace.sources(named, (*request.find_links, *project.sources))]

@@ -112,7 +112,7 @@ def plan_install(start: Start) -> Plan:
 
     A requirement may also be the path of a package file. Raises RequestError, SourceError or ResolutionError.
     """
-    given, requirements = take_given(start.request.requirements, start.workspace.folder)
+    given, requirements = take_given(start.request.requirements, start.workspace.folder, start.workspace.access)
     asked: dict[str, list[Requirement]] = {}
     for requirement in requirements:
         asked.setdefault(requirement.name, []).append(requirement)
