@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,6 +26,7 @@ def key_from_hex(public: str) -> SSlibKey:
     return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)))
 
 
+@lru_cache
 def key_id(public: str) -> str:
     """The id of a public key, as TUF has it: the digest of the key with its kind."""
     return key_from_hex(public).keyid

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ppm.index.layout import PUBLISHERS
 from ppm.index.parsing import read_json, write_json
@@ -52,14 +53,18 @@ class Publishers:
         """As JSON."""
         return write_json(self)
 
-    @property
+    @cached_property
+    def _owners(self) -> dict[str, Publisher]:
+        return {name: publisher for publisher in self.publishers for name in publisher.names}
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """Every name that a publisher has."""
-        return frozenset(name for publisher in self.publishers for name in publisher.names)
+        return frozenset(self._owners)
 
     def owner(self, name: str) -> Publisher | None:
         """The publisher of a name."""
-        return next((publisher for publisher in self.publishers if name in publisher.names), None)
+        return self._owners.get(name)
 
     def find(self, name: str) -> Publisher | None:
         """The publisher that is called so."""
