@@ -55,7 +55,10 @@ class LockedBase:
 
 @dataclass(frozen=True)
 class LockedPackage:
-    """One package file, pinned: `sha256` is of the file, `dependencies` are names of other locked packages."""
+    """One package file, pinned: `sha256` is of the file, `dependencies` are names of other locked packages.
+
+    `publisher` is the id of the key that its publisher signed it with, where it is from a signed index.
+    """
 
     name: str
     version: str
@@ -64,10 +67,13 @@ class LockedPackage:
     source: str
     requested: bool = False
     dependencies: tuple[str, ...] = ()
+    publisher: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", check_name(self.name))
         object.__setattr__(self, "version", check_version(self.version))
+        if self.publisher is not None:
+            check_sha256(self.publisher, "publisher")
         if not _FILE_NAME.fullmatch(self.file):
             raise ValueError(f"file must be the name of a .ppm file, without a folder, not {self.file!r}")
         check_sha256(self.sha256, "sha256")

@@ -31,6 +31,7 @@ __all__ = [
     "SUFFIX",
     "Package",
     "file_name",
+    "file_name_of",
     "parse_file_name",
     "read_bounded",
     "read_metadata",
@@ -131,8 +132,12 @@ def _tag(manifest: Manifest) -> str:
 
 def file_name(manifest: Manifest) -> str:
     """`NAME-VERSION-BASETAG.ppm`, with '-' inside a part written '_'."""
-    parts = (manifest.name, manifest.version, _tag(manifest))
-    return "-".join(part.replace("-", "_") for part in parts) + SUFFIX
+    return file_name_of(manifest.name, manifest.version, _tag(manifest))
+
+
+def file_name_of(name: str, version: str, tag: str) -> str:
+    """The file name of a version of a patch for the base model with a tag."""
+    return "-".join(part.replace("-", "_") for part in (name, version, tag)) + SUFFIX
 
 
 def parse_file_name(name: str) -> tuple[str, str, str] | None:

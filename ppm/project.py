@@ -111,9 +111,12 @@ class Project:
 
     def __post_init__(self) -> None:
         for key in ("constraints", "overrides"):
-            wrong = next((r.text for r in getattr(self, key) if r.is_file), None)
+            wrong = next((r.text for r in getattr(self, key) if r.is_file or r.address), None)
             if wrong is not None:
                 raise ValueError(f"{key}: {wrong!r} is not a requirement such as 'toxicity>=1,<2'")
+        remote = next((r.text for r in self.patches if r.address), None)
+        if remote is not None:
+            raise ValueError(f"patches: {remote[:80]!r} is a URL; download the package file, and give its path")
         overridden = [requirement.name for requirement in self.overrides]
         for name in overridden:
             if overridden.count(name) > 1:

@@ -14,6 +14,7 @@ from ppm.names import check_name, exact_pin, parse_specifiers, parse_version
 from ppm.package import SUFFIX, parse_file_name
 
 __all__ = [
+    "Address",
     "Requirement",
     "exactly",
     "parse_name",
@@ -31,11 +32,24 @@ _BEYOND = {"[": "extras", "@": "a URL", ";": "a marker"}
 MAX_LENGTH = 1_000
 
 
+_ADDRESS = re.compile(r"(?P<name>[^\s@]+)\s*@\s*(?P<url>(?:https?|file)://[^\s#?]+)(?:#(?P<fragment>\S*))?")
+_DIGEST = re.compile(r"sha256=([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where one package file is, and the hexadecimal digest that it must have."""
+
+    url: str
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Requirement:
     """A normalised name and a PEP 440 specifier; `text` is how the user put it, `origin` where, such as a file.
 
-    With `is_file` it is the path of a package file, whose name is what its file name says, "" when that says none.
+    With `is_file` it is the path of a package file, whose name is what its file name says, "" when that says none. With
+    an `address` it is the package file there.
     """
 
     name: str
@@ -43,6 +57,7 @@ class Requirement:
     text: str
     origin: str = field(default="", compare=False)
     is_file: bool = False
+    address: Address | None = None
 
     @property
     def pinned(self) -> str | None:
@@ -96,14 +111,27 @@ def phrase(name: str, specifier: str) -> str:
 
 
 def read_requirement(text: str, origin: str = "") -> Requirement:
-    """A requirement, or the path of a package file. Raises RequestError."""
+    """A requirement, or a package file: its path, or `NAME @ URL#sha256=DIGEST`. Raises RequestError."""
     if "://" in text:
-        hint = "download the package file, and give its path"
-        raise RequestError(f"{text[:80]!r} is a URL, but URLs are not supported yet", context=origin, hint=hint)
+        return _addressed(text, origin)
     if not text.endswith(SUFFIX) and "/" not in text:
         return parse_requirement(text, origin)
     parts = parse_file_name(PurePath(text).name)
     return Requirement(parts[0] if parts else "", SpecifierSet(), text, origin, is_file=True)
+
+
+def _addressed(text: str, origin: str) -> Requirement:
+    """`toxicity @ https://example.org/toxicity.ppm#sha256=...`: never without the digest. Raises RequestError."""
+    match = _ADDRESS.fullmatch(text.strip())
+    digest = _DIGEST.fullmatch(match["fragment"] or "") if match is not None else None
+    hint = "write NAME @ URL#sha256=DIGEST, with https://, http:// or file://; or download the file, and give its path"
+    if match is None or digest is None or len(text) > MAX_LENGTH:
+        lacking = "digest" if match is not None else "name, or not one that can be used"
+        raise RequestError(f"{text[:80]!r} is a URL without a {lacking}", context=origin, hint=hint)
+    named = parse_requirement(match["name"], origin)
+    if str(named.specifier):
+        raise RequestError(f"{text[:80]!r} has a URL and a version", context=origin, hint=hint)
+    return Requirement(named.name, SpecifierSet(), text.strip(), origin, address=Address(match["url"], digest[1]))
 
 
 def parse_requirement(text: str, origin: str = "") -> Requirement:

@@ -4,8 +4,9 @@ means.
 Opened once, at the edge. Needs no torch.
 """
 
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,28 +17,56 @@ from ppm.environment.deployment import Environment
 from ppm.environment.store import Store
 from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
+from ppm.index.trust import Access, trusted_indexes
 from ppm.lock import LockedBase
 from ppm.locking import lock_timeout
 from ppm.names import expand, is_folder
 from ppm.project import Project
 from ppm.resources import shipped_packages
-from ppm.sources import Offer, Source, open_source
+from ppm.sources import Offer, Source, open_indexes, open_source
 
 __all__ = ["Workspace", "base_of_environment", "look_up_base", "open_base"]
 
 
+def _silent(message: str) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """PPM_HOME, the folder that the command is given in, and the environment variables of its process."""
+    """PPM_HOME, the folder that the command is given in, and the environment variables of its process.
+
+    `tell` is told what a user should know of the sources; with `offline` none of them is asked over a network.
+    """
 
     home: Path
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    tell: Callable[[str], None] = field(default=_silent, repr=False, compare=False)
+    offline: bool = field(default=False, compare=False)
 
     @staticmethod
-    def open(folder: Path, environ: Mapping[str, str] = os.environ) -> "Workspace":
+    def open(
+        folder: Path,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        tell: Callable[[str], None] = _silent,
+        offline: bool = False,
+    ) -> "Workspace":
         """The workspace of a command that is given in a folder. Raises EnvironmentStateError."""
-        return Workspace(ppm_home(environ), folder.absolute(), environ)
+        return Workspace(ppm_home(environ), folder.absolute(), environ, tell, offline)
+
+    @property
+    def access(self) -> Access:
+        """How indexes are reached. Raises RequestError when PPM_NETWORK_TIMEOUT is no number of seconds."""
+        text = self.environ.get("PPM_NETWORK_TIMEOUT") or "30"
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < math.inf:
+            raise RequestError(f"must be a number of seconds above 0, not {text!r}", context="PPM_NETWORK_TIMEOUT")
+        return Access(self.offline or bool(self.environ.get("PPM_OFFLINE")), seconds)
 
     @property
     def lock_timeout(self) -> float:
@@ -69,12 +98,16 @@ class Workspace:
         return {environment.label: environment for environment in Environment.all(self.home)}
 
     def sources(self, base_name: str | None, locations: Sequence[str | Path]) -> list[Source]:
-        """The sources at some locations, and what comes with ppm for the base.
+        """The sources at some locations, the indexes that the user trusts, and what comes with ppm for the base.
 
         Raises SourceError for a location that can't be one.
         """
         cache = self.home / "cache" / "sources"
         found = [open_source(location, cache) for location in locations]
+        indexes = trusted_indexes(self.home)
+        if indexes:
+            files = self.home / "cache" / "indexes"
+            found += open_indexes(indexes, files, self.access, before=found, tell=self.tell)
         shipped = shipped_packages(base_name)
         if base_name is not None and shipped is not None:
             found.append(open_source(shipped, cache, label=base_name))

@@ -21,7 +21,9 @@ ABOVE_THE_LINE = """
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     weight_files sketch package base requirement
     lock project
-    sources.base sources.cache sources.directory sources
+    index index.layout index.parsing index.shard index.publishers index.keys index.statement index.roles
+    index.repository index.publish index.held index.trust index.fetch index.blame index.client
+    sources.base sources.cache sources.directory sources.index sources.priority sources index.check
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
     environment environment.store environment.evidence environment.attempts environment.deployment environment.default
@@ -60,8 +62,9 @@ BELOW_THE_LINE = """
     lab lab.domains lab.corpus lab.prompts
     audit audit.comparison audit.model audit.attestation audit.anchors audit.continual audit.triggers
     audit.gate audit.conflicts audit.report audit.page audit.run
-    install install.fetch install.request install.current install.start install.derived install.plan install.download
-    install.earlier install.compose install.mend install.ranking install.choose
+    install install.trusting install.address install.fetch install.request install.current install.start install.derived
+    install.pinned install.plan install.download install.earlier install.compose install.mend install.ranking
+    install.choose
     install.deploy install.install
     install.folder install.lock install.edit install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.log inspect.outdated
@@ -72,7 +75,8 @@ BELOW_THE_LINE = """
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.labels cli.log cli.judges cli.lab cli.lock cli.outdated
     cli.packages cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync
-    cli.test cli.tree cli.uninstall cli.upgrade cli.verify cli.main cli.completion
+    cli.test cli.tree cli.keyfiles cli.index cli.publish cli.source
+    cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]
 OUTSIDE = ("", "__main__")

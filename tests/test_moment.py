@@ -1,6 +1,6 @@
 """Moments: a day means all of it, a time is in UTC unless it says otherwise, and anything else is refused."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from commands import ppm
@@ -26,7 +26,26 @@ def test_is_read_from_iso_8601(text, at):
     assert (found.at, str(found), found.to_toml()) == (at, text, text)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "2026-06-31", "1 June 2026"])
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("7 days", datetime(2026, 5, 25, 12, tzinfo=UTC)),
+        ("1 day", datetime(2026, 5, 31, 12, tzinfo=UTC)),
+        ("2 weeks", datetime(2026, 5, 18, 12, tzinfo=UTC)),
+        ("36hours", datetime(2026, 5, 31, 0, tzinfo=UTC)),
+        ("0 days", datetime(2026, 6, 1, 12, tzinfo=UTC)),
+    ],
+)
+def test_or_as_a_span_before_now(text, at):
+    found = Moment.from_text(text, datetime(2026, 6, 1, 12, tzinfo=UTC))
+    assert (found.at, found.to_toml()) == (at, text)
+    at = Moment.from_text("1 hour").at
+    assert datetime.now(UTC) - at >= timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "2026-13-01", "2026-06-31", "1 June 2026", "7", "days", "-7 days", "7 years", "99999 days"]
+)
 def test_what_is_no_date_is_refused_with_an_example(text):
     with pytest.raises(RequestError, match="is not a date") as caught:
         Moment.from_text(text)

@@ -43,7 +43,12 @@ def test_the_path_of_a_file_keeps_its_text(text, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("https://example.org/toxicity.ppm", "is a URL"),
+        ("https://example.org/toxicity.ppm", "is a URL without a name"),
+        ("toxicity @ https://example.org/toxicity.ppm", "is a URL without a digest"),
+        ("toxicity @ https://example.org/toxicity.ppm#sha256=1234", "is a URL without a digest"),
+        ("toxicity @ https://example.org/toxicity.ppm#md5=" + "0" * 64, "is a URL without a digest"),
+        ("toxicity @ ftp://example.org/toxicity.ppm#sha256=" + "0" * 64, "is a URL without a name, or not one"),
+        ("toxicity>=1 @ https://example.org/toxicity.ppm#sha256=" + "0" * 64, "has a URL and a version"),
         ("toxicity[extra]", "has extras"),
         ("toxicity @ somewhere", "has a URL"),
         ("toxicity; python_version < '3'", "has a marker"),

@@ -42,7 +42,10 @@ def cache_info(as_json: bool) -> None:
 
 @cache_command.command("prune")
 @click.argument(
-    "names", nargs=-1, type=click.Choice(["results", "training", "sources", "self-test"]), metavar="[CACHE]..."
+    "names",
+    nargs=-1,
+    type=click.Choice(["results", "training", "sources", "indexes", "self-test"]),
+    metavar="[CACHE]...",
 )
 @click.option(
     "--days", type=click.FloatRange(min=0), default=0.0, help="Only what has not been used for this many days."
@@ -51,8 +54,8 @@ def cache_info(as_json: bool) -> None:
 def cache_prune(names: tuple[str, ...], days: float, as_json: bool) -> None:
     """Empty the caches, and remove stored packages that nothing needs.
 
-    The caches are results, training, sources and self-test; all of them unless you name some. The store keeps what any
-    deployment needs, including those you can roll back to, and what was added in the last day.
+    The caches are results, training, sources, indexes and self-test; all of them unless you name some. The store keeps
+    what any deployment needs, including those you can roll back to, and what was added in the last day.
 
     \b
     Example:

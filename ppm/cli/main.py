@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from ppm.cli.options import output_options
-from ppm.cli.output import drop_output, print_error, warn
+from ppm.cli.output import drop_output, print_error, say, warn
 from ppm.errors import DiskError, PpmError, did_you_mean
 from ppm.version import __version__
 
@@ -67,6 +67,11 @@ SUBJECTS = {
         "base": "base",
         "lab": "lab",
     },
+    "Signed indexes": {
+        "source": "source",
+        "index": "index",
+        "publish": "publish",
+    },
     "Settings and disk": {
         "env": "environments",
         "use": "environments",
@@ -113,12 +118,14 @@ class _Lazy(click.Group):
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="ppm")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """A package manager for safety patches of language models.
 
     Resolves patches, composes them, tests the result for interference, and deploys it only if it passes.
     Start with `ppm quickstart`.
     """
+    ctx.obj = say  # for what sources have to tell
 
 
 cli.params += output_options()

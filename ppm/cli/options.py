@@ -37,7 +37,7 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., object])
 
 
-_VERBOSITY, _COLOR, _WORKSPACE = "ppm.verbosity", "ppm.color", "ppm.workspace"
+_VERBOSITY, _COLOR, _WORKSPACE, _OFFLINE = "ppm.verbosity", "ppm.color", "ppm.workspace", "ppm.offline"
 
 
 def output_options() -> list[click.Option]:
@@ -98,8 +98,21 @@ def env_option(function: F) -> F:
 
 
 def find_links_option(function: F) -> F:
-    """--find-links, -f."""
-    return _paths_option("--find-links", "-f", metavar="DIR", help="A folder of package files.")(function)
+    """--find-links, -f; and --offline."""
+    return _paths_option("--find-links", "-f", metavar="DIR", help="A folder of package files.")(
+        offline_option(function)
+    )
+
+
+def offline_option(function: F) -> F:
+    """--offline, which the workspace knows of."""
+
+    def note(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+        if given:
+            ctx.meta[_OFFLINE] = 1
+
+    text = "Ask no index over the network: use what was fetched before, while it is valid. PPM_OFFLINE does the same."
+    return click.option("--offline", is_flag=True, expose_value=False, callback=note, help=text)(function)
 
 
 class LocalPath(click.Path):
@@ -170,7 +183,7 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
             click.option(
                 "--exclude-newer",
                 metavar="DATE",
-                help="Ignore what was added to its source after a date, such as 2026-06-01.",
+                help="Ignore what came into its source after a date, such as 2026-06-01, or in the last `7 days`.",
             ),
             dtype_option,
         )
@@ -246,7 +259,8 @@ def workspace() -> "Workspace":
 
     noted = click.get_current_context().meta
     if _WORKSPACE not in noted:
-        noted[_WORKSPACE] = Workspace.open(Path.cwd())
+        tell = click.get_current_context().find_root().obj
+        noted[_WORKSPACE] = Workspace.open(Path.cwd(), tell=tell, offline=_noted(_OFFLINE) == 1)
     found: Workspace = noted[_WORKSPACE]
     return found
 

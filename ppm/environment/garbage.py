@@ -24,6 +24,7 @@ CACHES = {
     "results": "answers of suites",
     "training": "finished stages of builds",
     "sources": "metadata of package files",
+    "indexes": "files of signed indexes",
     "self-test": "models that a prefix is exact on",
 }
 UNTOUCHED_FOR = 24 * 3600.0

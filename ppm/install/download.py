@@ -19,7 +19,7 @@ def download(
 ) -> list[tuple[Package, Path]]:
     """Resolve without regard to what is deployed, and write each package file whole or not at all. Raises PpmError."""
     project = workspace.project
-    given, wishes = take_given(request.requirements, workspace.folder)
+    given, wishes = take_given(request.requirements, workspace.folder, workspace.access)
     sources = [*given, *workspace.sources(base_name, (*request.find_links, *project.sources))]
     offer = Joined(sources)
     refuse_damaged(wishes, offer)

@@ -10,6 +10,8 @@ from pathlib import Path
 from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.store import Store
 from ppm.errors import IntegrityError, PackageError, PpmError, RequestError, ResolutionError
+from ppm.index.trust import Access, shown_url
+from ppm.install.address import fetch_address
 from ppm.lock import LockedBase
 from ppm.names import expand
 from ppm.package import Package, read_package
@@ -61,19 +63,25 @@ class PackageSource(Listing):
         return file_name in self._files
 
 
-def take_given(requirements: Sequence[Requirement], folder: Path) -> tuple[list[Source], list[Requirement]]:
+def take_given(
+    requirements: Sequence[Requirement], folder: Path, access: Access
+) -> tuple[list[Source], list[Requirement]]:
     """The package files among some requirements as sources, and the requirements with their exact pins in place.
 
-    Paths are as seen from `folder`. Raises PackageError or RequestError.
+    Paths are as seen from `folder`, addresses are reached by `access`. Raises PackageError, SourceError or
+    RequestError.
     """
     sources: list[Source] = []
     found = []
     for requirement in requirements:
         if requirement.is_file:
             path = folder / expand(requirement.text)
-            package = read_package(path)
+            where, package = str(path.resolve()), read_package(path)
+        elif requirement.address is not None:
+            where, package = shown_url(requirement.address.url), fetch_address(requirement, access)
+        if requirement.is_file or requirement.address is not None:
             _refuse_composition(package)
-            sources.append(PackageSource(str(path.resolve()), (package,)))
+            sources.append(PackageSource(where, (package,)))
             requirement = exactly(package.manifest.name, package.manifest.version)
         found.append(requirement)
     return sources, found
@@ -178,7 +186,12 @@ def fetch(pins: Sequence[Pin], sources: Sequence[Source], store: Store | None = 
 def _check_listing(release: Release, package: Package) -> None:
     """Raises IntegrityError when a package is not what its source said: the choice was then made on false grounds."""
     listed = replace(
-        release, fingerprint=release.made_for or release.fingerprint, made_for=None, yanked=None, published=None
+        release,
+        fingerprint=release.made_for or release.fingerprint,
+        made_for=None,
+        yanked=None,
+        published=None,
+        publisher="",
     )
     found = Release.of(package.manifest, file_name=release.file_name, sha256=package.sha256, source=release.source)
     if vars(listed) != vars(found):

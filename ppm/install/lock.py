@@ -12,7 +12,8 @@ from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.install.derived import accept
 from ppm.install.fetch import take_given
 from ppm.install.folder import ProjectFolder, asks_nothing
-from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, locked_packages, upgrade_order, yanked_note
+from ppm.install.pinned import check_publishers, locked_packages
+from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, upgrade_order, yanked_note
 from ppm.install.request import Request
 from ppm.install.start import rules_for
 from ppm.lock import Lock, LockedBase, Selection
@@ -64,7 +65,7 @@ def lock_project(
     if not project.patches:
         raise asks_nothing()
     named = _named_base(folder, base)
-    given, requirements = take_given(project.patches, folder.path)
+    given, requirements = take_given(project.patches, folder.path, folder.workspace.access)
     for source, asked in zip(given, (r for r in project.patches if r.is_file), strict=True):
         _refuse_other_name(source, asked.text)
     sources = [*given, *folder.workspace.sources(named, (*request.find_links, *project.sources))]
@@ -88,13 +89,15 @@ def lock_project(
             rules=rules_for(project, request, {name: kept[name] for name in kept if name not in raised}),
             raised=raised,
         )
+    before = previous.packages if previous is not None else ()
+    check_publishers(folder.workspace.home, before, resolution.pins)
     strategy = request.strategy or project.strategy or DEFAULT_STRATEGY
     selection = Selection(
         base=accepted.locked(resolution.pins),
         requirements=project.patches,
         strategy=folder.shown(strategy),
         strategy_digest=read_strategy(strategy).digest,
-        packages=locked_packages(resolution.pins, lambda release: folder.shown(release.source)),
+        packages=locked_packages(resolution.pins, lambda release: folder.shown(release.source), before),
         overrides=tuple(resolution.overrides),
         dtype=_dtype(request, previous, locked),
     )

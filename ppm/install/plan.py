@@ -12,9 +12,10 @@ from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
 from ppm.install.derived import accept_for
 from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
+from ppm.install.pinned import check_publishers, locked_packages
 from ppm.install.request import check_hashes
 from ppm.install.start import Start, rules_for
-from ppm.lock import Lock, LockedPackage, Selection
+from ppm.lock import Lock, Selection
 from ppm.names import expand
 from ppm.package import Package
 from ppm.project import Gates
@@ -27,7 +28,6 @@ __all__ = [
     "DEFAULT_STRATEGY",
     "OUT_OF_TIME",
     "Plan",
-    "locked_packages",
     "plan_autoremove",
     "plan_install",
     "plan_uninstall",
@@ -112,7 +112,7 @@ def plan_install(start: Start) -> Plan:
 
     A requirement may also be the path of a package file. Raises RequestError, SourceError or ResolutionError.
     """
-    given, requirements = take_given(start.request.requirements, start.workspace.folder)
+    given, requirements = take_given(start.request.requirements, start.workspace.folder, start.workspace.access)
     asked: dict[str, list[Requirement]] = {}
     for requirement in requirements:
         asked.setdefault(requirement.name, []).append(requirement)
@@ -257,6 +257,7 @@ def _plan(
     # What is new is compared with what it takes the place of.
     market.refuse_lost((name for pin in pins for name in (pin.release.name, *pin.release.stands_for)), start.previous)
     check_hashes(pins, [p for p in pins if start.versions.get(p.release.name) != p.release.version], start.request)
+    check_publishers(start.workspace.home, start.packages.values(), pins)
     order = tuple(pin.release.name for pin in pins)
     chosen, recipe, remark = _strategy(start, order)
     held = {hold.name for hold in start.holds}
@@ -271,7 +272,11 @@ def _plan(
         requirements=requirements,
         strategy=chosen,
         strategy_digest=recipe.digest,
-        packages=locked_packages(pins, lambda r: before.get(r.sha256, "") if r.source == DEPLOYED_SOURCE else r.source),
+        packages=locked_packages(
+            pins,
+            lambda r: before.get(r.sha256, "") if r.source == DEPLOYED_SOURCE else r.source,
+            start.packages.values(),
+        ),
         overrides=tuple(resolution.overrides),
         dtype=start.dtype,
     )
@@ -323,22 +328,6 @@ def _in_order(pins: Sequence[Pin], requirements: Sequence[Requirement]) -> tuple
         for pin in pins
     ]
     return tuple(sorted(found, key=lambda pin: order.get(pin.release.name, len(order))))
-
-
-def locked_packages(pins: Sequence[Pin], source: Callable[[Release], str]) -> tuple[LockedPackage, ...]:
-    """Pins as a selection has them; `source` says how the place of a release is written."""
-    return tuple(
-        LockedPackage(
-            pin.release.name,
-            str(pin.release.version),
-            pin.release.file_name,
-            pin.release.sha256,
-            source(pin.release),
-            requested=pin.requested,
-            dependencies=tuple(other.release.name for other in pins if pin.release.name in other.required_by),
-        )
-        for pin in pins
-    )
 
 
 def _strategy(start: Start, names: Sequence[str]) -> tuple[str, Strategy, str]:

@@ -122,6 +122,8 @@ def read_constraints(files: Iterable[Path]) -> tuple[Requirement, ...]:
             raise RequestError("hashes have no effect here", context=where, hint="pass the file with -r instead")
         if line.requirement.is_file:
             raise RequestError(f"{line.requirement.text!r} is a path, but only a name is allowed here", context=where)
+        if line.requirement.address is not None:
+            raise RequestError(f"{line.requirement.text!r} is a URL, but only a name is allowed here", context=where)
     return tuple(line.requirement for line in lines)
 
 

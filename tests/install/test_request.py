@@ -49,7 +49,7 @@ def test_the_last_line_need_not_end(file):
         (f"core --hash=sha256:{ONE}0", "a hash must be --hash=sha256:"),
         ("-f elsewhere", "'-f' is an option"),
         ("--pre", "'--pre' is an option"),
-        ("https://example.org/core.ppm", "URLs are not supported yet"),
+        ("https://example.org/core.ppm", "is a URL without a name"),
     ],
 )
 def test_the_line_that_is_wrong_is_named(file, line, message):

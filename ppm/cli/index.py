@@ -1,0 +1,215 @@
+"""The commands of whoever runs an index: index init, key, add-publisher, rotate, refresh, yank, status, verify."""
+
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ppm.cli.keyfiles import ask_passphrase, keys_folder, keys_option
+from ppm.cli.options import LocalPath, command_line, json_option, workspace
+from ppm.cli.output import print_json, print_table, report, say, write
+
+if TYPE_CHECKING:
+    from ppm.index.held import Held
+
+__all__ = ["index_command", "open_held"]
+
+_folder = click.argument("folder", type=LocalPath(), metavar="DIR")
+
+
+@click.group("index")
+def index_command() -> None:
+    """Run a signed index of patches.
+
+    It is a folder of static files, from which others install without trusting whoever hosts it.
+
+    \b
+    Example:
+      ppm index init my-index
+    """
+
+
+def open_held(folder: Path, keys: Path | None) -> "Held":
+    """An index that nobody else changes meanwhile."""
+    from ppm.index.held import Held
+
+    return Held(folder, keys_folder(folder, keys), ask_passphrase, command_line(), workspace().lock_timeout, say)
+
+
+@index_command.command("init")
+@_folder
+@keys_option
+@click.option("--bins", type=int, default=64, show_default=True, help="Number of bins: some 1,000 files fit into each.")
+@click.option("--root-keys", type=int, default=3, show_default=True, help="How many root keys there are.")
+@click.option("--threshold", type=int, default=2, show_default=True, help="How many of them must sign a new root.")
+def init(folder: Path, keys: Path | None, bins: int, root_keys: int, threshold: int) -> None:
+    """Make an empty index, and its keys.
+
+    Take the keys of root and targets off this machine afterwards: they are needed only for `add-publisher`, `rotate`
+    and `refresh --all`.
+
+    \b
+    Example:
+      ppm index init my-index
+    """
+    from ppm.index.held import make_index
+    from ppm.index.keys import Keyring
+
+    ring = Keyring(keys_folder(folder, keys), partial(ask_passphrase, new=True))
+    made = make_index(folder, ring, datetime.now(UTC), bins=bins, root_keys=root_keys, threshold=threshold)
+    report(f"Made the index {folder}; its private keys are in {ring.folder}.")
+    report(f"Its root has the fingerprint {made}: publish it where users trust what they read.")
+    say("Keep the files root-*.pem and targets-*.pem offline.")
+
+
+@index_command.command("key")
+@click.argument("file", type=LocalPath(), metavar="FILE")
+def key(file: Path) -> None:
+    """Make a publisher's pair of keys: the private one in FILE, encrypted, the public one beside it.
+
+    \b
+    Example:
+      ppm index key acme.pem
+    """
+    from ppm.index.keys import write_pair
+
+    public, keyid = write_pair(file, ask_passphrase(new=True))
+    report(f"Made {file}, which is secret, and {public}, which the index is to know. Its id is {keyid}.")
+
+
+@index_command.command("add-publisher")
+@_folder
+@click.argument("name", metavar="PUBLISHER")
+@click.option("--key", "files", multiple=True, type=LocalPath(), metavar="PUBLIC.pem", help="A public key of theirs.")
+@click.option("--names", default="", metavar="A,B", help="Names of patches that are theirs.")
+@click.option("--replace", "instead", is_flag=True, help="Take away the keys or names that they had before.")
+@keys_option
+def add_publisher(
+    folder: Path, name: str, files: tuple[Path, ...], names: str, instead: bool, keys: Path | None
+) -> None:
+    """Let a publisher publish patches under some names, or add keys and names to one. Needs the targets key.
+
+    \b
+    Example:
+      ppm index add-publisher my-index acme --key acme.pub.pem --names toxicity,gender-bias
+    """
+    from ppm.index.keys import read_public
+    from ppm.index.publish import add_publisher
+
+    wanted = [part.strip() for part in names.split(",") if part.strip()]
+    public = [read_public(path) for path in files]
+    with open_held(folder, keys).opened() as repository:
+        found = add_publisher(repository, name, public, wanted, datetime.now(UTC), instead=instead)
+    count = f"{len(found.keys)} key{'' if len(found.keys) == 1 else 's'}"
+    report(f"{found.name} may publish {', '.join(found.names) or 'nothing yet'}, with {count}.")
+
+
+@index_command.command("rotate")
+@_folder
+@click.argument("role", type=click.Choice(["root", "targets", "bins", "snapshot", "timestamp"]))
+@keys_option
+def rotate(folder: Path, role: str, keys: Path | None) -> None:
+    """Give a role new keys; users follow by themselves. Needs the root keys, or for bins the targets key.
+
+    \b
+    Example:
+      ppm index rotate my-index timestamp
+    """
+    from ppm.index.roles import ROLES
+
+    name = next(one for one in ROLES if one == role)
+    held = open_held(folder, keys)
+    with held.opened() as repository:
+        old = repository.rotate(name, datetime.now(UTC))
+    files = ", ".join(f"{role}-{one[:12]}.pem" for one in old)
+    report(f"{role} has new keys in {held.keys}. Destroy the old ones there: {files}.")
+
+
+@index_command.command("refresh")
+@_folder
+@click.option("--all", "everything", is_flag=True, help="Also sign root and targets anew; needs their keys.")
+@keys_option
+def refresh(folder: Path, everything: bool, keys: Path | None) -> None:
+    """Sign anew what expires soon, so that users go on trusting the index. Run it every day.
+
+    \b
+    Example:
+      ppm index refresh my-index
+    """
+    with open_held(folder, keys).opened() as repository:
+        repository.refresh(datetime.now(UTC), offline=everything)
+        until = repository.timestamp.signed.expires
+    report(f"{folder} is valid until {until:%Y-%m-%d %H:%M} UTC.")
+
+
+@index_command.command("yank")
+@_folder
+@click.argument("name")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why; users see it.")
+@keys_option
+def yank(folder: Path, name: str, version: str, reason: str, keys: Path | None) -> None:
+    """Take a version back: nobody gets it who does not ask for this very version. Its file stays.
+
+    \b
+    Example:
+      ppm index yank my-index toxicity 1.0.0 --reason "fails on names"
+    """
+    from ppm.index.publish import yank
+
+    with open_held(folder, keys).opened() as repository:
+        count = yank(repository, name, version, reason, datetime.now(UTC))
+    report(f"Yanked {name} {version} ({count} file{'' if count == 1 else 's'}): {reason}")
+
+
+@index_command.command("status")
+@_folder
+@keys_option
+@json_option
+def status(folder: Path, keys: Path | None, as_json: bool) -> None:
+    """Show what is signed by whom and until when, and what there is.
+
+    \b
+    Example:
+      ppm index status my-index
+    """
+    from ppm.index.held import status_of
+
+    found = status_of(open_held(folder, keys).read(), datetime.now(UTC))
+    if as_json:
+        print_json(found.to_json())
+        return
+    rows = [
+        [r.name, str(r.version), f"{r.expires:%Y-%m-%d %H:%M}", str(r.days_left), f"{r.threshold} of {r.keys}"]
+        for r in found.roles
+    ]
+    print_table(["Role", "Version", "Valid until (UTC)", "Days left", "Signed by"], rows, right=[1, 3])
+    write(f"releases: {found.releases}; names: {found.names}; publishers: {found.publishers}")
+    write(f"fingerprint of its first root: {found.fingerprint}")
+    for role in found.roles:
+        if role.due:
+            say(f"{role.name} is due: ppm index refresh {folder}{' --all' if role.offline else ''}")
+
+
+@index_command.command("verify")
+@_folder
+@click.option("--root", type=LocalPath(), metavar="FILE", help="Root metadata that is trusted. Default: its first.")
+def verify(folder: Path, root: Path | None) -> None:
+    """Check a whole index as its users see it: signatures, digests, and every publisher's statement.
+
+    \b
+    Example:
+      ppm index verify my-index
+    """
+    from ppm.errors import IntegrityError
+    from ppm.index.check import check_index
+    from ppm.index.held import read_root
+
+    found = check_index(folder, read_root(root or folder / "metadata" / "1.root.json"), say)
+    for fault in found.faults:
+        write(fault)
+    if found.faults:
+        raise IntegrityError(f"has {len(found.faults)} faults", context=str(folder), hint="they are listed above")
+    report(f"All sound. Releases: {found.releases}; names: {found.names}.")

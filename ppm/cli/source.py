@@ -1,0 +1,112 @@
+"""The commands of those who install from signed indexes: source add, list, remove, accept."""
+
+from pathlib import Path
+
+import click
+
+from ppm.cli.options import LocalPath, json_option, offline_option, workspace
+from ppm.cli.output import confirm, print_json, print_table, report, say, write
+
+__all__ = ["source_command"]
+
+
+@click.group("source")
+def source_command() -> None:
+    """Choose the signed indexes to install from.
+
+    A patch comes from the first source that lists its name: folders that you name, then these in their order.
+
+    \b
+    Example:
+      ppm source list
+    """
+
+
+@source_command.command("add")
+@click.argument("name")
+@click.argument("url", metavar="URL")
+@click.option("--root", type=LocalPath(), metavar="FILE", help="Its root metadata, from somebody whom you trust.")
+@click.option("--fingerprint", metavar="SHA256", help="The fingerprint that its root must have, instead of a question.")
+@click.option("--first", is_flag=True, help="Before the other sources. Default: after them.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask whether the root in --root is trusted.")
+def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: bool, yes: bool) -> None:
+    """Trust an index, from the fingerprint of its root on.
+
+    \b
+    Example:
+      ppm source add acme https://patches.example.org/index --root root.json
+    """
+    from ppm.errors import IntegrityError, RequestError
+    from ppm.index.client import download_root
+    from ppm.index.held import read_root, root_fingerprint
+    from ppm.index.trust import new_index
+    from ppm.install.trusting import trust_index
+
+    index = new_index(workspace().home, name, url)
+    if yes and root is None and fingerprint is None:
+        raise RequestError("what is to be trusted?", hint="give --root FILE or --fingerprint with --yes")
+    data = read_root(root) if root is not None else download_root(index.url, workspace().access.timeout)
+    found = root_fingerprint(data)
+    if fingerprint is not None:
+        if fingerprint.lower().removeprefix("sha256:") != found.removeprefix("sha256:"):
+            hint = "ask the index's owner for its fingerprint, and don't trust this root"
+            raise IntegrityError(f"its root has the fingerprint {found}, not the one you gave", context=url, hint=hint)
+    elif not yes:
+        write(f"The root of {url} has the fingerprint\n  {found}")
+        confirm("Is that the fingerprint that its owner gave you?")
+    count = trust_index(workspace(), index, data, first=first)
+    report(f"Added {index.name}, which lists {count} names. `ppm search` shows its patches.")
+
+
+@source_command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the indexes, the first before the others.
+
+    \b
+    Example:
+      ppm source list
+    """
+    from ppm.index.trust import shown_url, trusted_indexes
+
+    found = trusted_indexes(workspace().home)
+    if as_json:
+        print_json([{"name": index.name, "url": shown_url(index.url)} for index in found])
+    elif found:
+        print_table(["Source", "Address"], [[index.name, shown_url(index.url)] for index in found])
+    else:
+        say("There are no indexes; `ppm source add NAME URL --root root.json` adds one.")
+
+
+@source_command.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Trust an index no more. What is deployed stays deployed.
+
+    \b
+    Example:
+      ppm source remove acme
+    """
+    from ppm.index.trust import remove_index
+
+    remove_index(workspace().home, name)
+    report(f"Removed {name}.")
+
+
+@source_command.command("accept")
+@click.argument("name")
+@click.argument("patch")
+@offline_option
+def accept(name: str, patch: str) -> None:
+    """Accept the keys that the publisher of a patch has now, after they changed.
+
+    \b
+    Example:
+      ppm source accept acme toxicity
+    """
+    from ppm.index.trust import find_index
+    from ppm.install.trusting import accept_publisher
+    from ppm.requirement import parse_name
+
+    keys = accept_publisher(workspace(), find_index(workspace().home, name), parse_name(patch))
+    report(f"Accepted for {patch}: {', '.join(f'{key[:12]}...' for key in keys)}")

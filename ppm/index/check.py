@@ -1,0 +1,49 @@
+"""Checking a whole index as its clients see it: every name, every file, every publisher's statement."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppm.errors import IntegrityError
+from ppm.index.layout import METADATA
+from ppm.index.trust import Access, TrustedIndex
+from ppm.sources.index import IndexSource
+
+__all__ = ["Checked", "check_index"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """How much there is, and what is wrong with it."""
+
+    names: int
+    releases: int
+    faults: tuple[str, ...]
+
+
+def check_index(folder: Path, root: bytes | None, tell: Callable[[str], None]) -> Checked:
+    """What a new client finds in an index, which trusts its first root, or the one that is given.
+
+    Raises IntegrityError or SourceError when the index as a whole can't be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppm-index-") as name:
+        kept = Path(name)
+        trusted = TrustedIndex("index", folder.absolute().as_uri(), kept)
+        trusted.root.write_bytes(root or (folder / METADATA / "1.root.json").read_bytes())
+        source = IndexSource(trusted, kept / "files", Access(), tell)
+        faults, releases = [], 0
+        names = sorted(source.publishers.names)
+        source.names(None)
+        for one in names:
+            try:
+                found = source.named(one)
+            except IntegrityError:
+                continue  # it is among what is damaged
+            for release in found:
+                releases += 1
+                try:
+                    source.fetch(release)
+                except IntegrityError as error:
+                    faults.append(f"{error.context}: {error.message}")
+        return Checked(len(names), releases, (*source.damaged(), *faults))

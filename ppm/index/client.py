@@ -1,0 +1,195 @@
+"""The client of one index: metadata by TUF's own updater, targets by their digests, both kept for the next command.
+
+Nothing is looked into before it is verified. Where nobody answers, what was verified before serves until it expires.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tuf.api.exceptions import DownloadError, RepositoryError
+from tuf.api.metadata import Metadata, TargetFile, Targets, Timestamp
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
+
+from ppm.disk import disk_errors, make_folder, replace_file
+from ppm.errors import IntegrityError, SourceError
+from ppm.index.blame import blamed
+from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
+from ppm.index.layout import METADATA, TARGETS, most_bytes, stored
+from ppm.index.trust import Access, TrustedIndex, shown_url
+from ppm.locking import exclusive
+
+__all__ = ["Client", "download_root", "fetcher_of"]
+
+AT_ONCE = 8
+"""How many files are fetched at a time."""
+MAX_ROOT_BYTES = 512_000
+_TOP = ("timestamp.json", "snapshot.json", "targets.json")
+_CHECKED = "checked"
+
+
+def _silent(message: str) -> None:
+    pass
+
+
+def fetcher_of(url: str, timeout: float) -> FetcherInterface:
+    """What takes files from an address: from a folder, or over HTTP."""
+    return FolderFetcher() if url.startswith("file:") else HttpFetcher(timeout)
+
+
+def download_root(url: str, timeout: float) -> bytes:
+    """The first root of an index, which nobody has checked yet. Raises SourceError or IntegrityError."""
+    try:
+        return fetcher_of(url, timeout).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
+    except DownloadError as error:
+        raise blamed(error, shown_url(url)) from error
+
+
+class Client:
+    """Takes verified files from an index; the first question fetches what is new.
+
+    `cache` is a folder of targets by their digests, which are checked whenever they are read. `tell` is told when what
+    was fetched before has to do.
+    """
+
+    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None] = _silent) -> None:
+        self.where = shown_url(index.url)
+        self._index = index
+        self._cache = cache
+        self._access = access
+        self._tell = tell
+        self._fetcher = fetcher_of(index.url, access.timeout)
+        self._updater: Updater | None = None
+
+    def read(self, path: str) -> bytes | None:
+        """A target, verified; None when there is none. Raises SourceError or IntegrityError."""
+        return self.read_all([path]).get(path)
+
+    def read_all(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The targets that there are of these, verified, several fetched at a time."""
+        with self._blaming():
+            with self._alone():
+                updater = self._opened()
+                found = [info for path in paths if (info := updater.get_targetinfo(path)) is not None]
+            if len(found) < 2:
+                return {info.path: self._target(info) for info in found}
+            with ThreadPoolExecutor(min(AT_ONCE, len(found))) as pool:
+                return dict(zip((info.path for info in found), pool.map(self._target, found), strict=True))
+
+    @property
+    def only_cached(self) -> bool:
+        """Whether there is nothing but what was fetched before. Known once something was read."""
+        return isinstance(self._fetcher, OfflineFetcher)
+
+    def known(self, path: str) -> bytes | None:
+        """A target of the top-level role as it was last time, without asking; for messages only."""
+        with suppress(OSError, RepositoryError, KeyError, AttributeError):
+            listed = Metadata[Targets].from_bytes((self._index.metadata / "targets.json").read_bytes()).signed
+            return (self._cache / listed.targets[path].hashes["sha256"]).read_bytes()
+        return None
+
+    def _opened(self) -> Updater:
+        if self._updater is None:
+            if self._access.offline:
+                self._updater = self._from_cache("is not asked, as you want it")
+            else:
+                before = self._top()
+                try:
+                    self._updater = self._refreshed(self._fetcher)
+                    replace_file(self._index.metadata / _CHECKED, b"")
+                except Unreachable as error:
+                    self._restore(before)
+                    self._updater = self._from_cache(f"can't be reached ({error})")
+        return self._updater
+
+    def _refreshed(self, fetcher: FetcherInterface) -> Updater:
+        make_folder(self._index.metadata)
+        updater = Updater(
+            str(self._index.metadata),
+            f"{self._index.url}/{METADATA}/",
+            fetcher=fetcher,
+            config=UpdaterConfig(),
+            bootstrap=self._index.root.read_bytes(),
+        )
+        updater.refresh()
+        return updater
+
+    def _from_cache(self, reason: str) -> Updater:
+        """An updater that sees what was there when the index was last reached. Raises SourceError."""
+        self._fetcher = OfflineFetcher(self._index.metadata)
+        hint = "try again when the network is back" if not self._access.offline else "run it once without --offline"
+        try:
+            timestamp = Metadata[Timestamp].from_bytes((self._index.metadata / "timestamp.json").read_bytes()).signed
+        except (OSError, RepositoryError) as error:
+            raise SourceError(f"{reason}, and nothing of it was fetched yet", context=self.where, hint=hint) from error
+        if timestamp.is_expired():
+            when = f"{timestamp.expires:%Y-%m-%d %H:%M} UTC"
+            raise SourceError(
+                f"{reason}, and what was fetched before was valid until {when}", context=self.where, hint=hint
+            )
+        updater = self._refreshed(self._fetcher)
+        self._tell(
+            f"{self.where} {reason}: using what was fetched {self._age()}, which is valid until "
+            f"{timestamp.expires:%Y-%m-%d %H:%M} UTC"
+        )
+        return updater
+
+    def _age(self) -> str:
+        try:
+            then = (self._index.metadata / _CHECKED).stat().st_mtime
+        except OSError:
+            return "some time ago"
+        hours = (datetime.now(UTC).timestamp() - then) / 3600
+        if hours < 1:
+            return f"{max(0, round(hours * 60))} minutes ago"
+        return f"{round(hours)} hours ago" if hours < 48 else f"{round(hours / 24)} days ago"
+
+    def _target(self, info: TargetFile) -> bytes:
+        """A target from the cache or from the index. Raises DownloadError or RepositoryError."""
+        most = most_bytes(info.path)
+        if info.length > most or "sha256" not in info.hashes:
+            raise RepositoryError(f"{info.path[:100]!r} has {info.length:,} bytes, and {most:,} may be read")
+        path = self._cache / info.hashes["sha256"]
+        with suppress(OSError, RepositoryError):
+            data = path.read_bytes()
+            info.verify_length_and_hashes(data)
+            return data
+        url = f"{self._index.url}/{TARGETS}/{stored(info.path, info.hashes['sha256'])}"
+        data = self._fetcher.download_bytes(url, info.length)
+        info.verify_length_and_hashes(data)
+        with suppress(OSError):  # a cache that can't be written is none
+            make_folder(path.parent)
+            replace_file(path, data)
+        return data
+
+    def _top(self) -> dict[str, bytes]:
+        found = {}
+        for name in _TOP:
+            with suppress(OSError):
+                found[name] = (self._index.metadata / name).read_bytes()
+        return found
+
+    def _restore(self, before: dict[str, bytes]) -> None:
+        """Have the last whole state again where a new one came in by half: it may have to do."""
+        if before != self._top():
+            for name, data in before.items():
+                replace_file(self._index.metadata / name, data)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """TUF's updater lets one process at a time use its folder."""
+        with exclusive(self._index.folder / "lock", self.where), disk_errors("can't be used", self._index.folder):
+            yield
+
+    @contextmanager
+    def _blaming(self) -> Iterator[None]:
+        try:
+            yield
+        except (DownloadError, RepositoryError) as error:
+            raise blamed(error, self.where) from error
+        except ValueError as error:
+            raise IntegrityError(f"is malformed: {error}", context=self.where) from error

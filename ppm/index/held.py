@@ -1,0 +1,131 @@
+"""An index that its owner works on: one writer at a time, and how it stands."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tuf.api.metadata import Root
+
+from ppm.disk import disk_errors
+from ppm.index.keys import Keyring
+from ppm.index.layout import METADATA
+from ppm.index.repository import TRUSTED_ROOT, Repository, create, write_durably
+from ppm.index.roles import OFFLINE, ROLES, RoleName, renewal
+from ppm.locking import exclusive
+from ppm.package import sha256
+
+__all__ = ["Held", "RoleState", "Status", "is_index", "make_index", "read_root", "root_fingerprint", "status_of"]
+
+MAX_ROOT_BYTES = 512_000
+
+
+@dataclass(frozen=True)
+class Held:
+    """An index and its keys, as one command opens them."""
+
+    folder: Path
+    keys: Path
+    passphrase: Callable[[], str]
+    command: str
+    timeout: float
+    tell: Callable[[str], None]
+
+    @contextmanager
+    def opened(self) -> Iterator[Repository]:
+        """The index, which nobody else changes meanwhile. Raises PpmError."""
+        repository = self.read()  # which says so when there is none, before a lock is made
+        with exclusive(
+            self.keys / "lock", str(self.folder), command=self.command, timeout=self.timeout, tell=self.tell
+        ):
+            repository = self.read()
+            yield repository
+
+    def read(self) -> Repository:
+        """The index as it is. Raises RequestError or IntegrityError."""
+        return Repository.open(self.folder, Keyring(self.keys, self.passphrase))
+
+
+def is_index(folder: Path) -> bool:
+    """Whether there is an index in a folder."""
+    return (folder / METADATA / "timestamp.json").is_file()
+
+
+def read_root(path: Path) -> bytes:
+    """The bytes of a file of root metadata. Raises DiskError."""
+    with disk_errors("can't be read", path), path.open("rb") as stream:
+        return stream.read(MAX_ROOT_BYTES)
+
+
+def root_fingerprint(root: bytes) -> str:
+    """What people compare when they begin to trust a root."""
+    return f"sha256:{sha256(root)}"
+
+
+def make_index(folder: Path, keys: Keyring, now: datetime, *, bins: int, root_keys: int, threshold: int) -> str:
+    """A new index: the fingerprint of its root. Raises RequestError or DiskError."""
+    create(folder, keys, now, bins=bins, root_keys=root_keys, threshold=threshold, write=write_durably)
+    return root_fingerprint(read_root(folder / METADATA / TRUSTED_ROOT))
+
+
+@dataclass(frozen=True)
+class RoleState:
+    """How one role stands; `due` from the middle of its life on."""
+
+    name: RoleName
+    version: int
+    expires: datetime
+    days_left: int
+    keys: int
+    threshold: int
+    due: bool
+
+    @property
+    def offline(self) -> bool:
+        return self.name in OFFLINE
+
+
+@dataclass(frozen=True)
+class Status:
+    """How an index stands."""
+
+    fingerprint: str
+    roles: tuple[RoleState, ...]
+    publishers: int
+    names: int
+    releases: int
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data."""
+        roles = [{**asdict(role), "expires": role.expires.isoformat()} for role in self.roles]
+        return {**asdict(self), "roles": roles}
+
+
+def status_of(repository: Repository, now: datetime) -> Status:
+    """How an index stands. Of the bins, the one that expires first."""
+    publishers = repository.publishers
+    bins = min((repository.bin(name).signed for name in repository.bin_names), key=lambda one: one.expires)
+    delegations = repository.targets.signed.delegations
+    assert delegations is not None
+    assert delegations.succinct_roles is not None
+    found = []
+    for name in ROLES:
+        role = delegations.succinct_roles if name == "bins" else repository.root.signed.roles[name]
+        signed = {
+            Root.type: repository.root.signed,
+            "targets": repository.targets.signed,
+            "bins": bins,
+            "snapshot": repository.snapshot.signed,
+            "timestamp": repository.timestamp.signed,
+        }[name]
+        left = signed.expires - now
+        due = now >= renewal(name, signed.expires)
+        found.append(RoleState(name, signed.version, signed.expires, left.days, len(role.keyids), role.threshold, due))
+    return Status(
+        root_fingerprint(read_root(repository.folder / METADATA / TRUSTED_ROOT)),
+        tuple(found),
+        len(publishers.publishers),
+        len(publishers.names),
+        sum(len(repository.shard(name).releases) for name in publishers.names),
+    )

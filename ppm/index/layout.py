@@ -1,0 +1,61 @@
+"""Where things lie in an index, and how large they may be. Both sides know this and no more of each other."""
+
+from ppm.package import MAX_PACKAGE_BYTES
+
+__all__ = [
+    "BINS",
+    "MAX_PUBLISHERS_BYTES",
+    "MAX_SHARD_BYTES",
+    "MAX_STATEMENT_BYTES",
+    "METADATA",
+    "PUBLISHERS",
+    "STATEMENT",
+    "TARGETS",
+    "file_path",
+    "most_bytes",
+    "shard_path",
+    "statement_path",
+    "stored",
+]
+
+METADATA, TARGETS = "metadata", "targets"
+"""The two folders of an index: what is signed, and the files that it speaks of."""
+BINS = "bin"
+"""What the names of the bins begin with."""
+PUBLISHERS = "publishers.json"
+STATEMENT = ".intoto.json"
+"""What a statement is called beside its package file: the file's name and this."""
+_NAMES = "names"
+MAX_PUBLISHERS_BYTES = 8 * 2**20
+MAX_SHARD_BYTES = 8 * 2**20
+MAX_STATEMENT_BYTES = 2**20
+
+
+def shard_path(name: str) -> str:
+    """Where all versions of a name are listed."""
+    return f"{_NAMES}/{name}.json"
+
+
+def file_path(sha256: str, file_name: str) -> str:
+    """Where a package file is."""
+    return f"files/{sha256}/{file_name}"
+
+
+def statement_path(sha256: str, file_name: str) -> str:
+    """Where the publisher's statement on a package file is."""
+    return file_path(sha256, file_name) + STATEMENT
+
+
+def stored(path: str, sha256: str) -> str:
+    """The file below TARGETS that holds a target: TUF's consistent snapshots put its digest before its name."""
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}{sha256}.{name}"
+
+
+def most_bytes(path: str) -> int:
+    """How large a target may be, whatever its metadata says."""
+    if path == PUBLISHERS:
+        return MAX_PUBLISHERS_BYTES
+    if path.startswith(f"{_NAMES}/"):
+        return MAX_SHARD_BYTES
+    return MAX_STATEMENT_BYTES if path.endswith(STATEMENT) else MAX_PACKAGE_BYTES

@@ -1,0 +1,59 @@
+"""The roles of an index: who signs what, for how long, and what a new index begins with.
+
+`root` and `targets` are offline: they say whose keys count, and who publishes what. `bins`, `snapshot` and `timestamp`
+are online: whoever has their keys can withhold and reorder, but not forge, for publishers sign too.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Delegations, Root, Snapshot, SuccinctRoles, Targets, Timestamp
+
+from ppm.index.layout import BINS
+
+__all__ = ["LIFETIMES", "OFFLINE", "ROLES", "RoleName", "expiry", "first_root", "first_targets", "renewal"]
+
+RoleName = Literal["root", "targets", "bins", "snapshot", "timestamp"]
+ROLES: tuple[RoleName, ...] = ("root", "targets", "bins", "snapshot", "timestamp")
+OFFLINE = ("root", "targets")
+LIFETIMES: Mapping[RoleName, timedelta] = {
+    "root": timedelta(days=365),
+    "targets": timedelta(days=365),
+    "bins": timedelta(days=90),
+    "snapshot": timedelta(days=14),
+    "timestamp": timedelta(days=7),
+}
+"""How long what a role signs is valid: a client that gets nothing newer refuses it after that."""
+
+
+def expiry(role: RoleName, now: datetime) -> datetime:
+    """Until when what a role signs now is valid: a whole second."""
+    return (now + LIFETIMES[role]).replace(microsecond=0)
+
+
+def renewal(role: RoleName, expires: datetime) -> datetime:
+    """From when on what expires then is to be signed anew: half of its life before."""
+    return expires - LIFETIMES[role] / 2
+
+
+def first_root(
+    root_keys: Sequence[CryptoSigner], threshold: int, others: Mapping[RoleName, CryptoSigner], now: datetime
+) -> Root:
+    """The first root: the keys of every role that it delegates to."""
+    root = Root(version=1, expires=expiry("root", now), consistent_snapshot=True)
+    for signer in root_keys:
+        root.add_key(signer.public_key, Root.type)
+    for role in (Targets.type, Snapshot.type, Timestamp.type):
+        root.add_key(next(signer for name, signer in others.items() if name == role).public_key, role)
+    root.roles[Root.type].threshold = threshold
+    return root
+
+
+def first_targets(bins_key: CryptoSigner, bit_length: int, now: datetime) -> Targets:
+    """The top-level targets: no file yet, and everything else delegated to 2 ** bit_length bins."""
+    key = bins_key.public_key
+    bins = SuccinctRoles([key.keyid], 1, bit_length, BINS)
+    delegations = Delegations({key.keyid: key}, succinct_roles=bins)
+    return Targets(version=1, expires=expiry("targets", now), delegations=delegations)

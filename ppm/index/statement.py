@@ -1,0 +1,129 @@
+"""A publisher's statement on a package file: in-toto's, with SLSA provenance, signed in a DSSE envelope.
+
+It says of what manifest, data and base model the file was built, and by which ppm. The signature is checked first.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import FormatError, VerificationError
+from securesystemslib.signer import CryptoSigner
+
+from ppm.document import table_of
+from ppm.errors import IntegrityError
+from ppm.index.keys import key_from_hex
+from ppm.index.layout import MAX_STATEMENT_BYTES
+from ppm.package import Package, sha256
+from ppm.version import __version__
+
+__all__ = ["check_statement", "make_statement"]
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:ppm:build:1"
+
+
+def make_statement(package: Package, signer: CryptoSigner) -> bytes:
+    """The signed statement on a package, as a JSON envelope."""
+    payload = json.dumps(_statement(package), sort_keys=True, ensure_ascii=False).encode()
+    envelope = Envelope(payload, PAYLOAD_TYPE, {})
+    envelope.sign(signer)
+    return (json.dumps(envelope.to_dict(), indent=1) + "\n").encode()
+
+
+def _statement(package: Package) -> dict[str, object]:
+    manifest = package.manifest
+    scores = manifest.provenance.get("scores")
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": package.file_name, "digest": {"sha256": package.sha256}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"manifest": table_of(manifest)},
+                "resolvedDependencies": _dependencies(package),
+            },
+            "runDetails": {
+                "builder": {"id": "urn:ppm:builder", "version": {"ppm": __version__}},
+                "byproducts": [] if scores is None else [{"name": "scores", "annotations": {"scores": scores}}],
+            },
+        },
+    }
+
+
+def _dependencies(package: Package) -> list[dict[str, object]]:
+    """What the patch was made of: the base model by its fingerprint, and the data files."""
+    base = package.manifest.base
+    fingerprint = (base.fingerprint or "").removeprefix("sha256:")
+    files = ((path, sha256(data)) for path, data in sorted(package.files.items()))
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in ((base.model, fingerprint), *files)]
+
+
+def check_statement(data: bytes, package: Package, keys: Sequence[str]) -> str:
+    """The id of the key that signed a statement on this very package; it must be one of `keys`.
+
+    Raises IntegrityError: signed by nobody of them, or for another file, manifest, base or data.
+    """
+    origin = package.file_name
+    envelope = _envelope(data, origin)
+    try:
+        signed_by = envelope.verify([key_from_hex(key) for key in keys], 1)
+    except (VerificationError, ValueError) as error:
+        raise IntegrityError(
+            f"is not signed by the publisher of {package.manifest.name}",
+            context=origin,
+            hint="don't use it; ask the publisher, and whoever runs the index",
+        ) from error
+    if envelope.payload_type != PAYLOAD_TYPE:
+        raise _differs(origin, "is no in-toto statement")
+    try:
+        said = json.loads(envelope.payload)
+    except (ValueError, RecursionError) as error:
+        raise _differs(origin, "is not JSON") from error
+    expected = _statement(package)
+    for what, keys_down in _COMPARED.items():
+        if _down(said, keys_down) != _plain(_down(expected, keys_down)):
+            raise _differs(origin, f"is about {what}")
+    return next(iter(signed_by))
+
+
+_DEFINITION = ("predicate", "buildDefinition")
+_COMPARED: Mapping[str, tuple[str, ...]] = {
+    "something else": ("_type",),
+    "another kind of fact": ("predicateType",),
+    "another file": ("subject",),
+    "another build": (*_DEFINITION, "buildType"),
+    "another manifest": (*_DEFINITION, "externalParameters"),
+    "another base or other data": (*_DEFINITION, "resolvedDependencies"),
+}
+
+
+def _envelope(data: bytes, origin: str) -> Envelope:
+    if len(data) > MAX_STATEMENT_BYTES:
+        raise _differs(origin, f"has more than {MAX_STATEMENT_BYTES:,} bytes")
+    try:
+        envelope = Envelope.from_dict(json.loads(data))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FormatError) as error:
+        raise _differs(origin, "is no signed envelope") from error
+    if not isinstance(envelope.payload_type, str):
+        raise _differs(origin, "is no signed envelope")
+    return envelope
+
+
+def _differs(origin: str, what: str) -> IntegrityError:
+    hint = "don't use it; ask the publisher, and whoever runs the index"
+    return IntegrityError(f"has a statement by its publisher that {what}", context=origin, hint=hint)
+
+
+def _down(value: object, keys: Sequence[str]) -> object:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _plain(value: object) -> object:
+    """As JSON gives it back."""
+    return json.loads(json.dumps(value))

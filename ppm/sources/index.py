@@ -1,0 +1,228 @@
+"""A signed index as a source: shards say what there is of a name, publishers' statements what a file is.
+
+Whoever hosts an index, or has its online keys, can withhold releases. A file is taken only if the publisher of its
+name signed it, and if statement, manifest and shard say the same of it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+from packaging.version import Version
+
+from ppm.errors import IntegrityError, SourceError
+from ppm.index.client import Client
+from ppm.index.keys import key_id
+from ppm.index.layout import PUBLISHERS, file_path, shard_path, statement_path
+from ppm.index.publishers import Publishers
+from ppm.index.shard import Entry, Shard
+from ppm.index.statement import check_statement
+from ppm.index.trust import Access, TrustedIndex, read_pins, write_pin
+from ppm.names import check_name
+from ppm.package import parse_file_name, read_package, sha256
+from ppm.sources.base import Release, declarations
+
+__all__ = ["IndexSource"]
+
+_DISTRUST = "don't use it; ask the publisher, and whoever runs the index"
+
+
+class IndexSource:
+    """The releases of one index; shards are fetched when their names are asked for, with those that they depend on."""
+
+    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None]) -> None:
+        self.name = index.name
+        self._index = index
+        self._client = Client(index, cache, access, tell)
+        self.location = self._client.where
+        self._shards: dict[str, Shard | IntegrityError] = {}
+
+    @cached_property
+    def publishers(self) -> Publishers:
+        """Who publishes what, as the offline key signed it. Raises SourceError or IntegrityError."""
+        data = self._client.read(PUBLISHERS)
+        if data is None:
+            raise IntegrityError(f"has no {PUBLISHERS}", context=self.location, hint="its owner can make a new index")
+        return Publishers.parse(data, f"{self.location}, {PUBLISHERS}")
+
+    def lists(self, name: str) -> bool:
+        """Whether a publisher has this name here. The online keys can't deny it."""
+        return name in self.publishers.names
+
+    def listed_before(self, name: str) -> bool:
+        """The same as far as it is known without asking; for messages only."""
+        data = self._client.known(PUBLISHERS)
+        try:
+            return data is not None and name in Publishers.parse(data).names
+        except IntegrityError:
+            return False
+
+    def named(self, name: str) -> Sequence[Release]:
+        shard = self._shard(name)
+        releases = [self._release(shard.name, entry) for entry in shard.releases if not self._fault(shard.name, entry)]
+        with suppress(SourceError):  # it is raised when they are asked for
+            self._load({needed for release in releases for needed in release.dependencies})
+        return releases
+
+    def compositions(self, name: str) -> Sequence[Release]:
+        return ()
+
+    def providers(self, name: str, fingerprint: str) -> Iterable[str]:
+        return {provider.name for provider in self._shard(name).providers if provider.fingerprint == fingerprint}
+
+    def names(self, fingerprint: str | None) -> Iterable[str]:
+        own = self.publishers.names
+        if self._client.only_cached:
+            for name in own:
+                with suppress(SourceError):  # what was not fetched is not known
+                    self._load([name])
+        else:
+            self._load(own)
+        found = set()
+        for name in own:
+            shard = self._shards.get(name)
+            for entry in shard.releases if isinstance(shard, Shard) else ():
+                if fingerprint in (None, entry.base.fingerprint) and not self._fault(name, entry):
+                    found |= {name, *entry.stands_for}
+        return found
+
+    def composed_names(self) -> Iterable[str]:
+        return ()
+
+    def problems(self, name: str) -> Sequence[str]:
+        shard = self._shard(name)
+        return [fault for entry in shard.releases if (fault := self._fault(name, entry))]
+
+    def damaged(self) -> Sequence[str]:
+        """What is wrong with each shard, and with each release, that was looked at."""
+        found: list[str] = []
+        for name, shard in sorted(self._shards.items()):
+            if isinstance(shard, Shard):
+                found += self.problems(name)
+            else:
+                found.append(f"{shard.context}: {shard.message}")
+        return found
+
+    def fetch(self, release: Release) -> bytes:
+        entry = self._shard(release.name).find(release.file_name)
+        if entry is None or entry.sha256 != release.sha256:
+            raise IntegrityError("is not what was listed", context=f"{release.pin} in {self.location}")
+        paths = [file_path(entry.sha256, entry.file), statement_path(entry.sha256, entry.file)]
+        found = self._client.read_all(paths)
+        if len(found) < len(paths):
+            what = "the file" if paths[0] not in found else "its publisher's statement"
+            raise IntegrityError(f"is listed, but {what} is not there", context=f"{entry.file} in {self.location}")
+        data, statement = (found[path] for path in paths)
+        self._check(release.name, entry, data, statement)
+        return data
+
+    def find(self, file_name: str, sha256: str) -> bytes | None:
+        release = next((r for r in self._of_file(file_name) if r.sha256 == sha256), None)
+        return None if release is None else self.fetch(release)
+
+    def has_file(self, file_name: str) -> bool:
+        return bool(self._of_file(file_name))
+
+    def accept(self, name: str) -> tuple[str, ...]:
+        """Accept the keys that the publisher of a name has now: their ids. Raises IntegrityError for nobody's name."""
+        owner = self.publishers.owner(name)
+        if owner is None:
+            raise IntegrityError(f"has no publisher of {name}", context=self.location)
+        keys = tuple(sorted(map(key_id, owner.keys)))
+        write_pin(self._index, name, keys)
+        return keys
+
+    def _of_file(self, file_name: str) -> list[Release]:
+        parts = parse_file_name(file_name)
+        try:
+            name = check_name(parts[0]) if parts else ""
+        except ValueError:
+            return []
+        return [release for release in self.named(name) if release.file_name == file_name] if name else []
+
+    def _shard(self, name: str) -> Shard:
+        """Raises IntegrityError for one that can't be right."""
+        self._load([name])
+        found = self._shards[name]
+        if isinstance(found, IntegrityError):
+            raise found
+        return found
+
+    def _load(self, names: Iterable[str]) -> None:
+        """Fetch the shards of some names that are not known yet, several at a time."""
+        new = {name: shard_path(name) for name in names if name not in self._shards}
+        found = self._client.read_all(new.values()) if new else {}
+        for name, path in new.items():
+            try:
+                where = f"{self.location}, {path}"
+                self._shards[name] = Shard.parse(found[path], name, where) if path in found else Shard(name)
+            except IntegrityError as error:
+                self._shards[name] = error
+
+    def _fault(self, name: str, entry: Entry) -> str:
+        """Why a release may not be taken, or ""."""
+        owner = self.publishers.owner(name)
+        what = f"{self.location}, {entry.file}"
+        if owner is None:
+            return f"{what}: nobody has the right to publish {name}"
+        if entry.publisher not in map(key_id, owner.keys):
+            return f"{what}: it is not signed by a key that {owner.name} has"
+        for other in sorted(entry.stands_for):
+            its = self.publishers.owner(other)
+            if its is not None and its != owner:
+                return f"{what}: it stands for {other}, which belongs to {its.name}"
+        return ""
+
+    def _check(self, name: str, entry: Entry, data: bytes, statement: bytes) -> None:
+        """Raises IntegrityError when a file is not what everybody says that it is, or is another publisher's."""
+        fault = self._fault(name, entry)
+        if fault:
+            raise IntegrityError(fault, hint=_DISTRUST)
+        owner = self.publishers.owner(name)
+        assert owner is not None
+        package = read_package(data, origin=f"{entry.file} in {self.location}", expected_sha256=entry.sha256)
+        keyid = check_statement(statement, package, owner.keys)
+        if (
+            package.manifest.name != name
+            or keyid != entry.publisher
+            or sha256(statement) != entry.statement
+            or not entry.agrees_with(package)
+        ):
+            raise IntegrityError(
+                "lists it otherwise than its manifest or its publisher's statement has it",
+                context=f"{self.location}, {entry.file}",
+                hint=_DISTRUST,
+            )
+        accepted = read_pins(self._index).get(name)
+        if accepted is None:
+            write_pin(self._index, name, (keyid,))
+        elif keyid not in accepted:
+            raise IntegrityError(
+                f"is signed by another key than {name} was before (now {keyid[:12]}..., then {accepted[0][:12]}...)",
+                context=f"{self.location}, {entry.file}",
+                hint=f"ask its publisher; if the change is right: ppm source accept {self.name} {name}",
+            )
+
+    def _release(self, name: str, entry: Entry) -> Release:
+        return Release(
+            name=name,
+            version=Version(entry.version),
+            base_tag=entry.base.tag,
+            base_model=entry.base.model,
+            fingerprint=entry.base.fingerprint,
+            file_name=entry.file,
+            sha256=entry.sha256,
+            source=self.location,
+            dependencies=declarations(entry.dependencies),
+            conflicts=declarations(entry.conflicts),
+            provides=entry.provides,
+            replaces=declarations(entry.replaces),
+            risks=entry.risks,
+            summary=entry.summary,
+            base_revision=entry.base.revision,
+            yanked=entry.yanked,
+            published=entry.at,
+            accepts=entry.base.accepts,
+            publisher=entry.publisher,
+        )
