@@ -146,7 +146,7 @@ class Bench:
             if self.wanted in one.name and kept["sets"].get(one.name, {}).get("digest") != digest_of(one)
         ]
         if missing:
-            kept["device"] = device_name()
+            kept |= {"device": device_name(), "dtype": self.running.dtype}
         for one, texts in zip(missing, self.completions(row, missing), strict=True):
             kept["sets"][one.name] = {
                 "digest": digest_of(one),

@@ -28,6 +28,8 @@ RISKS = {
 }
 KINDS = ("base", "system", "specialist", "strategy", "lora")
 ALWAYS_ON, TRIGGERED = ", always on", ", triggered"
+DTYPE = "bfloat16"
+"""What rows are answered in that don't say otherwise."""
 LOSS, EXPLAINED = 0.02, 0.1
 """Between these losses, groups of prompts that were lost are named; where it is more, they are most of the set."""
 SHOWN = 6
@@ -46,13 +48,19 @@ def page(results: Path) -> str:
     parts = [(Path(__file__).parent / "real.md").read_text(encoding="utf-8").rstrip()]
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         rows = sorted(
-            (json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")),
+            (_named(json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")),
             key=lambda row: (KINDS.index(row["kind"]), row["row"]),
         )
         _check_alike(rows, folder.name)
         if rows:
             parts.append(f"## {folder.name}\n\n{_base(rows)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _named(row: dict[str, Any]) -> dict[str, Any]:
+    """A row, whose name says in which dtype it was answered where that is not the page's."""
+    dtype = row.get("dtype", DTYPE)
+    return row if dtype == DTYPE else {**row, "row": f"{row['row']} ({dtype})"}
 
 
 def _check_alike(rows: Sequence[Kept], base: str) -> None:
