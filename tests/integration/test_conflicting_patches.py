@@ -10,7 +10,7 @@ from ppm.base import locate
 from ppm.jsonl import Pair, dump
 from ppm.package import Package, read_package, write_package
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("answered")]
 
 
 @pytest.fixture(scope="module")

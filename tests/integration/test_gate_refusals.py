@@ -20,6 +20,7 @@ from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.workspace import Workspace, open_base
 
+pytestmark = pytest.mark.usefixtures("answered")
 TWO = ("toxicity", "gender-bias")
 
 

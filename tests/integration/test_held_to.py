@@ -14,7 +14,7 @@ from ppm.package import Package, write_package
 from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.workspace import Workspace, open_base
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("answered")]
 
 
 def version(number, folder, *, noise=0.0, prompts=None):

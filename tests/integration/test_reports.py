@@ -15,6 +15,8 @@ from ppm.runtime.loading import load_base
 from ppm.runtime.tensors import bank_of, initial_prefix
 from ppm.workspace import Workspace, open_base
 
+pytestmark = pytest.mark.usefixtures("answered")
+
 
 @pytest.fixture
 def idle(tmp_path, monkeypatch):

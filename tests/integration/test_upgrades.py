@@ -1,5 +1,6 @@
 """Adding a patch and upgrading: from what is deployed, with the figures over the deployments."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory):
+def grown(quickstart, tmp_path_factory):
     """(PPM_HOME, result) of a second patch added to a deployed one."""
     home = tmp_path_factory.mktemp("grown")
+    shutil.copytree(quickstart[0] / "cache" / "results", home / "cache" / "results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PPM_HOME", str(home))
         first = ppm("install", "toxicity", "--base", "lab", "--json")
