@@ -211,5 +211,8 @@ def verify(folder: Path, root: Path | None) -> None:
     for fault in found.faults:
         write(fault)
     if found.faults:
-        raise IntegrityError(f"has {len(found.faults)} faults", context=str(folder), hint="they are listed above")
+        count = len(found.faults)
+        raise IntegrityError(
+            f"has {count} fault{'s' * (count != 1)}", context=str(folder), hint="they are listed above"
+        )
     report(f"All sound. Releases: {found.releases}; names: {found.names}.")

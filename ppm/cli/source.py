@@ -55,7 +55,7 @@ def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: 
         write(f"The root of {url} has the fingerprint\n  {found}")
         confirm("Is that the fingerprint that its owner gave you?")
     count = trust_index(workspace(), index, data, first=first)
-    report(f"Added {index.name}, which lists {count} names. `ppm search` shows its patches.")
+    report(f"Added {index.name}, which lists {count} name{'s' * (count != 1)}. `ppm search` shows its patches.")
 
 
 @source_command.command("list")
