@@ -2,7 +2,7 @@
 
     python examples/own-index/run.py FOLDER
 
-It publishes the lab's patches, installs one of them into an empty PPM_HOME, rotates keys, takes a version back, and
+It publishes the patches for the lab and for SmolLM2, installs one of them into an empty PPM_HOME, rotates keys, takes a version back, and
 lets the host tamper with a file, which is refused. Each command is shown with what it prints.
 """
 
@@ -16,7 +16,7 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from ppm.resources import lab_data
+from ppm.resources import shipped_packages
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,7 +59,8 @@ def main() -> None:
     folder = parser.parse_args().folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     shell = Shell(folder)
-    packages = sorted((lab_data() / "packages").glob("*.ppm"))
+    folders = [found for base in ("lab", "smollm2") if (found := shipped_packages(base)) is not None]
+    packages = [path for found in folders for path in sorted(found.glob("*.ppm"))]
     owner(shell, packages)
 
     handler = functools.partial(Quiet, directory=str(folder / "patches"))
@@ -76,7 +77,7 @@ def main() -> None:
     shell.ppm("index", "refresh", "patches")
     shell.ppm("index", "status", "patches")
 
-    [gender] = (folder / "patches" / "targets" / "files").glob("*/*.gender_bias-*.ppm")
+    [gender] = (folder / "patches" / "targets" / "files").glob("*/*.gender_bias-*-lab_*.ppm")
     gender.write_bytes(gender.read_bytes()[:-1] + b"\1")
     shell.ppm("download", "gender-bias", "--base", "lab", "--dest", "got", code=4)
     shell.ppm("list", "--base", "lab")
