@@ -2,8 +2,8 @@
 
     python examples/own-index/run.py FOLDER
 
-It publishes the patches for the lab and for SmolLM2, installs one of them into an empty PPM_HOME, rotates keys, takes a version back, and
-lets the host tamper with a file, which is refused. Each command is shown with what it prints.
+It publishes the patches for the lab and for SmolLM2, installs one of them into an empty PPM_HOME, rotates keys, takes a
+version back, and lets the host tamper with a file, which is refused. Each command is shown with what it prints.
 """
 
 import argparse
