@@ -27,7 +27,7 @@ def log_command(moment: str | None, base: str | None, env: str | None, as_json: 
 
     \b
     Example:
-      ppm log --base lab --at 2026-06-01
+      ppm log --base lab
     """
     from ppm.inspect.log import in_force_at
     from ppm.moment import Moment
