@@ -9,6 +9,7 @@ from typing import TypeVar
 import click
 
 from ppm.cli.options import LocalPath
+from ppm.cli.output import secret
 
 __all__ = ["ask_passphrase", "keys_folder", "keys_option"]
 
@@ -29,9 +30,7 @@ def ask_passphrase(*, new: bool = False) -> str:
         given = os.environ.get(VARIABLE)
         if not given and not (sys.stdin is not None and sys.stdin.isatty()):
             raise RequestError("private keys need a passphrase", hint=f"set {VARIABLE}, or run this in a terminal")
-        known[_KNOWN] = given or click.prompt(
-            "Passphrase of the private keys", hide_input=True, err=True, confirmation_prompt=new
-        )
+        known[_KNOWN] = given or secret("Passphrase of the private keys", twice=new)
     found: str = known[_KNOWN]
     return found
 

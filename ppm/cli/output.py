@@ -36,6 +36,7 @@ __all__ = [
     "print_wrapped",
     "report",
     "say",
+    "secret",
     "stdout_is_terminal",
     "warn",
     "write",
@@ -141,6 +142,12 @@ def confirm(question: str) -> None:
     """Ask on standard error. Raises click.Abort for anything but a yes."""
     if not agreed(question):
         raise click.Abort
+
+
+def secret(question: str, *, twice: bool) -> str:
+    """What is typed in without being shown, asked for on standard error; with `twice`, once more to be sure."""
+    typed: str = click.prompt(question, hide_input=True, err=True, confirmation_prompt=twice)
+    return typed
 
 
 def console() -> "Console":
