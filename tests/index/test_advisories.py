@@ -233,6 +233,17 @@ def test_what_is_deployed_is_measured(tmp_path, ppm_home):
     assert shown.code == 5
     assert "ACME-2026-2, toxicity==1.0.0: affected: fails on" in shown.out
     assert "next: ppm install 'toxicity==1.1.0', which it is not about" in shown.out
+    owned.folder.rename(tmp_path / "gone")  # what follows asks nobody
+    line = "toxicity==1.0.0 is affected by the advisory ACME-2026-2: Insults after praise; next: ppm install"
+    done = ppm("check", "--base", "lab")
+    assert done.code == 5, done.err
+    assert line in done.err
+    assert ppm("check", "--base", "lab", "--json").json["advisories"] == ["ACME-2026-2"]
+    kept = ppm_home / "advisories.json"
+    kept.write_text(kept.read_text().replace('"affected"', '"not affected"'))
+    done = ppm("check", "--base", "lab")
+    assert done.code == 4
+    assert "was truncated or edited" in done.err
 
 
 def test_a_judge_that_this_ppm_lacks_leaves_it_unknown(tmp_path):
