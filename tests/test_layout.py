@@ -21,13 +21,14 @@ ABOVE_THE_LINE = """
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     weight_files sketch package base requirement
     lock project
-    index index.layout index.parsing index.shard index.publishers index.keys index.statement index.roles
-    index.repository index.publish index.held index.trust index.fetch index.blame index.client
+    index index.layout index.parsing index.advisory index.shard index.publishers index.keys index.envelope
+    index.statement index.roles index.repository index.publish index.advise index.held index.trust index.fetch
+    index.blame index.client
     sources.base sources.cache sources.directory sources.index sources.priority sources index.check
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
     environment environment.store environment.evidence environment.attempts environment.deployment environment.default
-    environment.transaction environment.holds environment.garbage
+    environment.transaction environment.holds environment.garbage environment.advised
     workspace
 """
 BELOW_THE_LINE = """
@@ -48,7 +49,7 @@ BELOW_THE_LINE = """
     evaluation.correction evaluation.figures evaluation.measures evaluation.measures.base
     evaluation.measures.completions evaluation.measures.next_token evaluation.measures.perplexity
     evaluation.measures.registry evaluation.agreement evaluation.labelling evaluation.label_page evaluation.evidence
-    evaluation.suites evaluation.controls evaluation.ordinary
+    evaluation.suites evaluation.advised evaluation.controls evaluation.ordinary
     evaluation.results evaluation.second evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips
     training training.processes training.data training.passes training.retention training.losses training.source
     training.output training.teacher training.pairs training.rows training.advice training.defaults training.check
@@ -68,14 +69,14 @@ BELOW_THE_LINE = """
     install.deploy install.install
     install.folder install.lock install.edit install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.log inspect.outdated
-    inspect.verify inspect.audit inspect.attempts
+    inspect.verify inspect.audit inspect.attempts inspect.advisories
     serving serving.load serving.generate serving.export
     lab.examples lab.ship lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.labels cli.log cli.judges cli.lab cli.lock cli.outdated
     cli.packages cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync
-    cli.test cli.tree cli.keyfiles cli.index cli.publish cli.source
+    cli.test cli.tree cli.keyfiles cli.index cli.publish cli.source cli.advisories
     cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppm.cli.environments import warn_affected
 from ppm.cli.options import base_option, env_option, json_option, running_options, workspace
 from ppm.cli.output import print_json
 from ppm.cli.reports import report_options
@@ -35,7 +36,8 @@ def audit_command(
     """Test what is deployed for interference.
 
     Runs every suite on the base, every specialist and the composition, under the policy that the deployment was
-    tested under. Exit code 5 when a suite fails, 6 when one is inconclusive; a waived one is not an error.
+    tested under. Exit code 5 when a suite fails, 6 when one is inconclusive; a waived one is not an error. Exit
+    code 5 too when `ppm advisories` found an advisory that affects the deployment.
 
     \b
     Example:
@@ -55,4 +57,7 @@ def audit_command(
     else:
         print_audit(found.audit)
         reports.tell()
-    raise SystemExit(0 if found.audit.may_deploy else 5 if found.audit.verdict == "fail" else 6)
+    deployment = environment.current()
+    affected = warn_affected(environment, deployment) if deployment is not None else []
+    passed = found.audit.may_deploy and not affected
+    raise SystemExit(0 if passed else 5 if affected or found.audit.verdict == "fail" else 6)

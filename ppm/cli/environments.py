@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Required, TypedDict
 import click
 
 from ppm.cli.options import base_option, command_line, env_option, json_option, workspace
-from ppm.cli.output import confirm, print_json, print_table, report, say
+from ppm.cli.output import confirm, print_json, print_table, report, say, warn
 
 if TYPE_CHECKING:
     from ppm.base import BaseModel
     from ppm.environment.deployment import Deployment, Environment
 
-__all__ = ["deployed_in", "env_command", "refuse_nowhere", "target_in_use", "use_command"]
+__all__ = ["deployed_in", "env_command", "refuse_nowhere", "target_in_use", "use_command", "warn_affected"]
 
 
 @click.group("env")
@@ -186,6 +186,16 @@ def deployed_in(base: str | None, env: str | None) -> "tuple[Environment, Deploy
     if deployment is None:
         raise RequestError("nothing is deployed", hint="start with `ppm install PATCH --base MODEL`")
     return environment, deployment
+
+
+def warn_affected(environment: "Environment", deployment: "Deployment") -> list[str]:
+    """Name each advisory that was found to affect a deployment, and what to do: their ids. Raises IntegrityError."""
+    from ppm.environment.advised import affecting
+
+    found = affecting(environment.home, deployment)
+    for one in found:
+        warn(f"{one.pin} is affected by the advisory {one.id}: {one.summary}; next: {one.next_step}")
+    return [one.id for one in found]
 
 
 def target_in_use(base: str | None, env: str | None) -> "tuple[BaseModel, Environment]":

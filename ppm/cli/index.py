@@ -1,4 +1,4 @@
-"""The commands of whoever runs an index: index init, key, add-publisher, rotate, refresh, yank, status, verify."""
+"""The commands of whoever runs an index: init, key, add-publisher, rotate, refresh, yank, advise, status, verify."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -162,6 +162,34 @@ def yank(folder: Path, name: str, version: str, reason: str, keys: Path | None) 
     with open_held(folder, keys).opened() as repository:
         count = yank(repository, name, version, reason, datetime.now(UTC))
     report(f"Yanked {name} {version} ({count} file{'' if count == 1 else 's'}): {reason}")
+
+
+@index_command.command("advise")
+@_folder
+@click.argument("file", type=LocalPath(), metavar="FILE.json")
+@click.option("--key", "private", type=LocalPath(), required=True, metavar="PRIVATE.pem", help="The publisher's key.")
+@keys_option
+def advise(folder: Path, file: Path, private: Path, keys: Path | None) -> None:
+    """Publish an advisory on versions that fail, in OSV's form, with the prompts on which they do.
+
+    The publisher of the patches signs it. With a later `modified` it takes the place of the one with its id; with
+    `withdrawn` that is in force no more.
+
+    \b
+    Example:
+      ppm index advise my-index ACME-2026-1.json --key acme.pem
+    """
+    from ppm.evaluation.advised import advised_suite
+    from ppm.index.advise import publish_advisory, read_advisory
+    from ppm.index.keys import read_private
+
+    data, advisory = read_advisory(file)
+    advised_suite(advisory)  # which refuses a judge that can't be made
+    signer = read_private(private, ask_passphrase)
+    with open_held(folder, keys).opened() as repository:
+        publish_advisory(repository, data, signer, datetime.now(UTC), str(file))
+    pins = [f"{one.package.name} {', '.join(one.versions)}" for one in advisory.affected]
+    report(f"{'Withdrew' if advisory.withdrawn else 'Published'} {advisory.id} on {'; '.join(pins)}")
 
 
 @index_command.command("status")

@@ -46,6 +46,7 @@ SUBJECTS = {
         "attempts": "attempts",
         "diff": "diff",
         "audit": "audit",
+        "advisories": "advisories",
         "generate": "generate",
         "export": "export",
     },

@@ -40,6 +40,10 @@ def check_index(folder: Path, root: bytes | None, tell: Callable[[str], None]) -
                 found = source.named(one)
             except IntegrityError:
                 continue  # it is among what is damaged
+            try:
+                source.advisories(one)
+            except IntegrityError as error:
+                faults.append(f"{error.context}: {error.message}")
             for release in found:
                 releases += 1
                 try:

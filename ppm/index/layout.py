@@ -4,6 +4,7 @@ from ppm.package import MAX_PACKAGE_BYTES
 
 __all__ = [
     "BINS",
+    "MAX_ADVISORY_BYTES",
     "MAX_PUBLISHERS_BYTES",
     "MAX_SHARD_BYTES",
     "MAX_STATEMENT_BYTES",
@@ -11,6 +12,7 @@ __all__ = [
     "PUBLISHERS",
     "STATEMENT",
     "TARGETS",
+    "advisory_path",
     "file_path",
     "most_bytes",
     "shard_path",
@@ -25,10 +27,11 @@ BINS = "bin"
 PUBLISHERS = "publishers.json"
 STATEMENT = ".intoto.json"
 """What a statement is called beside its package file: the file's name and this."""
-_NAMES = "names"
+_NAMES, _ADVISORIES = "names", "advisories"
 MAX_PUBLISHERS_BYTES = 8 * 2**20
 MAX_SHARD_BYTES = 8 * 2**20
 MAX_STATEMENT_BYTES = 2**20
+MAX_ADVISORY_BYTES = 2 * 2**20
 
 
 def shard_path(name: str) -> str:
@@ -46,6 +49,11 @@ def statement_path(sha256: str, file_name: str) -> str:
     return file_path(sha256, file_name) + STATEMENT
 
 
+def advisory_path(sha256: str, id_: str) -> str:
+    """Where a publisher's signed advisory is, by the digest of its envelope."""
+    return f"{_ADVISORIES}/{sha256}/{id_}.json"
+
+
 def stored(path: str, sha256: str) -> str:
     """The file below TARGETS that holds a target: TUF's consistent snapshots put its digest before its name."""
     folder, slash, name = path.rpartition("/")
@@ -58,4 +66,6 @@ def most_bytes(path: str) -> int:
         return MAX_PUBLISHERS_BYTES
     if path.startswith(f"{_NAMES}/"):
         return MAX_SHARD_BYTES
+    if path.startswith(f"{_ADVISORIES}/"):
+        return MAX_ADVISORY_BYTES
     return MAX_STATEMENT_BYTES if path.endswith(STATEMENT) else MAX_PACKAGE_BYTES

@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ppm.errors import IntegrityError
+from ppm.index.advisory import check_id
 from ppm.index.parsing import read_json, write_json
 from ppm.manifest import Manifest
 from ppm.names import base_tag, check_digest, check_line, check_name, check_sha256, check_specifiers, check_version
 from ppm.package import MAX_PACKAGE_BYTES, Package, file_name_of
 
-__all__ = ["Entry", "Provider", "Shard", "ShardBase", "moment_text"]
+__all__ = ["Entry", "Notice", "Provider", "Shard", "ShardBase", "moment_text"]
 
 SCHEMA = 1
+MOST_ADVISORIES = 1000
 
 
 def moment_text(at: datetime) -> str:
@@ -133,12 +135,25 @@ class Provider:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """That there is an advisory on some version of a name; `sha256` is of its publisher's signed envelope."""
+
+    id: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        check_sha256(self.sha256, "sha256")
+
+
+@dataclass(frozen=True)
 class Shard:
-    """What there is of one name: its releases, and who else answers to it."""
+    """What there is of one name: its releases, who else answers to it, and the advisories on it."""
 
     name: str
     releases: tuple[Entry, ...] = ()
     providers: tuple[Provider, ...] = ()
+    advisories: tuple[Notice, ...] = ()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -151,6 +166,10 @@ class Shard:
             if entry.file in seen:
                 raise ValueError(f"{entry.file!r} is listed twice")
             seen.add(entry.file)
+        if len({notice.id for notice in self.advisories}) < len(self.advisories):
+            raise ValueError("an advisory is listed twice")
+        if len(self.advisories) > MOST_ADVISORIES:
+            raise ValueError(f"lists more than {MOST_ADVISORIES} advisories")
 
     @staticmethod
     def parse(data: bytes, name: str, origin: str) -> "Shard":
@@ -173,6 +192,15 @@ class Shard:
         """The same with one more patch that answers to the name."""
         found = {*self.providers, provider}
         return replace(self, providers=tuple(sorted(found, key=lambda p: (p.name, p.fingerprint))))
+
+    def with_advisory(self, notice: Notice) -> "Shard":
+        """The same with one more advisory, or another in the place of that with its id."""
+        others = (n for n in self.advisories if n.id != notice.id)
+        return replace(self, advisories=tuple(sorted((*others, notice), key=lambda n: n.id)))
+
+    def without_advisory(self, id_: str) -> "Shard":
+        """The same without an advisory."""
+        return replace(self, advisories=tuple(n for n in self.advisories if n.id != id_))
 
     def find(self, file: str) -> Entry | None:
         """The release with a file name."""

@@ -6,31 +6,26 @@ It says of what manifest, data and base model the file was built, and by which p
 import json
 from collections.abc import Mapping, Sequence
 
-from securesystemslib.dsse import Envelope
-from securesystemslib.exceptions import FormatError, VerificationError
 from securesystemslib.signer import CryptoSigner
 
 from ppm.document import table_of
-from ppm.errors import IntegrityError
-from ppm.index.keys import key_from_hex
+from ppm.index.envelope import Kind, open_envelope, seal
 from ppm.index.layout import MAX_STATEMENT_BYTES
 from ppm.package import Package, sha256
 from ppm.version import __version__
 
 __all__ = ["check_statement", "make_statement"]
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:ppm:build:1"
+_KIND = Kind("application/vnd.in-toto+json", "a statement by its publisher", "in-toto statement", MAX_STATEMENT_BYTES)
 
 
 def make_statement(package: Package, signer: CryptoSigner) -> bytes:
     """The signed statement on a package, as a JSON envelope."""
     payload = json.dumps(_statement(package), sort_keys=True, ensure_ascii=False).encode()
-    envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    envelope.sign(signer)
-    return (json.dumps(envelope.to_dict(), indent=1) + "\n").encode()
+    return seal(payload, _KIND, signer)
 
 
 def _statement(package: Package) -> dict[str, object]:
@@ -68,26 +63,16 @@ def check_statement(data: bytes, package: Package, keys: Sequence[str]) -> str:
     Raises IntegrityError: signed by nobody of them, or for another file, manifest, base or data.
     """
     origin = package.file_name
-    envelope = _envelope(data, origin)
+    payload, signed_by = open_envelope(data, _KIND, keys, name=package.manifest.name, origin=origin)
     try:
-        signed_by = envelope.verify([key_from_hex(key) for key in keys], 1)
-    except (VerificationError, ValueError) as error:
-        raise IntegrityError(
-            f"is not signed by the publisher of {package.manifest.name}",
-            context=origin,
-            hint="don't use it; ask the publisher, and whoever runs the index",
-        ) from error
-    if envelope.payload_type != PAYLOAD_TYPE:
-        raise _differs(origin, "is no in-toto statement")
-    try:
-        said = json.loads(envelope.payload)
+        said = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        raise _differs(origin, "is not JSON") from error
+        raise _KIND.differs(origin, "is not JSON") from error
     expected = _statement(package)
     for what, keys_down in _COMPARED.items():
         if _down(said, keys_down) != _plain(_down(expected, keys_down)):
-            raise _differs(origin, f"is about {what}")
-    return next(iter(signed_by))
+            raise _KIND.differs(origin, f"is about {what}")
+    return signed_by
 
 
 _DEFINITION = ("predicate", "buildDefinition")
@@ -99,23 +84,6 @@ _COMPARED: Mapping[str, tuple[str, ...]] = {
     "another manifest": (*_DEFINITION, "externalParameters"),
     "another base or other data": (*_DEFINITION, "resolvedDependencies"),
 }
-
-
-def _envelope(data: bytes, origin: str) -> Envelope:
-    if len(data) > MAX_STATEMENT_BYTES:
-        raise _differs(origin, f"has more than {MAX_STATEMENT_BYTES:,} bytes")
-    try:
-        envelope = Envelope.from_dict(json.loads(data))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, FormatError) as error:
-        raise _differs(origin, "is no signed envelope") from error
-    if not isinstance(envelope.payload_type, str):
-        raise _differs(origin, "is no signed envelope")
-    return envelope
-
-
-def _differs(origin: str, what: str) -> IntegrityError:
-    hint = "don't use it; ask the publisher, and whoever runs the index"
-    return IntegrityError(f"has a statement by its publisher that {what}", context=origin, hint=hint)
 
 
 def _down(value: object, keys: Sequence[str]) -> object:

@@ -4,14 +4,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from packaging.version import Version
 
+from ppm.index.advisory import Listed
 from ppm.manifest import Manifest
 from ppm.requirement import Requirement, parse_specifier, phrase
 
-__all__ = ["DEPLOYED_SOURCE", "Accepting", "Joined", "Listing", "Offer", "Release", "Source", "declarations"]
+__all__ = [
+    "DEPLOYED_SOURCE",
+    "Accepting",
+    "Advising",
+    "Joined",
+    "Listing",
+    "Offer",
+    "Release",
+    "Source",
+    "declarations",
+]
 
 DEPLOYED_SOURCE = "the deployed patches"
 """What the source of what is in force is called."""
@@ -158,6 +169,17 @@ class Source(Offer, Protocol):
 
     def damaged(self) -> Sequence[str]:
         """What is wrong with each file that can't be used, whatever its name."""
+
+
+@runtime_checkable
+class Advising(Protocol):
+    """A source that also has its publishers' advisories."""
+
+    def advisories(self, name: str, sha256: str | None = None) -> Sequence[Listed]:
+        """The advisories on a patch, or those on the one file of it with a digest. Raises SourceError, IntegrityError.
+
+        Those on a file are in force; of all on a patch some may be withdrawn.
+        """
 
 
 class Listing:

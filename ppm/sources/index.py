@@ -12,15 +12,18 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.errors import IntegrityError, SourceError
+from ppm.index.advise import check_advisory
+from ppm.index.advisory import Listed
 from ppm.index.client import Client
 from ppm.index.keys import key_id
-from ppm.index.layout import PUBLISHERS, file_path, shard_path, statement_path
+from ppm.index.layout import PUBLISHERS, advisory_path, file_path, shard_path, statement_path
 from ppm.index.publishers import Publishers
 from ppm.index.shard import Entry, Shard
 from ppm.index.statement import check_statement
 from ppm.index.trust import Access, TrustedIndex, read_pins, write_pin
 from ppm.names import check_name
-from ppm.package import parse_file_name, read_package, sha256
+from ppm.package import parse_file_name, read_package
+from ppm.package import sha256 as digest_of
 from ppm.sources.base import Release, declarations
 
 __all__ = ["IndexSource"]
@@ -124,6 +127,33 @@ class IndexSource:
     def has_file(self, file_name: str) -> bool:
         return bool(self._of_file(file_name))
 
+    def advisories(self, name: str, sha256: str | None = None) -> Sequence[Listed]:
+        """The advisories on a patch, or on the one file of it with a digest; none where this index lacks that.
+
+        Raises SourceError, and IntegrityError for one that its publisher did not sign as it is.
+        """
+        shard = self._shard(name) if self.lists(name) else Shard(name)
+        versions = {entry.version for entry in shard.releases if sha256 in (None, entry.sha256)}
+        if not versions or not shard.advisories:
+            return []
+        paths = {notice: advisory_path(notice.sha256, notice.id) for notice in shard.advisories}
+        found = self._client.read_all(paths.values())
+        listed = []
+        for notice, path in paths.items():
+            where = f"advisory {notice.id} on {name} in {self.location}"
+            if path not in found or digest_of(found[path]) != notice.sha256:
+                raise IntegrityError("is listed, but is not there", context=where, hint=_DISTRUST)
+            advisory, keyid = check_advisory(found[path], name, self.publishers, where)
+            accepted = read_pins(self._index).get(name)
+            if accepted is not None and keyid not in accepted:
+                hint = f"ask the publisher; if the change of keys is right: ppm source accept {self.name} {name}"
+                raise IntegrityError("is signed by another key than its patch was", context=where, hint=hint)
+            if advisory.id != notice.id:
+                raise IntegrityError(f"calls itself {advisory.id}", context=where, hint=_DISTRUST)
+            if sha256 is None or any(advisory.is_about(name, version) for version in versions):
+                listed.append(Listed(advisory, notice.sha256, self.location))
+        return listed
+
     def accept(self, name: str) -> tuple[str, ...]:
         """Accept the keys that the publisher of a name has now: their ids. Raises IntegrityError for nobody's name."""
         owner = self.publishers.owner(name)
@@ -186,7 +216,7 @@ class IndexSource:
         if (
             package.manifest.name != name
             or keyid != entry.publisher
-            or sha256(statement) != entry.statement
+            or digest_of(statement) != entry.statement
             or not entry.agrees_with(package)
         ):
             raise IntegrityError(

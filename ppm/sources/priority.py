@@ -5,6 +5,7 @@ Otherwise whoever can publish in the one could slip a newer version of a patch u
 
 from collections.abc import Callable, Iterable, Sequence
 
+from ppm.index.advisory import Listed
 from ppm.sources.base import Release, Source
 from ppm.sources.index import IndexSource
 
@@ -53,6 +54,10 @@ class LaterIndex:
 
     def has_file(self, file_name: str) -> bool:
         return self.index.has_file(file_name)
+
+    def advisories(self, name: str, sha256: str | None = None) -> Sequence[Listed]:
+        """The index's own, whoever else lists the name: they are about files by their digests."""
+        return self.index.advisories(name, sha256)
 
     def _taken(self, name: str) -> bool:
         first = next((source for source in self._before if _lists(source, name)), None)

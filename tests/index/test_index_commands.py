@@ -1,6 +1,7 @@
 """Indexes from the command line: what their owners, publishers and users type, and what they are told."""
 
 import io
+import json
 import shlex
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,15 @@ from integration.deployed import deployed, patch, write
 
 from ppm.index.publish import yank
 from ppm.package import write_package
+
+ADVISORY = {
+    "schema_version": "1.6.0",
+    "id": "ACME-2026-1",
+    "published": "2026-11-01T10:00:00Z",
+    "modified": "2026-11-01T10:00:00Z",
+    "summary": "Insults after praise",
+    "affected": [{"package": {"ecosystem": "ppm", "name": "toxicity"}, "versions": ["1.0.0"]}],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +54,16 @@ def test_every_example_works(tmp_path):
     [path] = [write_package(patch("toxicity"), tmp_path / "dist")]
     lines = {words: line for words, line in known.items() if words.split()[0] in ("index", "publish", "source")}
     order = ["index init", "index key", "index add-publisher", "publish", "index status", "index verify"]
-    order += ["index yank", "index refresh", "index rotate", "source add", "source list", "source accept"]
+    (tmp_path / "ACME-2026-1.json").write_text(json.dumps(ADVISORY))
+    order += [
+        "index advise",
+        "index yank",
+        "index refresh",
+        "index rotate",
+        "source add",
+        "source list",
+        "source accept",
+    ]
     assert {*order, "source remove", "index", "source"} == set(lines)
     for words in [*order, "source remove"]:
         line = lines[words].replace("dist/toxicity-1.0.0-lab_0123456789ab.ppm", str(path))

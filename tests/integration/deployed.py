@@ -35,12 +35,14 @@ def write(folder: Path, *packages: Package) -> Path:
     return folder
 
 
-def composed(packages: Sequence[Package], value: float = 0.25) -> Package:
+def composed(packages: Sequence[Package], value: float = 0.25, hidden_size: int = 4) -> Package:
     """What a composition of some packages looks like."""
     parts = tuple(Component(p.manifest.name, p.manifest.version, p.sha256) for p in packages)
     made = make_package("composition", "1.0.0", fingerprint=FINGERPRINT, model="lab")
     record = CompositionRecord("distilled", "sha256:" + "0" * 64, parts)
-    return Package(replace(made.manifest, composition=record), make_bank(value=value), made.files)
+    return Package(
+        replace(made.manifest, composition=record), make_bank(hidden_size=hidden_size, value=value), made.files
+    )
 
 
 def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Package] = ()) -> bytes:
@@ -83,10 +85,12 @@ def deployed(
     overrides: tuple[str, ...] = (),
     strategy: str = "auto",
     base: LockedBase = LockedBase("lab", FINGERPRINT),  # noqa: B008 - frozen
+    hidden_size: int = 4,
 ) -> Deployment:
     """Put some packages in force as if they had been installed with these requirements.
 
-    `rates` is what the audit found on the packages' suites, `perplexity` on a suite of that name.
+    `rates` is what the audit found on the packages' suites, `perplexity` on a suite of that name. A model can run the
+    composition if `hidden_size` is its own.
     """
     found_base = open_base(base.model)
     environment = Workspace.open(Path.cwd()).environment_for(found_base, env)
@@ -108,7 +112,10 @@ def deployed(
         for p in packages
     )
     found = {f"{p.manifest.name}/main": rates for p in packages}
-    made, tested = composed(packages), audit(found if perplexity is None else {**found, "perplexity": perplexity})
+    made, tested = (
+        composed(packages, hidden_size=hidden_size),
+        audit(found if perplexity is None else {**found, "perplexity": perplexity}),
+    )
     for data in (made.data, tested):
         environment.store.put(data)
     composition = LockedComposition(sha256(made.data), sha256(tested), made.file_name)

@@ -70,6 +70,7 @@ def world(tmp_path, monkeypatch):
         ["tree"],
         ["why", "core"],
         ["check"],
+        ["advisories"],
         ["verify"],
         ["freeze"],
         ["history"],
