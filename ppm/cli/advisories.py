@@ -24,7 +24,7 @@ _SHOWN = ("id", "summary", "name", "version", "source", "verdict", "reason", "ra
 @offline_option
 @json_option
 def advisories_command(base: str | None, env: str | None, limits: "Running", as_json: bool) -> None:
-    """Say by measurement whether what is deployed is affected by advisories.
+    """Measure whether advisories concern what is deployed.
 
     Reads the advisories on the deployed patches from the signed indexes, and runs the prompts that they name. Exit code
     5 when one affects what is deployed. The verdicts are kept: `ppm check` and `ppm audit` know them.
