@@ -65,7 +65,7 @@ class Publishers:
             names += publisher.names
         try:
             return Publishers(
-                tuple(Publisher(name, keys, tuple(sorted(names))) for name, (keys, names) in found.items())
+                tuple(Publisher(name, keys, tuple(sorted(names))) for name, (keys, names) in sorted(found.items()))
             )
         except ValueError as error:
             raise IntegrityError(str(error), context=PUBLISHERS) from error
