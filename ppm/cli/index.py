@@ -41,10 +41,13 @@ def open_held(folder: Path, keys: Path | None) -> "Held":
 @index_command.command("init")
 @_folder
 @keys_option
-@click.option("--bins", type=int, default=64, show_default=True, help="Number of bins: some 1,000 files fit into each.")
+@click.option(
+    "--names", type=click.IntRange(1), default=1000, show_default=True, help="How many names it will have, about."
+)
+@click.option("--bins", type=int, help="Number of bins, a power of two. Default: what suits so many names.")
 @click.option("--root-keys", type=int, default=3, show_default=True, help="How many root keys there are.")
 @click.option("--threshold", type=int, default=2, show_default=True, help="How many of them must sign a new root.")
-def init(folder: Path, keys: Path | None, bins: int, root_keys: int, threshold: int) -> None:
+def init(folder: Path, keys: Path | None, names: int, bins: int | None, root_keys: int, threshold: int) -> None:
     """Make an empty index, and its keys.
 
     Take the keys of root and targets off this machine afterwards: they are needed only for `add-publisher`, `rotate`
@@ -56,7 +59,9 @@ def init(folder: Path, keys: Path | None, bins: int, root_keys: int, threshold: 
     """
     from ppm.index.held import make_index
     from ppm.index.keys import Keyring
+    from ppm.index.roles import bins_for
 
+    bins = bins_for(names) if bins is None else bins
     ring = Keyring(keys_folder(folder, keys), partial(ask_passphrase, new=True))
     made = make_index(folder, ring, datetime.now(UTC), bins=bins, root_keys=root_keys, threshold=threshold)
     report(f"Made the index {folder}; its private keys are in {ring.folder}.")

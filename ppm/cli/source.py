@@ -54,8 +54,8 @@ def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: 
     elif not yes:
         write(f"The root of {url} has the fingerprint\n  {found}")
         confirm("Is that the fingerprint that its owner gave you?")
-    count = trust_index(workspace(), index, data, first=first)
-    report(f"Added {index.name}, which lists {count} name{'s' * (count != 1)}. `ppm search` shows its patches.")
+    trust_index(workspace(), index, data, first=first)
+    report(f"Added {index.name}, from which patches come from now on. `ppm search` shows its patches.")
 
 
 @source_command.command("list")

@@ -3,7 +3,7 @@
 Nothing is looked into before it is verified. Where nobody answers, what was verified before serves until it expires.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import IntegrityError, SourceError
 from ppm.index.blame import blamed
 from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
-from ppm.index.layout import METADATA, TARGETS, most_bytes, stored
+from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 
@@ -64,6 +64,7 @@ class Client:
         self._tell = tell
         self._fetcher = fetcher_of(index.url, access.timeout)
         self._updater: Updater | None = None
+        self._offline: dict[str, TargetFile] = {}
 
     def read(self, path: str) -> bytes | None:
         """A target, verified; None when there is none. Raises SourceError or IntegrityError."""
@@ -75,10 +76,28 @@ class Client:
             with self._alone():
                 updater = self._opened()
                 found = [info for path in paths if (info := updater.get_targetinfo(path)) is not None]
-            if len(found) < 2:
-                return {info.path: self._target(info) for info in found}
-            with ThreadPoolExecutor(min(AT_ONCE, len(found))) as pool:
-                return dict(zip((info.path for info in found), pool.map(self._target, found), strict=True))
+            return self._targets(found)
+
+    def open(self) -> None:
+        """Fetch what is new of the index as a whole. Raises SourceError or IntegrityError."""
+        self.read_all(())
+
+    def offline_paths(self) -> frozenset[str]:
+        """The targets that the offline key lists. Raises SourceError or IntegrityError."""
+        self.open()
+        return frozenset(self._offline)
+
+    def read_offline(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """The targets that there are of these, as the offline key signed them: the keys of the bins have no say."""
+        self.open()
+        with self._blaming():
+            return self._targets([self._offline[path] for path in paths if path in self._offline])
+
+    def _targets(self, found: Sequence[TargetFile]) -> dict[str, bytes]:
+        if len(found) < 2:
+            return {info.path: self._target(info) for info in found}
+        with ThreadPoolExecutor(min(AT_ONCE, len(found))) as pool:
+            return dict(zip((info.path for info in found), pool.map(self._target, found), strict=True))
 
     @property
     def only_cached(self) -> bool:
@@ -88,9 +107,12 @@ class Client:
     def known(self, path: str) -> bytes | None:
         """A target of the top-level role as it was last time, without asking; for messages only."""
         with suppress(OSError, RepositoryError, KeyError, AttributeError):
-            listed = Metadata[Targets].from_bytes((self._index.metadata / "targets.json").read_bytes()).signed
-            return (self._cache / listed.targets[path].hashes["sha256"]).read_bytes()
+            return (self._cache / self._listed_offline()[path].hashes["sha256"]).read_bytes()
         return None
+
+    def _listed_offline(self) -> dict[str, TargetFile]:
+        """What the top-level role lists, in the file that TUF's updater keeps once it has verified it."""
+        return Metadata[Targets].from_bytes((self._index.metadata / "targets.json").read_bytes()).signed.targets
 
     def _opened(self) -> Updater:
         if self._updater is None:
@@ -104,13 +126,14 @@ class Client:
                 except Unreachable as error:
                     self._restore(before)
                     self._updater = self._from_cache(f"can't be reached ({error})")
+            self._offline = self._listed_offline()
         return self._updater
 
     def _refreshed(self, fetcher: FetcherInterface) -> Updater:
         make_folder(self._index.metadata)
         updater = Updater(
             str(self._index.metadata),
-            f"{self._index.url}/{METADATA}/",
+            f"{self._index.metadata_url}/",
             fetcher=fetcher,
             config=UpdaterConfig(),
             bootstrap=self._index.root.read_bytes(),
@@ -158,7 +181,7 @@ class Client:
             data = path.read_bytes()
             info.verify_length_and_hashes(data)
             return data
-        url = f"{self._index.url}/{TARGETS}/{stored(info.path, info.hashes['sha256'])}"
+        url = f"{self._index.targets_url}/{stored(info.path, info.hashes['sha256'])}"
         data = self._fetcher.download_bytes(url, info.length)
         info.verify_length_and_hashes(data)
         with suppress(OSError):  # a cache that can't be written is none

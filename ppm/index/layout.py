@@ -1,5 +1,7 @@
 """Where things lie in an index, and how large they may be. Both sides know this and no more of each other."""
 
+import hashlib
+
 from ppm.package import MAX_PACKAGE_BYTES
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "advisory_path",
     "file_path",
     "most_bytes",
+    "publishers_path",
     "shard_path",
     "statement_path",
     "stored",
@@ -24,7 +27,8 @@ METADATA, TARGETS = "metadata", "targets"
 """The two folders of an index: what is signed, and the files that it speaks of."""
 BINS = "bin"
 """What the names of the bins begin with."""
-PUBLISHERS = "publishers.json"
+PUBLISHERS = "publishers/"
+"""What the lists of publishers begin with. There are at most 256: one for all names whose digests begin alike."""
 STATEMENT = ".intoto.json"
 """What a statement is called beside its package file: the file's name and this."""
 _NAMES, _ADVISORIES = "names", "advisories"
@@ -32,6 +36,11 @@ MAX_PUBLISHERS_BYTES = 8 * 2**20
 MAX_SHARD_BYTES = 8 * 2**20
 MAX_STATEMENT_BYTES = 2**20
 MAX_ADVISORY_BYTES = 2 * 2**20
+
+
+def publishers_path(name: str) -> str:
+    """Where it is listed who publishes a name."""
+    return f"{PUBLISHERS}{hashlib.sha256(name.encode()).hexdigest()[:2]}.json"
 
 
 def shard_path(name: str) -> str:
@@ -62,7 +71,7 @@ def stored(path: str, sha256: str) -> str:
 
 def most_bytes(path: str) -> int:
     """How large a target may be, whatever its metadata says."""
-    if path == PUBLISHERS:
+    if path.startswith(PUBLISHERS):
         return MAX_PUBLISHERS_BYTES
     if path.startswith(f"{_NAMES}/"):
         return MAX_SHARD_BYTES

@@ -9,7 +9,7 @@ from securesystemslib.signer import CryptoSigner
 
 from ppm.disk import disk_errors, replace_file
 from ppm.errors import IntegrityError, PackageError, RequestError, did_you_mean
-from ppm.index.layout import PUBLISHERS, STATEMENT, file_path, shard_path, statement_path
+from ppm.index.layout import STATEMENT, file_path, shard_path, statement_path
 from ppm.index.publishers import Publisher, Publishers
 from ppm.index.repository import Repository
 from ppm.index.shard import Entry, Provider
@@ -105,7 +105,7 @@ def _add(repository: Repository, publishers: Publishers, signed: Signed, now: da
         )
     for other in sorted(entry.stands_for):
         its = publishers.owner(other)
-        if its is not None and its != owner:
+        if its is not None and its.name != owner.name:
             raise IntegrityError(f"stands for {other}, which belongs to {its.name}", context=file)
     repository.put(file_path(entry.sha256, file), package.data)
     repository.put(statement_path(entry.sha256, file), signed.statement)
@@ -154,7 +154,7 @@ def add_publisher(
         kept_keys = before.keys if before is not None and not (instead and keys) else ()
         kept_names = before.names if before is not None and not (instead and wanted) else ()
         publisher = Publisher(name, tuple(dict.fromkeys((*kept_keys, *keys))), tuple(sorted({*kept_names, *wanted})))
-        repository.put(PUBLISHERS, publishers.having(publisher).to_bytes())
+        repository.put_publishers(publishers.having(publisher))
     except ValueError as error:
         raise RequestError(str(error), hint="name a public key with --key PUBLIC.pem") from error
     repository.commit(now)

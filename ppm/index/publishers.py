@@ -1,10 +1,15 @@
-"""Who may publish what: the list of publishers, their keys and their names, which the offline targets key signs."""
+"""Who may publish what: publishers, their keys and their names, in lists that the offline targets key signs.
+
+A name is in the list that its digest says, so that nobody has to fetch the others.
+"""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ppm.index.layout import PUBLISHERS
+from ppm.errors import IntegrityError
+from ppm.index.layout import PUBLISHERS, publishers_path
 from ppm.index.parsing import read_json, write_json
 from ppm.names import check_name
 
@@ -32,7 +37,7 @@ class Publisher:
 
 @dataclass(frozen=True)
 class Publishers:
-    """All publishers of an index. A name has one publisher."""
+    """Publishers of an index, all or those of one list. A name has one publisher."""
 
     publishers: tuple[Publisher, ...] = ()
     schema: int = SCHEMA
@@ -48,6 +53,33 @@ class Publishers:
     def parse(data: bytes, origin: str = PUBLISHERS) -> "Publishers":
         """From JSON. Raises IntegrityError."""
         return read_json(Publishers, data, origin, schema=SCHEMA)
+
+    @staticmethod
+    def join(lists: Iterable["Publishers"]) -> "Publishers":
+        """All publishers of several lists. Raises IntegrityError: they contradict each other."""
+        found: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+        for publisher in (publisher for one in lists for publisher in one.publishers):
+            keys, names = found.setdefault(publisher.name, (publisher.keys, []))
+            if keys != publisher.keys:
+                raise IntegrityError(f"has two lists of the keys of {publisher.name}", context=PUBLISHERS)
+            names += publisher.names
+        try:
+            return Publishers(
+                tuple(Publisher(name, keys, tuple(sorted(names))) for name, (keys, names) in sorted(found.items()))
+            )
+        except ValueError as error:
+            raise IntegrityError(str(error), context=PUBLISHERS) from error
+
+    def split(self) -> dict[str, "Publishers"]:
+        """The lists by their paths. A publisher is in those of its names, and in that of its own name in any case."""
+        found: dict[str, list[Publisher]] = {}
+        for publisher in sorted(self.publishers, key=lambda one: one.name):
+            names: dict[str, list[str]] = {publishers_path(publisher.name): []}
+            for name in publisher.names:
+                names.setdefault(publishers_path(name), []).append(name)
+            for path, own in names.items():
+                found.setdefault(path, []).append(replace(publisher, names=tuple(own)))
+        return {path: Publishers(tuple(publishers)) for path, publishers in sorted(found.items())}
 
     def to_bytes(self) -> bytes:
         """As JSON."""

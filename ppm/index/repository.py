@@ -21,6 +21,7 @@ from ppm.index.layout import BINS, METADATA, PUBLISHERS, TARGETS, shard_path, st
 from ppm.index.publishers import Publishers
 from ppm.index.roles import ROLES, RoleName, expiry, first_root, first_targets, renewal
 from ppm.index.shard import Shard
+from ppm.package import sha256
 
 __all__ = ["TRUSTED_ROOT", "Repository", "create", "write_durably"]
 
@@ -124,8 +125,18 @@ class Repository:
     @property
     def publishers(self) -> Publishers:
         """Who publishes what."""
-        data = self.read(PUBLISHERS)
-        return Publishers() if data is None else Publishers.parse(data)
+        lists = (path for path in self.targets.signed.targets if path.startswith(PUBLISHERS))
+        return Publishers.join(Publishers.parse(self.read(path) or b"", path) for path in lists)
+
+    def put_publishers(self, publishers: Publishers) -> None:
+        """Let these publish from the next commit on, and no others. Only lists that change are written."""
+        emptied = {path: Publishers() for path in self.targets.signed.targets if path.startswith(PUBLISHERS)}
+        for path, part in {**emptied, **publishers.split()}.items():
+            data = part.to_bytes()
+            known = self.targets.signed.targets.get(path)
+            if known is None or known.hashes["sha256"] != sha256(data):
+                self.put(path, data)
+        self.touch(Targets.type)
 
     def shard(self, name: str) -> Shard:
         """What there is of a name; empty where there is nothing yet."""
@@ -220,7 +231,7 @@ class Repository:
 
     def _list_of(self, path: str) -> tuple[str, Metadata[Targets]]:
         """The role that lists a target, and its metadata."""
-        if path == PUBLISHERS:
+        if path.startswith(PUBLISHERS):
             return Targets.type, self.targets
         delegations = self.targets.signed.delegations
         assert delegations is not None
@@ -322,5 +333,5 @@ def create(
     listed = (metadata.signed for metadata in (repository.targets, *repository._bins.values()))
     for signed in (repository.timestamp.signed, repository.snapshot.signed, *listed):
         signed.version = 0  # it is raised when they are signed
-    repository.put(PUBLISHERS, Publishers().to_bytes())
+    repository.touch(Targets.type)
     repository.commit(now)

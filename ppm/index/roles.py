@@ -4,6 +4,7 @@
 are online: whoever has their keys can withhold and reorder, but not forge, for publishers sign too.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
@@ -13,11 +14,13 @@ from tuf.api.metadata import Delegations, Root, Snapshot, SuccinctRoles, Targets
 
 from ppm.index.layout import BINS
 
-__all__ = ["LIFETIMES", "OFFLINE", "ROLES", "RoleName", "expiry", "first_root", "first_targets", "renewal"]
+__all__ = ["LIFETIMES", "OFFLINE", "ROLES", "RoleName", "bins_for", "expiry", "first_root", "first_targets", "renewal"]
 
 RoleName = Literal["root", "targets", "bins", "snapshot", "timestamp"]
 ROLES: tuple[RoleName, ...] = ("root", "targets", "bins", "snapshot", "timestamp")
 OFFLINE = ("root", "targets")
+FEWEST_BINS, MOST_BINS = 64, 2**14
+"""How many bins are made where nobody says how many."""
 LIFETIMES: Mapping[RoleName, timedelta] = {
     "root": timedelta(days=365),
     "targets": timedelta(days=365),
@@ -26,6 +29,14 @@ LIFETIMES: Mapping[RoleName, timedelta] = {
     "timestamp": timedelta(days=7),
 }
 """How long what a role signs is valid: a client that gets nothing newer refuses it after that."""
+
+
+def bins_for(names: int) -> int:
+    """How many bins an index of so many names should have.
+
+    A client fetches the list of all bins and a few bins whole, so both should grow with the root of the names.
+    """
+    return min(MOST_BINS, max(FEWEST_BINS, 1 << (math.isqrt(16 * names).bit_length() - 1)))
 
 
 def expiry(role: RoleName, now: datetime) -> datetime:

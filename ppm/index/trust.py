@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from ppm import document
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.index.layout import METADATA, TARGETS
 from ppm.names import check_name, check_sha256
 
 __all__ = [
@@ -51,6 +52,16 @@ class TrustedIndex:
     def root(self) -> Path:
         """The root metadata that the user trusted."""
         return self.folder / _ROOT
+
+    @property
+    def metadata_url(self) -> str:
+        """Where its metadata is."""
+        return f"{self.url}/{METADATA}"
+
+    @property
+    def targets_url(self) -> str:
+        """Where the files are that its metadata speaks of."""
+        return f"{self.url}/{TARGETS}"
 
     @property
     def metadata(self) -> Path:

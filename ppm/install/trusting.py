@@ -10,8 +10,8 @@ from ppm.workspace import Workspace
 __all__ = ["accept_publisher", "trust_index"]
 
 
-def trust_index(workspace: Workspace, index: TrustedIndex, root: bytes, *, first: bool) -> int:
-    """Trust an index from this root on, if it can be used from there: how many names it lists.
+def trust_index(workspace: Workspace, index: TrustedIndex, root: bytes, *, first: bool) -> None:
+    """Trust an index from this root on, if it can be used from there.
 
     Nothing is kept otherwise. Raises PpmError.
     """
@@ -21,12 +21,11 @@ def trust_index(workspace: Workspace, index: TrustedIndex, root: bytes, *, first
         make_folder(index.folder)
         replace_file(index.root, root)
     try:
-        count = len(_source(workspace, index).publishers.names)
+        _source(workspace, index).open()
         add_index(workspace.home, index, first=first)
     except BaseException:
         shutil.rmtree(index.folder, ignore_errors=True)
         raise
-    return count
 
 
 def accept_publisher(workspace: Workspace, index: TrustedIndex, name: str) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from ppm.index.advise import check_advisory
 from ppm.index.advisory import Listed
 from ppm.index.client import Client
 from ppm.index.keys import key_id
-from ppm.index.layout import PUBLISHERS, advisory_path, file_path, shard_path, statement_path
-from ppm.index.publishers import Publishers
+from ppm.index.layout import PUBLISHERS, advisory_path, file_path, publishers_path, shard_path, statement_path
+from ppm.index.publishers import Publisher, Publishers
 from ppm.index.shard import Entry, Shard
 from ppm.index.statement import check_statement
 from ppm.index.trust import Access, TrustedIndex, read_pins, write_pin
@@ -40,22 +40,34 @@ class IndexSource:
         self._client = Client(index, cache, access, tell)
         self.location = self._client.where
         self._shards: dict[str, Shard | IntegrityError] = {}
+        self._owners: dict[str, Publishers] = {}
 
     @cached_property
     def publishers(self) -> Publishers:
-        """Who publishes what, as the offline key signed it. Raises SourceError or IntegrityError."""
-        data = self._client.read(PUBLISHERS)
-        if data is None:
-            raise IntegrityError(f"has no {PUBLISHERS}", context=self.location, hint="its owner can make a new index")
-        return Publishers.parse(data, f"{self.location}, {PUBLISHERS}")
+        """All who publish, as the offline key signed it; without a network, as far as it was fetched before.
+
+        Raises SourceError or IntegrityError.
+        """
+        paths = [path for path in self._client.offline_paths() if path.startswith(PUBLISHERS)]
+        if not self._client.only_cached:
+            return Publishers.join(self._lists(paths))
+        found = []
+        for path in paths:
+            with suppress(SourceError):
+                found += self._lists([path])
+        return Publishers.join(found)
+
+    def open(self) -> None:
+        """Fetch what is new of the index as a whole. Raises SourceError or IntegrityError."""
+        self._client.open()
 
     def lists(self, name: str) -> bool:
         """Whether a publisher has this name here. The online keys can't deny it."""
-        return name in self.publishers.names
+        return self._owner(name) is not None
 
     def listed_before(self, name: str) -> bool:
         """The same as far as it is known without asking; for messages only."""
-        data = self._client.known(PUBLISHERS)
+        data = self._client.known(publishers_path(name))
         try:
             return data is not None and name in Publishers.parse(data).names
         except IntegrityError:
@@ -156,7 +168,7 @@ class IndexSource:
 
     def accept(self, name: str) -> tuple[str, ...]:
         """Accept the keys that the publisher of a name has now: their ids. Raises IntegrityError for nobody's name."""
-        owner = self.publishers.owner(name)
+        owner = self._owner(name)
         if owner is None:
             raise IntegrityError(f"has no publisher of {name}", context=self.location)
         keys = tuple(sorted(map(key_id, owner.keys)))
@@ -179,6 +191,21 @@ class IndexSource:
             raise found
         return found
 
+    def _owner(self, name: str) -> Publisher | None:
+        """The publisher of a name. Raises SourceError or IntegrityError."""
+        [found] = self._lists([publishers_path(name)])
+        return found.owner(name)
+
+    def _lists(self, paths: Iterable[str]) -> list[Publishers]:
+        """Lists of publishers; empty where there is none. Fetched when they are not known yet."""
+        wanted = list(paths)
+        new = [path for path in wanted if path not in self._owners]
+        found = self._client.read_offline(new) if new else {}
+        for path in new:
+            where = f"{self.location}, {path}"
+            self._owners[path] = Publishers.parse(found[path], where) if path in found else Publishers()
+        return [self._owners[path] for path in wanted]
+
     def _load(self, names: Iterable[str]) -> None:
         """Fetch the shards of some names that are not known yet, several at a time."""
         new = {name: shard_path(name) for name in names if name not in self._shards}
@@ -192,15 +219,15 @@ class IndexSource:
 
     def _fault(self, name: str, entry: Entry) -> str:
         """Why a release may not be taken, or ""."""
-        owner = self.publishers.owner(name)
+        owner = self._owner(name)
         what = f"{self.location}, {entry.file}"
         if owner is None:
             return f"{what}: nobody has the right to publish {name}"
         if entry.publisher not in map(key_id, owner.keys):
             return f"{what}: it is not signed by a key that {owner.name} has"
         for other in sorted(entry.stands_for):
-            its = self.publishers.owner(other)
-            if its is not None and its != owner:
+            its = self._owner(other)
+            if its is not None and its.name != owner.name:
                 return f"{what}: it stands for {other}, which belongs to {its.name}"
         return ""
 
@@ -209,7 +236,7 @@ class IndexSource:
         fault = self._fault(name, entry)
         if fault:
             raise IntegrityError(fault, hint=_DISTRUST)
-        owner = self.publishers.owner(name)
+        owner = self._owner(name)
         assert owner is not None
         package = read_package(data, origin=f"{entry.file} in {self.location}", expected_sha256=entry.sha256)
         keyid = check_statement(statement, package, owner.keys)

@@ -4,7 +4,9 @@ Otherwise whoever can publish in the one could slip a newer version of a patch u
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
+from ppm.errors import SourceError
 from ppm.index.advisory import Listed
 from ppm.sources.base import Release, Source
 from ppm.sources.index import IndexSource
@@ -38,7 +40,11 @@ class LaterIndex:
         return () if self._taken(name) else self.index.providers(name, fingerprint)
 
     def names(self, fingerprint: str | None) -> Iterable[str]:
-        return {name for name in self.index.names(fingerprint) if not self._taken(name)}
+        found = set()
+        for name in self.index.names(fingerprint):
+            with suppress(SourceError):  # whether an earlier one lists it can't be known, which says so itself
+                found |= set() if self._taken(name) else {name}
+        return found
 
     def composed_names(self) -> Iterable[str]:
         return self.index.composed_names()

@@ -11,6 +11,7 @@ from index.indexes import PASSPHRASE, make_index, serve
 from integration.deployed import deployed, patch, write
 
 from ppm.index.publish import yank
+from ppm.index.roles import bins_for
 from ppm.package import write_package
 
 ADVISORY = {
@@ -94,6 +95,10 @@ def test_private_keys_are_encrypted_and_stay_out_of_the_index(tmp_path, monkeypa
     monkeypatch.delenv("PPM_KEY_PASSPHRASE")
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     refused(1, "private keys need a passphrase", "index", "refresh", "my-index")
+
+
+def test_the_number_of_bins_grows_with_the_root_of_the_names():
+    assert [bins_for(10**power) for power in (0, 3, 4, 5, 6, 9)] == [64, 64, 256, 1024, 2048, 16384]
 
 
 def test_keys_that_are_elsewhere_are_asked_for(tmp_path):

@@ -8,10 +8,14 @@ import pytest
 from index.indexes import make_index, one_patch, source_of
 from packages import FINGERPRINT, make_package
 from securesystemslib.dsse import Envelope
+from tuf.api.metadata import TargetFile
 
 from ppm.errors import IntegrityError, PackageError, RequestError
-from ppm.index.layout import PUBLISHERS, file_path, shard_path, statement_path
+from ppm.index.keys import public_hex
+from ppm.index.layout import file_path, publishers_path, shard_path, statement_path, stored
 from ppm.index.publish import Signed, publish, sign_packages, write_signed
+from ppm.index.publishers import Publisher, Publishers
+from ppm.index.repository import write_durably
 from ppm.index.statement import make_statement
 from ppm.package import sha256, write_package
 
@@ -299,18 +303,42 @@ def test_online_keys_do_not_slip_a_patch_under_another_name(owned):
     assert "it stands for toxicity, which belongs to acme" in source.problems("gadget")[0]
 
 
-def test_online_keys_do_not_say_who_publishes(owned):
-    data = owned.open().read(PUBLISHERS).replace(b"acme", b"evil")
+@pytest.mark.parametrize("name", ["toxicity", "ghost"])
+def test_online_keys_do_not_say_who_publishes(owned, name):
+    """Neither where the offline key lists the publishers of some names, nor where it lists none."""
+    path = publishers_path(name)
+    data = Publishers((Publisher("evil", (public_hex(owned.signer("evil")),), (name,)),)).to_bytes()
     repository = owned.open()
-    name = repository.targets.signed.delegations.succinct_roles.get_role_for_target(PUBLISHERS)
-    listed = repository.bin(name)
-    repository.put("publishers.json", data)
-    listed.signed.targets[PUBLISHERS] = repository.targets.signed.targets[PUBLISHERS]
-    fresh = owned.open()
-    fresh.bin(name).signed.targets[PUBLISHERS] = repository.targets.signed.targets[PUBLISHERS]
-    fresh.touch(name)
-    fresh.commit(NOW)
-    assert [publisher.name for publisher in client(owned).publishers.publishers] == ["acme"]
+    role = repository.targets.signed.delegations.succinct_roles.get_role_for_target(path)
+    target = TargetFile.from_data(path, data, ["sha256"])
+    repository.bin(role).signed.targets[path] = target
+    repository.touch(role)
+    repository.commit(NOW)
+    write_durably(owned.folder / "targets" / stored(path, target.hashes["sha256"]), data)
+    source = client(owned)
+    assert [publisher.name for publisher in source.publishers.publishers] == ["acme"]
+    assert source.lists(name) == (name == "toxicity")
+
+
+def test_publishers_are_in_the_lists_of_their_names(owned):
+    names = [f"patch-{i}" for i in range(40)]
+    owned.publisher("other", *names)
+    lists = {path for path in owned.open().targets.signed.targets if path.startswith("publishers/")}
+    assert {publishers_path(name) for name in (*names, "other", "acme", "toxicity")} == lists
+    source = client(owned)
+    assert source.publishers.find("other").names == tuple(sorted(names))
+    owned.publisher("other", "patch-7", instead=True)
+    assert client(owned).publishers.find("other").names == ("patch-7",)
+    assert [client(owned).lists(name) for name in ("patch-6", "patch-7")] == [False, True]
+    assert client(owned).publishers == owned.open().publishers
+
+
+def test_lists_that_contradict_each_other_are_refused():
+    one, two = Publisher("acme", ("0" * 64,), ("a",)), Publisher("acme", ("1" * 64,), ("b",))
+    with pytest.raises(IntegrityError, match="two lists of the keys of acme"):
+        Publishers.join([Publishers((one,)), Publishers((two,))])
+    with pytest.raises(IntegrityError, match="a name is listed twice"):
+        Publishers.join([Publishers((one,)), Publishers((Publisher("evil", ("1" * 64,), ("a",)),))])
 
 
 def test_a_publisher_with_other_keys_is_refused_until_accepted(owned):
