@@ -30,7 +30,7 @@ from ppm.workspace import open_base
 PATCH = "harm-refusal"
 PUBLIC = {"harmful-advbench": True, "harmful-everyday-train": True, "harmless-train": False}
 """Public sets for training, and whether what they ask for is harmful."""
-EVERYDAY = 1500
+MOST = 1500
 """How many prompts of each are fitted on at most, drawn at random."""
 RISKS = ("harmfulness", "over-refusal")
 AT_ONCE = 400
@@ -42,7 +42,7 @@ def public_examples(data: Path, tested: set[str], names: Sequence[str]) -> list[
     for name in names:
         path = data / f"{name}.jsonl"
         rows = list(read_prompts(path.read_bytes(), path.name))
-        rows = random.Random(0).sample(rows, EVERYDAY) if len(rows) > EVERYDAY else rows
+        rows = random.Random(0).sample(rows, MOST) if len(rows) > MOST else rows
         rows = [row for row in rows if normalised(row.prompt) not in tested]
         found += [Example(row.prompt, PUBLIC[name], f"{name} {row.id}") for row in rows]
     return found
