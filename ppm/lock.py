@@ -57,7 +57,7 @@ class LockedBase:
 class LockedPackage:
     """One package file, pinned: `sha256` is of the file, `dependencies` are names of other locked packages.
 
-    `publisher` is the id of the key that its publisher signed it with, where it is from a signed index.
+    `publisher` is the id of the key or identity that its publisher signed it with, where it is from a signed index.
     """
 
     name: str

@@ -1,4 +1,5 @@
-"""The commands of whoever runs an index: init, key, add-publisher, rotate, refresh, yank, advise, status, verify."""
+"""The commands of whoever runs an index: init, key, add-publisher, sigstore, rotate, refresh, yank, advise, status and
+verify."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +14,7 @@ from ppm.cli.output import print_json, print_table, report, say, write
 
 if TYPE_CHECKING:
     from ppm.index.held import Held
+    from ppm.index.identity import Identity
 
 __all__ = ["index_command", "open_held"]
 
@@ -88,13 +90,26 @@ def key(file: Path) -> None:
 @_folder
 @click.argument("name", metavar="PUBLISHER")
 @click.option("--key", "files", multiple=True, type=LocalPath(), metavar="PUBLIC.pem", help="A public key of theirs.")
+@click.option("--identity", metavar="ID", help="Whom Sigstore's certificates name, such as the address of a workflow.")
+@click.option("--issuer", metavar="URL", help="The OIDC issuer that vouches for the identity.")
 @click.option("--names", default="", metavar="A,B", help="Names of patches that are theirs.")
-@click.option("--replace", "instead", is_flag=True, help="Take away the keys or names that they had before.")
+@click.option(
+    "--replace", "instead", is_flag=True, help="Take away the keys, identities or names that they had before."
+)
 @keys_option
 def add_publisher(
-    folder: Path, name: str, files: tuple[Path, ...], names: str, instead: bool, keys: Path | None
+    folder: Path,
+    name: str,
+    files: tuple[Path, ...],
+    identity: str | None,
+    issuer: str | None,
+    names: str,
+    instead: bool,
+    keys: Path | None,
 ) -> None:
-    """Let a publisher publish patches under some names, or add keys and names to one. Needs the targets key.
+    """Let a publisher publish patches under some names, or add keys, an identity and names to one.
+
+    It signs with keys, or with Sigstore as an identity. Needs the targets key.
 
     \b
     Example:
@@ -103,12 +118,47 @@ def add_publisher(
     from ppm.index.keys import read_public
     from ppm.index.publish import add_publisher
 
+    if (identity is None) != (issuer is None):
+        raise click.UsageError("--identity and --issuer go together")
     wanted = [part.strip() for part in names.split(",") if part.strip()]
-    public = [read_public(path) for path in files]
+    signers: list[str | Identity] = [*map(read_public, files), *_identities(identity, issuer)]
     with open_held(folder, keys).opened() as repository:
-        found = add_publisher(repository, name, public, wanted, datetime.now(UTC), instead=instead)
-    count = f"{len(found.keys)} key{'' if len(found.keys) == 1 else 's'}"
-    report(f"{found.name} may publish {', '.join(found.names) or 'nothing yet'}, with {count}.")
+        found = add_publisher(repository, name, signers, wanted, datetime.now(UTC), instead=instead)
+    counts = [(len(found.keys), "key", "keys"), (len(found.identities), "identity", "identities")]
+    shown = " and ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
+    report(f"{found.name} may publish {', '.join(found.names) or 'nothing yet'}, with {shown}.")
+
+
+def _identities(identity: str | None, issuer: str | None) -> "list[Identity]":
+    from ppm.errors import RequestError
+    from ppm.index.identity import Identity
+
+    if identity is None or issuer is None:
+        return []
+    try:
+        return [Identity(identity, issuer)]
+    except ValueError as error:
+        raise RequestError(str(error), hint="both are as the certificates of its bundles have them") from error
+
+
+@index_command.command("sigstore")
+@_folder
+@click.argument("file", type=LocalPath(), metavar="TRUSTED_ROOT.json")
+@keys_option
+def sigstore(folder: Path, file: Path, keys: Path | None) -> None:
+    """Name the Sigstore instance that vouches for identities of publishers, by its trusted root. Needs the targets key.
+
+    Users verify with that file alone, without a network. Run this again when the instance has a new one.
+
+    \b
+    Example:
+      ppm index sigstore my-index trusted_root.json
+    """
+    from ppm.index.publish import name_sigstore
+
+    with open_held(folder, keys).opened() as repository:
+        count = name_sigstore(repository, file, datetime.now(UTC))
+    report(f"{folder} has the trusted root {file}, with {count} certificate{'' if count == 1 else 's'} of authorities.")
 
 
 @index_command.command("rotate")

@@ -98,7 +98,7 @@ def remove(name: str) -> None:
 @click.argument("patch")
 @offline_option
 def accept(name: str, patch: str) -> None:
-    """Accept the keys that the publisher of a patch has now, after they changed.
+    """Accept the keys and identities that the publisher of a patch has now, after they changed.
 
     \b
     Example:
@@ -108,5 +108,5 @@ def accept(name: str, patch: str) -> None:
     from ppm.install.trusting import accept_publisher
     from ppm.requirement import parse_name
 
-    keys = accept_publisher(workspace(), find_index(workspace().home, name), parse_name(patch))
-    report(f"Accepted for {patch}: {', '.join(f'{key[:12]}...' for key in keys)}")
+    accepted = accept_publisher(workspace(), find_index(workspace().home, name), parse_name(patch))
+    report(f"Accepted for {patch}: {', '.join(accepted)}")

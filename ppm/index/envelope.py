@@ -11,9 +11,9 @@ from securesystemslib.signer import CryptoSigner
 from ppm.errors import IntegrityError
 from ppm.index.keys import key_from_hex
 
-__all__ = ["Kind", "open_envelope", "seal"]
+__all__ = ["DISTRUST", "Kind", "open_envelope", "seal"]
 
-_HINT = "don't use it; ask the publisher, and whoever runs the index"
+DISTRUST = "don't use it; ask the publisher, and whoever runs the index"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Kind:
 
     def differs(self, origin: str, what: str) -> IntegrityError:
         """The error for content of this kind that is not as it has to be."""
-        return IntegrityError(f"has {self.called} that {what}", context=origin, hint=_HINT)
+        return IntegrityError(f"has {self.called} that {what}", context=origin, hint=DISTRUST)
 
 
 def seal(payload: bytes, kind: Kind, signer: CryptoSigner) -> bytes:
@@ -53,7 +53,7 @@ def open_envelope(data: bytes, kind: Kind, keys: Sequence[str], *, name: str, or
     try:
         signed_by = envelope.verify([key_from_hex(key) for key in keys], 1)
     except (VerificationError, ValueError) as error:
-        raise IntegrityError(f"is not signed by the publisher of {name}", context=origin, hint=_HINT) from error
+        raise IntegrityError(f"is not signed by the publisher of {name}", context=origin, hint=DISTRUST) from error
     if envelope.payload_type != kind.media_type:
         raise kind.differs(origin, f"is no {kind.form}")
     payload: bytes = envelope.payload

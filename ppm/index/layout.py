@@ -6,16 +6,20 @@ from ppm.package import MAX_PACKAGE_BYTES
 
 __all__ = [
     "BINS",
+    "BUNDLE",
     "MAX_ADVISORY_BYTES",
     "MAX_PUBLISHERS_BYTES",
     "MAX_SHARD_BYTES",
+    "MAX_SIGSTORE_ROOT_BYTES",
     "MAX_STATEMENT_BYTES",
     "METADATA",
     "PUBLISHERS",
+    "SIGSTORE_ROOT",
     "STATEMENT",
     "TARGETS",
     "advisory_path",
     "file_path",
+    "is_offline",
     "most_bytes",
     "publishers_path",
     "shard_path",
@@ -31,10 +35,15 @@ PUBLISHERS = "publishers/"
 """What the lists of publishers begin with. There are at most 256: one for all names whose digests begin alike."""
 STATEMENT = ".intoto.json"
 """What a statement is called beside its package file: the file's name and this."""
+BUNDLE = ".sigstore.json"
+"""The same where the statement is in a Sigstore bundle."""
+SIGSTORE_ROOT = "sigstore/trusted_root.json"
+"""Where it is listed which Sigstore instance vouches for identities of publishers."""
 _NAMES, _ADVISORIES = "names", "advisories"
 MAX_PUBLISHERS_BYTES = 8 * 2**20
 MAX_SHARD_BYTES = 8 * 2**20
 MAX_STATEMENT_BYTES = 2**20
+MAX_SIGSTORE_ROOT_BYTES = 2**20
 MAX_ADVISORY_BYTES = 2 * 2**20
 
 
@@ -53,9 +62,14 @@ def file_path(sha256: str, file_name: str) -> str:
     return f"files/{sha256}/{file_name}"
 
 
-def statement_path(sha256: str, file_name: str) -> str:
-    """Where the publisher's statement on a package file is."""
-    return file_path(sha256, file_name) + STATEMENT
+def statement_path(sha256: str, file_name: str, *, bundled: bool = False) -> str:
+    """Where the publisher's statement on a package file is, signed with a key or `bundled` by Sigstore."""
+    return file_path(sha256, file_name) + (BUNDLE if bundled else STATEMENT)
+
+
+def is_offline(path: str) -> bool:
+    """Whether the offline targets key lists a target, and the keys of the bins have no say."""
+    return path.startswith(PUBLISHERS) or path == SIGSTORE_ROOT
 
 
 def advisory_path(sha256: str, id_: str) -> str:
@@ -77,4 +91,6 @@ def most_bytes(path: str) -> int:
         return MAX_SHARD_BYTES
     if path.startswith(f"{_ADVISORIES}/"):
         return MAX_ADVISORY_BYTES
-    return MAX_STATEMENT_BYTES if path.endswith(STATEMENT) else MAX_PACKAGE_BYTES
+    if path == SIGSTORE_ROOT:
+        return MAX_SIGSTORE_ROOT_BYTES
+    return MAX_STATEMENT_BYTES if path.endswith((STATEMENT, BUNDLE)) else MAX_PACKAGE_BYTES

@@ -1,4 +1,4 @@
-"""Who may publish what: publishers, their keys and their names, in lists that the offline targets key signs.
+"""Who may publish what: publishers, what they sign with and their names, in lists that the offline targets key signs.
 
 A name is in the list that its digest says, so that nobody has to fetch the others.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ppm.errors import IntegrityError
+from ppm.index.identity import Identity
+from ppm.index.keys import key_id
 from ppm.index.layout import PUBLISHERS, publishers_path
 from ppm.index.parsing import read_json, write_json
 from ppm.names import check_name
@@ -21,18 +23,37 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Publisher:
-    """One publisher: its public ed25519 keys in hexadecimal, and the names that are its own."""
+    """One publisher: its public ed25519 keys in hexadecimal or its Sigstore identities, and the names that are its own.
+
+    What it signs with is known by the id of that key or identity.
+    """
 
     name: str
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.names):
             if check_name(name) != name:
                 raise ValueError(f"{name!r} is not in its normal form")
-        if not self.keys or not all(_KEY.fullmatch(key) for key in self.keys):
-            raise ValueError("keys must be public ed25519 keys of 64 hexadecimal digits, at least one")
+        if not all(_KEY.fullmatch(key) for key in self.keys):
+            raise ValueError("keys must be public ed25519 keys of 64 hexadecimal digits")
+        if not self.keys and not self.identities:
+            raise ValueError("a publisher must have at least one key or identity")
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """What it may sign with, sorted."""
+        return tuple(sorted((*map(key_id, self.keys), *(one.id for one in self.identities))))
+
+    def identity(self, id_: str) -> Identity | None:
+        """The identity with an id."""
+        return next((one for one in self.identities if one.id == id_), None)
+
+    def shown(self, id_: str) -> str:
+        """An identity, or the beginning of a key's id, for messages."""
+        return str(self.identity(id_) or f"{id_[:12]}...")
 
 
 @dataclass(frozen=True)
@@ -57,15 +78,15 @@ class Publishers:
     @staticmethod
     def join(lists: Iterable["Publishers"]) -> "Publishers":
         """All publishers of several lists. Raises IntegrityError: they contradict each other."""
-        found: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+        found: dict[str, tuple[Publisher, list[str]]] = {}
         for publisher in (publisher for one in lists for publisher in one.publishers):
-            keys, names = found.setdefault(publisher.name, (publisher.keys, []))
-            if keys != publisher.keys:
+            first, names = found.setdefault(publisher.name, (publisher, []))
+            if (first.keys, first.identities) != (publisher.keys, publisher.identities):
                 raise IntegrityError(f"has two lists of the keys of {publisher.name}", context=PUBLISHERS)
             names += publisher.names
         try:
             return Publishers(
-                tuple(Publisher(name, keys, tuple(sorted(names))) for name, (keys, names) in sorted(found.items()))
+                tuple(replace(first, names=tuple(sorted(names))) for _, (first, names) in sorted(found.items()))
             )
         except ValueError as error:
             raise IntegrityError(str(error), context=PUBLISHERS) from error

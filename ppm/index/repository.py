@@ -17,7 +17,7 @@ from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFil
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import IntegrityError, RequestError
 from ppm.index.keys import Keyring
-from ppm.index.layout import BINS, METADATA, PUBLISHERS, TARGETS, shard_path, stored
+from ppm.index.layout import BINS, METADATA, PUBLISHERS, TARGETS, is_offline, shard_path, stored
 from ppm.index.publishers import Publishers
 from ppm.index.roles import ROLES, RoleName, expiry, first_root, first_targets, renewal
 from ppm.index.shard import Shard
@@ -231,7 +231,7 @@ class Repository:
 
     def _list_of(self, path: str) -> tuple[str, Metadata[Targets]]:
         """The role that lists a target, and its metadata."""
-        if path.startswith(PUBLISHERS):
+        if is_offline(path):
             return Targets.type, self.targets
         delegations = self.targets.signed.delegations
         assert delegations is not None

@@ -45,7 +45,8 @@ class Entry:
     """One release: what its manifest says that choosing needs, and what the index says of it.
 
     `sha256` and `size` are of the package file, `statement` is the digest of its publisher's statement, `publisher` the
-    id of the key that signed that. `published` is when it came into the index; `yanked` is why it was taken back.
+    id of the key or identity that signed that. `published` is when it came into the index; `yanked` is why it was taken
+    back.
     """
 
     version: str

@@ -1,4 +1,5 @@
-"""A publisher's statement on a package file: in-toto's, with SLSA provenance, signed in a DSSE envelope.
+"""A publisher's statement on a package file: in-toto's, with SLSA provenance, signed with a key in a DSSE envelope,
+or as an identity in a Sigstore bundle.
 
 It says of what manifest, data and base model the file was built, and by which ppm. The signature is checked first.
 """
@@ -9,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from securesystemslib.signer import CryptoSigner
 
 from ppm.document import table_of
+from ppm.index.bundle import open_bundle
 from ppm.index.envelope import Kind, open_envelope, seal
+from ppm.index.identity import Identity
 from ppm.index.layout import MAX_STATEMENT_BYTES
 from ppm.package import Package, sha256
 from ppm.version import __version__
 
-__all__ = ["check_statement", "make_statement"]
+__all__ = ["check_bundle", "check_statement", "make_statement", "plain_statement"]
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -24,8 +27,12 @@ _KIND = Kind("application/vnd.in-toto+json", "a statement by its publisher", "in
 
 def make_statement(package: Package, signer: CryptoSigner) -> bytes:
     """The signed statement on a package, as a JSON envelope."""
-    payload = json.dumps(_statement(package), sort_keys=True, ensure_ascii=False).encode()
-    return seal(payload, _KIND, signer)
+    return seal(plain_statement(package), _KIND, signer)
+
+
+def plain_statement(package: Package) -> bytes:
+    """The statement on a package as JSON, which nobody has signed yet."""
+    return json.dumps(_statement(package), sort_keys=True, ensure_ascii=False).encode()
 
 
 def _statement(package: Package) -> dict[str, object]:
@@ -62,8 +69,26 @@ def check_statement(data: bytes, package: Package, keys: Sequence[str]) -> str:
 
     Raises IntegrityError: signed by nobody of them, or for another file, manifest, base or data.
     """
+    payload, signed_by = open_envelope(data, _KIND, keys, name=package.manifest.name, origin=package.file_name)
+    _compare(payload, package)
+    return signed_by
+
+
+def check_bundle(data: bytes, package: Package, identities: Sequence[Identity], root: bytes) -> str:
+    """The id of the identity that signed a statement on this very package in a Sigstore bundle; one of `identities`.
+
+    `root` is the trusted root of the Sigstore instance. Raises as `check_statement` does, and RequestError where
+    Sigstore's library is not installed.
+    """
+    name, origin = package.manifest.name, package.file_name
+    payload, signed_by = open_bundle(data, _KIND, identities, root, name=name, origin=origin)
+    _compare(payload, package)
+    return signed_by
+
+
+def _compare(payload: bytes, package: Package) -> None:
+    """Raises IntegrityError for a statement on another file, manifest, base or data."""
     origin = package.file_name
-    payload, signed_by = open_envelope(data, _KIND, keys, name=package.manifest.name, origin=origin)
     try:
         said = json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -72,7 +97,6 @@ def check_statement(data: bytes, package: Package, keys: Sequence[str]) -> str:
     for what, keys_down in _COMPARED.items():
         if _down(said, keys_down) != _plain(_down(expected, keys_down)):
             raise _KIND.differs(origin, f"is about {what}")
-    return signed_by
 
 
 _DEFINITION = ("predicate", "buildDefinition")

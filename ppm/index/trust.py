@@ -3,7 +3,7 @@ publishers whose patches were taken. Kept below PPM_HOME; knows nothing of TUF."
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,10 +20,12 @@ __all__ = [
     "check_url",
     "find_index",
     "new_index",
+    "read_authorities",
     "read_pins",
     "remove_index",
     "shown_url",
     "trusted_indexes",
+    "write_authorities",
     "write_pin",
 ]
 
@@ -98,9 +100,11 @@ class _Configured:
 
 @dataclass(frozen=True)
 class _Pins:
-    """The ids of the keys of publishers that were accepted, by the names of their patches."""
+    """The ids of the keys and identities of publishers that were accepted, by the names of their patches; `authorities`
+    are the certificates of Sigstore's authorities that were, by their digests."""
 
     publishers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    authorities: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -108,6 +112,8 @@ class _Pins:
             check_name(name)
             for key in keys:
                 check_sha256(key, name)
+        for digest in self.authorities:
+            check_sha256(digest, "authorities")
 
 
 def check_url(url: str) -> str:
@@ -182,18 +188,39 @@ def remove_index(home: Path, name: str) -> None:
 
 
 def read_pins(index: TrustedIndex) -> Mapping[str, tuple[str, ...]]:
-    """The ids of the publishers' keys that were accepted, by name of patch. Raises ManifestError."""
+    """The ids of the publishers' keys and identities that were accepted, by name of patch. Raises ManifestError."""
+    return _read_pins(index).publishers
+
+
+def write_pin(index: TrustedIndex, name: str, ids: tuple[str, ...]) -> None:
+    """Accept these keys and identities for a name, and no others. Raises DiskError."""
+    known = _read_pins(index)
+    pins = {**known.publishers, name: ids}
+    _write_pins(index, replace(known, publishers={name: pins[name] for name in sorted(pins)}))
+
+
+def read_authorities(index: TrustedIndex) -> tuple[str, ...]:
+    """The digests of the certificates of Sigstore's authorities that were accepted; none before the first.
+
+    Raises ManifestError.
+    """
+    return _read_pins(index).authorities
+
+
+def write_authorities(index: TrustedIndex, authorities: tuple[str, ...]) -> None:
+    """Accept these authorities, and no others. Raises DiskError."""
+    _write_pins(index, replace(_read_pins(index), authorities=authorities))
+
+
+def _read_pins(index: TrustedIndex) -> _Pins:
     path = index.folder / _PINS
     if not path.is_file():
-        return {}
-    return document.read_document(_Pins, path.read_bytes(), str(path), schema=SCHEMA).publishers
+        return _Pins()
+    return document.read_document(_Pins, path.read_bytes(), str(path), schema=SCHEMA)
 
 
-def write_pin(index: TrustedIndex, name: str, keys: tuple[str, ...]) -> None:
-    """Accept these keys for a name, and no others. Raises DiskError."""
-    pins = {**read_pins(index), name: keys}
-    table = document.table_of(_Pins({name: pins[name] for name in sorted(pins)}))
-    _replace(index.folder / _PINS, document.render({"schema": SCHEMA, **table}))
+def _write_pins(index: TrustedIndex, pins: _Pins) -> None:
+    _replace(index.folder / _PINS, document.render({"schema": SCHEMA, **document.table_of(pins)}))
 
 
 def _write(home: Path, indexes: list[TrustedIndex]) -> None:

@@ -1,4 +1,4 @@
-"""Releases that were chosen as a selection pins them, each with the key that its publisher signed it with."""
+"""Releases that were chosen as a selection pins them, each with what its publisher signed it with."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def locked_packages(
 ) -> tuple[LockedPackage, ...]:
     """Pins as a selection has them; `source` says how the place of a release is written.
 
-    A file that was pinned `before` keeps the publisher's key that it was pinned with, where no index says it anew.
+    A file that was pinned `before` keeps what it was pinned with of its publisher, where no index says it anew.
     """
     known = {package.sha256: package.publisher for package in before}
     return tuple(
@@ -36,7 +36,7 @@ def locked_packages(
 
 
 def check_publishers(home: Path, before: Iterable[LockedPackage], pins: Sequence[Pin]) -> None:
-    """Raises IntegrityError when a patch is signed by another key than it was pinned with before.
+    """Raises IntegrityError when a patch is signed by another key or identity than it was pinned with before.
 
     What the user has accepted for the index that it is from is none of that.
     """
@@ -49,8 +49,8 @@ def check_publishers(home: Path, before: Iterable[LockedPackage], pins: Sequence
         if index is None or release.publisher not in read_pins(index).get(release.name, ()):
             named = index.name if index is not None else "SOURCE"
             raise IntegrityError(
-                f"is signed by another key than {release.name} was before (now {release.publisher[:12]}..., then "
-                f"{was[:12]}...)",
+                f"is signed by another key or identity than {release.name} was before (now "
+                f"{release.publisher[:12]}..., then {was[:12]}...)",
                 context=f"{release.pin} in {release.source}",
                 hint=f"ask its publisher; if the change is right: ppm source accept {named} {release.name}",
             )

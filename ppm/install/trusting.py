@@ -1,4 +1,4 @@
-"""Beginning to trust an index, and accepting that a publisher has other keys."""
+"""Beginning to trust an index, and accepting that a publisher has other keys or identities."""
 
 import shutil
 
@@ -29,7 +29,10 @@ def trust_index(workspace: Workspace, index: TrustedIndex, root: bytes, *, first
 
 
 def accept_publisher(workspace: Workspace, index: TrustedIndex, name: str) -> tuple[str, ...]:
-    """Accept the keys that the publisher of a name has now: their ids. Raises IntegrityError for nobody's name."""
+    """Accept the keys and identities that the publisher of a name has now: how they are shown.
+
+    Raises IntegrityError for nobody's name.
+    """
     return _source(workspace, index).accept(name)
 
 

@@ -56,7 +56,7 @@ class Release:
     published: datetime | None = field(default=None, compare=False)
     accepts: tuple[str, ...] = field(default=(), compare=False)
     publisher: str = field(default="", compare=False)
-    """The id of the key that its publisher signed it with, where its source is an index."""
+    """The id of the key or identity that its publisher signed it with, where its source is an index."""
     made_for: str | None = field(default=None, compare=False)
     """The fingerprint of the base that it was made for, where it stands in for one of the base at hand."""
 

@@ -14,13 +14,21 @@ from packaging.version import Version
 from ppm.errors import IntegrityError, SourceError
 from ppm.index.advise import check_advisory
 from ppm.index.advisory import Listed
+from ppm.index.bundle import authorities
 from ppm.index.client import Client
-from ppm.index.keys import key_id
-from ppm.index.layout import PUBLISHERS, advisory_path, file_path, publishers_path, shard_path, statement_path
+from ppm.index.layout import (
+    PUBLISHERS,
+    SIGSTORE_ROOT,
+    advisory_path,
+    file_path,
+    publishers_path,
+    shard_path,
+    statement_path,
+)
 from ppm.index.publishers import Publisher, Publishers
 from ppm.index.shard import Entry, Shard
-from ppm.index.statement import check_statement
-from ppm.index.trust import Access, TrustedIndex, read_pins, write_pin
+from ppm.index.statement import check_bundle, check_statement
+from ppm.index.trust import Access, TrustedIndex, read_authorities, read_pins, write_authorities, write_pin
 from ppm.names import check_name
 from ppm.package import parse_file_name, read_package
 from ppm.package import sha256 as digest_of
@@ -123,7 +131,9 @@ class IndexSource:
         entry = self._shard(release.name).find(release.file_name)
         if entry is None or entry.sha256 != release.sha256:
             raise IntegrityError("is not what was listed", context=f"{release.pin} in {self.location}")
-        paths = [file_path(entry.sha256, entry.file), statement_path(entry.sha256, entry.file)]
+        owner = self._owner(release.name)
+        bundled = owner is not None and owner.identity(entry.publisher) is not None
+        paths = [file_path(entry.sha256, entry.file), statement_path(entry.sha256, entry.file, bundled=bundled)]
         found = self._client.read_all(paths)
         if len(found) < len(paths):
             what = "the file" if paths[0] not in found else "its publisher's statement"
@@ -167,13 +177,16 @@ class IndexSource:
         return listed
 
     def accept(self, name: str) -> tuple[str, ...]:
-        """Accept the keys that the publisher of a name has now: their ids. Raises IntegrityError for nobody's name."""
+        """Accept the keys and identities that the publisher of a name has now, and who vouches for these: how they are
+        shown. Raises IntegrityError for nobody's name.
+        """
         owner = self._owner(name)
         if owner is None:
             raise IntegrityError(f"has no publisher of {name}", context=self.location)
-        keys = tuple(sorted(map(key_id, owner.keys)))
-        write_pin(self._index, name, keys)
-        return keys
+        if owner.identities:
+            write_authorities(self._index, authorities(self._sigstore_root(), self.location))
+        write_pin(self._index, name, owner.ids)
+        return tuple(map(owner.shown, owner.ids))
 
     def _of_file(self, file_name: str) -> list[Release]:
         parts = parse_file_name(file_name)
@@ -223,8 +236,8 @@ class IndexSource:
         what = f"{self.location}, {entry.file}"
         if owner is None:
             return f"{what}: nobody has the right to publish {name}"
-        if entry.publisher not in map(key_id, owner.keys):
-            return f"{what}: it is not signed by a key that {owner.name} has"
+        if entry.publisher not in owner.ids:
+            return f"{what}: it is not signed by a key or an identity that {owner.name} has"
         for other in sorted(entry.stands_for):
             its = self._owner(other)
             if its is not None and its.name != owner.name:
@@ -239,10 +252,14 @@ class IndexSource:
         owner = self._owner(name)
         assert owner is not None
         package = read_package(data, origin=f"{entry.file} in {self.location}", expected_sha256=entry.sha256)
-        keyid = check_statement(statement, package, owner.keys)
+        identity = owner.identity(entry.publisher)
+        if identity is None:
+            signed_by = check_statement(statement, package, owner.keys)
+        else:
+            signed_by = check_bundle(statement, package, (identity,), self._sigstore_root())
         if (
             package.manifest.name != name
-            or keyid != entry.publisher
+            or signed_by != entry.publisher
             or digest_of(statement) != entry.statement
             or not entry.agrees_with(package)
         ):
@@ -251,15 +268,43 @@ class IndexSource:
                 context=f"{self.location}, {entry.file}",
                 hint=_DISTRUST,
             )
+        self._check_pins(entry, name, owner)
+
+    def _check_pins(self, entry: Entry, name: str, owner: Publisher) -> None:
+        """Raises IntegrityError for another key or identity than before; what comes first is noted."""
         accepted = read_pins(self._index).get(name)
-        if accepted is None:
-            write_pin(self._index, name, (keyid,))
-        elif keyid not in accepted:
+        is_identity = owner.identity(entry.publisher) is not None
+        if accepted is not None and entry.publisher not in accepted:
+            now, then = owner.shown(entry.publisher), owner.shown(accepted[0])
+            kind = "identity" if is_identity else "key"
             raise IntegrityError(
-                f"is signed by another key than {name} was before (now {keyid[:12]}..., then {accepted[0][:12]}...)",
+                f"is signed by another {kind} than {name} was before (now {now}, then {then})",
                 context=f"{self.location}, {entry.file}",
                 hint=f"ask its publisher; if the change is right: ppm source accept {self.name} {name}",
             )
+        if is_identity:
+            self._check_authorities(entry, name)
+        if accepted is None:
+            write_pin(self._index, name, (entry.publisher,))
+
+    def _check_authorities(self, entry: Entry, name: str) -> None:
+        """Raises IntegrityError where others than before vouch for identities: they could sign as anybody."""
+        found, accepted = authorities(self._sigstore_root(), self.location), read_authorities(self._index)
+        if not accepted:
+            write_authorities(self._index, found)
+        elif not set(found) <= set(accepted):
+            raise IntegrityError(
+                "is signed by an identity, and the index lets another Sigstore authority vouch for it than before",
+                context=f"{self.location}, {entry.file}",
+                hint=f"ask whoever runs the index; if the change is right: ppm source accept {self.name} {name}",
+            )
+
+    def _sigstore_root(self) -> bytes:
+        """The trusted root of the Sigstore instance, signed by the offline key. Raises SourceError, IntegrityError."""
+        found = self._client.read_offline([SIGSTORE_ROOT])
+        if SIGSTORE_ROOT not in found:
+            raise IntegrityError("names no Sigstore instance that vouches for identities", context=self.location)
+        return found[SIGSTORE_ROOT]
 
     def _release(self, name: str, entry: Entry) -> Release:
         return Release(

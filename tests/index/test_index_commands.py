@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from commands import examples, ppm
 from index.indexes import PASSPHRASE, make_index, serve
+from index.private_sigstore import Instance
 from integration.deployed import deployed, patch, write
 
 from ppm.index.publish import yank
@@ -56,7 +57,9 @@ def test_every_example_works(tmp_path):
     lines = {words: line for words, line in known.items() if words.split()[0] in ("index", "publish", "source")}
     order = ["index init", "index key", "index add-publisher", "publish", "index status", "index verify"]
     (tmp_path / "ACME-2026-1.json").write_text(json.dumps(ADVISORY))
+    (tmp_path / "trusted_root.json").write_bytes(Instance().trusted_root())
     order += [
+        "index sigstore",
         "index advise",
         "index yank",
         "index refresh",
@@ -284,7 +287,7 @@ def test_a_lock_pins_the_publisher_s_key(tmp_path, monkeypatch):
     # On another machine, which has taken nothing from this index yet.
     monkeypatch.setenv("PPM_HOME", str(tmp_path / "elsewhere"))
     trusted(owned.folder.as_uri(), owned, "vendor")
-    said = refused(4, "signed by another key than guard was before", "lock", "--upgrade")
+    said = refused(4, "signed by another key or identity than guard was before", "lock", "--upgrade")
     assert "ppm source accept vendor guard" in said
     assert (tmp_path / "ppm.lock").read_text() == before
     fine("source", "accept", "vendor", "guard")

@@ -126,7 +126,7 @@ def test_a_forged_package_with_a_statement_of_the_thief(owned):
     stolen(owned, shard_path("toxicity"), json.dumps(entry).encode())
     source = client(owned)
     assert source.named("toxicity") == []
-    assert "not signed by a key that acme has" in source.problems("toxicity")[0]
+    assert "not signed by a key or an identity that acme has" in source.problems("toxicity")[0]
 
 
 def test_a_statement_on_another_file(owned):
@@ -365,7 +365,7 @@ def test_a_key_that_was_taken_away_signs_no_more(owned):
     owned.publisher("acme", instead=True)
     source = client(owned)
     assert source.named("toxicity") == []
-    assert "not signed by a key that acme has" in source.problems("toxicity")[0]
+    assert "not signed by a key or an identity that acme has" in source.problems("toxicity")[0]
 
 
 def test_a_listed_file_that_is_not_there(owned):
