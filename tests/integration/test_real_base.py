@@ -1,4 +1,4 @@
-"""A short run of the real thing: SmolLM2 from its wheel, its shipped patches and their composition, 60 prompts a suite.
+"""A short run of the real thing: SmolLM2 from its wheel, its shipped patches and their composition, 30 prompts a suite.
 
 It shows effects, and what patches leave alone, in the faster dtype of the machine; what is shown within
 margins is for `ppm quickstart --base smollm2`.
@@ -24,7 +24,7 @@ from ppm.workspace import open_base
 
 pytestmark = pytest.mark.slow
 
-PROMPTS = 60
+PROMPTS = 30
 WAIVED = {
     "bfloat16": ["over-refusal", "benign-answers"],
     "float32": ["over-refusal", "benign-answers", "gender"],
