@@ -1,5 +1,8 @@
 """What TUF's client raises, as errors of ppm's: who is to blame, and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tuf.api.exceptions import (
     BadVersionNumberError,
     DownloadError,
@@ -14,7 +17,7 @@ from tuf.api.exceptions import (
 
 from ppm.errors import IntegrityError, PpmError, SourceError
 
-__all__ = ["blamed"]
+__all__ = ["blamed", "blaming"]
 
 _DISTRUST = "nothing was taken from it; ask whoever runs the index whether its host was tampered with"
 _EXPIRED = "its owner has to run `ppm index refresh`; if that was done, somebody withholds what is newer"
@@ -31,6 +34,17 @@ def blamed(error: Exception, where: str) -> PpmError:
     assert isinstance(error, DownloadError)
     hint = "check the network and its address (`ppm source list`), or use --offline"
     return SourceError(f"can't be reached: {error}", context=where, hint=hint)
+
+
+@contextmanager
+def blaming(where: str) -> Iterator[None]:
+    """Raise what TUF's client raises in the block as SourceError or IntegrityError about an index."""
+    try:
+        yield
+    except (DownloadError, RepositoryError) as error:
+        raise blamed(error, where) from error
+    except ValueError as error:
+        raise IntegrityError(f"is malformed: {error}", context=where) from error
 
 
 _ATTACKS: dict[type[Exception], tuple[str, str]] = {

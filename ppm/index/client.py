@@ -16,8 +16,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from ppm.disk import disk_errors, make_folder, replace_file
-from ppm.errors import IntegrityError, SourceError
-from ppm.index.blame import blamed
+from ppm.errors import SourceError
+from ppm.index.blame import blamed, blaming
 from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
@@ -93,7 +93,7 @@ class Client:
 
     def read_all(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The targets that there are of these, verified, several fetched at a time."""
-        with self._blaming():
+        with blaming(self.where):
             with self._alone():
                 updater = self._opened()
                 found = [info for path in paths if (info := updater.get_targetinfo(path)) is not None]
@@ -111,7 +111,7 @@ class Client:
     def read_offline(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The targets that there are of these, as the offline key signed them: the keys of the bins have no say."""
         self.open()
-        with self._blaming():
+        with blaming(self.where):
             return self._targets([self._offline[path] for path in paths if path in self._offline])
 
     def _targets(self, found: Sequence[TargetFile]) -> dict[str, bytes]:
@@ -146,6 +146,8 @@ class Client:
                     replace_file(self._index.metadata / _CHECKED, b"")
                 except Unreachable as error:
                     self._restore(before)
+                    if self._access.fresh:
+                        raise
                     self._updater = self._from_cache(f"can't be reached ({error})")
             self._offline = self._listed_offline()
             root = Metadata[Root].from_bytes((self._index.metadata / "root.json").read_bytes()).signed
@@ -225,12 +227,3 @@ class Client:
         """TUF's updater lets one process at a time use its folder."""
         with exclusive(self._index.folder / "lock", self.where), disk_errors("can't be used", self._index.folder):
             yield
-
-    @contextmanager
-    def _blaming(self) -> Iterator[None]:
-        try:
-            yield
-        except (DownloadError, RepositoryError) as error:
-            raise blamed(error, self.where) from error
-        except ValueError as error:
-            raise IntegrityError(f"is malformed: {error}", context=self.where) from error

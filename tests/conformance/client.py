@@ -48,10 +48,8 @@ def begin(repository: Repository, root: Path) -> None:
 
 def update(repository: Repository) -> Client:
     """A client with what is new. Raises PpmError: it is refused, or there is no answer."""
-    client = Client(repository, repository.folder / "files", Access())
+    client = Client(repository, repository.folder / "files", Access(fresh=True))
     client.open()
-    if client.only_cached:
-        raise SourceError("can't be reached", context=client.where)
     return client
 
 

@@ -64,6 +64,7 @@ def test_every_example_works(tmp_path):
         "source add",
         "source list",
         "source accept",
+        "index mirror",
     ]
     assert {*order, "source remove", "index", "source"} == set(lines)
     for words in [*order, "source remove"]:
@@ -159,6 +160,28 @@ def test_the_first_trust_is_asked_for(tmp_path, monkeypatch):
         refused(4, "not signed by the keys", "source", "add", "acme", url, "--root", str(root), "--yes")
         assert fine("source", "list", "--json").json == []
     assert owned.folder.is_dir()
+
+
+def test_a_copy_is_hosted_elsewhere(tmp_path):
+    owned = make_index(tmp_path / "index", patch("guard"))
+    root = owned.folder / "metadata" / "1.root.json"
+    with serve(owned.folder) as (host, url):
+        refused(1, "there is no source", "index", "mirror", "acme", "copy")
+        refused(1, "must begin with https://", "index", "mirror", "ftp://example.org/x", "copy")
+        refused(1, "what is to be trusted?", "index", "mirror", url, "copy", "--yes")
+        refused(4, "not the one you gave", "index", "mirror", url, "copy", "--fingerprint", "0" * 64)
+        done = fine("index", "mirror", f"{url}/", "copy", "--root", str(root), "--yes")
+        assert f"of {url} to copy; 0 were there." in done.out
+        assert "Copied 0 files (0.0 MB)" in fine("index", "mirror", url, "copy").out
+        trusted(url, owned)
+        assert "Copied 0 files" in fine("index", "mirror", "acme", "copy").out
+        refused(1, "is no index", "index", "mirror", "acme", str(tmp_path))
+        fine("source", "remove", "acme")
+        host.instead["*"] = 503
+        refused(1, "can't be reached", "index", "mirror", url, "copy")
+    assert fine("index", "verify", "copy", "--root", str(root)).out == "All sound. Releases: 1; names: 1.\n"
+    trusted((tmp_path / "copy").as_uri(), owned)
+    fine("download", "guard", "--base", "lab", "--dest", "got")
 
 
 @pytest.mark.parametrize(
