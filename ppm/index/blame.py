@@ -16,6 +16,7 @@ from tuf.api.exceptions import (
 )
 
 from ppm.errors import IntegrityError, PpmError, SourceError
+from ppm.index.fetch import NotFetched
 
 __all__ = ["blamed", "blaming"]
 
@@ -31,6 +32,11 @@ def blamed(error: Exception, where: str) -> PpmError:
     if isinstance(error, DownloadHTTPError):
         hint = "check its address with `ppm source list`; its owner can check it with `ppm index verify`"
         return SourceError(f"lacks a file: {error}", context=where, hint=hint)
+    if isinstance(error, NotFetched):
+        hint = "run this once with a network, and without --offline"
+        return SourceError(
+            "is not asked now, and what this needs of it was not fetched before", context=where, hint=hint
+        )
     assert isinstance(error, DownloadError)
     hint = "check the network and its address (`ppm source list`), or use --offline"
     return SourceError(f"can't be reached: {error}", context=where, hint=hint)

@@ -219,6 +219,37 @@ def test_users_search_lock_sync_and_download(tmp_path):
     assert done.err == ""
 
 
+@pytest.mark.parametrize(
+    ("code", "words", "line"),
+    [
+        (3, "No source has a patch called nothing.", "download nothing --base lab --dest got"),
+        (3, "No source has a patch called nothing.", "install nothing --base lab --dry-run"),
+        (3, "did you mean 'guard'?", "download gaurd --base lab --dest got"),
+        (1, "what this needs of it was not fetched before", "download other --base lab --dest got"),
+        (1, "what this needs of it was not fetched before", "download app --base lab --dest got"),
+        (4, "has no publisher of nothing", "source accept acme nothing"),
+        (1, "what this needs of it was not fetched before", "source accept acme other"),
+        (1, "there is no source 'acmee'", "source accept acmee guard"),
+    ],
+)
+def test_offline_what_is_not_known_is_one_clear_error(tmp_path, code, words, line):
+    owned = make_index(tmp_path / "index", patch("guard"), patch("app", needs={"other": "*"}))
+    owned.publisher("second", "other")
+    owned.publish(patch("other"), publisher="second")
+    with serve(owned.folder) as (host, url):
+        trusted(url, owned)
+        fine("download", "guard", "--base", "lab", "--dest", "known")
+        host.asked.clear()
+        said = refused(code, words, *line.split(), "--offline")
+        assert said.count("error:") == 1
+        assert said.count("hint:") <= 1
+        assert "or use --offline" not in said
+        assert host.asked == []
+        # What is known is found all the same.
+        assert [row["name"] for row in fine("search", "guard", "--json", "--offline").json] == ["guard"]
+        assert fine("search", "guard", "--base", "lab", "--json", "--offline").json
+
+
 def test_what_is_newer_is_seen_and_a_cooldown_keeps_it_away(tmp_path):
     now = datetime.now(UTC)
     owned = make_index(tmp_path / "index", patch("guard"), now=now - timedelta(days=30))
