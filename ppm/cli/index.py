@@ -1,5 +1,5 @@
-"""The commands of whoever runs an index: init, key, add-publisher, rotate, refresh, yank, advise, status,
-verify; and of whoever hosts a copy of one: mirror."""
+"""The commands of whoever runs an index: init, key, add-publisher, rotate, refresh, yank, advise, prune,
+status, verify; and of whoever hosts a copy of one: mirror."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -198,6 +198,38 @@ def advise(folder: Path, file: Path, private: Path, keys: Path | None) -> None:
         publish_advisory(repository, data, signer, datetime.now(UTC), str(file))
     pins = [f"{one.package.name} {', '.join(one.versions)}" for one in advisory.affected]
     report(f"{'Withdrew' if advisory.withdrawn else 'Published'} {advisory.id} on {'; '.join(pins)}")
+
+
+@index_command.command("prune")
+@_folder
+@click.option(
+    "--older-than",
+    default="30 days",
+    show_default=True,
+    metavar="DATE",
+    help="Only what was written before: a span or date.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@keys_option
+def prune(folder: Path, older_than: str, dry_run: bool, keys: Path | None) -> None:
+    """Remove files that nothing lists any more: lists that were replaced, and what they alone spoke of.
+
+    What the index has now stays, yanked versions too. So does what a list speaks of that has not expired, for users may
+    be in the midst of it.
+
+    \b
+    Example:
+      ppm index prune my-index --older-than "30 days"
+    """
+    from ppm.index.prune import prune
+    from ppm.moment import Moment
+
+    now = datetime.now(UTC)
+    before = Moment.from_text(older_than, now).at
+    with open_held(folder, keys).opened() as repository:
+        done = prune(repository, now, before, dry=dry_run)
+    verb = "Would remove" if dry_run else "Removed"
+    report(f"{verb} {done.files} file{'' if done.files == 1 else 's'} ({done.size / 1e6:,.1f} MB) of {folder}.")
 
 
 @index_command.command("status")

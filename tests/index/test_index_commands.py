@@ -65,6 +65,7 @@ def test_every_example_works(tmp_path):
         "source list",
         "source accept",
         "index mirror",
+        "index prune",
     ]
     assert {*order, "source remove", "index", "source"} == set(lines)
     for words in [*order, "source remove"]:
