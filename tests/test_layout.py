@@ -22,8 +22,8 @@ ABOVE_THE_LINE = """
     weight_files sketch package base requirement
     lock project
     index index.layout index.parsing index.advisory index.shard index.keys index.identity index.publishers
-    index.envelope index.bundle index.statement index.roles index.repository index.publish index.advise index.held
-    index.trust index.fetch index.blame index.client
+    index.envelope index.bundle index.statement index.roles index.repository index.prune index.publish index.advise
+    index.held index.trust index.fetch index.blame index.client index.mirror
     sources.base sources.cache sources.directory sources.index sources.priority sources index.check
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
@@ -76,7 +76,7 @@ BELOW_THE_LINE = """
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.labels cli.log cli.judges cli.lab cli.lock cli.outdated
     cli.packages cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync
-    cli.test cli.tree cli.keyfiles cli.index cli.publish cli.source cli.advisories
+    cli.test cli.tree cli.keyfiles cli.roots cli.index cli.publish cli.source cli.advisories
     cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]

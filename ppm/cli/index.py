@@ -1,5 +1,5 @@
-"""The commands of whoever runs an index: init, key, add-publisher, sigstore, rotate, refresh, yank, advise, status and
-verify."""
+"""The commands of whoever runs an index: init, key, add-publisher, sigstore, rotate, refresh, yank, advise, prune,
+status and verify; and of whoever hosts a copy of one: mirror."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -11,6 +11,8 @@ import click
 from ppm.cli.keyfiles import ask_passphrase, keys_folder, keys_option
 from ppm.cli.options import LocalPath, command_line, json_option, workspace
 from ppm.cli.output import print_json, print_table, report, say, write
+from ppm.cli.progress import shown
+from ppm.cli.roots import root_options, trusted_root
 
 if TYPE_CHECKING:
     from ppm.index.held import Held
@@ -247,6 +249,38 @@ def advise(folder: Path, file: Path, private: Path, keys: Path | None) -> None:
     report(f"{'Withdrew' if advisory.withdrawn else 'Published'} {advisory.id} on {'; '.join(pins)}")
 
 
+@index_command.command("prune")
+@_folder
+@click.option(
+    "--older-than",
+    default="30 days",
+    show_default=True,
+    metavar="DATE",
+    help="Only what was written before: a span or date.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")
+@keys_option
+def prune(folder: Path, older_than: str, dry_run: bool, keys: Path | None) -> None:
+    """Remove files that nothing lists any more: lists that were replaced, and what they alone spoke of.
+
+    What the index has now stays, yanked versions too. So does what a list speaks of that has not expired, for users may
+    be in the midst of it.
+
+    \b
+    Example:
+      ppm index prune my-index --older-than "30 days"
+    """
+    from ppm.index.prune import prune
+    from ppm.moment import Moment
+
+    now = datetime.now(UTC)
+    before = Moment.from_text(older_than, now).at
+    with open_held(folder, keys).opened() as repository:
+        done = prune(repository, now, before, dry=dry_run)
+    verb = "Would remove" if dry_run else "Removed"
+    report(f"{verb} {done.files} file{'' if done.files == 1 else 's'} ({done.size / 1e6:,.1f} MB) of {folder}.")
+
+
 @index_command.command("status")
 @_folder
 @keys_option
@@ -299,3 +333,47 @@ def verify(folder: Path, root: Path | None) -> None:
             f"has {count} fault{'s' * (count != 1)}", context=str(folder), hint="they are listed above"
         )
     report(f"All sound. Releases: {found.releases}; names: {found.names}.")
+
+
+@index_command.command("mirror")
+@click.argument("origin", metavar="URL|SOURCE")
+@_folder
+@root_options
+def mirror(origin: str, folder: Path, root: Path | None, fingerprint: str | None, yes: bool) -> None:
+    """Copy an index to a folder that any host can serve, or bring such a copy up to date.
+
+    Everything is verified, from the root that you trust on: that of one of your sources, or as with `ppm source add`.
+    Users of the copy trust the same root. A copy that is there is brought up to date from its own root.
+
+    \b
+    Example:
+      ppm index mirror acme my-mirror
+    """
+    from ppm.errors import RequestError
+    from ppm.index.held import read_root
+    from ppm.index.layout import METADATA
+    from ppm.index.mirror import mirror_index
+    from ppm.index.repository import TRUSTED_ROOT
+    from ppm.index.trust import check_url, find_index, shown_url
+    from ppm.install.folder import hold_folder
+    from ppm.names import is_url
+
+    own = folder / METADATA / TRUSTED_ROOT
+    url = origin.rstrip("/")
+    if not is_url(origin):
+        index = find_index(workspace().home, origin)
+        url, own = index.url, index.root
+    elif problem := check_url(url):
+        raise RequestError(problem, context=url[:200], hint="for example https://patches.example.org/index")
+    with hold_folder(workspace(), folder, command_line(), say):
+        if root is None and fingerprint is None and own.is_file():
+            data = read_root(own)
+        else:
+            data = trusted_root(url, root, fingerprint, yes)
+        with shown() as events:
+            done = mirror_index(url, data, folder, workspace().access, events)
+    report(
+        f"Copied {done.fetched} file{'' if done.fetched == 1 else 's'} ({done.size / 1e6:,.1f} MB) of {shown_url(url)} "
+        f"to {folder}; {done.kept} were there."
+    )
+    report(f"The copy is valid until {done.expires:%Y-%m-%d %H:%M} UTC: run this again before.")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import LocalPath, json_option, offline_option, workspace
-from ppm.cli.output import confirm, print_json, print_table, report, say, write
+from ppm.cli.options import json_option, offline_option, workspace
+from ppm.cli.output import print_json, print_table, report, say
+from ppm.cli.roots import root_options, trusted_root
 
 __all__ = ["source_command"]
 
@@ -25,10 +26,8 @@ def source_command() -> None:
 @source_command.command("add")
 @click.argument("name")
 @click.argument("url", metavar="URL")
-@click.option("--root", type=LocalPath(), metavar="FILE", help="Its root metadata, from somebody whom you trust.")
-@click.option("--fingerprint", metavar="SHA256", help="The fingerprint that its root must have, instead of a question.")
+@root_options
 @click.option("--first", is_flag=True, help="Before the other sources. Default: after them.")
-@click.option("-y", "--yes", is_flag=True, help="Don't ask whether the root in --root is trusted.")
 def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: bool, yes: bool) -> None:
     """Trust an index, from the fingerprint of its root on.
 
@@ -36,24 +35,11 @@ def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: 
     Example:
       ppm source add acme https://patches.example.org/index --root root.json
     """
-    from ppm.errors import IntegrityError, RequestError
-    from ppm.index.client import download_root
-    from ppm.index.held import read_root, root_fingerprint
     from ppm.index.trust import new_index
     from ppm.install.trusting import trust_index
 
     index = new_index(workspace().home, name, url)
-    if yes and root is None and fingerprint is None:
-        raise RequestError("what is to be trusted?", hint="give --root FILE or --fingerprint with --yes")
-    data = read_root(root) if root is not None else download_root(index.url, workspace().access.timeout)
-    found = root_fingerprint(data)
-    if fingerprint is not None:
-        if fingerprint.lower().removeprefix("sha256:") != found.removeprefix("sha256:"):
-            hint = "ask the index's owner for its fingerprint, and don't trust this root"
-            raise IntegrityError(f"its root has the fingerprint {found}, not the one you gave", context=url, hint=hint)
-    elif not yes:
-        write(f"The root of {url} has the fingerprint\n  {found}")
-        confirm("Is that the fingerprint that its owner gave you?")
+    data = trusted_root(index.url, root, fingerprint, yes)
     trust_index(workspace(), index, data, first=first)
     report(f"Added {index.name}, from which patches come from now on. `ppm search` shows its patches.")
 

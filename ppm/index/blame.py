@@ -1,5 +1,8 @@
 """What TUF's client raises, as errors of ppm's: who is to blame, and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tuf.api.exceptions import (
     BadVersionNumberError,
     DownloadError,
@@ -13,8 +16,9 @@ from tuf.api.exceptions import (
 )
 
 from ppm.errors import IntegrityError, PpmError, SourceError
+from ppm.index.fetch import NotFetched
 
-__all__ = ["blamed"]
+__all__ = ["blamed", "blaming"]
 
 _DISTRUST = "nothing was taken from it; ask whoever runs the index whether its host was tampered with"
 _EXPIRED = "its owner has to run `ppm index refresh`; if that was done, somebody withholds what is newer"
@@ -28,9 +32,25 @@ def blamed(error: Exception, where: str) -> PpmError:
     if isinstance(error, DownloadHTTPError):
         hint = "check its address with `ppm source list`; its owner can check it with `ppm index verify`"
         return SourceError(f"lacks a file: {error}", context=where, hint=hint)
+    if isinstance(error, NotFetched):
+        hint = "run this once with a network, and without --offline"
+        return SourceError(
+            "is not asked now, and what this needs of it was not fetched before", context=where, hint=hint
+        )
     assert isinstance(error, DownloadError)
     hint = "check the network and its address (`ppm source list`), or use --offline"
     return SourceError(f"can't be reached: {error}", context=where, hint=hint)
+
+
+@contextmanager
+def blaming(where: str) -> Iterator[None]:
+    """Raise what TUF's client raises in the block as SourceError or IntegrityError about an index."""
+    try:
+        yield
+    except (DownloadError, RepositoryError) as error:
+        raise blamed(error, where) from error
+    except ValueError as error:
+        raise IntegrityError(f"is malformed: {error}", context=where) from error
 
 
 _ATTACKS: dict[type[Exception], tuple[str, str]] = {

@@ -10,20 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.api.metadata import Metadata, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from ppm.disk import disk_errors, make_folder, replace_file
-from ppm.errors import IntegrityError, SourceError
-from ppm.index.blame import blamed
+from ppm.errors import SourceError
+from ppm.index.blame import blamed, blaming
 from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 
-__all__ = ["Client", "download_root", "fetcher_of"]
+__all__ = ["AT_ONCE", "Client", "digest_of", "download_root", "fetch_target", "fetcher_of"]
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
@@ -49,6 +49,26 @@ def download_root(url: str, timeout: float) -> bytes:
         raise blamed(error, shown_url(url)) from error
 
 
+def digest_of(target: TargetFile) -> str:
+    """The hexadecimal SHA-256 of a target. Raises RepositoryError where there is none, or it is too large."""
+    most, digest = most_bytes(target.path), target.hashes.get("sha256", "")
+    if target.length > most or not digest:
+        raise RepositoryError(f"{target.path[:100]!r} has {target.length:,} bytes, and {most:,} may be read")
+    return digest
+
+
+def fetch_target(fetcher: FetcherInterface, index: TrustedIndex, target: TargetFile, *, consistent: bool) -> bytes:
+    """A target from an index, verified. Raises DownloadError or RepositoryError.
+
+    With `consistent` snapshots, which every index of ppm's has, the names of files begin with their digests.
+    """
+    digest = digest_of(target)
+    path = stored(target.path, digest) if consistent else target.path
+    data = fetcher.download_bytes(f"{index.targets_url}/{path}", target.length)
+    target.verify_length_and_hashes(data)
+    return data
+
+
 class Client:
     """Takes verified files from an index; the first question fetches what is new.
 
@@ -65,6 +85,7 @@ class Client:
         self._fetcher = fetcher_of(index.url, access.timeout)
         self._updater: Updater | None = None
         self._offline: dict[str, TargetFile] = {}
+        self._consistent = True
 
     def read(self, path: str) -> bytes | None:
         """A target, verified; None when there is none. Raises SourceError or IntegrityError."""
@@ -72,7 +93,7 @@ class Client:
 
     def read_all(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The targets that there are of these, verified, several fetched at a time."""
-        with self._blaming():
+        with blaming(self.where):
             with self._alone():
                 updater = self._opened()
                 found = [info for path in paths if (info := updater.get_targetinfo(path)) is not None]
@@ -90,7 +111,7 @@ class Client:
     def read_offline(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The targets that there are of these, as the offline key signed them: the keys of the bins have no say."""
         self.open()
-        with self._blaming():
+        with blaming(self.where):
             return self._targets([self._offline[path] for path in paths if path in self._offline])
 
     def _targets(self, found: Sequence[TargetFile]) -> dict[str, bytes]:
@@ -125,8 +146,12 @@ class Client:
                     replace_file(self._index.metadata / _CHECKED, b"")
                 except Unreachable as error:
                     self._restore(before)
+                    if self._access.fresh:
+                        raise
                     self._updater = self._from_cache(f"can't be reached ({error})")
             self._offline = self._listed_offline()
+            root = Metadata[Root].from_bytes((self._index.metadata / "root.json").read_bytes()).signed
+            self._consistent = root.consistent_snapshot is True
         return self._updater
 
     def _refreshed(self, fetcher: FetcherInterface) -> Updater:
@@ -173,17 +198,12 @@ class Client:
 
     def _target(self, info: TargetFile) -> bytes:
         """A target from the cache or from the index. Raises DownloadError or RepositoryError."""
-        most = most_bytes(info.path)
-        if info.length > most or "sha256" not in info.hashes:
-            raise RepositoryError(f"{info.path[:100]!r} has {info.length:,} bytes, and {most:,} may be read")
-        path = self._cache / info.hashes["sha256"]
+        path = self._cache / digest_of(info)
         with suppress(OSError, RepositoryError):
             data = path.read_bytes()
             info.verify_length_and_hashes(data)
             return data
-        url = f"{self._index.targets_url}/{stored(info.path, info.hashes['sha256'])}"
-        data = self._fetcher.download_bytes(url, info.length)
-        info.verify_length_and_hashes(data)
+        data = fetch_target(self._fetcher, self._index, info, consistent=self._consistent)
         with suppress(OSError):  # a cache that can't be written is none
             make_folder(path.parent)
             replace_file(path, data)
@@ -207,12 +227,3 @@ class Client:
         """TUF's updater lets one process at a time use its folder."""
         with exclusive(self._index.folder / "lock", self.where), disk_errors("can't be used", self._index.folder):
             yield
-
-    @contextmanager
-    def _blaming(self) -> Iterator[None]:
-        try:
-            yield
-        except (DownloadError, RepositoryError) as error:
-            raise blamed(error, self.where) from error
-        except ValueError as error:
-            raise IntegrityError(f"is malformed: {error}", context=self.where) from error

@@ -15,7 +15,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from ppm.index.trust import shown_url
 
-__all__ = ["FolderFetcher", "HttpFetcher", "OfflineFetcher", "Unreachable"]
+__all__ = ["FolderFetcher", "HttpFetcher", "NotFetched", "OfflineFetcher", "Unreachable"]
 
 PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try, which is the last."""
@@ -28,6 +28,10 @@ _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 
 class Unreachable(DownloadError):
     """Nobody answers, or with a failure of the server's own: what is cached may serve meanwhile."""
+
+
+class NotFetched(DownloadError):
+    """Something is needed that was not fetched while the index could be reached."""
 
 
 class HttpFetcher(FetcherInterface):
@@ -125,5 +129,5 @@ class OfflineFetcher(FetcherInterface):
             raise DownloadHTTPError("there is no newer root offline", 404)
         path = self._metadata / name
         if name != "timestamp.json" or not path.is_file():
-            raise Unreachable("it was not fetched before")
+            raise NotFetched(name)
         yield path.read_bytes()

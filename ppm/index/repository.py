@@ -23,7 +23,7 @@ from ppm.index.roles import ROLES, RoleName, expiry, first_root, first_targets, 
 from ppm.index.shard import Shard
 from ppm.package import sha256
 
-__all__ = ["TRUSTED_ROOT", "Repository", "create", "write_durably"]
+__all__ = ["TRUSTED_ROOT", "Repository", "check_next_root", "create", "write_durably"]
 
 TRUSTED_ROOT = "1.root.json"
 """The first root, kept beside the keys too: a host that exchanges the index's own is found out."""
@@ -273,6 +273,14 @@ def _read(folder: Path, name: str, kind: type[S]) -> Metadata[S]:
     return found
 
 
+def check_next_root(root: Metadata[Root], newer: Metadata[Root]) -> None:
+    """Raises RepositoryError when a root does not follow another: signed by the keys of both, one version later."""
+    root.signed.verify_delegate(Root.type, newer.signed_bytes, newer.signatures)
+    newer.signed.verify_delegate(Root.type, newer.signed_bytes, newer.signatures)
+    if newer.signed.version != root.signed.version + 1:
+        raise RepositoryError(f"{newer.signed.version}.root.json is out of order")
+
+
 def _newest_root(folder: Path, keys: Keyring) -> Metadata[Root]:
     """Raises RepositoryError when a root is not signed by the one before it, or the first is not that of the keys."""
     trusted = keys.folder / TRUSTED_ROOT
@@ -282,10 +290,7 @@ def _newest_root(folder: Path, keys: Keyring) -> Metadata[Root]:
     root.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
     while (folder / METADATA / f"{root.signed.version + 1}.root.json").is_file():
         newer = _read(folder, f"{root.signed.version + 1}.root.json", Root)
-        root.signed.verify_delegate(Root.type, newer.signed_bytes, newer.signatures)
-        newer.signed.verify_delegate(Root.type, newer.signed_bytes, newer.signatures)
-        if newer.signed.version != root.signed.version + 1:
-            raise RepositoryError(f"{newer.signed.version}.root.json is out of order")
+        check_next_root(root, newer)
         root = newer
     return root
 

@@ -36,10 +36,14 @@ _SCHEMES = ("https", "http", "file")
 
 @dataclass(frozen=True)
 class Access:
-    """How an index is reached: not at all (`offline`), or with so many seconds for an answer to begin."""
+    """How an index is reached: not at all (`offline`), or with so many seconds for an answer to begin.
+
+    With `fresh`, what was fetched before does not do where nobody answers.
+    """
 
     offline: bool = False
     timeout: float = 30.0
+    fresh: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
 """Finding patches in sources by their words."""
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 from packaging.version import Version
 
+from ppm.errors import SourceError
 from ppm.sources import Joined, Release
 
 __all__ = [
@@ -16,8 +20,7 @@ def search(text: str, offer: Joined, fingerprint: str | None) -> list[Release]:
     """
     words = text.casefold().split()
     found: dict[tuple[str, str, str], Release] = {}
-    names = sorted({*offer.names(None), *offer.composed_names()})
-    for release in (r for name in names for r in (*offer.named(name), *offer.compositions(name))):
+    for release in _releases(offer):
         if fingerprint not in (None, release.fingerprint) or release.yanked is not None:
             continue
         key = (release.name, release.base_tag, str(release.version) if release.composed else "")
@@ -27,6 +30,14 @@ def search(text: str, offer: Joined, fingerprint: str | None) -> list[Release]:
         if not older and all(word in about for word in words):
             found[key] = release
     return [found[key] for key in sorted(found)]
+
+
+def _releases(offer: Joined) -> Iterator[Release]:
+    """Everything on offer. Each is asked for its own names: without a network, an index may not know of others."""
+    for one in offer.offers:
+        for name in sorted({*one.names(None), *one.composed_names()}):
+            with suppress(SourceError):  # nor of the virtual names of its own
+                yield from (*one.named(name), *one.compositions(name))
 
 
 def _worth(release: Release) -> tuple[bool, Version]:

@@ -67,6 +67,8 @@ def test_every_example_works(tmp_path):
         "source add",
         "source list",
         "source accept",
+        "index mirror",
+        "index prune",
     ]
     assert {*order, "source remove", "index", "source"} == set(lines)
     for words in [*order, "source remove"]:
@@ -164,6 +166,28 @@ def test_the_first_trust_is_asked_for(tmp_path, monkeypatch):
     assert owned.folder.is_dir()
 
 
+def test_a_copy_is_hosted_elsewhere(tmp_path):
+    owned = make_index(tmp_path / "index", patch("guard"))
+    root = owned.folder / "metadata" / "1.root.json"
+    with serve(owned.folder) as (host, url):
+        refused(1, "there is no source", "index", "mirror", "acme", "copy")
+        refused(1, "must begin with https://", "index", "mirror", "ftp://example.org/x", "copy")
+        refused(1, "what is to be trusted?", "index", "mirror", url, "copy", "--yes")
+        refused(4, "not the one you gave", "index", "mirror", url, "copy", "--fingerprint", "0" * 64)
+        done = fine("index", "mirror", f"{url}/", "copy", "--root", str(root), "--yes")
+        assert f"of {url} to copy; 0 were there." in done.out
+        assert "Copied 0 files (0.0 MB)" in fine("index", "mirror", url, "copy").out
+        trusted(url, owned)
+        assert "Copied 0 files" in fine("index", "mirror", "acme", "copy").out
+        refused(1, "is no index", "index", "mirror", "acme", str(tmp_path))
+        fine("source", "remove", "acme")
+        host.instead["*"] = 503
+        refused(1, "can't be reached", "index", "mirror", url, "copy")
+    assert fine("index", "verify", "copy", "--root", str(root)).out == "All sound. Releases: 1; names: 1.\n"
+    trusted((tmp_path / "copy").as_uri(), owned)
+    fine("download", "guard", "--base", "lab", "--dest", "got")
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -197,6 +221,37 @@ def test_users_search_lock_sync_and_download(tmp_path):
     assert "can't be reached" in done.err
     done = fine("download", "app2", "--base", "lab", "--dest", "offline", "--offline", "-q")
     assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "line"),
+    [
+        (3, "No source has a patch called nothing.", "download nothing --base lab --dest got"),
+        (3, "No source has a patch called nothing.", "install nothing --base lab --dry-run"),
+        (3, "did you mean 'guard'?", "download gaurd --base lab --dest got"),
+        (1, "what this needs of it was not fetched before", "download other --base lab --dest got"),
+        (1, "what this needs of it was not fetched before", "download app --base lab --dest got"),
+        (4, "has no publisher of nothing", "source accept acme nothing"),
+        (1, "what this needs of it was not fetched before", "source accept acme other"),
+        (1, "there is no source 'acmee'", "source accept acmee guard"),
+    ],
+)
+def test_offline_what_is_not_known_is_one_clear_error(tmp_path, code, words, line):
+    owned = make_index(tmp_path / "index", patch("guard"), patch("app", needs={"other": "*"}))
+    owned.publisher("second", "other")
+    owned.publish(patch("other"), publisher="second")
+    with serve(owned.folder) as (host, url):
+        trusted(url, owned)
+        fine("download", "guard", "--base", "lab", "--dest", "known")
+        host.asked.clear()
+        said = refused(code, words, *line.split(), "--offline")
+        assert said.count("error:") == 1
+        assert said.count("hint:") <= 1
+        assert "or use --offline" not in said
+        assert host.asked == []
+        # What is known is found all the same.
+        assert [row["name"] for row in fine("search", "guard", "--json", "--offline").json] == ["guard"]
+        assert fine("search", "guard", "--base", "lab", "--json", "--offline").json
 
 
 def test_what_is_newer_is_seen_and_a_cooldown_keeps_it_away(tmp_path):
