@@ -28,7 +28,7 @@ def export_command(
     \b
     Example:
       ppm export --base lab --env staging --to peft --output exported
-    What `auto` routes is no single prefix: install with --strategy distilled first.
+    What `auto` routes is no single prefix: install with --strategy exportable first.
     """
     from ppm.serving.export import export
 

@@ -60,5 +60,5 @@ def check_joined(bank: Bank, target: str) -> None:
     if bank.arrangement != "joined":
         raise ModelError(
             f"a bank with the arrangement {bank.arrangement} is not a plain row of embeddings, which {target} takes",
-            hint="serve it with ppm (`ppm.load`), or deploy one prefix: ppm install PATCHES --strategy distilled",
+            hint="serve it with ppm (`ppm.load`), or deploy one prefix: ppm install PATCHES --strategy exportable",
         )
