@@ -6,11 +6,12 @@ Nothing is looked into before it is verified. Where nobody answers, what was ver
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.api.metadata import Metadata, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -22,8 +23,9 @@ from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreacha
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
+from ppm.package import sha256
 
-__all__ = ["Client", "download_root", "fetcher_of"]
+__all__ = ["AT_ONCE", "Client", "State", "download_root", "fetcher_of"]
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
@@ -49,6 +51,15 @@ def download_root(url: str, timeout: float) -> bytes:
         raise blamed(error, shown_url(url)) from error
 
 
+@dataclass(frozen=True)
+class State:
+    """Which state of an index was verified; `root` is the fingerprint of the root that the user trusts."""
+
+    root: str
+    root_version: int
+    timestamp_version: int
+
+
 class Client:
     """Takes verified files from an index; the first question fetches what is new.
 
@@ -64,6 +75,7 @@ class Client:
         self._tell = tell
         self._fetcher = fetcher_of(index.url, access.timeout)
         self._updater: Updater | None = None
+        self._state: State | None = None
         self._offline: dict[str, TargetFile] = {}
 
     def read(self, path: str) -> bytes | None:
@@ -81,6 +93,13 @@ class Client:
     def open(self) -> None:
         """Fetch what is new of the index as a whole. Raises SourceError or IntegrityError."""
         self.read_all(())
+
+    @property
+    def state(self) -> State:
+        """What was verified when the index was opened. Raises SourceError or IntegrityError."""
+        self.open()
+        assert self._state is not None
+        return self._state
 
     def offline_paths(self) -> frozenset[str]:
         """The targets that the offline key lists. Raises SourceError or IntegrityError."""
@@ -127,7 +146,17 @@ class Client:
                     self._restore(before)
                     self._updater = self._from_cache(f"can't be reached ({error})")
             self._offline = self._listed_offline()
+            self._state = self._verified()
         return self._updater
+
+    def _verified(self) -> State:
+        """The state that TUF's updater has just verified, as it keeps it."""
+        kept = self._index.metadata
+        return State(
+            f"sha256:{sha256(self._index.root.read_bytes())}",
+            Metadata[Root].from_bytes((kept / "root.json").read_bytes()).signed.version,
+            Metadata[Timestamp].from_bytes((kept / "timestamp.json").read_bytes()).signed.version,
+        )
 
     def _refreshed(self, fetcher: FetcherInterface) -> Updater:
         make_folder(self._index.metadata)
