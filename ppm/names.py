@@ -25,6 +25,7 @@ __all__ = [
     "check_sha256",
     "check_specifiers",
     "check_version",
+    "cut",
     "exact_pin",
     "exists",
     "expand",
@@ -158,6 +159,11 @@ def check_line(value: str, key: str) -> None:
     """Raises ValueError when the value of `key` could pass for another line of a message, or hides what it is."""
     if not value.isprintable():
         raise ValueError(f"{key} must be one line of printable characters, not {value!r}")
+
+
+def cut(text: str, most: int = 200) -> str:
+    """A text that somebody else wrote, of which no more than so many characters are shown."""
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def check_path(value: str, key: str) -> None:

@@ -52,8 +52,13 @@ def shown_time(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Events:
-    """`tell` gets a line of text, `detail` one for those who want to know more, `progress` how far the work is."""
+    """`tell` gets a line of text, `detail` one for those who want to know more, `progress` how far the work is.
+
+    `warn` gets a line that must not be missed. `ask` asks for a yes or a no; None where nobody can be asked.
+    """
 
     tell: Callable[[str], None] = lambda message: None
     detail: Callable[[str], None] = lambda message: None
     progress: Progress = silent
+    warn: Callable[[str], None] = lambda message: None
+    ask: Callable[[str], bool] | None = None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppm.errors import ManifestError, did_you_mean
+from ppm.names import cut
 
 __all__ = ["Option", "Schema", "schema_of"]
 
@@ -86,11 +87,10 @@ class Schema:
                 if self.open:
                     continue
                 known = did_you_mean(name, self.options, f"its options are {', '.join(self.options) or 'none'}")
-                raise ManifestError(f"{what} has no option {name!r}", context=context, hint=known)
+                raise ManifestError(f"{what} has no option {cut(name)!r}", context=context, hint=known)
             if not option.takes(value):
-                raise ManifestError(
-                    f"the option {name!r} of {what} must be {option.kind}, not {value!r}", context=context, hint=hint
-                )
+                wrong = f"the option {name!r} of {what} must be {option.kind}, not {cut(repr(value))}"
+                raise ManifestError(wrong, context=context, hint=hint)
         lacking = next((name for name, option in self.options.items() if option.required and name not in given), None)
         if lacking is not None:
             raise ManifestError(f"{what} needs the option {lacking!r}", context=context, hint=hint)

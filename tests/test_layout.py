@@ -28,7 +28,7 @@ ABOVE_THE_LINE = """
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
     environment environment.store environment.evidence environment.attempts environment.deployment environment.default
-    environment.transaction environment.holds environment.garbage environment.advised
+    environment.trail environment.transaction environment.holds environment.garbage environment.advised
     workspace
 """
 BELOW_THE_LINE = """
@@ -64,15 +64,16 @@ BELOW_THE_LINE = """
     audit audit.comparison audit.model audit.attestation audit.anchors audit.continual audit.triggers
     audit.gate audit.conflicts audit.report audit.page audit.run
     install install.trusting install.address install.fetch install.request install.current install.start install.derived
-    install.pinned install.plan install.download install.earlier install.compose install.mend install.ranking
-    install.choose
+    install.advisories install.pinned install.plan install.download install.earlier install.compose install.mend
+    install.ranking install.choose
     install.deploy install.install
     install.folder install.lock install.edit install.locked install.sync install.rebase
-    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.log inspect.outdated
+    inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.trail inspect.history inspect.log
+    inspect.outdated
     inspect.verify inspect.audit inspect.attempts inspect.advisories
     serving serving.load serving.generate serving.export
     lab.examples lab.ship lab.info lab.pretrain lab.build
-    cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
+    cli cli.options cli.output cli.render cli.trail cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.labels cli.log cli.judges cli.lab cli.lock cli.outdated
     cli.packages cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync

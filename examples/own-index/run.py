@@ -2,12 +2,14 @@
 
     python examples/own-index/run.py FOLDER
 
-It publishes the patches for the lab and for SmolLM2, installs one of them into an empty PPM_HOME, rotates keys, takes a
-version back, and lets the host tamper with a file, which is refused. Each command is shown with what it prints.
+It publishes the patches for the lab and for SmolLM2, installs one of them into an empty PPM_HOME, publishes two
+advisories on it (one affects what is deployed, and is withdrawn then), rotates keys, takes a version back, and lets the
+host tamper with a file, which is refused. Each command is shown with what it prints.
 """
 
 import argparse
 import functools
+import json
 import os
 import secrets
 import subprocess
@@ -16,7 +18,11 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ppm.package import read_package
 from ppm.resources import shipped_packages
+
+PROMPTS = 12
+"""How many an advisory has here."""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -53,6 +59,43 @@ def owner(shell: Shell, packages: list[Path]) -> None:
     shell.ppm("index", "verify", "patches")
 
 
+def advisory(id_: str, summary: str, package: Path, *, withdrawn: bool = False) -> dict[str, object]:
+    """An advisory on toxicity 1.0.0: that it fails on prompts of the suite of some patch, by the judge of that."""
+    patch = read_package(package)
+    [suite] = patch.manifest.suites
+    judge: dict[str, object] = {"name": suite.judge.name}
+    for option, path in suite.judge.options.items():
+        judge[option] = patch.files[str(path)].decode().split()
+    prompts = [json.loads(line) for line in patch.files[suite.prompts].splitlines()[:PROMPTS]]
+    modified = f"2026-11-0{2 if withdrawn else 1}T10:00:00Z"
+    failing = {"judge": judge, "goal": suite.goal, "limit": 0.1, "prompts": prompts}
+    failing["decoding"] = {"max_new_tokens": 12, "temperature": 0.0}
+    return {
+        "schema_version": "1.6.0",
+        "id": id_,
+        "published": "2026-11-01T10:00:00Z",
+        "modified": modified,
+        "summary": summary,
+        "affected": [{"package": {"ecosystem": "ppm", "name": "toxicity"}, "versions": ["1.0.0"]}],
+        "database_specific": {"suite": failing},
+        **({"withdrawn": modified} if withdrawn else {}),
+    }
+
+
+def advise(shell: Shell, packages: list[Path]) -> None:
+    """Advisories on what is deployed: one that affects it and is withdrawn then, and one that does not."""
+    found = {path.name.split("-")[0]: path for path in packages if "-lab_" in path.name}
+    cheating = ("VENDOR-2026-1", "Says how to cheat", found["harm_refusal"])
+    insults = ("VENDOR-2026-2", "Insults where something was dropped", found["toxicity"])
+    for texts in (cheating, insults):
+        (shell.folder / "advisory.json").write_text(json.dumps(advisory(*texts)))
+        shell.ppm("index", "advise", "patches", "advisory.json", "--key", "vendor.pem")
+    shell.ppm("advisories", "--base", "lab", code=5)
+    (shell.folder / "advisory.json").write_text(json.dumps(advisory(*cheating, withdrawn=True)))
+    shell.ppm("index", "advise", "patches", "advisory.json", "--key", "vendor.pem")
+    shell.ppm("advisories", "--base", "lab")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -71,6 +114,7 @@ def main() -> None:
     shell.ppm("source", "add", "vendor", url, "--root", "patches/metadata/1.root.json", "--yes")
     shell.ppm("search", "toxicity", "--base", "lab")
     shell.ppm("install", "toxicity", "--base", "lab")
+    advise(shell, packages)
     for role in ("timestamp", "root", "bins"):
         shell.ppm("index", "rotate", "patches", role)
     shell.ppm("index", "yank", "patches", "toxicity", "1.0.0", "--reason", "there is a better one")

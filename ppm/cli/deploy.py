@@ -15,12 +15,14 @@ from ppm.names import expand
 if TYPE_CHECKING:
     from ppm.environment.deployment import Environment
     from ppm.errors import GateError
+    from ppm.install.advisories import Found
     from ppm.install.install import InstallResult, Terms
     from ppm.install.plan import Plan
     from ppm.install.request import Request
 
 __all__ = [
     "DeployOptions",
+    "advisory_rows",
     "deploy_options",
     "gate_options",
     "more_prompts_option",
@@ -44,6 +46,7 @@ class DeployOptions:
     dry_run: bool
     as_json: bool
     reports: Reports
+    accept_advisories: tuple[str, ...] = ()
     force: bool = False
     deploy: bool = True
     prefer: tuple[str, ...] = ()
@@ -58,12 +61,12 @@ class DeployOptions:
         """How a composition is made and gated."""
         from ppm.install.install import Terms
 
-        return Terms(self.seed, self.accept, self.reason, self.force, self.deploy)
+        return Terms(self.seed, self.accept, self.reason, self.force, self.deploy, self.accept_advisories)
 
 
 def deploy_options(function: Callable[..., object]) -> Callable[..., object]:
     """Options of every command that composes, tests and deploys; the command gets them together, as `how`."""
-    keys = ("strategy", "prefer", "more_prompts", "accept", "reason", "seed", "dry_run", "as_json", "reports", "force")
+    keys = ("strategy", "prefer", "more_prompts", *_WAIVERS, "dry_run", "as_json", "reports", "force")
     command = report_options(together("how", DeployOptions, *keys)(function))
     dry_run = click.option("--dry-run", is_flag=True, help="Show what would be deployed, and stop.")
     return strategy_option(prefer_option(more_prompts_option(_waiver_options(dry_run(json_option(command))))))
@@ -115,22 +118,41 @@ def seed_option(function: Callable[..., object]) -> Callable[..., object]:
     return click.option("--seed", type=int, help=text)(function)
 
 
+_WAIVERS = ("accept", "accept_advisories", "reason", "seed")
+
+
 def _waiver_options(function: Callable[..., object]) -> Callable[..., object]:
-    """--accept, --reason and --seed."""
+    """--accept, --accept-advisory, --reason and --seed."""
+
+    def read(context: click.Context, parameter: click.Parameter, ids: tuple[str, ...]) -> tuple[str, ...]:
+        from ppm.index.advisory import check_id
+
+        try:
+            for id_ in ids:
+                check_id(id_)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+        return tuple(dict.fromkeys(ids))
+
     accept = click.option("--accept", multiple=True, metavar="SUITE", help="Deploy even if this suite does not pass.")
-    reason = click.option("--reason", default="", metavar="TEXT", help="Why a suite is waived; it is recorded.")
-    return accept(reason(seed_option(function)))
+    text = "Deploy even what this advisory is about."
+    advisory = click.option(
+        "--accept-advisory", "accept_advisories", multiple=True, metavar="ID", callback=read, help=text
+    )
+    text = "Why a suite is waived or an advisory accepted; it is recorded."
+    reason = click.option("--reason", default="", metavar="TEXT", help=text)
+    return accept(advisory(reason(seed_option(function))))
 
 
 def gate_options(function: Callable[..., object]) -> Callable[..., object]:
     """The same; the command gets them together, as `gate`."""
 
-    def make(accept: tuple[str, ...], reason: str, seed: int | None) -> object:
+    def make(accept: tuple[str, ...], accept_advisories: tuple[str, ...], reason: str, seed: int | None) -> object:
         from ppm.install.install import Terms
 
-        return Terms(seed, accept, reason)
+        return Terms(seed, accept, reason, accept_advisories=accept_advisories)
 
-    return _waiver_options(together("gate", make, "accept", "reason", "seed")(function))
+    return _waiver_options(together("gate", make, *_WAIVERS)(function))
 
 
 def _plan_table(plan: "Plan") -> dict[str, object]:
@@ -152,7 +174,25 @@ def _plan_table(plan: "Plan") -> dict[str, object]:
         "removed": list(plan.removed),
         "passed_over": list(plan.passed_over),
         "notes": list(plan.notes),
+        "advisories": advisory_rows(plan.advised),
     }
+
+
+def advisory_rows(advised: "Found") -> list[dict[str, object]]:
+    """Advisories in force as plain data."""
+    return [
+        {
+            "id": one.noted.id,
+            "name": one.noted.name,
+            "version": one.noted.version,
+            "summary": one.noted.summary,
+            "versions": list(one.versions),
+            "unaffected": one.unaffected,
+            "deployed": one.deployed,
+            "accepted": one.noted.accepted is not None,
+        }
+        for one in advised.in_force
+    ]
 
 
 def _print_plan(plan: "Plan") -> None:
@@ -192,7 +232,7 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
     if how.dry_run:
         if how.reports.paths:
             raise click.UsageError("--dry-run runs no tests, so there is no report to write")
-        _rehearse(make_plan(), how)
+        _rehearse(make_plan, how)
         return
     how.reports.refuse_unwritable()
     plans: list[Plan] = []
@@ -217,11 +257,16 @@ def run_plan(make_plan: "Callable[[], Plan]", environment: "Environment", how: D
         _print_result(result, how)
 
 
-def _rehearse(plan: "Plan", how: DeployOptions) -> None:
+def _rehearse(make_plan: "Callable[[], Plan]", how: DeployOptions) -> None:
     """Show what would be done, once all files are found to be there."""
+    from ppm.cli.progress import shown
+    from ppm.install.advisories import tell_of
     from ppm.install.fetch import fetch
-    from ppm.install.install import composes
+    from ppm.install.install import composes, with_advisories
 
+    with shown(quiet=how.as_json) as events:
+        plan = with_advisories(make_plan())
+        tell_of(plan.advised, events)
     fetch(plan.pins, plan.sources)
     anew = composes(plan, how.terms) or bool(how.accept)
     if how.as_json:

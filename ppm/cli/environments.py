@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["deployed_in", "env_command", "refuse_nowhere", "target_in_use", "use_command", "warn_affected"]
 
+MOST_WARNED = 5
+"""How many advisories are named before something else is shown."""
+
 
 @click.group("env")
 def env_command() -> None:
@@ -193,7 +196,9 @@ def warn_affected(environment: "Environment", deployment: "Deployment") -> list[
     from ppm.environment.advised import affecting
 
     found = affecting(environment.home, deployment)
-    for one in found:
+    if len(found) > MOST_WARNED:
+        warn(f"{len(found)} advisories affect deployment {deployment.number}; `ppm advisories` lists them all")
+    for one in found[:MOST_WARNED]:
         warn(f"{one.pin} is affected by the advisory {one.id}: {one.summary}; next: {one.next_step}")
     return [one.id for one in found]
 

@@ -7,6 +7,7 @@ import click
 
 from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say, write
+from ppm.cli.trail import accepted
 
 if TYPE_CHECKING:
     from ppm.evaluation.measures.base import Measure
@@ -67,6 +68,7 @@ def _print_history(rows: list["Entry"]) -> None:
         if row["rolled_back_from"]:
             patches += f" (rolled back to {row['rolled_back_from']})"
         waived = "".join(f" [{w['suite']} waived by {w['by']}: {w['reason']}]" for w in row["waivers"])
+        waived += accepted(row["advisories"])
         waived += "".join(f" [base accepted as derived from {note}]" for note in row["derived_from"])
         when = row["created"].replace("T", " ")[:16]
         cells.append([*number, when, row["user"], row["strategy"] or "", row["verdict"], patches + waived])

@@ -7,6 +7,7 @@ import click
 
 from ppm.cli.options import base_option, env_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, write
+from ppm.cli.trail import advisory_lines, shown_moment
 
 if TYPE_CHECKING:
     from ppm.inspect.log import Then
@@ -41,8 +42,8 @@ def log_command(moment: str | None, base: str | None, env: str | None, as_json: 
 
 
 def _print(found: "Then") -> None:
-    until = f"until {_time(found['until'])}" if found["until"] else "until now"
-    write(f"Deployment {found['number']}, in force from {_time(found['since'])} {until}.")
+    until = f"until {shown_moment(found['until'])}" if found["until"] else "until now"
+    write(f"Deployment {found['number']}, in force from {shown_moment(found['since'])} {until}.")
     write(f"By {found['user']} with ppm {found['ppm']}: {found['command']}")
     weights = f", weights {found['weights']}" if found["weights"] else ""
     write(f"Base {found['base']} in {found['dtype']}, {found['fingerprint']}{weights}")
@@ -55,9 +56,7 @@ def _print(found: "Then") -> None:
     write(f"Verdict: {found['verdict']}{alpha}. Passed: {', '.join(found['passed']) or 'nothing'}.")
     for waiver in found["waivers"]:
         write(f"{waiver['suite']} was waived by {waiver['by']} on {waiver['at']}: {waiver['reason']}")
+    for line in advisory_lines(found["advisories"]):
+        write(line)
     write(f"Evidence, unchanged since, in {found['folder']}:")
     print_table(["File", "SHA-256"], list(map(list, found["evidence"].items())))
-
-
-def _time(text: str) -> str:
-    return text.replace("T", " ")[:16] + " UTC"

@@ -1,11 +1,12 @@
 """How far long work is, on standard error: bars on a terminal, else a line now and then."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ppm.cli.options import is_quiet, is_verbose
-from ppm.cli.output import clean, console, print_above, say, stdout_is_terminal, warn
+from ppm.cli.output import agreed, clean, console, print_above, say, stdout_is_terminal, warn
 from ppm.progress import Events, Pace, shown_time
 
 __all__ = ["shown"]
@@ -13,15 +14,18 @@ __all__ = ["shown"]
 
 @contextmanager
 def shown(*, quiet: bool = False) -> Iterator[Events]:
-    """Events that are shown to the user while the block runs; none when it is `quiet`, or the user wants that."""
+    """Events that are shown to the user while the block runs; warnings and questions alone when it is `quiet`, or the
+    user wants that.
+    """
+    ask = agreed if sys.stdin is not None and sys.stdin.isatty() else None
     if quiet or is_quiet():
-        yield Events()
+        yield Events(warn=warn, ask=ask)
         return
     from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
     terminal = console()
     if not terminal.is_terminal:
-        yield Events(say, say if is_verbose() else _nothing, _Lines())
+        yield Events(say, say if is_verbose() else _nothing, _Lines(), warn, ask)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -50,7 +54,14 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
             left = _left(paces.setdefault(key, Pace()), done, total, time.monotonic())
             bars.update(current[key], description=label, completed=done, total=total, left=left)
 
-        yield Events(tell, tell if is_verbose() else _nothing, progress)
+        def ask_between(question: str) -> bool:
+            bars.stop()  # which would draw over what is typed
+            try:
+                return agreed(question)
+            finally:
+                bars.start()
+
+        yield Events(tell, tell if is_verbose() else _nothing, progress, tell, ask_between if ask else None)
 
 
 def _nothing(message: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.deploy import gate_options, show_refused, show_tests
+from ppm.cli.deploy import advisory_rows, gate_options, show_refused, show_tests
 from ppm.cli.options import (
     base_option,
     command_line,
@@ -89,7 +89,8 @@ def sync_command(
         show_tests(done.composed, reports)
     if as_json:
         pins = [package.manifest.pin for package in done.packages]
-        print_json({"deployment": done.deployment.number, "changed": done.changed, "patches": pins})
+        table = {"deployment": done.deployment.number, "changed": done.changed, "patches": pins}
+        print_json({**table, "advisories": advisory_rows(done.advised)})
     elif not is_quiet():
         _print_synced(done, environment.label)
 

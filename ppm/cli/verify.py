@@ -7,6 +7,7 @@ import click
 
 from ppm.cli.options import LocalPath, base_option, command_line, env_option, json_option, workspace
 from ppm.cli.output import print_json, report, say, write
+from ppm.cli.trail import advisory_lines, print_check
 
 if TYPE_CHECKING:
     from ppm.inspect.verify import Finding
@@ -33,7 +34,7 @@ def verify_command(
 
     Compares every deployment and all it needs, the holds, the attempts at the gate and cached results with their
     recorded digests. Exit code 4 when something in force was changed or is missing; damage to history and
-    caches is only reported.
+    caches is only reported. Shows how each patch was checked when it was deployed: by which keys, and when.
 
     \b
     Example:
@@ -57,9 +58,11 @@ def verify_command(
         found = list(examine(environment))
     wrong = [finding for finding in found if finding.fault is not None]
     if as_json:
-        print_json([{"what": f.what, "fault": f.fault, "in_force": f.in_force} for f in found])
+        print_json([_row(finding) for finding in found])
     else:
         _print(found if files else wrong)
+        if not any(finding.in_force for finding in wrong):
+            _print_trail([finding for finding in found if finding.in_force])
         if not wrong and not files:
             count = sum(finding.what.startswith("deployment") for finding in found)
             report(f"All sound: what is in force, and {count} deployments and stored files.")
@@ -90,6 +93,33 @@ def _print(findings: "list[Finding]") -> None:
     for finding in findings:
         old = "" if finding.in_force else " (not in force)"
         write(f"{finding.what}{old}: {finding.fault or 'sound'}")
+
+
+def _row(finding: "Finding") -> dict[str, object]:
+    from ppm.inspect.trail import advised, checked
+
+    row = {"what": finding.what, "fault": finding.fault, "in_force": finding.in_force}
+    how = checked(finding.checked) if finding.checked is not None else None
+    return {
+        **row,
+        "patch": finding.patch,
+        "checked": how,
+        "advisories": advised(finding.advisories),
+        "unread": list(finding.unread),
+    }
+
+
+def _print_trail(findings: "list[Finding]") -> None:
+    """How each patch in force was checked before it was deployed, and the advisories that were in force on it then."""
+    from ppm.inspect.trail import advised
+
+    for finding in findings:
+        if finding.patch is not None:
+            print_check(finding.patch, finding.checked)
+        for line in finding.unread:
+            report(f"{finding.what}: {line}")
+        for line in advisory_lines(advised(finding.advisories)):
+            report(f"  {line}")
 
 
 def _print_hints(wrong: "list[Finding]") -> None:

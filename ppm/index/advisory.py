@@ -12,7 +12,7 @@ from typing import Literal
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
 from ppm.jsonl import normalised, read_prompts
-from ppm.names import check_line, check_name, check_version
+from ppm.names import check_line, check_name, check_version, cut
 from ppm.suite import Decoding, Judge, Suite
 
 __all__ = ["ECOSYSTEM", "PROMPTS_FILE", "Advisory", "FailingPrompts", "Listed", "check_id"]
@@ -188,7 +188,7 @@ class Advisory:
         except (ValueError, RecursionError) as error:
             raise IntegrityError("is not JSON", context=origin, hint=_HINT) from error
         except ManifestError as error:
-            raise IntegrityError(error.message, context=origin, hint=error.hint or _HINT) from error
+            raise IntegrityError(cut(error.message), context=origin, hint=error.hint or _HINT) from error
 
     @property
     def names(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ Nothing is looked into before it is verified. Where nobody answers, what was ver
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreacha
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
+from ppm.package import sha256
 
-__all__ = ["AT_ONCE", "Client", "digest_of", "download_root", "fetch_target", "fetcher_of"]
+__all__ = ["AT_ONCE", "Client", "State", "digest_of", "download_root", "fetch_target", "fetcher_of"]
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
@@ -47,6 +49,15 @@ def download_root(url: str, timeout: float) -> bytes:
         return fetcher_of(url, timeout).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
     except DownloadError as error:
         raise blamed(error, shown_url(url)) from error
+
+
+@dataclass(frozen=True)
+class State:
+    """Which state of an index was verified; `root` is the fingerprint of the root that the user trusts."""
+
+    root: str
+    root_version: int
+    timestamp_version: int
 
 
 def digest_of(target: TargetFile) -> str:
@@ -84,6 +95,7 @@ class Client:
         self._tell = tell
         self._fetcher = fetcher_of(index.url, access.timeout)
         self._updater: Updater | None = None
+        self._state: State | None = None
         self._offline: dict[str, TargetFile] = {}
         self._consistent = True
 
@@ -102,6 +114,13 @@ class Client:
     def open(self) -> None:
         """Fetch what is new of the index as a whole. Raises SourceError or IntegrityError."""
         self.read_all(())
+
+    @property
+    def state(self) -> State:
+        """What was verified when the index was opened. Raises SourceError or IntegrityError."""
+        self.open()
+        assert self._state is not None
+        return self._state
 
     def offline_paths(self) -> frozenset[str]:
         """The targets that the offline key lists. Raises SourceError or IntegrityError."""
@@ -152,7 +171,13 @@ class Client:
             self._offline = self._listed_offline()
             root = Metadata[Root].from_bytes((self._index.metadata / "root.json").read_bytes()).signed
             self._consistent = root.consistent_snapshot is True
+            self._state = self._verified(root)
         return self._updater
+
+    def _verified(self, root: Root) -> State:
+        """The state that TUF's updater has just verified, as it keeps it."""
+        timestamp = Metadata[Timestamp].from_bytes((self._index.metadata / "timestamp.json").read_bytes()).signed
+        return State(f"sha256:{sha256(self._index.root.read_bytes())}", root.version, timestamp.version)
 
     def _refreshed(self, fetcher: FetcherInterface) -> Updater:
         make_folder(self._index.metadata)

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from ppm import document
 from ppm.errors import IntegrityError, ManifestError
+from ppm.names import cut
 
 __all__ = ["read_json", "write_json"]
 
@@ -24,7 +25,7 @@ def read_json(cls: type[T], data: bytes, origin: str, *, schema: int) -> T:
     try:
         return document.read_table(cls, table, origin)
     except ManifestError as error:
-        raise IntegrityError(error.message, context=origin, hint=_HINT) from error
+        raise IntegrityError(cut(error.message), context=origin, hint=_HINT) from error
 
 
 _HINT = "whoever runs the index published something malformed, or its online keys are in wrong hands"

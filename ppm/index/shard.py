@@ -11,10 +11,11 @@ from ppm.manifest import Manifest
 from ppm.names import base_tag, check_digest, check_line, check_name, check_sha256, check_specifiers, check_version
 from ppm.package import MAX_PACKAGE_BYTES, Package, file_name_of
 
-__all__ = ["Entry", "Notice", "Provider", "Shard", "ShardBase", "moment_text"]
+__all__ = ["MOST_ADVISORIES", "Entry", "Notice", "Provider", "Shard", "ShardBase", "moment_text"]
 
 SCHEMA = 1
-MOST_ADVISORIES = 1000
+MOST_ADVISORIES = 100
+"""On one name. A client reads them all before it takes a file of that name, so there must be an end to them."""
 
 
 def moment_text(at: datetime) -> str:
@@ -170,7 +171,7 @@ class Shard:
         if len({notice.id for notice in self.advisories}) < len(self.advisories):
             raise ValueError("an advisory is listed twice")
         if len(self.advisories) > MOST_ADVISORIES:
-            raise ValueError(f"lists more than {MOST_ADVISORIES} advisories")
+            raise ValueError(f"{self.name} has more than {MOST_ADVISORIES} advisories")
 
     @staticmethod
     def parse(data: bytes, name: str, origin: str) -> "Shard":

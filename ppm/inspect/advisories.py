@@ -1,22 +1,19 @@
 """Whether what is deployed is affected by the advisories of its publishers, by running the prompts that they name."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from packaging.version import Version
 
 from ppm.environment.advised import Judged, keep_verdicts
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import EndpointError, ManifestError, ModelError
 from ppm.home import self_tests
-from ppm.index.advisory import Advisory, Listed
+from ppm.index.advisory import Advisory
+from ppm.install.advisories import listed_on, unaffected_version
 from ppm.install.current import deployed, running_of
-from ppm.lock import LockedPackage
+from ppm.names import cut
 from ppm.progress import Events
 from ppm.running import UNSAID, Running
-from ppm.sources import Advising, Source
 from ppm.workspace import Workspace, base_of_environment
 
 if TYPE_CHECKING:
@@ -60,7 +57,7 @@ def judge_deployed(
     assert made is not None
     base = base_of_environment(environment)
     sources = workspace.sources(base.name, workspace.project.sources)
-    about = [(package, one) for package in deployment.lock.packages for one in _listed(sources, package)]
+    about = [(package, one) for package in deployment.lock.packages for one in listed_on(sources, package)]
     bench = _Bench.of(environment, deployment, running_of(deployment, asked), events) if about else None
     verdicts = []
     for package, listed in about:
@@ -75,37 +72,12 @@ def judge_deployed(
             summary=advisory.summary,
             source=listed.source,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
-            fixed=_fixed(sources, package, deployment.record.fingerprint),
+            fixed=unaffected_version(sources, package, deployment.lock.base),
         )
         assert bench is not None
         verdicts.append(bench.judged(advisory, plain))
     keep_verdicts(environment.home, made.sha256, verdicts)
     return Found(deployment.number, tuple(verdicts))
-
-
-def _listed(sources: Sequence[Source], package: LockedPackage) -> list[Listed]:
-    """The advisories on a deployed file, each once."""
-    found: dict[str, Listed] = {}
-    for source in sources:
-        for one in source.advisories(package.name, package.sha256) if isinstance(source, Advising) else ():
-            found.setdefault(one.sha256, one)
-    return list(found.values())
-
-
-def _fixed(sources: Sequence[Source], package: LockedPackage, fingerprint: str) -> str | None:
-    """The newest version for the base that no advisory is about, of those that the first source of it lists."""
-    for source in sources:
-        releases = [
-            release
-            for release in source.named(package.name)
-            if release.fingerprint == fingerprint and release.yanked is None and not release.version.is_prerelease
-        ]
-        if releases and isinstance(source, Advising):
-            known = [one.advisory for one in source.advisories(package.name)]
-            free = [r.version for r in releases if not any(a.is_about(package.name, str(r.version)) for a in known)]
-            newer = [version for version in free if version != Version(package.version)]
-            return str(max(newer)) if newer else None
-    return None
 
 
 @dataclass(frozen=True)
@@ -139,7 +111,7 @@ class _Bench:
             suite = advised_suite(advisory)
             rates = self._measured(suite) if suite is not None else {}
         except (ManifestError, ModelError, EndpointError) as error:
-            return replace(plain, reason=" ".join(f"its prompts can't be run: {error.message}".split()))
+            return replace(plain, reason=cut(" ".join(f"its prompts can't be run: {error.message}".split())))
         if suite is None or advisory.suite is None:
             return replace(plain, reason=WITHHELD)
         found, limit = rate_interval(rates["composition"], ALPHA), advisory.suite.limit

@@ -3,7 +3,9 @@
 from typing import Required, TypedDict
 
 from ppm.environment.deployment import Environment
+from ppm.environment.trail import Trail, trail_of
 from ppm.errors import PpmError
+from ppm.inspect.trail import Advised, advised
 from ppm.install.current import audit_of
 
 __all__ = ["Entry", "Figures", "figures", "history"]
@@ -32,6 +34,7 @@ class Entry(TypedDict, total=False):
     verdict: str
     rolled_back_from: int | None
     waivers: list[Waived]
+    advisories: list[Advised]
     derived_from: list[str]
 
 
@@ -54,13 +57,14 @@ def history(environment: Environment, current: int) -> list[Entry]:
         try:
             deployment = environment.deployment(number)
             record, pins = deployment.record, [package.pin for package in deployment.lock.packages]
-            derived_from = deployment.lock.base.derived_from
+            derived_from, trail = deployment.lock.base.derived_from, trail_of(deployment) or Trail()
         except PpmError as error:
             rows.append({**row, "error": error.message})
             continue
         row |= {"created": record.created, "user": record.user, "command": record.command, "patches": pins}
         row |= {"strategy": record.strategy, "verdict": record.verdict, "rolled_back_from": record.rolled_back_from}
         row["waivers"] = [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers]
+        row["advisories"] = advised(trail.advisories)
         row["derived_from"] = [f"{other.model}: {other.note}" for other in derived_from]
         rows.append(row)
     return rows

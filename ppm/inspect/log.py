@@ -5,7 +5,9 @@ from typing import TypedDict
 
 from ppm.audit.attestation import BOM_FILE, STATEMENT_FILE, passed_and_waived
 from ppm.environment.deployment import AUDIT_FILE, Deployment, Environment
+from ppm.environment.trail import TRAIL_FILE, Trail, trail_of
 from ppm.errors import IntegrityError, PpmError, RequestError
+from ppm.inspect.trail import Advised, advised
 from ppm.install.current import audit_of
 
 __all__ = ["Then", "in_force_at"]
@@ -52,6 +54,7 @@ class Then(TypedDict):
     alpha: float | None
     passed: list[str]
     waivers: list[Waived]
+    advisories: list[Advised]
     evidence: dict[str, str]
     folder: str
 
@@ -99,7 +102,8 @@ def _then(deployment: Deployment, until: datetime | None) -> Then:
     record, lock = deployment.record, deployment.lock
     deployment.files()  # all of them are verified
     audit = audit_of(deployment)
-    evidence = (STATEMENT_FILE, BOM_FILE, AUDIT_FILE)
+    trail = trail_of(deployment) or Trail()
+    evidence = (STATEMENT_FILE, BOM_FILE, AUDIT_FILE, TRAIL_FILE)
     return {
         "number": deployment.number,
         "since": record.created,
@@ -118,6 +122,7 @@ def _then(deployment: Deployment, until: datetime | None) -> Then:
         "alpha": audit.alpha if audit else None,
         "passed": list(passed_and_waived(audit)[0]) if audit else [],
         "waivers": [{"suite": w.suite, "reason": w.reason, "by": w.by, "at": w.at} for w in record.waivers],
+        "advisories": advised(trail.advisories),
         "evidence": {name: record.files[name].removeprefix("sha256:") for name in evidence if name in record.files},
         "folder": str(deployment.path),
     }

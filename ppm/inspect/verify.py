@@ -14,6 +14,7 @@ from ppm.environment.deployment import HOLDS_FILE, Deployment, Environment
 from ppm.environment.evidence import witness_fault
 from ppm.environment.holds import COMMENT, read_holds
 from ppm.environment.store import Store
+from ppm.environment.trail import Check, Noted, Trail, trail_of
 from ppm.errors import PpmError
 from ppm.evaluation.results import damaged_entries
 from ppm.install.current import missing_attempts
@@ -47,12 +48,18 @@ def broken(deployment: Deployment, environment: Environment) -> list[str]:
 class Finding:
     """Something that was looked at, and what is wrong with it, or None.
 
-    `in_force` tells what decides what runs now, or what may be deployed next, from history and caches.
+    `in_force` tells what decides what runs now, or what may be deployed next, from history and caches. Of a deployed
+    patch, `patch` is its pin, `checked` how it was checked before it was deployed, as far as that was recorded, and
+    `advisories` are those that were in force on it then. Of a deployment, `unread` says why some were not looked up.
     """
 
     what: str
     fault: str | None
     in_force: bool
+    patch: str | None = None
+    checked: Check | None = None
+    advisories: tuple[Noted, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def examine(environment: Environment) -> Iterator[Finding]:
@@ -67,8 +74,7 @@ def examine(environment: Environment) -> Iterator[Finding]:
         yield Finding("what is in force", None, True)
     stored = _Stored(environment.store)
     for number in environment.numbers():
-        for what, fault in _deployment(environment, number, stored):
-            yield Finding(what, fault, number == current)
+        yield from _deployment(environment, number, stored, in_force=number == current)
     yield from _evidence(environment)
     for path, fault in damaged_entries(environment.home / "cache" / "results"):
         yield Finding(f"kept result {path.name}", f"{fault}; it is ignored", False)
@@ -81,7 +87,7 @@ def damaged_history(environment: Environment) -> list[int]:
     """
     current, stored = environment.current_number(), _Stored(environment.store)
     old = [number for number in environment.numbers() if number != current]
-    return [n for n in old if any(fault for _, fault in _deployment(environment, n, stored))]
+    return [n for n in old if any(found.fault for found in _deployment(environment, n, stored, in_force=False))]
 
 
 class _Stored:
@@ -107,21 +113,28 @@ class _Stored:
         return None
 
 
-def _deployment(environment: Environment, number: int, stored: _Stored) -> Iterator[tuple[str, str | None]]:
+def _deployment(environment: Environment, number: int, stored: _Stored, *, in_force: bool) -> Iterator[Finding]:
     label = f"deployment {number}"
     try:
         deployment = environment.stored(number)
         deployment.files()
-        lock = deployment.lock
+        lock, trail = deployment.lock, trail_of(deployment) or Trail()
     except PpmError as error:
-        yield label, _said(error)
+        yield Finding(label, _said(error), in_force)
         return
-    yield label, None
+    yield Finding(label, None, in_force, unread=trail.unread)
     for package in lock.packages:
-        yield f"{label}, {package.pin}", stored.fault(package.sha256)
+        yield Finding(
+            f"{label}, {package.pin}",
+            stored.fault(package.sha256),
+            in_force,
+            package.pin,
+            trail.check(package.sha256),
+            trail.advisories_on(package.name),
+        )
     if lock.composition is not None:
-        yield f"{label}, its composition", stored.fault(lock.composition.sha256)
-        yield f"{label}, its audit", stored.fault(lock.composition.audit, audit=True)
+        yield Finding(f"{label}, its composition", stored.fault(lock.composition.sha256), in_force)
+        yield Finding(f"{label}, its audit", stored.fault(lock.composition.audit, audit=True), in_force)
 
 
 def _evidence(environment: Environment) -> Iterator[Finding]:

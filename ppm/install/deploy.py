@@ -1,18 +1,21 @@
 """The last step of an install: a tested composition is put in force, with the lock that names it and its audit."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ppm.audit.attestation import BOM_FILE, STATEMENT_FILE, bill_of_materials, test_result
 from ppm.base import weights_digest
 from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import AUDIT_FILE, MANIFEST_FILE, POLICY_FILE, PREFIX_FILE, Deployment
+from ppm.environment.trail import TRAIL_FILE, Check, Trail, in_force
 from ppm.environment.transaction import Made, Writer, deploy
 from ppm.errors import PpmError
 from ppm.install.current import policy_digest, policy_file
 from ppm.install.plan import Plan
 from ppm.lock import LOCK_FILE, Lock, LockedComposition
 from ppm.package import Package, read_package, sha256
+from ppm.sources import SignedSource
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
@@ -86,6 +89,7 @@ def deploy_composition(held: Writer, plan: Plan, lock: Lock, composition: Packag
             POLICY_FILE: policy_file(plan.policy),
             STATEMENT_FILE: test_result(lock, composition.manifest, audit),
             BOM_FILE: bill_of_materials(lock, composition.manifest, audit),
+            TRAIL_FILE: _trail(plan).to_bytes(),
         },
         Made(
             base_model=plan.base.name,
@@ -105,6 +109,32 @@ def deploy_nothing(held: Writer, plan: Plan) -> Deployment:
     """Put in force that no patch is. Raises EnvironmentStateError."""
     return deploy(
         held,
-        {LOCK_FILE: Lock.of(plan.selection, None, _counted(plan)).render().encode()},
+        {
+            LOCK_FILE: Lock.of(plan.selection, None, _counted(plan)).render().encode(),
+            TRAIL_FILE: _trail(plan).to_bytes(),
+        },
         Made(plan.base.name, plan.base.fingerprint, "none", plan.base.revision),
     )
+
+
+def _trail(plan: Plan) -> Trail:
+    """How each selected file was checked now or for what was deployed before, and the advisories on them."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    known, before = in_force(plan.environment)
+    checks = []
+    for package in plan.selection.packages:
+        signed = (s.signed(package.sha256) for s in plan.sources if isinstance(s, SignedSource))
+        found = next((one for one in signed if one is not None), None)
+        if found is not None:
+            checks.append(Check(package.sha256, package.source, found.at, found))
+        elif package.sha256 not in known:
+            checks.append(Check(package.sha256, package.source, at))
+        elif (earlier := before.check(package.sha256)) is not None:
+            checks.append(earlier)
+    noted = list(plan.advised.noted)
+    if plan.advised.unread or not any(isinstance(source, SignedSource) for source in plan.sources):
+        # Nobody said that they were withdrawn.
+        now = {(one.id, one.name) for one in noted}
+        still = {package.pin for package in plan.selection.packages if package.sha256 in known}
+        noted += [one for one in before.advisories if one.pin in still and (one.id, one.name) not in now]
+    return Trail(tuple(checks), tuple(noted), plan.advised.unread)

@@ -11,9 +11,11 @@ from ppm.base import weights_digest
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import Deployment, Environment
+from ppm.environment.trail import Acceptance
 from ppm.environment.transaction import user_name, writer
 from ppm.errors import GateError, GateFailed, GateInconclusive, IntegrityError, PpmError, RequestError
 from ppm.home import self_tests
+from ppm.install.advisories import look_up, settled, tell_of
 from ppm.install.current import audit_of, is_whole, missing_attempts, policy_digest, read_composition
 from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing, locks_of
 from ppm.install.earlier import anchors_of, replaced_packages
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from ppm.audit.run import Subject
     from ppm.install.choose import Choice
 
-__all__ = ["InstallResult", "Terms", "composes", "install"]
+__all__ = ["InstallResult", "Terms", "composes", "install", "with_advisories", "with_consent"]
 
 NAMED_REASONS = 3
 """How many of the suites that did not pass an error's message names; the audit has them all."""
@@ -45,8 +47,9 @@ LOOK = "see what failed by running the same command with --html FILE; that does 
 class Terms:
     """How a composition is made and gated.
 
-    `accept` names suites that are waived, for a `reason`. With `force` it is made anew although nothing changed.
-    Without `deploy` nothing follows the tests: only the attempt is counted.
+    `accept` names suites that are waived, and `accept_advisories` advisories that are accepted, for a `reason`. With
+    `force` it is made anew although nothing changed. Without `deploy` nothing follows the tests: only the attempt is
+    counted.
     """
 
     seed: int | None = None
@@ -54,6 +57,7 @@ class Terms:
     reason: str = ""
     force: bool = False
     deploy: bool = True
+    accept_advisories: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,14 +93,16 @@ def install(
     """Plan, compose, audit and deploy while holding the environment; nothing in it changes before the last step.
 
     `make_plan` is called once the environment is held, so that the plan sees its latest state; `planned` is told it.
-    `timeout` is how many seconds another process may hold it. Raises GateFailed or GateInconclusive when the
-    composition may not be deployed.
+    Advisories on what is not deployed yet have to be accepted first, by the terms or by whoever is asked. `timeout` is
+    how many seconds another process may hold it. Raises GateFailed or GateInconclusive when the composition may not be
+    deployed, RequestError when an advisory is not accepted.
     """
     if terms.accept and not terms.reason.strip():
         raise RequestError("a waiver needs a reason", hint='add --reason "why this is acceptable"')
     with writer(environment, command=command, timeout=timeout, tell=events.tell) as held:
-        plan = make_plan()
+        plan = with_advisories(make_plan())
         planned(plan)
+        plan = with_consent(plan, terms, events)
         if plan.lost and plan.previous is not None:
             back = put_back(plan.previous, environment, plan.sources)
             events.tell(f"Put back into the store: {', '.join(back) or 'nothing (no source has the file)'}")
@@ -119,6 +125,23 @@ def install(
         _insist(choice, plan)
         deployment = deploy_choice(held, plan, packages, choice) if terms.deploy else plan.previous
         return InstallResult(plan, packages, deployment, choice.audit, terms.deploy, choice.report)
+
+
+def with_advisories(plan: Plan) -> Plan:
+    """A plan with the advisories in force on what it selects. Raises IntegrityError."""
+    return replace(plan, advised=look_up(plan.selection, plan.sources, plan.environment))
+
+
+def with_consent(plan: Plan, terms: Terms, events: Events) -> Plan:
+    """The same once its advisories are accepted as far as they have to be; of all of them the user is told.
+
+    Raises RequestError where one is not accepted, and something would be deployed.
+    """
+    if not terms.deploy:
+        tell_of(plan.advised, events)
+        return plan
+    acceptance = Acceptance(user_name(), datetime.now(UTC).isoformat(timespec="seconds"), terms.reason)
+    return replace(plan, advised=settled(plan.advised, terms.accept_advisories, acceptance, events))
 
 
 def _fetched(plan: Plan, events: Events) -> tuple[Package, ...]:

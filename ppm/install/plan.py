@@ -10,6 +10,7 @@ from ppm.base import BaseModel
 from ppm.composition.strategy import Strategy, builtin_strategies, read_strategy
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
+from ppm.install.advisories import NONE_FOUND, Found
 from ppm.install.derived import accept_for
 from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
 from ppm.install.pinned import check_publishers, locked_packages
@@ -50,6 +51,7 @@ class Plan:
     was resolved, in that order, to be fetched from the `sources`; or all `packages` are at hand. `passed_over` says
     what is wrong with damaged package files of a selected patch; `notes` say what else to know. `lost` are the deployed
     patches whose package files the store no longer has. `limits` are devices and memory, `project` a lock to carry out.
+    `advised` are the advisories in force on the selected patches, once they were looked up.
     """
 
     base: BaseModel
@@ -66,6 +68,7 @@ class Plan:
     lost: tuple[str, ...] = ()
     limits: Running = UNSAID
     project: Lock | None = None
+    advised: Found = NONE_FOUND
 
     @property
     def strategy(self) -> str:

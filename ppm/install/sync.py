@@ -10,10 +10,11 @@ from ppm.environment.deployment import Deployment, Environment
 from ppm.environment.holds import refuse_held
 from ppm.environment.transaction import writer
 from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
+from ppm.install.advisories import NONE_FOUND, Found
 from ppm.install.current import is_whole, policy_digest
 from ppm.install.deploy import deploy_composition
 from ppm.install.folder import ProjectFolder
-from ppm.install.install import InstallResult, Terms, install
+from ppm.install.install import InstallResult, Terms, install, with_advisories, with_consent
 from ppm.install.locked import AUDIT_SUFFIX, LockedFiles, open_locked
 from ppm.install.plan import Plan
 from ppm.lock import LOCK_FILE, Lock, LockedBase, Selection
@@ -30,12 +31,16 @@ __all__ = ["Synced", "sync"]
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did. `composed` is the result of composing anew, where that was needed."""
+    """What a sync did. `composed` is the result of composing anew, where that was needed.
+
+    `advised` are the advisories in force on the patches.
+    """
 
     deployment: Deployment
     packages: tuple[Package, ...]
     changed: bool
     composed: InstallResult | None = None
+    advised: Found = NONE_FOUND
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class _Target:
             order,
             previous,
             gates,
+            sources=self.files.sources,
             packages=self.files.packages,
             limits=self.limits,
             project=self.files.lock,
@@ -91,10 +97,10 @@ def sync(
     target = _Target(folder, files, base, environment, _as_deployed(folder, files, base), limits)
     if files.lock.composition is None or terms.force:
         return _compose(target, terms, command, events)
-    return _deploy_locked(target, command, events)
+    return _deploy_locked(target, terms, command, events)
 
 
-def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
+def _deploy_locked(target: _Target, terms: Terms, command: str, events: Events) -> Synced:
     """Put the locked composition in force, if it was tested under the policy and on the weights that are there now."""
     files, environment = target.files, target.environment
     lock = Lock.of(target.selection, files.lock.composition, files.lock.attempts)
@@ -104,10 +110,11 @@ def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
         refuse_held(environment, files.lock, LOCK_FILE)
         plan = target.plan(previous)
         _check_still_tested(files.lock, plan)
+        plan = with_consent(with_advisories(plan), terms, events)
         for package in files.packages:
             environment.store.put(package.data)
         if previous is not None and previous.lock == lock:
-            return Synced(previous, files.packages, changed=False)
+            return Synced(previous, files.packages, changed=False, advised=plan.advised)
         data, audit_data = files.composition()
         assert lock.composition is not None
         origin = lock.composition.file or "the composition"
@@ -116,7 +123,7 @@ def _deploy_locked(target: _Target, command: str, events: Events) -> Synced:
         for content in (data, audit_data):
             environment.store.put(content)
         deployment = deploy_composition(held, plan, lock, composition, audit)
-    return Synced(deployment, files.packages, changed=True)
+    return Synced(deployment, files.packages, changed=True, advised=plan.advised)
 
 
 def _whole(environment: Environment) -> Deployment | None:
@@ -219,4 +226,4 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
             )
         if now != locked:
             folder.write_lock(locked)
-    return Synced(result.deployment, target.files.packages, result.changed, result)
+    return Synced(result.deployment, target.files.packages, result.changed, result, result.plan.advised)

@@ -11,17 +11,28 @@ from pathlib import Path
 from ppm.errors import SourceError
 from ppm.index.trust import Access, TrustedIndex
 from ppm.names import exists
-from ppm.sources.base import DEPLOYED_SOURCE, Accepting, Advising, Joined, Listing, Offer, Release, Source
+from ppm.sources.base import (
+    DEPLOYED_SOURCE,
+    Accepting,
+    Joined,
+    Listing,
+    Offer,
+    Release,
+    Signed,
+    SignedSource,
+    Source,
+)
 from ppm.sources.directory import DirectorySource
 
 __all__ = [
     "DEPLOYED_SOURCE",
     "Accepting",
-    "Advising",
     "Joined",
     "Listing",
     "Offer",
     "Release",
+    "Signed",
+    "SignedSource",
     "Source",
     "open_indexes",
     "open_source",

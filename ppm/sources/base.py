@@ -10,16 +10,18 @@ from packaging.version import Version
 
 from ppm.index.advisory import Listed
 from ppm.manifest import Manifest
+from ppm.names import check_digest, check_line, check_sha256
 from ppm.requirement import Requirement, parse_specifier, phrase
 
 __all__ = [
     "DEPLOYED_SOURCE",
     "Accepting",
-    "Advising",
     "Joined",
     "Listing",
     "Offer",
     "Release",
+    "Signed",
+    "SignedSource",
     "Source",
     "declarations",
 ]
@@ -171,9 +173,39 @@ class Source(Offer, Protocol):
         """What is wrong with each file that can't be used, whatever its name."""
 
 
+@dataclass(frozen=True)
+class Signed:
+    """That a package file was checked by its publisher's signature, in one state of a signed index.
+
+    `key` is the id of the publisher's key, and `statement` the SHA-256 of what it signed; `root` is the fingerprint of
+    the root that the user trusts. `at` is when it was checked, in ISO 8601.
+    """
+
+    publisher: str
+    key: str
+    statement: str
+    index: str
+    root: str
+    root_version: int
+    timestamp_version: int
+    at: str
+
+    def __post_init__(self) -> None:
+        for name in ("key", "statement"):
+            check_sha256(getattr(self, name), name)
+        check_digest(self.root, "root")
+        for name in ("publisher", "index", "at"):
+            check_line(getattr(self, name), name)
+
+
 @runtime_checkable
-class Advising(Protocol):
-    """A source that also has its publishers' advisories."""
+class SignedSource(Protocol):
+    """A source whose files are signed by their publishers, and which has their advisories."""
+
+    location: str
+
+    def signed(self, sha256: str) -> Signed | None:
+        """How the file with a digest was checked when this source was asked for it; None where it was not."""
 
     def advisories(self, name: str, sha256: str | None = None) -> Sequence[Listed]:
         """The advisories on a patch, or those on the one file of it with a digest. Raises SourceError, IntegrityError.

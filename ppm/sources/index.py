@@ -6,6 +6,7 @@ name signed it, and if statement, manifest and shard say the same of it.
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ppm.errors import IntegrityError, SourceError
 from ppm.index.advise import check_advisory
 from ppm.index.advisory import Listed
 from ppm.index.bundle import authorities
-from ppm.index.client import Client
+from ppm.index.client import AT_ONCE, Client
+from ppm.index.keys import key_id
 from ppm.index.layout import (
     PUBLISHERS,
     SIGSTORE_ROOT,
@@ -26,13 +28,13 @@ from ppm.index.layout import (
     statement_path,
 )
 from ppm.index.publishers import Publisher, Publishers
-from ppm.index.shard import Entry, Shard
+from ppm.index.shard import Entry, Notice, Shard
 from ppm.index.statement import check_bundle, check_statement
 from ppm.index.trust import Access, TrustedIndex, read_authorities, read_pins, write_authorities, write_pin
 from ppm.names import check_name
 from ppm.package import parse_file_name, read_package
 from ppm.package import sha256 as digest_of
-from ppm.sources.base import Release, declarations
+from ppm.sources.base import Release, Signed, declarations
 
 __all__ = ["IndexSource"]
 
@@ -49,6 +51,7 @@ class IndexSource:
         self.location = self._client.where
         self._shards: dict[str, Shard | IntegrityError] = {}
         self._owners: dict[str, Publishers] = {}
+        self._signed: dict[str, Signed] = {}
 
     @cached_property
     def publishers(self) -> Publishers:
@@ -142,6 +145,10 @@ class IndexSource:
         self._check(release.name, entry, data, statement)
         return data
 
+    def signed(self, sha256: str) -> Signed | None:
+        """How a file was checked when it was fetched; None where it was not."""
+        return self._signed.get(sha256)
+
     def find(self, file_name: str, sha256: str) -> bytes | None:
         release = next((r for r in self._of_file(file_name) if r.sha256 == sha256), None)
         return None if release is None else self.fetch(release)
@@ -158,23 +165,28 @@ class IndexSource:
         versions = {entry.version for entry in shard.releases if sha256 in (None, entry.sha256)}
         if not versions or not shard.advisories:
             return []
-        paths = {notice: advisory_path(notice.sha256, notice.id) for notice in shard.advisories}
-        found = self._client.read_all(paths.values())
         listed = []
-        for notice, path in paths.items():
-            where = f"advisory {notice.id} on {name} in {self.location}"
-            if path not in found or digest_of(found[path]) != notice.sha256:
-                raise IntegrityError("is listed, but is not there", context=where, hint=_DISTRUST)
-            advisory, keyid = check_advisory(found[path], name, self.publishers, where)
-            accepted = read_pins(self._index).get(name)
-            if accepted is not None and keyid not in accepted:
-                hint = f"ask the publisher; if the change of keys is right: ppm source accept {self.name} {name}"
-                raise IntegrityError("is signed by another key than its patch was", context=where, hint=hint)
-            if advisory.id != notice.id:
-                raise IntegrityError(f"calls itself {advisory.id}", context=where, hint=_DISTRUST)
-            if sha256 is None or any(advisory.is_about(name, version) for version in versions):
-                listed.append(Listed(advisory, notice.sha256, self.location))
-        return listed
+        for i in range(0, len(shard.advisories), AT_ONCE):
+            some = {one: advisory_path(one.sha256, one.id) for one in shard.advisories[i : i + AT_ONCE]}
+            found = self._client.read_all(some.values())
+            listed += [self._advisory(name, notice, found.get(path)) for notice, path in some.items()]
+        if sha256 is None:
+            return listed
+        return [one for one in listed if any(one.advisory.is_about(name, version) for version in versions)]
+
+    def _advisory(self, name: str, notice: Notice, data: bytes | None) -> Listed:
+        """An advisory that is listed for a patch. Raises IntegrityError."""
+        where = f"advisory {notice.id} on {name} in {self.location}"
+        if data is None or digest_of(data) != notice.sha256:
+            raise IntegrityError("is listed, but is not there", context=where, hint=_DISTRUST)
+        advisory, keyid = check_advisory(data, name, self._owner, where)
+        accepted = read_pins(self._index).get(name)
+        if accepted is not None and keyid not in accepted:
+            hint = f"ask the publisher; if the change of keys is right: ppm source accept {self.name} {name}"
+            raise IntegrityError("is signed by another key than its patch was", context=where, hint=hint)
+        if advisory.id != notice.id:
+            raise IntegrityError(f"calls itself {advisory.id}", context=where, hint=_DISTRUST)
+        return Listed(advisory, notice.sha256, self.location)
 
     def accept(self, name: str) -> tuple[str, ...]:
         """Accept the keys and identities that the publisher of a name has now, and who vouches for these: how they are
@@ -269,6 +281,17 @@ class IndexSource:
                 hint=_DISTRUST,
             )
         self._check_pins(entry, name, owner)
+        state = self._client.state
+        self._signed[entry.sha256] = Signed(
+            publisher=owner.name,
+            key=entry.publisher,
+            statement=entry.statement,
+            index=self.name,
+            root=state.root,
+            root_version=state.root_version,
+            timestamp_version=state.timestamp_version,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
 
     def _check_pins(self, entry: Entry, name: str, owner: Publisher) -> None:
         """Raises IntegrityError for another key or identity than before; what comes first is noted."""
@@ -285,7 +308,8 @@ class IndexSource:
         if is_identity:
             self._check_authorities(entry, name)
         if accepted is None:
-            write_pin(self._index, name, (entry.publisher,))
+            keys = map(key_id, owner.keys) if is_identity else ()  # its advisories are signed with one
+            write_pin(self._index, name, (entry.publisher, *sorted(keys)))
 
     def _check_authorities(self, entry: Entry, name: str) -> None:
         """Raises IntegrityError where others than before vouch for identities: they could sign as anybody."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from ppm.errors import SourceError
 from ppm.index.advisory import Listed
-from ppm.sources.base import Release, Source
+from ppm.sources.base import Release, Signed, Source
 from ppm.sources.index import IndexSource
 
 __all__ = ["LaterIndex"]
@@ -60,6 +60,9 @@ class LaterIndex:
 
     def has_file(self, file_name: str) -> bool:
         return self.index.has_file(file_name)
+
+    def signed(self, sha256: str) -> Signed | None:
+        return self.index.signed(sha256)
 
     def advisories(self, name: str, sha256: str | None = None) -> Sequence[Listed]:
         """The index's own, whoever else lists the name: they are about files by their digests."""

@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 from commands import ppm
-from index.indexes import PASSPHRASE, make_index, source_of
+from index.indexes import PASSPHRASE, make_index, serve, source_of
 from integration.deployed import deployed, patch
 
 from ppm.errors import IntegrityError, RequestError
 from ppm.evaluation.judges.base import JUDGES
 from ppm.index.advise import publish_advisory, sign_advisory
 from ppm.index.advisory import Advisory
-from ppm.index.layout import advisory_path, shard_path
-from ppm.index.shard import Notice
+from ppm.index.layout import advisory_path, publishers_path, shard_path
+from ppm.index.shard import MOST_ADVISORIES, Notice
 from ppm.package import sha256
 
 ID = "ACME-2026-1"
@@ -108,6 +108,28 @@ def test_a_newer_one_takes_its_place_and_a_withdrawn_one_says_nothing(tmp_path):
     assert listed(owned, tmp_path / "c", digest=old.sha256) == []
 
 
+def test_there_is_an_end_to_advisories_on_a_patch(tmp_path):
+    owned = make_index(tmp_path / "index", patch("toxicity"))
+    repository, shard = owned.open(), owned.open().shard("toxicity")
+    for i in range(MOST_ADVISORIES):
+        shard = shard.with_advisory(Notice(f"ACME-{i}", "0" * 64))
+    repository.put(shard_path("toxicity"), shard.to_bytes())
+    repository.commit(datetime.now(UTC))
+    with pytest.raises(RequestError, match="toxicity has more than 100 advisories"):
+        advise(owned, osv())
+
+
+def test_only_the_lists_of_its_names_are_fetched(tmp_path):
+    owned = make_index(tmp_path / "index", patch("toxicity"), patch("harm"))
+    owned.publisher("other", *(f"patch-{i}" for i in range(20)))
+    advise(owned, osv(affected=osv()["affected"] + osv("harm")["affected"]))
+    with serve(owned.folder) as (host, url):
+        source = source_of(tmp_path / "home", url, owned.first_root)
+        assert [one.advisory.id for one in source.advisories("toxicity")] == [ID]
+        lists = {path.rpartition(".")[0][-2:] for path in host.asked if "targets/publishers/" in path}
+    assert lists == {publishers_path(name).removesuffix(".json")[-2:] for name in ("toxicity", "harm")}
+
+
 def test_only_what_was_published_can_be_spoken_of(tmp_path):
     owned = make_index(tmp_path / "index", patch("toxicity"))
     with pytest.raises(RequestError, match="there is no toxicity 9"):
@@ -151,6 +173,12 @@ HOSTILE = {
     "a limit of 2": osv(failing=suite(limit=2)),
     "no limit": osv(failing={"judge": "lexicon", "prompts": [{"id": "1", "prompt": "x"}]}),
     "endless answers": osv(failing=suite() | {"decoding": {"max_new_tokens": 10**9}}),
+    "a huge key": osv(**{"x" * 200_000: 1}),
+    "a huge key of a link": osv(references=[{"x" * 200_000: 1}]),
+    "thousands of escapes": osv(details="\x1b" * 19_000),
+    "thousands of versions": osv(versions=[f"1.{i}" for i in range(2000)]),
+    "a huge version": osv(versions=["1" * 200_000]),
+    "a huge name": osv("x" * 200_000),
     "huge": osv(failing=with_prompt(prompt="x" * 2**20)),
 }
 
@@ -163,6 +191,7 @@ def test_hostile_content_is_refused_on_both_sides(tmp_path, what):
     assert (done.code, done.out) == (4, "")
     assert "Traceback" not in done.err
     assert "\x1b" not in done.err
+    assert len(done.err) < 1000
     with pytest.raises(IntegrityError):
         Advisory.parse(bytes_of(table), "here")
 

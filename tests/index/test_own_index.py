@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_the_example_runs(tmp_path):
+def test_the_example_runs(answered, tmp_path):
+    shutil.copytree(answered / "cache", tmp_path / "work" / "home" / "cache")
     done = subprocess.run(
         [sys.executable, ROOT / "examples" / "own-index" / "run.py", tmp_path / "work"],
         capture_output=True,
@@ -24,6 +26,12 @@ def test_the_example_runs(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "toxicity==1.0.0  (from http://127.0.0.1:" in done.stdout
     assert "Deployed toxicity==1.0.0 as deployment 1" in done.stdout
+    for verdict in ("VENDOR-2026-1, toxicity==1.0.0: affected", "VENDOR-2026-2, toxicity==1.0.0: not affected"):
+        assert f"{verdict}: fails on " in done.stdout
+    assert "Withdrew VENDOR-2026-1 on toxicity 1.0.0" in done.stdout
+    _, withdrawn = done.stdout.split("Withdrew", 1)
+    assert "VENDOR-2026-2, toxicity==1.0.0: not affected" in withdrawn
+    assert ": affected" not in withdrawn
     assert "Yanked toxicity 1.0.0 (1 file): there is a better one" in done.stdout
     assert "has a file that is not the signed one" in done.stderr
     assert not (tmp_path / "work" / "got").exists() or not any((tmp_path / "work" / "got").iterdir())

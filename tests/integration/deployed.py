@@ -13,9 +13,12 @@ from ppm.environment.attempts import ledger_of
 from ppm.environment.deployment import Deployment
 from ppm.environment.transaction import Made, deploy, writer
 from ppm.evaluation.suites import base_suites, package_suites
+from ppm.install.current import policy_digest
+from ppm.install.locked import AUDIT_SUFFIX
 from ppm.lock import Lock, LockedBase, LockedComposition, LockedPackage
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package, sha256, write_package
+from ppm.project import Project
 from ppm.resolve import parse_requirement
 from ppm.workspace import Workspace, open_base
 
@@ -146,6 +149,21 @@ def deployed(
                 ledger=ledger_of(environment.home, base.fingerprint).mark,
             ),
         )
+
+
+def with_composition(project: Path, packages: Sequence[Package]) -> None:
+    """Write a composition of the locked packages into a project's lock, and it and its audit into its folder dist."""
+    lock = Lock.read(project / "ppm.lock")
+    made = composed(packages)
+    tested = audit({"app/main": 0.1}, made.bank, packages)
+    write_package(made, project / "dist")
+    (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
+    base = open_base("lab")
+    gates = policy_digest(Project.read(project / "ppm.toml").gates, base)
+    composition = LockedComposition(
+        sha256(made.data), sha256(tested), made.file_name, gates, weights_digest(base.folder)
+    )
+    (project / "ppm.lock").write_text(replace(lock, composition=composition).render())
 
 
 def app_and_tool(folder: Path) -> Path:

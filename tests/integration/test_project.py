@@ -9,17 +9,16 @@ from pathlib import Path
 import pytest
 import tomlkit
 from commands import ppm, start
-from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, write
+from integration.deployed import FINGERPRINT, audit, composed, deployed, patch, with_composition, write
 from packages import make_bank
 
-from ppm.base import locate, weights_digest
+from ppm.base import locate
 from ppm.environment.deployment import Environment
 from ppm.errors import RequestError
-from ppm.install.current import policy_digest
 from ppm.install.folder import ProjectFolder
 from ppm.install.locked import AUDIT_SUFFIX
 from ppm.install.sync import sync
-from ppm.lock import Lock, LockedComposition
+from ppm.lock import Lock
 from ppm.package import read_package, sha256, write_package
 from ppm.project import Project
 from ppm.requirement import parse_requirement, texts_of
@@ -221,26 +220,11 @@ def synced(project):
     return project
 
 
-def with_composition(project, packages):
-    """Write a composition of the locked packages into the lock, and it and its audit into the source."""
-    lock = Lock.read(project / "ppm.lock")
-    made = composed(packages)
-    tested = audit({"app/main": 0.1}, made.bank, packages)
-    write_package(made, project / "dist")
-    (project / "dist" / f"{made.file_name}{AUDIT_SUFFIX}").write_bytes(tested)
-    base = open_base("lab")
-    gates = policy_digest(Project.read(project / "ppm.toml").gates, base)
-    composition = LockedComposition(
-        sha256(made.data), sha256(tested), made.file_name, gates, weights_digest(base.folder)
-    )
-    (project / "ppm.lock").write_text(replace(lock, composition=composition).render())
-
-
 def test_sync_deploys_the_very_composition_and_nothing_else(synced, ppm_home):
     deployed(["other"], patch("other"))
     done = ppm("sync", "--json")
     assert done.code == 0, done.err
-    assert done.json == {"deployment": 2, "changed": True, "patches": ["app==1.0.0", "core==1.1.0"]}
+    assert done.json == {"deployment": 2, "changed": True, "patches": ["app==1.0.0", "core==1.1.0"], "advisories": []}
     assert [p["name"] for p in ppm("list", "--json").json["patches"]] == ["app", "core"]
     assert ppm("list", "--json").json["verdict"] == "pass"
     assert ppm("check").code == ppm("verify").code == 0
