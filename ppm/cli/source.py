@@ -39,20 +39,22 @@ def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: 
     from ppm.errors import IntegrityError, RequestError
     from ppm.index.client import download_root
     from ppm.index.held import read_root, root_fingerprint
-    from ppm.index.trust import new_index
+    from ppm.index.trust import new_index, shown_url
     from ppm.install.trusting import trust_index
 
     index = new_index(workspace().home, name, url)
     if yes and root is None and fingerprint is None:
         raise RequestError("what is to be trusted?", hint="give --root FILE or --fingerprint with --yes")
-    data = read_root(root) if root is not None else download_root(index.url, workspace().access.timeout)
+    data = read_root(root) if root is not None else download_root(index.url, workspace().access)
     found = root_fingerprint(data)
     if fingerprint is not None:
         if fingerprint.lower().removeprefix("sha256:") != found.removeprefix("sha256:"):
             hint = "ask the index's owner for its fingerprint, and don't trust this root"
-            raise IntegrityError(f"its root has the fingerprint {found}, not the one you gave", context=url, hint=hint)
+            raise IntegrityError(
+                f"its root has the fingerprint {found}, not the one you gave", context=shown_url(url), hint=hint
+            )
     elif not yes:
-        write(f"The root of {url} has the fingerprint\n  {found}")
+        write(f"The root of {shown_url(url)} has the fingerprint\n  {found}")
         confirm("Is that the fingerprint that its owner gave you?")
     trust_index(workspace(), index, data, first=first)
     report(f"Added {index.name}, from which patches come from now on. `ppm search` shows its patches.")

@@ -13,6 +13,7 @@ from tuf.api.exceptions import (
 )
 
 from ppm.errors import IntegrityError, PpmError, SourceError
+from ppm.index.fetch import Denied
 
 __all__ = ["blamed"]
 
@@ -25,6 +26,8 @@ def blamed(error: Exception, where: str) -> PpmError:
     for kind, (message, hint) in _ATTACKS.items():
         if isinstance(error, kind):
             return IntegrityError(message.format(error), context=where, hint=hint)
+    if isinstance(error, Denied):
+        return SourceError(str(error), context=where, hint=error.hint)
     if isinstance(error, DownloadHTTPError):
         hint = "check its address with `ppm source list`; its owner can check it with `ppm index verify`"
         return SourceError(f"lacks a file: {error}", context=where, hint=hint)

@@ -12,13 +12,12 @@ from pathlib import Path
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import Metadata, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import IntegrityError, SourceError
 from ppm.index.blame import blamed
-from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
+from ppm.index.fetch import Fetcher, FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
@@ -36,15 +35,15 @@ def _silent(message: str) -> None:
     pass
 
 
-def fetcher_of(url: str, timeout: float) -> FetcherInterface:
+def fetcher_of(url: str, access: Access) -> Fetcher:
     """What takes files from an address: from a folder, or over HTTP."""
-    return FolderFetcher() if url.startswith("file:") else HttpFetcher(timeout)
+    return FolderFetcher() if url.startswith("file:") else HttpFetcher(access)
 
 
-def download_root(url: str, timeout: float) -> bytes:
+def download_root(url: str, access: Access) -> bytes:
     """The first root of an index, which nobody has checked yet. Raises SourceError or IntegrityError."""
     try:
-        return fetcher_of(url, timeout).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
+        return fetcher_of(url, access).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
     except DownloadError as error:
         raise blamed(error, shown_url(url)) from error
 
@@ -62,7 +61,7 @@ class Client:
         self._cache = cache
         self._access = access
         self._tell = tell
-        self._fetcher = fetcher_of(index.url, access.timeout)
+        self._fetcher = fetcher_of(index.url, access)
         self._updater: Updater | None = None
         self._offline: dict[str, TargetFile] = {}
 
@@ -129,7 +128,7 @@ class Client:
             self._offline = self._listed_offline()
         return self._updater
 
-    def _refreshed(self, fetcher: FetcherInterface) -> Updater:
+    def _refreshed(self, fetcher: Fetcher) -> Updater:
         make_folder(self._index.metadata)
         updater = Updater(
             str(self._index.metadata),
@@ -182,7 +181,7 @@ class Client:
             info.verify_length_and_hashes(data)
             return data
         url = f"{self._index.targets_url}/{stored(info.path, info.hashes['sha256'])}"
-        data = self._fetcher.download_bytes(url, info.length)
+        data = self._fetcher.download_known(url, info.length, info.hashes["sha256"])
         info.verify_length_and_hashes(data)
         with suppress(OSError):  # a cache that can't be written is none
             make_folder(path.parent)

@@ -11,7 +11,8 @@ from ppm import document
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.index.layout import METADATA, TARGETS
-from ppm.names import check_name, check_sha256
+from ppm.names import check_name, check_sha256, without_logins
+from ppm.progress import Progress, silent
 
 __all__ = [
     "Access",
@@ -34,10 +35,16 @@ _SCHEMES = ("https", "http", "file")
 
 @dataclass(frozen=True)
 class Access:
-    """How an index is reached: not at all (`offline`), or with so many seconds for an answer to begin."""
+    """How an index is reached: not at all (`offline`), or with so many seconds for an answer to begin.
+
+    `partials` is a folder for what broke off, for the next command to go on with; `progress` is told of downloads that
+    take long.
+    """
 
     offline: bool = False
     timeout: float = 30.0
+    partials: Path | None = None
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,8 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
+        if "@" in url:  # the error may hold a part of a password
+            return "is no address: write special characters of a name or a password as %2F, %40 and so on"
         return f"is no address: {error}"
     if parts.scheme not in _SCHEMES:
         return f"must begin with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}"
@@ -127,9 +136,8 @@ def check_url(url: str) -> str:
 
 
 def shown_url(url: str) -> str:
-    """An address without the password that it may hold."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """An address without the name and the password that it may hold."""
+    return without_logins(url)
 
 
 def trusted_indexes(home: Path) -> list[TrustedIndex]:
@@ -159,7 +167,7 @@ def new_index(home: Path, name: str, url: str) -> TrustedIndex:
         listed = _Listed(check_name(name), url)
     except ValueError as error:
         raise RequestError(
-            str(error), context=url[:200], hint="for example https://patches.example.org/index"
+            str(error), context=shown_url(url)[:200], hint="for example https://patches.example.org/index"
         ) from error
     if listed.name in (index.name for index in trusted_indexes(home)):
         raise RequestError(f"there is a source {listed.name!r} already", hint=f"ppm source remove {listed.name}")
@@ -198,10 +206,11 @@ def write_pin(index: TrustedIndex, name: str, keys: tuple[str, ...]) -> None:
 
 def _write(home: Path, indexes: list[TrustedIndex]) -> None:
     configured = _Configured(tuple(_Listed(index.name, index.url) for index in indexes))
-    _replace(home / _FOLDER / _FILE, document.render({"schema": SCHEMA, **document.table_of(configured)}))
+    text = document.render({"schema": SCHEMA, **document.table_of(configured)})
+    _replace(home / _FOLDER / _FILE, text, private=any(shown_url(index.url) != index.url for index in indexes))
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, *, private: bool = False) -> None:
     with disk_errors("can't be written", path):
         make_folder(path.parent)
-        replace_file(path, text.encode())
+        replace_file(path, text.encode(), private=private)

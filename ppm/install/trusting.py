@@ -34,4 +34,4 @@ def accept_publisher(workspace: Workspace, index: TrustedIndex, name: str) -> tu
 
 
 def _source(workspace: Workspace, index: TrustedIndex) -> IndexSource:
-    return IndexSource(index, workspace.home / "cache" / "indexes", workspace.access, workspace.tell)
+    return IndexSource(index, workspace.index_files, workspace.access, workspace.tell)
