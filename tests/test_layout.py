@@ -22,8 +22,8 @@ ABOVE_THE_LINE = """
     weight_files sketch package base requirement
     lock project
     index index.layout index.parsing index.advisory index.shard index.publishers index.keys index.envelope
-    index.statement index.roles index.repository index.publish index.advise index.held index.trust index.partial
-    index.pace index.credentials index.fetch index.blame index.client
+    index.statement index.roles index.repository index.publish index.advise index.held index.hub index.trust
+    index.partial index.pace index.credentials index.fetch index.hub_fetch index.blame index.client
     sources.base sources.cache sources.directory sources.index sources.priority sources index.check
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve

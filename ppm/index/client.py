@@ -18,6 +18,8 @@ from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import IntegrityError, SourceError
 from ppm.index.blame import blamed
 from ppm.index.fetch import Fetcher, FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
+from ppm.index.hub import HUB
+from ppm.index.hub_fetch import HubFetcher
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
@@ -36,7 +38,9 @@ def _silent(message: str) -> None:
 
 
 def fetcher_of(url: str, access: Access) -> Fetcher:
-    """What takes files from an address: from a folder, or over HTTP."""
+    """What takes files from an address: from a folder, from the hub, or over HTTP."""
+    if url.startswith(HUB):
+        return HubFetcher(url, access)
     return FolderFetcher() if url.startswith("file:") else HttpFetcher(access)
 
 
@@ -52,15 +56,24 @@ class Client:
     """Takes verified files from an index; the first question fetches what is new.
 
     `cache` is a folder of targets by their digests, which are checked whenever they are read. `tell` is told when what
-    was fetched before has to do.
+    was fetched before has to do; with `fresh` it never does.
     """
 
-    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self,
+        index: TrustedIndex,
+        cache: Path,
+        access: Access,
+        tell: Callable[[str], None] = _silent,
+        *,
+        fresh: bool = False,
+    ) -> None:
         self.where = shown_url(index.url)
         self._index = index
         self._cache = cache
         self._access = access
         self._tell = tell
+        self._fresh = fresh
         self._fetcher = fetcher_of(index.url, access)
         self._updater: Updater | None = None
         self._offline: dict[str, TargetFile] = {}
@@ -124,6 +137,8 @@ class Client:
                     replace_file(self._index.metadata / _CHECKED, b"")
                 except Unreachable as error:
                     self._restore(before)
+                    if self._fresh:
+                        raise
                     self._updater = self._from_cache(f"can't be reached ({error})")
             self._offline = self._listed_offline()
         return self._updater

@@ -25,7 +25,7 @@ from ppm.index.partial import Partial, kept_partial
 from ppm.index.trust import Access, shown_url
 from ppm.package import MAX_PACKAGE_BYTES
 
-__all__ = ["Denied", "Fetcher", "FolderFetcher", "HttpFetcher", "OfflineFetcher", "Unreachable"]
+__all__ = ["ALONE", "Fetcher", "FolderFetcher", "HttpFetcher", "OfflineFetcher", "Refused", "Unreachable"]
 
 PAUSES = (0.2, 0.8)
 """Seconds before the second and the third try, which is the last unless something came."""
@@ -37,7 +37,7 @@ MOST_REDIRECTS = 5
 _PIECE = 64 * 2**10
 _WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 _RANGE = re.compile(r"bytes (\d{1,12})-\d{1,12}/(?:\d{1,12}|\*)")
-_ALONE = httpx2.Auth()
+ALONE = httpx2.Auth()
 """No name and no password, not even those that an address holds to which a server redirects."""
 
 
@@ -52,8 +52,8 @@ class Unreachable(DownloadError):
         self.wait = wait
 
 
-class Denied(DownloadHTTPError):
-    """The server wants to know who asks, or does not let this one in; `hint` is what the user can do."""
+class Refused(DownloadHTTPError):
+    """The server wants to know who asks, or does not let this one in, or the like; `hint` is what the user can do."""
 
     def __init__(self, message: str, status_code: int, hint: str) -> None:
         super().__init__(message, status_code)
@@ -173,7 +173,7 @@ class HttpFetcher(Fetcher):
         if code == httpx2.codes.OK:
             partial.restart(response.headers.get("etag", ""))
             return
-        where = shown_url(str(response.url))
+        where = shown_url(str(response.url.copy_with(query=None)))  # which is a password in some addresses
         if code == httpx2.codes.PARTIAL_CONTENT:
             begins = _RANGE.fullmatch(response.headers.get("content-range", ""))
             if begins is None or int(begins[1]) != partial.size:
@@ -185,11 +185,7 @@ class HttpFetcher(Fetcher):
             raise Unreachable(f"{where} does not have the rest of it")
         if code in _WORTH_ANOTHER_TRY:
             raise Unreachable(f"{where} answers {code}", _wait(response.headers.get("retry-after", "")))
-        raise self._refusal(response, where)
-
-    def _refusal(self, response: httpx2.Response, where: str) -> DownloadError:
-        """The error for an answer that is final."""
-        return DownloadHTTPError(f"{where} answers {response.status_code}", response.status_code)
+        raise DownloadHTTPError(f"{where} answers {code}", code)
 
     @contextmanager
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[httpx2.Response]:
@@ -197,7 +193,24 @@ class HttpFetcher(Fetcher):
 
         Nothing is read of the answers in between, which may be endless.
         """
-        client, address = self._connected(), httpx2.URL(url)
+        client = self._connected()
+        response, login = self._first(client, url, headers)
+        try:
+            refusal = self._refusal(response, login)
+            if refusal is not None:
+                raise refusal
+            for _ in range(MOST_REDIRECTS):
+                if response.next_request is None:
+                    break
+                response.close()
+                response = client.send(response.next_request, stream=True, auth=ALONE, follow_redirects=False)
+            yield response
+        finally:
+            response.close()
+
+    def _first(self, client: httpx2.Client, url: str, headers: dict[str, str]) -> tuple[httpx2.Response, Login | None]:
+        """The answer of the host itself, and who it was told that the user is."""
+        address = httpx2.URL(url)
         login = self._credentials.given(address)
         response = self._sent(client, address, headers, login)
         if response.status_code == httpx2.codes.UNAUTHORIZED:
@@ -206,32 +219,25 @@ class HttpFetcher(Fetcher):
                 response.close()
                 login = other
                 response = self._sent(client, address, headers, login)
-        try:
-            if response.status_code in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
-                raise self._denied(response, login)
-            for _ in range(MOST_REDIRECTS):
-                if response.next_request is None:
-                    break
-                response.close()
-                response = client.send(response.next_request, stream=True, auth=_ALONE, follow_redirects=False)
-            yield response
-        finally:
-            response.close()
+        return response, login
 
     def _sent(
         self, client: httpx2.Client, address: httpx2.URL, headers: dict[str, str], login: Login | None
     ) -> httpx2.Response:
         request = client.build_request("GET", address.copy_with(username=None, password=None), headers=headers)
-        auth = login.auth if login is not None else _ALONE
+        auth = login.auth if login is not None else ALONE
         return client.send(request, stream=True, auth=auth, follow_redirects=False)
 
-    def _denied(self, response: httpx2.Response, login: Login | None) -> Denied:
+    def _refusal(self, response: httpx2.Response, login: Login | None) -> Refused | None:
+        """The error for what the host itself answered, where the user can do something about it."""
         host, code = response.url.host, response.status_code
+        if code not in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
+            return None
         if login is not None:
             message = f"{host} does not accept the name and password from {login.origin} ({code})"
         else:
             message = f"{host} wants a name and a password ({code})"
-        return Denied(message, code, self._credentials.hint(host))
+        return Refused(message, code, self._credentials.hint(host))
 
     def _connected(self) -> httpx2.Client:
         if self._client is None:

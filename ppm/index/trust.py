@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from ppm import document
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.index.hub import HubAddress, is_commit
 from ppm.index.layout import METADATA, TARGETS
 from ppm.names import check_name, check_sha256, without_logins
 from ppm.progress import Progress, silent
@@ -23,6 +24,7 @@ __all__ = [
     "new_index",
     "read_pins",
     "remove_index",
+    "replace_index",
     "shown_url",
     "trusted_indexes",
     "write_pin",
@@ -30,7 +32,7 @@ __all__ = [
 
 SCHEMA = 1
 _FOLDER, _FILE, _ROOT, _PINS = "sources", "sources.toml", "root.json", "publishers.toml"
-_SCHEMES = ("https", "http", "file")
+_SCHEMES = ("https", "http", "file", "hf")
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,23 @@ def check_url(url: str) -> str:
         return f"is no address: {error}"
     if parts.scheme not in _SCHEMES:
         return f"must begin with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}"
+    if parts.scheme == "hf":
+        return _check_hub(url)
     if parts.query or parts.fragment or not url.isprintable() or " " in url:
         return "must be a plain address, without a query, a fragment or spaces"
     if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
         return "must name a folder of this machine, such as file:///srv/index"
     return "" if parts.scheme == "file" or parts.hostname else "names no host"
+
+
+def _check_hub(url: str) -> str:
+    try:
+        revision = HubAddress.parse(url).revision
+    except ValueError as error:
+        return str(error)
+    if is_commit(revision):
+        return ""
+    return f"must name a commit, 40 hexadecimal digits, {f'not {revision[:80]!r}' if revision else 'after an @'}"
 
 
 def shown_url(url: str) -> str:
@@ -178,6 +192,11 @@ def add_index(home: Path, index: TrustedIndex, *, first: bool = False) -> None:
     """Trust an index from now on, after the others or before them. Raises DiskError."""
     known = trusted_indexes(home)
     _write(home, [index, *known] if first else [*known, index])
+
+
+def replace_index(home: Path, index: TrustedIndex) -> None:
+    """Have the index of this name at another address, in the same place of the order. Raises DiskError."""
+    _write(home, [index if known.name == index.name else known for known in trusted_indexes(home)])
 
 
 def remove_index(home: Path, name: str) -> None:

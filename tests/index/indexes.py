@@ -139,7 +139,9 @@ class Host:
         return file.read_bytes() if file.is_file() else 404
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers as its server's `host` says."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
@@ -214,10 +216,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(folder):
+def serve(folder, kind=Host, handler=Handler):
     """(host, its address) of a server of a folder while the block runs."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.host = Host(Path(folder))
+    server = _Server(("127.0.0.1", 0), handler)
+    server.host = kind(Path(folder))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
