@@ -35,27 +35,32 @@ class Credentials:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str], Login | None] = {}
+        self._given: dict[tuple[str, str], Login | None] = {}
+        self._asked: dict[tuple[str, str], Login | None] = {}
         self._problems: dict[str, str] = {}
 
     def given(self, url: httpx2.URL) -> Login | None:
-        """What to send at once: what the address itself holds, else what the netrc says of its host."""
-        with self._lock:
-            if self._kept.get((url.host, url.username)) is not None:
-                return self._kept[url.host, url.username]
+        """What to send at once: what the address itself holds, else what the netrc says of its host.
+
+        What the keyring had counts from then on.
+        """
         if url.password:
             return Login(url.username, url.password, "the address")
-        return self._from_netrc(url)
+        key = (url.host, url.username)
+        with self._lock:
+            if key not in self._given:
+                self._given[key] = self._from_netrc(*key)
+            return self._asked.get(key) or self._given[key]
 
     def asked(self, url: httpx2.URL) -> Login | None:
         """What the keyring has, for a host that refused what was given; an address with a password is final."""
         if url.password:
             return None
+        key = (url.host, url.username)
         with self._lock:
-            key = (url.host, url.username)
-            if key not in self._kept:
-                self._kept[key] = self._from_keyring(*key)
-            return self._kept[key]
+            if key not in self._asked:
+                self._asked[key] = self._from_keyring(*key)
+            return self._asked[key]
 
     def hint(self, host: str) -> str:
         """Where a user may put what a host asks for, and what is wrong with the places that were looked at."""
@@ -65,12 +70,12 @@ class Credentials:
         )
         return "; ".join([hint, *self._problems.values()])
 
-    def _from_netrc(self, url: httpx2.URL) -> Login | None:
+    def _from_netrc(self, host: str, user: str) -> Login | None:
         path = _netrc_file()
         if path is None:
             return None
         try:
-            found = netrc.netrc(path).authenticators(url.host)
+            found = netrc.netrc(path).authenticators(host)
         except netrc.NetrcParseError as error:  # whose text may hold a password
             self._problems["netrc"] = f"{path} can't be read: it is malformed at line {error.lineno}"
             return None
@@ -78,7 +83,7 @@ class Credentials:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             self._problems["netrc"] = f"{path} can't be read: {reason}"
             return None
-        if found is None or not found[2] or (url.username and found[0] != url.username):
+        if found is None or not found[2] or (user and found[0] != user):
             return None
         return Login(found[0], found[2], str(path))
 

@@ -10,14 +10,14 @@ import httpx2
 from ppm.errors import SourceError
 from ppm.index.credentials import Login
 from ppm.index.fetch import ALONE, HttpFetcher, Refused, Unreachable
-from ppm.index.hub import HubAddress
+from ppm.index.hub import HubAddress, is_commit
 from ppm.index.trust import Access
 
 __all__ = ["HubFetcher", "current_commit"]
 
-_TOKEN_HINT = "check the address; for a repository that is not public, set HF_TOKEN or run `hf auth login`"
+_TOKEN_HINT = "for a repository that is not public, set HF_TOKEN or run `hf auth login`"
 _REFUSALS = {
-    "RepoNotFound": ("there is no such repository, or it is not shown to you", _TOKEN_HINT),
+    "RepoNotFound": ("there is no such repository, or it is not shown to you", f"check the address; {_TOKEN_HINT}"),
     "GatedRepo": ("its owner wants to be asked first", "ask for access on its page, and set HF_TOKEN"),
     "RevisionNotFound": ("it has no such commit", "check the commit; the page of the repository's files lists them"),
 }
@@ -69,18 +69,21 @@ class HubFetcher(HttpFetcher):
 
 def current_commit(address: HubAddress, access: Access) -> str:
     """The commit that a revision of a repository, or its main branch, is at now. Raises SourceError."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, is_offline_mode
 
     where = str(address)
     if access.offline:
         raise SourceError("is not asked, as you want it", context=where, hint="unset PPM_OFFLINE, or name the commit")
+    if is_offline_mode():
+        raise SourceError("HF_HUB_OFFLINE is set", context=where, hint="unset it, or name the commit")
     try:
         found = HfApi(library_name="ppm").repo_info(
             address.repository, revision=address.revision or None, repo_type=address.kind, timeout=access.timeout
         )
     except Exception as error:  # the hub client raises a dozen unrelated classes
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise SourceError(f"can't be asked for its commit: {reason}", context=where, hint=_TOKEN_HINT) from error
-    if found.sha is None:
-        raise SourceError("has no commit yet", context=where, hint="ask its owner")
+        hint = f"check the network and the address; {_TOKEN_HINT}"
+        raise SourceError(f"can't be asked for its commit: {reason}", context=where, hint=hint) from error
+    if found.sha is None or not is_commit(found.sha):
+        raise SourceError("is at no commit that the hub can name", context=where, hint="name the commit")
     return found.sha

@@ -209,6 +209,13 @@ def test_two_commands_that_take_one_file_do_not_mix_it(files, tmp_path):
     assert (tmp_path / "kept" / f"{DIGEST}.partial").read_bytes() == b"\n" + DATA
 
 
+def test_a_cache_that_can_t_be_written_is_none(files, tmp_path):
+    _, url = files
+    (tmp_path / "kept").write_bytes(b"in the way")
+    assert pausing(Access(partials=tmp_path / "kept"))[0].download_known(url, len(DATA), DIGEST) == DATA
+    assert (tmp_path / "kept").read_bytes() == b"in the way"
+
+
 def test_what_takes_long_is_told_and_ended(files):
     host, url = files
     seconds = iter(range(10**6))

@@ -129,6 +129,8 @@ def test_the_pin_moves_to_what_is_newer_and_never_back(published, ppm_home):
     refused(4, "offers an older state than it did before", "source", "update", "acme", first)
     refused(1, "it has no such commit", "source", "update", "acme", "f" * 40)
     refused(1, "is no commit", "source", "update", "acme", "main")
+    hub.branches["main"] = "main"
+    refused(1, "is at no commit that the hub can name", "source", "update", "acme")
     hub.instead["api/*"] = 500
     refused(1, "can't be asked for its commit", "source", "update", "acme")
     # A commit that was pushed by half.
