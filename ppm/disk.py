@@ -58,12 +58,13 @@ def _fault(error: OSError) -> DiskFault:
     return "wrong kind" if error.errno in _WRONG_KIND else "other"
 
 
-def write_file(path: Path, data: bytes, *, like: os.stat_result | None = None) -> None:
+def write_file(path: Path, data: bytes, *, like: os.stat_result | None = None, private: bool = False) -> None:
     """Write a new file and flush it to disk. Raises OSError; an existing file is never overwritten.
 
-    Its mode follows the umask, or is that of a file that it is to be `like`, as far as this user may say so.
+    Its mode follows the umask, or is that of a file that it is to be `like`, as far as this user may say so. A
+    `private` one is for its owner alone.
     """
-    mode = _READ_AND_WRITE if like is None else _OWNER_ONLY
+    mode = _OWNER_ONLY if private or like is not None else _READ_AND_WRITE
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
         if like is not None:
             _make_alike(stream.fileno(), like)
@@ -88,23 +89,25 @@ def _make_alike(descriptor: int, like: os.stat_result) -> None:
     os.fchmod(descriptor, mode)
 
 
-def replace_file(path: Path, data: bytes, *, staging: Path | None = None, sole_writer: bool = False) -> None:
+def replace_file(
+    path: Path, data: bytes, *, staging: Path | None = None, sole_writer: bool = False, private: bool = False
+) -> None:
     """Put a file with this content at `path` in one step, replacing what is there. Raises OSError.
 
-    The mode, the group and a symbolic link that are there stay. A killed process may leave a file whose name starts
-    with PARTIAL in `staging` (by default the same folder). Where the caller is the `sole_writer` of this file, the next
-    call takes that away.
+    The mode, the group and a symbolic link that are there stay; a `private` file is for its owner alone. A killed
+    process may leave a file whose name starts with PARTIAL in `staging` (by default the same folder). Where the caller
+    is the `sole_writer` of this file, the next call takes that away.
     """
     path = _behind_links(path)
     partial = (staging or path.parent) / f"{PARTIAL}{path.name if sole_writer else secrets.token_hex(8)}"
-    try:
-        like = path.stat()
-    except FileNotFoundError:
-        like = None
+    like = None
+    if not private:
+        with suppress(FileNotFoundError):
+            like = path.stat()
     try:
         if sole_writer:
             partial.unlink(missing_ok=True)
-        write_file(partial, data, like=like)
+        write_file(partial, data, like=like, private=private)
         partial.replace(path)
     except BaseException:
         with suppress(OSError):

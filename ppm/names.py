@@ -33,6 +33,7 @@ __all__ = [
     "is_url",
     "parse_specifiers",
     "parse_version",
+    "without_logins",
 ]
 
 LONGEST_NAME = LONGEST_VERSION = 100
@@ -41,6 +42,8 @@ LONGEST_NUMBER = 12
 _MOST_SPECIFIERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s]*@|[^/\s:\[]*:(?!\d{1,5}/)[^\s@]*@)")
+"""A name and a password in an address; also a password that holds a slash, which makes it no address."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIGEST = re.compile(rf"sha256:{_SHA256.pattern}")
 
@@ -74,6 +77,11 @@ def expand(text: str) -> Path:
 def is_url(text: str) -> bool:
     """Whether a text is a URL, be it one that has become a path and lost a slash by that."""
     return bool(_URL.match(text))
+
+
+def without_logins(text: str) -> str:
+    """Text in which no address has a name or a password before its host."""
+    return _LOGIN.sub("", text)
 
 
 def exists(path: Path) -> bool:

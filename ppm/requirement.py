@@ -10,7 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion
 
 from ppm.errors import RequestError
-from ppm.names import check_name, exact_pin, parse_specifiers, parse_version
+from ppm.names import check_name, exact_pin, parse_specifiers, parse_version, without_logins
 from ppm.package import SUFFIX, parse_file_name
 
 __all__ = [
@@ -127,10 +127,10 @@ def _addressed(text: str, origin: str) -> Requirement:
     hint = "write NAME @ URL#sha256=DIGEST, with https://, http:// or file://; or download the file, and give its path"
     if match is None or digest is None or len(text) > MAX_LENGTH:
         lacking = "digest" if match is not None else "name, or not one that can be used"
-        raise RequestError(f"{text[:80]!r} is a URL without a {lacking}", context=origin, hint=hint)
+        raise RequestError(f"{without_logins(text)[:80]!r} is a URL without a {lacking}", context=origin, hint=hint)
     named = parse_requirement(match["name"], origin)
     if str(named.specifier):
-        raise RequestError(f"{text[:80]!r} has a URL and a version", context=origin, hint=hint)
+        raise RequestError(f"{without_logins(text)[:80]!r} has a URL and a version", context=origin, hint=hint)
     return Requirement(named.name, SpecifierSet(), text.strip(), origin, address=Address(match["url"], digest[1]))
 
 

@@ -21,6 +21,7 @@ from ppm.index.trust import Access, trusted_indexes
 from ppm.lock import LockedBase
 from ppm.locking import lock_timeout
 from ppm.names import expand, is_folder
+from ppm.progress import Progress, silent
 from ppm.project import Project
 from ppm.resources import shipped_packages
 from ppm.sources import Offer, Source, open_indexes, open_source
@@ -36,13 +37,15 @@ def _silent(message: str) -> None:
 class Workspace:
     """PPM_HOME, the folder that the command is given in, and the environment variables of its process.
 
-    `tell` is told what a user should know of the sources; with `offline` none of them is asked over a network.
+    `tell` is told what a user should know of the sources, `progress` how far downloads are; with `offline` none of them
+    is asked over a network.
     """
 
     home: Path
     folder: Path
     environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     tell: Callable[[str], None] = field(default=_silent, repr=False, compare=False)
+    progress: Progress = field(default=silent, repr=False, compare=False)
     offline: bool = field(default=False, compare=False)
 
     @staticmethod
@@ -51,10 +54,11 @@ class Workspace:
         environ: Mapping[str, str] = os.environ,
         *,
         tell: Callable[[str], None] = _silent,
+        progress: Progress = silent,
         offline: bool = False,
     ) -> "Workspace":
         """The workspace of a command that is given in a folder. Raises EnvironmentStateError."""
-        return Workspace(ppm_home(environ), folder.absolute(), environ, tell, offline)
+        return Workspace(ppm_home(environ), folder.absolute(), environ, tell, progress, offline)
 
     @property
     def access(self) -> Access:
@@ -66,7 +70,13 @@ class Workspace:
             seconds = 0.0
         if not 0 < seconds < math.inf:
             raise RequestError(f"must be a number of seconds above 0, not {text!r}", context="PPM_NETWORK_TIMEOUT")
-        return Access(self.offline or bool(self.environ.get("PPM_OFFLINE")), seconds)
+        offline = self.offline or bool(self.environ.get("PPM_OFFLINE"))
+        return Access(offline, seconds, partials=self.index_files, progress=self.progress)
+
+    @property
+    def index_files(self) -> Path:
+        """Where files that came from indexes are, by their digests."""
+        return self.home / "cache" / "indexes"
 
     @property
     def lock_timeout(self) -> float:
@@ -106,8 +116,7 @@ class Workspace:
         found = [open_source(location, cache) for location in locations]
         indexes = trusted_indexes(self.home)
         if indexes:
-            files = self.home / "cache" / "indexes"
-            found += open_indexes(indexes, files, self.access, before=found, tell=self.tell)
+            found += open_indexes(indexes, self.index_files, self.access, before=found, tell=self.tell)
         shipped = shipped_packages(base_name)
         if base_name is not None and shipped is not None:
             found.append(open_source(shipped, cache, label=base_name))

@@ -23,7 +23,8 @@ ABOVE_THE_LINE = """
     lock project
     index index.layout index.parsing index.advisory index.shard index.keys index.identity index.publishers
     index.envelope index.bundle index.statement index.roles index.repository index.prune index.publish index.advise
-    index.held index.trust index.fetch index.blame index.client index.mirror
+    index.held index.hub index.trust index.partial index.pace index.credentials index.fetch index.hub_fetch index.blame
+    index.client index.mirror
     sources.base sources.cache sources.directory sources.index sources.priority sources index.check
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve

@@ -14,7 +14,9 @@ import click
 
 from ppm.cli.options import output_options
 from ppm.cli.output import drop_output, print_error, say, warn
+from ppm.cli.progress import Downloads
 from ppm.errors import DiskError, PpmError, did_you_mean
+from ppm.progress import Events
 from ppm.version import __version__
 
 __all__ = ["cli", "run"]
@@ -126,7 +128,7 @@ def cli(ctx: click.Context) -> None:
     Resolves patches, composes them, tests the result for interference, and deploys it only if it passes.
     Start with `ppm quickstart`.
     """
-    ctx.obj = say  # for what sources have to tell
+    ctx.obj = Events(say, progress=Downloads())  # for what sources have to tell
 
 
 cli.params += output_options()

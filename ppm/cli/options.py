@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from ppm.progress import Events
     from ppm.workspace import Workspace
 
 __all__ = [
@@ -124,10 +125,10 @@ class LocalPath(click.Path):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
-        from ppm.names import expand, is_url
+        from ppm.names import expand, is_url, without_logins
 
         if is_url(str(value)):
-            self.fail(f"{value} is a URL, but URLs are not supported yet", param, ctx)
+            self.fail(f"{without_logins(str(value))} is a URL, but URLs are not supported yet", param, ctx)
         return super().convert(expand(str(value)), param, ctx)
 
 
@@ -259,8 +260,10 @@ def workspace() -> "Workspace":
 
     noted = click.get_current_context().meta
     if _WORKSPACE not in noted:
-        tell = click.get_current_context().find_root().obj
-        noted[_WORKSPACE] = Workspace.open(Path.cwd(), tell=tell, offline=_noted(_OFFLINE) == 1)
+        events: Events = click.get_current_context().find_root().obj
+        noted[_WORKSPACE] = Workspace.open(
+            Path.cwd(), tell=events.tell, progress=events.progress, offline=_noted(_OFFLINE) == 1
+        )
     found: Workspace = noted[_WORKSPACE]
     return found
 
@@ -286,4 +289,6 @@ def command_line() -> str:
     """What the user ran, for the records."""
     import shlex
 
-    return shlex.join(["ppm", *sys.argv[1:]])[:500]
+    from ppm.names import without_logins
+
+    return without_logins(shlex.join(["ppm", *sys.argv[1:]]))[:500]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from ppm.cli.options import is_quiet, use_color
+from ppm.names import without_logins
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,11 +127,11 @@ def print_wrapped(text: str, *, indent: str) -> None:
 
 
 def print_error(message: str, *, context: str = "", hint: str = "", color: bool | None = None) -> None:
-    """An error, where it is and what to do about it, on standard error."""
-    text = f"{context}: {message}" if context else message
+    """An error, where it is and what to do about it, on standard error, without the passwords of addresses."""
+    text = without_logins(f"{context}: {message}" if context else message)
     _emit(_rendered([Styled("error:", "red", bold=True), f" {text}"], sys.stderr), err=True, color=color)
     if hint:
-        _emit(_rendered([Styled("hint:", "cyan"), f" {hint}"], sys.stderr), err=True, color=color)
+        _emit(_rendered([Styled("hint:", "cyan"), f" {without_logins(hint)}"], sys.stderr), err=True, color=color)
 
 
 def agreed(question: str) -> bool:

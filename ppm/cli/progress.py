@@ -1,15 +1,46 @@
 """How far long work is, on standard error: bars on a terminal, else a line now and then."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+
+import click
 
 from ppm.cli.options import is_quiet, is_verbose
 from ppm.cli.output import agreed, clean, console, print_above, say, stdout_is_terminal, warn
 from ppm.progress import Events, Pace, shown_time
 
-__all__ = ["shown"]
+__all__ = ["Downloads", "shown"]
+
+_SHOWN = "ppm.shown"
+
+
+class Downloads:
+    """Progress of downloads: among what the command shows, or by itself while there are any. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._context = click.get_current_context()
+        self._lock = threading.Lock()
+        self._own = ExitStack()
+        self._under_way: set[str] = set()
+        self._events = Events()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        with self._lock, self._context.scope(cleanup=False):  # a thread has no context of its own
+            events: Events | None = self._context.meta.get(_SHOWN)
+            if events is not None:
+                events.progress(label, done, total)
+                return
+            if not self._under_way:
+                self._events = self._own.enter_context(_shown())
+            self._under_way.add(label)
+            self._events.progress(label, done, total)
+            if done >= total:
+                self._under_way.discard(label)
+                if not self._under_way:
+                    self._own.close()
 
 
 @contextmanager
@@ -17,6 +48,18 @@ def shown(*, quiet: bool = False) -> Iterator[Events]:
     """Events that are shown to the user while the block runs; warnings and questions alone when it is `quiet`, or the
     user wants that.
     """
+    context = click.get_current_context(silent=True)
+    meta = context.meta if context is not None else {}
+    with _shown(quiet=quiet) as events:
+        meta[_SHOWN] = events
+        try:
+            yield events
+        finally:
+            del meta[_SHOWN]
+
+
+@contextmanager
+def _shown(*, quiet: bool = False) -> Iterator[Events]:
     ask = agreed if sys.stdin is not None and sys.stdin.isatty() else None
     if quiet or is_quiet():
         yield Events(warn=warn, ask=ask)

@@ -41,7 +41,7 @@ def trusted_root(url: str, root: Path | None, fingerprint: str | None, yes: bool
     if yes and root is None and fingerprint is None:
         raise RequestError("what is to be trusted?", hint="give --root FILE or --fingerprint with --yes")
     where = shown_url(url)
-    data = read_root(root) if root is not None else download_root(url, workspace().access.timeout)
+    data = read_root(root) if root is not None else download_root(url, workspace().access)
     found = root_fingerprint(data)
     if fingerprint is not None:
         if fingerprint.lower().removeprefix("sha256:") != found.removeprefix("sha256:"):

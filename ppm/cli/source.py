@@ -1,4 +1,4 @@
-"""The commands of those who install from signed indexes: source add, list, remove, accept."""
+"""The commands of those who install from signed indexes: source add, list, update, remove, accept."""
 
 from pathlib import Path
 
@@ -31,13 +31,16 @@ def source_command() -> None:
 def add(name: str, url: str, root: Path | None, fingerprint: str | None, first: bool, yes: bool) -> None:
     """Trust an index, from the fingerprint of its root on.
 
+    URL is its address: https://, http://, file://, or hf://OWNER/REPO@COMMIT/FOLDER for a repository of the hub.
+
     \b
     Example:
       ppm source add acme https://patches.example.org/index --root root.json
     """
     from ppm.index.trust import new_index
-    from ppm.install.trusting import trust_index
+    from ppm.install.trusting import refuse_unpinned, trust_index
 
+    refuse_unpinned(url, workspace().access)
     index = new_index(workspace().home, name, url)
     data = trusted_root(index.url, root, fingerprint, yes)
     trust_index(workspace(), index, data, first=first)
@@ -62,6 +65,25 @@ def list_(as_json: bool) -> None:
         print_table(["Source", "Address"], [[index.name, shown_url(index.url)] for index in found])
     else:
         say("There are no indexes; `ppm source add NAME URL --root root.json` adds one.")
+
+
+@source_command.command("update")
+@click.argument("name")
+@click.argument("commit", required=False)
+def update(name: str, commit: str | None) -> None:
+    """Take an index on the hub from another commit. Without COMMIT: from the one that its main branch is at.
+
+    A state that is older than what you have seen is refused.
+
+    \b
+    Example:
+      ppm source update acme
+    """
+    from ppm.index.trust import find_index
+    from ppm.install.trusting import move_pin
+
+    before, now = move_pin(workspace(), find_index(workspace().home, name), commit)
+    report(f"{name} is taken from {now}" + (", as before." if now == before else f", and no more from {before[:12]}."))
 
 
 @source_command.command("remove")

@@ -16,11 +16,16 @@ from tuf.api.exceptions import (
 )
 
 from ppm.errors import IntegrityError, PpmError, SourceError
-from ppm.index.fetch import NotFetched
+from ppm.index.fetch import NotFetched, Refused
+from ppm.index.hub import HUB
 
 __all__ = ["blamed", "blaming"]
 
 _DISTRUST = "nothing was taken from it; ask whoever runs the index whether its host was tampered with"
+_EXPIRED_PIN = (
+    "`ppm source update NAME` moves its pin to what is there now; if that is no newer, its owner has to run "
+    "`ppm index refresh`"
+)
 _EXPIRED = "its owner has to run `ppm index refresh`; if that was done, somebody withholds what is newer"
 
 
@@ -28,7 +33,11 @@ def blamed(error: Exception, where: str) -> PpmError:
     """The error to raise for one of TUF's; `where` is the index."""
     for kind, (message, hint) in _ATTACKS.items():
         if isinstance(error, kind):
+            if isinstance(error, ExpiredMetadataError) and where.startswith(HUB):
+                hint = _EXPIRED_PIN
             return IntegrityError(message.format(error), context=where, hint=hint)
+    if isinstance(error, Refused):
+        return SourceError(str(error), context=where, hint=error.hint)
     if isinstance(error, DownloadHTTPError):
         hint = "check its address with `ppm source list`; its owner can check it with `ppm index verify`"
         return SourceError(f"lacks a file: {error}", context=where, hint=hint)

@@ -13,13 +13,14 @@ from pathlib import Path
 from tuf.api.exceptions import DownloadError, RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
-from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import SourceError
 from ppm.index.blame import blamed, blaming
-from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
+from ppm.index.fetch import Fetcher, FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
+from ppm.index.hub import HUB
+from ppm.index.hub_fetch import HubFetcher
 from ppm.index.layout import METADATA, most_bytes, stored
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
@@ -38,15 +39,17 @@ def _silent(message: str) -> None:
     pass
 
 
-def fetcher_of(url: str, timeout: float) -> FetcherInterface:
-    """What takes files from an address: from a folder, or over HTTP."""
-    return FolderFetcher() if url.startswith("file:") else HttpFetcher(timeout)
+def fetcher_of(url: str, access: Access) -> Fetcher:
+    """What takes files from an address: from a folder, from the hub, or over HTTP."""
+    if url.startswith(HUB):
+        return HubFetcher(url, access)
+    return FolderFetcher() if url.startswith("file:") else HttpFetcher(access)
 
 
-def download_root(url: str, timeout: float) -> bytes:
+def download_root(url: str, access: Access) -> bytes:
     """The first root of an index, which nobody has checked yet. Raises SourceError or IntegrityError."""
     try:
-        return fetcher_of(url, timeout).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
+        return fetcher_of(url, access).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
     except DownloadError as error:
         raise blamed(error, shown_url(url)) from error
 
@@ -68,14 +71,14 @@ def digest_of(target: TargetFile) -> str:
     return digest
 
 
-def fetch_target(fetcher: FetcherInterface, index: TrustedIndex, target: TargetFile, *, consistent: bool) -> bytes:
+def fetch_target(fetcher: Fetcher, index: TrustedIndex, target: TargetFile, *, consistent: bool) -> bytes:
     """A target from an index, verified. Raises DownloadError or RepositoryError.
 
     With `consistent` snapshots, which every index of ppm's has, the names of files begin with their digests.
     """
     digest = digest_of(target)
     path = stored(target.path, digest) if consistent else target.path
-    data = fetcher.download_bytes(f"{index.targets_url}/{path}", target.length)
+    data = fetcher.download_known(f"{index.targets_url}/{path}", target.length, digest)
     target.verify_length_and_hashes(data)
     return data
 
@@ -93,7 +96,7 @@ class Client:
         self._cache = cache
         self._access = access
         self._tell = tell
-        self._fetcher = fetcher_of(index.url, access.timeout)
+        self._fetcher = fetcher_of(index.url, access)
         self._updater: Updater | None = None
         self._state: State | None = None
         self._offline: dict[str, TargetFile] = {}
@@ -179,7 +182,7 @@ class Client:
         timestamp = Metadata[Timestamp].from_bytes((self._index.metadata / "timestamp.json").read_bytes()).signed
         return State(f"sha256:{sha256(self._index.root.read_bytes())}", root.version, timestamp.version)
 
-    def _refreshed(self, fetcher: FetcherInterface) -> Updater:
+    def _refreshed(self, fetcher: Fetcher) -> Updater:
         make_folder(self._index.metadata)
         updater = Updater(
             str(self._index.metadata),

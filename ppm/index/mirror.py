@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -61,9 +61,10 @@ def mirror_index(url: str, root: bytes, folder: Path, access: Access, events: Ev
             index = TrustedIndex("mirror", url, Path(kept))
             index.root.write_bytes(root)
             _recall(folder, index.metadata)
-            Client(index, index.folder, Access(timeout=access.timeout, fresh=True)).open()
+            access = replace(access, fresh=True, partials=None)
+            Client(index, index.folder, access).open()
             with blaming(where):
-                return _Copy(index, folder, access.timeout, events).run()
+                return _Copy(index, folder, access, events).run()
 
 
 def _check_folder(folder: Path) -> None:
@@ -93,11 +94,11 @@ def _recall(folder: Path, metadata: Path) -> None:
 class _Copy:
     """One copying of an index, whose newest root, timestamp, snapshot and targets a client has verified."""
 
-    def __init__(self, index: TrustedIndex, folder: Path, timeout: float, events: Events) -> None:
+    def __init__(self, index: TrustedIndex, folder: Path, access: Access, events: Events) -> None:
         self._index = index
         self._folder = folder
         self._events = events
-        self._fetcher = fetcher_of(index.url, timeout)
+        self._fetcher = fetcher_of(index.url, access)
         self._sizes: dict[Path, int | None] = {}  # of each file that came; None for one that was there
         self._root = self._trusted("root", Root)
         self._timestamp = self._trusted("timestamp", Timestamp)

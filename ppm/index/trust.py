@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from ppm import document
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import ManifestError, RequestError, did_you_mean
+from ppm.index.hub import HubAddress, is_commit
 from ppm.index.layout import METADATA, TARGETS
-from ppm.names import check_name, check_sha256
+from ppm.names import check_name, check_sha256, without_logins
+from ppm.progress import Progress, silent
 
 __all__ = [
     "Access",
@@ -23,6 +25,7 @@ __all__ = [
     "read_authorities",
     "read_pins",
     "remove_index",
+    "replace_index",
     "shown_url",
     "trusted_indexes",
     "write_authorities",
@@ -31,19 +34,22 @@ __all__ = [
 
 SCHEMA = 1
 _FOLDER, _FILE, _ROOT, _PINS = "sources", "sources.toml", "root.json", "publishers.toml"
-_SCHEMES = ("https", "http", "file")
+_SCHEMES = ("https", "http", "file", "hf")
 
 
 @dataclass(frozen=True)
 class Access:
     """How an index is reached: not at all (`offline`), or with so many seconds for an answer to begin.
 
-    With `fresh`, what was fetched before does not do where nobody answers.
+    With `fresh`, what was fetched before does not do where nobody answers. `partials` is a folder for what broke off,
+    for the next command to go on with; `progress` is told of downloads that take long.
     """
 
     offline: bool = False
     timeout: float = 30.0
     fresh: bool = False
+    partials: Path | None = None
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,13 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
+        if "@" in url:  # the error may hold a part of a password
+            return "is no address: write special characters of a name or a password as %2F, %40 and so on"
         return f"is no address: {error}"
     if parts.scheme not in _SCHEMES:
         return f"must begin with {', '.join(f'{scheme}://' for scheme in _SCHEMES)}"
+    if parts.scheme == "hf":
+        return _check_hub(url)
     if parts.query or parts.fragment or not url.isprintable() or " " in url:
         return "must be a plain address, without a query, a fragment or spaces"
     if parts.scheme == "file" and (parts.netloc not in ("", "localhost") or not parts.path.startswith("/")):
@@ -136,10 +146,19 @@ def check_url(url: str) -> str:
     return "" if parts.scheme == "file" or parts.hostname else "names no host"
 
 
+def _check_hub(url: str) -> str:
+    try:
+        revision = HubAddress.parse(url).revision
+    except ValueError as error:
+        return str(error)
+    if is_commit(revision):
+        return ""
+    return f"must name a commit, 40 hexadecimal digits, {f'not {revision[:80]!r}' if revision else 'after an @'}"
+
+
 def shown_url(url: str) -> str:
-    """An address without the password that it may hold."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """An address without the name and the password that it may hold."""
+    return without_logins(url)
 
 
 def trusted_indexes(home: Path) -> list[TrustedIndex]:
@@ -169,7 +188,7 @@ def new_index(home: Path, name: str, url: str) -> TrustedIndex:
         listed = _Listed(check_name(name), url)
     except ValueError as error:
         raise RequestError(
-            str(error), context=url[:200], hint="for example https://patches.example.org/index"
+            str(error), context=shown_url(url)[:200], hint="for example https://patches.example.org/index"
         ) from error
     if listed.name in (index.name for index in trusted_indexes(home)):
         raise RequestError(f"there is a source {listed.name!r} already", hint=f"ppm source remove {listed.name}")
@@ -180,6 +199,11 @@ def add_index(home: Path, index: TrustedIndex, *, first: bool = False) -> None:
     """Trust an index from now on, after the others or before them. Raises DiskError."""
     known = trusted_indexes(home)
     _write(home, [index, *known] if first else [*known, index])
+
+
+def replace_index(home: Path, index: TrustedIndex) -> None:
+    """Have the index of this name at another address, in the same place of the order. Raises DiskError."""
+    _write(home, [index if known.name == index.name else known for known in trusted_indexes(home)])
 
 
 def remove_index(home: Path, name: str) -> None:
@@ -229,10 +253,11 @@ def _write_pins(index: TrustedIndex, pins: _Pins) -> None:
 
 def _write(home: Path, indexes: list[TrustedIndex]) -> None:
     configured = _Configured(tuple(_Listed(index.name, index.url) for index in indexes))
-    _replace(home / _FOLDER / _FILE, document.render({"schema": SCHEMA, **document.table_of(configured)}))
+    text = document.render({"schema": SCHEMA, **document.table_of(configured)})
+    _replace(home / _FOLDER / _FILE, text, private=any(shown_url(index.url) != index.url for index in indexes))
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, *, private: bool = False) -> None:
     with disk_errors("can't be written", path):
         make_folder(path.parent)
-        replace_file(path, text.encode())
+        replace_file(path, text.encode(), private=private)

@@ -24,7 +24,7 @@ def fetch_address(requirement: Requirement, access: Access) -> Package:
     from ppm.index.client import fetcher_of
 
     try:
-        data = fetcher_of(address.url, access.timeout).download_bytes(address.url, MAX_PACKAGE_BYTES)
+        data = fetcher_of(address.url, access).download_known(address.url, MAX_PACKAGE_BYTES, address.sha256)
     except DownloadError as error:
         raise blamed(error, where) from error
     package = read_package(data, origin=where, expected_sha256=address.sha256)

@@ -1,7 +1,9 @@
 """Small real indexes for tests, and a server on the loopback that hosts one and misbehaves when told to."""
 
+import hashlib
 import threading
 import time
+from base64 import b64encode
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,22 +92,41 @@ def source_of(home, url, root, *, offline=False, timeout=30.0, tell=lambda messa
 
 @dataclass(frozen=True)
 class Halved:
-    """A file of which the second half does not come."""
+    """A file of which the second half of what is asked for does not come."""
 
     data: bytes
+
+
+@dataclass(frozen=True)
+class Says:
+    """A status with some headers, and no file; the body may be endless."""
+
+    status: int
+    headers: dict
+    endless: bool = False
 
 
 @dataclass
 class Host:
     """What a server does: the files of `folder`, or `instead` of a path other bytes or a fault.
 
-    A fault is a status code, "endless", "drip" (a byte now and then), "stall" or "cut".
+    A fault is a status code, "endless", "drip" (a byte now and then), "stall" or "cut". With `ranges`, files have
+    entity tags and are sent from where a client asks; with `login`, only to whoever knows that name and password.
     """
 
     folder: Path
     instead: dict = field(default_factory=dict)
     once: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
+    ranges: bool = False
+    login: tuple | None = None
+    headers: list = field(default_factory=list)
+
+    def lets_in(self, headers):
+        """Whether a request's headers name who may read."""
+        self.headers.append({name.lower(): value for name, value in headers.items()})
+        wanted = self.login and "Basic " + b64encode(":".join(self.login).encode()).decode()
+        return wanted in (None, headers["authorization"])
 
     def answer(self, path):
         self.asked.append(path)
@@ -118,31 +139,60 @@ class Host:
         return file.read_bytes() if file.is_file() else 404
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers as its server's `host` says."""
+
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_):
         pass
 
     def do_GET(self):
-        answer = self.server.host.answer(self.path.lstrip("/"))
+        host = self.server.host
+        known = host.lets_in(self.headers)
+        answer = host.answer(self.path.lstrip("/"))
+        if not known:
+            answer = 401
         try:
-            if isinstance(answer, bytes | int):
-                data = answer if isinstance(answer, bytes) else b"no"
-                self.send_response(200 if isinstance(answer, bytes) else answer)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+            if isinstance(answer, bytes):
+                self.deliver(answer)
             elif isinstance(answer, Halved):
                 self.close_connection = True
-                self.send_response(200)
-                self.send_header("content-length", str(len(answer.data)))
-                self.end_headers()
-                self.wfile.write(answer.data[: len(answer.data) // 2])
+                self.deliver(answer.data, halved=True)
+            elif isinstance(answer, int | Says):
+                self.refuse(answer if isinstance(answer, Says) else Says(answer, {}))
             else:
                 self.misdeliver(answer)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client has gone
+
+    def deliver(self, data, *, halved=False):
+        """A file, or half of it; from where the client has it, if the server can do that."""
+        start, etag = 0, f'"{hashlib.sha256(data).hexdigest()}"'
+        asked = self.headers["range"] if self.server.host.ranges else None
+        if asked and self.headers["if-range"] in (None, etag):
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if start >= len(data) > 0:
+            self.refuse(Says(416, {}))
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("content-length", str(len(data) - start))
+        if start:
+            self.send_header("content-range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        if self.server.host.ranges:
+            self.send_header("etag", etag)
+        self.end_headers()
+        self.wfile.write(data[start : (start + len(data)) // 2 if halved else len(data)])
+
+    def refuse(self, answer):
+        """A status without a file."""
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(10**12 if answer.endless else 2))
+        self.end_headers()
+        for _ in range(10_000 if answer.endless else 1):
+            self.wfile.write(b"no" * (5_000 if answer.endless else 1))
 
     def misdeliver(self, fault):
         self.close_connection = True
@@ -166,10 +216,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(folder):
+def serve(folder, kind=Host, handler=Handler):
     """(host, its address) of a server of a folder while the block runs."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.host = Host(Path(folder))
+    server = _Server(("127.0.0.1", 0), handler)
+    server.host = kind(Path(folder))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
