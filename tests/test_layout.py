@@ -14,9 +14,9 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    version errors names progress verdict encoding document jsonl
+    version errors names progress verdict encoding page document jsonl
     signature plugins resources
-    disk locking home moment machine running suite training_table bank_table manifest
+    disk folder locking home moment machine running suite training_table bank_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     weight_files sketch package base requirement
@@ -25,6 +25,7 @@ ABOVE_THE_LINE = """
     index.statement index.roles index.repository index.publish index.advise index.held index.trust index.fetch
     index.blame index.client
     sources.base sources.cache sources.directory sources.index sources.priority sources index.check
+    index.catalogue index.pages index.site
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
     environment environment.store environment.evidence environment.attempts environment.deployment environment.default
@@ -70,6 +71,7 @@ BELOW_THE_LINE = """
     install.folder install.lock install.edit install.locked install.sync install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.history inspect.log inspect.outdated
     inspect.verify inspect.audit inspect.attempts inspect.advisories
+    inspect.site
     serving serving.load serving.generate serving.export
     lab.examples lab.ship lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.progress cli.reports cli.deploy cli.environments cli.attempts
