@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.api.metadata import Metadata, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
@@ -20,10 +22,13 @@ from ppm.errors import IntegrityError, SourceError
 from ppm.index.blame import blamed
 from ppm.index.fetch import FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
 from ppm.index.layout import METADATA, most_bytes, stored
+from ppm.index.roles import SignedRole, signed_roles
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 
 __all__ = ["Client", "download_root", "fetcher_of"]
+
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
@@ -52,11 +57,13 @@ def download_root(url: str, timeout: float) -> bytes:
 class Client:
     """Takes verified files from an index; the first question fetches what is new.
 
-    `cache` is a folder of targets by their digests, which are checked whenever they are read. `tell` is told when what
-    was fetched before has to do.
+    `cache` is a folder of targets by their digests, which are checked whenever they are read; without one, nothing is
+    kept. `tell` is told when what was fetched before has to do.
     """
 
-    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self, index: TrustedIndex, cache: Path | None, access: Access, tell: Callable[[str], None] = _silent
+    ) -> None:
         self.where = shown_url(index.url)
         self._index = index
         self._cache = cache
@@ -106,13 +113,32 @@ class Client:
 
     def known(self, path: str) -> bytes | None:
         """A target of the top-level role as it was last time, without asking; for messages only."""
-        with suppress(OSError, RepositoryError, KeyError, AttributeError):
-            return (self._cache / self._listed_offline()[path].hashes["sha256"]).read_bytes()
+        if self._cache is not None:
+            with suppress(OSError, RepositoryError, KeyError, AttributeError):
+                return (self._cache / self._listed_offline()[path].hashes["sha256"]).read_bytes()
         return None
 
+    def roles(self) -> list[SignedRole]:
+        """How the roles of the index stand, all bins included. Raises SourceError or IntegrityError."""
+        with self._blaming(), self._alone():
+            updater = self._opened()
+            root, targets = self._verified("root", Root), self._verified("targets", Targets)
+            snapshot, timestamp = self._verified("snapshot", Snapshot), self._verified("timestamp", Timestamp)
+            for path in _one_in_each_bin(targets):
+                updater.get_targetinfo(path)  # there need be nothing: its bin is fetched and verified
+            names = (file.removesuffix(".json") for file in snapshot.meta)
+            bins = (self._verified(name, Targets) for name in names if name != Targets.type)
+            return signed_roles(root, targets, snapshot, timestamp, bins)
+
     def _listed_offline(self) -> dict[str, TargetFile]:
-        """What the top-level role lists, in the file that TUF's updater keeps once it has verified it."""
-        return Metadata[Targets].from_bytes((self._index.metadata / "targets.json").read_bytes()).signed.targets
+        """What the top-level role lists."""
+        return self._verified(Targets.type, Targets).targets
+
+    def _verified(self, role: str, kind: type[S]) -> S:
+        """What a role signed, from the file that TUF's updater keeps once it has verified it."""
+        found = Metadata[S].from_bytes((self._index.metadata / f"{role}.json").read_bytes()).signed
+        assert isinstance(found, kind)
+        return found
 
     def _opened(self) -> Updater:
         if self._updater is None:
@@ -176,17 +202,19 @@ class Client:
         most = most_bytes(info.path)
         if info.length > most or "sha256" not in info.hashes:
             raise RepositoryError(f"{info.path[:100]!r} has {info.length:,} bytes, and {most:,} may be read")
-        path = self._cache / info.hashes["sha256"]
-        with suppress(OSError, RepositoryError):
-            data = path.read_bytes()
-            info.verify_length_and_hashes(data)
-            return data
+        kept = None if self._cache is None else self._cache / info.hashes["sha256"]
+        if kept is not None:
+            with suppress(OSError, RepositoryError):
+                data = kept.read_bytes()
+                info.verify_length_and_hashes(data)
+                return data
         url = f"{self._index.targets_url}/{stored(info.path, info.hashes['sha256'])}"
         data = self._fetcher.download_bytes(url, info.length)
         info.verify_length_and_hashes(data)
-        with suppress(OSError):  # a cache that can't be written is none
-            make_folder(path.parent)
-            replace_file(path, data)
+        if kept is not None:
+            with suppress(OSError):  # a cache that can't be written is none
+                make_folder(kept.parent)
+                replace_file(kept, data)
         return data
 
     def _top(self) -> dict[str, bytes]:
@@ -216,3 +244,18 @@ class Client:
             raise blamed(error, self.where) from error
         except ValueError as error:
             raise IntegrityError(f"is malformed: {error}", context=self.where) from error
+
+
+def _one_in_each_bin(targets: Targets) -> Iterator[str]:
+    """The path of a target for each bin."""
+    assert targets.delegations is not None
+    bins = targets.delegations.succinct_roles
+    assert bins is not None
+    missing = set(bins.get_roles())
+    for path in map(str, count()):
+        if not missing:
+            return
+        found = bins.get_role_for_target(path)
+        if found in missing:
+            missing.remove(found)
+            yield path

@@ -4,7 +4,7 @@ Whoever hosts an index, or has its online keys, can withhold releases. A file is
 name signed it, and if statement, manifest and shard say the same of it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,9 @@ from ppm.index.client import Client
 from ppm.index.keys import key_id
 from ppm.index.layout import PUBLISHERS, advisory_path, file_path, publishers_path, shard_path, statement_path
 from ppm.index.publishers import Publisher, Publishers
+from ppm.index.roles import SignedRole
 from ppm.index.shard import Entry, Shard
-from ppm.index.statement import check_statement
+from ppm.index.statement import Statement, check_statement, read_statement
 from ppm.index.trust import Access, TrustedIndex, read_pins, write_pin
 from ppm.names import check_name
 from ppm.package import parse_file_name, read_package
@@ -34,7 +35,7 @@ _DISTRUST = "don't use it; ask the publisher, and whoever runs the index"
 class IndexSource:
     """The releases of one index; shards are fetched when their names are asked for, with those that they depend on."""
 
-    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None]) -> None:
+    def __init__(self, index: TrustedIndex, cache: Path | None, access: Access, tell: Callable[[str], None]) -> None:
         self.name = index.name
         self._index = index
         self._client = Client(index, cache, access, tell)
@@ -107,7 +108,8 @@ class IndexSource:
 
     def problems(self, name: str) -> Sequence[str]:
         shard = self._shard(name)
-        return [fault for entry in shard.releases if (fault := self._fault(name, entry))]
+        faults = ((entry, self._fault(name, entry)) for entry in shard.releases)
+        return [f"{self._where(entry)}: {fault}" for entry, fault in faults if fault]
 
     def damaged(self) -> Sequence[str]:
         """What is wrong with each shard, and with each release, that was looked at."""
@@ -166,6 +168,44 @@ class IndexSource:
                 listed.append(Listed(advisory, notice.sha256, self.location))
         return listed
 
+    def publisher(self, name: str) -> Publisher | None:
+        """Who owns a name. Raises SourceError or IntegrityError."""
+        return self._owner(name)
+
+    def shard(self, name: str) -> Shard:
+        """All that the index lists of a name, also what may not be taken. Raises SourceError, and IntegrityError."""
+        return self._shard(name)
+
+    def statements(self, names: Sequence[str]) -> Mapping[str, Statement | IntegrityError]:
+        """What publishers say of the files of some names, or why a file is refused; by the names of the files.
+
+        What the index lists of a file must agree with its statement. Names whose shards can't be right have no files
+        here. Raises SourceError.
+        """
+        self._load(names)
+        shards = [shard for name in names if isinstance(shard := self._shards[name], Shard)]
+        listed = [(shard.name, entry) for shard in shards for entry in shard.releases]
+        read = self._client.read_all(statement_path(entry.sha256, entry.file) for _, entry in listed)
+        pins = read_pins(self._index)
+        found: dict[str, Statement | IntegrityError] = {}
+        for name, entry in listed:
+            try:
+                said = self._said(name, entry, read.get(statement_path(entry.sha256, entry.file)))
+                self._check_key(name, entry, said.publisher, pins.get(name, (said.publisher,)))
+                found[entry.file] = said
+            except IntegrityError as error:
+                found[entry.file] = error
+        return found
+
+    def roles(self) -> Sequence[SignedRole]:
+        """How the roles of the index stand, all bins included. Raises SourceError or IntegrityError."""
+        return self._client.roles()
+
+    @property
+    def only_cached(self) -> bool:
+        """Whether there is nothing but what was fetched before. Known once something was asked for."""
+        return self._client.only_cached
+
     def accept(self, name: str) -> tuple[str, ...]:
         """Accept the keys that the publisher of a name has now: their ids. Raises IntegrityError for nobody's name."""
         owner = self._owner(name)
@@ -220,22 +260,36 @@ class IndexSource:
     def _fault(self, name: str, entry: Entry) -> str:
         """Why a release may not be taken, or ""."""
         owner = self._owner(name)
-        what = f"{self.location}, {entry.file}"
         if owner is None:
-            return f"{what}: nobody has the right to publish {name}"
+            return f"nobody has the right to publish {name}"
         if entry.publisher not in map(key_id, owner.keys):
-            return f"{what}: it is not signed by a key that {owner.name} has"
+            return f"it is not signed by a key that {owner.name} has"
         for other in sorted(entry.stands_for):
             its = self._owner(other)
             if its is not None and its.name != owner.name:
-                return f"{what}: it stands for {other}, which belongs to {its.name}"
+                return f"it stands for {other}, which belongs to {its.name}"
         return ""
+
+    def _where(self, entry: Entry) -> str:
+        return f"{self.location}, {entry.file}"
+
+    def _said(self, name: str, entry: Entry, data: bytes | None) -> Statement:
+        """A publisher's statement on a file, of which the index says the same. Raises IntegrityError."""
+        fault, owner, where = self._fault(name, entry), self._owner(name), self._where(entry)
+        if fault or owner is None:
+            raise IntegrityError(fault, context=where, hint=_DISTRUST)
+        if data is None or digest_of(data) != entry.statement:
+            raise IntegrityError("is listed, but its publisher's statement is not there", context=where, hint=_DISTRUST)
+        said = read_statement(data, name, entry.file, entry.sha256, owner.keys)
+        if (said.manifest.name, said.publisher) != (name, entry.publisher) or not entry.follows_from(said.manifest):
+            raise IntegrityError("is listed otherwise than its publisher's statement has it", context=where)
+        return said
 
     def _check(self, name: str, entry: Entry, data: bytes, statement: bytes) -> None:
         """Raises IntegrityError when a file is not what everybody says that it is, or is another publisher's."""
         fault = self._fault(name, entry)
         if fault:
-            raise IntegrityError(fault, hint=_DISTRUST)
+            raise IntegrityError(fault, context=self._where(entry), hint=_DISTRUST)
         owner = self._owner(name)
         assert owner is not None
         package = read_package(data, origin=f"{entry.file} in {self.location}", expected_sha256=entry.sha256)
@@ -248,16 +302,21 @@ class IndexSource:
         ):
             raise IntegrityError(
                 "lists it otherwise than its manifest or its publisher's statement has it",
-                context=f"{self.location}, {entry.file}",
+                context=self._where(entry),
                 hint=_DISTRUST,
             )
         accepted = read_pins(self._index).get(name)
         if accepted is None:
             write_pin(self._index, name, (keyid,))
-        elif keyid not in accepted:
+        else:
+            self._check_key(name, entry, keyid, accepted)
+
+    def _check_key(self, name: str, entry: Entry, keyid: str, accepted: Sequence[str]) -> None:
+        """Raises IntegrityError for a key that is none of those that a name was accepted with."""
+        if keyid not in accepted:
             raise IntegrityError(
                 f"is signed by another key than {name} was before (now {keyid[:12]}..., then {accepted[0][:12]}...)",
-                context=f"{self.location}, {entry.file}",
+                context=self._where(entry),
                 hint=f"ask its publisher; if the change is right: ppm source accept {self.name} {name}",
             )
 
