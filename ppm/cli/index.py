@@ -1,4 +1,4 @@
-"""The commands of whoever runs an index: init, key, add-publisher, rotate, refresh, yank, advise, status, verify."""
+"""The commands of whoever runs an index, from making it to its pages."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -9,7 +9,7 @@ import click
 
 from ppm.cli.keyfiles import ask_passphrase, keys_folder, keys_option
 from ppm.cli.options import LocalPath, command_line, json_option, workspace
-from ppm.cli.output import print_json, print_table, report, say, write
+from ppm.cli.output import print_json, print_table, report, say, warn, write
 
 if TYPE_CHECKING:
     from ppm.index.held import Held
@@ -249,3 +249,40 @@ def verify(folder: Path, root: Path | None) -> None:
             f"has {count} fault{'s' * (count != 1)}", context=str(folder), hint="they are listed above"
         )
     report(f"All sound. Releases: {found.releases}; names: {found.names}.")
+
+
+@index_command.command("page")
+@click.argument("folder", type=LocalPath(), metavar="DIR")
+@click.option(
+    "--output", "site", type=LocalPath(), required=True, metavar="SITE", help="Folder to write the pages into."
+)
+@click.option("--url", metavar="URL", help="Address of the index, for the commands on the pages.")
+@click.option("--name", help="What the pages call the index. Default: the name of DIR.")
+@click.option("--root", type=LocalPath(), metavar="FILE", help="Root metadata that is trusted. Default: its first.")
+def page(folder: Path, site: Path, url: str | None, name: str | None, root: Path | None) -> None:
+    """Write pages on an index for a browser: its patches, advisories, and how it is signed.
+
+    DIR is an index, or the name of one that you trust. The pages are static files that load nothing from elsewhere. A
+    folder that pages were written into before is replaced as a whole. SOURCE_DATE_EPOCH is the time that they state.
+
+    \b
+    Example:
+      ppm index page my-index --output my-site --url https://patches.example.org/index
+    """
+    from ppm.cli.progress import shown
+    from ppm.errors import IntegrityError
+    from ppm.inspect.site import Wanted, write_index_site
+
+    wanted = Wanted(folder, site, url, name, root)
+    with shown() as events:
+        found = write_index_site(workspace(), wanted, command_line(), say, events.progress)
+    report(f"Wrote {found.files} files on {found.patches} patch{'es' * (found.patches != 1)} into {site}.")
+    for fault in found.faults:
+        warn(fault)
+    if found.faults:
+        count = len(found.faults)
+        raise IntegrityError(
+            f"has {count} fault{'s' * (count != 1)}; what they are in is refused on the pages too",
+            context=str(folder),
+            hint="they are listed above",
+        )
