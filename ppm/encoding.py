@@ -1,8 +1,12 @@
-"""Text files, whatever program wrote them: UTF-8, with or without a byte order mark."""
+"""Text files, whatever program wrote them, as UTF-8; and the characters in texts that are never shown as they are."""
 
 import codecs
+import re
 
-__all__ = ["decode", "without_mark"]
+__all__ = ["CONTROLS", "decode", "without_mark"]
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters other than line feed and tab, and the marks that reverse the order of what is read."""
 
 
 def decode(data: bytes) -> str:

@@ -4,9 +4,11 @@ means.
 Opened once, at the edge. Needs no torch.
 """
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,7 @@ from ppm.errors import ModelError, RequestError, did_you_mean
 from ppm.home import ppm_home
 from ppm.index.trust import Access, trusted_indexes
 from ppm.lock import LockedBase
-from ppm.locking import lock_timeout
+from ppm.locking import exclusive, lock_timeout
 from ppm.names import expand, is_folder
 from ppm.progress import Progress, silent
 from ppm.project import Project
@@ -82,6 +84,12 @@ class Workspace:
     def lock_timeout(self) -> float:
         """How many seconds a command waits for another one. Raises RequestError when the user's word is no number."""
         return lock_timeout(self.environ)
+
+    def hold(self, folder: Path, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
+        """Nobody else changes a folder of the user's meanwhile. The lock lies in PPM_HOME: nothing is left there."""
+        digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        path = self.home / "projects" / f"{digest}.lock"
+        return exclusive(path, str(folder), command=command, timeout=self.lock_timeout, tell=tell)
 
     @cached_property
     def project_file(self) -> Path | None:

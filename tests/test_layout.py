@@ -14,18 +14,19 @@ import ppm
 
 ROOT = Path(ppm.__file__).parent
 ABOVE_THE_LINE = """
-    version errors names progress verdict encoding document jsonl
+    version errors names progress verdict encoding page document jsonl
     signature plugins resources
-    disk locking home moment machine running suite training_table bank_table manifest
+    disk folder locking home moment machine running suite training_table bank_table manifest
     bank
     bases bases.catalogue bases.header bases.kept bases.wheels bases.terms
     weight_files sketch package base requirement
     lock project
     index index.layout index.parsing index.advisory index.shard index.keys index.identity index.publishers
     index.envelope index.bundle index.statement index.roles index.repository index.prune index.publish index.advise
-    index.held index.hub index.trust index.partial index.pace index.credentials index.fetch index.hub_fetch index.blame
-    index.client index.mirror
+    index.held index.hub index.trust index.pins index.partial index.pace index.credentials index.fetch
+    index.hub_fetch index.blame index.client index.mirror
     sources.base sources.cache sources.directory sources.index sources.priority sources index.check
+    index.catalogue index.pages index.site
     resolve.exclusion resolve.universe resolve.contradiction resolve.crowding resolve.solver
     resolve.story resolve.explanation resolve.hint resolve.check resolve.engine resolve
     environment environment.store environment.evidence environment.attempts environment.deployment environment.default
@@ -72,13 +73,14 @@ BELOW_THE_LINE = """
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.trail inspect.history inspect.log
     inspect.outdated
     inspect.verify inspect.audit inspect.attempts inspect.advisories
+    inspect.site
     serving serving.load serving.generate serving.export
     lab.examples lab.ship lab.info lab.pretrain lab.build
     cli cli.options cli.output cli.render cli.trail cli.progress cli.reports cli.deploy cli.environments cli.attempts
     cli.audit cli.base cli.build cli.cache cli.check cli.compose cli.config cli.diff cli.download cli.export
     cli.generate cli.history cli.holds cli.install cli.labels cli.log cli.judges cli.lab cli.lock cli.outdated
     cli.packages cli.project cli.quickstart cli.rebase cli.rollback cli.search cli.strategies cli.suites cli.sync
-    cli.test cli.tree cli.keyfiles cli.roots cli.index cli.publish cli.source cli.advisories
+    cli.test cli.tree cli.keyfiles cli.roots cli.index_copies cli.index cli.publish cli.source cli.advisories
     cli.uninstall cli.upgrade cli.verify cli.main cli.completion
 """
 ORDER = [*ABOVE_THE_LINE.split(), *BELOW_THE_LINE.split()]

@@ -120,6 +120,7 @@ def main() -> None:
     shell.ppm("index", "yank", "patches", "toxicity", "1.0.0", "--reason", "there is a better one")
     shell.ppm("index", "refresh", "patches")
     shell.ppm("index", "status", "patches")
+    shell.ppm("index", "page", "patches", "--output", "site", "--url", url)
 
     [gender] = (folder / "patches" / "targets" / "files").glob("*/*.gender_bias-*-lab_*.ppm")
     gender.write_bytes(gender.read_bytes()[:-1] + b"\1")

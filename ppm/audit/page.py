@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.audit.model import CIRCULAR, UNGROUPED, Audit
 from ppm.audit.report import Report
@@ -13,6 +11,7 @@ from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.results import Outcome
 from ppm.evaluation.suites import UNCALIBRATED, LoadedSuite
 from ppm.jsonl import spelled_out
+from ppm.page import render
 from ppm.verdict import Waiver
 
 __all__ = ["html_page"]
@@ -62,12 +61,10 @@ class _Examples:
 def html_page(report: Report) -> bytes:
     """What was tested and what did not pass, the matrix, each comparison against its margin, and what fails."""
     audit, outcomes, suites = report.audit, report.outcomes, report.suites
-    environment = Environment(
-        loader=PackageLoader("ppm.audit", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     figures = {label: figures_of(suite.metric, label) for label, suite in audit.suites.items()}
     lacking = [c for c in audit.comparisons if c.mark != "pass"]
-    text = environment.get_template("page.html").render(
+    return render(
+        "audit/page.html",
         audit=audit,
         about=report.about,
         summary=_summary(audit, lacking),
@@ -92,7 +89,6 @@ def html_page(report: Report) -> bytes:
         differing=[differing for suite in suites if (differing := _differing(report, suite)) is not None],
         examples=[found for suite in suites if (found := _examples(audit, outcomes, suite)) is not None],
     )
-    return text.encode("utf-8", errors="replace")
 
 
 def _mark(comparisons: Sequence[Comparison]) -> str:

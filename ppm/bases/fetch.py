@@ -24,10 +24,11 @@ from ppm.bases.convert import (
     write_base,
 )
 from ppm.bases.header import read_header
-from ppm.bases.kept import ORIGIN_FILE, Origin, OriginFile, folder_of, kept_folder, put, read_origin, stage, sweep
+from ppm.bases.kept import ORIGIN_FILE, Origin, OriginFile, folder_of, kept_folder, put, read_origin
 from ppm.bases.wheels import download, join_pieces, read_texts
 from ppm.disk import disk_errors, write_file
 from ppm.errors import ModelError, RequestError
+from ppm.folder import stage, sweep
 from ppm.locking import SHORT_WAIT, exclusive
 from ppm.machine import check_disk
 from ppm.names import exists

@@ -3,13 +3,12 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppm import document
-from ppm.disk import PARTIAL, disk_errors, flush_folder, make_folder
+from ppm.disk import PARTIAL, disk_errors, flush_folder
 from ppm.errors import DiskError, ManifestError, ModelError
 from ppm.names import check_digest, check_sha256, exists
 
@@ -22,8 +21,6 @@ __all__ = [
     "put",
     "read_origin",
     "remove",
-    "stage",
-    "sweep",
 ]
 
 ORIGIN_FILE = "ppm-origin.toml"
@@ -94,22 +91,6 @@ def read_origin(folder: Path) -> Origin | None:
         raise ModelError(error.message, context=error.context, hint=hint) from error
 
 
-@contextmanager
-def stage(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` to work in; it is gone afterwards, whatever happens.
-
-    A killed process may leave it, with a name that starts with PARTIAL. Raises DiskError.
-    """
-    with disk_errors("can't be written to", target.parent):
-        make_folder(target.parent)
-        folder = target.parent / f"{PARTIAL}{target.name}-{secrets.token_hex(4)}"
-        folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def put(made: Path, target: Path) -> None:
     """Flush a finished folder to disk and give it its place, in one step. Raises DiskError.
 
@@ -137,12 +118,6 @@ def remove(folder: Path) -> None:
         shutil.rmtree(doomed)
     except OSError as error:
         raise DiskError(f"can't be removed: {error.strerror}", doomed, "other", hint="remove it yourself") from error
-
-
-def sweep(target: Path) -> None:
-    """Take away what killed processes have left of `target`. Only for whoever holds its lock."""
-    for path in target.parent.glob(f"{PARTIAL}{target.name}-*"):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -1,5 +1,5 @@
 """The commands of whoever runs an index: init, key, add-publisher, sigstore, rotate, refresh, yank, advise, prune,
-status and verify; and of whoever hosts a copy of one: mirror."""
+status and verify."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ppm.cli.index_copies import mirror, page
 from ppm.cli.keyfiles import ask_passphrase, keys_folder, keys_option
 from ppm.cli.options import LocalPath, command_line, json_option, workspace
 from ppm.cli.output import print_json, print_table, report, say, write
-from ppm.cli.progress import shown
-from ppm.cli.roots import root_options, trusted_root
 
 if TYPE_CHECKING:
     from ppm.index.held import Held
@@ -335,45 +334,5 @@ def verify(folder: Path, root: Path | None) -> None:
     report(f"All sound. Releases: {found.releases}; names: {found.names}.")
 
 
-@index_command.command("mirror")
-@click.argument("origin", metavar="URL|SOURCE")
-@_folder
-@root_options
-def mirror(origin: str, folder: Path, root: Path | None, fingerprint: str | None, yes: bool) -> None:
-    """Copy an index to a folder that any host can serve, or bring such a copy up to date.
-
-    Everything is verified, from the root that you trust on: that of one of your sources, or as with `ppm source add`.
-    Users of the copy trust the same root. A copy that is there is brought up to date from its own root.
-
-    \b
-    Example:
-      ppm index mirror acme my-mirror
-    """
-    from ppm.errors import RequestError
-    from ppm.index.held import read_root
-    from ppm.index.layout import METADATA
-    from ppm.index.mirror import mirror_index
-    from ppm.index.repository import TRUSTED_ROOT
-    from ppm.index.trust import check_url, find_index, shown_url
-    from ppm.install.folder import hold_folder
-    from ppm.names import is_url
-
-    own = folder / METADATA / TRUSTED_ROOT
-    url = origin.rstrip("/")
-    if not is_url(origin):
-        index = find_index(workspace().home, origin)
-        url, own = index.url, index.root
-    elif problem := check_url(url):
-        raise RequestError(problem, context=url[:200], hint="for example https://patches.example.org/index")
-    with hold_folder(workspace(), folder, command_line(), say):
-        if root is None and fingerprint is None and own.is_file():
-            data = read_root(own)
-        else:
-            data = trusted_root(url, root, fingerprint, yes)
-        with shown() as events:
-            done = mirror_index(url, data, folder, workspace().access, events)
-    report(
-        f"Copied {done.fetched} file{'' if done.fetched == 1 else 's'} ({done.size / 1e6:,.1f} MB) of {shown_url(url)} "
-        f"to {folder}; {done.kept} were there."
-    )
-    report(f"The copy is valid until {done.expires:%Y-%m-%d %H:%M} UTC: run this again before.")
+index_command.add_command(mirror)
+index_command.add_command(page)

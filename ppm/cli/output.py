@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from ppm.cli.options import is_quiet, use_color
+from ppm.encoding import CONTROLS
 from ppm.names import without_logins
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ __all__ = [
     "write",
 ]
 
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Control characters other than line feed and tab, and the marks that reverse the order of what is read."""
 LINE_ART = str.maketrans("├└│─", "|`|-")
 """What trees are drawn with where the output has no box characters."""
 

@@ -8,12 +8,10 @@ import json
 import re
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from ppm.evaluation.labelling import Item, in_order
 from ppm.jsonl import Label, dump, spelled_out
 from ppm.names import canonical_digest
+from ppm.page import render, script
 
 __all__ = ["label_page"]
 
@@ -27,29 +25,21 @@ def label_page(items: Sequence[Item], judge: str, question: str, by: str) -> byt
         {"id": canonical_digest(item.key)[7:23], "shown": spelled_out(item.prompt), "line": _line(item)}
         for item in in_order(items, by)
     ]
-    environment = Environment(
-        loader=PackageLoader("ppm.evaluation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     file = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', by).strip('-') or 'labels'}.jsonl"
-    text = environment.get_template("label_page.html").render(
+    return render(
+        "evaluation/label_page.html",
         judge=judge,
         question=question,
         by=by,
         count=len(rows),
-        items=_script(rows),
-        name=_script(by),
-        file=_script(file),
-        place=_script(f"ppm labels: {judge}, {by}"),
+        items=script(rows),
+        name=script(by),
+        file=script(file),
+        place=script(f"ppm labels: {judge}, {by}"),
     )
-    return text.encode("utf-8", errors="replace")
 
 
 def _line(item: Item) -> dict[str, object]:
     """The line of a label that is still to be said."""
     line: dict[str, object] = json.loads(dump([Label(item.prompt, item.completion, "", item.group)]))
     return line
-
-
-def _script(value: object) -> Markup:
-    """A value as JavaScript, which no text in it can end."""
-    return Markup(json.dumps(value).replace("<", "\\u003c"))

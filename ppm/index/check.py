@@ -1,7 +1,8 @@
 """Checking a whole index as its clients see it: every name, every file, every publisher's statement."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ppm.index.layout import METADATA
 from ppm.index.trust import Access, TrustedIndex
 from ppm.sources.index import IndexSource
 
-__all__ = ["Checked", "check_index"]
+__all__ = ["Checked", "as_new_client", "check_index"]
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,22 @@ class Checked:
     faults: tuple[str, ...]
 
 
+@contextmanager
+def as_new_client(folder: Path, root: bytes, tell: Callable[[str], None]) -> Iterator[IndexSource]:
+    """What somebody finds in an index who begins to trust it now, from a root on."""
+    with tempfile.TemporaryDirectory(prefix="ppm-index-") as name:
+        trusted = TrustedIndex("index", folder.absolute().as_uri(), Path(name))
+        trusted.root.write_bytes(root)
+        yield IndexSource(trusted, None, Access(), tell)
+
+
 def check_index(folder: Path, root: bytes | None, tell: Callable[[str], None]) -> Checked:
     """What a new client finds in an index, which trusts its first root, or the one that is given.
 
     Raises IntegrityError or SourceError when the index as a whole can't be used.
     """
-    with tempfile.TemporaryDirectory(prefix="ppm-index-") as name:
-        kept = Path(name)
-        trusted = TrustedIndex("index", folder.absolute().as_uri(), kept)
-        trusted.root.write_bytes(root or (folder / METADATA / "1.root.json").read_bytes())
-        source = IndexSource(trusted, kept / "files", Access(), tell)
+    first = root or (folder / METADATA / "1.root.json").read_bytes()
+    with as_new_client(folder, first, tell) as source:
         faults, releases = [], 0
         names = sorted(source.publishers.names)
         source.names(None)

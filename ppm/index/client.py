@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 from tuf.api.exceptions import DownloadError, RepositoryError
-from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
 
@@ -22,11 +24,14 @@ from ppm.index.fetch import Fetcher, FolderFetcher, HttpFetcher, OfflineFetcher,
 from ppm.index.hub import HUB
 from ppm.index.hub_fetch import HubFetcher
 from ppm.index.layout import METADATA, most_bytes, stored
+from ppm.index.roles import SignedRole, signed_roles
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 from ppm.package import sha256
 
 __all__ = ["AT_ONCE", "Client", "State", "digest_of", "download_root", "fetch_target", "fetcher_of"]
+
+S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
@@ -86,11 +91,13 @@ def fetch_target(fetcher: Fetcher, index: TrustedIndex, target: TargetFile, *, c
 class Client:
     """Takes verified files from an index; the first question fetches what is new.
 
-    `cache` is a folder of targets by their digests, which are checked whenever they are read. `tell` is told when what
-    was fetched before has to do.
+    `cache` is a folder of targets by their digests, which are checked whenever they are read; without one, nothing is
+    kept. `tell` is told when what was fetched before has to do.
     """
 
-    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self, index: TrustedIndex, cache: Path | None, access: Access, tell: Callable[[str], None] = _silent
+    ) -> None:
         self.where = shown_url(index.url)
         self._index = index
         self._cache = cache
@@ -149,13 +156,32 @@ class Client:
 
     def known(self, path: str) -> bytes | None:
         """A target of the top-level role as it was last time, without asking; for messages only."""
-        with suppress(OSError, RepositoryError, KeyError, AttributeError):
-            return (self._cache / self._listed_offline()[path].hashes["sha256"]).read_bytes()
+        if self._cache is not None:
+            with suppress(OSError, RepositoryError, KeyError, AttributeError):
+                return (self._cache / self._listed_offline()[path].hashes["sha256"]).read_bytes()
         return None
 
+    def roles(self) -> list[SignedRole]:
+        """How the roles of the index stand, all bins included. Raises SourceError or IntegrityError."""
+        with blaming(self.where), self._alone():
+            updater = self._opened()
+            root, targets = self._verified("root", Root), self._verified("targets", Targets)
+            snapshot, timestamp = self._verified("snapshot", Snapshot), self._verified("timestamp", Timestamp)
+            for path in _one_in_each_bin(targets):
+                updater.get_targetinfo(path)  # there need be nothing: its bin is fetched and verified
+            names = (file.removesuffix(".json") for file in snapshot.meta)
+            bins = (self._verified(name, Targets) for name in names if name != Targets.type)
+            return signed_roles(root, targets, snapshot, timestamp, bins)
+
     def _listed_offline(self) -> dict[str, TargetFile]:
-        """What the top-level role lists, in the file that TUF's updater keeps once it has verified it."""
-        return Metadata[Targets].from_bytes((self._index.metadata / "targets.json").read_bytes()).signed.targets
+        """What the top-level role lists."""
+        return self._verified(Targets.type, Targets).targets
+
+    def _verified(self, role: str, kind: type[S]) -> S:
+        """What a role signed, from the file that TUF's updater keeps once it has verified it."""
+        found = Metadata[S].from_bytes((self._index.metadata / f"{role}.json").read_bytes()).signed
+        assert isinstance(found, kind)
+        return found
 
     def _opened(self) -> Updater:
         if self._updater is None:
@@ -172,15 +198,11 @@ class Client:
                         raise
                     self._updater = self._from_cache(f"can't be reached ({error})")
             self._offline = self._listed_offline()
-            root = Metadata[Root].from_bytes((self._index.metadata / "root.json").read_bytes()).signed
+            root, timestamp = self._verified("root", Root), self._verified("timestamp", Timestamp)
             self._consistent = root.consistent_snapshot is True
-            self._state = self._verified(root)
+            trusted = f"sha256:{sha256(self._index.root.read_bytes())}"
+            self._state = State(trusted, root.version, timestamp.version)
         return self._updater
-
-    def _verified(self, root: Root) -> State:
-        """The state that TUF's updater has just verified, as it keeps it."""
-        timestamp = Metadata[Timestamp].from_bytes((self._index.metadata / "timestamp.json").read_bytes()).signed
-        return State(f"sha256:{sha256(self._index.root.read_bytes())}", root.version, timestamp.version)
 
     def _refreshed(self, fetcher: Fetcher) -> Updater:
         make_folder(self._index.metadata)
@@ -226,15 +248,17 @@ class Client:
 
     def _target(self, info: TargetFile) -> bytes:
         """A target from the cache or from the index. Raises DownloadError or RepositoryError."""
-        path = self._cache / digest_of(info)
-        with suppress(OSError, RepositoryError):
-            data = path.read_bytes()
-            info.verify_length_and_hashes(data)
-            return data
+        kept = None if self._cache is None else self._cache / digest_of(info)
+        if kept is not None:
+            with suppress(OSError, RepositoryError):
+                data = kept.read_bytes()
+                info.verify_length_and_hashes(data)
+                return data
         data = fetch_target(self._fetcher, self._index, info, consistent=self._consistent)
-        with suppress(OSError):  # a cache that can't be written is none
-            make_folder(path.parent)
-            replace_file(path, data)
+        if kept is not None:
+            with suppress(OSError):  # a cache that can't be written is none
+                make_folder(kept.parent)
+                replace_file(kept, data)
         return data
 
     def _top(self) -> dict[str, bytes]:
@@ -255,3 +279,18 @@ class Client:
         """TUF's updater lets one process at a time use its folder."""
         with exclusive(self._index.folder / "lock", self.where), disk_errors("can't be used", self._index.folder):
             yield
+
+
+def _one_in_each_bin(targets: Targets) -> Iterator[str]:
+    """The path of a target for each bin."""
+    assert targets.delegations is not None
+    bins = targets.delegations.succinct_roles
+    assert bins is not None
+    missing = set(bins.get_roles())
+    for path in map(str, count()):
+        if not missing:
+            return
+        found = bins.get_role_for_target(path)
+        if found in missing:
+            missing.remove(found)
+            yield path

@@ -6,13 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tuf.api.metadata import Root
-
 from ppm.disk import disk_errors
 from ppm.index.keys import Keyring
 from ppm.index.layout import METADATA
 from ppm.index.repository import TRUSTED_ROOT, Repository, create, write_durably
-from ppm.index.roles import OFFLINE, ROLES, RoleName, renewal
+from ppm.index.roles import OFFLINE, RoleName, renewal, signed_roles
 from ppm.locking import exclusive
 from ppm.package import sha256
 
@@ -105,23 +103,15 @@ class Status:
 def status_of(repository: Repository, now: datetime) -> Status:
     """How an index stands. Of the bins, the one that expires first."""
     publishers = repository.publishers
-    bins = min((repository.bin(name).signed for name in repository.bin_names), key=lambda one: one.expires)
-    delegations = repository.targets.signed.delegations
-    assert delegations is not None
-    assert delegations.succinct_roles is not None
+    bins = (repository.bin(name).signed for name in repository.bin_names)
+    roles = signed_roles(
+        repository.root.signed, repository.targets.signed, repository.snapshot.signed, repository.timestamp.signed, bins
+    )
     found = []
-    for name in ROLES:
-        role = delegations.succinct_roles if name == "bins" else repository.root.signed.roles[name]
-        signed = {
-            Root.type: repository.root.signed,
-            "targets": repository.targets.signed,
-            "bins": bins,
-            "snapshot": repository.snapshot.signed,
-            "timestamp": repository.timestamp.signed,
-        }[name]
-        left = signed.expires - now
-        due = now >= renewal(name, signed.expires)
-        found.append(RoleState(name, signed.version, signed.expires, left.days, len(role.keyids), role.threshold, due))
+    for role in roles:
+        due = now >= renewal(role.name, role.expires)
+        left = (role.expires - now).days
+        found.append(RoleState(role.name, role.version, role.expires, left, len(role.keys), role.threshold, due))
     return Status(
         root_fingerprint(read_root(repository.folder / METADATA / TRUSTED_ROOT)),
         tuple(found),

@@ -5,7 +5,8 @@ are online: whoever has their keys can withhold and reorder, but not forge, for 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -14,7 +15,19 @@ from tuf.api.metadata import Delegations, Root, Snapshot, SuccinctRoles, Targets
 
 from ppm.index.layout import BINS
 
-__all__ = ["LIFETIMES", "OFFLINE", "ROLES", "RoleName", "bins_for", "expiry", "first_root", "first_targets", "renewal"]
+__all__ = [
+    "LIFETIMES",
+    "OFFLINE",
+    "ROLES",
+    "RoleName",
+    "SignedRole",
+    "bins_for",
+    "expiry",
+    "first_root",
+    "first_targets",
+    "renewal",
+    "signed_roles",
+]
 
 RoleName = Literal["root", "targets", "bins", "snapshot", "timestamp"]
 ROLES: tuple[RoleName, ...] = ("root", "targets", "bins", "snapshot", "timestamp")
@@ -29,6 +42,39 @@ LIFETIMES: Mapping[RoleName, timedelta] = {
     "timestamp": timedelta(days=7),
 }
 """How long what a role signs is valid: a client that gets nothing newer refuses it after that."""
+
+
+@dataclass(frozen=True)
+class SignedRole:
+    """What a role has signed last: until when it counts, and how many of which keys must sign. `keys` are their ids."""
+
+    name: RoleName
+    version: int
+    expires: datetime
+    keys: tuple[str, ...]
+    threshold: int
+
+
+def signed_roles(
+    root: Root, targets: Targets, snapshot: Snapshot, timestamp: Timestamp, bins: Iterable[Targets]
+) -> list[SignedRole]:
+    """How the roles of an index stand. Of the bins, the one that expires first."""
+    first = min(bins, key=lambda one: one.expires)
+    assert targets.delegations is not None
+    assert targets.delegations.succinct_roles is not None
+    signed: Mapping[RoleName, Root | Targets | Snapshot | Timestamp] = {
+        "root": root,
+        "targets": targets,
+        "bins": first,
+        "snapshot": snapshot,
+        "timestamp": timestamp,
+    }
+    found = []
+    for name in ROLES:
+        role = targets.delegations.succinct_roles if name == "bins" else root.roles[name]
+        last = signed[name]
+        found.append(SignedRole(name, last.version, last.expires, tuple(sorted(role.keyids)), role.threshold))
+    return found
 
 
 def bins_for(names: int) -> int:

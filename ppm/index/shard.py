@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from ppm.errors import IntegrityError
 from ppm.index.advisory import check_id
@@ -85,23 +85,14 @@ class Entry:
     @staticmethod
     def of(package: Package, *, statement: str, publisher: str, published: datetime) -> "Entry":
         """The entry of a package. Raises ValueError for a package with texts that no index lists."""
-        manifest: Manifest = package.manifest
-        base, patch = manifest.base, manifest.patch
         return Entry(
-            version=manifest.version,
+            **_said_by(package.manifest),
             file=package.file_name,
             sha256=package.sha256,
             size=len(package.data),
             statement=statement,
             publisher=publisher,
             published=moment_text(published),
-            base=ShardBase(base.model, base.fingerprint or "", base.revision, base.accepts),
-            dependencies=manifest.dependencies,
-            conflicts=manifest.conflicts,
-            provides=patch.provides,
-            replaces=patch.replaces,
-            risks=patch.risks,
-            summary=patch.summary,
         )
 
     @property
@@ -116,11 +107,30 @@ class Entry:
 
     def agrees_with(self, package: Package) -> bool:
         """Whether all that follows from the package is as the package has it."""
+        own = (package.file_name, package.sha256, len(package.data))
+        return own == (self.file, self.sha256, self.size) and self.follows_from(package.manifest)
+
+    def follows_from(self, manifest: Manifest) -> bool:
+        """Whether all that follows from a manifest is as the manifest has it."""
         try:
-            own = Entry.of(package, statement=self.statement, publisher=self.publisher, published=self.at)
+            return replace(self, **_said_by(manifest)) == self
         except ValueError:
             return False
-        return replace(own, yanked=self.yanked) == self
+
+
+def _said_by(manifest: Manifest) -> dict[str, Any]:
+    """The fields of an entry that follow from a manifest. Raises ValueError."""
+    base, patch = manifest.base, manifest.patch
+    return {
+        "version": manifest.version,
+        "base": ShardBase(base.model, base.fingerprint or "", base.revision, base.accepts),
+        "dependencies": manifest.dependencies,
+        "conflicts": manifest.conflicts,
+        "provides": patch.provides,
+        "replaces": patch.replaces,
+        "risks": patch.risks,
+        "summary": patch.summary,
+    }
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ppm.base import ModelName
 from ppm.disk import disk_errors, replace_file
 from ppm.encoding import decode
 from ppm.errors import RequestError, did_you_mean
-from ppm.install.folder import ProjectFolder, hold_folder
+from ppm.install.folder import ProjectFolder
 from ppm.install.lock import Locked, lock_project
 from ppm.install.request import Request
 from ppm.names import expand
@@ -117,7 +117,7 @@ def _edit(
     tell: Callable[[str], None],
 ) -> Locked:
     """Change ppm.toml and lock anew; nothing is written when that fails."""
-    with hold_folder(workspace, path.parent, command, tell):
+    with workspace.hold(path.parent, command, tell):
         return _edit_held(workspace, path, change, request)
 
 

@@ -1,6 +1,5 @@
 """A project's folder: its ppm.toml and ppm.lock, and what of the one does not answer the other."""
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -14,13 +13,12 @@ from ppm.disk import disk_errors, replace_file
 from ppm.errors import ManifestError, RequestError
 from ppm.install.plan import DEFAULT_STRATEGY
 from ppm.lock import LOCK_FILE, Lock
-from ppm.locking import exclusive
 from ppm.names import expand
 from ppm.project import PROJECT_FILE, Project
 from ppm.requirement import texts_of
 from ppm.workspace import Workspace
 
-__all__ = ["ProjectFolder", "asks_nothing", "hold_folder"]
+__all__ = ["ProjectFolder", "asks_nothing"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class ProjectFolder:
 
     def exclusive(self, command: str, tell: Callable[[str], None]) -> AbstractContextManager[object]:
         """Nobody else changes the project's files meanwhile. Raises EnvironmentStateError."""
-        return hold_folder(self.workspace, self.path, command, tell)
+        return self.workspace.hold(self.path, command, tell)
 
     def lock(self) -> Lock | None:
         """What was locked; None when nothing was yet. Raises ManifestError."""
@@ -109,15 +107,6 @@ class ProjectFolder:
         own = [str((self.path / expand(r.text)).resolve()) for r in project.patches if r.is_file]
         known = [project.strategy or "", *project.sources, *own]
         return next((location for location in known if location and self.shown(location) == shown), shown)
-
-
-def hold_folder(
-    workspace: Workspace, folder: Path, command: str, tell: Callable[[str], None]
-) -> AbstractContextManager[object]:
-    """Nobody else changes a project's files meanwhile. The lock lies in PPM_HOME: nothing is left in the project."""
-    digest = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    path = workspace.home / "projects" / f"{digest}.lock"
-    return exclusive(path, str(folder), command=command, timeout=workspace.lock_timeout, tell=tell)
 
 
 def asks_nothing() -> RequestError:

@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-import secrets
-import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppm.bank import Bank
 from ppm.base import BaseModel, check_compatible
-from ppm.disk import PARTIAL, disk_errors, flush_folder, write_file
+from ppm.disk import disk_errors, flush_folder, write_file
 from ppm.errors import ModelError, RequestError
+from ppm.folder import put_folder, stage
 from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, running_of
 from ppm.jsonl import Text
@@ -81,8 +79,7 @@ def export(
 
     loaded = load_base(subject.base, kept=self_tests(workspace.home), running=FLOAT32)
     prompts = _prompts(subject, loaded)
-    staged = folder.parent / f"{PARTIAL}{folder.name}-{secrets.token_hex(4)}"
-    try:
+    with stage(folder) as staged:
         form.write(subject.bank, placement, staged, base=_loadable(subject.base))
         farthest = prove_export(loaded, subject.bank, placement, form, staged, prompts)
         readme = _readme(subject, target, form.reading(placement), len(prompts), farthest)
@@ -95,9 +92,7 @@ def export(
             record = {"schema": 1, "target": target, "of": subject.name, "files": digests}
             write_file(staged / RECORD, json.dumps(record, indent=2).encode() + b"\n")
             flush_folder(staged)
-            _put(staged, folder)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+            put_folder(staged, folder)
     return Export(folder, (*files, RECORD), len(prompts), farthest)
 
 
@@ -118,21 +113,6 @@ def _refuse_foreign(folder: Path) -> None:
         raise RequestError(
             f"holds {other[0]}, which no export wrote", context=str(folder), hint="name a new folder, or move it away"
         )
-
-
-def _put(staged: Path, folder: Path) -> None:
-    """Put a staged folder in the place of an export that is there. Raises OSError, and then what was there stays."""
-    old = folder.parent / f"{staged.name}-old"
-    if folder.exists():
-        folder.rename(old)
-    try:
-        staged.rename(folder)
-    except BaseException:
-        with suppress(OSError):
-            old.rename(folder)
-        raise
-    flush_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _of_package(path: Path, base: str | None) -> _Subject:

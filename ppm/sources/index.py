@@ -4,7 +4,7 @@ Whoever hosts an index, or has its online keys, can withhold releases. A file is
 name signed it, and if statement, manifest and shard say the same of it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,9 +15,7 @@ from packaging.version import Version
 from ppm.errors import IntegrityError, SourceError
 from ppm.index.advise import check_advisory
 from ppm.index.advisory import Listed
-from ppm.index.bundle import authorities
 from ppm.index.client import AT_ONCE, Client
-from ppm.index.keys import key_id
 from ppm.index.layout import (
     PUBLISHERS,
     SIGSTORE_ROOT,
@@ -27,10 +25,12 @@ from ppm.index.layout import (
     shard_path,
     statement_path,
 )
+from ppm.index.pins import Pins
 from ppm.index.publishers import Publisher, Publishers
+from ppm.index.roles import SignedRole
 from ppm.index.shard import Entry, Notice, Shard
-from ppm.index.statement import check_bundle, check_statement
-from ppm.index.trust import Access, TrustedIndex, read_authorities, read_pins, write_authorities, write_pin
+from ppm.index.statement import Statement, check_bundle, check_statement, read_statement
+from ppm.index.trust import Access, TrustedIndex
 from ppm.names import check_name
 from ppm.package import parse_file_name, read_package
 from ppm.package import sha256 as digest_of
@@ -44,10 +44,11 @@ _DISTRUST = "don't use it; ask the publisher, and whoever runs the index"
 class IndexSource:
     """The releases of one index; shards are fetched when their names are asked for, with those that they depend on."""
 
-    def __init__(self, index: TrustedIndex, cache: Path, access: Access, tell: Callable[[str], None]) -> None:
+    def __init__(self, index: TrustedIndex, cache: Path | None, access: Access, tell: Callable[[str], None]) -> None:
         self.name = index.name
         self._index = index
         self._client = Client(index, cache, access, tell)
+        self._pins = Pins(index, self._sigstore_root)
         self.location = self._client.where
         self._shards: dict[str, Shard | IntegrityError] = {}
         self._owners: dict[str, Publishers] = {}
@@ -118,7 +119,8 @@ class IndexSource:
 
     def problems(self, name: str) -> Sequence[str]:
         shard = self._shard(name)
-        return [fault for entry in shard.releases if (fault := self._fault(name, entry))]
+        faults = ((entry, self._fault(name, entry)) for entry in shard.releases)
+        return [f"{self._where(entry)}: {fault}" for entry, fault in faults if fault]
 
     def damaged(self) -> Sequence[str]:
         """What is wrong with each shard, and with each release, that was looked at."""
@@ -134,9 +136,7 @@ class IndexSource:
         entry = self._shard(release.name).find(release.file_name)
         if entry is None or entry.sha256 != release.sha256:
             raise IntegrityError("is not what was listed", context=f"{release.pin} in {self.location}")
-        owner = self._owner(release.name)
-        bundled = owner is not None and owner.identity(entry.publisher) is not None
-        paths = [file_path(entry.sha256, entry.file), statement_path(entry.sha256, entry.file, bundled=bundled)]
+        paths = [file_path(entry.sha256, entry.file), self._statement_path(release.name, entry)]
         found = self._client.read_all(paths)
         if len(found) < len(paths):
             what = "the file" if paths[0] not in found else "its publisher's statement"
@@ -180,13 +180,46 @@ class IndexSource:
         if data is None or digest_of(data) != notice.sha256:
             raise IntegrityError("is listed, but is not there", context=where, hint=_DISTRUST)
         advisory, keyid = check_advisory(data, name, self._owner, where)
-        accepted = read_pins(self._index).get(name)
-        if accepted is not None and keyid not in accepted:
-            hint = f"ask the publisher; if the change of keys is right: ppm source accept {self.name} {name}"
-            raise IntegrityError("is signed by another key than its patch was", context=where, hint=hint)
+        self._pins.check_advisory(name, keyid, where)
         if advisory.id != notice.id:
             raise IntegrityError(f"calls itself {advisory.id}", context=where, hint=_DISTRUST)
         return Listed(advisory, notice.sha256, self.location)
+
+    def publisher(self, name: str) -> Publisher | None:
+        """Who owns a name. Raises SourceError or IntegrityError."""
+        return self._owner(name)
+
+    def shard(self, name: str) -> Shard:
+        """All that the index lists of a name, also what may not be taken. Raises SourceError, and IntegrityError."""
+        return self._shard(name)
+
+    def statements(self, names: Sequence[str]) -> Mapping[str, Statement | IntegrityError]:
+        """What publishers say of the files of some names, or why a file is refused; by the names of the files.
+
+        What the index lists of a file must agree with its statement. Names whose shards can't be right have no files
+        here. Raises SourceError.
+        """
+        self._load(names)
+        shards = [shard for name in names if isinstance(shard := self._shards[name], Shard)]
+        listed = [(shard.name, entry) for shard in shards for entry in shard.releases]
+        paths = {entry.file: self._statement_path(name, entry) for name, entry in listed}
+        read = self._client.read_all(paths.values())
+        found: dict[str, Statement | IntegrityError] = {}
+        for name, entry in listed:
+            try:
+                found[entry.file] = self._said(name, entry, read.get(paths[entry.file]))
+            except IntegrityError as error:
+                found[entry.file] = error
+        return found
+
+    def roles(self) -> Sequence[SignedRole]:
+        """How the roles of the index stand, all bins included. Raises SourceError or IntegrityError."""
+        return self._client.roles()
+
+    @property
+    def only_cached(self) -> bool:
+        """Whether there is nothing but what was fetched before. Known once something was asked for."""
+        return self._client.only_cached
 
     def accept(self, name: str) -> tuple[str, ...]:
         """Accept the keys and identities that the publisher of a name has now, and who vouches for these: how they are
@@ -195,9 +228,7 @@ class IndexSource:
         owner = self._owner(name)
         if owner is None:
             raise IntegrityError(f"has no publisher of {name}", context=self.location)
-        if owner.identities:
-            write_authorities(self._index, authorities(self._sigstore_root(), self.location))
-        write_pin(self._index, name, owner.ids)
+        self._pins.accept(name, owner)
         return tuple(map(owner.shown, owner.ids))
 
     def _of_file(self, file_name: str) -> list[Release]:
@@ -245,22 +276,47 @@ class IndexSource:
     def _fault(self, name: str, entry: Entry) -> str:
         """Why a release may not be taken, or ""."""
         owner = self._owner(name)
-        what = f"{self.location}, {entry.file}"
         if owner is None:
-            return f"{what}: nobody has the right to publish {name}"
+            return f"nobody has the right to publish {name}"
         if entry.publisher not in owner.ids:
-            return f"{what}: it is not signed by a key or an identity that {owner.name} has"
+            return f"it is not signed by a key or an identity that {owner.name} has"
         for other in sorted(entry.stands_for):
             its = self._owner(other)
             if its is not None and its.name != owner.name:
-                return f"{what}: it stands for {other}, which belongs to {its.name}"
+                return f"it stands for {other}, which belongs to {its.name}"
         return ""
+
+    def _statement_path(self, name: str, entry: Entry) -> str:
+        owner = self._owner(name)
+        bundled = owner is not None and owner.identity(entry.publisher) is not None
+        return statement_path(entry.sha256, entry.file, bundled=bundled)
+
+    def _where(self, entry: Entry) -> str:
+        return f"{self.location}, {entry.file}"
+
+    def _said(self, name: str, entry: Entry, data: bytes | None) -> Statement:
+        """A publisher's statement on a file, of which the index says the same. Raises IntegrityError."""
+        fault, owner, where = self._fault(name, entry), self._owner(name), self._where(entry)
+        if fault or owner is None:
+            raise IntegrityError(fault, context=where, hint=_DISTRUST)
+        if data is None or digest_of(data) != entry.statement:
+            raise IntegrityError("is listed, but its publisher's statement is not there", context=where, hint=_DISTRUST)
+        identity = owner.identity(entry.publisher)
+        if identity is None:
+            said = read_statement(data, name, entry.file, entry.sha256, owner.keys)
+        else:
+            root = self._sigstore_root()
+            said = read_statement(data, name, entry.file, entry.sha256, identities=(identity,), root=root)
+        self._pins.check(name, entry.publisher, owner, where)
+        if (said.manifest.name, said.publisher) != (name, entry.publisher) or not entry.follows_from(said.manifest):
+            raise IntegrityError("is listed otherwise than its publisher's statement has it", context=where)
+        return said
 
     def _check(self, name: str, entry: Entry, data: bytes, statement: bytes) -> None:
         """Raises IntegrityError when a file is not what everybody says that it is, or is another publisher's."""
         fault = self._fault(name, entry)
         if fault:
-            raise IntegrityError(fault, hint=_DISTRUST)
+            raise IntegrityError(fault, context=self._where(entry), hint=_DISTRUST)
         owner = self._owner(name)
         assert owner is not None
         package = read_package(data, origin=f"{entry.file} in {self.location}", expected_sha256=entry.sha256)
@@ -277,10 +333,10 @@ class IndexSource:
         ):
             raise IntegrityError(
                 "lists it otherwise than its manifest or its publisher's statement has it",
-                context=f"{self.location}, {entry.file}",
+                context=self._where(entry),
                 hint=_DISTRUST,
             )
-        self._check_pins(entry, name, owner)
+        self._pins.take(name, entry.publisher, owner, self._where(entry))
         state = self._client.state
         self._signed[entry.sha256] = Signed(
             publisher=owner.name,
@@ -292,36 +348,6 @@ class IndexSource:
             timestamp_version=state.timestamp_version,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-
-    def _check_pins(self, entry: Entry, name: str, owner: Publisher) -> None:
-        """Raises IntegrityError for another key or identity than before; what comes first is noted."""
-        accepted = read_pins(self._index).get(name)
-        is_identity = owner.identity(entry.publisher) is not None
-        if accepted is not None and entry.publisher not in accepted:
-            now, then = owner.shown(entry.publisher), owner.shown(accepted[0])
-            kind = "identity" if is_identity else "key"
-            raise IntegrityError(
-                f"is signed by another {kind} than {name} was before (now {now}, then {then})",
-                context=f"{self.location}, {entry.file}",
-                hint=f"ask its publisher; if the change is right: ppm source accept {self.name} {name}",
-            )
-        if is_identity:
-            self._check_authorities(entry, name)
-        if accepted is None:
-            keys = map(key_id, owner.keys) if is_identity else ()  # its advisories are signed with one
-            write_pin(self._index, name, (entry.publisher, *sorted(keys)))
-
-    def _check_authorities(self, entry: Entry, name: str) -> None:
-        """Raises IntegrityError where others than before vouch for identities: they could sign as anybody."""
-        found, accepted = authorities(self._sigstore_root(), self.location), read_authorities(self._index)
-        if not accepted:
-            write_authorities(self._index, found)
-        elif not set(found) <= set(accepted):
-            raise IntegrityError(
-                "is signed by an identity, and the index lets another Sigstore authority vouch for it than before",
-                context=f"{self.location}, {entry.file}",
-                hint=f"ask whoever runs the index; if the change is right: ppm source accept {self.name} {name}",
-            )
 
     def _sigstore_root(self) -> bytes:
         """The trusted root of the Sigstore instance, signed by the offline key. Raises SourceError, IntegrityError."""

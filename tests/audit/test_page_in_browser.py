@@ -1,30 +1,16 @@
-"""The pages for people in a real browser: as wide as a phone, on paper, and with their filter and keys at work.
-
-Needs Chromium, which `apt-get install chromium` brings on Debian.
-"""
+"""The pages for people in a real browser: as wide as a phone, on paper, and with their filter and keys at work."""
 
 import re
-import shutil
-import subprocess
 from html import escape
 
 import pytest
+from browser import browse, needs_browser
 from test_page import render
 
 from ppm.evaluation.label_page import label_page
 from ppm.evaluation.labelling import Item
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here: apt-get install chromium"),
-]
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
-
-
-def run(folder, *arguments):
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+pytestmark = [pytest.mark.slow, needs_browser]
 
 
 def said(folder, page, script):
@@ -32,7 +18,7 @@ def said(folder, page, script):
     path = folder / "page.html"
     free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
     path.write_text(free.replace("</body>", f"<script>document.title = String({script})</script></body>"))
-    dom = run(folder, "--virtual-time-budget=2000", "--dump-dom", path.as_uri())
+    dom = browse(folder, "--virtual-time-budget=2000", "--dump-dom", path.as_uri())
     return re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]
 
 
@@ -53,9 +39,16 @@ def test_the_filter_leaves_what_the_composition_alone_fails(tmp_path):
 
 def test_it_prints_on_a4(tmp_path):
     (tmp_path / "page.html").write_text(render())
-    run(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", (tmp_path / "page.html").as_uri())
+    browse(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", (tmp_path / "page.html").as_uri())
     box = re.search(rb"/MediaBox ?\[0 0 ([\d.]+) ([\d.]+)\]", (tmp_path / "page.pdf").read_bytes())
     assert [round(float(side)) for side in box.groups()] == [595, 842]
+
+
+def test_a_page_s_own_rules_let_its_script_and_style_in(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_bytes(label_page([Item("question", "answer", "g")], "refusal", "?", "ada"))
+    dom = browse(tmp_path, "--virtual-time-budget=2000", "--dump-dom", path.as_uri())
+    assert '<pre id="prompt">question</pre>' in dom
 
 
 def test_keys_label_go_back_and_save(tmp_path):

@@ -64,6 +64,7 @@ def test_every_example_works(tmp_path):
         "index yank",
         "index refresh",
         "index rotate",
+        "index page",
         "source add",
         "source list",
         "source accept",
