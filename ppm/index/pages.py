@@ -262,7 +262,12 @@ class _Pages:
             for role in roles
         ]
         publishers = [
-            {"name": one.name, "names": one.names, "ids": sorted(map(key_id, one.keys))}
+            {
+                "name": one.name,
+                "names": one.names,
+                "keys": sorted(map(key_id, one.keys)),
+                "identities": list(map(str, one.identities)),
+            }
             for one in self.catalogue.publishers
         ]
         self._put("signing.html", "signing", about, roles=shown, publishers=publishers)

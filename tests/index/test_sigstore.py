@@ -10,6 +10,8 @@ from commands import ppm
 from cryptography.hazmat.primitives.serialization import Encoding
 from index.indexes import PASSPHRASE, make_index, one_patch, source_of
 from index.private_sigstore import ISSUER, WORKFLOW, Instance, base64_of, new_key
+from index.test_advisories import advise, osv
+from index.test_index_pages import read, write
 from integration.deployed import patch
 from packages import make_package
 from tuf.api.metadata import TargetFile
@@ -473,3 +475,24 @@ def test_what_can_t_be_asked_for(tmp_path, instance):
     # What a key signed is no bundle.
     (tmp_path / "x.json").write_bytes(make_statement(make_package(version="1.1.0"), owned.signer("acme")))
     assert "does not hold" in run(4, "publish", second, "index", *one).err
+
+
+def test_pages_and_advisories_of_a_publisher_that_signs_both_ways(tmp_path, instance):
+    owned = one_patch(tmp_path / "index")
+    named(owned, instance)
+    add_publisher(owned.open(), "acme", [OURS], [], NOW, instead=False)
+    package = make_package(version="2.0.0")
+    published(owned, package, instance.bundle(plain_statement(package)))
+    written = write(owned, tmp_path / "site")
+    assert written.faults == ()
+    signed_by = read(tmp_path / "site", "patches/toxicity.html").words
+    assert f"Signed by acme, as {OURS}" in signed_by
+    assert "Signed by acme, key" in signed_by
+    assert f"signs as {OURS}" in read(tmp_path / "site", "signing.html").words
+    advise(owned, osv(versions=("2.0.0",)))
+    home = client(owned)
+    [release] = [release for release in home.named("toxicity") if str(release.version) == "2.0.0"]
+    assert (
+        home.fetch(release) == package.data
+    )  # its first patch is signed as an identity, and its advisories by its key
+    assert [one.advisory.id for one in home.advisories("toxicity", package.sha256)] == [osv()["id"]]
