@@ -17,8 +17,8 @@ LOCK_FILE = "ppm.lock"
 SCHEMA = 1
 MOST_ATTEMPTS = 10**9
 _ORDER = (
-    *("schema", "base", "requirements", "strategy", "strategy_digest", "dtype"),
-    *("packages", "composition", "overrides", "attempts"),
+    *("schema", "base", "requirements", "strategy", "strategy_digest", "dtype", "exclude_newer"),
+    *("exclude_newer_package", "packages", "composition", "overrides", "attempts"),
 )
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.ppm")
 
@@ -118,7 +118,8 @@ class Selection:
 
     Packages are kept in the order of their names: the same inputs give the same file. `overrides` are those that the
     packages need: they take the place of what a manifest asks for and can't have. `dtype` is what the base is tested
-    and loaded in; None is float32, as in locks from before there was a choice.
+    and loaded in; None is float32, as in locks from before there was a choice. `exclude_newer` and
+    `exclude_newer_package` say, as the user put it, after when nothing was taken of all names or of some.
     """
 
     base: LockedBase
@@ -128,6 +129,8 @@ class Selection:
     packages: tuple[LockedPackage, ...] = ()
     overrides: tuple[Requirement, ...] = ()
     dtype: Dtype | None = field(default=None, kw_only=True)
+    exclude_newer: str | None = field(default=None, kw_only=True, compare=False)
+    exclude_newer_package: dict[str, str] = field(default_factory=dict, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
         check_digest(self.strategy_digest, "strategy_digest")

@@ -97,7 +97,7 @@ class Project:
     """One ppm.toml: the patches a project wants, on which base, from where, and under which policy.
 
     `constraints` limit versions without asking for patches, `overrides` take the place of what dependencies ask, and
-    what came into its source after `exclude_newer` is left out.
+    what came into its source after `exclude_newer` is left out; some names have another moment.
     """
 
     base: str | None = None
@@ -107,6 +107,7 @@ class Project:
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
     exclude_newer: Moment | None = None
+    exclude_newer_package: dict[str, Moment] = field(default_factory=dict)
     gates: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:

@@ -150,12 +150,13 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
         find_links: Sequence[Path],
         constraints: Sequence[Path],
         exclude_newer: str | None,
+        exclude_newer_package: Sequence[str],
         overrides: Sequence[Path] = (),
         dtype: str | None = None,
         device_map: str | None = None,
         memory: str | None = None,
     ) -> object:
-        from ppm.install.request import Request, read_constraints
+        from ppm.install.request import Request, read_constraints, read_limits
         from ppm.moment import Moment
         from ppm.running import Running, asked_dtype
 
@@ -165,11 +166,13 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
             constraints=limits,
             overrides=instead,
             exclude_newer=Moment.from_text(exclude_newer) if exclude_newer else None,
+            exclude_newer_package=read_limits(exclude_newer_package),
             search_seconds=search_seconds(),
             running=Running.of(dtype or asked_dtype(os.environ), device_map, memory),
         )
 
-    keys = ("find_links", "constraints", "exclude_newer", "overrides", "dtype", "device_map", "memory")
+    dates = ("exclude_newer", "exclude_newer_package")
+    keys = ("find_links", "constraints", *dates, "overrides", "dtype", "device_map", "memory")
     command = together("options", make, *keys)(function)
     for option in reversed(
         (
@@ -185,6 +188,12 @@ def lock_options(function: Callable[..., object]) -> Callable[..., object]:
                 "--exclude-newer",
                 metavar="DATE",
                 help="Ignore what came into its source after a date, such as 2026-06-01, or in the last `7 days`.",
+            ),
+            click.option(
+                "--exclude-newer-package",
+                multiple=True,
+                metavar="NAME=DATE",
+                help="Another date for one patch, such as toxicity=1 day. Can be repeated.",
             ),
             dtype_option,
         )

@@ -49,6 +49,7 @@ def settings(workspace: Workspace, variables: Mapping[str, str]) -> list[tuple[s
     for key in ("sources", "constraints", "overrides"):
         add(key, getattr(project, key), ())
     add("exclude_newer", project.exclude_newer, "none")
+    add("exclude_newer_package", project.exclude_newer_package, {})
     for key in (found.name for found in fields(Gates)):
         default = getattr(Gates(), key)
         add(f"gates.{key}", getattr(project.gates, key), "as each suite has it" if default is None else default)

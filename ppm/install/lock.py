@@ -15,7 +15,7 @@ from ppm.install.folder import ProjectFolder, asks_nothing
 from ppm.install.pinned import check_publishers, locked_packages
 from ppm.install.plan import DEFAULT_STRATEGY, OUT_OF_TIME, upgrade_order, yanked_note
 from ppm.install.request import Request
-from ppm.install.start import rules_for
+from ppm.install.start import newest_as_asked, rules_for
 from ppm.lock import Lock, LockedBase, Selection
 from ppm.project import PROJECT_FILE
 from ppm.requirement import Requirement, parse_name
@@ -92,6 +92,7 @@ def lock_project(
     before = previous.packages if previous is not None else ()
     check_publishers(folder.workspace.home, before, resolution.pins)
     strategy = request.strategy or project.strategy or DEFAULT_STRATEGY
+    newest, newest_of = newest_as_asked(project, request)
     selection = Selection(
         base=accepted.locked(resolution.pins),
         requirements=project.patches,
@@ -100,6 +101,8 @@ def lock_project(
         packages=locked_packages(resolution.pins, lambda release: folder.shown(release.source), before),
         overrides=tuple(resolution.overrides),
         dtype=_dtype(request, previous, locked),
+        exclude_newer=newest,
+        exclude_newer_package=newest_of,
     )
     same = previous is not None and _same_inputs(previous, selection)  # however they are asked for
     # On another base, answers are others, and so are the attempts.

@@ -151,7 +151,7 @@ def _check_rules(folder: ProjectFolder, lock: Lock, packages: Sequence[Package])
     """
     requirements = [requirement for requirement in lock.requirements if not requirement.is_file]
     # When a file came into its source was settled when it was locked.
-    rules = rules_for(replace(folder.project, exclude_newer=None), Request())
+    rules = rules_for(replace(folder.project, exclude_newer=None, exclude_newer_package={}), Request())
     wrong = faults(releases_of(packages, lock.base), requirements, lock.base.fingerprint, rules)
     bare = Rules(overrides=lock.overrides)
     if wrong and not faults(releases_of(packages, lock.base), requirements, lock.base.fingerprint, bare):

@@ -15,7 +15,7 @@ from ppm.install.derived import accept_for
 from ppm.install.fetch import PackageSource, readable_packages, refuse_damaged, take_given
 from ppm.install.pinned import check_publishers, locked_packages
 from ppm.install.request import check_hashes
-from ppm.install.start import Start, rules_for
+from ppm.install.start import Start, newest_as_asked, rules_for
 from ppm.lock import Lock, Selection
 from ppm.names import expand
 from ppm.package import Package
@@ -270,6 +270,7 @@ def _plan(
     notes += [OUT_OF_TIME] if resolution.timed_out else []
     notes += [f"{r.text} overrides what a manifest requires of {r.name}" for r in resolution.overrides]
     before = {package.sha256: package.source for package in start.packages.values()}
+    newest, newest_of = newest_as_asked(start.workspace.project, start.request)
     selection = Selection(
         base=accepted.locked(pins),
         requirements=requirements,
@@ -282,6 +283,8 @@ def _plan(
         ),
         overrides=tuple(resolution.overrides),
         dtype=start.dtype,
+        exclude_newer=newest,
+        exclude_newer_package=newest_of,
     )
     return Plan(
         start.base,

@@ -10,11 +10,11 @@ from ppm.errors import IntegrityError, RequestError
 from ppm.moment import Moment
 from ppm.names import exact_pin, expand
 from ppm.package import read_package
-from ppm.requirement import Requirement, read_requirement
+from ppm.requirement import Requirement, parse_name, read_requirement
 from ppm.resolve import Pin
 from ppm.running import UNSAID, Running
 
-__all__ = ["Line", "Request", "check_hashes", "read_constraints", "read_lines"]
+__all__ = ["Line", "Request", "check_hashes", "read_constraints", "read_limits", "read_lines"]
 
 MAX_FILE_BYTES = 1_000_000
 HASH = re.compile(r"--hash=(?:sha256:([0-9a-f]{64}))?(\S*)")
@@ -47,6 +47,7 @@ class Request:
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()
     exclude_newer: Moment | None = None
+    exclude_newer_package: Mapping[str, Moment] = field(default_factory=dict)
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     require_hashes: bool = False
     search_seconds: float = 30.0
@@ -63,6 +64,18 @@ class Request:
                 hashes[name] = hashes.get(name, frozenset()) | line.hashes
         typed = tuple(read_requirement(text) for text in texts)
         return replace(self, requirements=(*typed, *(line.requirement for line in lines)), hashes=hashes)
+
+
+def read_limits(texts: Sequence[str]) -> dict[str, Moment]:
+    """The moments that are meant for single names, each as NAME=DATE. Raises RequestError."""
+    found = {}
+    for text in texts:
+        name, equals, date = text.partition("=")
+        if not equals:
+            hint = "for example --exclude-newer-package 'toxicity=1 day'"
+            raise RequestError(f"{text[:80]!r} is not a name and a date", hint=hint)
+        found[parse_name(name.strip())] = Moment.from_text(date.strip())
+    return found
 
 
 def read_lines(path: Path) -> list[Line]:

@@ -14,14 +14,15 @@ from ppm.home import self_tests
 from ppm.install.current import audit_of, policy_of
 from ppm.install.request import Request
 from ppm.lock import LockedPackage
+from ppm.moment import Moment
 from ppm.project import PROJECT_FILE, Gates, Project, keys_of, preferred
-from ppm.requirement import Requirement
+from ppm.requirement import Requirement, parse_name
 from ppm.resolve import Rules
 from ppm.running import Dtype
 from ppm.runtime.dtypes import chosen
 from ppm.workspace import Workspace
 
-__all__ = ["Start", "rules_for"]
+__all__ = ["Start", "newest_as_asked", "rules_for"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def rules_for(
     `recorded` are the overrides that were recorded with what is deployed; the request's come before the project's.
     Raises RequestError.
     """
-    limit = request.exclude_newer or project.exclude_newer
+    limit, limits = _newest(project, request)
     for requirement in request.overrides:
         if sum(requirement.name == other.name for other in request.overrides) > 1:
             raise RequestError(
@@ -136,7 +137,23 @@ def rules_for(
         _of("what is deployed", recorded),
         frozenset(hold.name for hold in holds),
         request.search_seconds,
+        {name: moment.at for name, moment in limits.items()},
     )
+
+
+def newest_as_asked(project: Project, request: Request) -> tuple[str | None, dict[str, str]]:
+    """After when nothing is taken, of all names and of some, as the user put it. Raises RequestError."""
+    limit, limits = _newest(project, request)
+    return None if limit is None else limit.text, {name: limits[name].text for name in sorted(limits)}
+
+
+def _newest(project: Project, request: Request) -> tuple[Moment | None, dict[str, Moment]]:
+    """After when nothing is taken, and for which names it is another moment; the request comes before the project.
+
+    Raises RequestError for names that can't be.
+    """
+    limits = {parse_name(name): moment for name, moment in project.exclude_newer_package.items()}
+    return request.exclude_newer or project.exclude_newer, {**limits, **request.exclude_newer_package}
 
 
 def _of(origin: str, requirements: Iterable[Requirement]) -> list[Requirement]:

@@ -146,6 +146,8 @@ def _as_deployed(folder: ProjectFolder, files: LockedFiles, base: BaseModel) -> 
         packages=tuple(replace(package, source=folder.meant(package.source)) for package in lock.packages),
         overrides=lock.overrides,
         dtype=lock.dtype,
+        exclude_newer=lock.exclude_newer,
+        exclude_newer_package=lock.exclude_newer_package,
     )
 
 

@@ -74,7 +74,7 @@ def _exclusions(release: Release, requirements: Sequence[Requirement], rules: Ru
         yield Held(deployed)
     if release.yanked is not None and not any(lets_in(r) for r in requirements if r.pinned is not None):
         yield Yanked(release.yanked)
-    limit = rules.exclude_newer
+    limit = rules.newest_of(release.name)
     if limit is not None and release.published is None:
         yield Undated(limit)
     elif limit is not None and release.published is not None and release.published > limit:

@@ -100,11 +100,12 @@ def _free(story: Story) -> str:
     for limit, changed in freer:
         if story.search.attempt(story.search.requirements, changed) is not None:
             return f"remove {limit.text} from {limit.origin}"
-    if rules.exclude_newer is None:
+    limits = [*rules.exclude_newer_package.values(), *([rules.exclude_newer] if rules.exclude_newer else [])]
+    if not limits:
         return ""
-    undated = replace(rules, exclude_newer=None)
+    undated = replace(rules, exclude_newer=None, exclude_newer_package={})
     works = story.search.attempt(story.search.requirements, undated) is not None
-    return f"allow what was published after {rules.exclude_newer:%Y-%m-%d}" if works else ""
+    return f"allow what was published after {min(limits):%Y-%m-%d}" if works else ""
 
 
 def _without(limits: Sequence[Requirement], limit: Requirement) -> list[Requirement]:

@@ -29,7 +29,8 @@ class Rules:
     `held` must stay, and no other version of them is taken. `constraints` limit the versions of a name without asking
     for it; `overrides` take the place of what any dependency asks of a name, those that were `recorded` with what is
     deployed only of what the versions in force ask of it in vain. What was published after `exclude_newer`, or nobody
-    knows when, is left out. A search is given up after `seconds`.
+    knows when, is left out; for some names `exclude_newer_package` has another moment. A search is given up after
+    `seconds`.
     """
 
     deployed: Mapping[str, Version] = field(default_factory=dict)
@@ -39,6 +40,11 @@ class Rules:
     recorded: Sequence[Requirement] = ()
     held: frozenset[str] = frozenset()
     seconds: float = 30.0
+    exclude_newer_package: Mapping[str, datetime] = field(default_factory=dict)
+
+    def newest_of(self, name: str) -> datetime | None:
+        """The moment after which nothing of a name is taken."""
+        return self.exclude_newer_package.get(name, self.exclude_newer)
 
     @property
     def stays(self) -> dict[str, Version]:
@@ -163,7 +169,7 @@ class Universe:
             return Held(deployed)
         if release.yanked is not None and not self._asked_exactly(release):
             return Yanked(release.yanked)
-        limit = self.rules.exclude_newer
+        limit = self.rules.newest_of(release.name)
         if limit is not None and release.published is None:
             return Undated(limit)
         if limit is not None and release.published is not None and release.published > limit:

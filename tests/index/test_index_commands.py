@@ -13,6 +13,7 @@ from integration.deployed import deployed, patch, write
 
 from ppm.index.publish import yank
 from ppm.index.roles import bins_for
+from ppm.lock import Lock
 from ppm.package import write_package
 
 ADVISORY = {
@@ -274,6 +275,13 @@ def test_what_is_newer_is_seen_and_a_cooldown_keeps_it_away(tmp_path):
     ]
     (tmp_path / "ppm.toml").write_text('base = "lab"\npatches = ["guard"]\nexclude_newer = "1 week"\n')
     assert fine("lock", "--json").json["packages"][0]["version"] == "1.0.0"
+    assert 'exclude_newer = "1 week"' in (tmp_path / "ppm.lock").read_text()
+    excepted = 'exclude_newer_package = { Guard = "3 days", other = "1 day" }\n'
+    (tmp_path / "ppm.toml").write_text(f'base = "lab"\npatches = ["guard"]\nexclude_newer = "1 week"\n{excepted}')
+    assert fine("lock", "--upgrade", "--json").json["packages"][0]["version"] == "1.0.0"
+    early = ("--upgrade", "--exclude-newer-package", "guard=1 hour", "--json")
+    assert fine("lock", *early).json["packages"][0]["version"] == "1.1.0"
+    assert Lock.read(tmp_path / "ppm.lock").exclude_newer_package == {"guard": "1 hour", "other": "1 day"}
     yank(owned.open(), "guard", "1.1.0", "too harsh", now)
     (tmp_path / "ppm.toml").unlink()
     fine("download", "guard", "--base", "lab", "--dest", "third")
