@@ -40,7 +40,7 @@ def mirror(origin: str, folder: Path, root: Path | None, fingerprint: str | None
         index = find_index(workspace().home, origin)
         url, own = index.url, index.root
     elif problem := check_url(url):
-        raise RequestError(problem, context=url[:200], hint="for example https://patches.example.org/index")
+        raise RequestError(problem, context=shown_url(url)[:200], hint="for example https://patches.example.org/index")
     with workspace().hold(folder, command_line(), say):
         if root is None and fingerprint is None and own.is_file():
             data = read_root(own)

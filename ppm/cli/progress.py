@@ -81,21 +81,24 @@ def _shown(*, quiet: bool = False) -> Iterator[Events]:
     with Progress(*columns, console=terminal, transient=True, redirect_stdout=redirect) as bars:
         current: dict[str, TaskID] = {}
         paces: dict[str, Pace] = {}
+        lock = threading.Lock()  # downloads tell of themselves from threads
 
         def tell(message: str) -> None:
-            for task in current.values():
-                bars.remove_task(task)
-            current.clear()
-            paces.clear()
+            with lock:
+                for task in current.values():
+                    bars.remove_task(task)
+                current.clear()
+                paces.clear()
             print_above(bars.console, message)
 
         def progress(label: str, done: int, total: int) -> None:
             label = clean(label)
             key = label.split(" (")[0]
-            if key not in current:
-                current[key] = bars.add_task(label, total=total, left="")
-            left = _left(paces.setdefault(key, Pace()), done, total, time.monotonic())
-            bars.update(current[key], description=label, completed=done, total=total, left=left)
+            with lock:
+                if key not in current:
+                    current[key] = bars.add_task(label, total=total, left="")
+                left = _left(paces.setdefault(key, Pace()), done, total, time.monotonic())
+                bars.update(current[key], description=label, completed=done, total=total, left=left)
 
         def ask_between(question: str) -> bool:
             bars.stop()  # which would draw over what is typed

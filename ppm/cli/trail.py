@@ -21,11 +21,11 @@ def print_check(patch: str, check: "Check | None") -> None:
     if check is None:
         report(f"{patch}: deployed by an older ppm, which did not record how it was checked")
     elif check.signed is None:
-        report(f"{patch} from {check.source}: unsigned, checked by its SHA-256 on {shown_moment(check.at)}")
+        report(f"{patch} from {check.source}: checked by its SHA-256 alone on {shown_moment(check.at)}")
     else:
         signed = check.signed
         report(f"{patch} from {check.source}: checked on {shown_moment(check.at)}")
-        report(f"  signed by {signed.publisher}, key {signed.key}")
+        report(f"  signed by {signed.publisher}, {f'as {signed.identity}' if signed.identity else f'key {signed.key}'}")
         report(f"  listed by {signed.index}, root {signed.root}")
         report(f"  its root was at version {signed.root_version}, its timestamp at {signed.timestamp_version}")
 

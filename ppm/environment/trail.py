@@ -23,7 +23,7 @@ TRAIL_FILE = "trail.json"
 class Check:
     """How a package file was checked when it was taken: by its publisher's signature, else by its SHA-256 alone.
 
-    `source` is where it was taken from, `at` when, in ISO 8601.
+    `source` is where it was chosen from, and `at` when it was checked, in ISO 8601.
     """
 
     sha256: str

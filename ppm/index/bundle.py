@@ -7,6 +7,7 @@ authority and its logs. It is an extra, and is imported only where there is a bu
 import logging
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def open_bundle(
     if len(data) > kind.most_bytes:
         raise kind.differs(origin, f"has more than {kind.most_bytes:,} bytes")
     _need_library(origin)
-    trusted = _read_root(root, SIGSTORE_ROOT)
+    trusted = _read_root(root, f"{SIGSTORE_ROOT} of the index of {origin}")
     from sigstore.models import Bundle
     from sigstore.verify import Verifier
 
@@ -104,6 +105,7 @@ def _need_library(origin: str) -> None:
     logging.getLogger(sigstore.__name__).addHandler(_SILENT)
 
 
+@lru_cache(maxsize=4)
 def _read_root(data: bytes, origin: str) -> "TrustedRoot":
     from sigstore.models import TrustedRoot
     from sigstore.verify import Verifier

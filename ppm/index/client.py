@@ -3,6 +3,7 @@
 Nothing is looked into before it is verified. Where nobody answers, what was verified before serves until it expires.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,13 +25,14 @@ from ppm.index.fetch import Fetcher, FolderFetcher, HttpFetcher, OfflineFetcher,
 from ppm.index.hub import HUB
 from ppm.index.hub_fetch import HubFetcher
 from ppm.index.layout import METADATA, most_bytes, stored
-from ppm.index.roles import SignedRole, signed_roles
+from ppm.index.roles import SignedRole, bins_of, signed_roles
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
 from ppm.package import sha256
 
 __all__ = ["AT_ONCE", "Client", "State", "digest_of", "download_root", "fetch_target", "fetcher_of"]
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 AT_ONCE = 8
@@ -53,6 +55,9 @@ def fetcher_of(url: str, access: Access) -> Fetcher:
 
 def download_root(url: str, access: Access) -> bytes:
     """The first root of an index, which nobody has checked yet. Raises SourceError or IntegrityError."""
+    if access.offline and not url.startswith("file:"):
+        hint = "give its root with --root FILE, or run this without PPM_OFFLINE"
+        raise SourceError("is not asked for its root, as you want it", context=shown_url(url), hint=hint)
     try:
         return fetcher_of(url, access).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
     except DownloadError as error:
@@ -69,9 +74,14 @@ class State:
 
 
 def digest_of(target: TargetFile) -> str:
-    """The hexadecimal SHA-256 of a target. Raises RepositoryError where there is none, or it is too large."""
+    """The hexadecimal SHA-256 of a target. Raises RepositoryError where there is no such, or it is too large.
+
+    TUF takes any text for a digest, and files are named by it.
+    """
     most, digest = most_bytes(target.path), target.hashes.get("sha256", "")
-    if target.length > most or not digest:
+    if not _SHA256.fullmatch(digest):
+        raise RepositoryError(f"{target.path[:100]!r} lacks its SHA-256")
+    if target.length > most:
         raise RepositoryError(f"{target.path[:100]!r} has {target.length:,} bytes, and {most:,} may be read")
     return digest
 
@@ -158,7 +168,7 @@ class Client:
         """A target of the top-level role as it was last time, without asking; for messages only."""
         if self._cache is not None:
             with suppress(OSError, RepositoryError, KeyError, AttributeError):
-                return (self._cache / self._listed_offline()[path].hashes["sha256"]).read_bytes()
+                return (self._cache / digest_of(self._listed_offline()[path])).read_bytes()
         return None
 
     def roles(self) -> list[SignedRole]:
@@ -169,8 +179,7 @@ class Client:
             snapshot, timestamp = self._verified("snapshot", Snapshot), self._verified("timestamp", Timestamp)
             for path in _one_in_each_bin(targets):
                 updater.get_targetinfo(path)  # there need be nothing: its bin is fetched and verified
-            names = (file.removesuffix(".json") for file in snapshot.meta)
-            bins = (self._verified(name, Targets) for name in names if name != Targets.type)
+            bins = (self._verified(name, Targets) for name in bins_of(targets).get_roles())
             return signed_roles(root, targets, snapshot, timestamp, bins)
 
     def _listed_offline(self) -> dict[str, TargetFile]:
@@ -283,9 +292,7 @@ class Client:
 
 def _one_in_each_bin(targets: Targets) -> Iterator[str]:
     """The path of a target for each bin."""
-    assert targets.delegations is not None
-    bins = targets.delegations.succinct_roles
-    assert bins is not None
+    bins = bins_of(targets)
     missing = set(bins.get_roles())
     for path in map(str, count()):
         if not missing:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, SuccinctRoles, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 
 from ppm.disk import PARTIAL, disk_errors, make_folder, replace_file
@@ -24,6 +24,7 @@ from ppm.index.blame import blaming
 from ppm.index.client import AT_ONCE, MAX_ROOT_BYTES, Client, digest_of, fetch_target, fetcher_of
 from ppm.index.layout import METADATA, TARGETS, stored
 from ppm.index.repository import TRUSTED_ROOT, check_next_root
+from ppm.index.roles import bins_of
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.progress import Events
 
@@ -149,15 +150,12 @@ class _Copy:
 
     def _bins(self) -> dict[str, MetaFile]:
         """The bins by their names, all of them there. Raises RepositoryError for roles that no index has."""
-        delegations = self._targets.signed.delegations
-        if delegations is None or not isinstance(delegations.succinct_roles, SuccinctRoles):
-            raise RepositoryError("it has other roles than an index")
         bins = {}
-        for name in delegations.succinct_roles.get_roles():
+        for name in bins_of(self._targets.signed).get_roles():
             if f"{name}.json" not in self._snapshot.signed.meta:
                 raise RepositoryError(f"{name} is not in its snapshot")
             bins[name] = self._snapshot.signed.meta[f"{name}.json"]
-        self._each(bins, self._bin, lambda count: self._events.progress("Lists", count, len(bins)))
+        self._each(bins, self._bin, lambda count: self._events.progress("Copying lists", count, len(bins)))
         return bins
 
     def _bin(self, name: str) -> None:
@@ -187,7 +185,7 @@ class _Copy:
         """All targets. A list is read when it is its turn: together they may be large."""
         for done, listed in enumerate(self._lists(bins), 1):
             self._each(listed.targets.values(), self._file, lambda count: None)
-            self._events.progress("Files of lists", done, len(bins) + 1)
+            self._events.progress("Copying files, by list", done, len(bins) + 1)
 
     def _lists(self, bins: dict[str, MetaFile]) -> Iterator[Targets]:
         yield self._targets.signed

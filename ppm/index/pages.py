@@ -173,12 +173,13 @@ class _Pages:
         rows: list[_Row] = []
         notices: dict[tuple[str, str], _Notice] = {}
         for patch in self.catalogue.patches():
-            self.progress("pages", len(rows), len(self.catalogue.names))
+            self.progress("Pages", len(rows), len(self.catalogue.names))
             rows.append(_Row.of(patch))
             for advisory in patch.advisories:
                 notice = _Notice.of(advisory, patch, self.catalogue.has)
                 notices.setdefault((patch.publisher.name, advisory.id), notice)
             self._put_patch(about, patch)
+        self.progress("Pages", len(rows), len(self.catalogue.names))
         self._put_lists(about, rows)
         newest = sorted(sorted(notices.values(), key=lambda one: (one.id, one.patch)), key=_modified, reverse=True)
         for file, some, turn in _pages("advisories", newest):

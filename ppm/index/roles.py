@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Delegations, Root, Snapshot, SuccinctRoles, Targets, Timestamp
 
 from ppm.index.layout import BINS
@@ -22,6 +23,7 @@ __all__ = [
     "RoleName",
     "SignedRole",
     "bins_for",
+    "bins_of",
     "expiry",
     "first_root",
     "first_targets",
@@ -60,8 +62,6 @@ def signed_roles(
 ) -> list[SignedRole]:
     """How the roles of an index stand. Of the bins, the one that expires first."""
     first = min(bins, key=lambda one: one.expires)
-    assert targets.delegations is not None
-    assert targets.delegations.succinct_roles is not None
     signed: Mapping[RoleName, Root | Targets | Snapshot | Timestamp] = {
         "root": root,
         "targets": targets,
@@ -71,10 +71,18 @@ def signed_roles(
     }
     found = []
     for name in ROLES:
-        role = targets.delegations.succinct_roles if name == "bins" else root.roles[name]
+        role = bins_of(targets) if name == "bins" else root.roles[name]
         last = signed[name]
         found.append(SignedRole(name, last.version, last.expires, tuple(sorted(role.keyids)), role.threshold))
     return found
+
+
+def bins_of(targets: Targets) -> SuccinctRoles:
+    """The bins of an index. Raises RepositoryError where what lists its publishers delegates otherwise."""
+    delegations = targets.delegations
+    if delegations is None or delegations.succinct_roles is None:
+        raise RepositoryError("it has other roles than an index")
+    return delegations.succinct_roles
 
 
 def bins_for(names: int) -> int:

@@ -76,8 +76,8 @@ def _dependencies(package: Package) -> list[dict[str, object]]:
 class Statement:
     """What a publisher says of one package file, by the digest of which it is found.
 
-    `publisher` is the id of the key that signed it, `data` what the patch was made of with its digests in hexadecimal,
-    the base model first, and `ppm` the version that made the statement.
+    `publisher` is the id of the key or identity that signed it, `data` what the patch was made of with its digests in
+    hexadecimal, the base model first, and `ppm` the version that made the statement.
     """
 
     manifest: Manifest
@@ -131,8 +131,8 @@ def read_statement(
     """A statement on a package file that is not at hand, known by its name and digest; signed by one of `keys`.
 
     With `identities` it is a Sigstore bundle by one of them instead, and `root` the trusted root of the instance.
-    What it says is its publisher's word; only `check_statement` compares it with the file. Raises IntegrityError:
-    signed by nobody of them, malformed, or for another file.
+    What it says is its publisher's word; only `check_statement` and `check_bundle` compare it with the file. Raises
+    IntegrityError: signed by nobody of them, malformed, or for another file.
     """
     if identities:
         payload, signed_by = open_bundle(data, _KIND, identities, root, name=name, origin=file)

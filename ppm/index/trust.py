@@ -22,6 +22,7 @@ __all__ = [
     "check_url",
     "find_index",
     "new_index",
+    "read_advisory_keys",
     "read_authorities",
     "read_pins",
     "remove_index",
@@ -111,14 +112,16 @@ class _Configured:
 @dataclass(frozen=True)
 class _Pins:
     """The ids of the keys and identities of publishers that were accepted, by the names of their patches; `authorities`
-    are the certificates of Sigstore's authorities that were, by their digests."""
+    are the certificates of Sigstore's authorities that were, by their digests. `advisories` are keys that were accepted
+    for advisories alone."""
 
     publishers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    advisories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     authorities: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        for name, keys in self.publishers.items():
+        for name, keys in (*self.publishers.items(), *self.advisories.items()):
             check_name(name)
             for key in keys:
                 check_sha256(key, name)
@@ -220,11 +223,18 @@ def read_pins(index: TrustedIndex) -> Mapping[str, tuple[str, ...]]:
     return _read_pins(index).publishers
 
 
-def write_pin(index: TrustedIndex, name: str, ids: tuple[str, ...]) -> None:
-    """Accept these keys and identities for a name, and no others. Raises DiskError."""
+def read_advisory_keys(index: TrustedIndex, name: str) -> tuple[str, ...]:
+    """The ids of the keys that were accepted for advisories on a patch alone. Raises ManifestError."""
+    return _read_pins(index).advisories.get(name, ())
+
+
+def write_pin(index: TrustedIndex, name: str, ids: tuple[str, ...], advisory_keys: tuple[str, ...] = ()) -> None:
+    """Accept these keys and identities for a name, and no others; some keys for advisories alone. Raises DiskError."""
     known = _read_pins(index)
     pins = {**known.publishers, name: ids}
-    _write_pins(index, replace(known, publishers={name: pins[name] for name in sorted(pins)}))
+    alone = {other: keys for other, keys in known.advisories.items() if other != name}
+    alone |= {name: advisory_keys} if advisory_keys else {}
+    _write_pins(index, replace(known, publishers=dict(sorted(pins.items())), advisories=dict(sorted(alone.items()))))
 
 
 def read_authorities(index: TrustedIndex) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def _opened(
     if wanted.root is not None:
         raise RequestError("a source is trusted from its own root on", context="--root", hint="leave it out")
     index = find_index(workspace.home, name)
-    source = IndexSource(index, workspace.home / "cache" / "indexes", workspace.access, tell)
+    source = IndexSource(index, workspace.index_files, workspace.access, tell)
     titled = Titled(_named(wanted.name, index.name), url or shown_url(index.url), made)
     yield source, read_root(index.root), titled
 

@@ -12,13 +12,15 @@ __all__ = ["Advised", "Checked", "advised", "checked"]
 class Checked(TypedDict):
     """How a file was checked; what is about its publisher's signature is None where its SHA-256 alone was checked.
 
-    `key` is the id of the publisher's key, `root` the fingerprint of the index's root.
+    `key` is the id of the publisher's key, or of the `identity` that it signed as, and `root` the fingerprint of the
+    index's root.
     """
 
     at: str
     source: str
     publisher: str | None
     key: str | None
+    identity: str | None
     statement: str | None
     index: str | None
     root: str | None
@@ -45,6 +47,7 @@ def checked(check: Check) -> Checked:
         "source": check.source,
         "publisher": signed.get("publisher"),
         "key": signed.get("key"),
+        "identity": signed.get("identity"),
         "statement": signed.get("statement"),
         "index": signed.get("index"),
         "root": signed.get("root"),

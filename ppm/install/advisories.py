@@ -68,7 +68,7 @@ def look_up(selection: Selection, sources: Sequence[Source], environment: Enviro
     advisory that its publisher did not sign.
     """
     files, trail = in_force(environment)
-    accepted = {(one.id, one.pin): one.accepted for one in trail.advisories}
+    accepted = {(one.advisory, one.pin): one.accepted for one in trail.advisories}
     found: list[InForce] = []
     unread: dict[str, str] = {}
 
@@ -84,7 +84,7 @@ def look_up(selection: Selection, sources: Sequence[Source], environment: Enviro
         for one in listed:
             advisory = one.advisory
             noted = Noted(advisory.id, one.sha256, package.name, package.version, advisory.summary)
-            before = accepted.get((noted.id, noted.pin)) if deployed else None
+            before = accepted.get((noted.advisory, noted.pin)) if deployed else None
             versions = advisory.versions(package.name)
             found.append(InForce(replace(noted, accepted=before), versions, unaffected, deployed))
     return Found(tuple(found), tuple(unread.values()))

@@ -10,7 +10,7 @@ from ppm.bank import Bank
 from ppm.base import BaseModel, check_compatible
 from ppm.disk import disk_errors, flush_folder, write_file
 from ppm.errors import ModelError, RequestError
-from ppm.folder import put_folder, stage
+from ppm.folder import put_folder, stage, sweep
 from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, running_of
 from ppm.jsonl import Text
@@ -67,6 +67,14 @@ def export(
     A folder that an export wrote is replaced, and no other. Raises RequestError for a folder that is not ppm's or a
     target that there is not, ModelError for what would not be exact, and DiskError where the disk fails.
     """
+    with workspace.hold(folder, f"export --to {target}", workspace.tell):
+        sweep(folder)
+        return _export(workspace, package, target, folder, base, env)
+
+
+def _export(
+    workspace: Workspace, package: Path | None, target: str, folder: Path, base: str | None, env: str | None
+) -> Export:
     from ppm.runtime.export.registry import find_target
 
     form = find_target(target)

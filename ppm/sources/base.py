@@ -177,8 +177,8 @@ class Source(Offer, Protocol):
 class Signed:
     """That a package file was checked by its publisher's signature, in one state of a signed index.
 
-    `key` is the id of the publisher's key, and `statement` the SHA-256 of what it signed; `root` is the fingerprint of
-    the root that the user trusts. `at` is when it was checked, in ISO 8601.
+    `key` is the id of the publisher's key, or of the `identity` that it signed as, and `statement` the SHA-256 of what
+    it signed; `root` is the fingerprint of the root that the user trusts. `at` is when it was checked, in ISO 8601.
     """
 
     publisher: str
@@ -189,6 +189,7 @@ class Signed:
     root_version: int
     timestamp_version: int
     at: str
+    identity: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("key", "statement"):
@@ -196,6 +197,7 @@ class Signed:
         check_digest(self.root, "root")
         for name in ("publisher", "index", "at"):
             check_line(getattr(self, name), name)
+        check_line(self.identity or "", "identity")
 
 
 @runtime_checkable

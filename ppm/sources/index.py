@@ -16,6 +16,7 @@ from ppm.errors import IntegrityError, SourceError
 from ppm.index.advise import check_advisory
 from ppm.index.advisory import Listed
 from ppm.index.client import AT_ONCE, Client
+from ppm.index.envelope import DISTRUST
 from ppm.index.layout import (
     PUBLISHERS,
     SIGSTORE_ROOT,
@@ -33,12 +34,10 @@ from ppm.index.statement import Statement, check_bundle, check_statement, read_s
 from ppm.index.trust import Access, TrustedIndex
 from ppm.names import check_name
 from ppm.package import parse_file_name, read_package
-from ppm.package import sha256 as digest_of
+from ppm.package import sha256 as sha256_of
 from ppm.sources.base import Release, Signed, declarations
 
 __all__ = ["IndexSource"]
-
-_DISTRUST = "don't use it; ask the publisher, and whoever runs the index"
 
 
 class IndexSource:
@@ -48,7 +47,7 @@ class IndexSource:
         self.name = index.name
         self._index = index
         self._client = Client(index, cache, access, tell)
-        self._pins = Pins(index, self._sigstore_root)
+        self._pins = Pins(index, lambda: self._sigstore_root)
         self.location = self._client.where
         self._shards: dict[str, Shard | IntegrityError] = {}
         self._owners: dict[str, Publishers] = {}
@@ -177,12 +176,12 @@ class IndexSource:
     def _advisory(self, name: str, notice: Notice, data: bytes | None) -> Listed:
         """An advisory that is listed for a patch. Raises IntegrityError."""
         where = f"advisory {notice.id} on {name} in {self.location}"
-        if data is None or digest_of(data) != notice.sha256:
-            raise IntegrityError("is listed, but is not there", context=where, hint=_DISTRUST)
+        if data is None or sha256_of(data) != notice.sha256:
+            raise IntegrityError("is listed, but is not there", context=where, hint=DISTRUST)
         advisory, keyid = check_advisory(data, name, self._owner, where)
         self._pins.check_advisory(name, keyid, where)
         if advisory.id != notice.id:
-            raise IntegrityError(f"calls itself {advisory.id}", context=where, hint=_DISTRUST)
+            raise IntegrityError(f"calls itself {advisory.id}", context=where, hint=DISTRUST)
         return Listed(advisory, notice.sha256, self.location)
 
     def publisher(self, name: str) -> Publisher | None:
@@ -197,7 +196,7 @@ class IndexSource:
         """What publishers say of the files of some names, or why a file is refused; by the names of the files.
 
         What the index lists of a file must agree with its statement. Names whose shards can't be right have no files
-        here. Raises SourceError.
+        here. Raises SourceError, and RequestError where there are bundles and Sigstore's library is not installed.
         """
         self._load(names)
         shards = [shard for name in names if isinstance(shard := self._shards[name], Shard)]
@@ -228,8 +227,9 @@ class IndexSource:
         owner = self._owner(name)
         if owner is None:
             raise IntegrityError(f"has no publisher of {name}", context=self.location)
-        self._pins.accept(name, owner)
-        return tuple(map(owner.shown, owner.ids))
+        added = self._pins.accept(name, owner)
+        authorities = (f"Sigstore authority {one[:12]}... (for all patches of {self.name})" for one in added)
+        return (*map(owner.shown, owner.ids), *authorities)
 
     def _of_file(self, file_name: str) -> list[Release]:
         parts = parse_file_name(file_name)
@@ -298,14 +298,14 @@ class IndexSource:
         """A publisher's statement on a file, of which the index says the same. Raises IntegrityError."""
         fault, owner, where = self._fault(name, entry), self._owner(name), self._where(entry)
         if fault or owner is None:
-            raise IntegrityError(fault, context=where, hint=_DISTRUST)
-        if data is None or digest_of(data) != entry.statement:
-            raise IntegrityError("is listed, but its publisher's statement is not there", context=where, hint=_DISTRUST)
+            raise IntegrityError(fault, context=where, hint=DISTRUST)
+        if data is None or sha256_of(data) != entry.statement:
+            raise IntegrityError("is listed, but its publisher's statement is not there", context=where, hint=DISTRUST)
         identity = owner.identity(entry.publisher)
         if identity is None:
             said = read_statement(data, name, entry.file, entry.sha256, owner.keys)
         else:
-            root = self._sigstore_root()
+            root = self._sigstore_root
             said = read_statement(data, name, entry.file, entry.sha256, identities=(identity,), root=root)
         self._pins.check(name, entry.publisher, owner, where)
         if (said.manifest.name, said.publisher) != (name, entry.publisher) or not entry.follows_from(said.manifest):
@@ -316,7 +316,7 @@ class IndexSource:
         """Raises IntegrityError when a file is not what everybody says that it is, or is another publisher's."""
         fault = self._fault(name, entry)
         if fault:
-            raise IntegrityError(fault, context=self._where(entry), hint=_DISTRUST)
+            raise IntegrityError(fault, context=self._where(entry), hint=DISTRUST)
         owner = self._owner(name)
         assert owner is not None
         package = read_package(data, origin=f"{entry.file} in {self.location}", expected_sha256=entry.sha256)
@@ -324,23 +324,24 @@ class IndexSource:
         if identity is None:
             signed_by = check_statement(statement, package, owner.keys)
         else:
-            signed_by = check_bundle(statement, package, (identity,), self._sigstore_root())
+            signed_by = check_bundle(statement, package, (identity,), self._sigstore_root)
         if (
             package.manifest.name != name
             or signed_by != entry.publisher
-            or digest_of(statement) != entry.statement
+            or sha256_of(statement) != entry.statement
             or not entry.agrees_with(package)
         ):
             raise IntegrityError(
                 "lists it otherwise than its manifest or its publisher's statement has it",
                 context=self._where(entry),
-                hint=_DISTRUST,
+                hint=DISTRUST,
             )
         self._pins.take(name, entry.publisher, owner, self._where(entry))
         state = self._client.state
         self._signed[entry.sha256] = Signed(
             publisher=owner.name,
             key=entry.publisher,
+            identity=None if identity is None else str(identity),
             statement=entry.statement,
             index=self.name,
             root=state.root,
@@ -349,6 +350,7 @@ class IndexSource:
             at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
+    @cached_property
     def _sigstore_root(self) -> bytes:
         """The trusted root of the Sigstore instance, signed by the offline key. Raises SourceError, IntegrityError."""
         found = self._client.read_offline([SIGSTORE_ROOT])

@@ -8,6 +8,7 @@ from packages import make_package
 from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 
 from ppm.errors import IntegrityError, SourceError
+from ppm.index.layout import shard_path
 from ppm.index.roles import LIFETIMES
 
 NOW = datetime.now(UTC)
@@ -214,6 +215,20 @@ def test_a_root_out_of_order(hosted):
 
     host.instead["metadata/2.root.json"] = next_root(owned, signers, skip)
     refused(client(), "older state than it did before, or mixes two")
+
+
+@pytest.mark.parametrize("digest", ["/etc/hostname", "../../x", "AB" * 32, "0" * 63, ""])
+def test_a_digest_that_is_a_path(hosted, digest):
+    """Files are kept by their digests, which TUF does not look at."""
+    owned, _, client = hosted
+    repository = owned.open()
+    path = shard_path("toxicity")
+    for name in repository.bin_names:
+        if path in repository.bin(name).signed.targets:
+            repository.bin(name).signed.targets[path].hashes = {"sha256": digest}
+            repository.touch(name)
+    repository.commit(NOW)
+    refused(client(), "lacks its SHA-256")
 
 
 @pytest.mark.parametrize("role", ["root", "snapshot", "targets", "bins"])

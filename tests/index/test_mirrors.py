@@ -50,7 +50,7 @@ def test_a_copy_is_whole_and_serves_those_who_trust_the_origin(origin, tmp_path)
     assert all(files(owned.folder)[path] == data for path, data in copied.items())
     assert (done.fetched, done.size, done.kept) == (len(copied), sum(map(len, copied.values())), 0)
     assert done.expires == owned.open().timestamp.signed.expires
-    assert seen[-1] == ("Files of lists", 5, 5)
+    assert seen[-1] == ("Copying files, by list", 5, 5)
 
 
 def test_a_copy_is_brought_up_to_date_with_what_is_new_alone(origin, tmp_path):

@@ -322,7 +322,10 @@ def test_another_authority_is_refused_until_accepted(owned, instance):
     with pytest.raises(IntegrityError, match="lets another Sigstore authority vouch for it than before") as caught:
         fetched(owned, "2.0.0")
     assert "ppm source accept acme toxicity" in caught.value.hint
-    client(owned).accept("toxicity")
+    assert "for all of its patches" in caught.value.hint
+    said = client(owned).statements(["toxicity"])[newer.file_name]
+    assert "lets another Sigstore authority vouch for it" in str(said)
+    assert any("for all patches of acme" in text for text in client(owned).accept("toxicity"))
     assert fetched(owned, "2.0.0") == newer.data
     with pytest.raises(IntegrityError, match="does not hold"):
         fetched(owned)
@@ -339,9 +342,9 @@ def test_online_keys_do_not_name_an_instance(tmp_path, instance):
     repository.commit(NOW)
     write_durably(owned.folder / "targets" / stored(SIGSTORE_ROOT, target.hashes["sha256"]), thief)
     with pytest.raises(IntegrityError, match="names no Sigstore instance"):
-        client(owned)._sigstore_root()
+        client(owned)._sigstore_root
     named(owned, instance)
-    assert client(owned)._sigstore_root() == instance.trusted_root()
+    assert client(owned)._sigstore_root == instance.trusted_root()
 
 
 @pytest.mark.parametrize(
@@ -496,3 +499,7 @@ def test_pages_and_advisories_of_a_publisher_that_signs_both_ways(tmp_path, inst
         home.fetch(release) == package.data
     )  # its first patch is signed as an identity, and its advisories by its key
     assert [one.advisory.id for one in home.advisories("toxicity", package.sha256)] == [osv()["id"]]
+    third = make_package(version="3.0.0")
+    owned.publish(third)
+    with pytest.raises(IntegrityError, match="signed by another key than toxicity was before"):
+        fetched(owned, "3.0.0")  # the key counts for advisories alone

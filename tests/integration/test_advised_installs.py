@@ -220,7 +220,7 @@ def test_verify_says_what_was_not_signed_and_what_was_not_recorded(owned, ppm_ho
     assert ppm("lock").code == 0
     with_composition(project, [OLD])
     assert ppm("sync").code == 0
-    said = f"guard==1.0.0 from {project / 'dist'}: unsigned, checked by its SHA-256 on 20"
+    said = f"guard==1.0.0 from {project / 'dist'}: checked by its SHA-256 alone on 20"
     assert ppm("verify").out.startswith(said)
 
 
