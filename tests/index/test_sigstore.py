@@ -342,7 +342,7 @@ def test_online_keys_do_not_name_an_instance(tmp_path, instance):
     repository.commit(NOW)
     write_durably(owned.folder / "targets" / stored(SIGSTORE_ROOT, target.hashes["sha256"]), thief)
     with pytest.raises(IntegrityError, match="names no Sigstore instance"):
-        client(owned)._sigstore_root
+        str(client(owned)._sigstore_root)
     named(owned, instance)
     assert client(owned)._sigstore_root == instance.trusted_root()
 
