@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.index_copies import mirror, page
-from ppm.cli.keyfiles import ask_passphrase, keys_folder, keys_option
+from ppm.cli.keyfiles import ask_passphrase, keys_folders, keys_option
 from ppm.cli.options import LocalPath, command_line, json_option, workspace
 from ppm.cli.output import print_json, print_table, report, say, write
 
@@ -38,7 +38,8 @@ def open_held(folder: Path, keys: Path | None) -> "Held":
     """An index that nobody else changes meanwhile."""
     from ppm.index.held import Held
 
-    return Held(folder, keys_folder(folder, keys), ask_passphrase, command_line(), workspace().lock_timeout, say)
+    own, offline = keys_folders(folder, keys)
+    return Held(folder, own, ask_passphrase, command_line(), workspace().lock_timeout, say, offline)
 
 
 @index_command.command("init")
@@ -65,7 +66,8 @@ def init(folder: Path, keys: Path | None, names: int, bins: int | None, root_key
     from ppm.index.roles import bins_for
 
     bins = bins_for(names) if bins is None else bins
-    ring = Keyring(keys_folder(folder, keys), partial(ask_passphrase, new=True))
+    own, other = keys_folders(folder, keys)
+    ring = Keyring(other or own, partial(ask_passphrase, new=True))
     made = make_index(folder, ring, datetime.now(UTC), bins=bins, root_keys=root_keys, threshold=threshold)
     report(f"Made the index {folder}; its private keys are in {ring.folder}.")
     report(f"Its root has the fingerprint {made}: publish it where users trust what they read.")

@@ -11,7 +11,7 @@ import click
 from ppm.cli.options import LocalPath
 from ppm.cli.output import secret
 
-__all__ = ["ask_passphrase", "keys_folder", "keys_option"]
+__all__ = ["ask_passphrase", "keys_folders", "keys_option"]
 
 F = TypeVar("F", bound=Callable[..., object])
 VARIABLE = "PPM_KEY_PASSPHRASE"
@@ -37,18 +37,20 @@ def ask_passphrase(*, new: bool = False) -> str:
 
 def keys_option(function: F) -> F:
     """--keys."""
-    text = "Folder of the index's private keys. Default: beside the index, its name and `.keys`."
+    text = "Folder of private keys, besides the one beside the index, which has its name and `.keys`."
     return click.option("--keys", type=LocalPath(), metavar="DIR", help=text)(function)
 
 
-def keys_folder(index: Path, keys: Path | None) -> Path:
-    """Where the private keys of an index are: never inside it, for that is what is served.
+def keys_folders(index: Path, keys: Path | None) -> tuple[Path, Path | None]:
+    """Where the private keys of an index are, and where those of root and targets are if that is elsewhere.
 
-    Raises RequestError.
+    Never inside the index, for that is what is served. Raises RequestError.
     """
     from ppm.errors import RequestError
 
-    folder = keys or index.absolute().with_name(f"{index.absolute().name}.keys")
-    if folder.absolute().is_relative_to(index.absolute()):
-        raise RequestError("is inside the index, which is made public", context=str(folder), hint="name another folder")
-    return folder
+    beside = index.absolute().with_name(f"{index.absolute().name}.keys")
+    if keys is not None and keys.absolute().is_relative_to(index.absolute()):
+        raise RequestError("is inside the index, which is made public", context=str(keys), hint="name another folder")
+    if keys is None or keys.absolute() == beside:
+        return beside, None
+    return (beside, keys) if beside.is_dir() else (keys, None)

@@ -13,7 +13,12 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from tuf.api.exceptions import DownloadError, RepositoryError
+from tuf.api.exceptions import (
+    DownloadError,
+    DownloadLengthMismatchError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+)
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.updater import Updater
@@ -93,8 +98,11 @@ def fetch_target(fetcher: Fetcher, index: TrustedIndex, target: TargetFile, *, c
     """
     digest = digest_of(target)
     path = stored(target.path, digest) if consistent else target.path
-    data = fetcher.download_known(f"{index.targets_url}/{path}", target.length, digest)
-    target.verify_length_and_hashes(data)
+    try:
+        data = fetcher.download_known(f"{index.targets_url}/{path}", target.length, digest)
+        target.verify_length_and_hashes(data)
+    except (DownloadLengthMismatchError, LengthOrHashMismatchError) as error:
+        raise type(error)(f"{target.path[:200]}: {error}") from error
     return data
 
 

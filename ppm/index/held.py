@@ -21,7 +21,7 @@ MAX_ROOT_BYTES = 512_000
 
 @dataclass(frozen=True)
 class Held:
-    """An index and its keys, as one command opens them."""
+    """An index and its keys, as one command opens them; those of root and targets may be in a folder `offline`."""
 
     folder: Path
     keys: Path
@@ -29,6 +29,7 @@ class Held:
     command: str
     timeout: float
     tell: Callable[[str], None]
+    offline: Path | None = None
 
     @contextmanager
     def opened(self) -> Iterator[Repository]:
@@ -42,7 +43,7 @@ class Held:
 
     def read(self) -> Repository:
         """The index as it is. Raises RequestError or IntegrityError."""
-        return Repository.open(self.folder, Keyring(self.keys, self.passphrase))
+        return Repository.open(self.folder, Keyring(self.keys, self.passphrase, self.offline))
 
 
 def is_index(folder: Path) -> bool:

@@ -111,12 +111,20 @@ def write_pair(path: Path, passphrase: str) -> tuple[Path, str]:
     return public, CryptoSigner(key).public_key.keyid
 
 
+OFFLINE = ("root", "targets")
+"""The roles whose keys may be kept where no network is."""
+
+
 @dataclass
 class Keyring:
-    """The private keys of an index that are on this machine: files named after their role and their id."""
+    """The private keys of an index that are on this machine: files named after their role and their id.
+
+    Those of root and targets may be in a folder of their own, `offline`.
+    """
 
     folder: Path
     passphrase: Passphrase
+    offline: Path | None = None
     _known: dict[str, CryptoSigner] = field(default_factory=dict, repr=False)
 
     def create(self, role: str) -> CryptoSigner:
@@ -144,11 +152,13 @@ class Keyring:
         return found
 
     def _path(self, role: str, keyid: str) -> Path:
-        return self.folder / f"{role}-{keyid[:_ID_DIGITS]}.pem"
+        folder = self.offline if self.offline is not None and role in OFFLINE else self.folder
+        return folder / f"{role}-{keyid[:_ID_DIGITS]}.pem"
 
     def _find(self, keyid: str) -> CryptoSigner | None:
         if keyid not in self._known:
-            for path in sorted(self.folder.glob(f"*-{keyid[:_ID_DIGITS]}.pem")):
+            folders = [self.folder] if self.offline is None else [self.folder, self.offline]
+            for path in (path for folder in folders for path in sorted(folder.glob(f"*-{keyid[:_ID_DIGITS]}.pem"))):
                 signer = read_private(path, self.passphrase)
                 self._known[signer.public_key.keyid] = signer
         return self._known.get(keyid)

@@ -187,7 +187,10 @@ class Repository:
         What is in force is signed by old and new keys before the new root says that only the new ones count.
         """
         if role == "bins":
+            self._need("targets", "snapshot", "timestamp")
             return self._rotate_bins(now)
+        if role != "root":  # what else signs is looked for before there is a new key
+            self._need("snapshot", "timestamp", *(["targets"] if role == "targets" else []))
         old = list(self.root.signed.roles[role].keyids)
         root_keys = self._root_keys()
         fresh = [self.keys.create(role) for _ in old]
@@ -210,7 +213,6 @@ class Repository:
             self.bin(name)
             self.touch(name)
         old = list(targets.delegations.succinct_roles.keyids)
-        self.keys.needed(self.root.signed.roles[Targets.type].keyids, 1, "targets")
         fresh = self.keys.create("bins")
         targets.add_key(fresh.public_key)
         for keyid in old:
@@ -218,6 +220,12 @@ class Repository:
         self.touch(Targets.type)
         self.commit(now)
         return old
+
+    def _need(self, *roles: str) -> None:
+        """Raises RequestError where keys of some roles are not here."""
+        for role in roles:
+            found = self.root.signed.roles[role]
+            self.keys.needed(found.keyids, found.threshold, role)
 
     def _root_keys(self) -> list[CryptoSigner]:
         role = self.root.signed.roles[Root.type]

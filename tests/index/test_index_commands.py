@@ -121,6 +121,26 @@ def test_keys_that_are_elsewhere_are_asked_for(tmp_path):
     assert owned.open().root.signed.version == 1
 
 
+def test_keys_of_root_and_targets_may_be_in_a_folder_of_their_own(tmp_path):
+    fine("index", "init", "patches", "--root-keys", "1", "--threshold", "1")
+    fine("index", "key", "acme.pem")
+    keys, offline = tmp_path / "patches.keys", tmp_path / "off"
+    offline.mkdir()
+    for path in [*keys.glob("root-*.pem"), *keys.glob("targets-*.pem")]:
+        path.rename(offline / path.name)
+    before = sorted(path.name for path in keys.iterdir())
+    for role in ("bins", "timestamp", "targets"):
+        refused(1, "must sign, but 0 are here", "index", "rotate", "patches", role)
+    assert sorted(path.name for path in keys.iterdir()) == sorted({*before, "lock"})  # no key that nothing uses
+    fine("index", "add-publisher", "patches", "acme", "--key", "acme.pub.pem", "--names", "guard", "--keys", "off")
+    for role in ("bins", "timestamp", "targets", "root"):
+        fine("index", "rotate", "patches", role, "--keys", "off")
+    fine("index", "refresh", "patches", "--all", "--keys", "off")
+    assert {path.name.split("-")[0] for path in offline.iterdir()} == {"root", "targets"}
+    assert not [*keys.glob("root-*"), *keys.glob("targets-*")]
+    fine("index", "verify", "patches")
+
+
 def test_publishing(tmp_path):
     fine("index", "init", "my-index", "--bins", "4")
     fine("index", "key", "acme.pem")
