@@ -26,7 +26,7 @@ from benchmarks.error_rates import (
 from ppm.evaluation.exact import exact_alpha
 from ppm.evaluation.statistics import paired_score_interval
 
-AUDITS = 10_000
+AUDITS = 4_000
 THREE_STANDARD_ERRORS = 3 * (0.05 * 0.95 / AUDITS) ** 0.5
 
 
