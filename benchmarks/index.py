@@ -25,7 +25,7 @@ from securesystemslib.signer import CryptoSigner
 from ppm.bank import Bank, Block
 from ppm.index.keys import Keyring, key_id, public_hex
 from ppm.index.layout import shard_path
-from ppm.index.publish import Signed, publish
+from ppm.index.publish import SignedPackage, publish
 from ppm.index.publishers import Publisher, Publishers
 from ppm.index.repository import Repository, create
 from ppm.index.roles import bins_for
@@ -139,7 +139,7 @@ class Made:
         return Repository.open(self.folder, self.keys, write_plainly)
 
     def publish(self, *packages: Package) -> None:
-        files = [Signed(one, make_statement(one, self.signer)) for one in packages]
+        files = [SignedPackage(one, make_statement(one, self.signer)) for one in packages]
         publish(self.open(), files, datetime.now(UTC))
 
 

@@ -41,6 +41,13 @@ def ppm(*arguments: str) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
+def fine(*arguments: str) -> Result:
+    """Run `ppm` in this process, which must work."""
+    done = ppm(*arguments)
+    assert done.code == 0, (arguments, done.err)
+    return done
+
+
 def examples() -> Iterator[tuple[str, str]]:
     """Each command, subcommands included, with the line of its example in its help, or ""."""
     context = click.Context(cli)

@@ -11,7 +11,7 @@ import click
 from ppm.cli.index_copies import mirror, page
 from ppm.cli.keyfiles import ask_passphrase, keys_folders, keys_option
 from ppm.cli.options import LocalPath, command_line, json_option, workspace
-from ppm.cli.output import print_json, print_table, report, say, write
+from ppm.cli.output import print_json, print_table, report, say, warn, write
 
 if TYPE_CHECKING:
     from ppm.index.held import Held
@@ -119,17 +119,22 @@ def add_publisher(
       ppm index add-publisher my-index acme --key acme.pub.pem --names toxicity,gender-bias
     """
     from ppm.index.keys import read_public
-    from ppm.index.publish import add_publisher
+    from ppm.index.publish import add_publisher, unsigned
 
     if (identity is None) != (issuer is None):
         raise click.UsageError("--identity and --issuer go together")
     wanted = [part.strip() for part in names.split(",") if part.strip()]
     signers: list[str | Identity] = [*map(read_public, files), *_identities(identity, issuer)]
     with open_held(folder, keys).opened() as repository:
+        before = repository.publishers.find(name)
         found = add_publisher(repository, name, signers, wanted, datetime.now(UTC), instead=instead)
+        left = unsigned(repository, before.names if before is not None else ())
     counts = [(len(found.keys), "key", "keys"), (len(found.identities), "identity", "identities")]
     shown = " and ".join(f"{count} {one if count == 1 else many}" for count, one, many in counts if count)
     report(f"{found.name} may publish {', '.join(found.names) or 'nothing yet'}, with {shown}.")
+    if left:
+        count = f"{len(left)} file{'' if len(left) == 1 else 's'}, such as {left[0]}"
+        warn(f"warning: users now refuse {count}: publish them again, signed by whoever has their names now")
 
 
 def _identities(identity: str | None, issuer: str | None) -> "list[Identity]":
@@ -324,8 +329,9 @@ def verify(folder: Path, root: Path | None) -> None:
     from ppm.errors import IntegrityError
     from ppm.index.check import check_index
     from ppm.index.held import read_root
+    from ppm.index.layout import METADATA, TRUSTED_ROOT
 
-    found = check_index(folder, read_root(root or folder / "metadata" / "1.root.json"), say)
+    found = check_index(folder, read_root(root or folder / METADATA / TRUSTED_ROOT), say)
     for fault in found.faults:
         write(fault)
     if found.faults:

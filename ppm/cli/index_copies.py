@@ -28,9 +28,8 @@ def mirror(origin: str, folder: Path, root: Path | None, fingerprint: str | None
     """
     from ppm.errors import RequestError
     from ppm.index.held import read_root
-    from ppm.index.layout import METADATA
+    from ppm.index.layout import METADATA, TRUSTED_ROOT
     from ppm.index.mirror import mirror_index
-    from ppm.index.repository import TRUSTED_ROOT
     from ppm.index.trust import check_url, find_index, shown_url
     from ppm.names import is_url
 

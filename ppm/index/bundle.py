@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ppm.disk import disk_errors
-from ppm.errors import IntegrityError, RequestError
+from ppm.errors import DiskError, IntegrityError, RequestError
 from ppm.index.envelope import DISTRUST, Kind
 from ppm.index.identity import Identity
 from ppm.index.layout import SIGSTORE_ROOT
@@ -73,7 +73,7 @@ def open_bundle(
     if len(data) > kind.most_bytes:
         raise kind.differs(origin, f"has more than {kind.most_bytes:,} bytes")
     _need_library(origin)
-    trusted = _read_root(root, f"{SIGSTORE_ROOT} of the index of {origin}")
+    trusted = _read_root(root, f"{SIGSTORE_ROOT}, for {origin}")
     from sigstore.models import Bundle
     from sigstore.verify import Verifier
 
@@ -105,8 +105,23 @@ def _need_library(origin: str) -> None:
     logging.getLogger(sigstore.__name__).addHandler(_SILENT)
 
 
-@lru_cache(maxsize=4)
 def _read_root(data: bytes, origin: str) -> "TrustedRoot":
+    """Raises IntegrityError for what is no trusted root."""
+    try:
+        return _parsed_root(data)
+    except DiskError:
+        raise
+    except Exception as error:  # pydantic, cryptography and sigstore raise classes of their own
+        raise IntegrityError(
+            f"is no trusted root of a Sigstore instance{_reason(error)}",
+            context=origin,
+            hint="it is the file trusted_root.json of the instance; see docs/index.md",
+        ) from error
+
+
+@lru_cache(maxsize=4)
+def _parsed_root(data: bytes) -> "TrustedRoot":
+    """Sigstore's library reads one from a file alone; the files of one index mostly have the same."""
     from sigstore.models import TrustedRoot
     from sigstore.verify import Verifier
 
@@ -114,15 +129,8 @@ def _read_root(data: bytes, origin: str) -> "TrustedRoot":
         path = Path(folder) / "trusted_root.json"
         with disk_errors("can't be written", path):
             path.write_bytes(data)
-        try:
-            root = TrustedRoot.from_file(str(path))
-            Verifier(trusted_root=root)
-        except Exception as error:  # pydantic, cryptography and sigstore raise classes of their own
-            raise IntegrityError(
-                f"is no trusted root of a Sigstore instance{_reason(error)}",
-                context=origin,
-                hint="it is the file trusted_root.json of the instance; see docs/index.md",
-            ) from error
+        root = TrustedRoot.from_file(str(path))
+    Verifier(trusted_root=root)  # what lacks a part is refused here
     return root
 
 

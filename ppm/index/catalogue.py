@@ -20,7 +20,7 @@ from ppm.index.statement import Statement
 from ppm.names import canonical_digest
 from ppm.sources.index import IndexSource
 
-__all__ = ["Catalogue", "File", "Patch", "Refused", "Score"]
+__all__ = ["Catalogue", "File", "NotTaken", "Patch", "Score"]
 
 AT_ONCE = 200
 """How many names are looked into at a time."""
@@ -98,7 +98,7 @@ def _figure(value: object) -> float | None:
 
 
 @dataclass(frozen=True)
-class Refused:
+class NotTaken:
     """What the index lists of a patch, and ppm does not take: a file or an advisory, and why."""
 
     what: str
@@ -113,7 +113,7 @@ class Patch:
     publisher: Publisher
     files: tuple[File, ...]
     advisories: tuple[Advisory, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[NotTaken, ...]
 
     @cached_property
     def newest(self) -> File | None:
@@ -185,19 +185,19 @@ class Catalogue:
                 yield self._patch(name, self._source.shard(name), said)
 
     def _patch(self, name: str, shard: Shard, said: Mapping[str, Statement | IntegrityError]) -> Patch:
-        refused: list[Refused] = []
+        refused: list[NotTaken] = []
         advisories: Sequence[Advisory] = ()
         try:
             advisories = [listed.advisory for listed in self._source.advisories(name)]
         except IntegrityError as error:
             self.faults.append(f"{error.context}: {error.message}")
-            refused.append(Refused("its advisories", error.message))
+            refused.append(NotTaken("its advisories", error.message))
         files = []
         for entry in shard.releases:
             statement = said[entry.file]
             if isinstance(statement, IntegrityError):
                 self.faults.append(f"{statement.context}: {statement.message}")
-                refused.append(Refused(entry.file, statement.message))
+                refused.append(NotTaken(entry.file, statement.message))
             else:
                 own = tuple(one for one in advisories if one.is_about(name, entry.version))
                 files.append(File(entry, statement, own))

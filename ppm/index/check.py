@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ppm.errors import IntegrityError
-from ppm.index.layout import METADATA
+from ppm.index.layout import METADATA, TRUSTED_ROOT
 from ppm.index.trust import Access, TrustedIndex
 from ppm.sources.index import IndexSource
 
@@ -37,7 +37,7 @@ def check_index(folder: Path, root: bytes | None, tell: Callable[[str], None]) -
 
     Raises IntegrityError or SourceError when the index as a whole can't be used.
     """
-    first = root or (folder / METADATA / "1.root.json").read_bytes()
+    first = root or (folder / METADATA / TRUSTED_ROOT).read_bytes()
     with as_new_client(folder, first, tell) as source:
         faults, releases = [], 0
         names = sorted(source.publishers.names)

@@ -29,7 +29,7 @@ from ppm.index.blame import blamed, blaming
 from ppm.index.fetch import Fetcher, FolderFetcher, HttpFetcher, OfflineFetcher, Unreachable
 from ppm.index.hub import HUB
 from ppm.index.hub_fetch import HubFetcher
-from ppm.index.layout import METADATA, most_bytes, stored
+from ppm.index.layout import MAX_ROOT_BYTES, METADATA, TRUSTED_ROOT, most_bytes, stored
 from ppm.index.roles import SignedRole, bins_of, signed_roles
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.locking import exclusive
@@ -42,7 +42,6 @@ S = TypeVar("S", Root, Targets, Snapshot, Timestamp)
 
 AT_ONCE = 8
 """How many files are fetched at a time."""
-MAX_ROOT_BYTES = 512_000
 _TOP = ("timestamp.json", "snapshot.json", "targets.json")
 _CHECKED = "checked"
 
@@ -64,7 +63,7 @@ def download_root(url: str, access: Access) -> bytes:
         hint = "give its root with --root FILE, or run this without PPM_OFFLINE"
         raise SourceError("is not asked for its root, as you want it", context=shown_url(url), hint=hint)
     try:
-        return fetcher_of(url, access).download_bytes(f"{url}/{METADATA}/1.root.json", MAX_ROOT_BYTES)
+        return fetcher_of(url, access).download_bytes(f"{url}/{METADATA}/{TRUSTED_ROOT}", MAX_ROOT_BYTES)
     except DownloadError as error:
         raise blamed(error, shown_url(url)) from error
 

@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root
+
 from ppm.disk import disk_errors
+from ppm.errors import IntegrityError
 from ppm.index.keys import Keyring
-from ppm.index.layout import METADATA
-from ppm.index.repository import TRUSTED_ROOT, Repository, create, write_durably
+from ppm.index.layout import MAX_ROOT_BYTES, METADATA, TRUSTED_ROOT
+from ppm.index.repository import Repository, create, write_durably
 from ppm.index.roles import OFFLINE, RoleName, renewal, signed_roles
 from ppm.locking import exclusive
 from ppm.package import sha256
 
 __all__ = ["Held", "RoleState", "Status", "is_index", "make_index", "read_root", "root_fingerprint", "status_of"]
-
-MAX_ROOT_BYTES = 512_000
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,17 @@ def is_index(folder: Path) -> bool:
 
 
 def read_root(path: Path) -> bytes:
-    """The bytes of a file of root metadata. Raises DiskError."""
+    """The bytes of a file of root metadata. Raises DiskError, or IntegrityError for what is none."""
     with disk_errors("can't be read", path), path.open("rb") as stream:
-        return stream.read(MAX_ROOT_BYTES)
+        data = stream.read(MAX_ROOT_BYTES + 1)
+    try:
+        is_root = len(data) <= MAX_ROOT_BYTES and isinstance(Metadata.from_bytes(data).signed, Root)
+    except RepositoryError:
+        is_root = False
+    if not is_root:
+        hint = f"ask the index's owner for {TRUSTED_ROOT}"
+        raise IntegrityError("is no root metadata of an index", context=str(path), hint=hint)
+    return data
 
 
 def root_fingerprint(root: bytes) -> str:

@@ -9,6 +9,7 @@ __all__ = [
     "BUNDLE",
     "MAX_ADVISORY_BYTES",
     "MAX_PUBLISHERS_BYTES",
+    "MAX_ROOT_BYTES",
     "MAX_SHARD_BYTES",
     "MAX_SIGSTORE_ROOT_BYTES",
     "MAX_STATEMENT_BYTES",
@@ -17,6 +18,7 @@ __all__ = [
     "SIGSTORE_ROOT",
     "STATEMENT",
     "TARGETS",
+    "TRUSTED_ROOT",
     "advisory_path",
     "file_path",
     "is_offline",
@@ -27,6 +29,9 @@ __all__ = [
     "stored",
 ]
 
+TRUSTED_ROOT = "1.root.json"
+"""The first root in METADATA, kept beside the keys too: a host that exchanges the index's own is found out."""
+MAX_ROOT_BYTES = 512_000
 METADATA, TARGETS = "metadata", "targets"
 """The two folders of an index: what is signed, and the files that it speaks of."""
 BINS = "bin"

@@ -21,9 +21,9 @@ from tuf.ngclient.config import UpdaterConfig
 from ppm.disk import PARTIAL, disk_errors, make_folder, replace_file
 from ppm.errors import RequestError, SourceError
 from ppm.index.blame import blaming
-from ppm.index.client import AT_ONCE, MAX_ROOT_BYTES, Client, digest_of, fetch_target, fetcher_of
-from ppm.index.layout import METADATA, TARGETS, stored
-from ppm.index.repository import TRUSTED_ROOT, check_next_root
+from ppm.index.client import AT_ONCE, Client, digest_of, fetch_target, fetcher_of
+from ppm.index.layout import MAX_ROOT_BYTES, METADATA, TARGETS, TRUSTED_ROOT, stored
+from ppm.index.repository import check_next_root
 from ppm.index.roles import bins_of
 from ppm.index.trust import Access, TrustedIndex, shown_url
 from ppm.progress import Events

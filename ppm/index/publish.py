@@ -1,6 +1,6 @@
 """Putting package files into an index, taking versions back, and saying who may publish what."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -30,11 +30,12 @@ from ppm.package import Package, read_package, sha256
 
 __all__ = [
     "PLAIN",
-    "Signed",
+    "SignedPackage",
     "add_publisher",
     "name_sigstore",
     "publish",
     "sign_packages",
+    "unsigned",
     "write_plain",
     "write_signed",
     "yank",
@@ -45,7 +46,7 @@ PLAIN = ".statement.json"
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignedPackage:
     """A package and its publisher's statement, signed with a key or `bundled` by Sigstore."""
 
     package: Package
@@ -53,7 +54,9 @@ class Signed:
     bundled: bool = False
 
 
-def sign_packages(paths: Sequence[Path], signer: CryptoSigner | None, bundles: Sequence[Path] = ()) -> list[Signed]:
+def sign_packages(
+    paths: Sequence[Path], signer: CryptoSigner | None, bundles: Sequence[Path] = ()
+) -> list[SignedPackage]:
     """Package files with their statements: made with the publisher's key, else in `bundles`, in the order of the files,
     else those that lie beside the files.
 
@@ -68,19 +71,19 @@ def sign_packages(paths: Sequence[Path], signer: CryptoSigner | None, bundles: S
     for number, path in enumerate(paths):
         package = _read_patch(path)
         if signer is not None:
-            found.append(Signed(package, make_statement(package, signer)))
+            found.append(SignedPackage(package, make_statement(package, signer)))
         elif bundles:
-            found.append(Signed(package, _read(bundles[number], MAX_STATEMENT_BYTES), bundled=True))
+            found.append(SignedPackage(package, _read(bundles[number], MAX_STATEMENT_BYTES), bundled=True))
         else:
             found.append(_signed_beside(path, package))
     return found
 
 
-def _signed_beside(path: Path, package: Package) -> Signed:
+def _signed_beside(path: Path, package: Package) -> SignedPackage:
     for bundled in (False, True):
         beside = path.with_name(path.name + _suffix(bundled))
         if beside.is_file():
-            return Signed(package, _read(beside, MAX_STATEMENT_BYTES), bundled)
+            return SignedPackage(package, _read(beside, MAX_STATEMENT_BYTES), bundled)
     hint = "name the publisher's key with --key, or its Sigstore bundle with --bundle"
     raise RequestError("is not signed", context=str(path), hint=hint)
 
@@ -118,7 +121,7 @@ def write_plain(paths: Sequence[Path], folder: Path) -> list[Path]:
     return written
 
 
-def write_signed(files: Sequence[Signed], folder: Path) -> list[Path]:
+def write_signed(files: Sequence[SignedPackage], folder: Path) -> list[Path]:
     """Write packages with their statements beside them into a folder. Raises DiskError."""
     written = []
     for signed in files:
@@ -130,11 +133,12 @@ def write_signed(files: Sequence[Signed], folder: Path) -> list[Path]:
     return written
 
 
-def publish(repository: Repository, files: Sequence[Signed], now: datetime) -> list[str]:
+def publish(repository: Repository, files: Sequence[SignedPackage], now: datetime) -> list[str]:
     """Put packages into an index, all or none: the pins of those that are new.
 
     Raises IntegrityError when a package is not signed by the publisher of its name, or differs from what was published
-    before under its version; RequestError for a name that nobody may publish.
+    before under its version; RequestError for a name that nobody may publish. What was signed with a key that counts no
+    more is signed anew, and keeps its time.
     """
     publishers = repository.publishers
     new = []
@@ -146,7 +150,7 @@ def publish(repository: Repository, files: Sequence[Signed], now: datetime) -> l
     return new
 
 
-def _add(repository: Repository, publishers: Publishers, signed: Signed, now: datetime) -> bool:
+def _add(repository: Repository, publishers: Publishers, signed: SignedPackage, now: datetime) -> bool:
     package = signed.package
     name, file = package.manifest.name, package.file_name
     owner = publishers.owner(name)
@@ -163,9 +167,12 @@ def _add(repository: Repository, publishers: Publishers, signed: Signed, now: da
         raise PackageError(f"can't be listed: {error}", context=file) from error
     shard = repository.shard(name)
     before = shard.find(file)
-    if before is not None:
-        if before.sha256 == entry.sha256:
+    if before is not None and before.sha256 == entry.sha256:
+        if before.publisher in owner.ids:
             return False
+        # Its key counts no more: it is the same file, signed anew.
+        entry = replace(entry, published=before.published, yanked=before.yanked)
+    elif before is not None:
         raise IntegrityError(
             "was published before with other content", context=file, hint="give what is new a version of its own"
         )
@@ -182,7 +189,7 @@ def _add(repository: Repository, publishers: Publishers, signed: Signed, now: da
     return True
 
 
-def _check(repository: Repository, signed: Signed, owner: Publisher) -> str:
+def _check(repository: Repository, signed: SignedPackage, owner: Publisher) -> str:
     """The id of the key or identity that signed a statement. Raises IntegrityError, and RequestError for a bundle in an
     index that names no Sigstore instance."""
     if not signed.bundled:
@@ -231,6 +238,17 @@ def yank(repository: Repository, name: str, version: str, reason: str, now: date
     repository.put(shard_path(name), shard.to_bytes())
     repository.commit(now)
     return len(found)
+
+
+def unsigned(repository: Repository, names: Iterable[str]) -> list[str]:
+    """The files of some names that users refuse, as nobody who has the name now has signed them."""
+    publishers = repository.publishers
+    found = []
+    for name in sorted(set(names)):
+        owner = publishers.owner(name)
+        releases = repository.shard(name).releases
+        found += [entry.file for entry in releases if owner is None or entry.publisher not in owner.ids]
+    return found
 
 
 def add_publisher(

@@ -17,16 +17,14 @@ from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, TargetFil
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import IntegrityError, RequestError
 from ppm.index.keys import Keyring
-from ppm.index.layout import BINS, METADATA, PUBLISHERS, TARGETS, is_offline, shard_path, stored
+from ppm.index.layout import BINS, METADATA, PUBLISHERS, TARGETS, TRUSTED_ROOT, is_offline, shard_path, stored
 from ppm.index.publishers import Publishers
 from ppm.index.roles import ROLES, RoleName, expiry, first_root, first_targets, renewal
 from ppm.index.shard import Shard
 from ppm.package import sha256
 
-__all__ = ["TRUSTED_ROOT", "Repository", "check_next_root", "create", "write_durably"]
+__all__ = ["Repository", "check_next_root", "create", "write_durably"]
 
-TRUSTED_ROOT = "1.root.json"
-"""The first root, kept beside the keys too: a host that exchanges the index's own is found out."""
 S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 Writer = Callable[[Path, bytes], None]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ppm.errors import RequestError, did_you_mean
 from ppm.index.check import as_new_client
 from ppm.index.held import is_index, read_root
-from ppm.index.layout import METADATA
+from ppm.index.layout import METADATA, TRUSTED_ROOT
 from ppm.index.pages import Titled
 from ppm.index.site import Written, write_site
 from ppm.index.trust import check_url, find_index, shown_url, trusted_indexes
@@ -62,7 +62,7 @@ def _opened(
     url = shown_url(wanted.url) if wanted.url is not None else None
     made = _moment(workspace.environ.get(EPOCH))
     if is_index(wanted.index):
-        root = read_root(wanted.root or wanted.index / METADATA / "1.root.json")
+        root = read_root(wanted.root or wanted.index / METADATA / TRUSTED_ROOT)
         titled = Titled(_named(wanted.name, wanted.index.absolute().name), url, made)
         with as_new_client(wanted.index, root, tell) as source:
             yield source, root, titled

@@ -13,7 +13,7 @@ from pathlib import Path
 from packages import make_package
 
 from ppm.index.keys import Keyring, public_hex, read_private, write_pair
-from ppm.index.publish import Signed, add_publisher, publish
+from ppm.index.publish import SignedPackage, add_publisher, publish
 from ppm.index.repository import Repository, create, write_durably
 from ppm.index.statement import make_statement
 from ppm.index.trust import Access, TrustedIndex
@@ -50,7 +50,7 @@ class Owned:
         return add_publisher(self.open(), name, [key], names, datetime.now(UTC), instead=instead)
 
     def publish(self, *packages, publisher="acme", now=None, write=write_durably):
-        files = [Signed(package, make_statement(package, self.signer(publisher))) for package in packages]
+        files = [SignedPackage(package, make_statement(package, self.signer(publisher))) for package in packages]
         return publish(self.open(write), files, now or datetime.now(UTC))
 
     @property

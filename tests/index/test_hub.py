@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from commands import command, examples, ppm
+from commands import command, examples, fine, ppm
 from huggingface_hub import constants, hf_hub_download
 from index.hub_server import REPOSITORY, serve_hub
 from index.indexes import Halved, Says, make_index
@@ -23,12 +23,6 @@ def published(tmp_path, monkeypatch):
     owned = make_index(tmp_path / "index", patch("guard"))
     with serve_hub(tmp_path / "hub", monkeypatch) as (hub, large, _):
         yield owned, hub, large, f"hf://{REPOSITORY}@{hub.commit(tmp_path / 'index')}"
-
-
-def fine(*arguments):
-    done = ppm(*arguments)
-    assert done.code == 0, (arguments, done.err)
-    return done
 
 
 def refused(code, words, *arguments):

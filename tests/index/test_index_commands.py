@@ -6,7 +6,7 @@ import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from commands import examples, ppm
+from commands import examples, fine, ppm
 from index.indexes import PASSPHRASE, make_index, serve
 from index.private_sigstore import Instance
 from integration.deployed import deployed, patch, write
@@ -31,12 +31,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PPM_KEY_PASSPHRASE", PASSPHRASE)
     monkeypatch.setenv("PPM_NETWORK_TIMEOUT", "20")
-
-
-def fine(*arguments):
-    done = ppm(*arguments)
-    assert done.code == 0, (arguments, done.err)
-    return done
 
 
 def refused(code, words, *arguments):
@@ -139,6 +133,34 @@ def test_keys_of_root_and_targets_may_be_in_a_folder_of_their_own(tmp_path):
     assert {path.name.split("-")[0] for path in offline.iterdir()} == {"root", "targets"}
     assert not [*keys.glob("root-*"), *keys.glob("targets-*")]
     fine("index", "verify", "patches")
+
+
+def test_a_publisher_with_other_keys_signs_again_what_there_is(tmp_path):
+    owned = make_index(tmp_path / "index", patch("guard"), patch("other"))
+    yank(owned.open(), "guard", "1.0.0", "too harsh", datetime.now(UTC))
+    fine("index", "key", "new.pem")
+    done = fine("index", "add-publisher", "index", "acme", "--key", "new.pub.pem", "--replace")
+    assert "users now refuse 2 files, such as guard-1.0.0-" in done.err
+    assert ppm("index", "verify", "index").code == 4
+    before = owned.open().shard("guard").releases[0]
+    path = write_package(patch("guard"), tmp_path / "dist")
+    assert "guard==1.0.0" in fine("publish", path, "index", "--key", "new.pem").out
+    after = owned.open().shard("guard").releases[0]
+    assert (after.published, after.yanked, after.sha256) == (before.published, "too harsh", before.sha256)
+    assert after.publisher != before.publisher
+    fine("publish", write_package(patch("other"), tmp_path / "dist"), "index", "--key", "new.pem")
+    fine("index", "verify", "index")
+    assert "published already" in fine("publish", path, "index", "--key", "new.pem").out
+
+
+def test_what_is_no_root_is_the_file_s_fault(tmp_path):
+    owned = make_index(tmp_path / "index", patch("guard"))
+    (tmp_path / "bad.json").write_text("{}")
+    for bad in (tmp_path / "bad.json", owned.folder / "metadata" / "timestamp.json"):
+        said = refused(
+            4, "is no root metadata of an index", "source", "add", "acme", owned.folder.as_uri(), "--root", bad
+        )
+        assert str(bad) in said
 
 
 def test_publishing(tmp_path):

@@ -9,7 +9,7 @@ from index.indexes import one_patch, source_of
 from packages import make_package
 
 from ppm.index.check import check_index
-from ppm.index.publish import Signed, publish, yank
+from ppm.index.publish import SignedPackage, publish, yank
 from ppm.index.repository import write_durably
 from ppm.index.roles import LIFETIMES, ROLES
 from ppm.index.statement import make_statement
@@ -36,7 +36,7 @@ def killed_at(write, *, before):
 
 def publishing(owned, repository):
     packages = [make_package(version="2.0.0", provides=("any",)), make_package(version="3.0.0")]
-    signed = [Signed(package, make_statement(package, owned.signer("acme"))) for package in packages]
+    signed = [SignedPackage(package, make_statement(package, owned.signer("acme"))) for package in packages]
     publish(repository, signed, datetime.now(UTC))
 
 

@@ -13,7 +13,7 @@ from tuf.api.metadata import TargetFile
 from ppm.errors import IntegrityError, PackageError, RequestError
 from ppm.index.keys import public_hex
 from ppm.index.layout import file_path, publishers_path, shard_path, statement_path, stored
-from ppm.index.publish import Signed, publish, sign_packages, write_signed
+from ppm.index.publish import SignedPackage, publish, sign_packages, write_signed
 from ppm.index.publishers import Publisher, Publishers
 from ppm.index.repository import write_durably
 from ppm.index.statement import make_statement
@@ -160,7 +160,7 @@ def test_a_statement_that_the_manifest_contradicts(owned, change, words):
     changed = Envelope(json.dumps(said).encode(), envelope.payload_type, {})
     changed.sign(signer)
     with pytest.raises(IntegrityError, match=words):
-        publish(owned.open(), [Signed(package, json.dumps(changed.to_dict()).encode())], NOW)
+        publish(owned.open(), [SignedPackage(package, json.dumps(changed.to_dict()).encode())], NOW)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_statement_that_the_manifest_contradicts(owned, change, words):
 )
 def test_what_is_no_statement(owned, data):
     with pytest.raises(IntegrityError) as caught:
-        publish(owned.open(), [Signed(make_package(version="3.0.0"), data)], NOW)
+        publish(owned.open(), [SignedPackage(make_package(version="3.0.0"), data)], NOW)
     assert caught.value.exit_code == 4
 
 

@@ -20,7 +20,7 @@ from ppm.errors import IntegrityError, RequestError
 from ppm.index.identity import Identity
 from ppm.index.keys import public_hex
 from ppm.index.layout import SIGSTORE_ROOT, shard_path, statement_path, stored
-from ppm.index.publish import Signed, add_publisher, name_sigstore, publish
+from ppm.index.publish import SignedPackage, add_publisher, name_sigstore, publish
 from ppm.index.publishers import Publisher, Publishers
 from ppm.index.repository import write_durably
 from ppm.index.statement import make_statement, plain_statement
@@ -69,7 +69,7 @@ def published(owned, package, bundle):
 
 
 def bundled(package, bundle):
-    return Signed(package, json.dumps(bundle).encode(), bundled=True)
+    return SignedPackage(package, json.dumps(bundle).encode(), bundled=True)
 
 
 def client(owned, **settings):
@@ -256,7 +256,7 @@ def test_a_bundle_where_a_key_signs_and_the_other_way_round(tmp_path, instance):
     with pytest.raises(IntegrityError, match="is not signed by the publisher of toxicity"):
         published(owned, package, bundle)
     with pytest.raises(IntegrityError, match="is no signed envelope"):
-        publish(owned.open(), [Signed(package, json.dumps(bundle).encode())], NOW)
+        publish(owned.open(), [SignedPackage(package, json.dumps(bundle).encode())], NOW)
 
 
 def test_an_identity_beside_a_key(tmp_path, instance):
