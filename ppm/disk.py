@@ -33,6 +33,7 @@ _UNFLUSHABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 _HINTS: dict[DiskFault, str] = {
     "full": "free some space on this disk",
     "denied": "check the folder's owner and permissions",
+    "missing": "check that it is spelled right, and that its folder exists",
     "wrong kind": "there is a file where a folder should be, or the other way round: move it away",
     "other": "check the disk",
 }
@@ -55,6 +56,8 @@ def _fault(error: OSError) -> DiskFault:
         return "full"
     if error.errno in _DENIED:
         return "denied"
+    if error.errno == errno.ENOENT:
+        return "missing"
     return "wrong kind" if error.errno in _WRONG_KIND else "other"
 
 

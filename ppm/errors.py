@@ -96,7 +96,7 @@ class EnvironmentStateError(PpmError):
     """The environment can't be read, changed or locked as asked."""
 
 
-DiskFault = Literal["full", "denied", "wrong kind", "other"]
+DiskFault = Literal["full", "denied", "missing", "wrong kind", "other"]
 """Why a disk refuses: no space, no right, a file where a folder should be or the other way round, anything else."""
 
 

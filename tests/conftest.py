@@ -26,9 +26,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 
 
+SLOW_FIRST = ("integration", "training", "lab", "audit")
+"""Folders whose tests begin, so that no process is left with a long file at the end."""
+
+
 def pytest_collection_modifyitems(items):
-    """The slow ones begin, so that no process is left with them at the end."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    here = Path(__file__).parent
+    places = {folder: place for place, folder in enumerate(SLOW_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(here).parts[0], len(places)))
 
 
 @pytest.fixture(autouse=True)

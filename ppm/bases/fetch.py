@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppm.base import hub_folder, identify
+from ppm.base import BASE_SUITES, hub_folder, identify, read_base_suites
 from ppm.bases.catalogue import HUB_SUFFIX, Licence, RealBase
 from ppm.bases.convert import (
     WIDTHS,
@@ -145,13 +145,16 @@ def fetch_from_hub(base: RealBase, how: Fetching, *, revision: str | None = None
 
 
 def import_base(source: Path, target: Path, *, dtype: Dtype = BASE_DTYPE, tell: Callable[[str], None]) -> Fetched:
-    """Make a base folder of a GGUF file or a checkpoint folder. Raises PpmError; `target` is whole or not there."""
+    """Make a base folder of a GGUF file or a checkpoint folder, with the suites that a folder declares.
+
+    Raises PpmError; `target` is whole or not there.
+    """
     _check_free(target)
     if not exists(source):
         hint = "give a GGUF file or a checkpoint folder; `ppm base fetch` takes known bases by name"
         raise RequestError("there is no such file or folder", context=str(source), hint=hint)
     with stage(target) as work:
-        folder = work / "base"
+        folder, suites = work / "base", _suites_of(source)
         if source.is_dir():
             found, files, licence = _read_folder(source, dtype, tell), _digests(source), ""
         else:
@@ -160,7 +163,7 @@ def import_base(source: Path, target: Path, *, dtype: Dtype = BASE_DTYPE, tell: 
             check_disk(target.parent, WIDTHS[dtype] * header.parameters, f"the base from {source.name}")
             found = read_gguf(_alone(source, work), header, dtype, context=str(source))
             files, licence = (OriginFile(source.name, _digest(source)),), header.text("general.license")
-        _save(found, folder, dtype, {}, context=str(source))
+        _save(found, folder, dtype, suites, context=str(source))
         origin = Origin(
             schema=1,
             source="folder" if source.is_dir() else "file",
@@ -180,6 +183,14 @@ def _read_folder(source: Path, dtype: Dtype, tell: Callable[[str], None]) -> Che
     files = weight_files(source)
     tell(f"Reading {len(files)} file{'s' if len(files) > 1 else ''} of weights, to be kept in {dtype}")
     return read_checkpoint(source, dtype, context=str(source))
+
+
+def _suites_of(source: Path) -> dict[str, bytes]:
+    """The file in which a folder declares suites, and those that it names, by their paths in the folder."""
+    suites = read_base_suites(source)
+    named = {path for suite in suites for path in (suite.prompts, *suite.judge_files.values())}
+    with disk_errors("can't be read", source):
+        return {path: (source / path).read_bytes() for path in sorted(named | ({BASE_SUITES} if suites else set()))}
 
 
 def _there(name: str, home: Path) -> Fetched | None:
@@ -223,6 +234,7 @@ def _save(found: Checkpoint, folder: Path, dtype: Dtype, texts: Mapping[str, byt
     with disk_errors("can't be written", folder):
         folder.mkdir()
         for name, text in texts.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             write_file(folder / name, text)
     write_base(found, folder, dtype)
     load_pretrained(folder, context=context, hint=UNSAVED)  # as strictly as it will be loaded from now on

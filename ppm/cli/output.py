@@ -139,9 +139,11 @@ def agreed(question: str) -> bool:
 
 
 def confirm(question: str) -> None:
-    """Ask on standard error. Raises click.Abort for anything but a yes."""
+    """Ask on standard error. Raises RequestError for a no."""
+    from ppm.errors import RequestError
+
     if not agreed(question):
-        raise click.Abort
+        raise RequestError("you said no, so nothing was changed")
 
 
 def secret(question: str, *, twice: bool) -> str:

@@ -1,11 +1,15 @@
 """The command search."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ppm.cli.options import find_links_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from ppm.sources import Release
 
 __all__ = ["search_command"]
 
@@ -58,7 +62,10 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         missing = f"No patch matches '{wanted}'" if wanted else "The sources have no patches"
         say(f"{missing}{f'; {near}' if near else '.'}")
         return
-    print_table(
-        ["Patch", "Version", "For", "Against", "Summary"],
-        [[row.name, str(row.version), row.base_tag, ", ".join(row.risks), row.summary] for row in rows],
-    )
+    several = len({row.source for row in rows}) > 1
+    heads = ["Patch", "Version", "For", "Against", *(["Source"] if several else []), "Summary"]
+    print_table(heads, [_cells(row, [row.source] if several else []) for row in rows])
+
+
+def _cells(row: "Release", source: list[str]) -> list[str]:
+    return [row.name, str(row.version), row.base_tag, ", ".join(row.risks), *source, row.summary]

@@ -16,6 +16,7 @@ from ppm.base import identify
 from ppm.bases.fetch import import_base
 from ppm.bases.kept import read_origin
 from ppm.errors import DiskError, ModelError, RequestError
+from ppm.evaluation.suites import base_suites
 from ppm.runtime.loading import load_base
 from ppm.runtime.text import encoder_of_folder
 
@@ -195,6 +196,24 @@ def test_a_checkpoint_folder_becomes_a_base_in_another_dtype(tmp_path):
     one, two = identify(tmp_path / "first").parts, identify(tmp_path / "second").parts
     assert {key for key in one if one[key] != two[key]} == {"weights"}
     assert read_origin(tmp_path / "second").source == "folder"
+
+
+def test_the_suites_of_a_checkpoint_folder_come_along(tmp_path):
+    import_(write_gguf(tmp_path / "tiny.gguf"), first := tmp_path / "first")
+    (first / "suites").mkdir()
+    (first / "suites" / "facts.jsonl").write_text('{"id": "1", "prompt": "good morning", "expected": "nice"}\n')
+    (first / "suites" / "notes.txt").write_text("of no suite")
+    (first / "ppm-base.toml").write_text(
+        'schema = 1\n[[suites]]\nname = "facts"\nprompts = "suites/facts.jsonl"\njudge = "exact-match"\n'
+        'metric = "rate"\ngoal = "higher"\nagainst = "base"\n'
+    )
+    import_(first, second := tmp_path / "second")
+    assert [path.name for path in (second / "suites").iterdir()] == ["facts.jsonl"]
+    assert [suite.label for suite in base_suites(second)] == [suite.label for suite in base_suites(first)] == ["facts"]
+    (first / "suites" / "facts.jsonl").unlink()
+    with pytest.raises(DiskError, match="can't be read: No such file"):
+        import_(first, tmp_path / "third")
+    assert not (tmp_path / "third").exists()
 
 
 def test_a_checkpoint_whose_tokenizer_is_too_large(tmp_path):
