@@ -121,19 +121,22 @@ def draw(
 
 
 def _among_all(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor, clocks: _Clocks) -> torch.Tensor:
-    """The winner of each race (R,) over logits (R, V), by the clocks of all entries and a sorted nucleus."""
+    """The winner of each race (R,) over logits (R, V), by the clocks of all entries."""
     scaled = logits.double() / temperature[:, None]
     scores = scaled - torch.log(clocks.all())
-    nucleus = (top_p < 1).nonzero()[:, 0]
-    if len(nucleus):
-        ordered, order = scaled[nucleus].sort(dim=-1, descending=True, stable=True)
-        mass = torch.softmax(ordered, dim=-1)
-        outside = mass.cumsum(-1) - mass >= top_p[nucleus, None]
-        outside[:, 0] = False
-        scores[nucleus] = scores[nucleus].masked_fill(
-            torch.zeros_like(outside).scatter(-1, order, outside), float("-inf")
-        )
-    return scores.argmax(-1)
+    tokens = scores.argmax(-1)
+    todo = (top_p < 1).nonzero()[:, 0]
+    shares = torch.softmax(scaled, dim=-1)
+    entries = torch.arange(logits.shape[-1], device=logits.device)
+    while len(todo):
+        found, own = tokens[todo, None], scaled[todo]
+        theirs = own.gather(-1, found)
+        before = (own > theirs) | ((own == theirs) & (entries < found))
+        out = (shares[todo] * before).sum(-1) >= top_p[todo]
+        todo = todo[out]
+        scores[todo] = scores[todo].masked_fill(~before[out], float("-inf"))
+        tokens[todo] = scores[todo].argmax(-1)
+    return tokens
 
 
 def _blocked(logits: torch.Tensor) -> torch.Tensor:
