@@ -1,0 +1,52 @@
+"""What triggers find by how deep they read, which is what a request costs where one fires.
+
+    python benchmarks/trigger_depths.py BASE MANIFEST... [--dtype bfloat16] [--layers 12,15,18,22 10 ...]
+
+BASE is a name such as smollm2 or a folder, MANIFEST the folder of a patch's text. For each patch and choice of layers
+it prints what a trigger finds of the ranking prompts, in groups that the fit did not see, and how long the base takes
+to read a prompt where the trigger fires: up to the last of the layers, and once more with the patch. No suite is read.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ppm.running import Running
+from ppm.runtime.loading import LoadedBase, load_base
+from ppm.training.source import read_source
+from ppm.training.trigger import examples_of, features_on, fit_on_features, layers_on
+from ppm.workspace import open_base
+
+SHALLOW = ("10", "5,7,10", "12", "15,22")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base")
+    parser.add_argument("manifests", nargs="+", type=Path)
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--layers", nargs="+", default=SHALLOW, help="what is compared with the layers of a build")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    base = load_base(open_base(options.base), running=Running(options.dtype))
+    choices = [layers_on(base), *(tuple(int(layer) for layer in text.split(",")) for text in options.layers)]
+    for manifest in options.manifests:
+        compare(base, manifest, choices)
+
+
+def compare(base: LoadedBase, manifest: Path, choices: Sequence[tuple[int, ...]]) -> None:
+    """Fit a patch's trigger on each choice of layers, and print what it does; the prompts are read once."""
+    rows = examples_of(read_source(manifest), chats=base.tokenizer.chat_template is not None)
+    every = tuple(sorted({layer for layers in choices for layer in layers}))
+    features = features_on(base, [row.prompt for row in rows], every)
+    parts = dict(zip(every, features.chunk(len(every), dim=1), strict=True))
+    for layers in choices:
+        fitted = fit_on_features(base, torch.cat([parts[layer] for layer in layers], dim=1), rows, layers)
+        cost = 1 + max(layers) / base.model.config.num_hidden_layers
+        print(f"{manifest.name}, layers {', '.join(map(str, layers))}: {cost:.2f} passes; {fitted.words()}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
