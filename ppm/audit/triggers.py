@@ -45,11 +45,15 @@ def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, 
         fitted = f" (triggers fitted for this composition: {', '.join(names[False])})" if names[False] else ""
         one, all_ = "block of the patch whose trigger fires", "blocks of all patches whose triggers fire as clearly"
         return (f"each prompt meets the {all_ if composition.router.several else one}, or the bare base{fitted}",)
-    if not names[True] or len(packages) < 2:
+    if not names[True] or (len(packages) == 1 and composition.router is not None):
         return ()
+    if len(packages) == 1:
+        return (f"{names[True][0]} is always on, without its trigger, as the strategy or the policy says",)
     if composition.router is not None:
         return (f"the composition stands in front of a prompt where a trigger of {', '.join(names[True])} fires",)
-    lacking = f"{', '.join(names[False])} has none" if names[False] else "theirs can't be put together"
+    unlike = {(r.layers, r.turn) for p in packages if (r := p.bank.router) is not None}
+    lacking = "theirs can't be put together" if len(unlike) > 1 else "the strategy or the policy leaves them out"
+    lacking = f"{', '.join(names[False])} has none" if names[False] else lacking
     if composition.arrangement == "isolated":
         lacking = "isolated blocks stand in front of every prompt (routed-several has them behind triggers)"
     return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {lacking}",)

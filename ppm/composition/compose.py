@@ -54,10 +54,12 @@ def make_context(
     progress: Progress = silent,
     parent: Parent | None = None,
     policy: Gates = Gates(),  # noqa: B008
+    conditional: bool = True,
 ) -> Context:
     """What the steps of a strategy need, from packages that `check_together` has accepted.
 
-    `parent` is the deployed composition that a strategy may go on from; `policy` says where triggers work.
+    `parent` is the deployed composition that a strategy may go on from; `policy` says where triggers work, and
+    `conditional` whether what is composed may stand behind them.
     """
     retention: dict[str, Benign] = {}
     for row in chain.from_iterable(zip_longest(*(package.retention for package in packages))):  # taking turns
@@ -73,7 +75,7 @@ def make_context(
         progress=progress,
         parent=parent,
         benign=(*retention.values(), *_ordinary(packages)),
-        conditional=policy.trigger != "always",
+        conditional=conditional and policy.trigger != "always",
         trigger_recall=policy.trigger_recall or 0.0,
     )
 
@@ -112,11 +114,11 @@ def compose(
     """
     check_strategy(strategy)
     context = replace(context, notes=dict(context.notes))
-    bank = (
-        context.specialists[0].bank
-        if len(packages) == 1
-        else behind_triggers(context.specialists, run_strategy(strategy, context))
-    )
+    bank = context.specialists[0].bank if len(packages) == 1 else run_strategy(strategy, context)
+    if not context.conditional:
+        bank = bank.always_on
+    elif len(packages) > 1:
+        bank = behind_triggers(context.specialists, bank)
     used = single() if len(packages) == 1 else strategy
     record = CompositionRecord(
         strategy=used.name,

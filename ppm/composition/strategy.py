@@ -31,7 +31,10 @@ class StepCall:
 
 @dataclass(frozen=True)
 class Strategy:
-    """A recipe. `candidates` instead of steps makes it an automatic choice, which only an install can run."""
+    """A recipe. `candidates` instead of steps makes it an automatic choice, which only an install can run.
+
+    Without `triggers` what it makes is always on, for its patches' triggers are left out: so it can be exported.
+    """
 
     schema: int
     name: str
@@ -40,6 +43,7 @@ class Strategy:
     reference: str = ""
     steps: tuple[StepCall, ...] = ()
     candidates: tuple[str, ...] = ()
+    triggers: bool = True
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -49,6 +53,8 @@ class Strategy:
             raise ValueError("a strategy has either a list of [[steps]] or a list of candidates")
         if self.name in self.candidates:
             raise ValueError(f"{self.name!r} can't be its own candidate")
+        if self.routes and not self.triggers:
+            raise ValueError("routing takes triggers, which triggers = false leaves out")
 
     @property
     def digest(self) -> str:
@@ -58,7 +64,8 @@ class Strategy:
         does not exist, or chooses itself.
         """
         candidates = [[name, self.candidate(name).digest] for name in self.candidates]
-        return canonical_digest({"steps": [_done(call) for call in self.steps], "candidates": candidates})
+        without = {} if self.triggers else {"triggers": False}
+        return canonical_digest({"steps": [_done(call) for call in self.steps], "candidates": candidates, **without})
 
     def candidate(self, name: str) -> "Strategy":
         """One of the candidates. Raises RequestError or ManifestError when it does not exist or has no steps."""

@@ -85,6 +85,7 @@ def choose(
         progress=events.progress,
         parent=parent,
         policy=subject.policy,
+        conditional=strategy.triggers,
     )
     if len(subject.packages) > 1:  # told before composing, which takes long: every specialist is tested too
         check_texts(subject.loaded, suites, max(s.bank.virtual_tokens for s in context.specialists))
@@ -114,8 +115,9 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
         if not _can_be_made(recipe, context):
             continue
         events.tell(f"Composing with {name}")
+        own = replace(context, conditional=context.conditional and recipe.triggers)
         try:
-            composition = compose(subject.packages, recipe, context, base=subject.base, chosen_by=strategy.name)
+            composition = compose(subject.packages, recipe, own, base=subject.base, chosen_by=strategy.name)
             ranking = rank(composition, subject, context, gate.suites)
         except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
             attempts += (Attempt(name, None, "error", error.message),)

@@ -69,7 +69,9 @@ def compose_to(
     for suite in suites:
         check_leakage(suite.label, suite.prompts, trained)
     loaded = load_base(base, kept=self_tests(workspace.home), running=plan.selection.running(plan.limits))
-    context = make_context(packages, loaded, seed=seed, progress=events.progress, policy=policy)
+    context = make_context(
+        packages, loaded, seed=seed, progress=events.progress, policy=policy, conditional=recipe.triggers
+    )
     if sources:
         events.tell(f"Taking all pairs of {', '.join(sources)}{_sampled(packages, sources)}")
         specialists = tuple(

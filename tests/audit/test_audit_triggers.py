@@ -116,4 +116,10 @@ def test_what_became_of_triggers_is_said():
     assert trigger_notes([one, plain], make_bank()) == (
         "the composition is always on, without the triggers of one, because plain has none",
     )
-    assert "theirs can't be put together" in trigger_notes([one, two], make_bank())[0]
+    deeper = package("deeper", make_routed(layer=2))
+    assert "theirs can't be put together" in trigger_notes([one, deeper], make_bank())[0]
+    [note] = trigger_notes([one, two], make_bank())
+    assert note.endswith("without the triggers of one, two, because the strategy or the policy leaves them out")
+    assert trigger_notes([one], make_bank()) == (
+        "one is always on, without its trigger, as the strategy or the policy says",
+    )

@@ -28,6 +28,12 @@ def patch(base, name, **changes):
     return Package(package.manifest, make_bank(2, 48, 0.1), package.files)
 
 
+def triggered(base, name):
+    package = patch(base, name)
+    bank = package.bank.routed(Router((make_trigger(48),), (1,)))
+    return Package(package.manifest.with_bank(bank.table), bank, package.files)
+
+
 def test_a_composition_carries_suites_pairs_and_pins(base, tmp_path):
     packages = [patch(base, "one"), patch(base, "two")]
     check_together(packages, base)
@@ -58,17 +64,26 @@ def test_suites_in_groups_are_composed_as_such(base, tmp_path):
 
 
 def test_a_routed_composition_is_read_with_all_its_blocks(base, tmp_path):
-    def triggered(name):
-        package = patch(base, name)
-        bank = package.bank.routed(Router((make_trigger(48),), (1,)))
-        return Package(package.manifest.with_bank(bank.table), bank, package.files)
-
-    packages = [triggered("one"), triggered("two")]
+    packages = [triggered(base, "one"), triggered(base, "two")]
     made = compose(packages, read_strategy("routed"), make_context(packages, load_base(base), seed=0))
     read = read_package(write_package(made, tmp_path))
     assert [block.shape for block in read.bank.blocks] == [(2, 48), (2, 48)]
     assert [(t.block, t.patch) for t in read.bank.router.triggers] == [(0, "one"), (1, "two")]
     assert read.bank == made.bank
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+def test_what_can_be_exported_is_one_block_that_is_always_on(base, names):
+    packages, loaded = [triggered(base, name) for name in names], load_base(base)
+
+    def bank(strategy):
+        context = make_context(packages, loaded, seed=0, conditional=strategy.triggers)
+        return compose(packages, read_strategy("concat"), context).bank
+
+    exportable = bank(read_strategy("exportable"))
+    assert (exportable.arrangement, exportable.router, len(exportable.blocks)) == ("joined", None, 1)
+    assert bank(read_strategy("concat")).always_on == exportable
+    assert bank(read_strategy("concat")).router is not None
 
 
 def test_an_isolated_composition_is_read_as_one(base, tmp_path):

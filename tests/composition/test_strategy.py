@@ -40,6 +40,7 @@ def test_a_typo_in_the_name_names_the_nearest():
         ("", "either"),
         ('candidates = ["concat"]\n[[steps]]\nuse = "average"\n', "either"),
         ('candidates = ["mine"]\n', "own candidate"),
+        ('triggers = false\n[[steps]]\nuse = "route"\n', "routing takes triggers"),
         ('summry = "x"\n[[steps]]\nuse = "average"\n', "'summary'"),
     ],
 )
@@ -54,6 +55,8 @@ def test_prose_is_not_part_of_the_digest(tmp_path):
     two = read_strategy(written(tmp_path, 'summary = "b"\n[[steps]]\nuse = "average"\n'))
     three = read_strategy(written(tmp_path, '[[steps]]\nuse = "concatenate"\n'))
     assert one.digest == two.digest != three.digest
+    without = read_strategy(written(tmp_path, 'triggers = false\n[[steps]]\nuse = "average"\n'))
+    assert without.digest != one.digest
 
 
 def test_every_step_says_what_it_does():
