@@ -103,11 +103,12 @@ class ResultStore:
         except (OSError, ValueError):
             return {}
 
-    def put(self, key: str, answers: Answers) -> None:
+    def put(self, key: str, answers: Answers, *, private: bool = False) -> None:
+        """Keep answers under a key; `private` ones can be read by this user alone."""
         path = self.folder / key[:2] / f"{key}.json"
         with suppress(OSError, EnvironmentStateError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, _entry(answers))
+            replace_file(path, _entry(answers), private=private)
 
 
 def _entry(answers: Answers) -> bytes:

@@ -123,7 +123,8 @@ class _Run:
         for configuration in (c for _, alike in lacking for c in alike):
             if self.store:
                 key = self.store.key(configuration, self.placement, suite)
-                self.store.put(key, self.answers[configuration.name, suite.digest])
+                sealed = bool(suite.suite.sealed)
+                self.store.put(key, self.answers[configuration.name, suite.digest], private=sealed)
 
     def _take_over(self, suite: LoadedSuite, lacking: Sequence[tuple[LoadedSuite, Sequence[Configuration]]]) -> None:
         """Take the answers of banks behind triggers that are known as another's. Raises ModelError."""

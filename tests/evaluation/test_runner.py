@@ -3,6 +3,8 @@
 import importlib
 import json
 import math
+import os
+import stat
 from dataclasses import replace
 
 import pytest
@@ -198,6 +200,21 @@ def test_an_interrupted_run_keeps_the_suites_that_were_done(model, configuration
     seen = []
     run(model, configurations, suites, store=store, progress=lambda label, done, total: seen.append((done, total)))
     assert seen[-1] == (6, 6)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
+def test_answers_to_sealed_suites_are_for_their_user_alone(model, configurations, tmp_path):
+    open_, umask = load(), os.umask(0o022)
+    sealed = replace(open_, suite=replace(open_.suite, sealed=True))
+    try:
+        modes = []
+        for name, suite in (("open", open_), ("sealed", sealed)):
+            store = ResultStore(tmp_path / name, "weights")
+            run(model, configurations, [suite], store=store)
+            modes.append({stat.S_IMODE(path.stat().st_mode) for path in files_of(store)})
+    finally:
+        os.umask(umask)
+    assert modes == [{0o644}, {0o600}]
 
 
 def test_a_look_at_some_prompts_saves_the_next_look_their_answers(model, configurations, tmp_path):
