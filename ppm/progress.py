@@ -24,11 +24,13 @@ class Pace:
 
     def __init__(self) -> None:
         self._reports: deque[tuple[float, int]] = deque()
+        self._total = 0
 
     def left(self, done: int, total: int, now: float) -> float | None:
         """The seconds that are left at the time `now`, in seconds of any clock; None as long as nothing tells."""
-        if self._reports and done < self._reports[-1][1]:
+        if self._reports and (done < self._reports[-1][1] or total != self._total):
             self._reports.clear()  # another piece of work under the same name
+        self._total = total
         if not self._reports or done > self._reports[-1][1]:
             self._reports.append((now, done))
         while len(self._reports) > 2 and self._is_enough(self._reports[1], total, now):

@@ -28,6 +28,8 @@ def test_other_work_of_the_same_name_begins_anew():
     pace.left(90, 100, 10.0)
     assert pace.left(10, 500, 20.0) is None
     assert pace.left(20, 500, 30.0) == pytest.approx(480)
+    assert pace.left(28, 1500, 4000.0) is None  # though more of it is done
+    assert pace.left(128, 1500, 4010.0) == pytest.approx(137.2)
 
 
 def test_batches_that_take_longer_than_the_recent_past_tell_too():
