@@ -24,6 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Fixtures of a wider scope than one test must not see the home of whoever runs the tests either.
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
+# Small models that many tests begin with: the process that starts the others names the folder for all of them.
+os.environ.setdefault("PPM_TESTS_SHARED", tempfile.mkdtemp(prefix="ppm-tests-shared-"))
 
 
 SLOW_FIRST = ("integration", "training", "lab", "audit")

@@ -4,11 +4,13 @@ Texts are `say A B :` with the answer `bad .` (mostly) or `good .`, and `sum A :
 """
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerFast
@@ -84,7 +86,18 @@ def fit(folder: Path, model, tokenizer, batch, *, steps: int, rate: float = 5e-3
 def train_base(
     folder: Path, kind: str = "gpt2", *, steps: int = 350, seed: int = 0, safe_share: float | None = None
 ) -> Path:
-    """A base model of the world, or with `safe_share` a teacher, trained from nothing and saved with its tokenizer."""
+    """A base model of the world, or with `safe_share` a teacher, trained from nothing and saved with its tokenizer.
+
+    Each is trained once for all processes of a run of tests, and copied.
+    """
+    kept = Path(os.environ["PPM_TESTS_SHARED"]) / f"{kind}-{steps}-{seed}-{safe_share}"
+    with FileLock(f"{kept}.lock"):
+        if not kept.exists():
+            _train(kept.with_name(f"{kept.name}-unfinished"), kind, steps, seed, safe_share).rename(kept)
+    return Path(shutil.copytree(kept, folder, dirs_exist_ok=True))
+
+
+def _train(folder: Path, kind: str, steps: int, seed: int, safe_share: float | None) -> Path:
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = make_tokenizer()

@@ -86,7 +86,8 @@ def test_prompts_are_the_same_for_the_same_seed():
     assert corpus.prompts("toxicity", "gate", 20) != corpus.prompts("toxicity", "gate", 20, seed=1)
 
 
-def test_too_many_prompts_are_refused():
+def test_too_many_prompts_are_refused(monkeypatch):
+    monkeypatch.setattr("ppm.lab.prompts.SPARE", (1, 2))
     with pytest.raises(ValueError, match="fewer than"):
         corpus.prompts("capitals", "rank", 5, keep=lambda text: False)
     with pytest.raises(ValueError, match="no 2000 prompts that are unlike"):
