@@ -60,7 +60,11 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         wanted = " ".join(text)
         near = did_you_mean(wanted, offer.names(None), "") if wanted else ""
         missing = f"No patch matches '{wanted}'" if wanted else "The sources have no patches"
-        say(f"{missing}{f'; {near}' if near else '.'}")
+        others = sorted({row.base_tag for row in search(wanted, offer, None)}) if base_model else []
+        if others:
+            missing = f"{missing} for {named}; there are some for {', '.join(others)}"
+            near = "`ppm install` takes these where it is a recast or requantised copy"
+        say(f"{missing}{f'; {near}' if near else ''}{'' if near.endswith('?') else '.'}")
         return
     several = len({row.source for row in rows}) > 1
     heads = ["Patch", "Version", "For", "Against", *(["Source"] if several else []), "Summary"]

@@ -9,6 +9,7 @@ from commands import ppm
 from integration.deployed import app_and_tool, deployed, patch, write
 
 from ppm.disk import write_output
+from ppm.resources import lab_data
 
 
 @pytest.fixture
@@ -398,6 +399,9 @@ def test_search_helps_along(world):
         "No patch matches 'toxcity'; did you mean 'toxicity'?\n"
     )
     assert ppm("search", "zzzz", "--base", "lab").err.endswith("No patch matches 'zzzz'.\n")
+    elsewhere = ppm("search", "toxicity", "--base", "lab-gpt2", "--find-links", lab_data() / "packages").err
+    assert "No patch matches 'toxicity' for lab-gpt2; there are some for lab-" in elsewhere
+    assert elsewhere.endswith("`ppm install` takes these where it is a recast or requantised copy.\n")
 
 
 def test_search_shows_what_an_install_would_take(tmp_path):
