@@ -5,14 +5,19 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from index.indexes import make_index, serve, source_of
+from commands import ppm
+from index.indexes import make_index, passphrase, serve, source_of
 from packages import make_package
 from tuf.api.metadata import TargetFile
 
 from ppm.errors import IntegrityError, RequestError, SourceError
 from ppm.index import mirror
 from ppm.index.check import check_index
+from ppm.index.keys import Keyring
 from ppm.index.mirror import mirror_index
+from ppm.index.prune import prune
+from ppm.index.repository import Repository
+from ppm.index.roles import LIFETIMES
 from ppm.index.trust import Access
 from ppm.progress import Events, silent
 
@@ -215,3 +220,19 @@ def test_a_copy_that_is_killed_anywhere_is_valid_and_goes_on(tmp_path, monkeypat
     found = check_index(folder, owned.first_root, str)
     assert (found.releases, found.faults) == (2, ())
     assert (folder / "metadata" / "5.root.json").is_file()
+
+
+def test_a_copy_is_pruned_as_its_origin_is(origin, tmp_path):
+    owned, _, copy, folder = origin
+    copy()
+    first = files(folder)
+    long_after = datetime.now(UTC) + timedelta(days=1) + max(LIFETIMES.values())
+    owned.publish(make_package(version="2.0.0"))
+    copy()
+    pruned = prune(Repository.open(folder, Keyring(tmp_path / "no-keys", passphrase)), long_after, long_after)
+    gone = (first | files(folder)).keys() - files(folder).keys()
+    assert (len(gone), {path.partition("/")[0] for path in gone}) == (pruned.files, {"metadata", "targets"})
+    assert check_index(folder, owned.first_root, str).faults == ()
+    assert set(versions(tmp_path / "home", folder, owned.first_root)) == {"1.0.0", "2.0.0"}
+    assert copy().fetched == 0
+    assert ppm("index", "prune", folder).out == f"Removed 0 files (0.0 MB) of {folder}.\n"
