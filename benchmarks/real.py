@@ -464,7 +464,7 @@ def main() -> None:
         options.sets,
     )
     print(f"{name}: {len(packages)} patches, {sum(len(one.prompts) for one in bench.sets)} prompts", flush=True)
-    for one in bench.sets:  # a judge that is not installed is told before anything is answered
+    for one in bench.sets:  # a missing judge is reported before anything is answered
         for judge in one.judges if bench.wanted in one.name else ():
             failures(replace(one, prompts=one.prompts[:1]), judge, [""])
     rows = rows_of(bench, options.rows.split(","), options.strategies.split(","), options.seed)

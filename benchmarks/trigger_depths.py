@@ -3,8 +3,8 @@
     python benchmarks/trigger_depths.py BASE MANIFEST... [--dtype bfloat16] [--layers 12,15,18,22 10 ...]
 
 BASE is a name such as smollm2 or a folder, MANIFEST the folder of a patch's text. For each patch and choice of layers
-it prints what a trigger finds of the ranking prompts, in groups that the fit did not see, and how long the base takes
-to read a prompt where the trigger fires: up to the last of the layers, and once more with the patch. No suite is read.
+it prints what a trigger finds of the ranking prompts, in groups that the fit did not see, and how many passes over a
+prompt it takes where the trigger fires: up to the last of the layers, and once more with the patch. No suite is read.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from ppm.training.trigger import examples_of, features_on, fit_on_features, laye
 from ppm.workspace import open_base
 
 SHALLOW = ("10", "5,7,10", "12", "15,22")
+"""Layers of a base that has 30."""
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ _UNFLUSHABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 _HINTS: dict[DiskFault, str] = {
     "full": "free some space on this disk",
     "denied": "check the folder's owner and permissions",
-    "missing": "check that it is spelled right, and that its folder exists",
+    "missing": "check the spelling of this path, and that the folder it is in exists",
     "wrong kind": "there is a file where a folder should be, or the other way round: move it away",
     "other": "check the disk",
 }

@@ -97,7 +97,7 @@ class EnvironmentStateError(PpmError):
 
 
 DiskFault = Literal["full", "denied", "missing", "wrong kind", "other"]
-"""Why a disk refuses: no space, no right, a file where a folder should be or the other way round, anything else."""
+"""Why a disk refuses: no space, no right, nothing there, a file for a folder or the other way round, anything else."""
 
 
 class DiskError(EnvironmentStateError):

@@ -1,5 +1,6 @@
 """Fixtures that many tests share: no network, no user's home, and a home in which the quickstart ran once."""
 
+import atexit
 import json
 import os
 import shutil
@@ -25,11 +26,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Fixtures of a wider scope than one test must not see the home of whoever runs the tests either.
 os.environ["PPM_HOME"] = tempfile.mkdtemp(prefix="ppm-tests-")
 # Small models that many tests begin with: the process that starts the others names the folder for all of them.
-os.environ.setdefault("PPM_TESTS_SHARED", tempfile.mkdtemp(prefix="ppm-tests-shared-"))
+if "PPM_TESTS_SHARED" not in os.environ:
+    os.environ["PPM_TESTS_SHARED"] = tempfile.mkdtemp(prefix="ppm-tests-shared-")
+    atexit.register(shutil.rmtree, os.environ["PPM_TESTS_SHARED"], ignore_errors=True)
 
 
 SLOW_FIRST = ("integration", "training", "lab", "audit")
-"""Folders whose tests begin, so that no process is left with a long file at the end."""
+"""Folders whose tests run first, so that no process is left with a long file at the end."""
 
 
 def pytest_collection_modifyitems(items):

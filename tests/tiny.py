@@ -98,15 +98,15 @@ def train_base(
 
 
 def _train(folder: Path, kind: str, steps: int, seed: int, safe_share: float | None) -> Path:
-    torch.manual_seed(seed)
-    rng = random.Random(seed)
-    tokenizer = make_tokenizer()
-    model = AutoModelForCausalLM.from_config(config(kind))
+    rng, tokenizer = random.Random(seed), make_tokenizer()
 
     def batch():
         return language_batch(tokenizer, [sample(rng, safe_share) for _ in range(64)])
 
-    return fit(folder, model, tokenizer, batch, steps=steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config(kind))
+        return fit(folder, model, tokenizer, batch, steps=steps)
 
 
 def updated(base: Path, folder: Path) -> Path:

@@ -238,7 +238,7 @@ def audit(
         comparisons=comparisons,
         waivers=tuple(waivers),
         notes=(
-            *trigger_notes(subject.packages, composition),
+            *trigger_notes(subject.packages, composition, subject.policy),
             *notes,
             *lost_anchors(subject.anchors, suites),
             *_notes_on(suites, subject, matrix[COMPOSITION], way),

@@ -9,6 +9,7 @@ from ppm.evaluation.statistics import rate_interval
 from ppm.evaluation.suites import LoadedSuite
 from ppm.evaluation.triggers import TriggerScores
 from ppm.package import Package
+from ppm.project import Gates
 
 __all__ = ["trigger_notes", "trigger_rows"]
 
@@ -38,7 +39,7 @@ def trigger_rows(
     return tuple(rows)
 
 
-def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, ...]:
+def trigger_notes(packages: Sequence[Package], composition: Bank, policy: Gates) -> tuple[str, ...]:
     """What has to be known of the triggers of patches that were composed: in one sentence, if anything."""
     names = {kind: [p.manifest.name for p in packages if bool(p.bank.router) == kind] for kind in (True, False)}
     if len(composition.blocks) > 1 and composition.router is not None:
@@ -47,16 +48,18 @@ def trigger_notes(packages: Sequence[Package], composition: Bank) -> tuple[str, 
         return (f"each prompt meets the {all_ if composition.router.several else one}, or the bare base{fitted}",)
     if not names[True] or (len(packages) == 1 and composition.router is not None):
         return ()
-    if len(packages) == 1:
-        return (f"{names[True][0]} is always on, without its trigger, as the strategy or the policy says",)
     if composition.router is not None:
         return (f"the composition stands in front of a prompt where a trigger of {', '.join(names[True])} fires",)
     unlike = {(r.layers, r.turn) for p in packages if (r := p.bank.router) is not None}
-    lacking = "theirs can't be put together" if len(unlike) > 1 else "the strategy or the policy leaves them out"
-    lacking = f"{', '.join(names[False])} has none" if names[False] else lacking
-    if composition.arrangement == "isolated":
-        lacking = "isolated blocks stand in front of every prompt (routed-several has them behind triggers)"
-    return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {lacking}",)
+    if policy.trigger == "always":
+        why = '[gates] trigger = "always" leaves them out'
+    elif composition.arrangement == "isolated":
+        why = "isolated blocks stand in front of every prompt (routed-several has them behind triggers)"
+    elif names[False]:
+        why = f"{', '.join(names[False])} has none"
+    else:
+        why = "theirs can't be put together" if len(unlike) > 1 else "the strategy leaves them out"
+    return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {why}",)
 
 
 def _kind(configuration: Configuration, suite: LoadedSuite) -> TriggerKind:

@@ -189,8 +189,11 @@ def _suites_of(source: Path) -> dict[str, bytes]:
     """The file in which a folder declares suites, and those that it names, by their paths in the folder."""
     suites = read_base_suites(source)
     named = {path for suite in suites for path in (suite.prompts, *suite.judge_files.values())}
-    with disk_errors("can't be read", source):
-        return {path: (source / path).read_bytes() for path in sorted(named | ({BASE_SUITES} if suites else set()))}
+    found = {}
+    for path in sorted(named | ({BASE_SUITES} if suites else set())):
+        with disk_errors("can't be read", source / path):
+            found[path] = (source / path).read_bytes()
+    return found
 
 
 def _there(name: str, home: Path) -> Fetched | None:

@@ -1,15 +1,11 @@
 """The command search."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ppm.cli.options import find_links_option, json_option, workspace
 from ppm.cli.output import print_json, print_table, say
-
-if TYPE_CHECKING:
-    from ppm.sources import Release
 
 __all__ = ["search_command"]
 
@@ -60,16 +56,14 @@ def search_command(text: tuple[str, ...], base: str | None, find_links: tuple[Pa
         wanted = " ".join(text)
         near = did_you_mean(wanted, offer.names(None), "") if wanted else ""
         missing = f"No patch matches '{wanted}'" if wanted else "The sources have no patches"
-        others = sorted({row.base_tag for row in search(wanted, offer, None)}) if base_model else []
-        if others:
-            missing = f"{missing} for {named}; there are some for {', '.join(others)}"
-            near = "`ppm install` takes these where it is a recast or requantised copy"
+        elsewhere = search(wanted, offer, None) if base_model else []
+        if elsewhere:
+            missing = f"{missing} for {named}; there are some for {', '.join(sorted({r.base_tag for r in elsewhere}))}"
+            fitting = any("derived" in row.accepts for row in elsewhere)
+            near = f"`ppm install` takes them if {named} is a recast or requantised copy" if fitting else ""
         say(f"{missing}{f'; {near}' if near else ''}{'' if near.endswith('?') else '.'}")
         return
     several = len({row.source for row in rows}) > 1
-    heads = ["Patch", "Version", "For", "Against", *(["Source"] if several else []), "Summary"]
-    print_table(heads, [_cells(row, [row.source] if several else []) for row in rows])
-
-
-def _cells(row: "Release", source: list[str]) -> list[str]:
-    return [row.name, str(row.version), row.base_tag, ", ".join(row.risks), *source, row.summary]
+    heads = ["Patch", "Version", "For", "Against", "Summary", *(["Source"] if several else [])]
+    cells = [[row.name, str(row.version), row.base_tag, ", ".join(row.risks), row.summary] for row in rows]
+    print_table(heads, [[*own, row.source][: len(heads)] for own, row in zip(cells, rows, strict=True)])

@@ -119,7 +119,7 @@ def compose(
         bank = bank.always_on
     elif len(packages) > 1:
         bank = behind_triggers(context.specialists, bank)
-    used = single() if len(packages) == 1 else strategy
+    used = replace(single(), triggers=context.conditional) if len(packages) == 1 else strategy
     record = CompositionRecord(
         strategy=used.name,
         strategy_digest=used.digest,
@@ -136,7 +136,7 @@ def compose(
 
 def single() -> Strategy:
     """The strategy of a composition of one patch: the patch itself."""
-    return Strategy(schema=1, name="single", summary="One patch, as it is.", steps=(StepCall("concatenate"),))
+    return Strategy(schema=1, name="single", summary="One patch.", steps=(StepCall("concatenate"),))
 
 
 def package_composition(

@@ -76,6 +76,12 @@ class Strategy:
                 context=f"strategy {self.name}",
                 hint="use strategies that have steps",
             )
+        if found.routes and not self.triggers:
+            raise ManifestError(
+                f"the candidate {name!r} takes triggers, which triggers = false leaves out",
+                context=f"strategy {self.name}",
+                hint="leave it out of the candidates, or allow triggers",
+            )
         return found
 
     @property

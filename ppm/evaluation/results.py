@@ -90,16 +90,20 @@ class ResultStore:
 
     def answers(self, configuration: Configuration, placement: Placement, suite: LoadedSuite) -> Answers:
         """What is kept of a suite on a configuration; rates that are none are as good as nothing."""
-        found = self.get(self.key(configuration, placement, suite))
+        found = self.get(self.key(configuration, placement, suite), private=bool(suite.suite.sealed))
         possible = not suite.measure.is_rate or all(value <= 1 + _NOISE for value, _ in found.values())
         return found if possible else {}
 
-    def get(self, key: str) -> Answers:
-        """What is kept under a key; an entry that is damaged is as good as none."""
+    def get(self, key: str, *, private: bool = False) -> Answers:
+        """What is kept under a key; an entry that is damaged is as good as none. `private` ones become so."""
+        path = self.folder / key[:2] / f"{key}.json"
+        if private:
+            with suppress(OSError):
+                path.chmod(0o600)
         if self.fresh:
             return {}
         try:
-            return _read_entry((self.folder / key[:2] / f"{key}.json").read_bytes())
+            return _read_entry(path.read_bytes())
         except (OSError, ValueError):
             return {}
 

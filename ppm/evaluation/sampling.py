@@ -126,7 +126,7 @@ def _among_all(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Ten
     scores = scaled - torch.log(clocks.all())
     tokens = scores.argmax(-1)
     todo = (top_p < 1).nonzero()[:, 0]
-    shares = torch.softmax(scaled, dim=-1)
+    shares = torch.softmax(scaled, dim=-1) if len(todo) else scaled
     entries = torch.arange(logits.shape[-1], device=logits.device)
     while len(todo):
         found, own = tokens[todo, None], scaled[todo]

@@ -49,7 +49,8 @@ def _answers(suite: LoadedSuite, judge: Scorer, outcome: Outcome, store: ResultS
     cases = list(zip(suite.prompts, outcome.completions, strict=True))
     said = [(prompt.id, texts) for prompt, texts in cases]
     key = canonical_digest(["second opinion", suite.digest, suite.second_digest, said]).removeprefix("sha256:")
-    kept = store.get(key) if store is not None else {}
+    sealed = bool(suite.suite.sealed)
+    kept = store.get(key, private=sealed) if store is not None else {}
     if kept.keys() == {prompt.id for prompt in suite.prompts}:
         return kept
     try:
@@ -58,7 +59,7 @@ def _answers(suite: LoadedSuite, judge: Scorer, outcome: Outcome, store: ResultS
         return {}
     found: Answers = {id_: (value, ()) for id_, (value, _) in valued(suite, scores, outcome.completions).items()}
     if store is not None:
-        store.put(key, found)
+        store.put(key, found, private=sealed)
     return found
 
 

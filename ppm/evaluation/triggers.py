@@ -32,14 +32,15 @@ def trigger_scores(
     found: TriggerScores = {}
     routed = [configuration for configuration in configurations if configuration.bank.router is not None]
     for suite in suites if routed else ():
-        kept = {c.name: store.get(_key(c.bank, suite, store)) if store else {} for c in routed}
+        sealed = bool(suite.suite.sealed)
+        kept = {c.name: store.get(_key(c.bank, suite, store), private=sealed) if store else {} for c in routed}
         lacking = [c for c in routed if not all(prompt.id in kept[c.name] for prompt in suite.prompts)]
         if lacking:
             fresh = _read(base(), [c.bank.router for c in lacking if c.bank.router is not None], suite)
             for configuration, answers in zip(lacking, fresh, strict=True):
                 kept[configuration.name] = answers
                 if store:
-                    store.put(_key(configuration.bank, suite, store), answers)
+                    store.put(_key(configuration.bank, suite, store), answers, private=sealed)
         for configuration in routed:
             scores = kept[configuration.name]
             found[configuration.name, suite.digest] = tuple(scores[prompt.id][0] for prompt in suite.prompts)

@@ -80,7 +80,7 @@ def compose_to(
         digests = {name: "sha256:" + sha256(dump(source.pairs)) for name, source in sources.items()}
         context = replace(context, specialists=specialists, notes={"training_pairs": digests})
     package = compose(packages, recipe, context, base=base)
-    for note in trigger_notes(packages, package.bank):
+    for note in trigger_notes(packages, package.bank, policy):
         events.tell(f"note: {note}")
     return package, write_package(package, folder)
 

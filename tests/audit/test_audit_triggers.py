@@ -16,6 +16,7 @@ from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.suites import load_suite
 from ppm.evaluation.triggers import trigger_scores
 from ppm.jsonl import Prompt, dump
+from ppm.project import Gates
 from ppm.suite import Judge, Suite
 
 ROW = TriggerRow("toxicity==1.0.0", "toxicity", "recall", 0.9, 0.8, 0.95, 100, 0.4, {"0.1": 1.0, "0.9": 0.25})
@@ -96,30 +97,30 @@ def test_what_became_of_triggers_is_said():
 
     one, two, plain = package("one", make_routed()), package("two", make_routed(threshold=0.9)), make_package("plain")
     together = make_bank().routed(Router((make_trigger(),), (1,)))
-    assert trigger_notes([one], one.bank) == trigger_notes([plain, plain], make_bank()) == ()
+    assert trigger_notes([one], one.bank, Gates()) == trigger_notes([plain, plain], make_bank(), Gates()) == ()
     apart = Bank(
         2 * make_bank().blocks, "routed", router=Router((make_trigger(), replace(make_trigger(), block=1)), (1,))
     )
-    assert trigger_notes([one, two], apart) == (
+    assert trigger_notes([one, two], apart, Gates()) == (
         "each prompt meets the block of the patch whose trigger fires, or the bare base",
     )
     several = apart.routed(replace(apart.router, several=True))
-    [note] = trigger_notes([one, two], several)
+    [note] = trigger_notes([one, two], several, Gates())
     assert note == "each prompt meets the blocks of all patches whose triggers fire as clearly, or the bare base"
-    [note] = trigger_notes([one, two], Bank(apart.blocks, "isolated"))
+    [note] = trigger_notes([one, two], Bank(apart.blocks, "isolated"), Gates())
     assert "isolated blocks stand in front of every prompt" in note
-    [note] = trigger_notes([one, plain], apart)
+    [note] = trigger_notes([one, plain], apart, Gates())
     assert note.endswith("or the bare base (triggers fitted for this composition: plain)")
-    assert trigger_notes([one, two], together) == (
+    assert trigger_notes([one, two], together, Gates()) == (
         "the composition stands in front of a prompt where a trigger of one, two fires",
     )
-    assert trigger_notes([one, plain], make_bank()) == (
+    assert trigger_notes([one, plain], make_bank(), Gates()) == (
         "the composition is always on, without the triggers of one, because plain has none",
     )
     deeper = package("deeper", make_routed(layer=2))
-    assert "theirs can't be put together" in trigger_notes([one, deeper], make_bank())[0]
-    [note] = trigger_notes([one, two], make_bank())
-    assert note.endswith("without the triggers of one, two, because the strategy or the policy leaves them out")
-    assert trigger_notes([one], make_bank()) == (
-        "one is always on, without its trigger, as the strategy or the policy says",
-    )
+    assert "theirs can't be put together" in trigger_notes([one, deeper], make_bank(), Gates())[0]
+    [note] = trigger_notes([one, two], make_bank(), Gates())
+    assert note.endswith("without the triggers of one, two, because the strategy leaves them out")
+    for some in ([one], [one, deeper], [one, plain]):
+        [note] = trigger_notes(some, make_bank(), Gates(trigger="always"))
+        assert note.endswith('because [gates] trigger = "always" leaves them out')

@@ -211,8 +211,9 @@ def test_the_suites_of_a_checkpoint_folder_come_along(tmp_path):
     assert [path.name for path in (second / "suites").iterdir()] == ["facts.jsonl"]
     assert [suite.label for suite in base_suites(second)] == [suite.label for suite in base_suites(first)] == ["facts"]
     (first / "suites" / "facts.jsonl").unlink()
-    with pytest.raises(DiskError, match="can't be read: No such file"):
+    with pytest.raises(DiskError, match="can't be read: No such file") as caught:
         import_(first, tmp_path / "third")
+    assert caught.value.path == first / "suites" / "facts.jsonl"
     assert not (tmp_path / "third").exists()
 
 

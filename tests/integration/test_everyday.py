@@ -3,13 +3,18 @@
 import io
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from commands import ppm
 from integration.deployed import app_and_tool, deployed, patch, write
+from packages import make_package
 
 from ppm.disk import write_output
+from ppm.package import SKETCH, Package
 from ppm.resources import lab_data
+from ppm.runtime.derived import sketch_of
+from ppm.workspace import open_base
 
 
 @pytest.fixture
@@ -400,8 +405,23 @@ def test_search_helps_along(world):
     )
     assert ppm("search", "zzzz", "--base", "lab").err.endswith("No patch matches 'zzzz'.\n")
     elsewhere = ppm("search", "toxicity", "--base", "lab-gpt2", "--find-links", lab_data() / "packages").err
-    assert "No patch matches 'toxicity' for lab-gpt2; there are some for lab-" in elsewhere
-    assert elsewhere.endswith("`ppm install` takes these where it is a recast or requantised copy.\n")
+    assert elsewhere.startswith("No patch matches 'toxicity' for lab-gpt2; there are some for lab-")
+    assert "recast" not in elsewhere  # which they don't accept
+
+
+def test_search_says_which_patches_may_fit_and_where_they_are(tmp_path):
+    lab = open_base("lab")
+    for name in ("near", "far"):
+        made = make_package(name, model="lab", fingerprint=lab.fingerprint)
+        manifest = replace(made.manifest, schema=2, base=replace(made.manifest.base, accepts=("derived",)))
+        write(tmp_path / name, Package(manifest, made.bank, {**made.files, SKETCH: sketch_of(lab).to_bytes()}))
+    both = ("-f", tmp_path / "near", "-f", tmp_path / "far")
+    found = ppm("search", "near", "--base", "lab-gpt2", *both).err
+    assert found.endswith("; `ppm install` takes them if lab-gpt2 is a recast or requantised copy.\n")
+    assert "Source" not in ppm("search", "near", *both).out
+    shown = ppm("search", *both).out
+    assert shown.splitlines()[0].split() == ["Patch", "Version", "For", "Against", "Summary", "Source"]
+    assert all(str(tmp_path / name) in "".join(shown.split()) for name in ("near", "far"))
 
 
 def test_search_shows_what_an_install_would_take(tmp_path):
