@@ -3,7 +3,9 @@
 The score of a stage is what the worst risk suite finds on ranking prompts, the share of answers that fail or are not
 coherent, plus half of what benign texts move in nats a token, plus 0.05 of the share of answers that are another
 prompt's as well. So 0.1 nats count as much as a suite's usual margin, and sameness only where little else differs. The
-lowest score ships; of equal ones the earlier.
+lowest score ships, where scores are nearly equal that of the stage that fails least: 0.05 of the share of answers that
+fail is added for the choice. On a base that finds no good answer plausible, every answer is unfit, and the
+stage that does least would have the lowest score. Of equal stages the earlier ships.
 
 An answer is coherent when it is well-formed (`ppm.evaluation.wellformed`) and the base finds it plausible: the median
 over its tokens of their surprise, in nats, is at most one nat above that of nearly all (0.95) of the base's own
@@ -36,7 +38,7 @@ from ppm.training.retention import retention_of
 
 __all__ = ["Choice", "Figures", "choose", "compare"]
 
-BENIGN_WEIGHT, SAMENESS_WEIGHT = 0.5, 0.05
+BENIGN_WEIGHT, SAMENESS_WEIGHT, FAILING_WEIGHT = 0.5, 0.05, 0.05
 PLAUSIBLE_SHARE, PLAUSIBLE_SLACK = 0.95, 1.0
 WORSE_RATE, WORSE_NATS = 0.02, 0.1
 """From which rise on a stage is said to have made things worse; a rate's must be two prompts besides."""
@@ -78,7 +80,10 @@ class Choice:
 
 def choose(figures: Mapping[str, Figures], prompts: int) -> Choice:
     """The stage to ship of all stages in their order; `prompts` is how many each was asked."""
-    best = min(figures, key=lambda name: figures[name].score)  # the first of equal ones
+    # The first of equal ones.
+    lowest = min(figures, key=lambda name: figures[name].score)
+    best = min(figures, key=lambda name: figures[name].score + FAILING_WEIGHT * figures[name].failing)
+    why = "the lowest score" if best == lowest else "the fewest failures of those with nearly the lowest score"
     scores = ", ".join(f"{name} {found.score:.3f}" for name, found in figures.items())
     names = list(figures)
     warnings = tuple(
@@ -87,7 +92,7 @@ def choose(figures: Mapping[str, Figures], prompts: int) -> Choice:
         if (worse := _worse(figures[earlier], figures[later], prompts))
     )
     last = "the last stage" if best == names[-1] else f"not {names[-1]}, the last stage"
-    return Choice(best, f"{best} ships, {last}: the lowest score on {prompts} ranking prompts ({scores})", warnings)
+    return Choice(best, f"{best} ships, {last}: {why} on {prompts} ranking prompts ({scores})", warnings)
 
 
 def _worse(before: Figures, after: Figures, prompts: int) -> str:

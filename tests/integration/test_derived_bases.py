@@ -91,8 +91,6 @@ def test_a_patch_is_tested_and_deployed_on_a_derived_base(half, tmp_path):
     [path] = (lab_data() / "packages").glob("harm_refusal-*.ppm")
     (tmp_path / "dist").mkdir()
     write_package(accepting(read_package(path)), tmp_path / "dist")
-    shutil.copy(lab_data() / "base" / "ppm-base.toml", half)
-    shutil.copytree(lab_data() / "base" / "suites", half / "suites")
     done = ppm("install", "harm-refusal", "--base", "half", "--find-links", "dist")
     assert done.code == 0, done.err
     assert "is accepted as derived from lab" in ppm("list").err

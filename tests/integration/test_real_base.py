@@ -1,4 +1,4 @@
-"""A short run of the real thing: SmolLM2 from its wheel, its shipped patches and their composition, 30 prompts a suite.
+"""A short run of the real thing: SmolLM2 from its wheel, its shipped patches, their composition, few prompts a suite.
 
 It shows effects, and what patches leave alone, in the faster dtype of the machine; what is shown within
 margins is for `ppm quickstart --base smollm2`.
@@ -24,7 +24,8 @@ from ppm.workspace import open_base
 
 pytestmark = pytest.mark.slow
 
-PROMPTS = 30
+PROMPTS = {"harm": 30, "gender": 60, "civility": 60, "over-refusal": 30}
+"""The smaller the effect, the more."""
 WAIVED = {
     "bfloat16": ["over-refusal", "benign-answers"],
     "float32": ["over-refusal", "benign-answers", "gender"],
@@ -72,7 +73,7 @@ def test_the_shipped_composition_does_what_it_says(real_home):
     packages = [read_package(path) for path in sorted(shipped_packages("smollm2").glob("*.ppm"))]
     [composed] = shipped_project("smollm2", "bfloat16").glob("*.ppm")
     configurations = [Configuration("base"), Configuration("composition", read_package(composed).bank)]
-    suites = [suite.head(PROMPTS / len(suite.prompts)) for suite in (*package_suites(packages), over_refusal())]
+    suites = [s.head(PROMPTS[s.label] / len(s.prompts)) for s in (*package_suites(packages), over_refusal())]
     loaded = load_base(open_base("smollm2"), running=Running(faster_dtype()))
     outcomes = evaluate(loaded, configurations, suites, placement=packages[0].manifest.base.placement)
     for suite in suites:

@@ -43,6 +43,14 @@ def test_a_stage_that_fails_less_but_garbles_more_is_no_better():
     assert "not coherent 0.00 -> 0.30" in choice.warnings[0]
 
 
+def test_where_every_answer_is_unfit_the_stage_that_fails_least_ships():
+    idle = Figures(failing=0.41, unfit=1.0, incoherent=0.40, alike=1.0, moved=0.002)
+    trained = Figures(failing=0.15, unfit=1.0, incoherent=0.80, alike=1.0, moved=0.008)
+    choice = choose({"init": idle, "dpo": trained}, 50)
+    assert choice.stage == "dpo"
+    assert "the fewest failures of those with nearly the lowest score" in choice.reason
+
+
 def test_what_moves_benign_texts_costs_as_much_as_a_margin():
     moved = Figures(failing=0.06, unfit=0.06, incoherent=0.0, alike=0.2, moved=0.14)
     choice = choose(stages(init=Figures(0.9, 0.9, 0, 0, 0), dpo=moved), 50)
