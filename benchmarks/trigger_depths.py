@@ -39,7 +39,7 @@ def main() -> None:
 
 def compare(base: LoadedBase, manifest: Path, choices: Sequence[tuple[int, ...]]) -> None:
     """Fit a patch's trigger on each choice of layers, and print what it does; the prompts are read once."""
-    rows = examples_of(read_source(manifest), chats=base.tokenizer.chat_template is not None)
+    rows = examples_of(read_source(manifest), chats=base.tokenizer.chat_template is not None, plain=True)
     every = tuple(sorted({layer for layers in choices for layer in layers}))
     features = features_on(base, [row.prompt for row in rows], every)
     parts = dict(zip(every, features.chunk(len(every), dim=1), strict=True))

@@ -14,21 +14,32 @@ from ppm.jsonl import Benign, Prompt, dump, normalised, read_benign, read_prompt
 from ppm.names import canonical_digest
 from ppm.suite import UTILITY_MARGIN, Decoding, Judge, Suite
 
-__all__ = ["OVER_REFUSAL", "ordinary_benign", "over_refusal", "plain_text", "takes_requests", "without_tested"]
+__all__ = [
+    "OVER_REFUSAL",
+    "has_room",
+    "ordinary_benign",
+    "over_refusal",
+    "plain_text",
+    "takes_requests",
+    "without_tested",
+]
 
 OVER_REFUSAL = "over-refusal"
 ANSWER_TOKENS = 40
 """A refusal shows in an answer's first sentences."""
 LEAST_CONTEXT = 512
-"""A base with a chat template and less room than this is no model that people put such requests to."""
+"""A base with less room than this is no model that people put such requests and texts to."""
 _FOLDER = Path(__file__).parent
 _SUITE, _BENIGN, _PLAIN = (_FOLDER / name for name in ("ordinary.jsonl", "ordinary-benign.jsonl", "plain.txt"))
 
 
 def takes_requests(base: BaseModel) -> bool:
     """Whether a base chats: it has a chat template, and room for requests. Reads no weights and no tokenizer."""
-    if base.parts["chat_template"] == canonical_digest(None):
-        return False
+    return base.parts["chat_template"] != canonical_digest(None) and has_room(base)
+
+
+def has_room(base: BaseModel) -> bool:
+    """Whether a base has room for what people write, as models of a world of their own may not."""
     config = json.loads((base.folder / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config") or config
     room = config.get("max_position_embeddings") or config.get("n_positions")

@@ -1,9 +1,9 @@
 """Fits a patch's trigger: what tells from the base's own hidden states whether a prompt concerns the patch.
 
 Positive are the prompts of the pairs and those examples that concern the patch, negative the benign ones, the other
-examples, ordinary requests where a base chats, and look-alikes: rows with a `twin_of`, whose right answer is an
-ordinary one. A logistic regression is fitted five times, each time without a fifth of the groups, which are then what
-it is ranked on; and once on all. No prompt of a suite is read.
+examples, ordinary requests where a base chats, plain sentences, and look-alikes: rows with a `twin_of`, whose right
+answer is an ordinary one. A logistic regression is fitted five times, each time without a fifth of the groups, on which
+it is ranked; and once on all. No prompt of a suite is read.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ import torch
 
 from ppm.bank import Bank, Router, Trigger
 from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.ordinary import takes_requests, without_tested
+from ppm.evaluation.ordinary import has_room, plain_text, takes_requests, without_tested
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
@@ -151,7 +151,7 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     if not context.training.trigger:
         return bank, {}
     source = context.source
-    found = examples_of(source, chats=takes_requests(context.base))
+    found = examples_of(source, chats=takes_requests(context.base), plain=has_room(context.base))
     counts = [sum(e.positive == kind for e in found) for kind in (True, False)]
     if min(counts) < LEAST_PROMPTS:
         context.tell(
@@ -171,10 +171,17 @@ def with_trigger(context: BuildContext, bank: Bank) -> tuple[Bank, dict[str, obj
     return bank.routed(fitted.router), {"trigger": {**fitted.record, "ships": True}}
 
 
-def examples_of(source: SourcePatch, *, chats: bool) -> list[Example]:
-    """What the trigger of a source manifest is fitted on; `chats` says whether its base takes requests."""
+def examples_of(source: SourcePatch, *, chats: bool, plain: bool = False) -> list[Example]:
+    """What the trigger of a source manifest is fitted on.
+
+    `chats` says whether its base takes requests, and `plain` whether it has room for sentences that people write, of
+    which those that ship with ppm must not set off a trigger.
+    """
     tested = {normalised(prompt.prompt) for prompt in source.tested()}
-    benign = [*source.benign, *(without_tested(tested) if chats and source.has_chats else ())]
+    ordinary = without_tested(tested) if chats and source.has_chats else []
+    if plain and not ordinary:
+        ordinary = [row for row in plain_text() if normalised(row.prompt) not in tested]
+    benign = [*source.benign, *ordinary]
     # Rows that are held back may test the base's utility.
     return examples(source.pairs, [*(row for row in benign if not is_held_back(row)), *source.examples])
 

@@ -13,14 +13,18 @@ from ppm.composition.operating import bank_under
 from ppm.composition.routing import behind_triggers, route
 from ppm.composition.steps import Context, Specialist
 from ppm.errors import RequestError
+from ppm.evaluation.neutral import neutral_text
+from ppm.evaluation.ordinary import plain_text
 from ppm.jsonl import Benign, Pair
 from ppm.project import Gates
+from ppm.resources import lab_manifests
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
-from ppm.training.trigger import examples, fit_trigger, layers_of
+from ppm.training.source import read_source
+from ppm.training.trigger import examples, examples_of, fit_trigger, layers_of
 
 TEMPLATE = (
     "{% for m in messages %}{{ 'w90 w91 ' if m.role == 'user' else 'w94 ' }}{{ m.content }}{{ ' w92 ' }}{% endfor %}"
@@ -105,6 +109,16 @@ def test_look_alikes_are_negative_and_keep_their_group():
 def test_a_prompt_of_both_kinds_is_of_neither():
     found = examples(pairs(["hello you", "Hello  YOU", "hello me"]), [Benign("hello you"), Benign("thank you")])
     assert {e.prompt for e in found} == {"hello me", "thank you"}
+
+
+def test_a_trigger_for_a_base_that_goes_on_with_texts_is_silent_on_plain_sentences():
+    source = read_source(lab_manifests().parent / "gemma3-270m" / "gender-bias")
+    without, found = (examples_of(source, chats=False, plain=plain) for plain in (False, True))
+    added = {example.prompt for example in found} - {example.prompt for example in without}
+    assert len(added) > 100
+    assert added <= {row.prompt for row in plain_text()}
+    assert not any(example.positive for example in found if example.prompt in added)
+    assert not added & {*neutral_text(), *(prompt.prompt for prompt in source.tested())}
 
 
 def test_examples_say_whether_the_patch_concerns_them():
