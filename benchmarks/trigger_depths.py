@@ -13,10 +13,11 @@ from pathlib import Path
 
 import torch
 
+from ppm.evaluation.ordinary import has_room, takes_requests
 from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.training.source import read_source
-from ppm.training.trigger import examples_of, features_on, fit_on_features, layers_on
+from ppm.training.trigger import Example, examples_of, features_on, fit_on_features, layers_on
 from ppm.workspace import open_base
 
 SHALLOW = ("10", "5,7,10", "12", "15,22")
@@ -31,22 +32,23 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", default=SHALLOW, help="what is compared with the layers of a build")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    base = load_base(open_base(options.base), running=Running(options.dtype))
+    model = open_base(options.base)
+    base = load_base(model, running=Running(options.dtype))
     choices = [layers_on(base), *(tuple(int(layer) for layer in text.split(",")) for text in options.layers)]
     for manifest in options.manifests:
-        compare(base, manifest, choices)
+        source = read_source(manifest)
+        compare(base, manifest.name, examples_of(source, chats=takes_requests(model), plain=has_room(model)), choices)
 
 
-def compare(base: LoadedBase, manifest: Path, choices: Sequence[tuple[int, ...]]) -> None:
+def compare(base: LoadedBase, name: str, rows: Sequence[Example], choices: Sequence[tuple[int, ...]]) -> None:
     """Fit a patch's trigger on each choice of layers, and print what it does; the prompts are read once."""
-    rows = examples_of(read_source(manifest), chats=base.tokenizer.chat_template is not None, plain=True)
     every = tuple(sorted({layer for layers in choices for layer in layers}))
     features = features_on(base, [row.prompt for row in rows], every)
     parts = dict(zip(every, features.chunk(len(every), dim=1), strict=True))
     for layers in choices:
         fitted = fit_on_features(base, torch.cat([parts[layer] for layer in layers], dim=1), rows, layers)
         cost = 1 + max(layers) / base.model.config.num_hidden_layers
-        print(f"{manifest.name}, layers {', '.join(map(str, layers))}: {cost:.2f} passes; {fitted.words()}", flush=True)
+        print(f"{name}, layers {', '.join(map(str, layers))}: {cost:.2f} passes; {fitted.words()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def takes_requests(base: BaseModel) -> bool:
 
 
 def has_room(base: BaseModel) -> bool:
-    """Whether a base has room for what people write, as models of a world of their own may not."""
+    """Whether a base has room for what people write; toy models may not. Reads no weights and no tokenizer."""
     config = json.loads((base.folder / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config") or config
     room = config.get("max_position_embeddings") or config.get("n_positions")

@@ -96,7 +96,7 @@ class ResultStore:
 
     def get(self, key: str, *, private: bool = False) -> Answers:
         """What is kept under a key; an entry that is damaged is as good as none. `private` ones become so."""
-        path = self.folder / key[:2] / f"{key}.json"
+        path = self._path(key)
         if private:
             with suppress(OSError):
                 path.chmod(0o600)
@@ -109,10 +109,13 @@ class ResultStore:
 
     def put(self, key: str, answers: Answers, *, private: bool = False) -> None:
         """Keep answers under a key; `private` ones can be read by this user alone."""
-        path = self.folder / key[:2] / f"{key}.json"
+        path = self._path(key)
         with suppress(OSError, EnvironmentStateError):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, _entry(answers), private=private)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.json"
 
 
 def _entry(answers: Answers) -> bytes:
