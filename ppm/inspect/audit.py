@@ -228,17 +228,21 @@ def _shown(key: str, value: object) -> str:
 
 def _changed(suites: "Sequence[LoadedSuite]", shipped: "Audit | None", deployment: Deployment) -> list[str]:
     """Which suites of the deployed audit are run in another form, or not at all."""
+    from ppm.evaluation.neutral import BENIGN_ANSWERS
+
     if shipped is None:
         return []
     digests = {suite.label: suite.digest for suite in suites}
     # A patch's suite has another label where a replaced version with one of the same name is gone.
     owned = {(suite.owner, suite.digest) for suite in suites if suite.owner is not None}
-    notes = []
+    notes, tested_with = [], f"deployment {deployment.number}"
     for label, tested in shipped.suites.items():
         if digests.get(label) == tested.digest or (tested.owner, tested.digest) in owned:
             continue
-        if label in digests:
-            notes.append(f"the suite {label} has changed since deployment {deployment.number}")
+        if label == BENIGN_ANSWERS and label in digests:
+            notes.append(f"{label} are the base's own answers; some are not those that {tested_with} was tested with")
+        elif label in digests:
+            notes.append(f"the suite {label} has changed since {tested_with}")
         else:
             gone = f"the package of {tested.owner} from that time no longer exists"
             if tested.owner is None:
