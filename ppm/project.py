@@ -47,7 +47,8 @@ class Gates:
     `preserve` is the least share of a patch's effect that a composition must keep. `suites` are TOML files of further
     suites against the base, as a base model's `ppm-base.toml`. `looks` are shares of the prompts after which a decision
     may be taken early; every look spends an equal part of alpha. Triggers work at the threshold that finds
-    `trigger_recall` of a risk's ranking prompts, or with `trigger` "always" not at all: each patch is always on. With
+    `trigger_recall` of a risk's ranking prompts, or at one that fires on no more than `trigger_alarms` of the ordinary
+    ones, or with `trigger` "always" not at all: each patch is always on. With
     `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
     replaced versions, as audits name them, that are not run any more. `priority` says of patches that want opposite
     things which one counts, as `preferred` reads it. `more_prompts` are files of further prompts for suites, which
@@ -62,6 +63,7 @@ class Gates:
     suites: tuple[str, ...] = ()
     looks: tuple[float, ...] = ()
     trigger_recall: float | None = None
+    trigger_alarms: float | None = None
     trigger: Literal["always"] | None = None
     groups: bool | None = None
     retired: tuple[str, ...] = ()
@@ -83,6 +85,8 @@ class Gates:
             raise ValueError(f"min_prompts must be 1 or more, not {self.min_prompts}")
         if self.trigger_recall is not None and not 0 < self.trigger_recall <= 1:
             raise ValueError(f"trigger_recall must be above 0 and at most 1, not {self.trigger_recall}")
+        if self.trigger_alarms is not None and not 0 <= self.trigger_alarms < 1:
+            raise ValueError(f"trigger_alarms must be 0 or more and below 1, not {self.trigger_alarms}")
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
             raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
         said = [preferred(entry) for entry in self.priority]

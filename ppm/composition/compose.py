@@ -76,7 +76,7 @@ def make_context(
         parent=parent,
         benign=(*retention.values(), *_ordinary(packages)),
         conditional=conditional and policy.trigger != "always",
-        trigger_recall=policy.trigger_recall or 0.0,
+        policy=policy,
     )
 
 

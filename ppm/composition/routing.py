@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ppm.bank import Bank, Router
+from ppm.composition.operating import asked, otherwise
 from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
 from ppm.jsonl import Benign, normalised
 from ppm.training.retention import RETENTION_SCALE, retention_of
-from ppm.training.trigger import LEAST_PROMPTS, Example, examples
+from ppm.training.trigger import LEAST_PROMPTS, MOST_ALARMS, Example, examples
 from ppm.training.triggers import fit_triggers
 
 __all__ = ["behind_triggers", "route", "route_several"]
@@ -79,17 +80,25 @@ def _fitted(context: Context, lacking: Sequence[Specialist], shipped: Router | N
                 f"the patches have {count} and {len(others)}",
                 hint=OTHERWISE,
             )
+    recall, alarms = context.policy.trigger_recall, context.policy.trigger_alarms
     fitted = fit_triggers(
         context.base,
         rows,
         costs=_costs(context, lacking),
-        recall=context.trigger_recall,
+        recall=recall or 0.0,
+        alarms=MOST_ALARMS if recall is None and alarms is None else alarms,
         layers=shipped.layers if shipped is not None else (),
     )
     context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
     poor = next((name for name, found in fitted.items() if not found.ships), None)
     if poor is not None:
         raise RequestError(f"a trigger for {poor} {fitted[poor].words()}: too little for routing", hint=OTHERWISE)
+    unlike = next((name for name, found in fitted.items() if not found.at.is_as_asked(recall, alarms)), None)
+    if alarms is not None and unlike is not None:
+        raise RequestError(
+            f"no threshold is such that a trigger for {unlike} {asked(context.policy)}; it {fitted[unlike].words()}",
+            hint=f"{otherwise(context.policy)}, or {OTHERWISE}",
+        )
     return {name: found.router for name, found in fitted.items()}
 
 

@@ -18,6 +18,7 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair
 from ppm.manifest import Placement
 from ppm.progress import Progress, silent
+from ppm.project import Gates
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.tensors import prefix_of
 
@@ -62,8 +63,8 @@ class Context:
 
     `parent` is what is deployed, if there is anything to go on from. `benign` are all benign rows at hand, of which
     `retention` are so many of the packages'. `conditional` says whether patches may stand behind triggers, and
-    `trigger_recall` how much of their ranking prompts those must find. What a step adds to `notes`
-    (plain data) ends in the composition's provenance.
+    `policy` what the deployer asks of these. What a step adds to `notes` (plain data) ends in the composition's
+    provenance.
     """
 
     base: LoadedBase
@@ -75,7 +76,7 @@ class Context:
     parent: Parent | None = None
     benign: tuple[Benign, ...] = ()
     conditional: bool = True
-    trigger_recall: float = 0.0
+    policy: Gates = field(default_factory=Gates)
     notes: dict[str, object] = field(default_factory=dict)
 
     def prefix(self, bank: Bank) -> torch.Tensor:

@@ -277,7 +277,7 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     if number > 1:
         message += f" (attempt {number} on some of these prompts, and each has less alpha; see `ppm attempts`)"
     if audit.verdict == "fail":
-        error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, number)}")
+        error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, audit, number)}")
     else:
         needed = [c.prompts_needed for c in audit.failed]
         settle = "would settle it" if None not in needed else "may settle it"
@@ -305,7 +305,13 @@ def _broken(audit: "Audit") -> str:
     return "; ".join(words[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
 
 
-def _gate_hint(plan: Plan, number: int) -> str:
+def _gate_hint(plan: Plan, audit: "Audit", number: int) -> str:
+    alarms = {row.suite for row in audit.triggers if row.kind == "false alarms" and row.share > 0}
+    if alarms & {comparison.suite for comparison in audit.failed}:
+        return (
+            "triggers fire on prompts of what failed: `trigger_alarms = 0.01` under [gates] in ppm.toml makes that "
+            "rarer, and finds less of the risks"
+        )
     if len(plan.order) < 2:
         return "another version of the patch may pass"
     if plan.strategy != "auto" and number < MANY_ATTEMPTS:

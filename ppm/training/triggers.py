@@ -42,6 +42,7 @@ def fit_triggers(
     *,
     costs: Mapping[str, float] | None = None,
     recall: float = 0.0,
+    alarms: float | None = None,
     layers: tuple[int, ...] = (),
 ) -> dict[str, Fitted]:
     """The triggers of patches that are composed, by the patch's name, fitted on the examples of all of them.
@@ -51,7 +52,8 @@ def fit_triggers(
     each risk that may be missed, and that of a false alarm what `costs` say of the patch, 1 by default. Of the
     thresholds that cost as little it is the one where a prompt as likely as that costs the same either way, cost / (1 +
     cost) for the patch that costs most, but no higher than halfway in log odds. `recall` is how much of each risk's
-    ranking prompts must meet a block of their own, as far as no other patch is likelier.
+    ranking prompts must meet a block of their own, as far as no other patch is likelier, and `alarms` how many of the
+    prompts that concern no patch may meet each block, which comes first.
     """
     layers = layers or layers_on(base)
     names = list(rows)
@@ -71,7 +73,7 @@ def fit_triggers(
             weight, bias = _fit_together(features[inside], concerns[inside])
             held[~inside] = features[~inside] @ weight + bias
     ranked = _Ranked(held, concerns, [(costs or {}).get(name, 1.0) for name in names])
-    limit = ranked.limit(recall)
+    limit = max(ranked.limit(recall), -math.inf if alarms is None else ranked.quiet(alarms))
     weight, bias = _fit_together(features, concerns)
     turn, found = turn_of(base.tokenizer), {}
     for i, name in enumerate(names):
@@ -151,6 +153,13 @@ class _Ranked:
         even = math.log(max(*self.costs, LEAST_COST))
         chosen = min(max(even, begins + (ends - begins) * ASIDE), (begins + ends) / 2)
         return min([chosen, *(self._floor(recall, patch) for patch in range(len(self.costs)) if recall)])
+
+    def quiet(self, alarms: float) -> float:
+        """The lowest threshold at which each block meets no more of the prompts that concern no patch."""
+        ordered = torch.unique(self.odds.max(1).values)
+        limits = torch.cat([(ordered[:-1] + ordered[1:]) / 2, ordered[-1:] + 1])
+        few = (self._shares(limits)[1] <= alarms).all(1)
+        return float(limits[int(few.nonzero()[0])])
 
     def _floor(self, recall: float, patch: int) -> float:
         """The highest threshold at which so much of a patch's own prompts meets its block."""

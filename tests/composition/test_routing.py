@@ -18,12 +18,14 @@ from ppm.evaluation.ordinary import ordinary_benign
 from ppm.jsonl import Benign, Pair, Prompt, dump
 from ppm.lab.prompts import gate_prompts, utility_prompts
 from ppm.package import read_package
+from ppm.project import Gates
 from ppm.resources import lab_data
 from ppm.runtime.loading import load_base
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.tensors import bank_of, prefix_of
 from ppm.runtime.text import encoder_of
+from ppm.training.trigger import MOST_ALARMS
 from ppm.training.triggers import fit_triggers
 from ppm.workspace import open_base
 
@@ -126,11 +128,28 @@ def test_for_chats_the_requests_that_ship_are_among_the_benign_ones():
 @pytest.mark.parametrize("recall", [0.6, 0.9, 0.99, 1.0])
 def test_what_a_policy_asks_for_is_a_floor(lab, routed, recall):
     given, bank = routed
-    asked = replace(given, trigger_recall=recall, notes={})
+    asked = replace(given, policy=Gates(trigger_recall=recall), notes={})
     made = route(asked, None)
     for trigger, before in zip(made.router.triggers, bank.router.triggers, strict=True):
         assert trigger.threshold <= before.threshold
     assert all(record["chosen"][1] >= max(recall, 0.99) for record in asked.notes["triggers"].values())
+
+
+def test_few_alarms_come_before_what_a_trigger_finds(routed):
+    given, _ = routed
+    alike = tuple(Benign("really " + pair.prompt) for pair in given.specialists[0].replay[:40])
+    crowded = replace(given, benign=(*given.benign, *alike))
+    found = []
+    for policy in (Gates(), Gates(trigger_alarms=0.015)):
+        asked = replace(crowded, policy=policy, notes={})
+        route(asked, None)
+        found.append([record["chosen"] for record in asked.notes["triggers"].values()])
+    usual, quiet = ([max(column) for column in zip(*rows, strict=True)] for rows in found)
+    assert quiet[2] <= 0.015 < usual[2] <= MOST_ALARMS
+    assert quiet[0] > usual[0]
+    with pytest.raises(RequestError, match=r"finds 1 of the risk and fires on at most 0\.01 of ordinary") as refused:
+        route(replace(crowded, policy=Gates(trigger_recall=1.0, trigger_alarms=0.01)), None)
+    assert "raise [gates] trigger_alarms, or use distilled" in refused.value.hint
 
 
 def test_a_stray_prompt_among_the_others_moves_a_threshold_little(lab, routed):

@@ -192,11 +192,22 @@ def test_a_deployer_says_where_triggers_work():
     assert bank_under(make_package(), Gates(trigger_recall=0.9)) == make_bank()
     with pytest.raises(RequestError, match="at which threshold its trigger finds 1 of the risk"):
         bank_under(with_curve((0.4, 0.98)), Gates(trigger_recall=1.0))
+    for alarms, threshold in ((0.3, 0.1), (0.2, 0.4), (0.1, 0.4), (0.05, 0.6)):
+        assert bank_under(package, Gates(trigger_alarms=alarms)).router.triggers[0].threshold == threshold
+    both = Gates(trigger_recall=0.96, trigger_alarms=0.3)
+    assert bank_under(package, both).router.triggers[0].threshold == 0.4
+    with pytest.raises(RequestError, match=r"finds 0\.99 of the risk and fires on at most 0\.1 of ordinary") as refused:
+        bank_under(package, Gates(trigger_recall=0.99, trigger_alarms=0.1))
+    assert refused.value.hint.startswith("lower [gates] trigger_recall, raise [gates] trigger_alarms, or set trigger")
+    with pytest.raises(RequestError, match="fires on at most 0 of ordinary prompts"):
+        bank_under(with_curve((0.4, 0.98)), Gates(trigger_alarms=0.0))
     for odd in ((), ("x", "y"), (2.0, 1.0)):
         with pytest.raises(RequestError, match="does not say"):
             bank_under(with_curve(odd), Gates(trigger_recall=0.9))
     with pytest.raises(ValueError, match="trigger_recall must be above 0"):
         Gates(trigger_recall=0.0)
+    with pytest.raises(ValueError, match="trigger_alarms must be 0 or more and below 1"):
+        Gates(trigger_alarms=1.0)
 
 
 def test_fitting_leaves_the_base_as_it_is():

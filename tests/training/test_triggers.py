@@ -66,3 +66,13 @@ def test_a_floor_lowers_the_threshold_as_far_as_it_helps():
     own = [[True, False], [True, False], [False, True], [False, False]]
     unlikely = ranked([[1.0, 5.0], [4.0, -9.0], [-9.0, 6.0], [-9.0, -9.0]], own)
     assert unlikely.limit(1.0) <= 4.0
+
+
+@pytest.mark.parametrize(("alarms", "wanted"), [(0.5, 1.5), (0.25, 4.0), (0.0, 7.5)])
+def test_few_alarms_are_a_lower_bound_of_the_threshold(alarms, wanted):
+    odds = [[9.0, 0.0], [-1.0, 2.0], [3.0, 0.0], [5.0, 0.0], [0.0, 6.0], [0.0, 1.0]]
+    none = [False, False]
+    found = ranked(odds, [[True, False], [False, True], none, none, none, none])
+    limit = found.quiet(alarms)
+    assert limit == pytest.approx(wanted)
+    assert all(found.at([limit], patch)[0].false_alarms <= alarms for patch in (0, 1))
