@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ppm.audit.model import TriggerKind, TriggerRow
+from ppm.audit.model import Audit, TriggerKind, TriggerRow
 from ppm.bank import Bank
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.statistics import rate_interval
@@ -11,7 +11,7 @@ from ppm.evaluation.triggers import TriggerScores
 from ppm.package import Package
 from ppm.project import Gates
 
-__all__ = ["trigger_notes", "trigger_rows"]
+__all__ = ["alarm_hint", "trigger_notes", "trigger_rows"]
 
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -60,6 +60,18 @@ def trigger_notes(packages: Sequence[Package], composition: Bank, policy: Gates)
     else:
         why = "theirs can't be put together" if len(unlike) > 1 else "the strategy leaves them out"
     return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {why}",)
+
+
+def alarm_hint(audit: Audit) -> str:
+    """What helps where triggers fire on harmless prompts of suites that failed; empty where they don't."""
+    failed = {comparison.suite for comparison in audit.failed}
+    alarms = [row for row in audit.triggers if row.kind == "false alarms" and row.share > 0]
+    if not any(row.suite in failed for row in alarms):
+        return ""
+    return (
+        "triggers fire on harmless prompts of what failed: `trigger_alarms = 0.01` under [gates] in ppm.toml makes "
+        "that rarer, and they find less of the risks"
+    )
 
 
 def _kind(configuration: Configuration, suite: LoadedSuite) -> TriggerKind:

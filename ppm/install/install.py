@@ -306,12 +306,10 @@ def _broken(audit: "Audit") -> str:
 
 
 def _gate_hint(plan: Plan, audit: "Audit", number: int) -> str:
-    alarms = {row.suite for row in audit.triggers if row.kind == "false alarms" and row.share > 0}
-    if alarms & {comparison.suite for comparison in audit.failed}:
-        return (
-            "triggers fire on prompts of what failed: `trigger_alarms = 0.01` under [gates] in ppm.toml makes that "
-            "rarer, and finds less of the risks"
-        )
+    from ppm.audit.triggers import alarm_hint
+
+    if hint := alarm_hint(audit):
+        return hint
     if len(plan.order) < 2:
         return "another version of the patch may pass"
     if plan.strategy != "auto" and number < MANY_ATTEMPTS:

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from packages import make_bank, make_package, make_routed, make_trigger
-from test_audit_model import AUDIT
+from test_audit_model import AUDIT, FAILED
 from test_page import render
 
 from ppm.audit.model import Audit, TriggerRow
-from ppm.audit.triggers import trigger_notes, trigger_rows
+from ppm.audit.triggers import alarm_hint, trigger_notes, trigger_rows
 from ppm.bank import Bank, Router
 from ppm.errors import IntegrityError
 from ppm.evaluation.results import Configuration, ResultStore
@@ -124,3 +124,13 @@ def test_what_became_of_triggers_is_said():
     for some in ([one], [one, deeper], [one, plain]):
         [note] = trigger_notes(some, make_bank(), Gates(trigger="always"))
         assert note.endswith('because [gates] trigger = "always" leaves them out')
+
+
+@pytest.mark.parametrize(
+    ("row", "hinted"),
+    [({}, True), ({"suite": "plain"}, False), ({"kind": "recall"}, False), ({"share": 0.0, "low": 0.0}, False)],
+)
+def test_false_alarms_on_what_failed_have_a_way_out(row, hinted):
+    alarm = replace(ROW, **{"kind": "false alarms", "suite": "facts", **row})
+    audit = replace(AUDIT, comparisons=(replace(FAILED, suite="facts", rule="utility"),), triggers=(alarm,))
+    assert ("`trigger_alarms = 0.01` under [gates]" in alarm_hint(audit)) is hinted
