@@ -1,0 +1,75 @@
+"""A share of `benchmarks/continual.py`: each method keeps of earlier patches what it is known to keep."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppm.bank import EMPTY
+from ppm.composition.compose import make_context
+from ppm.package import read_package
+from ppm.resources import lab_data
+from ppm.runtime.loading import load_base
+from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.router import picks
+from ppm.runtime.tensors import prefix_of
+from ppm.runtime.text import encoder_of
+from ppm.training.trigger import features_on
+from ppm.workspace import open_base
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from continual import intransigence
+from continual_methods import METHODS, POOL_SIZE, Pool, Settings, World, stages
+
+FEW = Settings(steps=3)
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return load_base(open_base("lab"))
+
+
+@pytest.fixture(scope="module")
+def packages():
+    names = ("toxicity", "gender_bias")
+    return [read_package(next((lab_data() / "packages").glob(f"{name}-*.ppm"))) for name in names]
+
+
+@pytest.fixture(scope="module")
+def world(lab, packages):
+    return World(make_context(packages, lab, seed=0), FEW, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_goes_on_from_what_is_there(world, packages, name):
+    before = packages[0].bank
+    after = METHODS[name](world, before)
+    start, end = prefix_of(before), prefix_of(after)
+    assert len(end) == len(start) * (2 if name == "progressive" else 1)
+    assert torch.equal(end[: len(start)], start) is (name == "progressive")
+
+
+def test_a_pool_gives_each_prompt_the_block_whose_key_is_nearest(lab, world):
+    pool = Pool.new(world)
+    pool.learn(world)
+    prompts = [pair.prompt for patch in world.patches for pair in patch.replay[:20]]
+    away = features_on(lab, prompts, pool.layers) - pool.middle
+    nearest = (away @ torch.nn.functional.normalize(pool.keys).T).argmax(1).tolist()
+    inner = backbone_of(attach(lab.model)).inner
+    met = picks(inner, [pool.bank.router] * len(prompts), [encoder_of(lab).prompt(p) for p in prompts])
+    assert met == [(block,) for block in nearest]
+    assert 0 < float(pool.used.sum()) - POOL_SIZE <= FEW.steps * 12
+
+
+def test_every_method_begins_with_the_first_patch_and_ppm_s_keep_its_block(lab, packages):
+    found = list(stages("routed", lab, packages, FEW, 0))
+    assert found[0] == packages[0].bank
+    assert found[1].blocks == tuple(package.bank.blocks[0] for package in packages)
+    assert next(stages("lwf", lab, packages, FEW, 0)) == packages[0].bank != EMPTY
+
+
+def test_intransigence_is_what_joint_training_has_of_later_risks_beyond_it():
+    found = {"conditions": {"order": ["a", "b", "c"]}, "learned": [{"a": 0.2}, {"b": 0.7}, {"c": 1.0}]}
+    assert intransigence(found, {"scores": {"a": 1.0, "b": 0.9, "c": 0.9}}) == pytest.approx(0.05)
