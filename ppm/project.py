@@ -46,10 +46,10 @@ class Gates:
 
     `preserve` is the least share of a patch's effect that a composition must keep. `suites` are TOML files of further
     suites against the base, as a base model's `ppm-base.toml`. `looks` are shares of the prompts after which a decision
-    may be taken early; every look spends an equal part of alpha. Triggers work at the threshold that finds
-    `trigger_recall` of a risk's ranking prompts, or at one that fires on no more than `trigger_alarms` of the ordinary
-    ones, or with `trigger` "always" not at all: each patch is always on. With
-    `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
+    may be taken early; every look spends an equal part of alpha. Triggers work at a threshold that
+    finds `trigger_recall` of a risk's ranking prompts, and fires on no more than `trigger_alarms` of the ordinary ones;
+    a patch without such a threshold is refused. With `trigger` "always" they are left out: each patch is always on.
+    With `groups` every suite's evidence is counted in groups, of suites that declare none too. `retired` are suites of
     replaced versions, as audits name them, that are not run any more. `priority` says of patches that want opposite
     things which one counts, as `preferred` reads it. `more_prompts` are files of further prompts for suites, which
     `keys_of` says the names of.

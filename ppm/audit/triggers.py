@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from ppm.audit.comparison import COMPOSITION
 from ppm.audit.model import Audit, TriggerKind, TriggerRow
 from ppm.bank import Bank
 from ppm.evaluation.results import Configuration
@@ -13,6 +14,8 @@ from ppm.project import Gates
 
 __all__ = ["alarm_hint", "trigger_notes", "trigger_rows"]
 
+FEW_ALARMS = 0.01
+"""A share of ordinary prompts that is worth trying where triggers fire on too many."""
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -62,14 +65,15 @@ def trigger_notes(packages: Sequence[Package], composition: Bank, policy: Gates)
     return (f"the composition is always on, without the triggers of {', '.join(names[True])}, because {why}",)
 
 
-def alarm_hint(audit: Audit) -> str:
-    """What helps where triggers fire on harmless prompts of suites that failed; empty where they don't."""
+def alarm_hint(audit: Audit, policy: Gates) -> str:
+    """What helps where a composition's triggers fire on harmless prompts of suites that failed, unless it was tried."""
     failed = {comparison.suite for comparison in audit.failed}
-    alarms = [row for row in audit.triggers if row.kind == "false alarms" and row.share > 0]
-    if not any(row.suite in failed for row in alarms):
+    own = [row for row in audit.triggers if row.configuration == COMPOSITION and row.kind == "false alarms"]
+    tried = policy.trigger_alarms is not None and policy.trigger_alarms <= FEW_ALARMS
+    if tried or not any(row.suite in failed and row.share > 0 for row in own):
         return ""
     return (
-        "triggers fire on harmless prompts of what failed: `trigger_alarms = 0.01` under [gates] in ppm.toml makes "
+        f"its triggers fire on harmless prompts: `trigger_alarms = {FEW_ALARMS:g}` under [gates] in ppm.toml makes "
         "that rarer, and they find less of the risks"
     )
 

@@ -1,5 +1,6 @@
 """Where a trigger works: as its patch was built, or as the deployer's policy asks. Needs no torch."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ppm.bank import Bank
@@ -7,7 +8,11 @@ from ppm.errors import RequestError
 from ppm.package import Package
 from ppm.project import Gates
 
-__all__ = ["asked", "bank_under", "otherwise"]
+__all__ = ["bank_under", "less_demanding", "meets", "trigger_demand"]
+
+COLUMNS = ("threshold", "recall", "false_alarms")
+TOLERANCE = 1e-6
+"""What shares in float32 leave open."""
 
 
 def bank_under(package: Package, policy: Gates) -> Bank:
@@ -15,8 +20,8 @@ def bank_under(package: Package, policy: Gates) -> Bank:
     fires on no more of the ordinary prompts.
 
     That is read off the curve in the package's provenance, of ranking prompts. Where a recall is asked for it is the
-    threshold with the fewest alarms, else the one with the most recall. Raises RequestError where no point of the curve
-    is as asked for.
+    threshold with the fewest alarms; else the package's own, or the lowest one above it that is quiet enough. Raises
+    RequestError where no point of the curve is as asked for.
     """
     router = package.bank.router
     if router is None or policy.trigger == "always":
@@ -24,29 +29,41 @@ def bank_under(package: Package, policy: Gates) -> Bank:
     least, most = policy.trigger_recall, policy.trigger_alarms
     if least is None and most is None:
         return package.bank
-    found = [
-        threshold
-        for threshold, recall, alarms in _curve(package)
-        if (least is None or recall >= least) and (most is None or alarms <= most)
-    ]
-    if len(router.triggers) != 1 or not found:
+    if len(router.triggers) != 1:
         raise RequestError(
-            f"does not say at which threshold its trigger {asked(policy)}",
+            "has several triggers, so a policy can't say where each of them works",
             context=package.manifest.pin,
-            hint=f'{otherwise(policy)}, or set trigger = "always" there',
+            hint="install the patches that it was made of, or leave trigger_recall and trigger_alarms out of [gates]",
         )
-    threshold = min(found) if least is None else max(found)
+    own = router.triggers[0].threshold
+    found = [t for t, recall, alarms in _curve(package) if meets(policy, recall, alarms)]
+    if least is None:
+        found = [threshold for threshold in found if threshold >= own - TOLERANCE]
+    if not found:
+        always = "" if least is None else ', or set trigger = "always" there'
+        raise RequestError(
+            f"does not say at which threshold its trigger {trigger_demand(policy)}",
+            context=package.manifest.pin,
+            hint=f"{less_demanding(policy)}{always}",
+        )
+    threshold = max(own, min(found)) if least is None else max(found)
     return package.bank.routed(replace(router, triggers=(replace(router.triggers[0], threshold=threshold),)))
 
 
-def asked(policy: Gates) -> str:
+def meets(policy: Gates, recall: float, alarms: float) -> bool:
+    """Whether a trigger that finds so much of its risk, and fires on so many of the others, is as a policy asks."""
+    least, most = policy.trigger_recall, policy.trigger_alarms
+    return (least is None or recall >= least - TOLERANCE) and (most is None or alarms <= most + TOLERANCE)
+
+
+def trigger_demand(policy: Gates) -> str:
     """What a policy asks of triggers, in words."""
     recall, alarms = policy.trigger_recall, policy.trigger_alarms
     parts = [] if recall is None else [f"finds {recall:g} of the risk"]
     return " and ".join([*parts, *([] if alarms is None else [f"fires on at most {alarms:g} of ordinary prompts"])])
 
 
-def otherwise(policy: Gates) -> str:
+def less_demanding(policy: Gates) -> str:
     """How a policy asks for less of them."""
     parts = [] if policy.trigger_recall is None else ["lower [gates] trigger_recall"]
     return ", ".join([*parts, *([] if policy.trigger_alarms is None else ["raise [gates] trigger_alarms"])])
@@ -58,10 +75,17 @@ def _curve(package: Package) -> list[tuple[float, float, float]]:
     Where a point has no false alarms, they count as 1.
     """
     record = package.manifest.provenance.get("trigger")
-    points = record.get("curve") if isinstance(record, dict) else None
+    if not isinstance(record, Mapping):
+        return []
+    names = record.get("shares")
+    columns = [str(name) for name in names] if isinstance(names, list) else list(COLUMNS)
+    points = record.get("curve")
+    rows = [*(points if isinstance(points, list) else ()), record.get("chosen")]
     found = []
-    for point in points if isinstance(points, list) else ():
-        numbers = [x for x in point if isinstance(x, int | float)] if isinstance(point, list) else []
-        if len(numbers) >= 2 and all(0 <= x <= 1 for x in numbers):
-            found.append((float(numbers[0]), float(numbers[1]), float(numbers[2]) if len(numbers) > 2 else 1.0))
+    for row in rows:
+        point = dict(zip(columns, row, strict=False)) if isinstance(row, list) else {}
+        values = [point.get(name, 1.0 if name == "false_alarms" else None) for name in COLUMNS]
+        numbers = [float(x) for x in values if isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x <= 1]
+        if len(numbers) == len(COLUMNS):
+            found.append((numbers[0], numbers[1], numbers[2]))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ppm.bank import Bank, Router
-from ppm.composition.operating import asked, otherwise
+from ppm.composition.operating import less_demanding, meets, trigger_demand
 from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
 from ppm.errors import RequestError
@@ -80,25 +80,25 @@ def _fitted(context: Context, lacking: Sequence[Specialist], shipped: Router | N
                 f"the patches have {count} and {len(others)}",
                 hint=OTHERWISE,
             )
-    recall, alarms = context.policy.trigger_recall, context.policy.trigger_alarms
+    policy = context.policy
     fitted = fit_triggers(
         context.base,
         rows,
         costs=_costs(context, lacking),
-        recall=recall or 0.0,
-        alarms=MOST_ALARMS if recall is None and alarms is None else alarms,
+        recall=policy.trigger_recall or 0.0,
+        alarms=min(MOST_ALARMS, MOST_ALARMS if policy.trigger_alarms is None else policy.trigger_alarms),
         layers=shipped.layers if shipped is not None else (),
     )
     context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
-    poor = next((name for name, found in fitted.items() if not found.ships), None)
-    if poor is not None:
-        raise RequestError(f"a trigger for {poor} {fitted[poor].words()}: too little for routing", hint=OTHERWISE)
-    unlike = next((name for name, found in fitted.items() if not found.at.is_as_asked(recall, alarms)), None)
-    if alarms is not None and unlike is not None:
-        raise RequestError(
-            f"no threshold is such that a trigger for {unlike} {asked(context.policy)}; it {fitted[unlike].words()}",
-            hint=f"{otherwise(context.policy)}, or {OTHERWISE}",
-        )
+    for name, found in fitted.items():
+        if not meets(policy, found.at.recall, found.at.false_alarms):
+            asked = f"no threshold is such that a trigger for {name} {trigger_demand(policy)}"
+            raise RequestError(f"{asked}; it {found.words()}", hint=f"{less_demanding(policy)}, or {OTHERWISE}")
+        if not found.ships:
+            less = f"{less_demanding(policy)}, or " if policy.trigger_alarms is not None else ""
+            raise RequestError(
+                f"a trigger for {name} {found.words()}: too little for routing", hint=f"{less}{OTHERWISE}"
+            )
     return {name: found.router for name, found in fitted.items()}
 
 

@@ -98,6 +98,11 @@ class Strategy:
         """Whether the strategy puts patches behind triggers."""
         return any(call.use in ("route", "route-several") for call in self.steps)
 
+    @property
+    def isolates(self) -> bool:
+        """Whether the strategy puts patches side by side, in front of every prompt."""
+        return any(call.use == "isolate" for call in self.steps)
+
 
 def _done(call: StepCall) -> list[object]:
     """A step as a digest has it: its name, its code and its options, as they were written where it can't be loaded."""

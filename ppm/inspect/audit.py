@@ -240,7 +240,7 @@ def _changed(suites: "Sequence[LoadedSuite]", shipped: "Audit | None", deploymen
         if digests.get(label) == tested.digest or (tested.owner, tested.digest) in owned:
             continue
         if label == BENIGN_ANSWERS and label in digests:
-            notes.append(f"{label} are the base's own answers; some are not those that {tested_with} was tested with")
+            notes.append(f"{label}: some prompts, or the base's own answers to them, differ from {tested_with}'s")
         elif label in digests:
             notes.append(f"the suite {label} has changed since {tested_with}")
         else:

@@ -166,9 +166,17 @@ def _why(strategy: Strategy, name: str, composition: Package, ranking: Ranking) 
 
 
 def _can_be_made(recipe: Strategy, context: Context) -> bool:
-    """Whether a candidate has one block to go on from, and may put patches behind triggers, if it does so."""
+    """Whether a candidate has one block to go on from, and may put patches behind triggers, if it does so.
+
+    One that leaves out the triggers that all patches ship, as isolating their blocks does, is not tried.
+    """
     going_on = context.parent is not None and len(context.parent.bank.blocks) == 1
-    return (going_on or not recipe.needs_parent) and (context.conditional or not recipe.routes)
+    triggered = context.conditional and all(s.bank.router is not None for s in context.specialists)
+    return (
+        (going_on or not recipe.needs_parent)
+        and (context.conditional or not recipe.routes)
+        and not (recipe.isolates and triggered)
+    )
 
 
 def _composed(lock: Lock) -> GatedAttempt | None:

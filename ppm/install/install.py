@@ -268,6 +268,8 @@ def _subject(plan: Plan, packages: tuple[Package, ...], tell: Callable[[str], No
 
 def _insist(choice: "Choice", plan: Plan) -> None:
     """Raises GateFailed or GateInconclusive unless the tests let it be deployed."""
+    from ppm.audit.triggers import alarm_hint
+
     audit = choice.audit
     if audit.may_deploy:
         return
@@ -277,7 +279,8 @@ def _insist(choice: "Choice", plan: Plan) -> None:
     if number > 1:
         message += f" (attempt {number} on some of these prompts, and each has less alpha; see `ppm attempts`)"
     if audit.verdict == "fail":
-        error: GateError = GateFailed(message, hint=f"{LOOK}; {_gate_hint(plan, audit, number)}")
+        hints = LOOK, alarm_hint(audit, plan.policy), _gate_hint(plan, number)
+        error: GateError = GateFailed(message, hint="; ".join(filter(None, hints)))
     else:
         needed = [c.prompts_needed for c in audit.failed]
         settle = "would settle it" if None not in needed else "may settle it"
@@ -305,11 +308,7 @@ def _broken(audit: "Audit") -> str:
     return "; ".join(words[:NAMED_REASONS]) + (f"; and {unnamed} more" if unnamed > 0 else "")
 
 
-def _gate_hint(plan: Plan, audit: "Audit", number: int) -> str:
-    from ppm.audit.triggers import alarm_hint
-
-    if hint := alarm_hint(audit):
-        return hint
+def _gate_hint(plan: Plan, number: int) -> str:
     if len(plan.order) < 2:
         return "another version of the patch may pass"
     if plan.strategy != "auto" and number < MANY_ATTEMPTS:

@@ -94,10 +94,6 @@ class Curve:
         """Whether it fires on few enough of the others to ship."""
         return self.false_alarms <= MOST_ALARMS
 
-    def is_as_asked(self, recall: float | None, alarms: float | None) -> bool:
-        """Whether it finds as much of the risk, and fires on as few of the others, as somebody asks."""
-        return (recall is None or self.recall >= recall) and (alarms is None or self.false_alarms <= alarms)
-
     @property
     def rounded(self) -> list[float]:
         """As provenance has it: threshold, recall, false alarms, and those on look-alikes."""

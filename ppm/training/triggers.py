@@ -52,8 +52,8 @@ def fit_triggers(
     each risk that may be missed, and that of a false alarm what `costs` say of the patch, 1 by default. Of the
     thresholds that cost as little it is the one where a prompt as likely as that costs the same either way, cost / (1 +
     cost) for the patch that costs most, but no higher than halfway in log odds. `recall` is how much of each risk's
-    ranking prompts must meet a block of their own, as far as no other patch is likelier, and `alarms` how many of the
-    prompts that concern no patch may meet each block, which comes first.
+    ranking prompts must meet a block of their own, as far as no other patch is likelier, and `alarms` the largest share
+    of the prompts that concern no patch that may meet each block. Where both can't hold, `alarms` does.
     """
     layers = layers or layers_on(base)
     names = list(rows)
@@ -158,7 +158,7 @@ class _Ranked:
         """The lowest threshold at which each block meets no more of the prompts that concern no patch."""
         ordered = torch.unique(self.odds.max(1).values)
         limits = torch.cat([(ordered[:-1] + ordered[1:]) / 2, ordered[-1:] + 1])
-        few = (self._shares(limits)[1] <= alarms).all(1)
+        few = (self._shares(limits)[1] <= alarms + 1e-6).all(1)
         return float(limits[int(few.nonzero()[0])])
 
     def _floor(self, recall: float, patch: int) -> float:

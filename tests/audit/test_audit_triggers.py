@@ -127,10 +127,18 @@ def test_what_became_of_triggers_is_said():
 
 
 @pytest.mark.parametrize(
-    ("row", "hinted"),
-    [({}, True), ({"suite": "plain"}, False), ({"kind": "recall"}, False), ({"share": 0.0, "low": 0.0}, False)],
+    ("row", "alarms", "hinted"),
+    [
+        ({}, None, True),
+        ({}, 0.02, True),
+        ({}, 0.01, False),
+        ({"suite": "plain"}, None, False),
+        ({"kind": "recall"}, None, False),
+        ({"share": 0.0, "low": 0.0}, None, False),
+        ({"configuration": "toxicity==1.0.0"}, None, False),
+    ],
 )
-def test_false_alarms_on_what_failed_have_a_way_out(row, hinted):
-    alarm = replace(ROW, **{"kind": "false alarms", "suite": "facts", **row})
+def test_false_alarms_on_what_failed_have_a_way_out(row, alarms, hinted):
+    alarm = replace(ROW, **{"configuration": "composition", "kind": "false alarms", "suite": "facts", **row})
     audit = replace(AUDIT, comparisons=(replace(FAILED, suite="facts", rule="utility"),), triggers=(alarm,))
-    assert ("`trigger_alarms = 0.01` under [gates]" in alarm_hint(audit)) is hinted
+    assert ("`trigger_alarms = 0.01` under [gates]" in alarm_hint(audit, Gates(trigger_alarms=alarms))) is hinted

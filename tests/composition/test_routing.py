@@ -147,6 +147,12 @@ def test_few_alarms_come_before_what_a_trigger_finds(routed):
     usual, quiet = ([max(column) for column in zip(*rows, strict=True)] for rows in found)
     assert quiet[2] <= 0.015 < usual[2] <= MOST_ALARMS
     assert quiet[0] > usual[0]
+    lax = replace(crowded, policy=Gates(trigger_recall=0.7, trigger_alarms=0.1), notes={})
+    route(lax, None)
+    assert max(record["chosen"][2] for record in lax.notes["triggers"].values()) <= MOST_ALARMS
+    with pytest.raises(RequestError, match="too little for routing") as poor:
+        route(replace(crowded, policy=Gates(trigger_alarms=0.0)), None)
+    assert poor.value.hint.startswith("raise [gates] trigger_alarms, or use distilled")
     with pytest.raises(RequestError, match=r"finds 1 of the risk and fires on at most 0\.01 of ordinary") as refused:
         route(replace(crowded, policy=Gates(trigger_recall=1.0, trigger_alarms=0.01)), None)
     assert "raise [gates] trigger_alarms, or use distilled" in refused.value.hint

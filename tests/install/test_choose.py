@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from packages import make_bank, make_routed
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.run import Deployed, Subject, suites_of
@@ -13,7 +14,7 @@ from ppm.bank import Bank
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
 from ppm.composition.registry import STEPS
-from ppm.composition.steps import Context, Parent
+from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
@@ -95,6 +96,18 @@ def test_nothing_goes_on_from_a_deployment_of_several_blocks():
         context = Context(base=None, placement="before-bos", specialists=(), retention=(), parent=given)
         assert _can_be_made(recipe, context) is possible
         assert _can_be_made(read_strategy("distilled"), context)
+
+
+@pytest.mark.parametrize(
+    ("shipped", "conditional", "tried"),
+    [((True, True), True, False), ((True, False), True, True), ((True, True), False, True)],
+)
+def test_triggers_that_all_patches_ship_are_not_left_out(shipped, conditional, tried):
+    banks = [make_routed() if own else make_bank() for own in shipped]
+    specialists = tuple(Specialist(f"{i}", bank, (), None) for i, bank in enumerate(banks))
+    context = Context(None, "before-bos", specialists, (), conditional=conditional)
+    assert _can_be_made(read_strategy("isolated"), context) is tried
+    assert _can_be_made(read_strategy("distilled"), context)
 
 
 @pytest.mark.parametrize("always", [False, True])

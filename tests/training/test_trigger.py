@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from packages import make_bank, make_package, make_routed
+from packages import make_bank, make_package, make_routed, make_trigger
 from runtime.architectures import tiny_model, tiny_tokenizer
 
 from ppm.bank_table import Turn
@@ -178,7 +178,11 @@ def test_routing_keeps_each_block_behind_its_own_trigger():
 
 
 def with_curve(*points):
-    package = make_package(provenance={"trigger": {"curve": [list(point) for point in points]}})
+    return with_record({"curve": [list(point) for point in points]})
+
+
+def with_record(record):
+    package = make_package(provenance={"trigger": record})
     bank = make_routed(threshold=0.7)
     return replace(package, bank=bank, manifest=package.manifest.with_bank(bank.table))
 
@@ -192,10 +196,16 @@ def test_a_deployer_says_where_triggers_work():
     assert bank_under(make_package(), Gates(trigger_recall=0.9)) == make_bank()
     with pytest.raises(RequestError, match="at which threshold its trigger finds 1 of the risk"):
         bank_under(with_curve((0.4, 0.98)), Gates(trigger_recall=1.0))
-    for alarms, threshold in ((0.3, 0.1), (0.2, 0.4), (0.1, 0.4), (0.05, 0.6)):
-        assert bank_under(package, Gates(trigger_alarms=alarms)).router.triggers[0].threshold == threshold
+    loud = with_curve((0.7, 0.97, 0.2), (0.4, 0.98, 0.3), (0.8, 0.95, 0.1), (0.9, 0.8, 0.0))
+    for alarms, threshold in ((0.5, 0.7), (0.2, 0.7), (0.15, 0.8), (0.1, 0.8), (0.05, 0.9)):  # never below its own
+        assert bank_under(loud, Gates(trigger_alarms=alarms)).router.triggers[0].threshold == threshold
     both = Gates(trigger_recall=0.96, trigger_alarms=0.3)
     assert bank_under(package, both).router.triggers[0].threshold == 0.4
+    named = {"shares": ["recall", "threshold", "false_alarms"], "curve": [[0.9, 0.8, 0.0], [0.8, 0.9, None, 0.0]]}
+    assert bank_under(with_record(named), Gates(trigger_alarms=0.0)).router.triggers[0].threshold == 0.8
+    several = replace(package, bank=make_bank().routed(replace(make_routed().router, triggers=2 * (make_trigger(),))))
+    with pytest.raises(RequestError, match="has several triggers"):
+        bank_under(several, Gates(trigger_alarms=0.1))
     with pytest.raises(RequestError, match=r"finds 0\.99 of the risk and fires on at most 0\.1 of ordinary") as refused:
         bank_under(package, Gates(trigger_recall=0.99, trigger_alarms=0.1))
     assert refused.value.hint.startswith("lower [gates] trigger_recall, raise [gates] trigger_alarms, or set trigger")
