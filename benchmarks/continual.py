@@ -4,7 +4,7 @@
     python benchmarks/continual.py [--orders 5] [--seeds 0,1,2] [--methods routed,lwf]
     python benchmarks/continual.py --table
 
-Each run begins with the first patch's own prefix and gets the others in turn, in some order. After each patch, what
+Each run begins with the first patch and gets the others in turn, in some order. After each patch, what
 there is by then is tested on every risk so far and on the next one. A run that is finished is kept in
 benchmarks/results/continual and not done again, so processes for other seeds can run side by side. One thread each.
 """
@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice, permutations, product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from ppm.bank import EMPTY, Bank
 from ppm.base import identify, weights_digest
 from ppm.disk import replace_file
 from ppm.evaluation.suites import LoadedSuite
+from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.resources import lab_data
 from ppm.runtime.loading import load_base
@@ -39,18 +41,18 @@ TITLES = {
     "replay": "experience replay (Chaudhry et al. 2019)",
     "derpp": "DER++ (Buzzega et al. 2020)",
     "lwf": "LwF (Li & Hoiem 2016)",
-    "progressive": "progressive prompts (Razdaibiedina et al. 2023)",
-    "pool": "pool of prompts, as L2P (Wang et al. 2022)",
+    "progressive": "progressive prompts (Razdaibiedina et al. 2023), without the task's name",
+    "pool": "a pool of prompts, one for each (after Wang et al. 2022)",
     "continued": "ppm, continued",
     "routed": "ppm, routed",
 }
-HELD = ("derpp", "lwf")
+WEIGHED = ("derpp", "lwf")
 """Methods with a weight for what holds them to what they have learned."""
 TRIALS = {
     name: [
         Settings(steps, rate, weight)
         for steps, rate, weight in product(
-            *(((150,), (1e-2, 2e-2), (0.5, 2.0)) if name in HELD else ((100, 200), (1e-2, 2e-2), (1.0,)))
+            *(((150,), (1e-2, 2e-2), (0.5, 2.0)) if name in WEIGHED else ((100, 200), (1e-2, 2e-2), (1.0,)))
         )
     ]
     for name in TITLES
@@ -123,9 +125,15 @@ def kept(name: str, conditions: Mapping[str, Any], make: Callable[[], dict[str, 
 
 def one(method: str, bench: Bench, order: Sequence[str], settings: Settings, seed: int, name: str) -> dict[str, Any]:
     """A run, kept under a name."""
-    conditions = {"order": list(order), "seed": seed, "split": bench.split, "prompts": bench.prompts}
+    conditions = {"order": list(order), **conditions_of(bench, seed)}
     conditions |= {"settings": asdict(settings)} if method in TRIALS else {}
     return kept(name, conditions, lambda: run(method, bench, order, settings, seed))
+
+
+def conditions_of(bench: Bench, seed: int) -> dict[str, Any]:
+    """What all runs with a seed depend on, but for ppm's own code."""
+    made = [weights_digest(lab_data() / "base"), *(bench.specialist(name, seed).sha256 for name in RISKS)]
+    return {"seed": seed, "split": bench.split, "prompts": bench.prompts, "made of": canonical_digest(made)}
 
 
 def chosen(bench: Bench) -> dict[str, Settings]:
@@ -143,15 +151,18 @@ def chosen(bench: Bench) -> dict[str, Settings]:
 
 
 def table(orders: Sequence[Sequence[str]], seeds: Sequence[int]) -> str:
-    """Markdown: means over orders and seeds, with Student's 95 % interval over the seeds' means."""
+    """Markdown: means over orders and seeds, with Student's 95 % interval over the seeds' means.
+
+    Raises ValueError where what is kept was found under different conditions.
+    """
     header = ["method", "tokens", "seconds", *(figure.replace("_", " ") for figure in FIGURES), "helpful", "facts"]
-    joint = {seed: json.loads((RESULTS / f"joint-{seed}.json").read_text()) for seed in seeds}
+    joint = {seed: _read(f"joint-{seed}") for seed in seeds}
     accuracy = interval([statistics.fmean(joint[seed]["scores"].values()) for seed in seeds])
     rows = [["joint, all at once", *_cells([[joint[seed]] for seed in seeds]), accuracy, *[""] * 4]]
     rows[0] += [interval([joint[seed]["utility"][label] for seed in seeds]) for label in ("helpful", "facts")]
     for method, title in TITLES.items():
         found = [
-            [json.loads((RESULTS / f"{method}-{seed}-{place}.json").read_text()) for place in range(len(orders))]
+            [_read(f"{method}-{seed}-{place}", joint[seed]["conditions"]) for place in range(len(orders))]
             for seed in seeds
         ]
         figures = [
@@ -165,6 +176,14 @@ def table(orders: Sequence[Sequence[str]], seeds: Sequence[int]) -> str:
         ]
         rows.append([title, *_cells(found), *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def _read(name: str, conditions: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """A finished run, under these conditions among others."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    if any(found["conditions"][key] != value for key, value in conditions.items()):
+        raise ValueError(f"{name} was found under other conditions: run it again")
+    return found
 
 
 def intransigence(found: Mapping[str, Any], joint: Mapping[str, Any]) -> float:
@@ -206,8 +225,7 @@ def main() -> None:
     settings = chosen(Bench(loaded, folder, "develop", options.prompts))
     bench = Bench(loaded, folder, "benchmark", options.prompts)
     for seed in () if options.tune else seeds:
-        conditions = {"seed": seed, "split": bench.split, "prompts": bench.prompts}
-        kept(f"joint-{seed}", conditions, lambda seed=seed: bound(bench, seed))
+        kept(f"joint-{seed}", conditions_of(bench, seed), lambda seed=seed: bound(bench, seed))
         for method in options.methods.split(","):
             for place, order in enumerate(orders):
                 one(method, bench, order, settings.get(method, Settings()), seed, f"{method}-{seed}-{place}")

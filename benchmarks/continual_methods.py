@@ -1,7 +1,8 @@
 """Classic methods of continual learning, for prefixes: what each makes of one more patch.
 
-All have what packages carry, 150 pairs a patch and benign prompts, on which all are held to the base by KL(base ||
-patched); they learn the chosen answers with one optimiser, and each prefix begins as its patch's did.
+All go on from the first patch's own prefix, but for the pool, which learns that patch, too. All have what packages
+carry: they learn the chosen answers of 150 pairs a patch, with one optimiser and without DPO, and are held to the base
+by KL(base || patched) on the benign prompts of all patches so far. Nothing tells them which patch a prompt concerns.
 """
 
 import random
@@ -19,6 +20,7 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.package import Package
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
+from ppm.runtime.router import features_of
 from ppm.runtime.tensors import bank_of
 from ppm.runtime.text import encoder_of
 from ppm.training.passes import Reader, View, divergences, log_probabilities_of, reader_of
@@ -48,6 +50,8 @@ class World:
     context: Context
     settings: Settings
     seed: int
+    banks: tuple[Bank, ...] = ()
+    """What there was right after each earlier patch."""
 
     @property
     def patches(self) -> tuple[Specialist, ...]:
@@ -152,21 +156,34 @@ def replay(world: World, bank: Bank) -> Bank:
 
 
 def derpp(world: World, bank: Bank) -> Bank:
-    """The same, and there it stays as it was before the newest patch: by all logits, not by the answer alone."""
-    before = View(world.reader(bank), world.earlier)
+    """The same, and on each earlier patch's answers it stays as it was right after that patch: by all logits.
+
+    It is held by KL, where the paper has the squared distance of logits.
+    """
+    held = []
+    for patch, then in zip(world.patches, world.banks, strict=False):
+        texts = world.texts(patch)
+        held.append(Term(texts, world.settings.weight / len(world.banks), View(world.reader(then), texts)))
     terms = [Term(world.texts(world.patches[-1])), Term(world.earlier)]
-    return learned(world, world.context.prefix(bank), [*terms, Term(world.earlier, world.settings.weight, before)])
+    return learned(world, world.context.prefix(bank), [*terms, *held])
 
 
 def lwf(world: World, bank: Bank) -> Bank:
-    """Learning without forgetting: nothing of earlier patches is kept; it stays as it was on the newest's texts."""
+    """Learning without forgetting: no pairs of earlier patches are kept; it stays as it was on the newest's texts.
+
+    The paper's tasks have heads of their own, so that learning and staying are not at odds; here there is one.
+    """
     texts = world.texts(world.patches[-1])
     before = View(world.reader(bank), texts)
     return learned(world, world.context.prefix(bank), [Term(texts), Term(texts, world.settings.weight, before)])
 
 
 def progressive(world: World, bank: Bank) -> Bank:
-    """What is there is frozen, and a new block after it learns the newest patch's answers."""
+    """What is there is frozen, and a new block after it learns the newest patch's answers.
+
+    The paper tests a task with the blocks that there were when it was learned, which takes knowing the task, and puts
+    new blocks first; here all blocks stand in front of every prompt, and those that are frozen see no newer one.
+    """
     context = world.context
     start = torch.cat([context.prefix(bank), world.start(world.patches[-1])])
     return learned(world, start, [Term(world.texts(world.patches[-1]))], frozen=bank.virtual_tokens)
@@ -176,8 +193,9 @@ def progressive(world: World, bank: Bank) -> Bank:
 class Pool:
     """Blocks with keys: each prompt meets the one whose key is nearest to it, by the angle between them.
 
-    As L2P has it, keys are drawn to the prompts that choose them, and blocks that were used much for earlier patches
-    are chosen less in training. The query is what ppm's triggers read, from the mean over benign prompts.
+    L2P lets it meet several. As there, keys are drawn to the prompts that choose them, and blocks that were used much
+    for earlier patches are chosen less in training. The query is what ppm's triggers read, from the mean over benign
+    prompts.
     """
 
     blocks: list[torch.Tensor]
@@ -198,32 +216,39 @@ class Pool:
         keys = torch.randn(POOL_SIZE, len(middle), generator=generator)
         return cls(blocks, keys, torch.ones(POOL_SIZE), layers, middle)
 
+    def queries(self, world: World, texts: Sequence[ScoredText]) -> torch.Tensor:
+        """Where the prompts of some texts stand from the mean of benign ones: (texts, features)."""
+        inner = backbone_of(attach(world.context.base.model)).inner
+        read = features_of(inner, self.layers, [text.prompt for text in texts], None)
+        return torch.stack([torch.cat([own[layer][-1] for layer in self.layers]) for own in read]) - self.middle
+
     def learn(self, world: World) -> None:
-        """The newest patch's answers."""
-        context, newest = world.context, world.patches[-1]
-        texts, everyday = world.texts(newest), benign(world)
-        prompts = [pair.prompt for pair in newest.replay]
-        queries = features_on(context.base, prompts, self.layers) - self.middle
-        self.reach = max(self.reach, float(queries.norm(dim=1).max()))
-        query_of = dict(zip(texts, torch.nn.functional.normalize(queries), strict=True))
+        """The newest patch's answers, and on benign texts to stay as the base, each with the block that it meets."""
+        context, terms = world.context, [Term(world.texts(world.patches[-1])), benign(world)]
+        place: dict[ScoredText, torch.Tensor] = {}
+        for term in terms:
+            away = self.queries(world, term.texts)
+            self.reach = max(self.reach, float(away.norm(dim=1).max()))
+            place |= dict(zip(term.texts, torch.nn.functional.normalize(away), strict=True))
         patched = [
             attach(context.base.model, [block], placement=context.placement, trainable=True) for block in self.blocks
         ]
         blocks, readers = [backbone_of(one).bank[0] for one in patched], [reader_of(one) for one in patched]
         keys = self.keys.clone().requires_grad_()
         rng, chosen = random.Random(world.seed), torch.zeros(POOL_SIZE)
-        own, others = batches(texts, BATCH, rng), batches(everyday.texts, BATCH, rng)
+        drawn = [batches(term.texts, BATCH, rng) for term in terms]
 
         def loss() -> torch.Tensor:
-            batch = next(own)
-            near = torch.stack([query_of[text] for text in batch]) @ torch.nn.functional.normalize(keys).T
-            met = ((1 - near.detach()) * self.used / self.used.sum()).argmin(1)
-            total = (1 - near.gather(1, met[:, None])).mean()
-            for block in sorted(set(met.tolist())):
-                part = [text for text, m in zip(batch, met.tolist(), strict=True) if m == block]
-                chosen[block] += len(part)
-                total = total + Term(texts).loss(readers[block], part) * len(part) / len(batch)
-                total = total + BENIGN_WEIGHT * everyday.loss(readers[block], next(others)) * len(part) / len(batch)
+            total = torch.zeros(())
+            for term, draw in zip(terms, drawn, strict=True):
+                batch = next(draw)
+                near = torch.stack([place[text] for text in batch]) @ torch.nn.functional.normalize(keys).T
+                met = ((1 - near.detach()) * self.used / self.used.sum()).argmin(1)
+                total = total + (1 - near.gather(1, met[:, None])).mean()
+                for block in sorted(set(met.tolist())):
+                    part = [text for text, m in zip(batch, met.tolist(), strict=True) if m == block]
+                    chosen[block] += len(part)
+                    total = total + term.weight * term.loss(readers[block], part) * len(part) / len(batch)
             return total
 
         descend([*blocks, keys], world.settings, loss)
@@ -247,10 +272,10 @@ METHODS = {"sequential": sequential, "replay": replay, "derpp": derpp, "lwf": lw
 
 def stages(method: str, base: LoadedBase, packages: Sequence[Package], settings: Settings, seed: int) -> Iterator[Bank]:
     """What a method has after each patch."""
-    pool, bank = None, packages[0].bank
+    pool, bank, banks = None, packages[0].bank, list[Bank]()
     for count in range(1, len(packages) + 1):
         context = make_context(packages[:count], base, seed=seed)
-        world = World(context, settings, seed)
+        world = World(context, settings, seed, tuple(banks))
         if method == "pool":
             pool = pool or Pool.new(world)
             pool.learn(world)
@@ -260,4 +285,5 @@ def stages(method: str, base: LoadedBase, packages: Sequence[Package], settings:
         elif count > 1:
             parent = Parent(bank, bank.digest) if method == "continued" else None
             bank = run_strategy(read_strategy(method), replace(context, parent=parent))
+        banks.append(bank)
         yield bank
