@@ -87,6 +87,8 @@ class Gates:
             raise ValueError(f"trigger_recall must be above 0 and at most 1, not {self.trigger_recall}")
         if self.trigger_alarms is not None and not 0 <= self.trigger_alarms < 1:
             raise ValueError(f"trigger_alarms must be 0 or more and below 1, not {self.trigger_alarms}")
+        if self.trigger == "always" and self.trigger_alarms is not None:
+            raise ValueError('trigger = "always" leaves triggers out, so trigger_alarms says nothing; drop one of them')
         if any(not 0 < look < after for look, after in pairwise((*self.looks, 1.0))):
             raise ValueError(f"looks must be rising numbers above 0 and below 1, not {list(self.looks)}")
         said = [preferred(entry) for entry in self.priority]

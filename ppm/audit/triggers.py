@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from ppm.audit.comparison import COMPOSITION
 from ppm.audit.model import Audit, TriggerKind, TriggerRow
 from ppm.bank import Bank
+from ppm.composition.operating import trigger_demand
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.statistics import rate_interval
 from ppm.evaluation.suites import LoadedSuite
@@ -43,7 +44,22 @@ def trigger_rows(
 
 
 def trigger_notes(packages: Sequence[Package], composition: Bank, policy: Gates) -> tuple[str, ...]:
-    """What has to be known of the triggers of patches that were composed: in one sentence, if anything."""
+    """What has to be known of the triggers of patches that were composed: where they stand, and what was asked."""
+    return (*_stands(packages, composition, policy), *_asked(composition, policy))
+
+
+def _asked(composition: Bank, policy: Gates) -> tuple[str, ...]:
+    """What became of what a policy asks of triggers."""
+    wanted = trigger_demand(policy)
+    if not wanted:
+        return ()
+    if composition.router is None:
+        return (f"[gates] asks that each trigger {wanted}, but the composition has none: it is always on",)
+    return (f"as [gates] asks, each trigger {wanted}: of those that it was ranked on, not of the suites'",)
+
+
+def _stands(packages: Sequence[Package], composition: Bank, policy: Gates) -> tuple[str, ...]:
+    """Before which prompts a composition stands, in one sentence, where that has to be known."""
     names = {kind: [p.manifest.name for p in packages if bool(p.bank.router) == kind] for kind in (True, False)}
     if len(composition.blocks) > 1 and composition.router is not None:
         fitted = f" (triggers fitted for this composition: {', '.join(names[False])})" if names[False] else ""

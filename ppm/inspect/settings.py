@@ -52,6 +52,7 @@ def settings(workspace: Workspace, variables: Mapping[str, str]) -> list[tuple[s
     add("exclude_newer_package", project.exclude_newer_package, {})
     for key in (found.name for found in fields(Gates)):
         default = getattr(Gates(), key)
-        add(f"gates.{key}", getattr(project.gates, key), "as each suite has it" if default is None else default)
+        unsaid = "as each patch has it" if key.startswith("trigger") else "as each suite has it"
+        add(f"gates.{key}", getattr(project.gates, key), unsaid if default is None else default)
     rows += [(name, variables[name], "environment") for name in VARIABLES[1:] if name in variables]
     return rows

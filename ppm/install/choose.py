@@ -212,6 +212,10 @@ class _Gate:
         looks, dtype = policy.looks, self.subject.lazy.running.dtype or "float32"
         gated = GatedAttempt(composition.bank.digest, record.strategy, record.seed, looks, dtype=dtype)
         own = drawn_anew(self.suites, draw_of(self.ledger.place(gated)))
+        if any(suite.drawn_from for suite in own):
+            self.events.tell(
+                "  after three compositions the lab draws other prompts, so figures differ from earlier ones"
+            )
         asked = {suite.digest: suite.asked for suite in own}
         numbers = self.ledger.begin(gated, list(asked.values()))
         for lock in self.locks:  # whoever locked this very composition may have tried more before it

@@ -117,6 +117,15 @@ def test_what_became_of_triggers_is_said():
     assert trigger_notes([one, plain], make_bank(), Gates()) == (
         "the composition is always on, without the triggers of one, because plain has none",
     )
+    few = Gates(trigger_recall=0.9, trigger_alarms=0.01)
+    assert trigger_notes([one, two], together, few)[1:] == (
+        "as [gates] asks, each trigger finds 0.9 of the risk and fires on at most 0.01 of ordinary prompts: of those "
+        "that it was ranked on, not of the suites'",
+    )
+    assert trigger_notes([plain], make_bank(), Gates(trigger_alarms=0.01)) == (
+        "[gates] asks that each trigger fires on at most 0.01 of ordinary prompts, but the composition has none: it is "
+        "always on",
+    )
     deeper = package("deeper", make_routed(layer=2))
     assert "theirs can't be put together" in trigger_notes([one, deeper], make_bank(), Gates())[0]
     [note] = trigger_notes([one, two], make_bank(), Gates())

@@ -218,6 +218,8 @@ def test_a_deployer_says_where_triggers_work():
         Gates(trigger_recall=0.0)
     with pytest.raises(ValueError, match="trigger_alarms must be 0 or more and below 1"):
         Gates(trigger_alarms=1.0)
+    with pytest.raises(ValueError, match="leaves triggers out, so trigger_alarms says nothing"):
+        Gates(trigger="always", trigger_alarms=0.1)
 
 
 def test_fitting_leaves_the_base_as_it_is():
