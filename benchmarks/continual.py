@@ -157,9 +157,9 @@ def table(orders: Sequence[Sequence[str]], seeds: Sequence[int]) -> str:
     """
     header = ["method", "tokens", "seconds", *(figure.replace("_", " ") for figure in FIGURES), "helpful", "facts"]
     joint = {seed: _read(f"joint-{seed}") for seed in seeds}
-    accuracy = interval([statistics.fmean(joint[seed]["scores"].values()) for seed in seeds])
-    rows = [["joint, all at once", *_cells([[joint[seed]] for seed in seeds]), accuracy, *[""] * 4]]
-    rows[0] += [interval([joint[seed]["utility"][label] for seed in seeds]) for label in ("helpful", "facts")]
+    accuracy = _shares([statistics.fmean(joint[seed]["scores"].values()) for seed in seeds])
+    benign = [_shares([joint[seed]["utility"][label] for seed in seeds]) for label in ("helpful", "facts")]
+    rows = [["joint, all at once", *_cells([[joint[seed]] for seed in seeds]), accuracy, *[""] * 4, *benign]]
     for method, title in TITLES.items():
         found = [
             [_read(f"{method}-{seed}-{place}", joint[seed]["conditions"]) for place in range(len(orders))]
@@ -169,13 +169,19 @@ def table(orders: Sequence[Sequence[str]], seeds: Sequence[int]) -> str:
             [{**one["figures"], "intransigence": intransigence(one, joint[seed])} for one in own]
             for seed, own in zip(seeds, found, strict=True)
         ]
-        cells = [interval([statistics.fmean(one[figure] for one in own) for own in figures]) for figure in FIGURES]
-        cells += [
-            interval([statistics.fmean(one["utility"][label] for one in own) for own in found])
+        means = {figure: [statistics.fmean(one[figure] for one in own) for own in figures] for figure in FIGURES}
+        benign = [
+            _shares([statistics.fmean(one["utility"][label] for one in own) for own in found])
             for label in ("helpful", "facts")
         ]
-        rows.append([title, *_cells(found), *cells])
+        accuracy, *others = means.values()
+        rows.append([title, *_cells(found), _shares(accuracy), *map(interval, others), *benign])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
+
+
+def _shares(values: Sequence[float]) -> str:
+    """As `interval`, of what is never below 0."""
+    return interval(values).lstrip("+")
 
 
 def _read(name: str, conditions: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
