@@ -1,12 +1,11 @@
-"""A share of `benchmarks/continual.py`: each method keeps of earlier patches what it is known to keep."""
+"""The methods of `benchmarks/continual.py`: each method keeps of earlier patches what it is known to keep."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.continual_methods import BATCH, METHODS, POOL_SIZE, Pool, Settings, Term, World, stages
 from ppm.composition.compose import make_context
 from ppm.package import read_package
 from ppm.resources import lab_data
@@ -17,11 +16,6 @@ from ppm.runtime.tensors import prefix_of
 from ppm.runtime.text import encoder_of
 from ppm.training.trigger import features_on
 from ppm.workspace import open_base
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-from continual import intransigence
-from continual_methods import BATCH, METHODS, POOL_SIZE, Pool, Settings, Term, World, stages
 
 FEW = Settings(steps=3)
 
@@ -79,8 +73,3 @@ def test_all_but_the_pool_begin_with_the_first_patch_and_routing_keeps_its_block
     assert found[1].blocks == tuple(package.bank.blocks[0] for package in packages)
     for method, alike in (("lwf", True), ("continued", True), ("pool", False)):
         assert (next(stages(method, lab, packages, FEW, 0)) == packages[0].bank) is alike
-
-
-def test_intransigence_is_what_joint_training_has_of_later_risks_beyond_it():
-    found = {"conditions": {"order": ["a", "b", "c"]}, "learned": [{"a": 0.2}, {"b": 0.7}, {"c": 1.0}]}
-    assert intransigence(found, {"scores": {"a": 1.0, "b": 0.9, "c": 0.9}}) == pytest.approx(0.05)
