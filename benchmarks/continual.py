@@ -6,7 +6,7 @@
 
 Each run begins with the first patch and gets the others in turn, in some order. After each patch, what
 there is by then is tested on every risk so far and on the next one. A run that is finished is kept in
-benchmarks/results/continual and not done again, so processes for other seeds can run side by side. One thread each.
+benchmarks/continual_results and not done again, so processes for other seeds can run side by side. One thread each.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from ppm.resources import lab_data
 from ppm.runtime.loading import load_base
 
 RISKS = PATCHES[:3]
-RESULTS = Path(__file__).parent / "results" / "continual"
+RESULTS = Path(__file__).parent / "continual_results"
 TITLES = {
     "sequential": "fine-tuning in sequence",
     "replay": "experience replay (Chaudhry et al. 2019)",
