@@ -177,7 +177,9 @@ def read_table(cls: type[T], table: object, origin: str, path: str = "") -> T:
     known = _fields(cls)  # type: ignore[arg-type]
     for key in table:
         if key not in known:
+            belongs = next((name for name in known if key in _keys_under(cls, name)), "")
             hint = did_you_mean(key, known, f"known keys are {', '.join(known)}")
+            hint = f"it belongs under [{f'{path}.' if path else ''}{belongs}]" if belongs else hint
             raise ManifestError(f"unknown key {key!r} in {where}", context=origin, hint=hint)
     values = {}
     for name, field in known.items():
@@ -190,6 +192,14 @@ def read_table(cls: type[T], table: object, origin: str, path: str = "") -> T:
         return cls(**values)
     except ValueError as error:
         raise ManifestError(f"{where}: {error}", context=origin) from error
+
+
+def _keys_under(cls: type, name: str) -> Mapping[str, object]:
+    """The keys of one of a dataclass's own tables; none where it is no table, or one of several."""
+    hint = _hints(cls)[name]
+    origin, parts = _parts_of(hint)
+    kinds = [kind for kind in (hint, *parts) if isinstance(kind, type) and is_dataclass(kind)]
+    return _fields(kinds[0]) if kinds and origin not in (tuple, dict) else {}
 
 
 def kind_of(value: object) -> str:

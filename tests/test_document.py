@@ -9,6 +9,7 @@ import tomlkit
 
 from ppm.document import MAX_DOCUMENT_BYTES, parse, read_file, read_table, render, to_table
 from ppm.errors import ManifestError
+from ppm.project import Project
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,17 @@ def test_a_document_becomes_a_dataclass_and_back():
         {"anything": [1, "two", {"three": 3.0}]},
     )
     assert read_table(Car, parse(render(to_table(car)), "x"), "x") == car
+
+
+def test_a_key_of_a_table_of_its_own_is_shown_where_it_belongs():
+    for table, hint in (
+        ({"trigger_alarms": 0.01}, "it belongs under [gates]"),
+        ({"trigger_alarm": 0.01}, "known keys are base, patches"),
+    ):
+        with pytest.raises(ManifestError, match="unknown key") as caught:
+            read_table(Project, table, "ppm.toml")
+        assert caught.value.hint.startswith(hint)
+    assert refused('name = "A"\nsize = 15').hint.startswith("known keys are")  # of one wheel, but of which
 
 
 def test_what_is_empty_by_default_is_not_written():
