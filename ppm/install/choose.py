@@ -113,6 +113,8 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
         if not _can_be_made(recipe, context):
+            if recipe.isolates:
+                events.tell(f"  {name} is not tried: it would leave out the triggers that all patches ship")
             continue
         events.tell(f"Composing with {name}")
         own = replace(context, conditional=context.conditional and recipe.triggers)

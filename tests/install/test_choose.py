@@ -10,7 +10,7 @@ from packages import make_bank, make_routed
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.run import Deployed, Subject, suites_of
-from ppm.bank import Bank
+from ppm.bank import Bank, Router, Trigger
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
 from ppm.composition.registry import STEPS
@@ -108,6 +108,20 @@ def test_triggers_that_all_patches_ship_are_not_left_out(shipped, conditional, t
     context = Context(None, "before-bos", specialists, (), conditional=conditional)
     assert _can_be_made(read_strategy("isolated"), context) is tried
     assert _can_be_made(read_strategy("distilled"), context)
+
+
+def test_what_would_leave_out_triggers_is_named(world, steps, tmp_path):
+    width = 3 * world[1][0].bank.hidden_size
+    silent = Router((Trigger(0.5, bytes(4 * width), torch.tensor([-9.0]).numpy().tobytes()),), (1,))
+    behind = [p.bank.routed(silent) for p in world[1]]
+    packages = [
+        replace(p, bank=b, manifest=p.manifest.with_bank(b.table)) for p, b in zip(world[1], behind, strict=True)
+    ]
+    choice, told = run(world, tmp_path, "isolate", "average", packages=tuple(packages))
+    assert any("isolate.toml is not tried: it would leave out the triggers" in line for line in told)
+    assert {Path(attempt.strategy).stem for attempt in choice.audit.attempts} == {"average"}
+    _, told = run(world, tmp_path, "isolate", "average")
+    assert not any("is not tried" in line for line in told)
 
 
 @pytest.mark.parametrize("always", [False, True])
