@@ -4,9 +4,9 @@
     python benchmarks/continual.py [--orders 5] [--seeds 0,1,2] [--methods routed,lwf]
     python benchmarks/continual.py --table
 
-Each run begins with the first patch and gets the others in turn, in some order. After each patch, what
-there is by then is tested on every risk so far and on the next one. A run that is finished is kept in
-benchmarks/continual_results and not done again, so processes for other seeds can run side by side. One thread each.
+Each run begins with the first patch and gets the others in turn, in some order. After each patch, what there is by then
+is tested on every risk so far and on the next one. A run that is finished is kept in benchmarks/continual_results and
+not done again, so processes for other seeds can run side by side. One thread each.
 """
 
 import argparse
@@ -144,9 +144,8 @@ def chosen(bench: Bench) -> dict[str, Settings]:
             one(method, bench, RISKS, settings, 0, f"trials/{method}-{number}")
             for number, settings in enumerate(trials)
         ]
-        best[method] = max(zip(trials, found, strict=True), key=lambda trial: trial[1]["figures"]["average_accuracy"])[
-            0
-        ]
+        accuracy = [trial["figures"]["average_accuracy"] for trial in found]
+        best[method] = trials[accuracy.index(max(accuracy))]
     return best
 
 
