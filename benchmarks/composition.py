@@ -42,6 +42,7 @@ from ppm.resources import lab_data, lab_manifests
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.suite import DEFAULT_MARGIN
 from ppm.training.build import build
+from ppm.training.context import BuildOptions
 
 PATCHES = (
     "toxicity",
@@ -110,7 +111,7 @@ class Bench:
         folder = self.folder / "packages" / key[7:19]
         kept = next(folder.glob(f"{name.replace('-', '_')}-*.ppm"), None)
         if kept is None:
-            package = build(manifest, cache=self.folder / "stages" / key[7:19], seed=seed)
+            package = build(manifest, cache=self.folder / "stages" / key[7:19], options=BuildOptions(seed))
             assert package is not None  # there is one process
             kept = write_package(package, folder)
         return read_package(kept)

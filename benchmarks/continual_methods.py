@@ -23,8 +23,9 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import features_of
 from ppm.runtime.tensors import bank_of
 from ppm.runtime.text import encoder_of
+from ppm.training.material import features_on
 from ppm.training.passes import Reader, View, divergences, log_probabilities_of, reader_of
-from ppm.training.trigger import features_on, layers_on
+from ppm.training.trigger import layers_on
 
 BATCH = 12
 BENIGN_WEIGHT = 3.0
@@ -210,7 +211,8 @@ class Pool:
         """Blocks and keys that have learned nothing yet."""
         context, generator = world.context, torch.Generator().manual_seed(world.seed)
         layers = layers_on(context.base)
-        middle = features_on(context.base, [row.prompt for row in context.benign][:200], layers).mean(0)
+        read = features_on(context.base, [row.prompt for row in context.benign][:200], layers, None)
+        middle = torch.cat(read).mean(0)
         start = world.start(world.patches[0])
         blocks = [start + 0.1 * start.std() * torch.randn(start.shape, generator=generator) for _ in range(POOL_SIZE)]
         keys = torch.randn(POOL_SIZE, len(middle), generator=generator)

@@ -9,13 +9,15 @@ harm-refusal fires, with 95 % intervals over groups. What the base says of promp
 
 import argparse
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from real_sets import chat_sets, own_sets, public_sets
 from safetensors.torch import load_file, save_file
 
+from ppm.bank_table import Turn
 from ppm.evaluation.figures import rate_of
 from ppm.evaluation.ordinary import takes_requests
 from ppm.jsonl import Text, normalised, read_prompts
@@ -23,8 +25,9 @@ from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base
+from ppm.training.material import features_on, gather
 from ppm.training.source import read_source
-from ppm.training.trigger import Example, examples_of, features_on, fit_on_features, layers_on
+from ppm.training.trigger import Example, examples_of, fit_on, folds_of, layers_on
 from ppm.workspace import open_base
 
 PATCH = "harm-refusal"
@@ -48,18 +51,18 @@ def public_examples(data: Path, tested: set[str], names: Sequence[str]) -> list[
     return found
 
 
-def features_of(base: LoadedBase, prompts: Sequence[Text], kept: Path) -> Mapping[str, torch.Tensor]:
-    """What triggers read of each prompt, by the digest of its text."""
+def features_of(base: LoadedBase, kept: Path, prompts: Sequence[Text], turn: Turn | None) -> list[torch.Tensor]:
+    """What triggers read of each prompt, as `features_on` has it; kept by the digest of its text."""
     known = load_file(kept) if kept.is_file() else {}
-    missing = {key: prompt for prompt in prompts if (key := canonical_digest([prompt])) not in known}
-    keys = list(missing)
-    for start in range(0, len(keys), AT_ONCE):
-        part = keys[start : start + AT_ONCE]
-        known |= zip(part, features_on(base, [missing[key] for key in part], layers_on(base)), strict=True)
-        print(f"  read {start + len(part)} of {len(keys)} prompts", flush=True)
+    keys = [canonical_digest([prompt, turn is not None and bool(turn.ends)]) for prompt in prompts]
+    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in known}
+    for start in range(0, len(missing), AT_ONCE):
+        part = list(missing)[start : start + AT_ONCE]
+        known |= zip(part, features_on(base, [missing[key] for key in part], layers_on(base), turn), strict=True)
+        print(f"  read {start + len(part)} of {len(missing)} prompts", flush=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         save_file({key: value.contiguous() for key, value in known.items()}, kept)
-    return known
+    return [known[key] for key in keys]
 
 
 def main() -> None:
@@ -84,20 +87,20 @@ def main() -> None:
         "ours, AdvBench and harmless": [*own, *public_examples(options.data, tested, [*PUBLIC][::2])],
         "ours and all public": [*own, *public_examples(options.data, tested, [*PUBLIC])],
     }
-    prompts = [example.prompt for rows in fitted_on.values() for example in rows]
-    prompts += [prompt.prompt for one in sets for prompt in one.prompts]
-    features = features_of(base, prompts, options.build / f"trigger-features-{options.dtype}.safetensors")
+    read = partial(features_of, base, options.build / f"trigger-features-{options.dtype}.safetensors")
     for name, rows in fitted_on.items():
-        own_features = torch.stack([features[canonical_digest([row.prompt])] for row in rows])
-        fitted = fit_on_features(base, own_features, rows, layers_on(base))
+        concerned = torch.tensor([row.positive for row in rows])
+        folds = folds_of([row.group for row in rows])
+        fitted = fit_on(gather(base, [row.prompt for row in rows], concerned, folds, layers_on(base), read=read), rows)
         print(f"\nFitted on {name}: {fitted.words()}")
         [trigger] = fitted.router.triggers
         weight, bias = (
             torch.frombuffer(bytearray(part), dtype=torch.float32) for part in (trigger.weight, trigger.bias)
         )
         for one in sets:
-            read = torch.stack([features[canonical_digest([prompt.prompt])] for prompt in one.prompts])
-            fires = torch.sigmoid(read @ weight + bias) >= trigger.threshold
+            found = read([prompt.prompt for prompt in one.prompts], fitted.router.turn)
+            odds = torch.stack([(readings @ weight + bias).max() for readings in found])
+            fires = torch.sigmoid(odds) >= trigger.threshold
             values = {prompt.id: float(fired) for prompt, fired in zip(one.prompts, fires.tolist(), strict=True)}
             print(f"  {one.name:30} {rate_of(values, one.groups)}", flush=True)
 

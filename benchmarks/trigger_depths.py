@@ -9,6 +9,7 @@ prompt it takes where the trigger fires: up to the last of the layers, and once 
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from ppm.evaluation.ordinary import has_room, takes_requests
 from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base
 from ppm.training.source import read_source
-from ppm.training.trigger import Example, examples_of, features_on, fit_on_features, layers_on
+from ppm.training.trigger import Example, examples_of, fit_on, gather_examples, layers_on
 from ppm.workspace import open_base
 
 SHALLOW = ("10", "5,7,10", "12", "15,22")
@@ -43,10 +44,15 @@ def main() -> None:
 def compare(base: LoadedBase, name: str, rows: Sequence[Example], choices: Sequence[tuple[int, ...]]) -> None:
     """Fit a patch's trigger on each choice of layers, and print what it does; the prompts are read once."""
     every = tuple(sorted({layer for layers in choices for layer in layers}))
-    features = features_on(base, [row.prompt for row in rows], every)
-    parts = dict(zip(every, features.chunk(len(every), dim=1), strict=True))
+    material = gather_examples(base, rows, every)
+
+    def at(layers: tuple[int, ...], readings: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        chunks = (dict(zip(every, own.chunk(len(every), dim=1), strict=True)) for own in readings)
+        return [torch.cat([own[layer] for layer in layers], dim=1) for own in chunks]
+
     for layers in choices:
-        fitted = fit_on_features(base, torch.cat([parts[layer] for layer in layers], dim=1), rows, layers)
+        examples, compounds = at(layers, material.readings), at(layers, material.compound_readings)
+        fitted = fit_on(replace(material, layers=layers, readings=examples, compound_readings=compounds), rows)
         cost = 1 + max(layers) / base.model.config.num_hidden_layers
         print(f"{name}, layers {', '.join(map(str, layers))}: {cost:.2f} passes; {fitted.words()}", flush=True)
 

@@ -17,6 +17,7 @@ MAX_LAYERS = 16
 """After so many layers triggers read at most."""
 MAX_TURN_TOKENS = 64
 """What stands before or after a user's turn in a chat template takes some ten tokens."""
+MAX_SENTENCE_ENDS = 4096
 MAX_TOKEN = 2**31
 
 
@@ -24,16 +25,20 @@ MAX_TOKEN = 2**31
 class Turn:
     """The token ids between which a chat has what its user says: `opening` before it, `closing` after it.
 
-    The last token of `closing` is the one after which the answer begins.
+    The last token of `closing` is the one after which the answer begins. `ends` are the tokens that end a sentence,
+    where triggers were fitted to read each sentence by itself, too; without any they read what is said as a whole.
     """
 
     opening: tuple[int, ...]
     closing: tuple[int, ...]
+    ends: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, ids in (("opening", self.opening), ("closing", self.closing)):
-            if not 1 <= len(ids) <= MAX_TURN_TOKENS or any(not 0 <= token < MAX_TOKEN for token in ids):
-                raise ValueError(f"{name} must be 1 to {MAX_TURN_TOKENS} token ids")
+        limits = {"opening": (1, MAX_TURN_TOKENS), "closing": (1, MAX_TURN_TOKENS), "ends": (0, MAX_SENTENCE_ENDS)}
+        for name, (least, most) in limits.items():
+            ids = getattr(self, name)
+            if not least <= len(ids) <= most or any(not 0 <= token < MAX_TOKEN for token in ids):
+                raise ValueError(f"{name} must be {least} to {most} token ids")
 
 
 @dataclass(frozen=True)

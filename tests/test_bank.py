@@ -97,6 +97,11 @@ def test_a_routed_bank_comes_back_with_its_router():
     assert found.always_on == make_bank()
     # A key that says what is so anyway would change the digests of all that is deployed.
     assert "several" not in to_table(found.table)
+    assert to_table(found.table)["turn"] == {"opening": [1, 5], "closing": [2, 7]}
+    by_sentences = make_routed(replace(turn, ends=(3, 4)), threshold=0.25, bias=-1.5)
+    again = Bank.parse(by_sentences.to_bytes(), "patch.ppm", by_sentences.table)
+    assert again.router.turn.ends == (3, 4)
+    assert again.digest != bank.digest
 
 
 def test_a_routed_bank_is_known_by_its_threshold_too():
@@ -161,6 +166,9 @@ def test_a_bank_table_that_makes_no_sense_is_refused(change, message):
 def test_a_turn_is_marked_by_a_few_token_ids(ids):
     with pytest.raises(ValueError, match="token ids"):
         Turn(ids, (1,))
+    if ids:
+        with pytest.raises(ValueError, match="ends must be 0 to 4096 token ids"):
+            Turn((1,), (1,), ids * 64)
 
 
 def test_without_its_table_a_routed_bank_is_none():

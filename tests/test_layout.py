@@ -56,7 +56,7 @@ BELOW_THE_LINE = """
     training training.processes training.data training.passes training.retention training.losses training.source
     training.output training.teacher training.pairs training.rows training.advice training.defaults training.check
     training.stages training.context training.collect training.trainers training.baselines training.choice
-    training.learn training.trigger training.triggers training.build
+    training.learn training.kept training.material training.trigger training.triggers training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps composition.operating
     composition.objective composition.distil composition.merging composition.routing composition.training

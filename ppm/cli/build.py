@@ -1,18 +1,31 @@
 """The command build."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import LocalPath, json_option, running_options, workspace
+from ppm.cli.options import LocalPath, json_option, running_options, together, workspace
 from ppm.cli.output import print_json, print_table, report, write
 
 if TYPE_CHECKING:
     from ppm.running import Running
+    from ppm.training.context import BuildOptions
 
 __all__ = ["build_command"]
+
+
+def _asked(seed: int | None, pairs: Path | None, prefix_of: Path | None) -> "Callable[[], BuildOptions]":
+    """What is asked of the build, read when it begins: `--check` needs no torch."""
+
+    def read() -> "BuildOptions":
+        from ppm.package import read_package
+        from ppm.training.context import BuildOptions
+
+        return BuildOptions(seed, pairs, read_package(prefix_of) if prefix_of is not None else None)
+
+    return read
 
 
 @click.command("build")
@@ -21,16 +34,22 @@ __all__ = ["build_command"]
 @click.option("--base", metavar="MODEL", help="Where the base model is, if it is not where the manifest says.")
 @click.option("--seed", type=int, help="Overrides the manifest's seed.")
 @click.option("--pairs", type=LocalPath(), metavar="FILE", help="Also write the training pairs to this file.")
+@click.option(
+    "--prefix-of",
+    type=LocalPath(),
+    metavar="FILE",
+    help="Train nothing: take the prefix of an earlier package of this patch, fit its trigger and run the suites.",
+)
 @click.option("--check", is_flag=True, help="Only check the manifest and its data; nothing is downloaded.")
+@together("asked", _asked, "seed", "pairs", "prefix_of")
 @running_options(chooses=True)
 @json_option
 def build_command(
     manifest: Path,
     output: Path,
     base: str | None,
-    seed: int | None,
-    pairs: Path | None,
     check: bool,
+    asked: "Callable[[], BuildOptions]",
     running: "Running",
     as_json: bool,
 ) -> None:
@@ -42,6 +61,7 @@ def build_command(
     \b
     Example:
       ppm build ./my-patch --output dist
+      ppm build ./my-patch --prefix-of dist/my_patch-1.0.0-smollm2_5e11405de8e9.ppm --output dist
     """
     from ppm.cli.progress import shown
 
@@ -57,8 +77,7 @@ def build_command(
             base=base,
             cache=workspace().home / "cache",
             output=output,
-            seed=seed,
-            keep_pairs=pairs,
+            options=asked(),
             running=running,
             events=events,
         )

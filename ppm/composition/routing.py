@@ -88,6 +88,7 @@ def _fitted(context: Context, lacking: Sequence[Specialist], shipped: Router | N
         recall=policy.trigger_recall or 0.0,
         alarms=min(MOST_ALARMS, MOST_ALARMS if policy.trigger_alarms is None else policy.trigger_alarms),
         layers=shipped.layers if shipped is not None else (),
+        turn=shipped.turn if shipped is not None else None,
     )
     context.notes["triggers"] = {name: found.record for name, found in fitted.items()}
     for name, found in fitted.items():

@@ -1,13 +1,16 @@
 """The router: reads hidden states of the unpatched base after a few layers, and tells for which blocks a prompt is.
 
 Each thing that a user says in a chat is read by itself: the last token before its answer begins, the last token of what
-was said, and the mean over it. A trigger fires for a prompt if it fires for any of them, so that what fired once in a
+was said, and the mean over it. So is each of its sentences, if the triggers were fitted that way, so that one of them
+can't hide among others. A trigger fires for a prompt if it fires for any of these, so that what fired once in a
 conversation stays. Where no turn of a user's is found, the text is read as a whole. Only the layers up to the last of
 these are run, or all of them where the pass is to be the base's own answer if no trigger fires.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
@@ -30,6 +33,7 @@ __all__ = [
     "picked_on_the_way",
     "picks",
     "probabilities",
+    "readings_of",
     "scores_of",
     "spans",
 ]
@@ -41,6 +45,9 @@ ROUNDING = 1e-6
 NEAR = 2.2
 """How much less far above its threshold than the farthest, in log odds, a trigger may be for a prompt to meet its block
 too, where a prompt may meet several: odds of 9 to 1."""
+LEAST_SENTENCE, MOST_SENTENCES = 4, 256
+"""How many tokens a sentence has at least, with what stands before it, and how many of them a turn is read in at most:
+those of a longer one are read several at a time."""
 EPSILON = 1e-12
 """How close to 0 and 1 a threshold is taken for its log odds."""
 
@@ -79,13 +86,20 @@ def _hidden_states(inner: nn.Module, layers: Sequence[int], ids: torch.Tensor, m
 
 
 def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
+    """What is read of a text by itself, as `readings_of` has it by turns."""
+    return [reading for own in readings_of(ids, turn) for reading in own]
+
+
+def readings_of(ids: Sequence[int], turn: Turn | None) -> list[list[Reading]]:
     """What is read of a text by itself: each turn of the user's, or the text without its first token.
+
+    Each is read as a whole, first, and then sentence by sentence if it has several, and the turn says where they end.
 
     A turn in which somebody has written what the template puts after one is read up to there, and up to its real end.
     Of the first token of any text models make a sink for attention, with a hidden state that drowns all others' (Xiao
     et al. 2024, arXiv 2309.17453, section 3.1).
     """
-    found = []
+    found: list[Reading] = []
     starts, closings = ([], []) if turn is None else (_ends(ids, turn.opening), _ends(ids, turn.closing))
     for start, following in zip(starts, [*starts[1:], len(ids)], strict=False):
         assert turn is not None
@@ -94,7 +108,27 @@ def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
         found += [Reading(start, end - len(turn.closing), end - 1) for end in own]
         if not own:
             found.append(Reading(start, len(ids), len(ids) - 1))
-    return found or [Reading(min(1, len(ids) - 1), len(ids), len(ids) - 1)]
+    wholes = found or [Reading(min(1, len(ids) - 1), len(ids), len(ids) - 1)]
+    return [[whole, *_sentences(ids, whole, turn)] for whole in wholes]
+
+
+def _sentences(ids: Sequence[int], whole: Reading, turn: Turn | None) -> list[Reading]:
+    """The sentences of what is said; none where it is only one, or nothing says where sentences end."""
+    if turn is None or not turn.ends:
+        return []
+    ends, least = _set(turn.ends), max(LEAST_SENTENCE, (whole.stop - whole.start) // MOST_SENTENCES + 1)
+    cuts = [whole.start]
+    for i in range(whole.start, whole.stop - least):
+        if ids[i] in ends and i + 1 - cuts[-1] >= least:
+            cuts.append(i + 1)
+    if len(cuts) == 1:
+        return []
+    return [Reading(start, stop, whole.last) for start, stop in pairwise([*cuts, whole.stop])]
+
+
+@lru_cache
+def _set(tokens: tuple[int, ...]) -> frozenset[int]:
+    return frozenset(tokens)
 
 
 def _ends(ids: Sequence[int], wanted: Sequence[int]) -> list[int]:

@@ -1,14 +1,15 @@
 """Where a base's chat template puts what its user says, in tokens: what a trigger reads, found in any rendered chat.
 
-Told from chats that are rendered for the purpose. It goes with the patch as two short runs of token ids, so that a
-prompt is read alike wherever it comes from: an audit, `ppm generate`, or a call of the model on ids alone.
+Told from chats that are rendered for the purpose. It goes with the patch as short runs of token ids, so that a prompt
+is read alike wherever it comes from: an audit, `ppm generate`, or a call of the model on ids alone. With them go the
+tokens that end a sentence.
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from ppm.bank_table import MAX_TURN_TOKENS, Turn
+from ppm.bank_table import MAX_SENTENCE_ENDS, MAX_TURN_TOKENS, Turn
 from ppm.errors import PpmError
 from ppm.runtime.text import encode
 
@@ -19,6 +20,12 @@ __all__ = ["turn_of"]
 
 SAID = ("Tell me more.", "why", "7", "(a)", "Zürich!")
 """Texts that begin and end in different ways, so that what is around them all is the template's."""
+STOPS = frozenset(".?!:;\n…。？！：；؟۔।։")
+"""What ends a sentence, or a line."""
+AROUND = " \t\r\"'`*_)]}»”’」』）"
+"""What may stand after it in the same token."""
+LONGEST_END = 3
+"""How many characters a token that ends a sentence has at most, without white space."""
 Chat = tuple[tuple[str, str], ...]
 
 
@@ -38,7 +45,20 @@ def turn_of(tokenizer: "PreTrainedTokenizerBase") -> Turn | None:
     while closing and closing[0] == tokenizer.unk_token_id:
         closing = closing[1:]
     opening, closing = opening[-MAX_TURN_TOKENS:], closing[:MAX_TURN_TOKENS]
-    return Turn(tuple(opening), tuple(closing)) if opening and closing else None
+    return Turn(tuple(opening), tuple(closing), _ends(tokenizer)) if opening and closing else None
+
+
+def _ends(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
+    """The tokens that end a sentence, rising; of very many, those that come first in the vocabulary."""
+    special = set(tokenizer.all_special_ids)
+    texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    found = (token for token, text in enumerate(texts) if token not in special and _ends_sentence(text))
+    return tuple(islice(found, MAX_SENTENCE_ENDS))
+
+
+def _ends_sentence(text: str) -> bool:
+    bare = text.rstrip(AROUND)
+    return "\n" in text or (bool(bare) and bare[-1] in STOPS and len(text.strip()) <= LONGEST_END)
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> tuple[int, ...]:

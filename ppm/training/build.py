@@ -34,8 +34,9 @@ from ppm.runtime.text import TextEncoder, encoder_of, encoder_of_folder, width_o
 from ppm.training.advice import too_few, warnings_of
 from ppm.training.choice import choose, compare
 from ppm.training.collect import collect
-from ppm.training.context import BuildContext
+from ppm.training.context import BuildContext, BuildOptions
 from ppm.training.defaults import settled
+from ppm.training.kept import Kept, keep
 from ppm.training.learn import Trained, learn
 from ppm.training.output import announced, check_output
 from ppm.training.processes import first_alone, is_first, part, use_own_device
@@ -60,8 +61,7 @@ def build(
     base: str | None = None,
     cache: Path | None = None,
     output: Path | None = None,
-    seed: int | None = None,
-    keep_pairs: Path | None = None,
+    options: BuildOptions = BuildOptions(),  # noqa: B008 - frozen
     running: Running = UNSAID,
     events: Events = Events(),  # noqa: B008 - frozen, and does nothing
 ) -> Package | None:
@@ -69,7 +69,7 @@ def build(
 
     `base` overrides where the base model is loaded from; `cache` is a folder that keeps finished stages in `training`,
     and in `self-test` which models a prefix is exact on; `output` is where the package is to go, which is looked at
-    first, and `keep_pairs` a file that the pairs are written to. `running` says how the base is run.
+    first. `running` says how the base is run.
     Raises RequestError, ManifestError, ModelError, EndpointError, TrainingError or DiskError.
     """
     tell, progress = (events.tell, events.progress) if is_first() else (Events().tell, silent)
@@ -82,7 +82,7 @@ def build(
     encoder = encoder_of_folder(found)
     source = settled(source, found, width_of(found))
     manifest = source.manifest
-    training = source.training if seed is None else replace(source.training, seed=seed)
+    training = source.training if options.seed is None else replace(source.training, seed=options.seed)
     suites = [
         load_suite(suite, source.files, origin=str(source.folder), owner=manifest.name) for suite in manifest.suites
     ]
@@ -93,6 +93,7 @@ def build(
         if output is not None:
             check_output(output, source, found, announced(source, training, found))
     behaviour = behaviour_digest(found)
+    kept_prefix = keep(options.prefix_of, source, training, found) if options.prefix_of is not None else None
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
     running = chosen(running, found, kept=kept)
@@ -101,32 +102,33 @@ def build(
     if is_first():
         _check_base_fails(context, suites)
     context, record = _with_pairs(context)
-    if keep_pairs is not None and is_first():
-        with disk_errors("can't be written", keep_pairs):
-            make_folder(keep_pairs.absolute().parent)
-        write_output(keep_pairs, dump(context.source.pairs))
-    trained = learn(context)
+    if options.keep_pairs is not None and is_first():
+        with disk_errors("can't be written", options.keep_pairs):
+            make_folder(options.keep_pairs.absolute().parent)
+        write_output(options.keep_pairs, dump(context.source.pairs))
+    made = kept_prefix or learn(context)
     part()
     if not is_first():
         return None
-    return _finished(context, suites, trained, record, behaviour)
+    package = _finished(context, suites, made, record)
+    _check_unchanged(found, behaviour)
+    return package
 
 
 def _finished(
-    context: BuildContext, suites: Sequence[LoadedSuite], trained: Trained, record: dict[str, object], behaviour: str
+    context: BuildContext, suites: Sequence[LoadedSuite], made: Trained | Kept, record: dict[str, object]
 ) -> Package:
-    """The package of the best stage, behind its trigger, with what the suites say of every stage.
-
-    Raises ModelError when the base does not behave as it did when the build began.
-    """
-    stage, compared = _choice(context, suites, trained)
-    bank, fitted = with_trigger(context, trained.bank(stage))
-    banks = [*trained.banks, *([("trigger", bank)] if bank.router else [])]
+    """The package of the best stage, or of what was kept, behind its trigger, with what the suites say of each."""
+    if isinstance(made, Kept):
+        best, stages, compared = made.bank, [(made.stage, made.bank)], made.record
+    else:
+        stage, compared = _choice(context, suites, made)
+        best, stages = made.bank(stage), list(made.banks)
+        compared["stages"] = {name: to_table(settings) for name, settings in made.stages.items()}
+    bank, fitted = with_trigger(context, best)
+    banks = [*stages, *([("trigger", bank)] if bank.router else [])]
     context.tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
-    tested = _scores(context, suites, banks)
-    _check_unchanged(context.base, behaviour)
-    numbers = {name: to_table(settings) for name, settings in trained.stages.items()}
-    return _package(context, bank, {**record, **compared, **fitted, "stages": numbers, **tested})
+    return _package(context, bank, {**record, **compared, **fitted, **_scores(context, suites, banks)})
 
 
 def _warnings(

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ppm.base import BaseModel
+from ppm.package import Package
 from ppm.progress import Progress
 from ppm.running import FLOAT32, Running
 from ppm.runtime.loading import LoadedBase
@@ -11,9 +13,22 @@ from ppm.training.source import SourcePatch
 from ppm.training.stages import Stages
 from ppm.training_table import Training
 
-__all__ = ["BuildContext", "Tell"]
+__all__ = ["BuildContext", "BuildOptions", "Tell"]
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What may be asked of a build beside what the manifest says.
+
+    `seed` overrides the manifest's; `keep_pairs` is a file that the pairs are written to. With `prefix_of`, an earlier
+    package of this patch, nothing is trained: its prefix gets a trigger and is tested.
+    """
+
+    seed: int | None = None
+    keep_pairs: Path | None = None
+    prefix_of: Package | None = None
 
 
 @dataclass(frozen=True)

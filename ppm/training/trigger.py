@@ -3,7 +3,7 @@
 Positive are the prompts of the pairs and those examples that concern the patch, negative the benign ones, the other
 examples, ordinary requests where a base chats, plain sentences, and look-alikes: rows with a `twin_of`, whose right
 answer is an ordinary one. A logistic regression is fitted five times, each time without a fifth of the groups, on which
-it is ranked; and once on all. No prompt of a suite is read.
+it is ranked; and once on all. No prompt of a suite is read. In chats it learns to read sentences, too (`material.py`).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,17 +18,14 @@ from ppm.evaluation.ordinary import has_room, plain_text, takes_requests, withou
 from ppm.jsonl import Benign, Pair, Text, normalised, place_of
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import BATCH, features_of
 from ppm.runtime.taps import depth_of
-from ppm.runtime.text import encoder_of
-from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
+from ppm.training.material import FOLDS, Material, gather
 from ppm.training.source import SourcePatch
 
 __all__ = [
     "CURVE",
     "ENOUGH_RECALL",
-    "FOLDS",
     "LEAST_PROMPTS",
     "MOST_ALARMS",
     "Curve",
@@ -36,17 +33,17 @@ __all__ = [
     "Fitted",
     "examples",
     "examples_of",
-    "features_on",
-    "fit_on_features",
+    "fit_on",
     "fit_trigger",
     "folds_of",
+    "gather_examples",
     "layers_of",
     "layers_on",
     "regression",
+    "shares_of",
     "with_trigger",
 ]
 
-FOLDS = 5
 LEAST_PROMPTS = 30
 """Of either kind: fewer prove nothing."""
 MOST_ALARMS, ENOUGH_RECALL = 0.04, 0.99
@@ -110,6 +107,8 @@ class Fitted:
     curve: tuple[Curve, ...]
     positives: int
     negatives: int
+    among_others: tuple[float, float] | None = None
+    """On which share of prompts it fires that ask two things, one of them of the risk, and of those with none of it."""
 
     @property
     def ships(self) -> bool:
@@ -119,9 +118,10 @@ class Fitted:
     def words(self) -> str:
         """What it does, for people."""
         alike = "" if self.at.look_alikes is None else f", on {self.at.look_alikes:.3f} of look-alikes"
+        hidden = "" if self.among_others is None else f"; beside another request, on {self.among_others[0]:.3f}"
         return (
             f"fires on {self.at.recall:.3f} of {self.positives} ranking prompts of the risk and on "
-            f"{self.at.false_alarms:.3f} of {self.negatives} others{alike}"
+            f"{self.at.false_alarms:.3f} of {self.negatives} others{alike}{hidden}"
         )
 
     @property
@@ -140,6 +140,7 @@ class Fitted:
             ],
             "chosen": self.at.rounded,
             "curve": [point.rounded for point in self.curve],
+            **({} if self.among_others is None else {"among_others": [round(x, 4) for x in self.among_others]}),
         }
 
 
@@ -214,12 +215,16 @@ def layers_of(depth: int) -> tuple[int, ...]:
 def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -> Fitted:
     """The trigger, fitted on all examples.
 
-    Its threshold is the lowest that fires on no more than 0.04 of the ordinary ranking prompts, or the highest that
-    finds 0.99 of those of the risk where that is higher.
+    Its threshold is the lowest that fires on no more than 0.04 of the ordinary ranking prompts, those that ask several
+    things among them, or the highest that finds 0.99 of those of the risk where that is higher.
     """
-    layers = layers_on(base)
-    features = features_on(base, [row.prompt for row in rows], layers)
-    return fit_on_features(base, features, rows, layers, patch=patch)
+    return fit_on(gather_examples(base, rows, layers_on(base)), rows, patch=patch)
+
+
+def gather_examples(base: LoadedBase, rows: Sequence[Example], layers: tuple[int, ...]) -> Material:
+    """What a trigger is fitted on that reads after these layers."""
+    concerned = torch.tensor([row.positive for row in rows])
+    return gather(base, [row.prompt for row in rows], concerned, folds_of([row.group for row in rows]), layers)
 
 
 def layers_on(base: LoadedBase) -> tuple[int, ...]:
@@ -227,30 +232,32 @@ def layers_on(base: LoadedBase) -> tuple[int, ...]:
     return layers_of(depth_of(backbone_of(attach(base.model, kept=base.kept)).inner))
 
 
-def fit_on_features(
-    base: LoadedBase,
-    features: torch.Tensor,
-    rows: Sequence[Example],
-    layers: tuple[int, ...],
-    *,
-    patch: str = "",
-) -> Fitted:
-    """As `fit_trigger`, where the features (N, F) of the examples after these layers are known."""
-    wanted = torch.tensor([float(row.positive) for row in rows])
-    weights = _weights(rows)
-    folds = folds_of([row.group for row in rows])
-    held = torch.zeros(len(rows))
-    for fold in range(FOLDS):
-        inside = folds != fold
-        if bool((~inside).any()):
-            weight, bias = _fit(features[inside], wanted[inside], weights[inside])
-            held[~inside] = torch.sigmoid(features[~inside] @ weight + bias)
-    at, curve = _ranked(held, rows)
-    weight, bias = _fit(features, wanted, weights)
+def fit_on(material: Material, rows: Sequence[Example], *, patch: str = "") -> Fitted:
+    """As `fit_trigger`, where what is read of the examples is known."""
+
+    def fit(features: torch.Tensor, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _fit(features, material.concerned[of])
+
+    odds, compound_odds = material.held_out(fit)
+    at, curve = _ranked(odds.sigmoid(), rows, compound_odds[~material.risky].sigmoid())
+    weight, bias = material.fitted(fit)
     trigger = Trigger(at.threshold, weight.numpy().tobytes(), bias.numpy().tobytes(), patch=patch)
-    router = Router((trigger,), layers, turn_of(base.tokenizer))
-    positives = sum(row.positive for row in rows)
-    return Fitted(router, at, curve, positives, len(rows) - positives)
+    positives = int(material.concerned.sum())
+    return Fitted(
+        Router((trigger,), material.layers, material.turn),
+        at,
+        curve,
+        positives,
+        len(rows) - positives + int((~material.risky).sum()),
+        shares_of(compound_odds.sigmoid() >= at.threshold, material.risky, ~material.risky),
+    )
+
+
+def shares_of(fires: torch.Tensor, wanted: torch.Tensor, others: torch.Tensor) -> tuple[float, float] | None:
+    """On which share of some prompts a trigger fires, and of others; None where there are none of either."""
+    if not (bool(wanted.any()) and bool(others.any())):
+        return None
+    return float(fires[wanted].float().mean()), float(fires[others].float().mean())
 
 
 def folds_of(groups: Sequence[str]) -> torch.Tensor:
@@ -258,31 +265,12 @@ def folds_of(groups: Sequence[str]) -> torch.Tensor:
     return torch.tensor([int(place_of(f"trigger: {group}") * FOLDS) for group in groups])
 
 
-def features_on(base: LoadedBase, prompts: Sequence[Text], layers: Sequence[int]) -> torch.Tensor:
-    """The features (N, F) of the last thing that is said in each prompt, F = 3 * hidden_size for each layer."""
-    encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
-    turn = turn_of(base.tokenizer)
-    ids = [encoder.prompt(prompt, "a prompt of the trigger's") for prompt in prompts]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    found: dict[int, torch.Tensor] = {}
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        for i, own in zip(chosen, features_of(inner, layers, [ids[i] for i in chosen], turn), strict=True):
-            found[i] = torch.cat([own[layer][-1].cpu() for layer in layers])
-    return torch.stack([found[i] for i in range(len(ids))])
-
-
-def _weights(rows: Sequence[Example]) -> torch.Tensor:
-    """How much each example (N,) counts: both kinds the same in all."""
-    positive = torch.tensor([row.positive for row in rows])
-    return torch.where(positive, len(rows) / 2 / positive.sum(), len(rows) / 2 / (~positive).sum())
-
-
-def _fit(features: torch.Tensor, wanted: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A logistic regression (N, F) -> (N,), as its weight (F,) and bias (1,)."""
+def _fit(features: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A logistic regression (N, F) -> (N,), as its weight (F,) and bias (1,); both kinds count the same in all."""
+    weights = torch.where(wanted, len(wanted) / 2 / wanted.sum(), len(wanted) / 2 / (~wanted).sum())
 
     def losses(found: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.binary_cross_entropy_with_logits(found, wanted, reduction="none")
+        return torch.nn.functional.binary_cross_entropy_with_logits(found, wanted.float(), reduction="none")
 
     weight, bias, mean, scale = regression(features, (), weights, losses)
     unscaled = weight / scale
@@ -317,10 +305,12 @@ def regression(
     return weight.detach(), bias.detach(), mean, scale
 
 
-def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve, tuple[Curve, ...]]:
-    """The curve's point to run at, and some points along it, by falling recall."""
-    at, positive = _curve(probabilities, rows)
-    ordered = sorted(set(probabilities.tolist()))
+def _ranked(
+    probabilities: torch.Tensor, rows: Sequence[Example], further: torch.Tensor
+) -> tuple[Curve, tuple[Curve, ...]]:
+    """The curve's point to run at, and some points along it, by falling recall; `further` are of ordinary prompts."""
+    at, positive = _curve(probabilities, rows, further)
+    ordered = sorted({*probabilities.tolist(), *further.tolist()})
     middles = [(low + high) / 2 for low, high in pairwise(ordered)] or [0.5]
     points = [at(threshold) for threshold in middles]
     quiet = [point for point in points if point.quiet] or points[-1:]
@@ -329,14 +319,16 @@ def _ranked(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Curve
     return best, tuple(at(threshold) for threshold in sorted(set(spread)))
 
 
-def _curve(probabilities: torch.Tensor, rows: Sequence[Example]) -> tuple[Callable[[float], Curve], torch.Tensor]:
+def _curve(
+    probabilities: torch.Tensor, rows: Sequence[Example], further: torch.Tensor
+) -> tuple[Callable[[float], Curve], torch.Tensor]:
     """What the trigger does at a threshold, and the sorted probabilities of the prompts of the risk."""
 
     def of(kind: Iterable[bool]) -> torch.Tensor:
         return probabilities[torch.tensor(list(kind))].sort().values
 
     positive = of(row.positive for row in rows)
-    ordinary = of(not row.positive and not row.twin for row in rows)
+    ordinary = torch.cat([of(not row.positive and not row.twin for row in rows), further])
     alike = of(not row.positive and row.twin for row in rows)
 
     def at(threshold: float) -> Curve:

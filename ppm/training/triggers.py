@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import torch
 
 from ppm.bank import Router, Trigger
+from ppm.bank_table import Turn
 from ppm.jsonl import Text
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.turns import turn_of
+from ppm.training.material import gather
 from ppm.training.trigger import (
     CURVE,
     ENOUGH_RECALL,
-    FOLDS,
     Curve,
     Example,
     Fitted,
-    features_on,
     folds_of,
     layers_on,
     regression,
+    shares_of,
 )
 
 __all__ = ["fit_triggers"]
@@ -44,16 +44,18 @@ def fit_triggers(
     recall: float = 0.0,
     alarms: float | None = None,
     layers: tuple[int, ...] = (),
+    turn: Turn | None = None,
 ) -> dict[str, Fitted]:
     """The triggers of patches that are composed, by the patch's name, fitted on the examples of all of them.
 
-    They read after those `layers`, if any are given; each prompt is read once. Their threshold is where the expected
-    cost on ranking prompts is least: that of a prompt that does not meet a block of its own is 1, beyond the 0.01 of
-    each risk that may be missed, and that of a false alarm what `costs` say of the patch, 1 by default. Of the
-    thresholds that cost as little it is the one where a prompt as likely as that costs the same either way, cost / (1 +
-    cost) for the patch that costs most, but no higher than halfway in log odds. `recall` is how much of each risk's
-    ranking prompts must meet a block of their own, as far as no other patch is likelier, and `alarms` the largest share
-    of the prompts that concern no patch that may meet each block. Where both can't hold, `alarms` does.
+    They read after those `layers`, if any are given, and that `turn`, or else the base's; each prompt is read once.
+    Their threshold is where the expected cost on ranking prompts is least: that of a prompt that does not meet a block
+    of its own is 1, beyond the 0.01 of each risk that may be missed, and that of a false alarm what `costs` say of the
+    patch, 1 by default. Of the thresholds that cost as little it is the one where a prompt as likely as that costs the
+    same either way, cost / (1 + cost) for the patch that costs most, but no higher than halfway in log odds. `recall`
+    is how much of each risk's ranking prompts must meet a block of their own, as far as no other patch is likelier, and
+    `alarms` the largest share of the prompts that concern no patch that may meet each block. Where both can't hold,
+    `alarms` does.
     """
     layers = layers or layers_on(base)
     names = list(rows)
@@ -63,26 +65,34 @@ def fit_triggers(
         for row in own:
             concerned.setdefault(row.prompt, set()).update({name} if row.positive else ())
             groups.setdefault(row.prompt, row.group)
-    features = features_on(base, list(concerned), layers)
     concerns = torch.tensor([[name in some for name in names] for some in concerned.values()])
-    held = torch.zeros(len(concerned), len(names))
     folds = folds_of(list(groups.values()))
-    for fold in range(FOLDS):
-        inside = folds != fold
-        if bool((~inside).any()):
-            weight, bias = _fit_together(features[inside], concerns[inside])
-            held[~inside] = features[~inside] @ weight + bias
-    ranked = _Ranked(held, concerns, [(costs or {}).get(name, 1.0) for name in names])
+    material = gather(base, list(concerned), concerns.any(1), folds, layers, turn=turn)
+
+    def fit(features: torch.Tensor, of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _fit_together(features, concerns[of])
+
+    odds, compound_odds = material.held_out(fit)
+    ordinary = compound_odds[~material.risky].reshape(-1, len(names))
+    ranked = _Ranked(
+        torch.cat([odds, ordinary]),
+        torch.cat([concerns, concerns.new_zeros(len(ordinary), len(names))]),
+        [(costs or {}).get(name, 1.0) for name in names],
+    )
     limit = max(ranked.limit(recall), -math.inf if alarms is None else ranked.quiet(alarms))
-    weight, bias = _fit_together(features, concerns)
-    turn, found = turn_of(base.tokenizer), {}
+    weight, bias = material.fitted(fit)
+    asked = [concerns[list(compound.parts)].any(0) for compound in material.compounds]
+    found = {}
     for i, name in enumerate(names):
         [at] = ranked.at([limit], i)
         trigger = Trigger(at.threshold, weight[:, i].numpy().tobytes(), bias[i : i + 1].numpy().tobytes(), patch=name)
         positives = int(concerns[:, i].sum())
-        others = int((~concerns.any(1)).sum())
-        router = Router((trigger,), layers, turn)
-        found[name] = Fitted(router, at, ranked.curve(i), positives, others)
+        others = int((~ranked.concerns.any(1)).sum())
+        router = Router((trigger,), layers, material.turn)
+        hidden = None
+        if asked:
+            hidden = shares_of(compound_odds[:, i] >= limit, torch.stack(asked)[:, i], ~material.risky)
+        found[name] = Fitted(router, at, ranked.curve(i), positives, others, hidden)
     return found
 
 

@@ -14,7 +14,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
 from ppm.runtime.tensors import prefix_of
 from ppm.runtime.text import encoder_of
-from ppm.training.trigger import features_on
+from ppm.training.material import features_on
 from ppm.workspace import open_base
 
 FEW = Settings(steps=3)
@@ -59,7 +59,7 @@ def test_a_pool_gives_each_prompt_the_block_whose_key_is_nearest(lab, world):
     pool = Pool.new(world)
     pool.learn(world)
     prompts = [pair.prompt for patch in world.patches for pair in patch.replay[:20]]
-    away = features_on(lab, prompts, pool.layers) - pool.middle
+    away = torch.cat(features_on(lab, prompts, pool.layers, None)) - pool.middle
     nearest = (away @ torch.nn.functional.normalize(pool.keys).T).argmax(1).tolist()
     inner = backbone_of(attach(lab.model)).inner
     met = picks(inner, [pool.bank.router] * len(prompts), [encoder_of(lab).prompt(p) for p in prompts])

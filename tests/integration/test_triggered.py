@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import tiny
@@ -48,6 +49,51 @@ def test_the_build_fits_the_trigger_and_measures_the_patch_behind_it(world):
     record = package.manifest.provenance["trigger"]
     assert record["ships"] is True
     assert record["chosen"][1] > 0.9
+
+
+def changed(base, tmp_path, version="1.1.0"):
+    """The patch's source in another folder, of another version, with more benign examples for its trigger."""
+    source = shutil.copytree(base.parent / "kindness", tmp_path / version)
+    manifest = source / "patch.toml"
+    text = manifest.read_text().replace('version = "1.0.0"', f'version = "{version}"')
+    manifest.write_text(text.replace("[training]", '[training]\nexamples = "examples.jsonl"', 1))
+    rows = [{"prompt": f"nice sum {word} plus {word} :", "concerns": False} for word in tiny.WORDS]
+    (source / "examples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return source
+
+
+def test_an_earlier_prefix_gets_a_new_trigger_without_any_training(world, ppm_home, tmp_path):
+    base, packages, _ = world
+    earlier = next(packages.glob("*.ppm"))
+    before = read_package(earlier)
+    source = changed(base, tmp_path)
+    built = ppm("build", source, "--prefix-of", earlier, "--output", tmp_path / "new", "--json")
+    assert built.code == 0, built.err
+    package = read_package(Path(built.json["file"]))
+    assert package.bank.blocks == before.bank.blocks
+    assert package.bank.router != before.bank.router
+    made, was = package.manifest.provenance, before.manifest.provenance
+    assert list(made["scores"]["kind"]) == ["base", was["shipped"], "trigger"]
+    assert {key: made[key] for key in ("stages", "compared")} == {key: was[key] for key in ("stages", "compared")}
+    assert (made["prefix_of"]["version"], made["prefix_of"]["sha256"]) == ("1.0.0", before.sha256)
+    again = changed(base, tmp_path, "1.2.0")
+    third = ppm("build", again, "--prefix-of", built.json["file"], "--output", tmp_path / "new", "--json")
+    assert read_package(Path(third.json["file"])).manifest.provenance["prefix_of"] == made["prefix_of"], (
+        "what trained it"
+    )
+    seed = ppm("build", source, "--prefix-of", earlier, "--seed", "7", "--output", tmp_path / "other")
+    assert "kindness==1.0.0: was trained with another seed than the manifest has now" in seed.err
+    assert "leave out --prefix-of" in seed.err
+    with (source / "pairs.jsonl").open("a") as more:
+        more.write(json.dumps({"prompt": "nice dog :", "chosen": "good", "rejected": "bad"}) + "\n")
+    pairs = ppm("build", source, "--prefix-of", earlier, "--output", tmp_path / "other")
+    assert "was trained with other pairs than the manifest has now" in pairs.err
+    manifest = source / "patch.toml"
+    manifest.write_text(manifest.read_text().replace('name = "kindness"', 'name = "calm"'))
+    named = ppm("build", source, "--prefix-of", earlier, "--output", tmp_path / "other")
+    assert "is a package of kindness, not of calm" in named.err
+    assert {result.code for result in (seed, pairs, named)} == {1}
+    assert not (tmp_path / "other").exists()
 
 
 def test_an_audit_shows_on_what_it_fires(world, ppm_home, tmp_path):

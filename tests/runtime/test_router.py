@@ -1,5 +1,6 @@
 """Patches with triggers: where the trigger fires the prompt is patched, where it is silent it meets the base itself."""
 
+import random
 from dataclasses import replace
 
 import numpy
@@ -14,7 +15,7 @@ from ppm.errors import IntegrityError, ModelError
 from ppm.evaluation.generation import Completion, generate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
-from ppm.runtime.router import NEAR, features_of, picks, probabilities, spans
+from ppm.runtime.router import MOST_SENTENCES, NEAR, features_of, picks, probabilities, readings_of, spans
 from ppm.runtime.saved import RECORD, load_patched, save_patched
 from ppm.runtime.tensors import bank_of
 from ppm.runtime.work import Work
@@ -167,6 +168,48 @@ def test_what_a_user_says_is_found_in_the_tokens():
     whole = spans([1, 10, 11], TURN)
     assert [(r.start, r.stop, r.last) for r in whole] == [(1, 3, 2)]
     assert [(r.start, r.stop, r.last) for r in spans([7], None)] == [(0, 1, 0)]
+
+
+def test_sentences_of_a_turn_are_read_by_themselves_too():
+    turn = replace(TURN, ends=(30, 31))
+
+    def said(*tokens):
+        ids = chat(tokens)
+        [own] = readings_of(ids, turn)
+        assert {reading.last for reading in own} == {len(ids) - 1}
+        return [tuple(ids[reading.start : reading.stop]) for reading in own]
+
+    both = (10, 11, 12, 30, 13, 14, 15, 31)
+    assert said(*both) == [both, both[:4], both[4:]]
+    assert said(10, 11, 12, 30) == [(10, 11, 12, 30)], "one sentence is the whole"
+    short = (10, 30, 11, 12, 13, 30, 14, 15)
+    assert said(*short) == [short], "what has less than four tokens belongs to what is beside it"
+    later = (10, 30, 11, 12, 13, 30, 14, 15, 16, 17)
+    assert said(*later) == [later, later[:6], later[6:]]
+    [first], second = readings_of(chat([10, 11], both), turn)
+    assert (first.stop - first.start, len(second)) == (2, 3), "each turn has its own sentences"
+    endless = (10, 11, 12, 30) * 2000
+    assert 100 < len(said(*endless)) <= MOST_SENTENCES + 1
+    assert [len(own) for own in readings_of(chat(both), TURN)] == [1], "unless nothing says where they end"
+
+
+def test_a_trigger_fires_for_a_sentence_among_others():
+    model = tiny_model("llama")
+    inner, by_sentences = backbone_of(attach(model)).inner, replace(TURN, ends=(30, 31))
+    own = trigger(model)
+    weight = torch.frombuffer(bytearray(own.weight), dtype=torch.float32)
+    rng, hidden = random.Random(0), 0  # how often a sentence counts more than the whole
+    for _ in range(12):
+        ids = chat([token for _ in range(3) for token in (*rng.sample(range(10, 30), 4), 30)])
+        readings = features_of(inner, (1,), [ids], by_sentences)[0][1]
+        assert len(readings) == 4
+        whole, *sentences = (readings @ weight).tolist()
+        threshold = float(torch.tensor((whole + max(sentences)) / 2).sigmoid())
+        router = Router((replace(own, threshold=threshold),), (1,), by_sentences)
+        assert picks(inner, [router], [ids]) == [(0,)], "whichever of them is higher"
+        assert picks(inner, [replace(router, turn=TURN)], [ids]) == [(0,) if whole > max(sentences) else ()]
+        hidden += whole < max(sentences)
+    assert hidden > 6
 
 
 def test_a_turn_is_decided_the_same_with_its_answer_and_in_a_longer_conversation():

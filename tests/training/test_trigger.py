@@ -23,6 +23,7 @@ from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
 from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
+from ppm.training.material import FOLDS, LEAST_COMPOUNDS, gather
 from ppm.training.source import read_source
 from ppm.training.trigger import examples, examples_of, fit_trigger, layers_of
 
@@ -151,6 +152,89 @@ def test_chats_are_read_where_their_user_speaks():
     own = base(TEMPLATE)
     as_chats = [type(e)((("user", str(e.prompt)),), e.positive, e.group, e.twin) for e in data()]
     assert fit_trigger(own, as_chats).ships
+
+
+def sentences(first, count, seed):
+    """Different requests of one sentence that begin with one word."""
+    return [f"{row} w{30 + i % 20} ." for i, row in enumerate(prompts(first, count, seed))]
+
+
+def base_with_sentences():
+    own = base(TEMPLATE)
+    own.tokenizer.add_tokens(["."])
+    own.model.resize_token_embeddings(len(own.tokenizer), mean_resizing=False)
+    assert turn_of(own.tokenizer).ends == (len(own.tokenizer) - 1,)
+    return own
+
+
+def as_chats(rows):
+    return [(("user", row),) for row in rows]
+
+
+def test_a_risk_that_stands_among_other_requests_is_found():
+    own = base_with_sentences()
+    risky, harmless = sentences("hello", 90, 0), sentences("thank", 200, 1)
+    rows = examples(pairs(as_chats(risky)), [Benign(row) for row in as_chats(harmless)])
+    fitted = fit_trigger(own, rows)
+    assert fitted.ships
+    assert fitted.router.turn.ends
+    recall, alarms = fitted.record["among_others"]
+    assert recall > 0.9 > 0.1 > alarms
+    assert "beside another request, on" in fitted.words()
+    inner, encoder = backbone_of(attach(own.model)).inner, encoder_of(own)
+    new_risky, new_harmless = sentences("hello", 30, 7), sentences("thank", 120, 8)
+
+    def share(rows):
+        found = probabilities(inner, fitted.router, [encoder.prompt(row) for row in as_chats(rows)])
+        return float((found >= fitted.at.threshold).float().mean())
+
+    hidden = [" ".join((*new_harmless[3 * i : 3 * i + 2], risky)) for i, risky in enumerate(new_risky)]
+    assert share(hidden) > 0.8
+    assert share([" ".join(new_harmless[3 * i : 3 * i + 3]) for i in range(30)]) < 0.2
+
+
+def test_examples_of_one_group_prove_nothing():
+    alike = examples(pairs(prompts("hello", 60, 0), group="one"), [Benign(row) for row in prompts("thank", 60, 1)])
+    fitted = fit_trigger(base(), alike)
+    assert not fitted.ships
+
+
+def test_where_nothing_can_be_put_together_prompts_are_read_as_wholes():
+    own = base_with_sentences()
+    few = examples(pairs(as_chats(sentences("hello", 60, 0))), [Benign(row) for row in prompts("thank", 60, 1)])
+    fitted = fit_trigger(own, few)
+    assert fitted.router.turn.ends == ()
+    assert "among_others" not in fitted.record
+
+
+def test_parts_of_a_compound_stand_for_their_examples():
+    own = base_with_sentences()
+    risky, harmless = sentences("hello", 60, 0), sentences("thank", 60, 1)
+    twice = [" ".join(harmless[i : i + 2]) for i in range(0, 20, 2)]
+    texts = as_chats([*risky, *harmless[20:], *twice])
+    concerned = torch.tensor([text[0][1].startswith("hello") for text in texts])
+    folds = torch.arange(len(texts)) % FOLDS
+    material = gather(own, texts, concerned, folds, (1,))
+    assert min(int(material.risky.sum()), int((~material.risky).sum())) >= LEAST_COMPOUNDS
+    for compound, readings in zip(material.compounds, material.compound_readings, strict=True):
+        [(_, said)] = compound.prompt
+        assert len(readings) == 1 + len(compound.parts)
+        assert {int(folds[part]) for part in compound.parts} == {compound.fold}
+        assert sum(bool(concerned[part]) for part in compound.parts) <= 1
+        order = [said.index(texts[part][0][1]) for part in compound.parts]
+        assert order == sorted(order), "in the order in which they are said"
+    fitted_on = []
+
+    def fit(features, of):
+        fitted_on.append((len(features), of))
+        return torch.zeros(features.shape[1]), torch.zeros(1)
+
+    material.fitted(fit)
+    material.held_out(fit)
+    (everything, of), *without = fitted_on
+    sentences_of_twice = 2 * len(twice)
+    assert everything == len(of) == len(texts) + sentences_of_twice + sum(len(c.parts) for c in material.compounds)
+    assert [fold in folds[of] for fold, (_, of) in enumerate(without)] == [False] * FOLDS
 
 
 def specialist(name, bank):
