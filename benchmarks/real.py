@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from real_sets import TestSet, chat_sets, own_sets, public_sets, ranking_rows, with_system
 
-from ppm.bank import EMPTY, Bank
+from ppm.bank import EMPTY, Bank, Readings
 from ppm.bank_table import BankTable
 from ppm.base import BaseModel, behaviour_digest
 from ppm.composition.compose import make_context
@@ -37,9 +37,9 @@ from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.judges.registry import find_judge, make_judge
 from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.results import RESULTS_VERSION
-from ppm.jsonl import Prompt
+from ppm.jsonl import Prompt, dump
 from ppm.names import canonical_digest
-from ppm.package import Package, read_package
+from ppm.package import Package, read_package, sha256
 from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
@@ -125,16 +125,24 @@ class Bench:
         return load_base(self.base, kept=self.build / "self-test", running=self.running)
 
     @cached_property
+    def readings(self) -> Readings:
+        """What triggers have read, so that rows with the same ones read a prompt once."""
+        return {}
+
+    @cached_property
     def weights(self) -> str:
         return canonical_digest([behaviour_digest(self.base), self.running.dtype])
 
     def path(self, row: Row) -> Path:
         return self.results / f"{row.name.replace('/', '-').replace(' ', '-')}.json"
 
+    def key(self, row: Row) -> str:
+        """What a row's answers depend on beside the prompts."""
+        return canonical_digest([self.weights, row.bank.digest if row.bank else "", row.system, row.identity])
+
     def run(self, row: Row) -> dict[str, Any]:
         """The figures of a row; sets that are done already are not run again."""
-        key = canonical_digest([self.weights, row.bank.digest if row.bank else "", row.system, row.identity])
-        path = self.path(row)
+        key, path = self.key(row), self.path(row)
         kept = json.loads(path.read_text()) if path.is_file() else {}
         if kept.get("identity") != key:
             kept = {"identity": key, "row": row.name, "kind": row.kind, "tokens": row.bank.virtual_tokens, "sets": {}}
@@ -147,15 +155,14 @@ class Bench:
         ]
         if missing:
             kept |= {"device": device_name(), "dtype": self.running.dtype}
-        for one, texts in zip(missing, self.completions(row, missing), strict=True):
+        for one, found in self.tested(row, missing):
+            groups = [one.groups[prompt.id] for prompt in one.prompts]
             kept["sets"][one.name] = {
                 "digest": digest_of(one),
                 "risk": one.risk,
                 "owner": one.owner,
-                "groups": [one.groups[prompt.id] for prompt in one.prompts],
-                "failures": {title_of(judge): bits(failures(one, judge, texts)) for judge in one.judges},
-                "distinct": len(set(texts)),
-                "empty": sum(not text.strip() for text in texts),
+                "groups": groups,
+                **found,
             }
             self.results.mkdir(parents=True, exist_ok=True)
             replace_file(path, json.dumps(kept, indent=1).encode())
@@ -163,14 +170,22 @@ class Bench:
             print(f"{row.name}: {one.name}: {shown}", flush=True)
         return kept
 
+    def tested(self, row: Row, sets: Sequence[TestSet]) -> Iterator[tuple[TestSet, dict[str, Any]]]:
+        """What each set says of a row: failures by judge and, where one bank answers, how its answers vary."""
+        if row.bank.router:
+            for one, failed in zip(sets, self.by_trigger(row.bank, sets), strict=True):
+                yield one, {"failures": failed}
+            return
+        for one, texts in zip(sets, self.completions(row, sets), strict=True):
+            failed = {title_of(judge): bits(failures(one, judge, texts)) for judge in one.judges}
+            empty = sum(not text.strip() for text in texts)
+            yield one, {"failures": failed, "distinct": len(set(texts)), "empty": empty}
+
     def completions(self, row: Row, sets: Sequence[TestSet]) -> list[list[str]]:
         """The answers to each set's prompts, one a prompt; kept beside what was built."""
         missing = [one for one in sets if not self.answers(row, one).is_file()]
         if missing:
-            if row.bank.router:
-                made = iter(self.by_trigger(row.bank, missing))
-            else:
-                made = iter(answered(self.loaded, [(row, prompt, d) for prompt, d in asked_of(missing)]))
+            made = iter(answered(self.loaded, [(row, prompt, d) for prompt, d in asked_of(missing)]))
             for one in missing:
                 self.keep(row, one, made)
         return [json.loads(self.answers(row, one).read_text()) for one in sets]
@@ -200,27 +215,33 @@ class Bench:
         key = canonical_digest([self.weights, bank, row.system, row.identity, digest_of(one, judged=False)])
         return self.build / "completions" / f"{key[7:39]}.json"
 
-    def by_trigger(self, bank: Bank, sets: Sequence[TestSet]) -> list[str]:
-        """The answers of a routed bank: the base's where no trigger fires, elsewhere the picked blocks'.
+    def by_trigger(self, bank: Bank, sets: Sequence[TestSet]) -> Iterator[dict[str, str]]:
+        """The failures of a routed bank on each set, by judge: the base's where no trigger fires, elsewhere the picked
+        blocks'.
 
-        Where all of these are kept, they are taken from there.
+        They are those of rows that are kept; what no row has is answered.
         """
         encoder = encoder_of(self.loaded)
         inner = backbone_of(attach(self.loaded.model, kept=self.loaded.kept)).inner
-        asked = asked_of(sets)
-        ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt, _ in asked]
-        picked = picks(inner, [bank.router] * len(ids), ids)
-        found: dict[int, str] = {}
-        for blocks in sorted(set(picked)):
-            places = [i for i, own in enumerate(picked) if own == blocks]
-            row = Row("", "", bank.of_blocks(blocks))
-            if all(self.answers(row, one).is_file() for one in sets):
-                every = [text for texts in self.completions(row, sets) for text in texts]
-                texts = [every[i] for i in places]
-            else:
-                texts = answered(self.loaded, [(row, *asked[i]) for i in places])
-            found |= zip(places, texts, strict=True)
-        return [found[i] for i in range(len(asked))]
+        rows = {row["identity"]: row for path in self.results.glob("*.json") if (row := json.loads(path.read_text()))}
+        for one in sets:
+            ids = [encoder.prompt(prompt.prompt, prompt.id) for prompt in one.prompts]
+            picked = picks(inner, [bank.router] * len(ids), ids, self.readings)
+            found = {title_of(judge): ["0"] * len(ids) for judge in one.judges}
+            for blocks in sorted(set(picked)):
+                places = [i for i, own in enumerate(picked) if own == blocks]
+                row = Row("", "", bank.of_blocks(blocks))
+                kept = rows.get(self.key(row), {}).get("sets", {}).get(one.name, {})
+                if kept.get("digest") == digest_of(one):
+                    failed = {title: [own[i] for i in places] for title, own in kept["failures"].items()}
+                else:
+                    part = replace(one, prompts=tuple(one.prompts[i] for i in places))
+                    texts = answered(self.loaded, [(row, prompt, part.decoding) for prompt in part.prompts])
+                    failed = {title_of(judge): [*bits(failures(part, judge, texts))] for judge in one.judges}
+                for title, own in found.items():
+                    for i, bit in zip(places, failed[title], strict=True):
+                        own[i] = bit
+            yield {title: "".join(own) for title, own in found.items()}
 
 
 def _failures(kept: Mapping[str, Any], one: TestSet) -> Mapping[str, str]:
@@ -384,7 +405,7 @@ def adapted(bench: Bench) -> Iterator[Row]:
     """LoRA of rank 16 on the pairs of each patch, and the sum of all of them in one model."""
     assert bench.manifests is not None
     weights = {name: p.detach().clone() for name, p in bench.loaded.model.named_parameters()}
-    together = copy.deepcopy(bench.loaded.model)
+    together, keys = copy.deepcopy(bench.loaded.model), list[str]()
     for package in bench.packages:
         source = read_source(bench.manifests / package.manifest.name)
         benign = [row for row in source.benign if not is_held_back(row)][:400]
@@ -395,13 +416,15 @@ def adapted(bench: Bench) -> Iterator[Row]:
         with timed() as seconds:
             baseline = lora(setup, source.pairs, (sft, dpo), rank=16)
         assert baseline.merged is not None
-        key = canonical_digest(["lora", 16, package.sha256, LORA_RATES])
+        trained = [sha256(dump(source.pairs)), sha256(dump(benign)), source.training.seed]
+        key = canonical_digest(["lora", 16, trained, LORA_RATES])
+        keys.append(key)
         yield Row(f"LoRA, {package.manifest.name}", "lora", model=baseline.merged, identity=key, seconds=seconds[0])
         merged = {n.replace(".base_layer", ""): p for n, p in baseline.merged.named_parameters() if "lora_" not in n}
         with torch.no_grad():
             for name, parameter in together.named_parameters():
                 parameter += merged[name] - weights[name]
-    key = canonical_digest(["lora sum", [package.sha256 for package in bench.packages], LORA_RATES])
+    key = canonical_digest(["lora sum", keys])
     yield Row("LoRA, all added", "lora", model=together, identity=key)
 
 

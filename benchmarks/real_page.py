@@ -223,9 +223,10 @@ def _costs(rows: Sequence[Kept]) -> str:
     for row in rows:
         sets = row["sets"].values()
         answers = sum(len(one["groups"]) for one in sets)
-        distinct = sum(one["distinct"] for one in sets) / answers if answers else 0.0
+        known = [one["distinct"] for one in sets if "distinct" in one]
+        distinct = f"{sum(known) / answers:.2f}" if len(known) == len(sets) and answers else ""
         made = f"{row['made in seconds']:.0f}" if row["made in seconds"] else ""
-        lines.append([row["row"], str(row["tokens"] or ""), made, f"{distinct:.2f}"])
+        lines.append([row["row"], str(row["tokens"] or ""), made, distinct])
     return _markdown(header, lines)
 
 

@@ -2,7 +2,8 @@
 # Trains SmolLM2's patches from nothing, composes them, tests the composition, and puts all of it where it ships.
 # Run by `make smollm2`, in a home of its own: hours on two cores. Finished stages are kept, so it goes on where it was.
 # Options are those of the test: what ships was made with --accept over-refusal --accept benign-answers --reason "...", and in
-# float32 with --accept gender, too, as the audits beside it say.
+# float32 with --accept gender, too, as the audits beside it say. PREFIXES names a folder of earlier packages, whose prefixes are kept; so the patches
+# of version 1.1.0 were made, from those of 1.0.0, for new triggers.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"
@@ -11,7 +12,8 @@ shipped="$PWD/ppm/bases/shipped/smollm2"
 ppm base fetch smollm2
 rm -f "$shipped"/*.ppm "$shipped"/bfloat16/*.ppm "$shipped"/*/*.audit.json # each ppm.lock keeps its counts of attempts
 for patch in harm-refusal gender-bias civility; do
-    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped"
+    earlier=(${PREFIXES:+"$PREFIXES/${patch//-/_}"-*.ppm})
+    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped" ${earlier:+--prefix-of "${earlier[0]}"}
 done
 # The same composition, tested in both dtypes: processors without instructions for bfloat16 are slow in it. Each has an
 # environment of its own, so that it is held to its specialists and not to the other.

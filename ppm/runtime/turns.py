@@ -24,8 +24,8 @@ STOPS = frozenset(".?!:;\n…。？！：；؟۔।։")
 """What ends a sentence, or a line."""
 AROUND = " \t\r\"'`*_)]}»”’」』）"
 """What may stand after it in the same token."""
-LONGEST_END = 3
-"""How many characters a token that ends a sentence has at most, without white space."""
+LONGEST_END = 4
+"""How many characters a token that ends a sentence has at most: packages name all of them."""
 Chat = tuple[tuple[str, str], ...]
 
 
@@ -58,7 +58,7 @@ def _ends(tokenizer: "PreTrainedTokenizerBase") -> tuple[int, ...]:
 
 def _ends_sentence(text: str) -> bool:
     bare = text.rstrip(AROUND)
-    return "\n" in text or (bool(bare) and bare[-1] in STOPS and len(text.strip()) <= LONGEST_END)
+    return len(text) <= LONGEST_END and ("\n" in text or (bool(bare) and bare[-1] in STOPS))
 
 
 def _ids(tokenizer: "PreTrainedTokenizerBase", chat: Chat) -> tuple[int, ...]:
