@@ -36,7 +36,7 @@ from ppm.training.choice import choose, compare
 from ppm.training.collect import collect
 from ppm.training.context import BuildContext, BuildOptions
 from ppm.training.defaults import settled
-from ppm.training.kept import Kept, keep
+from ppm.training.kept import Kept, check_kept, keep
 from ppm.training.learn import Trained, learn
 from ppm.training.output import announced, check_output
 from ppm.training.processes import first_alone, is_first, part, use_own_device
@@ -93,7 +93,8 @@ def build(
         if output is not None:
             check_output(output, source, found, announced(source, training, found))
     behaviour = behaviour_digest(found)
-    kept_prefix = keep(options.prefix_of, source, training, found) if options.prefix_of is not None else None
+    if options.prefix_of is not None:
+        check_kept(options.prefix_of, source, found)
     tell(f"Loading the base model {found.name}")
     stages, kept = Stages(cache / "training" if cache else None), cache / "self-test" if cache else None
     running = chosen(running, found, kept=kept)
@@ -102,17 +103,24 @@ def build(
     if is_first():
         _check_base_fails(context, suites)
     context, record = _with_pairs(context)
-    if options.keep_pairs is not None and is_first():
-        with disk_errors("can't be written", options.keep_pairs):
-            make_folder(options.keep_pairs.absolute().parent)
-        write_output(options.keep_pairs, dump(context.source.pairs))
-    made = kept_prefix or learn(context)
+    made = _made(context, options)
     part()
     if not is_first():
         return None
     package = _finished(context, suites, made, record)
     _check_unchanged(found, behaviour)
     return package
+
+
+def _made(context: BuildContext, options: BuildOptions) -> Trained | Kept:
+    """What is trained on the pairs, which are there by now, or the prefix that is kept."""
+    if options.keep_pairs is not None and is_first():
+        with disk_errors("can't be written", options.keep_pairs):
+            make_folder(options.keep_pairs.absolute().parent)
+        write_output(options.keep_pairs, dump(context.source.pairs))
+    if options.prefix_of is not None:
+        return keep(options.prefix_of, context.source, context.training, context.base)
+    return learn(context)
 
 
 def _finished(

@@ -15,7 +15,7 @@ from ppm.training.output import announced
 from ppm.training.source import SourcePatch
 from ppm.training_table import Training
 
-__all__ = ["Kept", "keep"]
+__all__ = ["Kept", "check_kept", "keep"]
 
 SAME = {
     "pairs_sha256": "other pairs",
@@ -37,12 +37,9 @@ class Kept:
     record: dict[str, object]
 
 
-def keep(package: Package, source: SourcePatch, training: Training, base: BaseModel) -> Kept:
-    """The prefix of an earlier package of this patch.
-
-    Raises RequestError where it is of another patch, or was trained on what the manifest no longer has.
-    """
-    wanted, there, made = source.manifest, package.manifest, package.manifest.provenance
+def check_kept(package: Package, source: SourcePatch, base: BaseModel) -> None:
+    """Raises RequestError where a package is of another patch, for another base, or has another shape."""
+    wanted, there = source.manifest, package.manifest
     if there.name != wanted.name:
         raise _unlike(package, f"is a package of {there.name}, not of {wanted.name}")
     if there.base.fingerprint != base.fingerprint:
@@ -50,6 +47,14 @@ def keep(package: Package, source: SourcePatch, training: Training, base: BaseMo
     shape, length = there.prefix, wanted.prefix.virtual_tokens
     if (shape.virtual_tokens, there.base.placement) != (length, wanted.base.placement) or len(package.bank.blocks) != 1:
         raise _unlike(package, f"has not the one prefix of {length} tokens, {wanted.base.placement}, that is asked for")
+
+
+def keep(package: Package, source: SourcePatch, training: Training, base: BaseModel) -> Kept:
+    """The prefix of an earlier package of this patch, whose pairs are there.
+
+    Raises RequestError where it was trained on what the manifest no longer has.
+    """
+    there, made = package.manifest, package.manifest.provenance
     now = announced(source, training, base)
     for key, words in SAME.items():
         if made.get(key) != now.get(key):

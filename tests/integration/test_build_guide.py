@@ -41,3 +41,4 @@ def test_the_guide_on_the_lab_leads_to_a_deployed_patch(ppm_home, tmp_path):
     assert "Deployed calm==0.1.0" in printed
     assert "circular" in printed
     assert (tmp_path / "collected.jsonl").is_file()
+    assert len(list((tmp_path / "dist").glob("calm-0.2.0-*.ppm"))) == 1
