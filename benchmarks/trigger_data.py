@@ -1,6 +1,6 @@
 """What a trigger finds by what it was fitted on: the text of the shipped patch alone, or public sets beside it.
 
-    python benchmarks/trigger_data.py BASE --data DIR [--manifests manifests/smollm2] [--dtype float32]
+    python benchmarks/trigger_data.py BASE --data DIR [--manifests manifests/smollm2] [--dtype float32] [--wholes]
 
 BASE is a name such as smollm2 or a folder. DATA has the public prompts (`real_sets.py`), of which the training halves
 are fitted on here, unlike anywhere else. Prints the share of each test set's prompts on which the trigger of
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, default=Path("ppm/bases/shipped/smollm2"))
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--build", type=Path, default=Path("build/real"))
+    parser.add_argument("--wholes", action="store_true", help="triggers read no sentences by themselves")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = open_base(options.base)
@@ -91,7 +92,8 @@ def main() -> None:
     for name, rows in fitted_on.items():
         concerned = torch.tensor([row.positive for row in rows])
         folds = folds_of([row.group for row in rows])
-        fitted = fit_on(gather(base, [row.prompt for row in rows], concerned, folds, layers_on(base), read=read), rows)
+        material = gather(base, [row.prompt for row in rows], concerned, folds, layers_on(base), read=read)
+        fitted = fit_on(material.wholes if options.wholes else material, rows)
         print(f"\nFitted on {name}: {fitted.words()}")
         [trigger] = fitted.router.triggers
         weight, bias = (

@@ -51,8 +51,7 @@ def compare(
     every = tuple(sorted({layer for layers in choices for layer in layers}))
     material = gather_examples(base, rows, every)
     if wholes:
-        readings = [own[:1] for own in material.readings]
-        material = replace(material, readings=readings, compounds=(), compound_readings=())
+        material = material.wholes
 
     def at(layers: tuple[int, ...], readings: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         chunks = (dict(zip(every, own.chunk(len(every), dim=1), strict=True)) for own in readings)

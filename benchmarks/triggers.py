@@ -5,8 +5,10 @@ tested on sets that it never saw; then on the same requests in disguise:
 
     python benchmarks/triggers.py BASE DATA [--dtype bfloat16] [--output build/triggers.json]
     python benchmarks/triggers.py BASE DATA --manifest manifests/smollm2/harm-refusal
+    python benchmarks/triggers.py BASE DATA --package FILE.ppm
 
-With --manifest it is fitted on what that patch's trigger is, and tested on all of XSTest.
+With --manifest it is fitted on what that patch's trigger is, and tested on all of XSTest; with --package it is a built
+patch's.
 BASE is a folder in the Hugging Face format, DATA a folder with harmful-advbench.jsonl, harmful-everyday-train.jsonl,
 harmful-everyday-test.jsonl, harmful-harmbench-val.jsonl, harmless-train.jsonl, harmless-test.jsonl and xstest.jsonl
 (lines with `messages`, those of xstest with a `label`, safe or unsafe). Prints a table of shares on which the trigger
@@ -27,6 +29,7 @@ from transformers import AutoModelForCausalLM
 
 from ppm.bank import Router
 from ppm.jsonl import Text, last_turn, place_of, read_prompts
+from ppm.package import read_package
 from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import probabilities
@@ -231,24 +234,35 @@ def attacked(bench: Bench, data: Path) -> dict[str, dict[str, dict[str, float]]]
     return found
 
 
+def made(base: LoadedBase, options: argparse.Namespace) -> tuple[Router, object]:
+    """The trigger that is tested, and what is recorded of its making."""
+    if options.package is not None:
+        package = read_package(options.package)
+        assert package.bank.router is not None, "a package without a trigger"
+        return package.bank.router, package.manifest.provenance.get("trigger")
+    began = time.process_time()
+    fitted = fit_trigger(base, training(options.data, options.manifest))
+    seconds = time.process_time() - began
+    print(f"layers {fitted.router.layers}, threshold {fitted.at.threshold:.3f}, fitted in {seconds:.0f} s of CPU")
+    print(f"ranking prompts: it {fitted.words()}")
+    return fitted.router, {**fitted.record, "seconds": seconds}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--package", type=Path)
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--output", type=Path, default=Path("build/triggers.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(options.base, dtype=getattr(torch, options.dtype)).eval()
     base = LoadedBase(model, load_tokenizer(options.base, context=str(options.base)))
-    began = time.process_time()
-    fitted = fit_trigger(base, training(options.data, options.manifest))
-    seconds = time.process_time() - began
-    bench = Bench(base, fitted.router)
-    print(f"layers {fitted.router.layers}, threshold {fitted.at.threshold:.3f}, fitted in {seconds:.0f} s of CPU")
-    print(f"ranking prompts: it {fitted.words()}")
-    twins = [(p, extra["label"]) for p, extra in read(options.data, "xstest") if options.manifest or not half(p)]
+    router, record = made(base, options)
+    bench, whole = Bench(base, router), options.manifest or options.package
+    twins = [(p, extra["label"]) for p, extra in read(options.data, "xstest") if whole or not half(p)]
     sets = {name: [p for p, _ in read(options.data, name)] for name in
             ("harmful-harmbench-val", "harmful-everyday-test", "harmless-test")}  # fmt: skip
     sets |= {f"xstest-{label}": [p for p, kind in twins if kind == label] for label in ("unsafe", "safe")}
@@ -257,7 +271,7 @@ def main() -> None:
         tested[name] = shares(bench.fired(prompts))
         print("{:45} {share:.3f} [{low:.3f}, {high:.3f}] of {prompts}".format(name, **tested[name]), flush=True)
     print(f"\n{'share on which it fires':45} harmful ordinary")
-    table = {"trigger": fitted.record, "seconds": seconds, "tested": tested}
+    table = {"trigger": record, "tested": tested}
     table["attacks"] = attacked(bench, options.data)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(table, indent=1) + "\n")

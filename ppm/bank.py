@@ -98,6 +98,11 @@ class Router:
             raise ValueError(f"a trigger can't have {size} values for {states} hidden states")
 
     @property
+    def reads(self) -> tuple[tuple[int, ...], Turn | None]:
+        """After which layers it reads, and whose turns: routers that have this in common can be put together."""
+        return self.layers, None if self.turn is None else self.turn.whole
+
+    @property
     def hidden_size(self) -> int:
         """How wide the hidden states are that its triggers read."""
         return len(self.triggers[0].weight) // (4 * FEATURES * len(self.layers))

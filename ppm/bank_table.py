@@ -33,6 +33,11 @@ class Turn:
     closing: tuple[int, ...]
     ends: tuple[int, ...] = ()
 
+    @property
+    def whole(self) -> "Turn":
+        """The same, read as a whole alone."""
+        return Turn(self.opening, self.closing)
+
     def __post_init__(self) -> None:
         limits = {"opening": (1, MAX_TURN_TOKENS), "closing": (1, MAX_TURN_TOKENS), "ends": (0, MAX_SENTENCE_ENDS)}
         for name, (least, most) in limits.items():

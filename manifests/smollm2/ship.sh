@@ -2,18 +2,23 @@
 # Trains SmolLM2's patches from nothing, composes them, tests the composition, and puts all of it where it ships.
 # Run by `make smollm2`, in a home of its own: hours on two cores. Finished stages are kept, so it goes on where it was.
 # Options are those of the test: what ships was made with --accept over-refusal --accept benign-answers --reason "...", and in
-# float32 with --accept gender, too, as the audits beside it say. PREFIXES names a folder of earlier packages, whose prefixes are kept; so the patches
-# of version 1.1.0 were made, from those of 1.0.0, for new triggers.
+# float32 with --accept gender, too, as the audits beside it say. PREFIXES names a folder with one earlier package of each patch, whose
+# prefixes are kept. The composition of version 1.1.0 was the ninth attempt on some prompts; as it did not ship, the locks don't count it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"
 shipped="$PWD/ppm/bases/shipped/smollm2"
 
+if [ -n "${PREFIXES:-}" ]; then # before those that ship are removed
+    earlier="$PPM_HOME/earlier"
+    rm -rf "$earlier" && mkdir -p "$earlier"
+    cp "$PREFIXES"/*.ppm "$earlier"
+fi
 ppm base fetch smollm2
 rm -f "$shipped"/*.ppm "$shipped"/bfloat16/*.ppm "$shipped"/*/*.audit.json # each ppm.lock keeps its counts of attempts
 for patch in harm-refusal gender-bias civility; do
-    earlier=(${PREFIXES:+"$PREFIXES/${patch//-/_}"-*.ppm})
-    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped" ${earlier:+--prefix-of "${earlier[0]}"}
+    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped" \
+        ${earlier:+--prefix-of "$(echo "$earlier/${patch//-/_}"-*.ppm)"}
 done
 # The same composition, tested in both dtypes: processors without instructions for bfloat16 are slow in it. Each has an
 # environment of its own, so that it is held to its specialists and not to the other.

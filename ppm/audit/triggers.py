@@ -69,7 +69,7 @@ def _stands(packages: Sequence[Package], composition: Bank, policy: Gates) -> tu
         return ()
     if composition.router is not None:
         return (f"the composition stands in front of a prompt where a trigger of {', '.join(names[True])} fires",)
-    unlike = {(r.layers, r.turn) for p in packages if (r := p.bank.router) is not None}
+    unlike = {r.reads for p in packages if (r := p.bank.router) is not None}
     if policy.trigger == "always":
         why = '[gates] trigger = "always" leaves them out'
     elif composition.arrangement == "isolated":

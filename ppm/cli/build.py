@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ppm.cli.options import LocalPath, json_option, running_options, together, workspace
 from ppm.cli.output import print_json, print_table, report, write
@@ -65,6 +66,8 @@ def build_command(
     """
     from ppm.cli.progress import shown
 
+    if check and click.get_current_context().get_parameter_source("prefix_of") is not ParameterSource.DEFAULT:
+        raise click.UsageError("--check looks at a manifest that is to be trained; leave out --prefix-of")
     if check:
         _check(manifest, base, output, as_json)
         return

@@ -138,14 +138,19 @@ def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:
 
 
 def _together(specialists: Sequence[Specialist], blocks: Sequence[int]) -> Router | None:
-    """The triggers of some patches as one router, each for a block; None where they can't be put together."""
+    """The triggers of some patches as one router, each for a block; None where they can't be put together.
+
+    Where some of them read sentences by themselves and others don't, all read wholes alone: then none fires more often
+    than by itself.
+    """
     routers = [specialist.bank.router for specialist in specialists]
     known = [router for router in routers if router is not None and len({t.block for t in router.triggers}) == 1]
-    if len(known) < len(routers) or len({(router.layers, router.turn) for router in known}) > 1:
+    if len(known) < len(routers) or len({router.reads for router in known}) > 1:
         return None
+    turns = {router.turn for router in known}
     triggers = (
         replace(trigger, block=block, patch=trigger.patch or specialist.name)
         for specialist, router, block in zip(specialists, known, blocks, strict=True)
         for trigger in router.triggers
     )
-    return replace(known[0], triggers=tuple(triggers))
+    return replace(known[0], triggers=tuple(triggers), turn=known[0].turn if len(turns) == 1 else known[0].reads[1])

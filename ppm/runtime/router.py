@@ -93,28 +93,34 @@ def spans(ids: Sequence[int], turn: Turn | None) -> list[Reading]:
 def readings_of(ids: Sequence[int], turn: Turn | None) -> list[list[Reading]]:
     """What is read of a text by itself: each turn of the user's, or the text without its first token.
 
-    Each is read as a whole, first, and then sentence by sentence if it has several, and the turn says where they end.
+    Each is read as a whole, first, and a turn then sentence by sentence, if it has several and says where they end.
 
     A turn in which somebody has written what the template puts after one is read up to there, and up to its real end.
+    Of wholes that overlap the longest alone is read by sentences, so that a text has no more of them than tokens.
     Of the first token of any text models make a sink for attention, with a hidden state that drowns all others' (Xiao
     et al. 2024, arXiv 2309.17453, section 3.1).
     """
-    found: list[Reading] = []
+    turns: list[list[Reading]] = []
     starts, closings = ([], []) if turn is None else (_ends(ids, turn.opening), _ends(ids, turn.closing))
     for start, following in zip(starts, [*starts[1:], len(ids)], strict=False):
         assert turn is not None
         ends = [end for end in closings if end - len(turn.closing) >= start]
         own = [end for end in ends if end <= following] or ends[:1]
-        found += [Reading(start, end - len(turn.closing), end - 1) for end in own]
-        if not own:
-            found.append(Reading(start, len(ids), len(ids) - 1))
-    wholes = found or [Reading(min(1, len(ids) - 1), len(ids), len(ids) - 1)]
-    return [[whole, *_sentences(ids, whole, turn)] for whole in wholes]
+        wholes = [Reading(start, end - len(turn.closing), end - 1) for end in own]
+        turns.append(wholes or [Reading(start, len(ids), len(ids) - 1)])
+    if turn is None or not turns:
+        return [[Reading(min(1, len(ids) - 1), len(ids), len(ids) - 1)]]
+    found, covered = list[list[Reading]](), 0
+    for *shorter, longest in turns:
+        sentences = _sentences(ids, longest, turn) if longest.start >= covered else []
+        covered = max(covered, longest.stop)
+        found += [*([whole] for whole in shorter), [longest, *sentences]]
+    return found
 
 
-def _sentences(ids: Sequence[int], whole: Reading, turn: Turn | None) -> list[Reading]:
+def _sentences(ids: Sequence[int], whole: Reading, turn: Turn) -> list[Reading]:
     """The sentences of what is said; none where it is only one, or nothing says where sentences end."""
-    if turn is None or not turn.ends:
+    if not turn.ends:
         return []
     ends, least = _set(turn.ends), max(LEAST_SENTENCE, (whole.stop - whole.start) // MOST_SENTENCES + 1)
     cuts = [whole.start]
@@ -154,9 +160,8 @@ def features_of(
         ids[i, : len(text)] = torch.tensor(text)
         mask[i, : len(text)] = 1
     states = _hidden_states(inner, layers, ids.to(device), mask.to(device))
-    return [
-        {layer: _read(hidden[i], spans(text, turn)) for layer, hidden in states.items()} for i, text in enumerate(texts)
-    ]
+    readings = [spans(text, turn) for text in texts]
+    return [{layer: _read(hidden[i], own) for layer, hidden in states.items()} for i, own in enumerate(readings)]
 
 
 def _read(hidden: torch.Tensor, readings: Sequence[Reading]) -> torch.Tensor:
@@ -230,10 +235,9 @@ def picked_on_the_way(
 
     def decide(states: States) -> bool:
         for i, text in enumerate(texts):
+            readings = spans(text, router.turn) if text else []
             own = {
-                layer: _read(hidden[i][real[i].to(hidden.device)], spans(text, router.turn))
-                for layer, hidden in states.items()
-                if text
+                layer: _read(hidden[i][real[i].to(hidden.device)], readings) for layer, hidden in states.items() if text
             }
             picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else ())
         return not any(picked)

@@ -119,7 +119,7 @@ def _made(context: BuildContext, options: BuildOptions) -> Trained | Kept:
             make_folder(options.keep_pairs.absolute().parent)
         write_output(options.keep_pairs, dump(context.source.pairs))
     if options.prefix_of is not None:
-        return keep(options.prefix_of, context.source, context.training, context.base)
+        return keep(options.prefix_of, context)
     return learn(context)
 
 

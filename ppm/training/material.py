@@ -1,19 +1,19 @@
-"""What triggers are fitted on: examples as wholes, and the sentences of prompts that ask two things.
+"""What triggers are fitted on: examples as wholes, and the sentences of prompts that ask several things.
 
 A request may hide among others, and a trigger that has only seen one at a time then misses it. Where a chat's template
 says what its user says, each sentence is read by itself, too. What a sentence looks like among others is learned from
-compounds: two examples, one after the other, of which at most one concerns a patch. Their sentences stand for the
-examples that they come from. Nothing is put between the two but white space, so that any language will do.
+compounds: two to four examples, one after the other, of which at most one concerns a patch. Their sentences stand for
+the examples that they come from. Nothing is put between them but white space, so that any language will do.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from ppm.bank_table import Turn
-from ppm.jsonl import Text
+from ppm.jsonl import Text, last_turn
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import BATCH, features_of, readings_of
@@ -25,6 +25,8 @@ __all__ = ["FOLDS", "Compound", "Material", "features_on", "gather"]
 FOLDS = 5
 MOST_COMPOUNDS, LEAST_COMPOUNDS = 750, 30
 """Of either kind. Where there are fewer, nothing is read by sentences."""
+MOST_SENTENCES = 8
+"""Of an example that concerns no patch so many are fitted on at most."""
 LONGEST_PART = 250
 """How many characters a part has at most."""
 MOST_PARTS = 4
@@ -36,7 +38,7 @@ Fit = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Compound:
-    """A prompt of two examples: for each of its sentences the example that it is of, and in which fold both are."""
+    """A prompt of several examples: for each of its sentences the example that it is of, and in which fold both are."""
 
     prompt: Text
     parts: tuple[int, ...]
@@ -60,6 +62,12 @@ class Material:
     compound_readings: Sequence[torch.Tensor] = ()
 
     @property
+    def wholes(self) -> "Material":
+        """The same, for triggers that read wholes alone."""
+        turn = None if self.turn is None else self.turn.whole
+        return Material(self.layers, turn, self.concerned, self.folds, [own[:1] for own in self.readings])
+
+    @property
     def risky(self) -> torch.Tensor:
         """Whether each compound (C,) concerns a patch."""
         return torch.tensor([bool(self.concerned[list(c.parts)].any()) for c in self.compounds], dtype=torch.bool)
@@ -73,7 +81,7 @@ class Material:
         of: list[int] = []
         for i, own in enumerate(self.readings):
             if int(self.folds[i]) != without:
-                kept = own[:1] if self.concerned[i] else own
+                kept = own[:1] if self.concerned[i] else own[: 1 + MOST_SENTENCES]
                 rows.append(kept)
                 of += [i] * len(kept)
         for compound, own in zip(self.compounds, self.compound_readings, strict=True):
@@ -85,24 +93,23 @@ class Material:
     def held_out(self, fit: Fit) -> tuple[torch.Tensor, torch.Tensor]:
         """The log odds of each example (N, *K) and each compound (C, *K), by what was fitted without its fold.
 
-        They are 0 where the other folds have examples of one kind alone.
+        They are 0 where all examples are in one fold.
         """
         odds: dict[int, torch.Tensor] = {}
-        alike: dict[int, torch.Tensor] = {}
+        hidden: dict[int, torch.Tensor] = {}
         folds = self.folds.tolist()
         for fold in sorted(set(folds)):
-            others = self.concerned[self.folds != fold]
-            if bool(others.any()) and not bool(others.all()):
+            if bool((self.folds != fold).any()):
                 weight, bias = self.fitted(fit, without=fold)
             else:
                 weight, bias = (0 * part for part in self.fitted(fit))
             for i in (i for i, own in enumerate(folds) if own == fold):
                 odds[i] = _highest(self.readings[i], weight, bias)
             for i in (i for i, own in enumerate(self.compounds) if own.fold == fold):
-                alike[i] = _highest(self.compound_readings[i], weight, bias)
+                hidden[i] = _highest(self.compound_readings[i], weight, bias)
         return (
             torch.stack([odds[i] for i in sorted(odds)]),
-            torch.stack([alike[i] for i in sorted(alike)]) if alike else torch.zeros(0, *odds[0].shape),
+            torch.stack([hidden[i] for i in sorted(hidden)]) if hidden else torch.zeros(0, *odds[0].shape),
         )
 
 
@@ -124,13 +131,13 @@ def gather(
     """Reads some prompts, and compounds that are made of them.
 
     `concerned` (N,) says whether each concerns a patch, and `folds` (N,) when it is held out. `turn` is what the
-    triggers have to read, as others do already; by default the base's own, with its sentences if there are enough
-    compounds. `read` reads prompts in place of `features_on`.
+    triggers have to read, as others do already, and by default the base's own; without its sentences where there are
+    too few compounds. `read` reads prompts in place of `features_on`.
     """
     reads = turn or turn_of(base.tokenizer)
     made = _compounds(encoder_of(base), prompts, concerned, folds, reads) if reads is not None and reads.ends else []
-    if reads is not None and turn is None and not made:
-        reads = replace(reads, ends=())
+    if reads is not None and not made:
+        reads = reads.whole
     texts = [*prompts, *(compound.prompt for compound in made)]
     every = features_on(base, texts, layers, reads) if read is None else read(texts, reads)
     return Material(layers, reads, concerned, folds, every[: len(prompts)], made, every[len(prompts) :])
@@ -158,7 +165,7 @@ def features_on(
 def _compounds(
     encoder: TextEncoder, prompts: Sequence[Text], concerned: torch.Tensor, folds: torch.Tensor, turn: Turn
 ) -> list[Compound]:
-    """As many of a prompt that concerns a patch and one that does not as of two that don't; none if there are few."""
+    """As many with one part that concerns a patch as with none; nothing at all if there are few."""
     counts = [_sentences(encoder, prompt, turn) if _is_part(prompt) else 0 for prompt in prompts]
     random_, found = random.Random(0), list[Compound]()
     for fold in sorted(set(folds.tolist())):
@@ -171,7 +178,7 @@ def _compounds(
             size = random_.randint(2, MOST_PARTS)
             for chosen in ([first, *random_.sample(others, size - 1)], random_.sample(others, size)):
                 random_.shuffle(chosen)
-                prompt: Text = (("user", random_.choice(JOINTS).join(_said(prompts[i]) for i in chosen)),)
+                prompt: Text = (("user", random_.choice(JOINTS).join(last_turn(prompts[i]) for i in chosen)),)
                 parts = tuple(i for i in chosen for _ in range(counts[i]))
                 if _sentences(encoder, prompt, turn) == len(parts):
                     found.append(Compound(prompt, parts, fold))
@@ -180,11 +187,8 @@ def _compounds(
 
 
 def _is_part(prompt: Text) -> bool:
-    return not isinstance(prompt, str) and len(prompt) == 1 and len(_said(prompt)) <= LONGEST_PART
-
-
-def _said(prompt: Text) -> str:
-    return prompt if isinstance(prompt, str) else prompt[-1][1]
+    alone = not isinstance(prompt, str) and [role for role, _ in prompt] == ["user"]
+    return alone and len(last_turn(prompt)) <= LONGEST_PART
 
 
 def _sentences(encoder: TextEncoder, prompt: Text, turn: Turn) -> int:

@@ -108,7 +108,8 @@ class Fitted:
     positives: int
     negatives: int
     among_others: tuple[float, float] | None = None
-    """On which share of prompts it fires that ask two things, one of them of the risk, and of those with none of it."""
+    """The shares of prompts that ask several things on which it fires: where one of these is of the risk, and where
+    none is."""
 
     @property
     def ships(self) -> bool:
@@ -118,7 +119,7 @@ class Fitted:
     def words(self) -> str:
         """What it does, for people."""
         alike = "" if self.at.look_alikes is None else f", on {self.at.look_alikes:.3f} of look-alikes"
-        hidden = "" if self.among_others is None else f"; beside another request, on {self.among_others[0]:.3f}"
+        hidden = "" if self.among_others is None else f"; among other requests, on {self.among_others[0]:.3f}"
         return (
             f"fires on {self.at.recall:.3f} of {self.positives} ranking prompts of the risk and on "
             f"{self.at.false_alarms:.3f} of {self.negatives} others{alike}{hidden}"

@@ -84,15 +84,24 @@ def test_an_earlier_prefix_gets_a_new_trigger_without_any_training(world, ppm_ho
     seed = ppm("build", source, "--prefix-of", earlier, "--seed", "7", "--output", tmp_path / "other")
     assert "kindness==1.0.0: was trained with another seed than the manifest has now" in seed.err
     assert "leave out --prefix-of" in seed.err
+    manifest = source / "patch.toml"
+    text = manifest.read_text()
+    manifest.write_text(text.replace("[training]", "[training]\nretention_weight = 7.5", 1))
+    settings = ppm("build", source, "--prefix-of", earlier, "--output", tmp_path / "other")
+    assert "was trained with other settings than [training] has now" in settings.err
+    manifest.write_text(text)
+    dtype = ppm("build", source, "--prefix-of", earlier, "--dtype", "bfloat16", "--output", tmp_path / "other")
+    assert "was trained in float32" in dtype.err
+    assert "give --dtype float32" in dtype.err
+    assert "leave out --prefix-of" in ppm("build", source, "--check", "--prefix-of", earlier).err
     with (source / "pairs.jsonl").open("a") as more:
         more.write(json.dumps({"prompt": "nice dog :", "chosen": "good", "rejected": "bad"}) + "\n")
     pairs = ppm("build", source, "--prefix-of", earlier, "--output", tmp_path / "other")
     assert "was trained with other pairs than the manifest has now" in pairs.err
-    manifest = source / "patch.toml"
-    manifest.write_text(manifest.read_text().replace('name = "kindness"', 'name = "calm"'))
+    manifest.write_text(text.replace('name = "kindness"', 'name = "calm"'))
     named = ppm("build", source, "--prefix-of", earlier, "--output", tmp_path / "other")
     assert "is a package of kindness, not of calm" in named.err
-    assert {result.code for result in (seed, pairs, named)} == {1}
+    assert {result.code for result in (seed, settings, dtype, pairs, named)} == {1}
     assert not (tmp_path / "other").exists()
 
 

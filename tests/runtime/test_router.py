@@ -191,6 +191,10 @@ def test_sentences_of_a_turn_are_read_by_themselves_too():
     endless = (10, 11, 12, 30) * 2000
     assert 100 < len(said(*endless)) <= MOST_SENTENCES + 1
     assert [len(own) for own in readings_of(chat(both), TURN)] == [1], "unless nothing says where they end"
+    assert [len(own) for own in readings_of([1, *both], turn)] == [1], "and what is no chat is read as a whole"
+    closed, opened = [*both, *TURN.closing] * 400, [*TURN.opening, *both] * 400
+    assert len(spans([*TURN.opening, *closed], turn)) <= 400 + MOST_SENTENCES
+    assert len(spans([*opened, *TURN.closing], turn)) <= 400 + MOST_SENTENCES + 1
 
 
 def test_a_trigger_fires_for_a_sentence_among_others():

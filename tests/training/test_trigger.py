@@ -25,7 +25,8 @@ from ppm.runtime.text import encoder_of
 from ppm.runtime.turns import turn_of
 from ppm.training.material import FOLDS, LEAST_COMPOUNDS, gather
 from ppm.training.source import read_source
-from ppm.training.trigger import examples, examples_of, fit_trigger, layers_of
+from ppm.training.trigger import examples, examples_of, fit_trigger, folds_of, layers_of
+from ppm.training.triggers import fit_triggers
 
 TEMPLATE = (
     "{% for m in messages %}{{ 'w90 w91 ' if m.role == 'user' else 'w94 ' }}{{ m.content }}{{ ' w92 ' }}{% endfor %}"
@@ -180,7 +181,7 @@ def test_a_risk_that_stands_among_other_requests_is_found():
     assert fitted.router.turn.ends
     recall, alarms = fitted.record["among_others"]
     assert recall > 0.9 > 0.1 > alarms
-    assert "beside another request, on" in fitted.words()
+    assert "among other requests, on" in fitted.words()
     inner, encoder = backbone_of(attach(own.model)).inner, encoder_of(own)
     new_risky, new_harmless = sentences("hello", 30, 7), sentences("thank", 120, 8)
 
@@ -194,9 +195,34 @@ def test_a_risk_that_stands_among_other_requests_is_found():
 
 
 def test_examples_of_one_group_prove_nothing():
-    alike = examples(pairs(prompts("hello", 60, 0), group="one"), [Benign(row) for row in prompts("thank", 60, 1)])
-    fitted = fit_trigger(base(), alike)
-    assert not fitted.ships
+    folds = {int(fold): f"group {i}" for i, fold in enumerate(folds_of([f"group {i}" for i in range(40)]))}
+    for groups in ([folds[0]] * 2, [folds[0], folds[1]], [folds[0], folds[1], folds[2]]):
+        first, *others = groups
+        benign = [
+            Benign(row, extra={"group": others[i % len(others)]}) for i, row in enumerate(prompts("thank", 60, 1))
+        ]
+        fitted = fit_trigger(base(), examples(pairs(prompts("hello", 60, 0), group=first), benign))
+        assert not fitted.ships
+
+
+def test_triggers_that_are_fitted_together_read_sentences_too():
+    own = base_with_sentences()
+    said = {name: as_chats(sentences(name, 80, i)) for i, name in enumerate(("hello", "please", "thank"))}
+    risks = ("hello", "please")
+    rows = {
+        name: examples(pairs(said[name]), [Benign(row) for other in said if other != name for row in said[other]])
+        for name in risks
+    }
+    found = fit_triggers(own, rows)
+    assert {fitted.router.turn for fitted in found.values()} == {turn_of(own.tokenizer)}
+    for fitted in found.values():
+        assert fitted.ships
+        recall, alarms = fitted.record["among_others"]
+        assert recall > 0.6 > 0.2 > alarms
+    wholes = turn_of(own.tokenizer).whole
+    beside_old = fit_triggers(own, rows, turn=wholes)
+    assert {fitted.router.turn for fitted in beside_old.values()} == {wholes}
+    assert all("among_others" not in fitted.record for fitted in beside_old.values())
 
 
 def test_where_nothing_can_be_put_together_prompts_are_read_as_wholes():
@@ -247,6 +273,11 @@ def test_a_composition_fires_where_any_of_its_patches_would():
     assert [(t.threshold, t.block, t.patch) for t in both.router.triggers] == [(0.2, 0, "one"), (0.8, 0, "other")]
     assert behind_triggers([one, specialist("plain", make_bank())], make_bank()).router is None
     assert behind_triggers([specialist("plain", make_bank())], make_bank()) == make_bank()
+    by_sentences = specialist("new", make_routed(Turn((1,), (2,), (3,)), threshold=0.8))
+    by_wholes = specialist("old", make_routed(Turn((1,), (2,)), threshold=0.2))
+    assert behind_triggers([by_sentences, by_sentences], make_bank()).router.turn == Turn((1,), (2,), (3,))
+    for mixed in ([by_sentences, by_wholes], [by_wholes, by_sentences]):
+        assert behind_triggers(mixed, make_bank()).router.turn == Turn((1,), (2,)), "all read wholes"
     for unlike in (make_routed(Turn((1,), (2,))), make_routed(layer=2)):
         assert behind_triggers([one, specialist("unlike", unlike)], make_bank()).router is None
 
