@@ -144,5 +144,5 @@ def test_examples_of_a_trigger_say_whether_they_concern_the_patch(tmp_path):
 
 def test_a_source_for_a_base_that_was_not_fetched_is_checked_without_it(ppm_home):
     lines = check_source(lab_manifests().parent / "smollm2" / "gender-bias")
-    assert lines[0].startswith("gender-bias==1.0.0 can be built: ")
+    assert lines[0].startswith("gender-bias==1.1.0 can be built: ")
     assert "whether smollm2 can read them was not checked, because it is not on this machine" in lines
