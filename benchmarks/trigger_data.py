@@ -25,9 +25,9 @@ from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.running import Running
 from ppm.runtime.loading import LoadedBase, load_base
-from ppm.training.material import features_on, gather
+from ppm.training.material import features_on
 from ppm.training.source import read_source
-from ppm.training.trigger import Example, examples_of, fit_on, folds_of, layers_on
+from ppm.training.trigger import Example, examples_of, fit_on, gather_examples, layers_on
 from ppm.workspace import open_base
 
 PATCH = "harm-refusal"
@@ -90,9 +90,7 @@ def main() -> None:
     }
     read = partial(features_of, base, options.build / f"trigger-features-{options.dtype}.safetensors")
     for name, rows in fitted_on.items():
-        concerned = torch.tensor([row.positive for row in rows])
-        folds = folds_of([row.group for row in rows])
-        material = gather(base, [row.prompt for row in rows], concerned, folds, layers_on(base), read=read)
+        material = gather_examples(base, rows, layers_on(base), read=read)
         fitted = fit_on(material.wholes if options.wholes else material, rows)
         print(f"\nFitted on {name}: {fitted.words()}")
         [trigger] = fitted.router.triggers

@@ -20,7 +20,7 @@ from ppm.runtime.router import BATCH, features_of, readings_of
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.turns import turn_of
 
-__all__ = ["FOLDS", "Compound", "Material", "features_on", "gather"]
+__all__ = ["FOLDS", "Compound", "Material", "Read", "features_on", "gather"]
 
 FOLDS = 5
 MOST_COMPOUNDS, LEAST_COMPOUNDS = 750, 30
@@ -35,10 +35,13 @@ WHAT = "a prompt of the trigger's"
 Fit = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Of features (M, F) and of which example each is (M,): weight (F, *K) and bias."""
 
+Read = Callable[[Sequence[Text], Turn | None], list[torch.Tensor]]
+"""Of prompts and a turn, what `features_on` gives."""
+
 
 @dataclass(frozen=True)
 class Compound:
-    """A prompt of several examples: for each of its sentences the example that it is of, and in which fold both are."""
+    """A prompt of several examples: which example each of its sentences is of, and the fold that all of them are in."""
 
     prompt: Text
     parts: tuple[int, ...]
@@ -126,7 +129,7 @@ def gather(
     layers: tuple[int, ...],
     *,
     turn: Turn | None = None,
-    read: Callable[[Sequence[Text], Turn | None], list[torch.Tensor]] | None = None,
+    read: Read | None = None,
 ) -> Material:
     """Reads some prompts, and compounds that are made of them.
 

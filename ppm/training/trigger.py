@@ -20,7 +20,7 @@ from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.taps import depth_of
 from ppm.training.context import BuildContext
-from ppm.training.material import FOLDS, Material, gather
+from ppm.training.material import FOLDS, Material, Read, gather
 from ppm.training.source import SourcePatch
 
 __all__ = [
@@ -222,10 +222,12 @@ def fit_trigger(base: LoadedBase, rows: Sequence[Example], *, patch: str = "") -
     return fit_on(gather_examples(base, rows, layers_on(base)), rows, patch=patch)
 
 
-def gather_examples(base: LoadedBase, rows: Sequence[Example], layers: tuple[int, ...]) -> Material:
-    """What a trigger is fitted on that reads after these layers."""
-    concerned = torch.tensor([row.positive for row in rows])
-    return gather(base, [row.prompt for row in rows], concerned, folds_of([row.group for row in rows]), layers)
+def gather_examples(
+    base: LoadedBase, rows: Sequence[Example], layers: tuple[int, ...], *, read: Read | None = None
+) -> Material:
+    """What a trigger is fitted on that reads after these layers; `read` is as `gather` has it."""
+    concerned, folds = torch.tensor([row.positive for row in rows]), folds_of([row.group for row in rows])
+    return gather(base, [row.prompt for row in rows], concerned, folds, layers, read=read)
 
 
 def layers_on(base: LoadedBase) -> tuple[int, ...]:
