@@ -3,8 +3,8 @@
     python benchmarks/routed_speed.py BASE PACKAGE... [--dtype float32] [--tokens 64 256 1024] [--pairs 9]
 
 BASE is a folder in the Hugging Face format, the package files have triggers. A prompt on which none fires is one thing,
-one on which a block is picked another. Both are the same text: the triggers' thresholds are moved. Prints medians of
-ratios; one thread.
+one on which the block of some patch is picked another. All are the same chat of so many tokens: the triggers' thresholds
+are moved. Prints medians of ratios; one thread.
 """
 
 import argparse
@@ -33,15 +33,26 @@ def routed(paths: Sequence[Path]) -> Bank:
     routers = [router for router in found if router is not None]
     if len(routers) < len(banks):
         raise SystemExit("each package needs a trigger")
-    triggers = [replace(router.triggers[0], block=i) for i, router in enumerate(routers)]
-    return Bank(tuple(bank.blocks[0] for bank in banks)).routed(replace(routers[0], triggers=tuple(triggers)))
+    triggers = tuple(replace(router.triggers[0], block=i) for i, router in enumerate(routers))
+    only = tuple(i for i, router in enumerate(routers) if router.answers_only)
+    router = replace(routers[0], triggers=triggers, answers_only=only)
+    return Bank(tuple(bank.blocks[0] for bank in banks)).routed(router)
 
 
-def at(bank: Bank, threshold: float) -> Bank:
-    """A routed bank whose triggers all have this threshold."""
+def firing(bank: Bank, block: int | None) -> Bank:
+    """A routed bank of whose triggers that of one block fires for every prompt, and no other does."""
     assert bank.router is not None
-    triggers = tuple(replace(trigger, threshold=threshold) for trigger in bank.router.triggers)
-    return bank.always_on.routed(replace(bank.router, triggers=triggers))
+    triggers = tuple(replace(t, threshold=0.0 if t.block == block else 1.0) for t in bank.router.triggers)
+    return bank.routed(replace(bank.router, triggers=triggers))
+
+
+def chat(bank: Bank, tokens: int) -> torch.Tensor:
+    """What a user says, in so many tokens with those that the template puts around it, (1, tokens)."""
+    assert bank.router is not None
+    turn = bank.router.turn
+    before, after = ([], []) if turn is None else (list(turn.opening), list(turn.closing))
+    said = range(1000, 1000 + tokens - len(before) - len(after))
+    return torch.tensor([[*before, *said, *after]])
 
 
 @torch.inference_mode()
@@ -68,19 +79,21 @@ def main() -> None:
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(options.base, dtype=getattr(torch, options.dtype)).eval()
     bank = routed(options.packages)
-    ways = {"silent": attach(model, [at(bank, 1.0)]), "picked": attach(model, [at(bank, 0.0)])}
+    names = [read_package(path).manifest.name for path in options.packages]
+    ways = {"silent": attach(model, [firing(bank, None)])}
+    ways |= {f"{name} picked": attach(model, [firing(bank, i)]) for i, name in enumerate(names)}
     assert bank.router is not None
     print(f"triggers read after {bank.router.layers} of {model.config.num_hidden_layers} layers; against the base:")
     print(f"{'':24} {'prompt':>8} {'a token':>8}")
     for tokens in options.tokens:
-        ids = torch.arange(1000, 1000 + tokens)[None]
+        ids = chat(bank, tokens)
         for name, patched in ways.items():
             ratios = []
             for _ in range(options.pairs + 1):
                 own, other = seconds(model, ids), seconds(patched, ids)
                 ratios.append([b / a for a, b in zip(own, other, strict=True)])
             read, written = (statistics.median(column) for column in zip(*ratios[1:], strict=True))
-            print(f"{tokens:>5} tokens, {name:10} {read:>8.2f} {written:>8.2f}", flush=True)
+            print(f"{tokens:>5} tokens, {name:22} {read:>8.2f} {written:>8.2f}", flush=True)
 
 
 if __name__ == "__main__":

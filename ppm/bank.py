@@ -79,15 +79,20 @@ class Router:
     its user says.
 
     Where triggers of different blocks fire, a prompt meets the block of the one that is farthest above its threshold,
-    or with `several` those of all that are hardly less far above, isolated from each other.
+    or with `several` those of all that are hardly less far above, isolated from each other. Blocks whose numbers are in
+    `answers_only` are seen by the answer alone: by what follows the last turn, the tokens that the template puts
+    between among it.
     """
 
     triggers: tuple[Trigger, ...]
     layers: tuple[int, ...]
     turn: Turn | None = None
     several: bool = False
+    answers_only: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.answers_only and self.turn is None:
+            raise ValueError("a router for answers alone needs the turn after which they begin")
         if not 1 <= len(self.triggers) <= MAX_TRIGGERS:
             raise ValueError(f"a router has 1 to {MAX_TRIGGERS} triggers")
         sizes = {len(trigger.weight) // 4 for trigger in self.triggers}
@@ -102,6 +107,11 @@ class Router:
         """After which layers it reads, and whose turns: routers that have this in common can be put together."""
         return self.layers, None if self.turn is None else self.turn.whole
 
+    def seen_after(self, numbers: Sequence[int]) -> Turn | None:
+        """After which turn a text sees the blocks of those numbers together, the last of its kind; None where all of it
+        does, as it does where one of them is not for answers alone."""
+        return self.turn if numbers and set(numbers) <= set(self.answers_only) else None
+
     @property
     def hidden_size(self) -> int:
         """How wide the hidden states are that its triggers read."""
@@ -112,13 +122,16 @@ class Router:
 class Bank:
     """The blocks of a patch or a composition, and how they meet a prompt; a routed bank has a router.
 
-    `encoded` are the safetensors bytes that it was read from, so that what is written is what was read.
+    `encoded` are the safetensors bytes that it was read from, so that what is written is what was read. `answers_to` is
+    the turn after which a text sees the blocks, the last of its kind; None where all of it does. A routed bank has that
+    in its router.
     """
 
     blocks: tuple[Block, ...] = ()
     arrangement: ArrangementName = "joined"
     encoded: bytes = field(default=b"", compare=False, repr=False)
     router: Router | None = None
+    answers_to: Turn | None = None
 
     def __post_init__(self) -> None:
         if len({block.shape[1] for block in self.blocks}) > 1:
@@ -131,6 +144,8 @@ class Bank:
             range(len(self.blocks))
         ):
             raise ValueError("each block of a routed bank needs a trigger, and each trigger a block")
+        if self.router is not None and not set(self.router.answers_only) <= set(range(len(self.blocks))):
+            raise ValueError("answers_only names a block that the bank lacks")
 
     def __bool__(self) -> bool:
         return bool(self.blocks)
@@ -149,7 +164,10 @@ class Bank:
     def table(self) -> BankTable | None:
         """What its bytes don't say, as the `[bank]` table of a manifest; None for a joined bank."""
         if self.router is None:
-            return None if self.arrangement == "joined" else BankTable(self.arrangement)
+            if self.arrangement == "joined" and self.answers_to is None:
+                return None
+            only = () if self.answers_to is None else tuple(range(len(self.blocks)))
+            return BankTable(self.arrangement, turn=self.answers_to, answers_only=only)
         triggers = self.router.triggers
         numbers = tuple(trigger.block for trigger in triggers)
         return BankTable(
@@ -160,6 +178,7 @@ class Bank:
             patches=tuple(t.patch for t in triggers) if all(t.patch for t in triggers) else (),
             several=self.router.several or None,
             turn=self.router.turn,
+            answers_only=self.router.answers_only,
         )
 
     @cached_property
@@ -170,6 +189,10 @@ class Bank:
             return own
         return canonical_digest([own, to_table(self.table)]).removeprefix("sha256:")
 
+    def seen_after(self, numbers: Sequence[int]) -> Turn | None:
+        """After which turn a text sees those of its blocks, the last of its kind; None where all of it does."""
+        return self.answers_to if self.router is None else self.router.seen_after(numbers)
+
     @property
     def always_on(self) -> "Bank":
         """Its blocks without any router, in front of every prompt; an isolated bank as it is."""
@@ -177,7 +200,9 @@ class Bank:
 
     def of_blocks(self, numbers: Sequence[int]) -> "Bank":
         """Some of a routed bank's blocks as a prompt meets them that they are picked for; none is no patch."""
-        return Bank(tuple(self.blocks[number] for number in numbers), "isolated" if len(numbers) > 1 else "joined")
+        arrangement: ArrangementName = "isolated" if len(numbers) > 1 else "joined"
+        met = tuple(self.blocks[number] for number in numbers)
+        return Bank(met, arrangement, answers_to=self.seen_after(numbers))
 
     def routed(self, router: Router) -> "Bank":
         """Its blocks behind a router. Raises ValueError for triggers of blocks that it lacks."""
@@ -228,7 +253,9 @@ class Bank:
         blocks = tuple(_block(tensors[name], f"{origin}, {name}") for name in names)
         try:
             if not routed:
-                return Bank(blocks, table.arrangement if table is not None else "joined", encoded=data)
+                if table is None:
+                    return Bank(blocks, encoded=data)
+                return Bank(blocks, table.arrangement, encoded=data, answers_to=table.turn)
             assert table is not None
             found = _router(dict(zip(ROUTER, router, strict=True)), table, origin)
             return Bank(blocks, "routed", encoded=data, router=found)
@@ -283,7 +310,7 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
         )
         for i in range(rows)
     )
-    return Router(tuple(triggers), table.layers, table.turn, bool(table.several))
+    return Router(tuple(triggers), table.layers, table.turn, bool(table.several), table.answers_only)
 
 
 EMPTY = Bank()

@@ -48,12 +48,13 @@ class Turn:
 
 @dataclass(frozen=True)
 class BankTable:
-    """The `[bank]` table of a bank whose blocks are not joined; an isolated one has no triggers.
+    """The `[bank]` table of a bank whose blocks are routed or isolated, or seen by answers alone; others have none.
 
     Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
     probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).
     `several` says whether a prompt meets all blocks whose triggers fire as clearly, isolated from each other, or just
-    one, as without it.
+    one, as without it. Of the blocks that `answers_only` names by their numbers the answer alone sees anything: the
+    prompt is read as by the base.
     `fallback` is what a prompt meets for which none fires. `patches` are the patches that the triggers came from.
     `turn` is None for a base without a chat template.
     """
@@ -66,13 +67,18 @@ class BankTable:
     fallback: Literal["base"] = "base"
     patches: tuple[str, ...] = ()
     turn: Turn | None = None
+    answers_only: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         triggers = len(self.threshold)
         if self.arrangement != "routed":
-            if triggers or self.layers or self.block or self.patches or self.several or self.turn is not None:
+            if triggers or self.layers or self.block or self.patches or self.several:
                 raise ValueError(f"a bank that is {self.arrangement} has no triggers")
+            if (self.turn is None) != (not self.answers_only):
+                raise ValueError(f"a bank that is {self.arrangement} has a turn and answers_only, or neither")
             return
+        if self.answers_only and self.turn is None:
+            raise ValueError("answers_only needs the turn after which an answer begins")
         if not 1 <= triggers <= MAX_TRIGGERS:
             raise ValueError(f"a routed bank needs the threshold of each trigger, 1 to {MAX_TRIGGERS} of them")
         if len(self.block) not in (0, triggers):
@@ -87,3 +93,5 @@ class BankTable:
             raise ValueError("threshold must be between 0 and 1")
         if any(block < 0 for block in self.block):
             raise ValueError("block must be 0 or more")
+        if list(self.answers_only) != sorted(set(self.answers_only)):
+            raise ValueError("answers_only must be rising numbers")

@@ -37,7 +37,7 @@ BELOW_THE_LINE = """
     runtime runtime.dtypes runtime.loading runtime.text runtime.turns runtime.work bases.convert bases.fetch
     runtime.derived runtime.arrangements runtime.arrangements.base runtime.arrangements.joined
     runtime.arrangements.isolated runtime.arrangements.routed runtime.arrangements.registry runtime.cache
-    runtime.masks runtime.inputs runtime.taps runtime.router runtime.rows
+    runtime.masks runtime.inputs runtime.taps runtime.router runtime.rows runtime.prefills
     runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.peft
@@ -56,7 +56,8 @@ BELOW_THE_LINE = """
     training training.processes training.data training.passes training.retention training.losses training.source
     training.output training.teacher training.pairs training.rows training.advice training.defaults training.check
     training.stages training.context training.collect training.trainers training.baselines training.choice
-    training.learn training.kept training.material training.trigger training.triggers training.build
+    training.learn training.kept training.material training.trigger training.triggers training.answers
+    training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps composition.operating
     composition.objective composition.distil composition.merging composition.routing composition.training

@@ -64,7 +64,9 @@ def _stands(packages: Sequence[Package], composition: Bank, policy: Gates) -> tu
     if len(composition.blocks) > 1 and composition.router is not None:
         fitted = f" (triggers fitted for this composition: {', '.join(names[False])})" if names[False] else ""
         one, all_ = "block of the patch whose trigger fires", "blocks of all patches whose triggers fire as clearly"
-        return (f"each prompt meets the {all_ if composition.router.several else one}, or the bare base{fitted}",)
+        alone = [t.patch for t in composition.router.triggers if t.block in composition.router.answers_only]
+        seen = f"; the blocks of {', '.join(alone)} are seen by answers alone" if any(alone) else ""
+        return (f"each prompt meets the {all_ if composition.router.several else one}, or the bare base{fitted}{seen}",)
     if not names[True] or (len(packages) == 1 and composition.router is not None):
         return ()
     if composition.router is not None:

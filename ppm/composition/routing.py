@@ -134,7 +134,7 @@ def behind_triggers(specialists: Sequence[Specialist], bank: Bank) -> Bank:
     if bank.router is not None:
         return bank
     router = _together(specialists, [0] * len(specialists)) if len(bank.blocks) == 1 else None
-    return bank.always_on if router is None else bank.always_on.routed(router)
+    return bank.always_on if router is None else bank.always_on.routed(replace(router, answers_only=()))
 
 
 def _together(specialists: Sequence[Specialist], blocks: Sequence[int]) -> Router | None:
@@ -153,4 +153,9 @@ def _together(specialists: Sequence[Specialist], blocks: Sequence[int]) -> Route
         for specialist, router, block in zip(specialists, known, blocks, strict=True)
         for trigger in router.triggers
     )
-    return replace(known[0], triggers=tuple(triggers), turn=known[0].turn if len(turns) == 1 else known[0].reads[1])
+    return replace(
+        known[0],
+        triggers=tuple(triggers),
+        turn=known[0].turn if len(turns) == 1 else known[0].reads[1],
+        answers_only=tuple(block for router, block in zip(known, blocks, strict=True) if router.answers_only),
+    )

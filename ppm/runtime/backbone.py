@@ -3,27 +3,29 @@
 The keys and values of a prefix do not depend on what follows it. So they are computed once, at batch size 1 a prefix,
 and every sequence attends to them; without gradients they are kept until the prefix changes. A row with a router stands
 in front of the prompts for which that picks it: decided once, when the prompt is first read, and kept in the cache.
+Some rows are for answers alone: the prompt is read as by the base, and what follows the last turn sees the prefix.
 Knows nothing of patches, packages or risks: rows of blocks, and for each sequence the row of its own.
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import nn
-from transformers import DynamicCache, StaticCache
+from transformers import StaticCache
 
 from ppm.bank import Router
+from ppm.bank_table import Turn
 from ppm.errors import ModelError
 from ppm.manifest import Placement
-from ppm.runtime.arrangements.base import Layers, Prefill
-from ppm.runtime.cache import Columns, PrefixCache, Prefixes, expanded, room_of, stacked
+from ppm.runtime.cache import Columns, PrefixCache, expanded, room_of
 from ppm.runtime.inputs import Inputs
 from ppm.runtime.masks import Mask, attention_mask, longest_of, window_of
-from ppm.runtime.router import Picked, picked_on_the_way, picks
+from ppm.runtime.prefills import UNPATCHED, Prefills, Slot
+from ppm.runtime.router import Picked, picked_on_the_way, picks, unseeing
 from ppm.runtime.rows import Row
 
 if TYPE_CHECKING:
@@ -31,20 +33,6 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import BaseModelOutputWithPast
 
 __all__ = ["UNPATCHED", "PrefixedBackbone"]
-
-UNPATCHED = -1
-"""The row of sequences that run without any prefix."""
-Slot = tuple[int, Picked]
-"""What stands before a sequence: a row of the bank, and those of its blocks that it meets."""
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """What was computed of the prefixes while `key` stays the same: of each slot, and of all side by side."""
-
-    key: object
-    prefills: dict[Slot, Prefill]
-    prefixes: Prefixes
 
 
 class PrefixedBackbone(nn.Module):
@@ -59,13 +47,15 @@ class PrefixedBackbone(nn.Module):
         self.bank = nn.ParameterList([nn.Parameter(b, requires_grad=False) for row in rows for b in row.blocks])
         self.arrangements = [(row.arrangement, len(row.blocks)) for row in rows]
         self.routers = [row.router for row in rows]
+        self.answers_to = [row.answers_to for row in rows]
         self.placement = placement
         self.bos = bos
         self.rows: torch.Tensor | None = None
         self.read: tuple[int, ...] | None = None
         self.picked: tuple[Picked, ...] | None = None
+        self.unseeing: tuple[int, ...] | None = None
         self.longest = longest_of(inner)
-        self._kept: _Kept | None = None
+        self.prefills = Prefills()
         self.warned = False
 
     def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
@@ -95,8 +85,8 @@ class PrefixedBackbone(nn.Module):
     def held(self) -> list[Row]:
         """The rows of the bank, with the blocks as they are now."""
         blocks = iter(self.bank)
-        rows = zip(self.arrangements, self.routers, strict=True)
-        return [Row(tuple(next(blocks) for _ in range(count)), how, router) for (how, count), router in rows]
+        rows = zip(self.arrangements, self.routers, self.answers_to, strict=True)
+        return [Row(tuple(next(blocks) for _ in range(n)), how, router, turn) for (how, n), router, turn in rows]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.inner.get_input_embeddings()  # type: ignore[operator, no-any-return]
@@ -108,24 +98,27 @@ class PrefixedBackbone(nn.Module):
         *,
         read: Sequence[int] | None = None,
         picked: Sequence[Picked] | None = None,
+        unseeing: Sequence[int] | None = None,
     ) -> Iterator[None]:
         """Use these rows of the bank, one for each sequence of the batch; `UNPATCHED` is no prefix.
 
         `read` says how many tokens of each sequence are its prompt, where an answer follows in the same pass: a router
         reads no others. Without it, all are. `picked` is what `ppm.runtime.router.picks` said of the sequences, where
-        somebody has asked: routers are not asked again.
+        somebody has asked: routers are not asked again. `unseeing` is how many tokens of each sequence come before what
+        sees blocks for answers alone, where not all of the prompt is run at once.
         Raises ValueError for a row that the bank does not have; without any bank, row 0 is no prefix either.
         """
-        before, chosen = (self.rows, self.read, self.picked), torch.as_tensor(rows)
+        before, chosen = (self.rows, self.read, self.picked, self.unseeing), torch.as_tensor(rows)
         last = max(len(self.arrangements), 1) - 1
         if bool(((chosen < UNPATCHED) | (chosen > last)).any()):
             raise ValueError(f"rows {chosen.tolist()} were chosen of a bank whose last row is {last}")
         self.rows, self.read = chosen, None if read is None else tuple(read)
         self.picked = None if picked is None else tuple(picked)
+        self.unseeing = None if unseeing is None else tuple(unseeing)
         try:
             yield
         finally:
-            self.rows, self.read, self.picked = before
+            self.rows, self.read, self.picked, self.unseeing = before
 
     def forward(
         self,
@@ -147,6 +140,12 @@ class PrefixedBackbone(nn.Module):
         kwargs["use_cache"] = use_cache
         if router is None:
             cache = self.cache_for(past_key_values, batch, device, given)
+            if cache.routed and cache.seen and given.tensor.shape[1] > 1:
+                raise ModelError(
+                    "a patch with a trigger decides on a whole prompt at once, so that what is kept of it goes on "
+                    "token by token",
+                    hint="give the whole prompt again, without past_key_values, chunked prefill or an assistant model",
+                )
             return self._run_text(self.inner, cache, given, kwargs)
         # Where no trigger fires, the pass in which the router reads is the base's own answer.
         bare = self.cache_for(None, batch, device, given, [()] * batch)
@@ -157,9 +156,47 @@ class PrefixedBackbone(nn.Module):
             given.texts(self.read),
             lambda inner: self._run_text(inner, bare, given, kwargs),
         )
-        if result is not None:
+        if result is not None and not any(picked):
             return result
-        return self._run_text(self.inner, self.cache_for(None, batch, device, given, picked), given, kwargs)
+        cache = self.cache_for(None, batch, device, given, picked)
+        if result is not None:
+            cut = self._goes_over(bare, cache, given)
+            if cut:
+                return self._rest(cut, result, cache, given, kwargs)
+        return self._run_text(self.inner, cache, given, kwargs)
+
+    @staticmethod
+    def _goes_over(bare: PrefixCache, cache: PrefixCache, given: Inputs) -> int:
+        """Give a cache what is kept of the text as the base read it, up to the first column that sees a prefix.
+
+        How many columns these are; none where the base did not keep all.
+        """
+        real = given.real.long()
+        sees = (real == 1) & (real.cumsum(-1) > cache.columns.blind)
+        cut = int(sees.long().argmax(-1)[cache.picked].min())
+        if any(layer.is_initialized and layer.keys.shape[2] < real.shape[1] for layer in bare.layers):
+            return 0
+        for index, layer in enumerate(bare.layers if cut else ()):
+            if layer.is_initialized:
+                cache.update(layer.keys[:, :, :cut], layer.values[:, :, :cut], index)
+        return cut
+
+    def _rest(
+        self,
+        cut: int,
+        result: "BaseModelOutputWithPast",
+        cache: PrefixCache,
+        given: Inputs,
+        kwargs: dict[str, object],
+    ) -> "BaseModelOutputWithPast":
+        """The base's `result` with all columns from `cut` on run again, which see what is in the cache before them."""
+        assert given.ids is not None
+        found = self._run_text(self.inner, cache, Inputs(given.ids[:, cut:], given.real.long()), kwargs)
+        said, again = result.last_hidden_state, found.last_hidden_state
+        assert said is not None
+        assert again is not None
+        found.last_hidden_state = torch.cat([said[:, :cut], again], dim=1)
+        return found
 
     def _decides_here(self, cache: "Cache | None", batch: int, given: Inputs) -> Router | None:
         """The router that decides on all texts of a batch while the base runs, if there is such a one."""
@@ -179,12 +216,6 @@ class PrefixedBackbone(nn.Module):
         self, inner: nn.Module, cache: PrefixCache, given: Inputs, kwargs: dict[str, object]
     ) -> "BaseModelOutputWithPast":
         batch, length = given.tensor.shape[:2]
-        if cache.routed and cache.seen and length > 1:
-            raise ModelError(
-                "a patch with a trigger decides on a whole prompt at once, so that what is kept of it goes on token by "
-                "token",
-                hint="give the whole prompt again, without past_key_values, chunked prefill or an assistant model",
-            )
         mask, positions = given.mask, given.positions
         if mask is None or given.plain is not None:  # else `place` made them
             seen = given.plain
@@ -234,9 +265,12 @@ class PrefixedBackbone(nn.Module):
         if given is not None and int(given.get_seq_length()) > 0:
             raise ModelError("a cache that was filled without the prefix can't be continued with it")
         slots, routed = self._slots(batch, asked, picked)
-        prefixes, rows = self._prefixes(slots)
+        prefixes, rows = self.prefills.of(self.inner, self.held, slots, self._lead_embeds)
         rows = rows.to(device)
         columns = Columns.none(batch, device) if prefixes is None else prefixes.columns.of_rows(rows)
+        turns = self.seen_after(slots)
+        if any(turns):
+            columns = replace(columns, blind=self._blind(turns, asked).to(device))
         bare = prefixes is None and asked is not None and not asked.has_gaps
         cache = PrefixCache(columns, routed=routed, config=self.inner.config if bare else None)
         if isinstance(given, StaticCache):
@@ -274,47 +308,24 @@ class PrefixedBackbone(nn.Module):
             slots.append((row, blocks) if row is not None and blocks else None)
         return slots, decided and not self.picked
 
-    def _held_slots(self) -> Iterator[Slot]:
-        """What may stand before a sequence: all blocks of a row, or each of a routed one."""
-        for row, ((_, count), router) in enumerate(zip(self.arrangements, self.routers, strict=True)):
-            blocks = tuple(range(count))
-            yield from ((row, (block,)) for block in blocks) if router is not None else [(row, blocks)] * bool(count)
+    def seen_after(self, slots: Sequence[Slot | None]) -> list[Turn | None]:
+        """After which turn each sequence sees what stands before it, the last of its kind; None: from its start on."""
+        held = self.held
+        return [None if slot is None else held[slot[0]].seen_after(slot[1]) for slot in slots]
 
-    @property
-    def lead(self) -> int:
-        """How many real tokens stand before the prefix."""
-        return 1 if self.placement == "after-bos" else 0
-
-    def _prefixes(self, wanted: Sequence[Slot | None]) -> tuple[Prefixes | None, torch.Tensor]:
-        """Keys and values of all that may stand before a sequence, and which of these each wants, `UNPATCHED` for none.
-
-        All that are held are there whatever is wanted, and several blocks together besides, where they are. None where
-        nothing is wanted.
-        """
-        asked = {slot for slot in wanted if slot is not None}
-        if not asked:
-            return None, torch.full((len(wanted),), UNPATCHED)
-        slots = tuple(self._held_slots())
-        slots += tuple(sorted(asked.difference(slots)))  # several blocks together
-        places = torch.tensor([UNPATCHED if slot is None else slots.index(slot) for slot in wanted])
-        training = torch.is_grad_enabled() and any(block.requires_grad for block in self.bank)
-        weight: torch.Tensor = self.get_input_embeddings().weight  # type: ignore[assignment]
-        # What is computed hangs on the base's weights too, which somebody may change in place.
-        changes = sum(0 if p.is_inference() else p._version for p in self.inner.parameters())
-        key = (tuple((id(p), p._version) for p in self.bank), changes, weight.device, weight.dtype)
-        kept = self._kept if not training and self._kept is not None and self._kept.key == key else None
-        if kept is None or tuple(kept.prefills) != slots:
-            # Not in inference mode: kept states must also serve a caller who takes gradients of other things.
-            with torch.inference_mode(False), torch.set_grad_enabled(training):
-                lead, rows = self._lead_embeds(weight.device), self.held
-                prefills = {slot: kept.prefills[slot] for slot in slots if kept is not None and slot in kept.prefills}
-                for row, blocks in (slot for slot in slots if slot not in prefills):
-                    tensors = [rows[row].blocks[block].to(weight.device, weight.dtype) for block in blocks]
-                    prefills[row, blocks] = rows[row].arrangement.prefill(tensors, lead, self._run)
-                kept = _Kept(key, {slot: prefills[slot] for slot in slots}, stacked([prefills[s] for s in slots]))
-        # Others may keep theirs meanwhile: what is returned is what was asked for.
-        self._kept = None if training else kept
-        return kept.prefixes, places
+    def _blind(self, turns: Sequence[Turn | None], asked: Inputs | None) -> torch.Tensor:
+        """How many tokens of each sequence don't see what stands before it, (B, 1), by the turn after which it does."""
+        if self.unseeing is None and (asked is None or asked.ids is None):
+            raise ModelError(
+                "a patch that answers alone see looks for them in token ids, but was given embeddings",
+                hint="give input_ids",
+            )
+        counts = self.unseeing
+        if counts is None:
+            assert asked is not None
+            texts = asked.texts(self.read)
+            counts = tuple(unseeing(t, turn) if turn is not None else 0 for t, turn in zip(texts, turns, strict=True))
+        return torch.tensor([[0 if turn is None else n] for n, turn in zip(counts, turns, strict=True)])
 
     def _lead_embeds(self, device: torch.device) -> torch.Tensor | None:
         """The embeddings (1, hidden_size) of the token that stands before the prefix, if one does."""
@@ -325,11 +336,10 @@ class PrefixedBackbone(nn.Module):
         embeds: torch.Tensor = self.get_input_embeddings()(torch.tensor([self.bos], device=device)).detach()
         return embeds
 
-    def _run(self, embeds: torch.Tensor, positions: torch.Tensor) -> tuple[Layers, torch.Tensor]:
-        cache = DynamicCache()
-        result = self.inner(inputs_embeds=embeds, position_ids=positions, past_key_values=cache, use_cache=True)
-        layers = tuple((layer.keys, layer.values) if layer.is_initialized else None for layer in cache.layers)
-        return layers, result.last_hidden_state[0, -1]
+    @property
+    def lead(self) -> int:
+        """How many real tokens stand before the prefix."""
+        return 1 if self.placement == "after-bos" else 0
 
     def place(
         self, seen: torch.Tensor, cache: PrefixCache, input_ids: torch.Tensor | None, queries: int

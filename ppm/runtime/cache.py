@@ -23,31 +23,36 @@ class Columns:
     """Where the prefixes of B sequences stand: W columns, those of shorter prefixes at the right end.
 
     `mask` (B, W) is 1 where a column is a token of that row's prefix, `positions` (B, W) are theirs, `ends` (B, 1)
-    those of the first real tokens. `last` (B, hidden_size) are the hidden states of their last columns.
+    those of the first real tokens. `last` (B, hidden_size) are the hidden states of their last columns. `blind` (B, 1)
+    is how many of the first real tokens don't see the prefix.
     """
 
     mask: torch.Tensor
     positions: torch.Tensor
     ends: torch.Tensor
     last: torch.Tensor
+    blind: torch.Tensor
 
     @property
     def width(self) -> int:
         return self.mask.shape[1]
 
     def select(self, rows: torch.Tensor) -> "Columns":
-        return Columns(self.mask[rows], self.positions[rows], self.ends[rows], self.last[rows])
+        mask, positions, ends = self.mask[rows], self.positions[rows], self.ends[rows]
+        return Columns(mask, positions, ends, self.last[rows], self.blind[rows])
 
     def of_rows(self, rows: torch.Tensor) -> "Columns":
         """The columns of each sequence of a batch, by its row; a negative one has no prefix."""
         chosen, patched = self.select(rows.clamp(min=0)), (rows >= 0).long()[:, None]
-        return Columns(chosen.mask * patched, chosen.positions * patched, chosen.ends * patched, chosen.last)
+        mask, positions, ends = (part * patched for part in (chosen.mask, chosen.positions, chosen.ends))
+        return Columns(mask, positions, ends, chosen.last, chosen.blind)
 
     @staticmethod
     def none(batch: int, device: torch.device) -> "Columns":
         """No prefix in front of any row."""
         nothing = torch.zeros(batch, 0, dtype=torch.long, device=device)
-        return Columns(nothing, nothing, torch.zeros(batch, 1, dtype=torch.long, device=device), nothing)
+        zero = torch.zeros(batch, 1, dtype=torch.long, device=device)
+        return Columns(nothing, nothing, zero, nothing, zero)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ def stacked(prefills: list[Prefill]) -> Prefixes:
         torch.stack([torch.nn.functional.pad(prefill.positions, (pad, 0)) for prefill, pad in pairs]),
         torch.tensor([[prefill.end] for prefill in prefills], device=first.device),
         torch.stack([prefill.last for prefill in prefills]),
+        torch.zeros(len(prefills), 1, dtype=torch.long, device=first.device),
     )
     return Prefixes(tuple(layers), columns)
 
@@ -110,7 +116,8 @@ class PrefixCache(DynamicCache):
     """A key-value cache that begins with the prefix of each sequence.
 
     With `room` it has a fixed size, prefix included, and never moves, as compiled models want; `depth` layers then.
-    `routed` says that a router decided on these very tokens which sequences have a prefix; `picked` are those. With
+    `routed` says that a router decided on these very tokens which sequences have a prefix; `picked` are those. `hides`
+    says whether some tokens of a text don't see its prefix. With
     `config`, for texts without any prefix, layers keep what they do in that base: those with a window no more than it.
     """
 
@@ -125,6 +132,7 @@ class PrefixCache(DynamicCache):
     ) -> None:
         super().__init__(config=config)
         self.columns = columns
+        self.hides = bool(columns.blind.any())
         self.routed = routed
         self.room = room
         if room is not None:

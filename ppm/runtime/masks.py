@@ -59,11 +59,14 @@ def attention_mask(
     """What a backbone takes for `attention_mask`: (B, K) as it is, or by position.
 
     `mask` (B, W + T) is 1 at the prefix and the text, `positions` (B, T) are the text's, and the last `queries` tokens
-    are those that attend.
+    are those that attend. Some of them may be too early in the text to see the prefix.
     """
     kinds, window = _kinds(config), window_of(config)
     chunk = getattr(config.get_text_config(), "attention_chunk_size", None) if CHUNKED in kinds else None
-    if window is None and chunk is None and cache.room is None:
+    asking = positions[:, None, -queries:, None]
+    blind = asking - cache.columns.ends[:, None, :, None] < cache.columns.blind[:, None, :, None]  # (B, 1, Q, 1)
+    hides = cache.hides and bool(blind.any())
+    if window is None and chunk is None and cache.room is None and not hides:
         return mask
     if not cache.columns.width and cache.room is None and not bool((mask.diff(dim=-1) < 0).any()):
         return mask  # without any prefix or gap columns are positions, and the base runs as it does by itself
@@ -71,8 +74,8 @@ def attention_mask(
     mine = columns[-queries:, None]  # (Q, 1)
     # A padding query sees itself, else its softmax would have nothing to sum over.
     full = (mask[:, None, None, :].bool() & (columns <= mine)) | (columns == mine)  # (B, 1, Q, K)
+    full = full & ~(blind & (columns < cache.columns.width)) if hides else full
     keys = torch.cat([cache.columns.positions, positions], dim=1)[:, None, None, :]
-    asking = positions[:, None, -queries:, None]
     found = {FULL: full}
     if window is not None:
         found[SLIDING] = full & (asking - keys < window)

@@ -13,7 +13,7 @@ from ppm.runtime.arrangements.registry import find_arrangement
 from ppm.runtime.backbone import UNPATCHED, PrefixedBackbone
 from ppm.runtime.router import check_router
 from ppm.runtime.rows import Row
-from ppm.runtime.selftest import prove, prove_apart
+from ppm.runtime.selftest import prove, prove_answers, prove_apart
 from ppm.runtime.shell import backbone_of, shell
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def attach(
     that one is exact is kept in the folder `kept`. Raises it for a bank that was made for another base, too.
 
     A routed bank stands in front of the prompts for which its router fires, which reads each whole prompt in the base
-    itself when it is first run (`ppm.runtime.router`). Its blocks are trained without the router, always on.
+    itself when it is first run (`ppm.runtime.router`). Its blocks are trained without the router, always on, and all of
+    a text sees them then.
     """
     with torch.inference_mode(False):
         rows = [_row(bank.always_on if trainable and isinstance(bank, Bank) else bank, model.device) for bank in banks]
@@ -47,6 +48,8 @@ def attach(
     _check_shapes(model, rows)
     if any(row.several for row in rows):
         prove_apart(model, placement)
+    if any(row.has_answers_only for row in rows):
+        prove_answers(model, placement)
     patched = shell(model, rows, placement)
     for router in dict.fromkeys(row.router for row in rows if row.router is not None):
         check_router(backbone_of(patched).inner, router, str(getattr(model, "name_or_path", "") or "the base model"))
@@ -76,4 +79,4 @@ def _row(bank: Bank | torch.Tensor, device: torch.device) -> Row:
         return Row((bank.detach().clone().float().to(device),), find_arrangement("joined"))
     blocks = (torch.frombuffer(bytearray(b.values), dtype=torch.float32).view(b.shape) for b in bank.blocks)
     arrangement = find_arrangement(bank.arrangement)
-    return Row(tuple(block.to(device) for block in blocks), arrangement, bank.router)
+    return Row(tuple(block.to(device) for block in blocks), arrangement, bank.router, bank.answers_to)

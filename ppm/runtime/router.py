@@ -36,6 +36,7 @@ __all__ = [
     "readings_of",
     "scores_of",
     "spans",
+    "unseeing",
 ]
 
 BATCH = 32
@@ -116,6 +117,15 @@ def readings_of(ids: Sequence[int], turn: Turn | None) -> list[list[Reading]]:
         covered = max(covered, longest.stop)
         found += [*([whole] for whole in shorter), [longest, *sentences]]
     return found
+
+
+def unseeing(ids: Sequence[int], turn: Turn) -> int:
+    """How many tokens of a text come before its answer to the last turn, or before its last one where there is no turn.
+
+    The tokens that the template puts after what was said are the answer's.
+    """
+    ends = _ends(ids, turn.closing)
+    return ends[-1] - len(turn.closing) if ends else max(len(ids) - 1, 0)
 
 
 def _sentences(ids: Sequence[int], whole: Reading, turn: Turn) -> list[Reading]:
@@ -228,8 +238,9 @@ def picked_on_the_way(
 ) -> tuple[list[Picked], Output | None]:
     """As `picks`, in a pass over the batch that `run` makes of the base, and what that returns.
 
-    The pass ends where the router reads, and returns nothing, if a block is picked for any text. `real` (B, T) is true
-    at the tokens that are no padding; of each row's, the `texts` are what is read.
+    The pass ends where the router reads, and returns nothing, if a block is picked for any text that all of it sees.
+    `real` (B, T) is true at the tokens that are no padding; of each row's, the `texts` are what
+    is read.
     """
     picked: list[Picked] = []
 
@@ -240,7 +251,7 @@ def picked_on_the_way(
                 layer: _read(hidden[i][real[i].to(hidden.device)], readings) for layer, hidden in states.items() if text
             }
             picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else ())
-        return not any(picked)
+        return all(router.seen_after(blocks) for blocks in picked if blocks)
 
     try:
         result = run(tapped(inner, router.layers, decide))

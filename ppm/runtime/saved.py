@@ -93,7 +93,7 @@ def load_patched(folder: Path) -> LoadedBase:
 
 def _bank(row: Row) -> Bank:
     blocks = tuple(block for tensor in row.blocks for block in bank_of(tensor).blocks)
-    return Bank(blocks, row.arrangement.name, router=row.router) if blocks else EMPTY
+    return Bank(blocks, row.arrangement.name, router=row.router, answers_to=row.answers_to) if blocks else EMPTY
 
 
 def _read(folder: Path, entry: Mapping[str, str | None]) -> Bank:

@@ -20,6 +20,7 @@ import torch
 import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
+from ppm.bank_table import Turn
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
@@ -33,7 +34,7 @@ from ppm.version import __version__
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["KINDS", "VERSION", "prove", "prove_apart"]
+__all__ = ["KINDS", "VERSION", "answers_alone", "prove", "prove_answers", "prove_apart"]
 
 VERSION = 2
 """Of the test: what an older one found is tried again."""
@@ -97,6 +98,53 @@ def prove_apart(model: "PreTrainedModel", placement: Placement) -> None:
             context=str(getattr(model, "name_or_path", "") or "the base model"),
             hint="use routed, where a prompt meets one block, or distilled",
         )
+
+
+def prove_answers(model: "PreTrainedModel", placement: Placement) -> None:
+    """Raises ModelError unless a prefix that the end of a text sees alone does what it does where a mask hides it.
+
+    Tried once for a configuration. The prefix stands before the text's first position, so positions must be relative.
+    """
+    if not answers_alone(model, placement):
+        raise ModelError(
+            f"a patch that answers alone see is not exact on this architecture ({type(model).__name__})",
+            context=str(getattr(model, "name_or_path", "") or "the base model"),
+            hint="it takes relative positions, and a prefix before the first token; build the patch for this base",
+        )
+
+
+def answers_alone(model: "PreTrainedModel", placement: Placement) -> bool:
+    """Whether a prefix that the end of a text sees alone is exact on a model, as `prove_answers` tries it."""
+    if placement != "before-bos":
+        return False
+    key = f"answers: {_key(model, placement)}"
+    with _trying:
+        if key not in _verdicts:
+            with _undisturbed(model):
+                _verdicts[key] = None if _as_masked(model, placement) else "differs"
+        return _verdicts[key] is None
+
+
+def _as_masked(model: "PreTrainedModel", placement: Placement) -> bool:
+    trial = _Trial(model, placement)
+    ids, width = trial.cases[1].ids, LENGTHS[1]  # shorter than windows are, of which the mask knows nothing
+    blind = width // 2
+    backbone = backbone_of(trial.patched)
+    backbone.answers_to = [Turn((int(ids[0]),), (int(ids[0]),))]
+    embeds = torch.cat([trial.prefix, trial.table(ids)])[None].detach()
+    columns = torch.arange(PREFIX + width, device=ids.device)
+    mine = columns[:, None]
+    sees = (columns <= mine) & ~((columns < PREFIX) & (mine >= PREFIX) & (mine < PREFIX + blind))
+    mask = torch.zeros(sees.shape, dtype=embeds.dtype, device=ids.device)
+    mask = mask.masked_fill(~sees, torch.finfo(embeds.dtype).min)[None, None]
+    try:
+        wanted = model(inputs_embeds=embeds, attention_mask=mask, position_ids=columns[None], use_cache=False).logits
+        with backbone.select([0], unseeing=[blind]):
+            found = trial.patched(input_ids=ids[None]).logits
+    except Exception:  # whatever an architecture raises on positions below 0, or on masks
+        return False
+    error = (wanted[0, PREFIX:].float() - found[0].float()).abs().max()
+    return bool(error <= trial.allowed)
 
 
 def _same_in_either_order(model: "PreTrainedModel", placement: Placement) -> bool:

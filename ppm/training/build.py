@@ -32,12 +32,13 @@ from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import load_base
 from ppm.runtime.text import TextEncoder, encoder_of, encoder_of_folder, width_of
 from ppm.training.advice import too_few, warnings_of
+from ppm.training.answers import for_answers
 from ppm.training.choice import choose, compare
 from ppm.training.collect import collect
 from ppm.training.context import BuildContext, BuildOptions
 from ppm.training.defaults import settled
 from ppm.training.kept import Kept, check_kept, keep
-from ppm.training.learn import Trained, learn
+from ppm.training.learn import Trained, learn, ranking_prompts
 from ppm.training.output import announced, check_output
 from ppm.training.processes import first_alone, is_first, part, use_own_device
 from ppm.training.rows import check_rows, readable
@@ -129,14 +130,24 @@ def _finished(
     """The package of the best stage, or of what was kept, behind its trigger, with what the suites say of each."""
     if isinstance(made, Kept):
         best, stages, compared = made.bank, [(made.stage, made.bank)], made.record
+        ranking = ranking_prompts(context.source.ranking)
     else:
         stage, compared = _choice(context, suites, made)
-        best, stages = made.bank(stage), list(made.banks)
+        best, stages, ranking = made.bank(stage), list(made.banks), made.ranking
         compared["stages"] = {name: to_table(settings) for name, settings in made.stages.items()}
     bank, fitted = with_trigger(context, best)
+    bank, seen = for_answers(
+        context.loaded,
+        bank,
+        _risks(suites),
+        ranking,
+        placement=context.source.manifest.base.placement,
+        store=_store(context),
+        tell=context.tell,
+    )
     banks = [*stages, *([("trigger", bank)] if bank.router else [])]
     context.tell(f"Running {len(suites)} suite{'s' if len(suites) != 1 else ''} on the base and at every stage")
-    return _package(context, bank, {**record, **compared, **fitted, **_scores(context, suites, banks)})
+    return _package(context, bank, {**record, **compared, **fitted, **seen, **_scores(context, suites, banks)})
 
 
 def _warnings(
@@ -251,7 +262,7 @@ def _scores(
 
 def _choice(context: BuildContext, suites: Sequence[LoadedSuite], trained: Trained) -> tuple[str, dict[str, object]]:
     """The stage that ships, and what provenance records of the comparison."""
-    risks = [s for s in suites if s.suite.against == "specialist" and s.measure.is_rate and not s.needs_expected]
+    risks = _risks(suites)
     last = trained.banks[-1][0]
     if not trained.ranking or not risks:
         context.tell(f"No pairs are held out, so stages were not compared, and {last} ships")
@@ -273,6 +284,11 @@ def _choice(context: BuildContext, suites: Sequence[LoadedSuite], trained: Train
     context.tell(choice.reason)
     record = {name: found.record() for name, found in figures.items()}
     return choice.stage, {"shipped": choice.stage, "shipped_because": choice.reason, "compared": record}
+
+
+def _risks(suites: Sequence[LoadedSuite]) -> list[LoadedSuite]:
+    """The suites by whose judges answers to ranking prompts can be told."""
+    return [s for s in suites if s.suite.against == "specialist" and s.measure.is_rate and not s.needs_expected]
 
 
 def _within(rows: Sequence[Benign], room: int) -> list[Benign]:

@@ -158,9 +158,10 @@ def parts_of(lengths: Sequence[int], cost: int) -> list[list[int]]:
 def _hidden(stack: "nn.Module", texts: Sequence[ScoredText]) -> torch.Tensor:
     """The states of a stack of layers that say the completions, one text after the other."""
     device = next(stack.parameters()).device
-    patched = isinstance(stack, PrefixedBackbone)
-    shared = _shared(texts) if patched else 0
-    before = stack.cache_for(None, 1, device) if isinstance(stack, PrefixedBackbone) else None
+    before = None
+    if isinstance(stack, PrefixedBackbone) and not any(row.has_answers_only for row in stack.held):
+        before = stack.cache_for(None, 1, device)
+    shared = _shared(texts) if before is not None else 0
     if shared:
         lead = torch.tensor([texts[0].prompt[:shared]], device=device)
         stack(input_ids=lead, past_key_values=before, use_cache=True)

@@ -57,8 +57,9 @@ def check_joined(bank: Bank, target: str) -> None:
     """Raises ModelError for no bank, and for one that is not a plain row of embeddings."""
     if not bank:
         raise ModelError("there is no patch to export", hint="install one first")
-    if bank.arrangement != "joined":
+    if bank.arrangement != "joined" or bank.answers_to is not None:
+        what = bank.arrangement if bank.answers_to is None else "one that answers alone see"
         raise ModelError(
-            f"a bank with the arrangement {bank.arrangement} is not a plain row of embeddings, which {target} takes",
+            f"a bank that is {what} is not a plain row of embeddings, which {target} takes",
             hint="serve it with ppm (`ppm.load`), or deploy one prefix: ppm install PATCHES --strategy exportable",
         )

@@ -1,0 +1,105 @@
+"""Whether a patch is for answers alone is tried on ranking prompts, and only where it can be."""
+
+from dataclasses import replace
+
+import pytest
+from runtime.architectures import random_prefixes, tiny_model, tiny_tokenizer
+from runtime.test_router import TURN, trigger
+
+import ppm.training.answers
+from ppm.bank import Bank, Router
+from ppm.evaluation.generation import answer
+from ppm.evaluation.suites import load_suite
+from ppm.jsonl import Prompt, dump
+from ppm.runtime.loading import LoadedBase
+from ppm.runtime.model import attach
+from ppm.runtime.tensors import bank_of
+from ppm.suite import Decoding, Judge, Suite
+from ppm.training.answers import _as_good, for_answers
+from ppm.training.choice import Figures, compare
+
+PROMPTS = [(("user", f"w{i} w{i + 1}"),) for i in range(20, 32)]
+BEFORE = "before-bos"
+TEMPLATE = "{% for m in messages %}w90 w91 {{ m.content }} w92 w93 {% endfor %}"
+
+
+def base(name="llama"):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    return LoadedBase(tiny_model(name), tokenizer)
+
+
+def behind_trigger(own, turn=TURN):
+    router = Router((trigger(own.model),), (1,), turn)
+    return bank_of(random_prefixes(own.model, 1)[0]).routed(router)
+
+
+def suite(*words):
+    return load_suite(
+        Suite(
+            "kind",
+            "prompts.jsonl",
+            Judge("lexicon", {"words": list(words)}),
+            decoding=Decoding(max_new_tokens=8, temperature=0.0),
+        ),
+        {"prompts.jsonl": dump([Prompt("1", PROMPTS[0])])},
+        origin="test",
+        owner="kind",
+    )
+
+
+@pytest.mark.parametrize("worse", [0.0, 0.5])
+def test_what_does_better_on_ranking_prompts_ships(worse, monkeypatch):
+    own, told = base(), []
+
+    def compared(*args, **options):
+        found = compare(*args, **options)
+        answers = found["answers"]
+        return {**found, "answers": replace(answers, unfit=answers.unfit + worse)}
+
+    monkeypatch.setattr(ppm.training.answers, "compare", compared)
+    bank, record = for_answers(own, behind_trigger(own), [suite("w50")], PROMPTS, placement=BEFORE, tell=told.append)
+    seen = record["seen_by"]
+    assert seen["ships"] == ("whole" if worse else "answers")
+    assert bank.router.answers_only == (() if worse else (0,))
+    assert told[-1].startswith("The prompt sees the prefix, too" if worse else "The answer alone sees")
+    assert f"{seen['answers']['unfit']:.3f} of them fail" in told[-1]
+
+
+def test_both_ways_are_tried_as_they_would_run():
+    own = base()
+    bank = behind_trigger(own)
+    late = Bank(bank.blocks, answers_to=TURN)
+    found = compare(own, (("whole", bank.always_on), ("answers", late)), [suite("w50")], PROMPTS, (), placement=BEFORE)
+    judged = {}
+    for name, one in (("whole", bank.always_on), ("answers", late)):
+        texts = answer(attach(own.model, [one]), own.tokenizer, PROMPTS, Decoding(max_new_tokens=8, temperature=0.0))
+        judged[name] = sum("w50" in text.split() for text in texts) / len(PROMPTS)
+    assert {name: found[name].failing for name in judged} == pytest.approx(judged, abs=1e-4)
+
+
+@pytest.mark.parametrize(("answers", "good"), [(0.10, True), (0.119, True), (0.121, False), (0.05, True)])
+def test_it_may_fail_a_little_more(answers, good):
+    def figures(unfit):
+        return Figures(failing=unfit, unfit=unfit, incoherent=0.0, alike=0.0, moved=0.0)
+
+    assert _as_good(figures(answers), figures(0.10), 1000) is good
+    assert _as_good(figures(answers), figures(0.10), 10), "of ten prompts two more are chance"
+
+
+def test_without_anything_to_try_it_on_all_of_a_text_sees_it():
+    own = base()
+    bank, found = behind_trigger(own), [suite("w50")]
+    ways = {
+        "no prompts": (own, bank, found, ()),
+        "no suites": (own, bank, [], PROMPTS),
+        "no turn": (own, behind_trigger(own, None), found, PROMPTS),
+        "no trigger": (own, bank.always_on, found, PROMPTS),
+    }
+    for own_base, given, suites, prompts in ways.values():
+        assert for_answers(own_base, given, suites, prompts, placement=BEFORE) == (given, {})
+    assert for_answers(own, bank, found, PROMPTS, placement="after-bos") == (bank, {})
+    learned = base("gpt2")
+    given = behind_trigger(learned)
+    assert for_answers(learned, given, found, PROMPTS, placement=BEFORE) == (given, {})
+    assert replace(bank.router, answers_only=(0,)).seen_after((0,)) == TURN
