@@ -3,7 +3,7 @@
     python benchmarks/routed_speed.py BASE PACKAGE... [--dtype float32] [--tokens 64 256 1024] [--pairs 9]
 
 BASE is a folder in the Hugging Face format, the package files have triggers. A prompt on which none fires is one thing,
-one on which the block of some patch is picked another. All are the same chat of so many tokens: the triggers' thresholds
+one on which the block of some patch is picked another. All are the same chat of so many tokens: thresholds
 are moved. Prints medians of ratios; one thread.
 """
 

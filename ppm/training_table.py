@@ -184,7 +184,8 @@ class Training:
     a tenth unless it is stated. Stages are compared on their prompts. With `patience` above 0, a stage ends early when
     its loss on them has not improved at so many checks of 20 over its steps, and the best prefix is taken; unless it
     is stated, only stages whose steps follow from the base end so. Without `trigger` the patch is always on; it is
-    fitted on the prompts of `examples` as well, which need no answers.
+    fitted on the prompts of `examples` as well, which need no answers. With `seen_by = "answers"` the prefix is trained
+    so that the answer alone sees it, in a chat.
     """
 
     pairs: str | None = None
@@ -201,6 +202,7 @@ class Training:
     patience: int | None = None
     trigger: bool = True
     examples: str | None = None
+    seen_by: Literal["text", "answers"] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

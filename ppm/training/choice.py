@@ -31,7 +31,6 @@ from ppm.manifest import Placement
 from ppm.names import canonical_digest
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach
-from ppm.runtime.tensors import prefix_of
 from ppm.runtime.text import encoder_of
 from ppm.training.passes import log_probabilities_of, reader_of
 from ppm.training.retention import retention_of
@@ -134,9 +133,7 @@ def compare(
         coherent = _coherent(base, prompts, outcomes)
         for name, outcome in outcomes.items():
             by_suite[name].append(_shares(outcome, coherent[name]))
-    moved = {
-        name: retention_of(base.model, prefix_of(bank), benign, placement) if benign else 0.0 for name, bank in banks
-    }
+    moved = {name: retention_of(base.model, bank, benign, placement) if benign else 0.0 for name, bank in banks}
     return {name: _figures(shares, moved.get(name, 0.0)) for name, shares in by_suite.items()}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ppm.bank import Bank
+from ppm.bank_table import Turn
 from ppm.base import behaviour_digest
 from ppm.document import to_table
 from ppm.errors import TrainingError
@@ -18,8 +19,10 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair, Text, dump, normalised, place_of
 from ppm.names import canonical_digest
 from ppm.package import sha256
+from ppm.runtime.selftest import answers_alone
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.runtime.text import TEXT_VERSION, encoder_of
+from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
 from ppm.training.defaults import patience_of, stages_of
 from ppm.training.output import versions
@@ -64,8 +67,9 @@ def learn(context: BuildContext) -> Trained:
         f"Training on {len(pairs)} pairs and {len(source.benign)} benign prompts"
         + (f"; {kept_back} pairs are held out" if kept_back else "")
     )
+    turn = turn_seen(context)
     prefix = initial_prefix(context.loaded, manifest.prefix, seed=training.seed)
-    done = [("init", bank_of(prefix))]
+    done = [("init", replace(bank_of(prefix), answers_to=turn))]
     trained, ranked = _benign(context)
     stages = stages_of(training, context.loaded)
     setup = Setup(
@@ -75,6 +79,7 @@ def learn(context: BuildContext) -> Trained:
         training.retention_weight,
         training.seed,
         context.progress,
+        answers_to=turn,
     )
     encoder = encoder_of(context.loaded)
     rows = [sft_rows(encoder, pairs), dpo_rows(encoder, pairs), sft_rows(encoder, held), dpo_rows(encoder, held)]
@@ -126,7 +131,24 @@ def _stage(
         kept = bank_of(STAGES[name](setup, start, pairs, stage))
         if is_first():
             context.stages.keep_bank(digest, kept)
-    return kept
+    return replace(kept, answers_to=setup.answers_to)
+
+
+def turn_seen(context: BuildContext) -> Turn | None:
+    """The turn after which a text sees the prefix, as [training] asks; None where all of it does.
+
+    Raises TrainingError for a base on which answers alone can't see a prefix.
+    """
+    if context.training.seen_by != "answers":
+        return None
+    turn = turn_of(context.loaded.tokenizer)
+    if turn is None or not answers_alone(context.loaded.model, context.source.manifest.base.placement):
+        raise TrainingError(
+            'seen_by = "answers" takes a base that chats, with relative positions, and a prefix before its first token',
+            context=context.base.name,
+            hint="leave seen_by out of [training]",
+        )
+    return turn.whole
 
 
 def _pairs(context: BuildContext) -> tuple[list[Pair], list[Pair]]:

@@ -207,9 +207,12 @@ def _of_part(
         mask[i, : shared + len(own)] = 1
         says[i, len(text.prompt) - shared - 1 : len(own)] = True
     extra = {} if before is None else {"past_key_values": _repeated(before, len(texts))}
-    output = stack(
-        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=before is not None, **extra
-    ).last_hidden_state
+    prompts = [len(text.prompt) for text in texts]
+    alone = stack.select([0] * len(texts), read=prompts) if isinstance(stack, PrefixedBackbone) and not extra else None
+    with alone or nullcontext():
+        output = stack(
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=before is not None, **extra
+        ).last_hidden_state
     states: torch.Tensor = output[says.to(device)]
     return states
 

@@ -7,7 +7,7 @@ import contextlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -18,13 +18,14 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import DPOConfig, SFTConfig
 
+from ppm.bank_table import Turn
 from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Pair
 from ppm.manifest import Placement
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.tensors import usable
+from ppm.runtime.tensors import bank_of, usable
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.training.losses import DPO, SFT
 from ppm.training.passes import View, reader_of
@@ -109,7 +110,7 @@ class Setup:
 
     The first `frozen_tokens` of the prefix are left as they are. `held` are pairs that are never trained on: with
     `patience`, a stage ends when the loss on them has not improved in that many of its 20 checks, and keeps its best
-    prefix.
+    prefix. `answers_to` is the turn after which a text sees the prefix, the last of its kind; None: all of it does.
     """
 
     base: LoadedBase
@@ -121,6 +122,7 @@ class Setup:
     frozen_tokens: int = 0
     held: Sequence[Pair] = ()
     patience: int = 0
+    answers_to: Turn | None = None
 
     @cached_property
     def view(self) -> View:
@@ -165,7 +167,8 @@ def _of_prefix(
 ) -> torch.Tensor:
     if stage.steps == 0:
         return prefix
-    patched = attach(setup.base.model, [prefix], placement=setup.placement, trainable=True, kept=setup.base.kept)
+    bank = replace(bank_of(prefix), answers_to=setup.answers_to)
+    patched = attach(setup.base.model, [bank], placement=setup.placement, trainable=True, kept=setup.base.kept)
     learned = backbone_of(patched).bank[0]
     if setup.frozen_tokens:
         mask = torch.ones(len(learned), 1, device=learned.device)
@@ -174,7 +177,7 @@ def _of_prefix(
     learner = Learner(
         patched,
         [learned],
-        lambda: attach(setup.base.model, [prefix], placement=setup.placement),
+        lambda: attach(setup.base.model, [bank], placement=setup.placement),
         len(prefix),
     )
     train(setup, learner, pairs, stage, name)

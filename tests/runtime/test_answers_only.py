@@ -24,6 +24,7 @@ from ppm.runtime.saved import load_patched, save_patched
 from ppm.runtime.selftest import answers_alone
 from ppm.runtime.tensors import bank_of
 from ppm.suite import Decoding
+from ppm.training.passes import log_probabilities_of, reader_of
 from ppm.training.retention import retention_of
 
 RELATIVE = ("llama", "gemma3", "qwen3", "neox")
@@ -235,6 +236,26 @@ def test_training_is_in_front_of_whole_texts():
     always = attach(model, [bank.always_on])
     with torch.no_grad():
         assert torch.equal(trained(torch.tensor([CHATS[0]])).logits, always(torch.tensor([CHATS[0]])).logits)
+
+
+@pytest.mark.parametrize("answer", [(30, 31), (30, *TURN.closing, 31)])
+def test_what_is_trained_is_what_is_run(answer):
+    model = tiny_model("llama")
+    _, _, bank, _ = patched_of(model, CHATS)
+    learner = attach(model, [bank.of_blocks((0,))], trainable=True)
+    reader, texts = reader_of(learner), [ScoredText(tuple(text), answer) for text in CHATS]
+    tokens = torch.tensor([token for text in texts for token in text.completion])
+    said = log_probabilities_of(reader, reader.hidden(texts), tokens)
+    wanted = []
+    for text in CHATS:
+        logits = masked(model, block(model), [*text, *answer], len(text) - HEADER).log_softmax(-1)
+        wanted += [float(logits[len(text) - 1 + i, token]) for i, token in enumerate(answer)]
+    assert said.tolist() == pytest.approx(wanted, abs=1e-4)
+    assert sum_log_probabilities(
+        attach(model, [bank.of_blocks((0,))]), [replace(text, row=0) for text in texts]
+    ) == pytest.approx([float(part.sum()) for part in said.detach().split(len(answer))], abs=1e-4)
+    said.sum().backward()
+    assert backbone_of(learner).bank[0].grad.abs().max() > 0
 
 
 def test_benign_texts_are_moved_from_the_answer_on():

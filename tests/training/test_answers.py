@@ -1,21 +1,32 @@
 """Whether a patch is for answers alone is tried on ranking prompts, and only where it can be."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import tiny
 from runtime.architectures import random_prefixes, tiny_model, tiny_tokenizer
 from runtime.test_router import TURN, trigger
+from transformers import AutoTokenizer
 
 import ppm.training.answers
 from ppm.bank import Bank, Router
+from ppm.base import identify
+from ppm.errors import TrainingError
 from ppm.evaluation.generation import answer
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
-from ppm.runtime.loading import LoadedBase
+from ppm.package import read_package
+from ppm.progress import Events
+from ppm.runtime.loading import LoadedBase, load_base
 from ppm.runtime.model import attach
 from ppm.runtime.tensors import bank_of
+from ppm.runtime.turns import turn_of
 from ppm.suite import Decoding, Judge, Suite
 from ppm.training.answers import _as_good, for_answers
+from ppm.training.build import build
 from ppm.training.choice import Figures, compare
 
 PROMPTS = [(("user", f"w{i} w{i + 1}"),) for i in range(20, 32)]
@@ -103,3 +114,68 @@ def test_without_anything_to_try_it_on_all_of_a_text_sees_it():
     given = behind_trigger(learned)
     assert for_answers(learned, given, found, PROMPTS, placement=BEFORE) == (given, {})
     assert replace(bank.router, answers_only=(0,)).seen_after((0,)) == TURN
+
+
+CHAT = "{% for m in messages %}{{ '<s> ' + m['content'] + ' : ' if m['role'] == 'user' else m['content'] }}{% endfor %}"
+
+
+def as_chat(row):
+    said = row.pop("prompt").removesuffix(" :")
+    return {**row, "messages": [{"role": "user", "content": said}]}
+
+
+@pytest.fixture(scope="module")
+def chats(tmp_path_factory):
+    """A small base that chats, without having learned to, and a source manifest for it."""
+    folder = tmp_path_factory.mktemp("chats")
+    path = tiny.train_base(folder / "base", kind="llama", steps=150)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.chat_template = CHAT
+    tokenizer.save_pretrained(path)
+    source = tiny.write_patch(folder / "kindness", path)
+    for file in source.rglob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        said = [as_chat(row) for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in said))
+    manifest = (source / "patch.toml").read_text()
+    small = "sft = { steps = 120, learning_rate = 3e-2, batch_size = 16 }\ndpo = { steps = 2 }\n"
+    manifest = manifest.split("sft = ")[0].replace("trigger = false", 'trigger = false\nseen_by = "answers"') + small
+    (source / "patch.toml").write_text(manifest)
+    return source
+
+
+def test_a_prefix_is_trained_for_answers_alone(chats, tmp_path):
+    told = []
+    package = build(chats, output=tmp_path, events=Events(tell=told.append))
+    found = identify(Path(package.manifest.base.model))
+    loaded = load_base(found)
+    turn = turn_of(loaded.tokenizer)
+    assert package.bank.answers_to == turn.whole
+    assert read_package(package.data).bank == package.bank
+    assert package.manifest.bank.answers_only == (0,)
+    suite = package.manifest.suites[0]
+    texts = [prompt.prompt for prompt in package.prompts(suite)[:60]]
+
+    def failing(bank):
+        said = answer(attach(loaded.model, [bank]), loaded.tokenizer, texts, suite.decoding)
+        return sum("bad" in text.split() for text in said) / len(said)
+
+    assert failing(package.bank) < 0.3 < 0.9 < failing(Bank())
+    ships = package.manifest.provenance["shipped"]
+    assert package.manifest.provenance["training"]["seen_by"] == "answers"
+    assert ships in ("sft", "dpo")
+
+
+def test_a_base_that_does_not_chat_can_not_have_one(chats, tmp_path):
+    plain = tmp_path / "plain"
+    shutil.copytree(chats.parent / "base", plain)
+    for file in ("chat_template.jinja", "additional_chat_templates"):
+        (plain / file).unlink(missing_ok=True)
+    source = tmp_path / "kindness"
+    shutil.copytree(chats, source)
+    for file in source.rglob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        said = [{"prompt": row.pop("messages")[0]["content"], **row} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in said))
+    with pytest.raises(TrainingError, match='seen_by = "answers" takes a base that chats'):
+        build(source, base=str(plain))
