@@ -7,7 +7,7 @@ bank carries a router too: the triggers that tell from the base's hidden states 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -110,7 +110,8 @@ class Router:
     def seen_after(self, numbers: Sequence[int]) -> Turn | None:
         """After which turn a text sees the blocks of those numbers together, the last of its kind; None where all of it
         does, as it does where one of them is not for answers alone."""
-        return self.turn if numbers and set(numbers) <= set(self.answers_only) else None
+        alone = self.turn is not None and numbers and set(numbers) <= set(self.answers_only)
+        return self.turn.whole if alone and self.turn is not None else None
 
     @property
     def hidden_size(self) -> int:
@@ -138,6 +139,8 @@ class Bank:
             raise ValueError("the blocks of a bank have different widths")
         if (self.arrangement == "routed") != (self.router is not None):
             raise ValueError("a routed bank needs a router, and no other has one")
+        if self.router is not None and self.answers_to is not None:
+            raise ValueError("of a routed bank the router says what answers alone see")
         if self.arrangement == "isolated" and len(self.blocks) < 2:
             raise ValueError("an isolated bank has two blocks or more")
         if self.router is not None and {trigger.block for trigger in self.router.triggers} != set(
@@ -162,7 +165,7 @@ class Bank:
 
     @property
     def table(self) -> BankTable | None:
-        """What its bytes don't say, as the `[bank]` table of a manifest; None for a joined bank."""
+        """What its bytes don't say, as the `[bank]` table of a manifest; None if joined and seen by whole texts."""
         if self.router is None:
             if self.arrangement == "joined" and self.answers_to is None:
                 return None
@@ -194,8 +197,13 @@ class Bank:
         return self.answers_to if self.router is None else self.router.seen_after(numbers)
 
     @property
+    def where_picked(self) -> "Bank":
+        """All of its blocks, in front of every prompt as in front of those for which they are picked together."""
+        return self if self.router is None else self.of_blocks(range(len(self.blocks)))
+
+    @property
     def always_on(self) -> "Bank":
-        """Its blocks without any router, in front of every prompt; an isolated bank as it is."""
+        """Its blocks without any router, in front of whole texts; a bank without a router as it is."""
         return self if self.router is None else Bank(self.blocks)
 
     def of_blocks(self, numbers: Sequence[int]) -> "Bank":
@@ -205,7 +213,12 @@ class Bank:
         return Bank(met, arrangement, answers_to=self.seen_after(numbers))
 
     def routed(self, router: Router) -> "Bank":
-        """Its blocks behind a router. Raises ValueError for triggers of blocks that it lacks."""
+        """Its blocks behind a router, each seen by answers alone where this bank or the router says so.
+
+        Raises ValueError for triggers of blocks that it lacks.
+        """
+        if self.answers_to is not None:
+            router = replace(router, answers_only=tuple(range(len(self.blocks))))
         return Bank(self.blocks, "routed", router=router)
 
     def to_bytes(self) -> bytes:
@@ -255,6 +268,8 @@ class Bank:
             if not routed:
                 if table is None:
                     return Bank(blocks, encoded=data)
+                if table.answers_only and table.answers_only != tuple(range(len(blocks))):
+                    raise ValueError("answers_only names some blocks of a bank without a router, or others")
                 return Bank(blocks, table.arrangement, encoded=data, answers_to=table.turn)
             assert table is not None
             found = _router(dict(zip(ROUTER, router, strict=True)), table, origin)

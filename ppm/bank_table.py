@@ -1,6 +1,6 @@
 """The `[bank]` table of a patch.toml: how a bank's blocks meet a prompt, and what its triggers read. Needs no torch.
 
-A joined bank needs no table; with one, a manifest is of schema 2.
+A joined bank that all of a text sees needs no table; with one, a manifest is of schema 2.
 """
 
 from dataclasses import dataclass
@@ -71,6 +71,8 @@ class BankTable:
 
     def __post_init__(self) -> None:
         triggers = len(self.threshold)
+        if list(self.answers_only) != sorted(set(self.answers_only)) or min(self.answers_only, default=0) < 0:
+            raise ValueError("answers_only must be rising numbers, 0 or more")
         if self.arrangement != "routed":
             if triggers or self.layers or self.block or self.patches or self.several:
                 raise ValueError(f"a bank that is {self.arrangement} has no triggers")
@@ -93,5 +95,3 @@ class BankTable:
             raise ValueError("threshold must be between 0 and 1")
         if any(block < 0 for block in self.block):
             raise ValueError("block must be 0 or more")
-        if list(self.answers_only) != sorted(set(self.answers_only)):
-            raise ValueError("answers_only must be rising numbers")

@@ -38,7 +38,7 @@ BELOW_THE_LINE = """
     runtime.derived runtime.arrangements runtime.arrangements.base runtime.arrangements.joined
     runtime.arrangements.isolated runtime.arrangements.routed runtime.arrangements.registry runtime.cache
     runtime.masks runtime.inputs runtime.taps runtime.router runtime.rows runtime.prefills
-    runtime.backbone runtime.shell runtime.selftest runtime.model runtime.tensors
+    runtime.backbone runtime.shell runtime.selftest runtime.answers runtime.model runtime.tensors
     prefix prefix.model
     runtime.saved runtime.export runtime.export.base runtime.export.embeddings runtime.export.peft
     runtime.export.registry runtime.export.proof evaluation evaluation.reply evaluation.endpoint evaluation.wellformed

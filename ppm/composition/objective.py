@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ppm.bank import Bank
 from ppm.composition.options import Distil
 from ppm.composition.steps import Context
 from ppm.evaluation.generation import Completion, generate, noise_key
@@ -37,12 +38,12 @@ class Objective:
     """
 
     def __init__(self, context: Context, options: Distil) -> None:
-        own = [context.prefix(specialist.bank) for specialist in context.specialists]
+        own = [specialist.bank.where_picked for specialist in context.specialists]
         specialists = _attached(context, own)
         self._reverse = options.direction == "reverse"
         self._sampler = _Sampler(context, options.samples, options.decoding)
         groups = [*self._sampler.sample(specialists, "distil"), list(context.retention)]
-        readers = [reader_of(_attached(context, prefixes)) for prefixes in (*([prefix] for prefix in own), [])]
+        readers = [reader_of(_attached(context, banks)) for banks in (*([bank] for bank in own), [])]
         temperatures = [options.temperature] * len(own) + [1.0]
         shares = [*(options.weights or [1.0] * len(own)), options.retention_weight]
         pools = [
@@ -107,8 +108,8 @@ class Objective:
         return spread(found, lengths)
 
 
-def _attached(context: Context, prefixes: Sequence[torch.Tensor]) -> "PreTrainedModel":
-    return attach(context.base.model, prefixes, placement=context.placement, kept=context.base.kept)
+def _attached(context: Context, banks: Sequence[Bank]) -> "PreTrainedModel":
+    return attach(context.base.model, banks, placement=context.placement, kept=context.base.kept)
 
 
 class _Pool:

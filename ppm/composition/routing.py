@@ -108,10 +108,7 @@ def _costs(context: Context, specialists: Sequence[Specialist]) -> dict[str, flo
     if not context.retention:
         return {}
     model, texts = context.base.model, context.retention
-    return {
-        s.name: retention_of(model, context.prefix(s.bank), texts, context.placement) / RETENTION_SCALE
-        for s in specialists
-    }
+    return {s.name: retention_of(model, s.bank, texts, context.placement) / RETENTION_SCALE for s in specialists}
 
 
 def _examples(context: Context, specialist: Specialist) -> list[Example]:

@@ -19,7 +19,7 @@ from ppm.jsonl import Text
 from ppm.progress import Progress, silent
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import backbone_of
-from ppm.runtime.router import Picked, picks, unseeing
+from ppm.runtime.router import Picked, picks
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.work import one_row_only, rows_at_once, work_of
 from ppm.suite import Decoding
@@ -91,7 +91,8 @@ def generate(
             progress("completions", (before + rows) * len(wanted) // len(different), len(wanted))
 
         rows, blocks = [r.row for r in batch.wanted], [picked[r] for r in batch.wanted]
-        with backbone_of(model).select(rows, picked=blocks, unseeing=_unseeing(model, batch.wanted, blocks)):
+        unseeing = backbone_of(model).unseeing_in(rows, [one.ids for one in batch.wanted])
+        with backbone_of(model).select(rows, picked=blocks, unseeing=unseeing):
             results |= zip(batch.wanted, _batch(model, encoder, batch, finished), strict=True)
     return [results[one] for one in wanted]
 
@@ -103,16 +104,6 @@ def _picked(
     backbone = backbone_of(model)
     routers = [backbone.routers[one.row] if 0 <= one.row < len(backbone.routers) else None for one in wanted]
     return dict(zip(wanted, picks(backbone.inner, routers, [one.ids for one in wanted], readings), strict=True))
-
-
-def _unseeing(model: "PreTrainedModel", wanted: Sequence[Completion], picked: Sequence[Picked]) -> list[int]:
-    """How many tokens of each prompt don't see the blocks that are picked, as they are for answers alone."""
-    backbone = backbone_of(model)
-    known = [0 <= one.row < len(backbone.routers) for one in wanted]
-    after = backbone.seen_after(
-        [(one.row, blocks) if k else None for one, blocks, k in zip(wanted, picked, known, strict=True)]
-    )
-    return [0 if turn is None else unseeing(one.ids, turn) for one, turn in zip(wanted, after, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a model says of completions that are already there: their tokens' distributions and log-probabilities."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def sum_log_probabilities(
     done = 0
     for chosen in _batches(model, list(map(len, texts)), batch_size, memory):
         part = [texts[i] for i in chosen]
-        with backbone_of(model).select([text.row for text in part], read=[text.read for text in part]):
+        with _selected(model, part, [text.read for text in part]):
             found = log_probabilities(model, part)
         tokens = torch.tensor([token for text in part for token in text.completion], device=found.device)
         scores = found.gather(-1, tokens[:, None])[:, 0].double()  # (tokens,)
@@ -79,6 +80,14 @@ def sum_log_probabilities(
         done += len(chosen)
         progress("texts", done, len(texts))
     return results
+
+
+def _selected(
+    model: "PreTrainedModel", texts: Sequence[ScoredText], read: Sequence[int]
+) -> AbstractContextManager[None]:
+    """The rows of some texts, of which routers read so many tokens; what they see is told by their prompts."""
+    backbone, rows = backbone_of(model), [text.row for text in texts]
+    return backbone.select(rows, read=read, unseeing=backbone.unseeing_in(rows, [text.prompt for text in texts]))
 
 
 def _batches(model: "PreTrainedModel", lengths: Sequence[int], most: int, memory: int | None) -> Iterator[list[int]]:
@@ -128,7 +137,7 @@ def next_word_probabilities(
     for chosen in _batches(model, [len(ids) + 1 for _, ids in prompts], batch_size, memory):
         # One token of no importance after the prompt: its distribution is what is asked for.
         texts = [ScoredText(prompts[i][1], (prompts[i][1][-1],), prompts[i][0]) for i in chosen]
-        with backbone_of(model).select([text.row for text in texts], read=[len(text.prompt) for text in texts]):
+        with _selected(model, texts, [len(text.prompt) for text in texts]):
             found = log_probabilities(model, texts).double().exp()  # (texts, vocabulary)
         for index, row in zip(chosen, found, strict=True):
             results[index] = {word: float(row[ids].sum()) for word, ids in spellings.items()}

@@ -18,7 +18,6 @@ from torch import nn
 from transformers import StaticCache
 
 from ppm.bank import Router
-from ppm.bank_table import Turn
 from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.cache import Columns, PrefixCache, expanded, room_of
@@ -140,10 +139,11 @@ class PrefixedBackbone(nn.Module):
         kwargs["use_cache"] = use_cache
         if router is None:
             cache = self.cache_for(past_key_values, batch, device, given)
-            if cache.routed and cache.seen and given.tensor.shape[1] > 1:
+            whole = cache.routed or (cache.hides and self.unseeing is None)
+            if whole and cache.seen and given.tensor.shape[1] > 1:
                 raise ModelError(
-                    "a patch with a trigger decides on a whole prompt at once, so that what is kept of it goes on "
-                    "token by token",
+                    "a patch with a trigger, or for answers alone, decides on a whole prompt at once, so that what is "
+                    "kept of it goes on token by token",
                     hint="give the whole prompt again, without past_key_values, chunked prefill or an assistant model",
                 )
             return self._run_text(self.inner, cache, given, kwargs)
@@ -268,9 +268,9 @@ class PrefixedBackbone(nn.Module):
         prefixes, rows = self.prefills.of(self.inner, self.held, slots, self._lead_embeds)
         rows = rows.to(device)
         columns = Columns.none(batch, device) if prefixes is None else prefixes.columns.of_rows(rows)
-        turns = self.seen_after(slots)
-        if any(turns):
-            columns = replace(columns, blind=self._blind(turns, asked).to(device))
+        blind = self._blind(slots, asked)
+        if blind is not None:
+            columns = replace(columns, blind=blind.to(device))
         bare = prefixes is None and asked is not None and not asked.has_gaps
         cache = PrefixCache(columns, routed=routed, config=self.inner.config if bare else None)
         if isinstance(given, StaticCache):
@@ -308,23 +308,26 @@ class PrefixedBackbone(nn.Module):
             slots.append((row, blocks) if row is not None and blocks else None)
         return slots, decided and not self.picked
 
-    def seen_after(self, slots: Sequence[Slot | None]) -> list[Turn | None]:
-        """After which turn each sequence sees what stands before it, the last of its kind; None: from its start on."""
+    def unseeing_in(self, rows: Sequence[int], prompts: Sequence[Sequence[int]]) -> list[int]:
+        """How many tokens of each prompt don't see what some row has for answers alone, as `select` takes it."""
         held = self.held
-        return [None if slot is None else held[slot[0]].seen_after(slot[1]) for slot in slots]
+        turns = [held[row].turn_seen if 0 <= row < len(held) else None for row in rows]
+        return [0 if turn is None else unseeing(text, turn) for text, turn in zip(prompts, turns, strict=True)]
 
-    def _blind(self, turns: Sequence[Turn | None], asked: Inputs | None) -> torch.Tensor:
-        """How many tokens of each sequence don't see what stands before it, (B, 1), by the turn after which it does."""
-        if self.unseeing is None and (asked is None or asked.ids is None):
-            raise ModelError(
-                "a patch that answers alone see looks for them in token ids, but was given embeddings",
-                hint="give input_ids",
-            )
-        counts = self.unseeing
+    def _blind(self, slots: Sequence[Slot | None], asked: Inputs | None) -> torch.Tensor | None:
+        """How many tokens of each sequence don't see what stands before it, (B, 1); None where all see it."""
+        held, counts = self.held, self.unseeing
+        turns = [None if slot is None else held[slot[0]].seen_after(slot[1]) for slot in slots]
+        if not any(turns):
+            return None
         if counts is None:
-            assert asked is not None
-            texts = asked.texts(self.read)
-            counts = tuple(unseeing(t, turn) if turn is not None else 0 for t, turn in zip(texts, turns, strict=True))
+            if asked is None or asked.ids is None:
+                raise ModelError(
+                    "a patch that answers alone see looks for them in token ids, but was given embeddings",
+                    hint="give input_ids",
+                )
+            pairs = zip(asked.texts(self.read), turns, strict=True)
+            counts = tuple(0 if turn is None else unseeing(text, turn) for text, turn in pairs)
         return torch.tensor([[0 if turn is None else n] for n, turn in zip(counts, turns, strict=True)])
 
     def _lead_embeds(self, device: torch.device) -> torch.Tensor | None:
@@ -356,7 +359,7 @@ class PrefixedBackbone(nn.Module):
                 self._check_bos(input_ids[first])
             seen = seen * ~first
         positions = (cache.columns.ends + seen.cumsum(-1) - 1).clamp(min=0)
-        self._check_reach(positions)
+        self._check_reach(positions, cache.columns)
         mask = torch.cat([cache.columns.mask, seen], dim=1)
         config, dtype = self.inner.config, self.get_input_embeddings().weight.dtype
         made = attention_mask(config, mask, positions, cache, queries, dtype)  # type: ignore[arg-type]
@@ -369,7 +372,7 @@ class PrefixedBackbone(nn.Module):
                 hint="this prefix goes after it; encode with add_special_tokens=True",
             )
 
-    def _check_reach(self, positions: torch.Tensor) -> None:
+    def _check_reach(self, positions: torch.Tensor, columns: Columns) -> None:
         window = window_of(self.inner.config)
         if self.longest is not None and int(positions.max()) >= self.longest:
             raise ModelError(
@@ -380,7 +383,8 @@ class PrefixedBackbone(nn.Module):
             )
         if window is None or self.warned or not len(self.bank) or torch.compiler.is_compiling():
             return
-        if int(positions.max()) >= window:
+        first = int(columns.positions.min()) if columns.width else 0  # below 0 where answers alone see the prefix
+        if int(positions.max()) - min(first, 0) >= window:
             self.warned = True
             warnings.warn(
                 f"sequences of more than {window} tokens, prefix included: the prefix starts to slide out of the "

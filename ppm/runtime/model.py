@@ -9,11 +9,12 @@ import torch
 from ppm.bank import Bank
 from ppm.errors import ModelError
 from ppm.manifest import Placement
+from ppm.runtime.answers import prove_answers
 from ppm.runtime.arrangements.registry import find_arrangement
 from ppm.runtime.backbone import UNPATCHED, PrefixedBackbone
 from ppm.runtime.router import check_router
 from ppm.runtime.rows import Row
-from ppm.runtime.selftest import prove, prove_answers, prove_apart
+from ppm.runtime.selftest import prove, prove_apart
 from ppm.runtime.shell import backbone_of, shell
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def attach(
 
     A routed bank stands in front of the prompts for which its router fires, which reads each whole prompt in the base
     itself when it is first run (`ppm.runtime.router`). Its blocks are trained without the router, always on, and all of
-    a text sees them then.
+    a text sees them then; those of a bank without a router as the bank says.
     """
     with torch.inference_mode(False):
         rows = [_row(bank.always_on if trainable and isinstance(bank, Bank) else bank, model.device) for bank in banks]
@@ -48,7 +49,7 @@ def attach(
     _check_shapes(model, rows)
     if any(row.several for row in rows):
         prove_apart(model, placement)
-    if any(row.has_answers_only for row in rows):
+    if any(row.turn_seen for row in rows):
         prove_answers(model, placement)
     patched = shell(model, rows, placement)
     for router in dict.fromkeys(row.router for row in rows if row.router is not None):

@@ -58,7 +58,8 @@ class Prefills:
         weight: torch.Tensor = inner.get_input_embeddings().weight  # type: ignore[operator]
         # What is computed hangs on the base's weights too, which somebody may change in place.
         changes = sum(0 if p.is_inference() else p._version for p in inner.parameters())
-        key = (tuple((id(p), p._version) for p in blocks), changes, weight.device, weight.dtype)
+        seen = tuple((row.answers_to, row.router and row.router.answers_only) for row in rows)
+        key = (tuple((id(p), p._version) for p in blocks), seen, changes, weight.device, weight.dtype)
         kept = self._kept if not training and self._kept is not None and self._kept.key == key else None
         if kept is None or tuple(kept.prefills) != slots:
             # Not in inference mode: kept states must also serve a caller who takes gradients of other things.

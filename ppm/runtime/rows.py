@@ -36,9 +36,9 @@ class Row:
         return self.answers_to if self.router is None else self.router.seen_after(numbers)
 
     @property
-    def has_answers_only(self) -> bool:
-        """Whether some of its blocks are seen by answers alone."""
-        return bool(self.answers_to if self.router is None else self.router.answers_only)
+    def turn_seen(self) -> Turn | None:
+        """The turn after which a text sees those of its blocks that are for answers alone; None where none is."""
+        return self.answers_to if self.router is None else self.router.seen_after(self.router.answers_only)
 
     @property
     def columns(self) -> int:

@@ -20,7 +20,6 @@ import torch
 import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
-from ppm.bank_table import Turn
 from ppm.disk import disk_errors, make_folder, replace_file
 from ppm.errors import EnvironmentStateError, ModelError
 from ppm.manifest import Placement
@@ -34,7 +33,7 @@ from ppm.version import __version__
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["KINDS", "VERSION", "answers_alone", "prove", "prove_answers", "prove_apart"]
+__all__ = ["KINDS", "LENGTHS", "PREFIX", "VERSION", "Trial", "prove", "prove_apart", "settled"]
 
 VERSION = 2
 """Of the test: what an older one found is tried again."""
@@ -86,13 +85,7 @@ def prove_apart(model: "PreTrainedModel", placement: Placement) -> None:
     Tried once for a configuration, in a pass over three short prompts. Where the distance of a key is counted in
     columns (ALiBi), the first block of several would stand farther from the text than alone.
     """
-    key = f"apart: {_key(model, placement)}"
-    with _trying:
-        if key not in _verdicts:
-            with _undisturbed(model):
-                _verdicts[key] = None if _same_in_either_order(model, placement) else "blocks don't stand side by side"
-        fault = _verdicts[key]
-    if fault is not None:
+    if not settled(model, placement, "apart", lambda: _same_in_either_order(model, placement)):
         raise ModelError(
             f"several isolated blocks are not exact on this architecture ({type(model).__name__}): their order counts",
             context=str(getattr(model, "name_or_path", "") or "the base model"),
@@ -100,55 +93,20 @@ def prove_apart(model: "PreTrainedModel", placement: Placement) -> None:
         )
 
 
-def prove_answers(model: "PreTrainedModel", placement: Placement) -> None:
-    """Raises ModelError unless a prefix that the end of a text sees alone does what it does where a mask hides it.
-
-    Tried once for a configuration. The prefix stands before the text's first position, so positions must be relative.
-    """
-    if not answers_alone(model, placement):
-        raise ModelError(
-            f"a patch that answers alone see is not exact on this architecture ({type(model).__name__})",
-            context=str(getattr(model, "name_or_path", "") or "the base model"),
-            hint="it takes relative positions, and a prefix before the first token; build the patch for this base",
-        )
-
-
-def answers_alone(model: "PreTrainedModel", placement: Placement) -> bool:
-    """Whether a prefix that the end of a text sees alone is exact on a model, as `prove_answers` tries it."""
-    if placement != "before-bos":
-        return False
-    key = f"answers: {_key(model, placement)}"
+def settled(model: "PreTrainedModel", placement: Placement, kind: str, exact: Callable[[], bool]) -> bool:
+    """Whether some trial comes out exact, which is asked once for a configuration; the model is left as it was."""
+    key = f"{kind}: {_key(model, placement)}"
     with _trying:
         if key not in _verdicts:
             with _undisturbed(model):
-                _verdicts[key] = None if _as_masked(model, placement) else "differs"
+                _verdicts[key] = None if exact() else kind
+            while len(_verdicts) > KEPT:
+                _verdicts.popitem(last=False)
         return _verdicts[key] is None
 
 
-def _as_masked(model: "PreTrainedModel", placement: Placement) -> bool:
-    trial = _Trial(model, placement)
-    ids, width = trial.cases[1].ids, LENGTHS[1]  # shorter than windows are, of which the mask knows nothing
-    blind = width // 2
-    backbone = backbone_of(trial.patched)
-    backbone.answers_to = [Turn((int(ids[0]),), (int(ids[0]),))]
-    embeds = torch.cat([trial.prefix, trial.table(ids)])[None].detach()
-    columns = torch.arange(PREFIX + width, device=ids.device)
-    mine = columns[:, None]
-    sees = (columns <= mine) & ~((columns < PREFIX) & (mine >= PREFIX) & (mine < PREFIX + blind))
-    mask = torch.zeros(sees.shape, dtype=embeds.dtype, device=ids.device)
-    mask = mask.masked_fill(~sees, torch.finfo(embeds.dtype).min)[None, None]
-    try:
-        wanted = model(inputs_embeds=embeds, attention_mask=mask, position_ids=columns[None], use_cache=False).logits
-        with backbone.select([0], unseeing=[blind]):
-            found = trial.patched(input_ids=ids[None]).logits
-    except Exception:  # whatever an architecture raises on positions below 0, or on masks
-        return False
-    error = (wanted[0, PREFIX:].float() - found[0].float()).abs().max()
-    return bool(error <= trial.allowed)
-
-
 def _same_in_either_order(model: "PreTrainedModel", placement: Placement) -> bool:
-    trial = _Trial(model, placement)
+    trial = Trial(model, placement)
     if trial.lead and trial.bos is None:
         return True  # which is told when the prefix is first used
     other = trial.table(trial.ids(PREFIX, 9)).detach().float().clone()
@@ -167,7 +125,7 @@ def _tried(model: "PreTrainedModel", placement: Placement) -> str | None:
     """What is wrong with a prefix on this model, in words; None where it is exact."""
     try:
         with _undisturbed(model):
-            return _Trial(model, placement).fault()
+            return Trial(model, placement).fault()
     except (ModelError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:  # of whatever kind: architectures fail in as many ways as there are
@@ -198,7 +156,7 @@ class _Case:
     wanted: torch.Tensor
 
 
-class _Trial:
+class Trial:
     """One model with a short prefix of its own embeddings, and a few short prompts."""
 
     def __init__(self, model: "PreTrainedModel", placement: Placement) -> None:

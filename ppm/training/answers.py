@@ -12,8 +12,8 @@ from ppm.evaluation.results import ResultStore
 from ppm.evaluation.suites import LoadedSuite
 from ppm.jsonl import Text
 from ppm.manifest import Placement
+from ppm.runtime.answers import answers_alone
 from ppm.runtime.loading import LoadedBase
-from ppm.runtime.selftest import answers_alone
 from ppm.training.choice import WORSE_RATE, Figures, compare
 from ppm.training.context import Tell
 
@@ -35,15 +35,16 @@ def for_answers(
     """A bank behind a trigger as it does better, and what provenance says of that: seen by the answer alone, or by all.
 
     `prompts` are ranking prompts of the risk, and of the `suites` only judge and decoding are used. By the answer alone
-    unless that fails more of them, by a share of 0.02 and two prompts; a bank without a trigger, or without anything to
-    try it on, is left as it is.
+    unless that fails more of them, by a share of 0.02 and two prompts. A bank without a trigger, without anything to
+    try it on, or trained for answers alone, is left as it is.
     """
     router = bank.router
-    if router is None or router.turn is None or not prompts or not suites:
+    if router is None or router.turn is None or router.answers_only or not prompts or not suites:
         return bank, {}
     if not answers_alone(base.model, placement):
         return bank, {}
-    ways = {WHOLE: bank.always_on, ANSWERS: Bank(bank.blocks, answers_to=router.turn.whole)}
+    answers = bank.routed(replace(router, answers_only=(0,)))
+    ways = {WHOLE: bank.always_on, ANSWERS: answers.where_picked}
     tell(f"Trying the prefix for answers alone on {len(prompts)} ranking prompts")
     figures = compare(base, tuple(ways.items()), suites, prompts, (), placement=placement, store=store)
     found = {way: figures[way] for way in ways}
@@ -55,9 +56,7 @@ def for_answers(
         else f"The prompt sees the prefix, too: where the answer alone does, {rates} here"
     )
     record = {"ships": best, **{way: one.record() for way, one in found.items()}}
-    if best == ANSWERS:
-        bank = bank.routed(replace(router, answers_only=(0,)))
-    return bank, {"seen_by": record}
+    return answers if best == ANSWERS else bank, {"seen_by": record}
 
 
 def _as_good(answers: Figures, whole: Figures, prompts: int) -> bool:

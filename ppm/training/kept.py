@@ -5,13 +5,14 @@ its training must be what the source still says.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.errors import RequestError
 from ppm.package import Package
 from ppm.training.context import BuildContext
+from ppm.training.learn import turn_seen
 from ppm.training.output import announced
 from ppm.training.source import SourcePatch
 
@@ -66,7 +67,7 @@ def keep(package: Package, context: BuildContext) -> Kept:
     earlier = made.get("prefix_of")
     first = earlier if isinstance(earlier, Mapping) else {**before, "versions": made.get("versions", {})}
     return Kept(
-        package.bank.always_on,
+        replace(package.bank.always_on, answers_to=turn_seen(context)),
         str(made.get("shipped", "kept")),
         {**{key: made[key] for key in COPIED if key in made}, "prefix_of": dict(first)},
     )

@@ -19,7 +19,7 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair, Text, dump, normalised, place_of
 from ppm.names import canonical_digest
 from ppm.package import sha256
-from ppm.runtime.selftest import answers_alone
+from ppm.runtime.answers import answers_alone
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.runtime.text import TEXT_VERSION, encoder_of
 from ppm.runtime.turns import turn_of
@@ -30,7 +30,7 @@ from ppm.training.processes import first_alone, is_first
 from ppm.training.trainers import STAGES, STAGES_VERSION, Setup, dpo_rows, sft_rows
 from ppm.training_table import Stage
 
-__all__ = ["Trained", "learn", "ranking_prompts"]
+__all__ = ["Trained", "learn", "ranking_prompts", "turn_seen"]
 
 BENIGN_LIMIT = 400
 HELD_OUT = 0.1

@@ -159,7 +159,7 @@ def _hidden(stack: "nn.Module", texts: Sequence[ScoredText]) -> torch.Tensor:
     """The states of a stack of layers that say the completions, one text after the other."""
     device = next(stack.parameters()).device
     before = None
-    if isinstance(stack, PrefixedBackbone) and not any(row.has_answers_only for row in stack.held):
+    if isinstance(stack, PrefixedBackbone) and not any(row.turn_seen for row in stack.held):
         before = stack.cache_for(None, 1, device)
     shared = _shared(texts) if before is not None else 0
     if shared:
@@ -207,14 +207,18 @@ def _of_part(
         mask[i, : shared + len(own)] = 1
         says[i, len(text.prompt) - shared - 1 : len(own)] = True
     extra = {} if before is None else {"past_key_values": _repeated(before, len(texts))}
-    prompts = [len(text.prompt) for text in texts]
-    alone = stack.select([0] * len(texts), read=prompts) if isinstance(stack, PrefixedBackbone) and not extra else None
-    with alone or nullcontext():
+    with _answers_alone(stack, texts) if isinstance(stack, PrefixedBackbone) and not extra else nullcontext():
         output = stack(
             input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=before is not None, **extra
         ).last_hidden_state
     states: torch.Tensor = output[says.to(device)]
     return states
+
+
+def _answers_alone(stack: PrefixedBackbone, texts: Sequence[ScoredText]) -> AbstractContextManager[None]:
+    """The first row of a bank, whose blocks answers alone see; what these are is told by the prompts."""
+    rows = [0] * len(texts)
+    return stack.select(rows, unseeing=stack.unseeing_in(rows, [text.prompt for text in texts]))
 
 
 def _shared(texts: Sequence[ScoredText]) -> int:

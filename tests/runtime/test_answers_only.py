@@ -1,11 +1,14 @@
 """Blocks for answers alone: the prompt is read as by the base, once, and what follows the last turn sees the block."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 from runtime.architectures import padded, random_sequences, tiny_model, tiny_tokenizer
 from runtime.test_router import CHATS, SETTINGS, TOLERANCE, TURN, block, chat, layer_runs, router_between, trigger
+from training.test_answers import base as chatting
+from training.test_answers import suite
 from transformers import StaticCache
 
 import ppm.evaluation.generation
@@ -14,14 +17,16 @@ from ppm.bank_table import BankTable
 from ppm.composition.routing import _together
 from ppm.composition.steps import Specialist
 from ppm.document import to_table
-from ppm.errors import ModelError
+from ppm.errors import IntegrityError, ModelError
 from ppm.evaluation.generation import Completion, generate
+from ppm.evaluation.results import Configuration
+from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
+from ppm.runtime.answers import answers_alone
 from ppm.runtime.export.base import check_joined
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
-from ppm.runtime.router import picks, unseeing
+from ppm.runtime.router import picks, probabilities, unseeing
 from ppm.runtime.saved import load_patched, save_patched
-from ppm.runtime.selftest import answers_alone
 from ppm.runtime.tensors import bank_of
 from ppm.suite import Decoding
 from ppm.training.passes import log_probabilities_of, reader_of
@@ -30,6 +35,7 @@ from ppm.training.retention import retention_of
 RELATIVE = ("llama", "gemma3", "qwen3", "neox")
 NEITHER = ("gpt2", "opt")
 HEADER = len(TURN.closing)
+MANY = [chat([10 + i, 25 + 2 * i, *range(60, 60 + i % 3)]) for i in range(12)]
 
 
 def masked(model, prefix, ids, blind):
@@ -171,25 +177,99 @@ def test_answers_are_scored_as_they_are_written():
     assert found == pytest.approx([a if f else b for a, b, f in zip(said, bare, fired, strict=True)], abs=1e-4)
 
 
-def test_blocks_of_both_kinds_share_a_bank_and_a_batch():
-    model = tiny_model("llama")
+def of_both_kinds(model):
+    """A bank whose second block alone is for answers, and which block each of some chats meets: all of the cases."""
     triggers = tuple(replace(trigger(model, seed=seed), block=i) for i, seed in enumerate((3, 4)))
     blocks = (*bank_of(block(model)).blocks, *bank_of(block(model, 3)).blocks)
-    both = Bank(blocks).routed(Router(triggers, (1,), TURN, answers_only=(1,)))
-    ids, mask, _ = padded(CHATS, "left")
-    patched = attach(model, [both, *(both.of_blocks((i,)) for i in (0, 1))])
-    inner = backbone_of(patched).inner
-    picked = picks(inner, [both.router] * 4, CHATS)
-    assert {(0,), (1,)} & set(picked)
+    inner = backbone_of(attach(model)).inner
+    found = probabilities(inner, Router(triggers, (1,), TURN), MANY)
+    middle = found.quantile(0.6, dim=0).tolist()
+    triggers = tuple(replace(one, threshold=at) for one, at in zip(triggers, middle, strict=True))
+    bank = Bank(blocks).routed(Router(triggers, (1,), TURN, answers_only=(1,)))
+    picked = picks(inner, [bank.router] * len(MANY), MANY)
+    assert set(picked) == {(), (0,), (1,)}
+    return bank, picked
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_blocks_of_both_kinds_share_a_bank_and_a_batch(side):
+    model = tiny_model("llama")
+    bank, picked = of_both_kinds(model)
+    patched = attach(model, [bank, *(bank.of_blocks((i,)) for i in (0, 1))])
     with torch.no_grad():
-        found = patched(input_ids=ids, attention_mask=mask).logits[:, -1]
-        rows = [blocks[0] + 1 if blocks else UNPATCHED for blocks in picked]
-        with backbone_of(patched).select(rows):
-            known = patched(input_ids=ids, attention_mask=mask).logits[:, -1]
-    torch.testing.assert_close(found, known, **TOLERANCE)
-    assert both.of_blocks((0,)).answers_to is None
-    assert both.of_blocks((1,)).answers_to == TURN
-    assert both.of_blocks((0, 1)).answers_to is None, "together they are seen as one that all of the text sees"
+        everything = range(len(MANY))
+        for chosen in (everything, [i for i in everything if picked[i] != (0,)], [i for i in everything if picked[i]]):
+            ids, mask, slices = padded([MANY[i] for i in chosen], side)
+            found = patched(input_ids=ids, attention_mask=mask).logits
+            for place, i in enumerate(chosen):
+                row = picked[i][0] + 1 if picked[i] else UNPATCHED
+                with backbone_of(patched).select([row]):
+                    known = patched(torch.tensor([MANY[i]])).logits[0]
+                torch.testing.assert_close(found[place, slices[place]], known, **TOLERANCE)
+    assert bank.of_blocks((0,)).answers_to is None
+    assert bank.of_blocks((1,)).answers_to == TURN
+    assert bank.of_blocks((0, 1)).answers_to is None, "together they are seen as one that all of the text sees"
+
+
+def test_several_blocks_for_answers_are_met_together():
+    model = tiny_model("llama")
+    bank, _ = of_both_kinds(model)
+    low = tuple(replace(one, threshold=0.01) for one in bank.router.triggers)
+    router = Router(low, (1,), TURN, several=True, answers_only=(0, 1))
+    both = bank.routed(router)
+    patched, known = attach(model, [both]), attach(model, [both.where_picked])
+    assert both.where_picked.arrangement == "isolated"
+    assert both.where_picked.answers_to == TURN
+    meets = [
+        i for i, blocks in enumerate(picks(backbone_of(patched).inner, [router] * len(MANY), MANY)) if blocks == (0, 1)
+    ]
+    assert meets
+    with torch.no_grad():
+        for i in meets:
+            text = torch.tensor([MANY[i]])
+            torch.testing.assert_close(patched(text).logits, known(text).logits, **TOLERANCE)
+            torch.testing.assert_close(patched(text).logits[:, :-HEADER], model(text).logits[:, :-HEADER], **TOLERANCE)
+
+
+def test_what_a_composition_answers_is_what_its_blocks_do(tmp_path):
+    own = chatting()
+    bank, _ = of_both_kinds(own.model)
+    alone = [Configuration(str(i), bank.of_blocks((i,))) for i in (0, 1)]
+    routed, suites = Configuration("routed", bank), [suite("w50", "w51", "w52")]
+    together = evaluate(own, [Configuration("base"), *alone, routed], suites, placement="before-bos")
+    by_itself = evaluate(own, [routed], suites, placement="before-bos")
+    [digest] = {digest for _, digest in together}
+    assert together["routed", digest].completions == by_itself["routed", digest].completions
+
+
+def test_a_cache_goes_on_token_by_token():
+    model = tiny_model("llama")
+    _, always, _, _ = patched_of(model, CHATS)
+    first, rest = torch.tensor([CHATS[0][:4]]), torch.tensor([CHATS[0][4:]])
+    with torch.no_grad():
+        cache = always(first, use_cache=True).past_key_values
+        with pytest.raises(ModelError, match="decides on a whole prompt at once"):
+            always(rest, past_key_values=cache)
+
+
+def test_a_text_of_one_token_sees_the_block_from_its_start():
+    model = tiny_model("llama")
+    _, always, bank, _ = patched_of(model, CHATS)
+    text = ScoredText((1,), (30, 31, 32), 0)
+    [said] = sum_log_probabilities(always, [text])
+    assert [said] == pytest.approx(sum_log_probabilities(attach(model, [bank.always_on]), [text]), abs=1e-4)
+    assert [said] != pytest.approx(sum_log_probabilities(attach(model), [replace(text, row=UNPATCHED)]), abs=1e-4)
+
+
+def test_windows_slide_over_a_block_before_the_text():
+    model = tiny_model("gemma3")  # a window of eight tokens, and a block of five
+    bank = replace(bank_of(block(model)), answers_to=TURN)
+    with torch.no_grad(), warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        attach(model, [bank])(torch.tensor([[1, 10, 11]]))
+        assert not heard
+        with pytest.warns(UserWarning, match="sequences of more than 8 tokens"):
+            attach(model, [bank])(torch.tensor([[1, 10, 11, 12]]))
 
 
 def test_the_last_turn_counts_and_a_text_without_one_sees_it_at_its_end():
@@ -300,6 +380,11 @@ def test_tables_that_make_no_sense_are_refused():
         BankTable("joined", turn=TURN)
     with pytest.raises(ValueError, match="needs the turn"):
         Router((trigger(model),), (1,), answers_only=(0,))
+    with pytest.raises(ValueError, match="the router says"):
+        replace(bank_of(block(model)).routed(Router((trigger(model),), (1,), TURN)), answers_to=TURN)
+    joined = bank_of(block(model))
+    with pytest.raises(IntegrityError, match="answers_only names some blocks"):
+        Bank.parse(joined.to_bytes(), "bank", BankTable("joined", turn=TURN, answers_only=(1,)))
     with pytest.raises(ValueError, match="names a block that the bank lacks"):
         bank_of(block(model)).routed(Router((trigger(model),), (1,), TURN, answers_only=(1,)))
 

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 import ppm.training.answers
 from ppm.bank import Bank, Router
 from ppm.base import identify
-from ppm.errors import TrainingError
+from ppm.errors import RequestError, TrainingError
 from ppm.evaluation.generation import answer
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
@@ -28,6 +28,7 @@ from ppm.suite import Decoding, Judge, Suite
 from ppm.training.answers import _as_good, for_answers
 from ppm.training.build import build
 from ppm.training.choice import Figures, compare
+from ppm.training.context import BuildOptions
 
 PROMPTS = [(("user", f"w{i} w{i + 1}"),) for i in range(20, 32)]
 BEFORE = "before-bos"
@@ -113,7 +114,9 @@ def test_without_anything_to_try_it_on_all_of_a_text_sees_it():
     learned = base("gpt2")
     given = behind_trigger(learned)
     assert for_answers(learned, given, found, PROMPTS, placement=BEFORE) == (given, {})
-    assert replace(bank.router, answers_only=(0,)).seen_after((0,)) == TURN
+    late = replace(bank_of(random_prefixes(own.model, 1)[0]), answers_to=TURN).routed(bank.router)
+    assert late.router.answers_only == (0,)
+    assert for_answers(own, late, found, PROMPTS, placement=BEFORE) == (late, {}), "it was trained so"
 
 
 CHAT = "{% for m in messages %}{{ '<s> ' + m['content'] + ' : ' if m['role'] == 'user' else m['content'] }}{% endfor %}"
@@ -164,6 +167,25 @@ def test_a_prefix_is_trained_for_answers_alone(chats, tmp_path):
     ships = package.manifest.provenance["shipped"]
     assert package.manifest.provenance["training"]["seen_by"] == "answers"
     assert ships in ("sft", "dpo")
+
+
+def test_so_is_one_behind_a_trigger_and_one_that_is_kept(chats, tmp_path):
+    source = tmp_path / "kindness"
+    shutil.copytree(chats, source)
+    manifest = (source / "patch.toml").read_text().replace("trigger = false\n", "")
+    (source / "patch.toml").write_text(manifest)
+    first = build(source, cache=tmp_path / "cache")
+    assert first.bank.router is not None
+    assert first.bank.router.answers_only == (0,)
+    assert "seen_by" not in first.manifest.provenance, "both ways are not compared"
+    again = build(source, options=BuildOptions(prefix_of=first))
+    assert again.bank.blocks == first.bank.blocks
+    assert again.bank.router.answers_only == (0,)
+    before, after = (package.manifest.provenance["scores"]["kind"] for package in (first, again))
+    assert {stage: before[stage] for stage in after} == after
+    (source / "patch.toml").write_text(manifest.replace('seen_by = "answers"\n', ""))
+    with pytest.raises(RequestError, match="other settings"):
+        build(source, options=BuildOptions(prefix_of=first))
 
 
 def test_a_base_that_does_not_chat_can_not_have_one(chats, tmp_path):

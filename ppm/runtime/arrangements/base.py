@@ -21,7 +21,7 @@ keys and values, and the last one's hidden state (hidden_size,)."""
 class Prefill:
     """What stands before a text: P columns of keys and values, and where they stand.
 
-    `positions` (P,) are theirs, `end` is that of the text's first token. Every token of the text sees all columns.
+    `positions` (P,) are theirs, `end` is that of the text's first token. A token that sees any column sees all.
     `last` (hidden_size,) is the hidden state that says what comes right after them.
     """
 
