@@ -2,8 +2,9 @@
 # Trains SmolLM2's patches from nothing, composes them, tests the composition, and puts all of it where it ships.
 # Run by `make smollm2`, in a home of its own: hours on two cores. Finished stages are kept, so it goes on where it was.
 # Options are those of the test: what ships was made with --accept over-refusal --accept benign-answers --reason "...", and in
-# float32 with --accept gender, too, as the audits beside it say. PREFIXES names a folder with one earlier package of each patch, whose
-# prefixes are kept. The composition of version 1.1.0 was the ninth attempt on some prompts; as it did not ship, the locks don't count it.
+# float32 with --accept gender, too, as the audits beside it say. PREFIXES names a folder with earlier packages of some patches, whose
+# prefixes are kept. A composition of version 1.1.0 was put to the gate once, the ninth attempt on the prompts of benign-answers and
+# over-refusal; as it did not ship, the locks don't count it. The other prompts were written anew since.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"
@@ -17,8 +18,8 @@ fi
 ppm base fetch smollm2
 rm -f "$shipped"/*.ppm "$shipped"/bfloat16/*.ppm "$shipped"/*/*.audit.json # each ppm.lock keeps its counts of attempts
 for patch in harm-refusal gender-bias civility; do
-    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped" \
-        ${earlier:+--prefix-of "$(echo "$earlier/${patch//-/_}"-*.ppm)"}
+    prefix="$(find "${earlier:-/nowhere}" -name "${patch//-/_}-*.ppm" 2> /dev/null || true)"
+    ppm build "manifests/smollm2/$patch" --dtype bfloat16 --output "$shipped" ${prefix:+--prefix-of "$prefix"}
 done
 # The same composition, tested in both dtypes: processors without instructions for bfloat16 are slow in it. Each has an
 # environment of its own, so that it is held to its specialists and not to the other.
