@@ -110,8 +110,9 @@ class Router:
     def seen_after(self, numbers: Sequence[int]) -> Turn | None:
         """After which turn a text sees the blocks of those numbers together, the last of its kind; None where all of it
         does, as it does where one of them is not for answers alone."""
-        alone = self.turn is not None and numbers and set(numbers) <= set(self.answers_only)
-        return self.turn.whole if alone and self.turn is not None else None
+        if self.turn is None or not numbers or not set(numbers) <= set(self.answers_only):
+            return None
+        return self.turn.whole
 
     @property
     def hidden_size(self) -> int:

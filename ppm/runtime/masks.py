@@ -64,9 +64,8 @@ def attention_mask(
     kinds, window = _kinds(config), window_of(config)
     chunk = getattr(config.get_text_config(), "attention_chunk_size", None) if CHUNKED in kinds else None
     asking = positions[:, None, -queries:, None]
-    blind = asking - cache.columns.ends[:, None, :, None] < cache.columns.blind[:, None, :, None]  # (B, 1, Q, 1)
-    hides = cache.hides and bool(blind.any())
-    if window is None and chunk is None and cache.room is None and not hides:
+    blind = _blind(asking, cache)
+    if window is None and chunk is None and cache.room is None and blind is None:
         return mask
     if not cache.columns.width and cache.room is None and not bool((mask.diff(dim=-1) < 0).any()):
         return mask  # without any prefix or gap columns are positions, and the base runs as it does by itself
@@ -74,7 +73,7 @@ def attention_mask(
     mine = columns[-queries:, None]  # (Q, 1)
     # A padding query sees itself, else its softmax would have nothing to sum over.
     full = (mask[:, None, None, :].bool() & (columns <= mine)) | (columns == mine)  # (B, 1, Q, K)
-    full = full & ~(blind & (columns < cache.columns.width)) if hides else full
+    full = full if blind is None else full & ~(blind & (columns < cache.columns.width))
     keys = torch.cat([cache.columns.positions, positions], dim=1)[:, None, None, :]
     found = {FULL: full}
     if window is not None:
@@ -85,6 +84,14 @@ def attention_mask(
     if len(found) > 1 and not kinds:
         return found[SLIDING]
     return found if len(found) > 1 else found[FULL]
+
+
+def _blind(asking: torch.Tensor, cache: PrefixCache) -> torch.Tensor | None:
+    """Which tokens at these positions (B, 1, Q, 1) are too early in their texts to see the prefix; None if none is."""
+    if not cache.hides:
+        return None
+    found = asking - cache.columns.ends[:, None, :, None] < cache.columns.blind[:, None, :, None]
+    return found if bool(found.any()) else None
 
 
 def _finished(mask: torch.Tensor, config: "PreTrainedConfig", room: int | None, dtype: torch.dtype) -> torch.Tensor:

@@ -9,7 +9,7 @@ from runtime.architectures import padded, random_sequences, tiny_model, tiny_tok
 from runtime.test_router import CHATS, SETTINGS, TOLERANCE, TURN, block, chat, layer_runs, router_between, trigger
 from training.test_answers import base as chatting
 from training.test_answers import suite
-from transformers import StaticCache
+from transformers import AutoModelForCausalLM, GPTJConfig, StaticCache
 
 import ppm.evaluation.generation
 from ppm.bank import Bank, Router
@@ -288,6 +288,13 @@ def test_positions_that_are_not_relative_are_refused(name):
     router, _ = router_between(model, CHATS, TURN)
     with pytest.raises(ModelError, match="answers alone see is not exact"):
         attach(model, [bank_of(block(model)).routed(replace(router, answers_only=(0,)))])
+
+
+def test_so_are_rotary_positions_that_are_looked_up():
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 64}
+    model = AutoModelForCausalLM.from_config(GPTJConfig(vocab_size=99, bos_token_id=1, eos_token_id=2, **shape)).eval()
+    attach(model, [block(model)])
+    assert not answers_alone(model, "before-bos")
 
 
 @pytest.mark.parametrize("name", RELATIVE)
