@@ -117,8 +117,8 @@ class PrefixCache(DynamicCache):
 
     With `room` it has a fixed size, prefix included, and never moves, as compiled models want; `depth` layers then.
     `routed` says that a router decided on these very tokens which sequences have a prefix; `picked` are those. `hides`
-    says whether some tokens of a text don't see its prefix. With
-    `config`, for texts without any prefix, layers keep what they do in that base: those with a window no more than it.
+    says whether some tokens of a text don't see its prefix. With `config`, for texts without any prefix, layers keep
+    what they do in that base: those with a window no more than it.
     """
 
     def __init__(

@@ -239,8 +239,7 @@ def picked_on_the_way(
     """As `picks`, in a pass over the batch that `run` makes of the base, and what that returns.
 
     The pass ends where the router reads, and returns nothing, if a block is picked for any text that all of it sees.
-    `real` (B, T) is true at the tokens that are no padding; of each row's, the `texts` are what
-    is read.
+    `real` (B, T) is true at the tokens that are no padding; of each row's, the `texts` are what is read.
     """
     picked: list[Picked] = []
 

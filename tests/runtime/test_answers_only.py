@@ -6,7 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 from runtime.architectures import padded, random_sequences, tiny_model, tiny_tokenizer
-from runtime.test_router import CHATS, SETTINGS, TOLERANCE, TURN, block, chat, layer_runs, router_between, trigger
+from runtime.test_router import (
+    CHATS,
+    SETTINGS,
+    TOLERANCE,
+    TURN,
+    block,
+    chat,
+    check_generation,
+    layer_runs,
+    router_between,
+    trigger,
+)
 from training.test_answers import base as chatting
 from training.test_answers import suite
 from transformers import AutoModelForCausalLM, GPTJConfig, StaticCache
@@ -122,15 +133,7 @@ def test_a_prompt_is_read_once():
 def test_generation_goes_on_with_the_block(name, how):
     model = tiny_model(name)
     patched, always, _, fired = patched_of(model, CHATS)
-    ids, mask, _ = padded(CHATS, "left")
-    with torch.no_grad():
-        together = patched.generate(ids, attention_mask=mask, do_sample=False, **SETTINGS, **how)
-        for index, (text, fire) in enumerate(zip(CHATS, fired, strict=True)):
-            prompt = torch.tensor([text])
-            alone = (always if fire else model).generate(
-                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, **SETTINGS, **how
-            )
-            assert together[index, ids.shape[1] :].tolist() == alone[0, len(text) :].tolist()
+    check_generation(model, patched, always, CHATS, fired, **how)
 
 
 def test_a_static_cache_goes_on_as_a_growing_one():

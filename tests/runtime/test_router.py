@@ -105,10 +105,15 @@ def test_where_it_is_silent_the_base_answers_bit_for_bit(name):
 def test_generation_keeps_what_was_decided_on_the_prompt(name, how):
     model = tiny_model(name)
     patched, always, _, fired = patched_of(model, SEQUENCES)
-    ids, mask, _ = padded(SEQUENCES, "left")
+    check_generation(model, patched, always, SEQUENCES, fired, **how)
+
+
+def check_generation(model, patched, always, sequences, fired, **how):
+    """All together are answered as each is alone: where the trigger fires by the block that always stands."""
+    ids, mask, _ = padded(sequences, "left")
     with torch.no_grad():
         together = patched.generate(ids, attention_mask=mask, do_sample=False, **SETTINGS, **how)
-        for index, (sequence, fire) in enumerate(zip(SEQUENCES, fired, strict=True)):
+        for index, (sequence, fire) in enumerate(zip(sequences, fired, strict=True)):
             prompt = torch.tensor([sequence])
             alone = (always if fire else model).generate(
                 prompt, attention_mask=torch.ones_like(prompt), do_sample=False, **SETTINGS, **how
