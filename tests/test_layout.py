@@ -64,7 +64,7 @@ BELOW_THE_LINE = """
     composition.recipe
     composition.compose
     lab lab.domains lab.corpus lab.prompts
-    audit audit.comparison audit.model audit.attestation audit.anchors audit.continual audit.triggers
+    audit audit.candidates audit.comparison audit.model audit.attestation audit.anchors audit.continual audit.triggers
     audit.gate audit.conflicts audit.report audit.page audit.run
     install install.trusting install.address install.fetch install.request install.current install.start install.derived
     install.advisories install.pinned install.plan install.download install.earlier install.compose install.mend

@@ -5,6 +5,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Literal
 
+from ppm.audit.candidates import Candidate
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.document import read_table
 from ppm.errors import IntegrityError, ManifestError
@@ -161,7 +162,8 @@ class Audit:
     those of the base and of the deployer. `alpha` is the policy's: what all attempts on the same prompts may spend
     together, at all `looks`; each comparison has its own. `prefix` is the digest of the composed prefix that was
     tested. `notes` are what else has to be known, such as suites that could not be run again. `void` says why attempts
-    that were counted before may be missing, which voids the guarantee.
+    that were counted before may be missing, which voids the guarantee. `candidates` are what an automatic choice
+    compared, the first to be gated first, where it made all of them.
     """
 
     base: str
@@ -182,6 +184,7 @@ class Audit:
     notes: tuple[str, ...] = ()
     triggers: tuple[TriggerRow, ...] = ()
     void: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def may_deploy(self) -> bool:
@@ -299,7 +302,7 @@ class Audit:
     def to_table(self) -> dict[str, object]:
         """Plain data for JSON."""
         table = {"schema": SCHEMA, **asdict(self), "guarantee": self.guarantee}
-        for key in ("triggers", "void"):  # which an older ppm does not know
+        for key in ("triggers", "void", "candidates"):  # which an older ppm does not know
             if not table[key]:
                 del table[key]
         return table

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ppm.audit.candidates import PROMPT_TOKENS, frontier
 from ppm.audit.comparison import COMPOSITION, Comparison, verdict_of
 from ppm.audit.model import CIRCULAR, UNGROUPED, Audit
 from ppm.audit.report import Report
@@ -84,6 +85,8 @@ def html_page(report: Report) -> bytes:
         lacking=lacking,
         waived=_waived(audit, lacking),
         marks={label: _mark([c for c in audit.comparisons if c.suite == label]) for label in audit.suites},
+        frontier=frontier(audit.candidates),
+        prompt_tokens=PROMPT_TOKENS,
         thresholds=list(dict.fromkeys(threshold for row in audit.triggers for threshold in row.curve)),
         bars=[_bar(comparison) for comparison in audit.comparisons],
         differing=[differing for suite in suites if (differing := _differing(report, suite)) is not None],

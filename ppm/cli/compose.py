@@ -36,7 +36,7 @@ def _request_options(function: Callable[..., object]) -> Callable[..., object]:
         return Request(find_links=find_links, strategy=strategy, prefer=prefer, search_seconds=seconds, running=running)
 
     keys = ("find_links", "strategy", "prefer", "running")
-    command = prefer_option(running_options(chooses=True)(together("options", make, *keys)(function)))
+    command = prefer_option(running_options(chooses=True)(together("options", make, *keys)(function)), chooses=False)
     text = "A built-in strategy, or the path of a TOML file."
     return find_links_option(click.option("--strategy", required=True, metavar="NAME", help=text)(command))
 

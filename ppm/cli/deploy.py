@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ppm.install.plan import Plan
     from ppm.install.request import Request
 
+AUTOMATIC = "auto"
+"""The strategy that `--prefer` says more of."""
 __all__ = [
     "DeployOptions",
     "advisory_rows",
@@ -37,7 +39,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DeployOptions:
-    """How a command deploys, as its options say it, and how it shows what it did."""
+    """How a command deploys, as its options say it, and how it shows what it did.
+
+    `prefer` has priorities such as `a>b` and what a choice of strategies may prefer, such as `latency`.
+    """
 
     strategy: str | None
     accept: tuple[str, ...]
@@ -53,8 +58,19 @@ class DeployOptions:
     more_prompts: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, options: "Request") -> "Request":
-        """A request with how its patches are composed and tested."""
-        return replace(options, strategy=self.strategy, prefer=self.prefer, more_prompts=self.more_prompts)
+        """A request with how its patches are composed and tested. Raises UsageError for preferences that can't be."""
+        words = list(dict.fromkeys(entry for entry in self.prefer if ">" not in entry))
+        priorities = tuple(entry for entry in self.prefer if ">" in entry)
+        strategy = self.strategy
+        if len(words) > 1:
+            raise click.UsageError(f"--prefer names both {words[0]} and {words[1]}: say what matters most")
+        if words and strategy not in (None, AUTOMATIC):
+            raise click.UsageError(
+                f"--prefer {words[0]} chooses among candidates, so it can't go with --strategy {strategy}"
+            )
+        if words:
+            strategy = f"{AUTOMATIC}-{words[0]}"
+        return replace(options, strategy=strategy, prefer=priorities, more_prompts=self.more_prompts)
 
     @property
     def terms(self) -> "Terms":
@@ -78,21 +94,26 @@ def strategy_option(function: Callable[..., object]) -> Callable[..., object]:
     return click.option("--strategy", metavar="NAME", help=text)(function)
 
 
-def prefer_option(function: Callable[..., object]) -> Callable[..., object]:
-    """--prefer."""
+def prefer_option(function: Callable[..., object], *, chooses: bool = True) -> Callable[..., object]:
+    """--prefer: priorities and, where a command `chooses` among strategies, what matters most in one."""
 
     def read(context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]) -> tuple[str, ...]:
+        from ppm.audit.candidates import PREFERENCES
         from ppm.project import preferred
 
+        words = list(PREFERENCES) if chooses else []
         try:
-            return tuple(">".join(preferred(entry)) for entry in entries)
+            return tuple(entry if entry in words else ">".join(preferred(entry)) for entry in entries)
         except ValueError as error:
-            hint = "" if any(">" in entry for entry in entries) else "; quote it, as shells write to a file at a bare >"
-            raise click.BadParameter(f"{error}{hint}") from error
+            if any(">" in entry for entry in entries):
+                raise click.BadParameter(str(error)) from error
+            others = f", or one of {', '.join(words)}" if words else ""
+            raise click.BadParameter(f"{error}{others}; quote it, as shells write to a file at a bare >") from error
 
-    text = "Which of two patches that want opposite things counts."
-    option = click.option("--prefer", multiple=True, metavar="'A>B'", callback=read, help=text)
-    return option(function)
+    text = "Which of two patches that want opposite things counts"
+    text += ", or what counts in a composition: latency, loss or tokens." if chooses else "."
+    metavar = "'A>B'|WORD" if chooses else "'A>B'"
+    return click.option("--prefer", multiple=True, metavar=metavar, callback=read, help=text)(function)
 
 
 def more_prompts_option(function: Callable[..., object]) -> Callable[..., object]:

@@ -24,6 +24,7 @@ def print_audit(audit: "Audit") -> None:
     _print_corrections(audit)
     _print_opinions(audit)
     _print_triggers(audit)
+    _print_candidates(audit)
     for comparison in audit.comparisons:
         if comparison.mark != "pass":
             settles = f" ({comparison.needed})" if comparison.needed else ""
@@ -120,6 +121,30 @@ def _print_triggers(audit: "Audit") -> None:
         for row in audit.triggers
     ]
     print_table(["", "suite", "", "fires", "bounds", "prompts"], rows, right=range(3, 6))
+
+
+def _print_candidates(audit: "Audit") -> None:
+    from ppm.audit.candidates import PROMPT_TOKENS, frontier
+
+    if not audit.candidates:
+        return
+    write(
+        "Candidates, in the order of the gate. Loss: of the patch that loses most, on ranking prompts. Passes: over a "
+        f"prompt of {PROMPT_TOKENS} tokens where a patch acts. None is better in everything than one with a *."
+    )
+    best = frontier(audit.candidates)
+    rows: list[list[Text]] = [
+        [
+            f"{'*' if c in best else ' '} {c.strategy}",
+            "" if c.loss is None else f"{c.loss:+.3f}",
+            f"{c.passes:.2f}",
+            f"{c.tokens}",
+            c.cost,
+            "yes" if c.one_prefix else "no",
+        ]
+        for c in audit.candidates
+    ]
+    print_table(["", "loss", "passes", "tokens", "made in", "one prefix"], rows, right=range(1, 4))
 
 
 def _legend(audit: "Audit", others: "dict[str, Measure]") -> str:

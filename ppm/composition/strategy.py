@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from ppm import document
 from ppm.composition.registry import code_of, options_of
@@ -33,7 +34,8 @@ class StepCall:
 class Strategy:
     """A recipe. `candidates` instead of steps makes it an automatic choice, which only an install can run.
 
-    Without `triggers` what it makes is always on, for its patches' triggers are left out: so it can be exported.
+    Without `triggers` what it makes is always on, for its patches' triggers are left out: so it can be exported. With
+    `prefer` an automatic choice makes all candidates, and tries those that do best by it first.
     """
 
     schema: int
@@ -44,6 +46,7 @@ class Strategy:
     steps: tuple[StepCall, ...] = ()
     candidates: tuple[str, ...] = ()
     triggers: bool = True
+    prefer: Literal["latency", "loss", "tokens"] | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -51,6 +54,8 @@ class Strategy:
             raise ValueError("schema must be 1")
         if bool(self.steps) == bool(self.candidates):
             raise ValueError("a strategy has either a list of [[steps]] or a list of candidates")
+        if self.prefer and not self.candidates:
+            raise ValueError("prefer is for a strategy that has candidates")
         if self.name in self.candidates:
             raise ValueError(f"{self.name!r} can't be its own candidate")
         if self.routes and not self.triggers:
@@ -65,7 +70,9 @@ class Strategy:
         """
         candidates = [[name, self.candidate(name).digest] for name in self.candidates]
         without = {} if self.triggers else {"triggers": False}
-        return canonical_digest({"steps": [_done(call) for call in self.steps], "candidates": candidates, **without})
+        order = {"prefer": self.prefer} if self.prefer else {}
+        steps = [_done(call) for call in self.steps]
+        return canonical_digest({"steps": steps, "candidates": candidates, **without, **order})
 
     def candidate(self, name: str) -> "Strategy":
         """One of the candidates. Raises RequestError or ManifestError when it does not exist or has no steps."""

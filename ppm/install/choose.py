@@ -5,10 +5,11 @@ touched only by a candidate that is gated, and each attempt on the same prompts 
 at all of its planned looks together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ppm.audit.anchors import anchored
+from ppm.audit.candidates import PREFERENCES, Candidate
 from ppm.audit.comparison import Comparison
 from ppm.audit.gate import Spending, alpha_of_attempt
 from ppm.audit.model import Attempt, Audit
@@ -21,7 +22,7 @@ from ppm.environment.attempts import ELSEWHERE, GatedAttempt, Ledger
 from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
-from ppm.install.ranking import Ranking, rank
+from ppm.install.ranking import Ranking, candidate_of, rank
 from ppm.lab.prompts import draw_of, drawn_anew
 from ppm.lock import Lock
 from ppm.package import Package
@@ -106,10 +107,65 @@ def choose(
 
 
 def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
-    subject, events = gate.subject, gate.events
+    events = gate.events
+    untried: list[Attempt] = []
+    made: Iterator[_Made] | list[_Made] = _made(strategy, gate, context, untried)
+    if strategy.prefer:
+        key = PREFERENCES[strategy.prefer]
+        made = sorted(made, key=lambda one: key(one.figures))
+        events.tell(f"Candidates, by {strategy.prefer}: {', '.join(one.figures.strategy for one in made)}")
+    compared = tuple(one.figures for one in made) if isinstance(made, list) else ()
     attempts: tuple[Attempt, ...] = ()
     set_aside: list[tuple[float, Package]] = []
     nearest: Choice | None = None
+    for one in made:
+        name, ranking = one.name, one.ranking
+        attempts, untried[:] = (*attempts, *untried), []
+        if ranking.score >= 1:
+            attempts += (Attempt(name, None, "set aside", ranking.worst),)
+            events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
+            set_aside.append((ranking.score, one.composition))
+            continue
+        try:
+            choice = gate.decide(one.composition, attempts)
+        except ModelError as error:
+            attempts += (Attempt(name, None, "error", error.message),)
+            events.tell(f"  {name} can't be tested: {error.message}")
+            continue
+        choice = choice.with_audit(replace(choice.audit, candidates=compared))
+        if choice.audit.may_deploy:
+            notes = (*choice.audit.notes, _why(strategy, one))
+            return choice.with_audit(replace(choice.audit, notes=notes))
+        attempts = choice.audit.attempts
+        if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
+            nearest = choice
+        events.tell(f"  {name} did not pass: {attempts[-1].detail}")
+    attempts += tuple(untried)
+    if nearest is not None:
+        return nearest.with_audit(replace(nearest.audit, attempts=attempts))
+    if not set_aside:
+        raise TrainingError(
+            "no candidate could be composed", hint="try a strategy that needs no training: --strategy concat"
+        )
+    events.tell("No candidate looks promising; testing the nearest one anyway")
+    _, best = min(set_aside, key=lambda item: item[0])
+    choice = gate.decide(best, attempts)
+    return choice.with_audit(replace(choice.audit, candidates=compared))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A candidate that could be composed, under the name that the strategy has for it."""
+
+    name: str
+    composition: Package
+    ranking: Ranking
+    figures: Candidate
+
+
+def _made(strategy: Strategy, gate: "_Gate", context: Context, untried: list[Attempt]) -> Iterator[_Made]:
+    """The candidates in turn, each composed when it is asked for; what can't be goes to `untried`."""
+    subject, events = gate.subject, gate.events
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
         if not _can_be_made(recipe, context):
@@ -122,48 +178,23 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
             composition = compose(subject.packages, recipe, own, base=subject.base, chosen_by=strategy.name)
             ranking = rank(composition, subject, context, gate.suites)
         except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
-            attempts += (Attempt(name, None, "error", error.message),)
+            untried.append(Attempt(name, None, "error", error.message))
             events.tell(f"  {name} could not be composed: {error.message}")
             continue
-        if ranking.score >= 1:
-            attempts += (Attempt(name, None, "set aside", ranking.worst),)
-            events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
-            set_aside.append((ranking.score, composition))
-            continue
-        try:
-            choice = gate.decide(composition, attempts)
-        except ModelError as error:
-            attempts += (Attempt(name, None, "error", error.message),)
-            events.tell(f"  {name} can't be tested: {error.message}")
-            continue
-        if choice.audit.may_deploy:
-            notes = (*choice.audit.notes, _why(strategy, name, composition, ranking))
-            return choice.with_audit(replace(choice.audit, notes=notes))
-        attempts = choice.audit.attempts
-        if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
-            nearest = choice
-        events.tell(f"  {name} did not pass: {attempts[-1].detail}")
-    if nearest is not None:
-        return nearest.with_audit(replace(nearest.audit, attempts=attempts))
-    if not set_aside:
-        raise TrainingError(
-            "no candidate could be composed", hint="try a strategy that needs no training: --strategy concat"
-        )
-    events.tell("No candidate looks promising; testing the nearest one anyway")
-    _, best = min(set_aside, key=lambda item: item[0])
-    return gate.decide(best, attempts)
+        yield _Made(name, composition, ranking, candidate_of(recipe, composition, ranking, subject))
 
 
-def _why(strategy: Strategy, name: str, composition: Package, ranking: Ranking) -> str:
+def _why(strategy: Strategy, one: _Made) -> str:
     """Why a candidate was taken, what it is, and what was not tried."""
-    bank, taken = composition.bank, strategy.candidate(name)
-    later = [strategy.candidate(n).name for n in strategy.candidates[strategy.candidates.index(name) + 1 :]]
-    kind = "one prefix" if len(bank.blocks) == 1 else "no single prefix, which exports want"
-    made = f" was made in {taken.cost}," if taken.cost else ""
+    figures, names = one.figures, strategy.candidates
+    later = [] if strategy.prefer else [strategy.candidate(n).name for n in names[names.index(one.name) + 1 :]]
+    kind = "one prefix" if figures.one_prefix else "no single prefix, which exports want"
+    made = f" was made in {figures.cost}," if figures.cost else ""
     left = f" Later candidates were not tried: {', '.join(later)}." if later else ""
+    first = f"of all by {strategy.prefer} the first" if strategy.prefer else "the first candidate"
     return (
-        f"{strategy.name} took {taken.name}, the first candidate that the gate let through; on the ranking prompts "
-        f"{ranking.words}. It has {bank.virtual_tokens} virtual tokens,{made} and is {kind}.{left}"
+        f"{strategy.name} took {figures.strategy}, {first} that the gate let through; on the ranking prompts "
+        f"{one.ranking.words}. It has {one.composition.bank.virtual_tokens} virtual tokens,{made} and is {kind}.{left}"
     )
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ppm.audit.candidates import PROMPT_TOKENS, Candidate
 from ppm.audit.gate import margin_of
 from ppm.audit.run import Subject
 from ppm.bank import Bank
 from ppm.composition.steps import Context
+from ppm.composition.strategy import Strategy
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText
@@ -16,9 +18,10 @@ from ppm.names import canonical_digest
 from ppm.package import Package
 from ppm.runtime.model import attach, backbone_of
 from ppm.runtime.router import picks
+from ppm.runtime.taps import depth_of
 from ppm.training.retention import RETENTION_SCALE, retention_of
 
-__all__ = ["Ranking", "rank"]
+__all__ = ["Ranking", "candidate_of", "rank"]
 
 RANKING_PROMPTS = 100
 
@@ -52,6 +55,14 @@ class Ranking:
         return (
             f"{label} {rate:.2f}, against {specialist:.2f} for its specialist" if rate > specialist else self._diverges
         )
+
+    @property
+    def loss(self) -> float | None:
+        """How much more often it fails than a patch alone, of the one that it loses most of; None without any."""
+        if not self.rates:
+            return None
+        _, rate, specialist = self._nearest_to_failing
+        return rate - specialist
 
     @property
     def _nearest_to_failing(self) -> tuple[str, float, float]:
@@ -103,6 +114,37 @@ def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> fl
         own = [text for text, pick in zip(texts, picked, strict=True) if pick == blocks]
         moved += retention_of(model, bank.of_blocks(blocks), own, subject.placement) * _tokens(own)
     return moved / _tokens(texts)
+
+
+def candidate_of(recipe: Strategy, composition: Package, ranking: Ranking, subject: Subject) -> Candidate:
+    """A candidate's figures for a choice among several."""
+    bank = composition.bank
+    router, sizes = bank.router, [block.shape[0] for block in bank.blocks]
+    apart = router is not None and not router.several
+    return Candidate(
+        recipe.name,
+        ranking.loss,
+        _passes(bank, subject),
+        max(sizes) if apart else sum(sizes),
+        recipe.cost,
+        one_prefix=len(sizes) == 1 and bank.table is None,
+    )
+
+
+def _passes(bank: Bank, subject: Subject) -> float:
+    """How often a prompt of PROMPT_TOKENS tokens is run through the base's layers where a patch acts, at most.
+
+    A prefix's own tokens are run once for all prompts. Where a block is seen by the answer alone, what follows the last
+    turn is run again; else, behind a trigger, all of the prompt, after the layers that the trigger reads.
+    """
+    router = bank.router
+    if router is None:
+        turn = bank.answers_to
+        return 1.0 if turn is None else 1 + len(turn.closing) / PROMPT_TOKENS
+    depth = depth_of(backbone_of(attach(subject.loaded.model, kept=subject.loaded.kept)).inner)
+    turns = [router.seen_after([number]) for number in range(len(bank.blocks))]
+    again = [len(turn.closing) / PROMPT_TOKENS if turn else router.layers[-1] / depth for turn in turns]
+    return 1 + max(again)
 
 
 def _tokens(texts: Sequence[ScoredText]) -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ppm.audit.candidates import Candidate
 from ppm.audit.comparison import Comparison, verdict_of
 from ppm.audit.model import Attempt, Audit, AuditedSuite, Cell
 from ppm.errors import IntegrityError
@@ -41,6 +42,17 @@ def test_an_audit_comes_back_from_its_json():
     assert Audit.from_table(table(), "audit.json") == AUDIT
     bare = replace(AUDIT, attempts=(), waivers=(), circular=(), continual=None, suites={})
     assert Audit.from_table(json.loads(bare.to_json()), "audit.json") == bare
+
+
+def test_candidates_come_back_and_an_audit_without_any_is_read_by_an_older_ppm():
+    both = (Candidate("distilled", 0.01, 1.0, 20, "minutes", True), Candidate("a", None, 1.5, 1))
+    compared = replace(AUDIT, candidates=both)
+    assert Audit.from_table(json.loads(compared.to_json()), "audit.json") == compared
+    assert "candidates" not in table()
+    broken = json.loads(compared.to_json())
+    broken["candidates"][0]["passes"] = 0.5
+    with pytest.raises(IntegrityError, match="impossible"):
+        Audit.from_table(broken, "audit.json")
 
 
 def test_the_same_audit_has_the_same_bytes():

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from test_audit_model import AUDIT, PASSED
 
+from ppm.audit.candidates import Candidate
 from ppm.audit.model import AuditedSuite
 from ppm.audit.page import html_page
 from ppm.audit.report import Report
@@ -165,6 +166,18 @@ def test_a_waiver_stands_once_with_all_its_suites_and_says_which_needed_none():
 def test_utility_is_shown_as_loss():
     utility = replace(PASSED, rule="utility", against="base")
     assert "Utility, as loss: toxicity" in render(comparisons=(utility,))
+
+
+def test_candidates_are_shown_where_they_were_compared(page):
+    rows = render(
+        candidates=(Candidate("distilled", 0.01, 1.0, 20, "minutes", True), Candidate("slow", 0.01, 1.75, 20))
+    )
+    cells = (
+        r'<td class="figure">\+0.010</td><td class="figure">1.00</td><td class="figure">20</td><td>minutes</td><td>yes'
+    )
+    assert re.search(rf"<td>distilled \*</td>{cells}", rows)
+    assert "<td>slow</td>" in rows
+    assert "<h2>Candidates</h2>" not in page
 
 
 def test_notes_are_shown():

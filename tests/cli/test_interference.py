@@ -6,6 +6,7 @@ import click
 from audit.test_audit_model import AUDIT, FAILED, PASSED
 from click.testing import CliRunner
 
+from ppm.audit.candidates import Candidate
 from ppm.audit.model import AuditedSuite, Cell
 from ppm.cli.render import print_audit
 from ppm.verdict import Waiver
@@ -45,6 +46,16 @@ def test_utility_and_perplexity_are_called_what_they_are():
     assert "Utility, as loss: helpful (" in text
     assert "texts: perplexity, lower is better; the gate compares the share of texts that cost over 0.1 nats" in text
     assert "9.50" in text
+
+
+def test_candidates_are_shown_where_they_were_compared():
+    found = (Candidate("distilled", 0.012, 1.0, 20, "minutes", True), Candidate("concat", None, 1.75, 60, "seconds"))
+    rows = printed(replace(SHOWN, candidates=found)).splitlines()
+    assert next(row for row in rows if "distilled " in row).split() == [
+        *("*", "distilled", "+0.012", "1.00", "20", "minutes", "yes")
+    ]
+    assert next(row for row in rows if "concat " in row).split() == ["*", "concat", "1.75", "60", "seconds", "no"]
+    assert not any(line.startswith("Candidates") for line in printed(SHOWN).splitlines())
 
 
 def test_words_are_explained_where_they_occur_and_nowhere_else():

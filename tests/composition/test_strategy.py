@@ -41,6 +41,8 @@ def test_a_typo_in_the_name_names_the_nearest():
         ('candidates = ["concat"]\n[[steps]]\nuse = "average"\n', "either"),
         ('candidates = ["mine"]\n', "own candidate"),
         ('triggers = false\n[[steps]]\nuse = "route"\n', "routing takes triggers"),
+        ('prefer = "tokens"\n[[steps]]\nuse = "average"\n', "candidates"),
+        ('prefer = "token"\ncandidates = ["concat"]\n', "'tokens'"),
         ('summry = "x"\n[[steps]]\nuse = "average"\n', "'summary'"),
     ],
 )
@@ -86,6 +88,12 @@ def test_the_digest_of_an_automatic_strategy_covers_what_its_candidates_do(tmp_p
         candidate.write_text(f'schema = 1\nname = "mine"\n[[steps]]\nuse = "average"\nweights = {weights}\n')
         digests.add(read_strategy(str(tmp_path / "choice.toml")).digest)
     assert len(digests) == 2
+
+
+def test_what_is_preferred_is_part_of_the_digest(tmp_path):
+    rest = ['candidates = ["concat"]\n', 'candidates = ["concat"]\nprefer = "loss"\n']
+    plain, preferring = (read_strategy(written(tmp_path, text)) for text in rest)
+    assert plain.digest != preferring.digest
 
 
 def test_candidates_are_checked_before_anything_is_composed(tmp_path):

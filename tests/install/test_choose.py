@@ -11,6 +11,7 @@ from packages import make_bank, make_routed
 from ppm.audit.gate import alpha_of_attempt
 from ppm.audit.run import Deployed, Subject, suites_of
 from ppm.bank import Bank, Router, Trigger
+from ppm.bank_table import Turn
 from ppm.base import identify
 from ppm.composition.compose import make_context, package_composition
 from ppm.composition.registry import STEPS
@@ -19,7 +20,7 @@ from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
 from ppm.install.choose import _can_be_made, choose
-from ppm.install.ranking import rank
+from ppm.install.ranking import Ranking, candidate_of, rank
 from ppm.jsonl import Prompt, dump
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package
@@ -61,23 +62,24 @@ def steps(monkeypatch):
         monkeypatch.setitem(STEPS, function.__name__, function)
 
 
-def recipe(folder: Path, *candidates: str) -> str:
+def recipe(folder: Path, *candidates: str, prefer: str = "") -> str:
     """An automatic strategy whose candidates are single steps, named without their folder."""
     for name in candidates:
         (folder / f"{name}.toml").write_text(f'schema = 1\nname = "{name}"\n[[steps]]\nuse = "{name}"\n')
     path = folder / "mine.toml"
     names = ", ".join(f'"{name}.toml"' for name in candidates)
-    path.write_text(f'schema = 1\nname = "mine"\ncandidates = [{names}]\n')
+    rest = f'prefer = "{prefer}"\n' if prefer else ""
+    path.write_text(f'schema = 1\nname = "mine"\ncandidates = [{names}]\n{rest}')
     return str(path)
 
 
-def run(world, folder, *candidates, packages=None, policy=None):
+def run(world, folder, *candidates, packages=None, policy=None, prefer=""):
     """(choice, what was told) of an automatic choice."""
     base, both = world
     told: list[str] = []
     subject = Subject(base, LazyModel(base), packages or both, "before-bos", policy=policy or Gates())
     choice = choose(
-        read_strategy(recipe(folder, *candidates)),
+        read_strategy(recipe(folder, *candidates, prefer=prefer)),
         subject,
         seed=0,
         waivers=(),
@@ -155,6 +157,61 @@ def test_a_candidate_that_comes_to_nothing_does_not_stop_the_others(world, steps
     assert [a.verdict for a in choice.audit.attempts] == ["error", "error", "pass"]
     assert "the loss is no number" in choice.audit.attempts[0].detail
     assert "nothing.toml could not be composed: the loss is no number" in " ".join(told)
+
+
+def test_what_is_preferred_is_gated_first_whatever_the_order(world, steps, tmp_path):
+    """All that can be made are compared, one that breaks a patch among them."""
+    choice, told = run(world, tmp_path, "concatenate", "nothing", "noise", "average", prefer="tokens")
+    found = choice.audit.candidates
+    assert [c.strategy for c in found] == ["average", "noise", "concatenate"]
+    assert found[2].tokens == 2 * found[1].tokens == 2 * found[0].tokens
+    assert all((c.passes, c.one_prefix) == (1.0, True) for c in found)
+    assert found[1].loss > 0.5 > found[0].loss
+    assert [a.verdict for a in choice.audit.attempts] == ["error", "pass"]
+    assert choice.composition.manifest.composition.strategy == "average"
+    assert "Candidates, by tokens: average, noise, concatenate" in told
+    assert "of all by tokens the first that the gate let through" in choice.audit.notes[-1]
+    assert "not tried" not in choice.audit.notes[-1]
+
+
+def test_without_a_preference_nothing_is_compared(world, steps, tmp_path):
+    assert run(world, tmp_path, "average", "concatenate")[0].audit.candidates == ()
+
+
+def test_a_preferred_candidate_that_is_set_aside_leaves_the_next(world, steps, tmp_path):
+    choice, _ = run(world, tmp_path, "concatenate", "noise", prefer="tokens")
+    assert [a.verdict for a in choice.audit.attempts] == ["set aside", "inconclusive"]
+    assert choice.composition.manifest.composition.strategy == "concatenate"
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    broken, _ = run(world, alone, "noise", prefer="tokens")
+    assert (broken.audit.verdict, [c.strategy for c in broken.audit.candidates]) == ("fail", ["noise"])
+
+
+@pytest.mark.parametrize(
+    ("answers", "several", "passes", "tokens"),
+    [((), False, 1.5, 4), ((0,), False, 1.5, 4), ((0, 1), False, 1 + 3 / 256, 4), ((0, 1), True, 1 + 3 / 256, 7)],
+)
+def test_a_routed_candidate_counts_what_a_prompt_meets_and_how_often_it_is_run(world, answers, several, passes, tokens):
+    base, packages = world
+    made, subject, _, _ = ranked(base, packages)
+    width = made.bank.hidden_size
+    triggers = tuple(Trigger(0.5, bytes(4 * 3 * width), bytes(4), block) for block in (0, 1))
+    blocks = tuple(bank_of(torch.ones(size, width)).blocks[0] for size in (4, 3))
+    bank = Bank(blocks).routed(Router(triggers, (1,), Turn((5,), (6, 7, 8)), several, answers))
+    ranking = Ranking(0.0, {"kind/kind": (0.2, 0.1), "gentle/kind": (0.1, 0.3)}, 0.0)
+    found = candidate_of(read_strategy("routed"), replace(made, bank=bank), ranking, subject)
+    assert (found.passes, found.tokens, found.one_prefix, found.cost) == (passes, tokens, False, "seconds")
+    assert found.loss == pytest.approx(0.1)
+
+
+def test_one_prefix_for_answers_alone_is_none_that_exports_take(world):
+    base, packages = world
+    made, subject, _, _ = ranked(base, packages)
+    for turn, passes in ((None, 1.0), (Turn((5,), (6, 7, 8)), 1 + 3 / 256)):
+        bank = Bank(made.bank.blocks, answers_to=turn)
+        found = candidate_of(read_strategy("concat"), replace(made, bank=bank), Ranking(0.0, {}, 0.0), subject)
+        assert (found.passes, found.one_prefix, found.loss) == (passes, turn is None, None)
 
 
 def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, steps, tmp_path):

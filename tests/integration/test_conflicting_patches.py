@@ -75,3 +75,15 @@ def test_a_preference_that_makes_no_sense_is_one_message(folder, entry):
     assert result.code == 2
     assert "--prefer" in result.err
     assert ("quote it" in result.err) is (">" not in entry)
+    assert ("latency, loss, tokens" in result.err) is (">" not in entry)
+
+
+def test_what_matters_in_a_choice_goes_with_no_single_strategy_and_no_composing_alone(folder, tmp_path):
+    words = ["toxicity", "gender-bias", "--base", "lab", "--prefer", "latency"]
+    single = ppm("install", *words, "--strategy", "merged")
+    assert (single.code, "can't go with --strategy merged" in single.err) == (2, True)
+    both = ppm("install", *words, "--prefer", "loss")
+    assert (both.code, "both latency and loss" in both.err) == (2, True)
+    assert ppm("compose", *words, "--strategy", "concat", "--output", tmp_path).code == 2
+    planned = ppm("install", *words, "--strategy", "auto", "--dry-run", "--json")
+    assert planned.json["strategy"] == "auto-latency", planned.err
