@@ -311,7 +311,7 @@ def rows_of(bench: Bench, kinds: Sequence[str], strategies: Sequence[str], seed:
         yield Row("system prompt", "system", system=best, identity=f"of {len(SYSTEM_PROMPTS)}")
     for package in bench.packages if "specialists" in kinds else ():
         name = package.manifest.name
-        yield Row(f"{name}, always on{again}", "specialist", package.bank.always_on, patch=name)
+        yield Row(f"{name}, always on{again}", "specialist", package.bank.where_picked, patch=name)
         if package.bank.router is not None:
             yield Row(f"{name}, triggered{again}", "specialist", package.bank, patch=name)
     for strategy in strategies if "strategies" in kinds else ():

@@ -117,7 +117,9 @@ def test_a_rollback_changes_no_held_patch(world, core):
     refused = ppm("rollback")
     assert (refused.code, "app is held at 2.0.0, but deployment 1 has 1.0.0" in refused.err) == (1, True)
     ppm("unhold", "app")
-    assert ppm("rollback").code == 0
+    back = ppm("rollback")
+    assert (back.code, "Another `ppm rollback` undoes this" in back.err) == (0, True)
+    assert "Another" not in ppm("rollback", "2").err
 
 
 @pytest.mark.parametrize("command", ["hold", "unhold", "why", "tree", "upgrade", "uninstall"])
