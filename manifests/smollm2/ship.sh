@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Trains SmolLM2's patches from nothing, composes them, tests the composition, and puts all of it where it ships.
 # Run by `make smollm2`, in a home of its own: hours on two cores. Finished stages are kept, so it goes on where it was.
-# Options are those of the test: what ships was made with --accept over-refusal --accept benign-answers --reason "...", and in
-# float32 with --accept gender, too, as the audits beside it say. PREFIXES names a folder with earlier packages of some patches, whose
-# prefixes are kept. A composition of version 1.1.0 was put to the gate once, the ninth attempt on the prompts of benign-answers and
-# over-refusal; as it did not ship, the locks don't count it. The other prompts were written anew since.
+# Options are those of the test: what ships was made with --accept over-refusal --accept benign-answers --reason "...", and in float32 with
+# --accept harm --accept civility, too, as the audits beside it say. PREFIXES names a folder with earlier packages of some patches, whose prefixes are kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export PPM_HOME="$PWD/build/smollm2" PATH="$PWD/.venv/bin:$PATH"

@@ -16,7 +16,7 @@ class Candidate:
     `loss` is how much more often it fails than a patch alone on that patch's ranking prompts, of the patch that loses
     most; None without such prompts. `passes` is how often a prompt of PROMPT_TOKENS tokens is run through the base's
     layers where a patch acts, at most, and `tokens` how many virtual tokens a prompt meets, at most. `cost` is how long
-    it took to make, in its strategy's words. One that is `one_prefix` can be exported.
+    it takes to make, in its strategy's words. One that is `one_prefix` can be exported.
     """
 
     strategy: str

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ppm.install.plan import Plan
     from ppm.install.request import Request
 
-AUTOMATIC = "auto"
-"""The strategy that `--prefer` says more of."""
 __all__ = [
     "DeployOptions",
     "advisory_rows",
@@ -58,19 +56,17 @@ class DeployOptions:
     more_prompts: Mapping[str, str] = field(default_factory=dict)
 
     def wanted(self, options: "Request") -> "Request":
-        """A request with how its patches are composed and tested. Raises UsageError for preferences that can't be."""
+        """A request with how its patches are composed and tested. Raises UsageError for two objectives."""
         words = list(dict.fromkeys(entry for entry in self.prefer if ">" not in entry))
-        priorities = tuple(entry for entry in self.prefer if ">" in entry)
-        strategy = self.strategy
         if len(words) > 1:
             raise click.UsageError(f"--prefer names both {words[0]} and {words[1]}: say what matters most")
-        if words and strategy not in (None, AUTOMATIC):
-            raise click.UsageError(
-                f"--prefer {words[0]} chooses among candidates, so it can't go with --strategy {strategy}"
-            )
-        if words:
-            strategy = f"{AUTOMATIC}-{words[0]}"
-        return replace(options, strategy=strategy, prefer=priorities, more_prompts=self.more_prompts)
+        return replace(
+            options,
+            strategy=self.strategy,
+            prefer=tuple(entry for entry in self.prefer if ">" in entry),
+            objective=words[0] if words else "",
+            more_prompts=self.more_prompts,
+        )
 
     @property
     def terms(self) -> "Terms":
@@ -111,7 +107,7 @@ def prefer_option(function: Callable[..., object], *, chooses: bool = True) -> C
             raise click.BadParameter(f"{error}{others}; quote it, as shells write to a file at a bare >") from error
 
     text = "Which of two patches that want opposite things counts"
-    text += ", or what counts in a composition: latency, loss or tokens." if chooses else "."
+    text += ", or what `auto` prefers: latency, loss or tokens." if chooses else "."
     metavar = "'A>B'|WORD" if chooses else "'A>B'"
     return click.option("--prefer", multiple=True, metavar=metavar, callback=read, help=text)(function)
 

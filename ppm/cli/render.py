@@ -130,7 +130,7 @@ def _print_candidates(audit: "Audit") -> None:
         return
     write(
         "Candidates, in the order of the gate. Loss: of the patch that loses most, on ranking prompts. Passes: over a "
-        f"prompt of {PROMPT_TOKENS} tokens where a patch acts. None is better in everything than one with a *."
+        f"prompt of {PROMPT_TOKENS} tokens where a patch acts. *: no other is as good in all figures and better in one."
     )
     best = frontier(audit.candidates)
     rows: list[list[Text]] = [

@@ -10,7 +10,10 @@ from ppm.errors import ManifestError, RequestError, did_you_mean
 from ppm.names import canonical_digest, check_name, expand
 from ppm.resources import strategies_folder
 
-__all__ = ["StepCall", "Strategy", "builtin_strategies", "read_strategy"]
+__all__ = ["AUTOMATIC", "StepCall", "Strategy", "builtin_strategies", "preferring", "read_strategy"]
+
+AUTOMATIC = "auto"
+"""The strategy that is taken where nobody says another; there is one of it for each preference, too."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,21 @@ def _done(call: StepCall) -> list[object]:
 def builtin_strategies() -> dict[str, Path]:
     """The strategies that ship with ppm, by name."""
     return {path.stem: path for path in sorted(strategies_folder().glob("*.toml"))}
+
+
+def preferring(name: str, objective: str) -> str:
+    """The automatic strategy, or one of its kin, with another preference; without an `objective` any name as it is.
+
+    Raises RequestError for a strategy that has no such kin.
+    """
+    if not objective or name == f"{AUTOMATIC}-{objective}":
+        return name
+    if name != AUTOMATIC and not name.startswith(f"{AUTOMATIC}-"):
+        raise RequestError(
+            f"--prefer {objective} orders the candidates of {AUTOMATIC}, but the strategy is {name}",
+            hint=f"say --strategy {AUTOMATIC}, too, or leave --prefer {objective} out",
+        )
+    return f"{AUTOMATIC}-{objective}"
 
 
 def read_strategy(name: str) -> Strategy:

@@ -78,7 +78,8 @@ def audit_deployed(
     report = _tested(subject, deployment, suites, shipped, early=early, progress=events.progress)
     result = report.audit
     if shipped is not None:
-        result = replace(result, attempts=shipped.attempts, continual=shipped.continual)
+        kept = {key: getattr(shipped, key) for key in ("attempts", "candidates", "continual")}
+        result = replace(result, **kept)
     void = missing_attempts(environment, base.fingerprint, ledger_of(environment.home, base.fingerprint))
     result = replace(result, void=void)
     facts = about(base, packages, environment.label, deployment=_told(deployment))

@@ -5,7 +5,7 @@ touched only by a candidate that is gated, and each attempt on the same prompts 
 at all of its planned looks together.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ppm.audit.anchors import anchored
@@ -22,7 +22,7 @@ from ppm.environment.attempts import ELSEWHERE, GatedAttempt, Ledger
 from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.evaluation.runner import check_texts
 from ppm.evaluation.suites import LoadedSuite
-from ppm.install.ranking import Ranking, candidate_of, rank
+from ppm.install.ranking import Ranking, candidate_of, is_one_prefix, rank
 from ppm.lab.prompts import draw_of, drawn_anew
 from ppm.lock import Lock
 from ppm.package import Package
@@ -108,19 +108,18 @@ def choose(
 
 def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
     events = gate.events
-    untried: list[Attempt] = []
-    made: Iterator[_Made] | list[_Made] = _made(strategy, gate, context, untried)
+    found: Iterable[_Made | Attempt] = _candidates(strategy, gate, context)
+    compared: tuple[Candidate, ...] = ()
     if strategy.prefer:
-        key = PREFERENCES[strategy.prefer]
-        made = sorted(made, key=lambda one: key(one.figures))
-        events.tell(f"Candidates, by {strategy.prefer}: {', '.join(one.figures.strategy for one in made)}")
-    compared = tuple(one.figures for one in made) if isinstance(made, list) else ()
+        found, compared = _best_first(found, strategy.prefer, gate)
     attempts: tuple[Attempt, ...] = ()
     set_aside: list[tuple[float, Package]] = []
     nearest: Choice | None = None
-    for one in made:
+    for one in found:
+        if isinstance(one, Attempt):
+            attempts += (one,)
+            continue
         name, ranking = one.name, one.ranking
-        attempts, untried[:] = (*attempts, *untried), []
         if ranking.score >= 1:
             attempts += (Attempt(name, None, "set aside", ranking.worst),)
             events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
@@ -140,7 +139,6 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
         if nearest is None or _distance(choice.audit) < _distance(nearest.audit):
             nearest = choice
         events.tell(f"  {name} did not pass: {attempts[-1].detail}")
-    attempts += tuple(untried)
     if nearest is not None:
         return nearest.with_audit(replace(nearest.audit, attempts=attempts))
     if not set_aside:
@@ -158,13 +156,13 @@ class _Made:
     """A candidate that could be composed, under the name that the strategy has for it."""
 
     name: str
+    recipe: Strategy
     composition: Package
     ranking: Ranking
-    figures: Candidate
 
 
-def _made(strategy: Strategy, gate: "_Gate", context: Context, untried: list[Attempt]) -> Iterator[_Made]:
-    """The candidates in turn, each composed when it is asked for; what can't be goes to `untried`."""
+def _candidates(strategy: Strategy, gate: "_Gate", context: Context) -> Iterator[_Made | Attempt]:
+    """The candidates in turn, each composed when it is asked for, or the attempt that came to nothing."""
     subject, events = gate.subject, gate.events
     for name in strategy.candidates:
         recipe = strategy.candidate(name)
@@ -178,23 +176,43 @@ def _made(strategy: Strategy, gate: "_Gate", context: Context, untried: list[Att
             composition = compose(subject.packages, recipe, own, base=subject.base, chosen_by=strategy.name)
             ranking = rank(composition, subject, context, gate.suites)
         except PpmError as error:  # for example a prefix too long for the base; the next candidate may be shorter
-            untried.append(Attempt(name, None, "error", error.message))
             events.tell(f"  {name} could not be composed: {error.message}")
+            yield Attempt(name, None, "error", error.message)
             continue
-        yield _Made(name, composition, ranking, candidate_of(recipe, composition, ranking, subject))
+        yield _Made(name, recipe, composition, ranking)
+
+
+def _best_first(
+    found: Iterable[_Made | Attempt], prefer: str, gate: "_Gate"
+) -> tuple[list[_Made | Attempt], tuple[Candidate, ...]]:
+    """What came to nothing, then the candidates by a preference, with the figures of these.
+
+    Of those that are equal the one that is made first comes first, which is cheaper.
+    """
+    everything = list(found)
+    made = [
+        (candidate_of(one.recipe, one.composition, one.ranking, gate.subject), one)
+        for one in everything
+        if isinstance(one, _Made)
+    ]
+    made.sort(key=lambda pair: PREFERENCES[prefer](pair[0]))
+    if made:
+        gate.events.tell(f"Candidates, by {prefer}: {', '.join(figures.strategy for figures, _ in made)}")
+    failed = [one for one in everything if isinstance(one, Attempt)]
+    return [*failed, *(one for _, one in made)], tuple(figures for figures, _ in made)
 
 
 def _why(strategy: Strategy, one: _Made) -> str:
     """Why a candidate was taken, what it is, and what was not tried."""
-    figures, names = one.figures, strategy.candidates
+    bank, names = one.composition.bank, strategy.candidates
     later = [] if strategy.prefer else [strategy.candidate(n).name for n in names[names.index(one.name) + 1 :]]
-    kind = "one prefix" if figures.one_prefix else "no single prefix, which exports want"
-    made = f" was made in {figures.cost}," if figures.cost else ""
+    kind = "one prefix" if is_one_prefix(bank) else "no single prefix, which exports want"
+    made = f" was made in {one.recipe.cost}," if one.recipe.cost else ""
     left = f" Later candidates were not tried: {', '.join(later)}." if later else ""
-    first = f"of all by {strategy.prefer} the first" if strategy.prefer else "the first candidate"
+    first = f"the best by {strategy.prefer}" if strategy.prefer else "the first candidate"
     return (
-        f"{strategy.name} took {figures.strategy}, {first} that the gate let through; on the ranking prompts "
-        f"{one.ranking.words}. It has {one.composition.bank.virtual_tokens} virtual tokens,{made} and is {kind}.{left}"
+        f"{strategy.name} took {one.recipe.name}, {first} that the gate let through; on the ranking prompts "
+        f"{one.ranking.words}. It has {bank.virtual_tokens} virtual tokens,{made} and is {kind}.{left}"
     )
 
 

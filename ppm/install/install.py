@@ -311,6 +311,6 @@ def _broken(audit: "Audit") -> str:
 def _gate_hint(plan: Plan, number: int) -> str:
     if len(plan.order) < 2:
         return "another version of the patch may pass"
-    if plan.strategy != "auto" and number < MANY_ATTEMPTS:
+    if not read_strategy(plan.strategy).is_automatic and number < MANY_ATTEMPTS:
         return "`--strategy auto` lets ppm choose how to compose them"
     return "fewer patches together may pass"

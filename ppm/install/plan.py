@@ -7,7 +7,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from ppm.base import BaseModel
-from ppm.composition.strategy import Strategy, builtin_strategies, read_strategy
+from ppm.composition.strategy import AUTOMATIC, Strategy, builtin_strategies, preferring, read_strategy
 from ppm.environment.deployment import Deployment, Environment
 from ppm.errors import IntegrityError, RequestError, ResolutionError, ResolutionTimeout, did_you_mean
 from ppm.install.advisories import NONE_FOUND, Found
@@ -37,7 +37,7 @@ __all__ = [
     "yanked_note",
 ]
 
-DEFAULT_STRATEGY = "auto"
+DEFAULT_STRATEGY = AUTOMATIC
 OUT_OF_TIME = (
     "newer versions may also fit together: there was no time to try them all (allow more with PPM_SEARCH_SECONDS)"
 )
@@ -345,7 +345,7 @@ def _strategy(start: Start, names: Sequence[str]) -> tuple[str, Strategy, str]:
     last = (previous and previous.lock.strategy) or ""
     gone = bool(last) and last not in builtin_strategies() and not Path(last).is_file()
     asked = start.request.strategy or start.workspace.project.strategy
-    chosen = asked or (not gone and last) or DEFAULT_STRATEGY
+    chosen = preferring(asked or (not gone and last) or DEFAULT_STRATEGY, start.request.objective)
     if chosen not in builtin_strategies() and expand(chosen).is_file():  # another command may be given elsewhere
         chosen = str(expand(chosen).absolute())
     recipe = read_strategy(chosen)

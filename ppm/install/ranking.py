@@ -21,7 +21,7 @@ from ppm.runtime.router import picks
 from ppm.runtime.taps import depth_of
 from ppm.training.retention import RETENTION_SCALE, retention_of
 
-__all__ = ["Ranking", "candidate_of", "rank"]
+__all__ = ["Ranking", "candidate_of", "is_one_prefix", "rank"]
 
 RANKING_PROMPTS = 100
 
@@ -120,27 +120,31 @@ def candidate_of(recipe: Strategy, composition: Package, ranking: Ranking, subje
     """A candidate's figures for a choice among several."""
     bank = composition.bank
     router, sizes = bank.router, [block.shape[0] for block in bank.blocks]
-    apart = router is not None and not router.several
+    one_block_a_prompt = router is not None and not router.several
     return Candidate(
         recipe.name,
         ranking.loss,
         _passes(bank, subject),
-        max(sizes) if apart else sum(sizes),
+        max(sizes) if one_block_a_prompt else sum(sizes),
         recipe.cost,
-        one_prefix=len(sizes) == 1 and bank.table is None,
+        is_one_prefix(bank),
     )
+
+
+def is_one_prefix(bank: Bank) -> bool:
+    """Whether a bank is what exports take: one block, in front of every text."""
+    return len(bank.blocks) == 1 and bank.table is None
 
 
 def _passes(bank: Bank, subject: Subject) -> float:
     """How often a prompt of PROMPT_TOKENS tokens is run through the base's layers where a patch acts, at most.
 
-    A prefix's own tokens are run once for all prompts. Where a block is seen by the answer alone, what follows the last
-    turn is run again; else, behind a trigger, all of the prompt, after the layers that the trigger reads.
+    A prefix's own tokens are run once for all prompts. Behind a trigger, what follows the last turn is run again where
+    the answer alone sees the block, and else all of the prompt, after the layers that the trigger reads.
     """
     router = bank.router
     if router is None:
-        turn = bank.answers_to
-        return 1.0 if turn is None else 1 + len(turn.closing) / PROMPT_TOKENS
+        return 1.0
     depth = depth_of(backbone_of(attach(subject.loaded.model, kept=subject.loaded.kept)).inner)
     turns = [router.seen_after([number]) for number in range(len(bank.blocks))]
     again = [len(turn.closing) / PROMPT_TOKENS if turn else router.layers[-1] / depth for turn in turns]

@@ -33,16 +33,17 @@ class Request:
     """What the user typed, parsed once.
 
     `hashes` are the digests that a patch's package file may have, by name; with `require_hashes` every package file
-    that is not deployed yet must have one of them. `prefer` are priorities, as `preferred` reads them, and
-    `more_prompts` the files of further prompts for suites, by label; an empty one drops what was brought before. A
-    search for versions is given up after `search_seconds`. `running` says how the base is run; a dtype that is not
-    named is the recorded one, else the faster one.
+    that is not deployed yet must have one of them. `prefer` are priorities, as `preferred` reads them, `objective` is
+    what an automatic choice prefers, and `more_prompts` the files of further prompts for suites, by label; an empty one
+    drops what was brought before. A search for versions is given up after `search_seconds`. `running` says how the base
+    is run; a dtype that is not named is the recorded one, else the faster one.
     """
 
     requirements: tuple[Requirement, ...] = ()
     find_links: tuple[Path, ...] = ()
     strategy: str | None = None
     prefer: tuple[str, ...] = ()
+    objective: str = ""
     more_prompts: Mapping[str, str] = field(default_factory=dict)
     constraints: tuple[Requirement, ...] = ()
     overrides: tuple[Requirement, ...] = ()

@@ -1,10 +1,13 @@
 """Strategy files: what is accepted, and what a mistake is told."""
 
+from typing import get_args, get_type_hints
+
 import pytest
 
+from ppm.audit.candidates import PREFERENCES
 from ppm.composition.recipe import check_strategy
 from ppm.composition.registry import STEPS
-from ppm.composition.strategy import builtin_strategies, read_strategy
+from ppm.composition.strategy import Strategy, builtin_strategies, preferring, read_strategy
 from ppm.errors import ManifestError, RequestError
 
 
@@ -88,6 +91,21 @@ def test_the_digest_of_an_automatic_strategy_covers_what_its_candidates_do(tmp_p
         candidate.write_text(f'schema = 1\nname = "mine"\n[[steps]]\nuse = "average"\nweights = {weights}\n')
         digests.add(read_strategy(str(tmp_path / "choice.toml")).digest)
     assert len(digests) == 2
+
+
+def test_each_preference_has_its_strategy_with_the_candidates_of_auto():
+    kin = {name.removeprefix("auto-") for name in builtin_strategies() if name.startswith("auto-")}
+    assert kin == set(PREFERENCES) == set(get_args(get_args(get_type_hints(Strategy)["prefer"])[0]))
+    for word in kin:
+        strategy = read_strategy(f"auto-{word}")
+        assert (strategy.prefer, strategy.candidates) == (word, read_strategy("auto").candidates)
+
+
+def test_a_preference_is_for_auto_and_its_kin():
+    assert [preferring(name, "loss") for name in ("auto", "auto-loss", "auto-tokens")] == ["auto-loss"] * 3
+    assert preferring("exportable", "") == "exportable"
+    with pytest.raises(RequestError, match="but the strategy is exportable"):
+        preferring("exportable", "loss")
 
 
 def test_what_is_preferred_is_part_of_the_digest(tmp_path):

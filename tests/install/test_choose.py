@@ -19,6 +19,7 @@ from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
+from ppm.install import choose as choosing
 from ppm.install.choose import _can_be_made, choose
 from ppm.install.ranking import Ranking, candidate_of, rank
 from ppm.jsonl import Prompt, dump
@@ -73,10 +74,10 @@ def recipe(folder: Path, *candidates: str, prefer: str = "") -> str:
     return str(path)
 
 
-def run(world, folder, *candidates, packages=None, policy=None, prefer=""):
+def run(world, folder, *candidates, packages=None, policy=None, prefer="", told=None):
     """(choice, what was told) of an automatic choice."""
     base, both = world
-    told: list[str] = []
+    told = [] if told is None else told
     subject = Subject(base, LazyModel(base), packages or both, "before-bos", policy=policy or Gates())
     choice = choose(
         read_strategy(recipe(folder, *candidates, prefer=prefer)),
@@ -170,8 +171,30 @@ def test_what_is_preferred_is_gated_first_whatever_the_order(world, steps, tmp_p
     assert [a.verdict for a in choice.audit.attempts] == ["error", "pass"]
     assert choice.composition.manifest.composition.strategy == "average"
     assert "Candidates, by tokens: average, noise, concatenate" in told
-    assert "of all by tokens the first that the gate let through" in choice.audit.notes[-1]
+    assert "mine took average, the best by tokens that the gate let through" in choice.audit.notes[-1]
     assert "not tried" not in choice.audit.notes[-1]
+
+
+def test_where_nothing_can_be_made_there_is_no_order(world, steps, tmp_path):
+    told = []
+    with pytest.raises(TrainingError, match="no candidate could be composed"):
+        run(world, tmp_path, "nothing", prefer="latency", told=told)
+    assert not any(line.startswith("Candidates") for line in told)
+
+
+def test_a_preferred_candidate_that_can_t_be_tested_leaves_the_next(world, steps, tmp_path, monkeypatch):
+    decide = choosing._Gate.decide
+
+    def refuse(gate, composition, attempts):
+        if composition.manifest.composition.strategy == "average":
+            raise ModelError("has no room for it")
+        return decide(gate, composition, attempts)
+
+    monkeypatch.setattr(choosing._Gate, "decide", refuse)
+    choice, told = run(world, tmp_path, "concatenate", "average", prefer="tokens")
+    assert choice.composition.manifest.composition.strategy == "concatenate"
+    assert [c.strategy for c in choice.audit.candidates] == ["average", "concatenate"]
+    assert any("average.toml can't be tested: has no room for it" in line for line in told)
 
 
 def test_without_a_preference_nothing_is_compared(world, steps, tmp_path):
@@ -208,10 +231,10 @@ def test_a_routed_candidate_counts_what_a_prompt_meets_and_how_often_it_is_run(w
 def test_one_prefix_for_answers_alone_is_none_that_exports_take(world):
     base, packages = world
     made, subject, _, _ = ranked(base, packages)
-    for turn, passes in ((None, 1.0), (Turn((5,), (6, 7, 8)), 1 + 3 / 256)):
+    for turn in (None, Turn((5,), (6, 7, 8))):
         bank = Bank(made.bank.blocks, answers_to=turn)
         found = candidate_of(read_strategy("concat"), replace(made, bank=bank), Ranking(0.0, {}, 0.0), subject)
-        assert (found.passes, found.one_prefix, found.loss) == (passes, turn is None, None)
+        assert (found.passes, found.one_prefix, found.loss) == (1.0, turn is None, None)
 
 
 def test_when_none_is_promising_the_nearest_is_tested_and_nothing_passes(world, steps, tmp_path):
