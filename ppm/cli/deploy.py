@@ -95,6 +95,7 @@ def prefer_option(function: Callable[..., object], *, chooses: bool = True) -> C
 
     def read(context: click.Context, parameter: click.Parameter, entries: tuple[str, ...]) -> tuple[str, ...]:
         from ppm.audit.candidates import PREFERENCES
+        from ppm.errors import did_you_mean
         from ppm.project import preferred
 
         words = list(PREFERENCES) if chooses else []
@@ -103,8 +104,10 @@ def prefer_option(function: Callable[..., object], *, chooses: bool = True) -> C
         except ValueError as error:
             if any(">" in entry for entry in entries):
                 raise click.BadParameter(str(error)) from error
-            others = f", or one of {', '.join(words)}" if words else ""
-            raise click.BadParameter(f"{error}{others}; quote it, as shells write to a file at a bare >") from error
+            others = f", nor one of {', '.join(words)}" if words else ""
+            quoted = "quote it, as shells write to a file at a bare >"
+            near = did_you_mean(next(entry for entry in entries if entry not in words), words, quoted)
+            raise click.BadParameter(f"{error}{others}; {near}") from error
 
     text = "Which of two patches that want opposite things counts"
     text += ", or what `auto` prefers: latency, loss or tokens." if chooses else "."

@@ -76,15 +76,3 @@ def test_a_preference_that_makes_no_sense_is_one_message(folder, entry):
     assert "--prefer" in result.err
     assert ("quote it" in result.err) is (">" not in entry)
     assert ("latency, loss, tokens" in result.err) is (">" not in entry)
-
-
-def test_what_matters_in_a_choice_goes_with_no_single_strategy_and_no_composing_alone(folder, tmp_path):
-    words = ["toxicity", "gender-bias", "--base", "lab", "--prefer", "latency"]
-    single = ppm("install", *words, "--strategy", "merged")
-    assert (single.code, "but the strategy is merged" in single.err) == (1, True)
-    both = ppm("install", *words, "--prefer", "loss")
-    assert (both.code, "both latency and loss" in both.err) == (2, True)
-    alone = ppm("compose", *words, "--strategy", "concat", "--output", tmp_path)
-    assert (alone.code, "'latency' is not a priority" in alone.err, "one of" in alone.err) == (2, True, False)
-    planned = ppm("install", *words, "--strategy", "auto", "--dry-run", "--json")
-    assert planned.json["strategy"] == "auto-latency", planned.err
