@@ -181,7 +181,9 @@ def test_candidates_are_shown_where_they_were_compared(page):
 
 
 def test_notes_are_shown():
-    assert "Note: the suite x has changed" in render(notes=("the suite x has changed",))
+    shown = render(notes=("the suite x has changed", "It is one prefix."))
+    assert "Note: the suite x has changed.</p>" in shown
+    assert "Note: It is one prefix.</p>" in shown
 
 
 def test_where_two_judges_differ_is_shown(page):
