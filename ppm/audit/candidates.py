@@ -1,9 +1,10 @@
 """What an automatic choice compared: its candidates as plain data, and which of them no other beats."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["PREFERENCES", "PROMPT_TOKENS", "Candidate", "best_first", "frontier"]
+__all__ = ["PREFERENCES", "PROMPT_TOKENS", "Candidate", "frontier"]
 
 PROMPT_TOKENS = 256
 """How long the prompt is of which candidates say how often it is run."""
@@ -13,8 +14,7 @@ PROMPT_TOKENS = 256
 class Candidate:
     """A candidate of a choice that made all of them.
 
-    `loss` is how much more often it fails than a patch alone on that patch's ranking prompts, of the patch that loses
-    most; None without such prompts. `passes` is how often a prompt of PROMPT_TOKENS tokens is run through the base's
+    `loss` is how much more it fails than a patch alone on that patch's ranking prompts, of the patch that loses most; None without such prompts. `passes` is how often a prompt of PROMPT_TOKENS tokens is run through the base's
     layers where a patch acts, at most, and `tokens` how many virtual tokens a prompt meets, at most. `cost` is how long
     it takes to make, in its strategy's words. One that is `one_prefix` can be exported.
     """
@@ -27,8 +27,8 @@ class Candidate:
     one_prefix: bool = False
 
     def __post_init__(self) -> None:
-        if self.loss is not None and not -1 <= self.loss <= 1:
-            raise ValueError(f"a loss of {self.loss:g} is no difference of rates")
+        if self.loss is not None and not math.isfinite(self.loss):
+            raise ValueError(f"a loss of {self.loss:g} is impossible")
         if not 1 <= self.passes <= 3 or self.tokens < 1:
             raise ValueError(f"{self.tokens} tokens in {self.passes:g} passes are impossible")
 
@@ -43,11 +43,6 @@ PREFERENCES: dict[str, Callable[[Candidate], tuple[float, ...]]] = {
     "tokens": lambda c: (c.tokens, _loss(c), c.passes),
 }
 """What a choice may prefer: of each candidate what counts first, what next, less being better."""
-
-
-def best_first(candidates: Sequence[Candidate], prefer: str) -> list[Candidate]:
-    """Candidates by a preference; of those that are equal the one that is made first, which is cheaper."""
-    return sorted(candidates, key=PREFERENCES[prefer])
 
 
 def frontier(candidates: Sequence[Candidate]) -> list[Candidate]:

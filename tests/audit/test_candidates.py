@@ -1,5 +1,6 @@
 """What an automatic choice compares: the order by each preference, and which candidates no other beats."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -34,7 +35,9 @@ def test_what_another_beats_is_not_on_the_frontier():
     assert frontier((unlike, DISTILLED)) == [DISTILLED]
 
 
-@pytest.mark.parametrize("figures", [(1.5, 1.0, 20), (-1.1, 1.0, 20), (0.0, 0.9, 20), (0.0, 3.5, 20), (0.0, 1.0, 0)])
+@pytest.mark.parametrize(
+    "figures", [(math.nan, 1.0, 20), (math.inf, 1.0, 20), (0.0, 0.9, 20), (0.0, 3.5, 20), (0.0, 1.0, 0)]
+)
 def test_impossible_figures_are_refused(figures):
-    with pytest.raises(ValueError, match=r"no difference of rates|impossible"):
+    with pytest.raises(ValueError, match="impossible"):
         Candidate("mine", *figures)
