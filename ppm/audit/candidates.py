@@ -14,9 +14,10 @@ PROMPT_TOKENS = 256
 class Candidate:
     """A candidate of a choice that made all of them.
 
-    `loss` is how much more it fails than a patch alone on that patch's ranking prompts, of the patch that loses most; None without such prompts. `passes` is how often a prompt of PROMPT_TOKENS tokens is run through the base's
-    layers where a patch acts, at most, and `tokens` how many virtual tokens a prompt meets, at most. `cost` is how long
-    it takes to make, in its strategy's words. One that is `one_prefix` can be exported.
+    `loss` is how much more it fails than a patch alone on that patch's ranking prompts, of the patch that loses most;
+    None without such prompts. `passes` is how often a prompt of PROMPT_TOKENS tokens is run through the base's layers
+    where a patch acts, at most, and `tokens` how many virtual tokens a prompt meets, at most. `cost` is how long it
+    takes to make, in its strategy's words. One that is `one_prefix` can be exported.
     """
 
     strategy: str
