@@ -66,9 +66,9 @@ def main() -> None:
     sets = [one for one in sets if one.judges[0].name == JUDGE and len(set(one.groups.values())) >= LEAST_GROUPS]
     kept = [json.loads(path.read_text()) for path in options.results.glob("*.json")]
     rows = {row["row"]: row["sets"] for row in kept}
-    routed = next((row for row in kept if row["row"] == ROUTED), None)
+    composed = next((row for row in kept if row["row"] == ROUTED), None)
     weights = canonical_digest([behaviour_digest(base), options.dtype])
-    if routed is None or routed["identity"] != canonical_digest([weights, bank.digest, "", ""]):
+    if composed is None or composed["identity"] != canonical_digest([weights, bank.digest, "", ""]):
         parser.error(f"the results are of other packages, another base or dtype, or have no row {ROUTED!r}")
     sets = [one for one in sets if rows[ROUTED].get(one.name, {}).get("digest") == digest_of(one)]
     distances = below(loaded, bank.router, sets)

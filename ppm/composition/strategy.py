@@ -133,7 +133,8 @@ def preferring(name: str, objective: str) -> str:
     """
     if not objective or name == f"{AUTOMATIC}-{objective}":
         return name
-    if name != AUTOMATIC and not name.startswith(f"{AUTOMATIC}-"):
+    kin = {other for other in builtin_strategies() if other.startswith(f"{AUTOMATIC}-")}
+    if name != AUTOMATIC and name not in kin:
         raise RequestError(
             f"--prefer {objective} orders the candidates of {AUTOMATIC}, but the strategy is {name}",
             hint=f"say --strategy {AUTOMATIC}, too, or leave --prefer {objective} out",

@@ -104,8 +104,9 @@ def test_each_preference_has_its_strategy_with_the_candidates_of_auto():
 def test_a_preference_is_for_auto_and_its_kin():
     assert [preferring(name, "loss") for name in ("auto", "auto-loss", "auto-tokens")] == ["auto-loss"] * 3
     assert preferring("exportable", "") == "exportable"
-    with pytest.raises(RequestError, match="but the strategy is exportable"):
-        preferring("exportable", "loss")
+    for other in ("exportable", "auto-mine.toml"):  # the second is a file of the user's
+        with pytest.raises(RequestError, match=f"but the strategy is {other}"):
+            preferring(other, "loss")
 
 
 def test_what_is_preferred_is_part_of_the_digest(tmp_path):
