@@ -44,7 +44,8 @@ def leads_of(base: LoadedBase, router: Router, specialists: Sequence[Specialist]
         return (0.0,) * len(specialists)
     inner, encoder = backbone_of(attach(base.model, kept=base.kept)).inner, encoder_of(base)
     ids = [encoder.prompt(prompt, f"a prompt that {specialists[i].name} carries") for i, prompt in rows]
-    odds = scores_of(inner, [router] * len(ids), ids)[router.layers, router.turn].of(router, ids)
+    read = scores_of(inner, [router] * len(ids), ids, base.readings)
+    odds = read[router.layers, router.turn].of(router, ids)
     ahead = margins(router, odds)
     columns = [[t for t, trigger in enumerate(router.triggers) if trigger.block == i] for i in range(len(specialists))]
     return fit_leads(torch.stack([ahead[:, own].amax(-1) for own in columns], dim=-1), [i for i, _ in rows])

@@ -108,7 +108,7 @@ def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> fl
     if router is None:
         return retention_of(model, bank, texts, subject.placement)
     inner = backbone_of(attach(model, kept=subject.loaded.kept)).inner
-    picked = picks(inner, [router] * len(texts), [text.prompt for text in texts])
+    picked = picks(inner, [router] * len(texts), [text.prompt for text in texts], subject.loaded.readings)
     moved = 0.0
     for blocks in sorted(set(picked) - {()}):
         own = [text for text, pick in zip(texts, picked, strict=True) if pick == blocks]
