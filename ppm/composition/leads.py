@@ -25,9 +25,10 @@ __all__ = ["fit_leads", "leads_of"]
 SPREAD = 3.0
 """The standard deviation, in log odds, that is expected of leads before any prompt is seen; on SmolLM2's patches 2 to 5
 pick alike."""
-DIGITS = 3
-"""Of a lead, after the point."""
-STEPS = 100
+STEP = 0.5
+"""Leads are multiples of this, in log odds: finer than what tells triggers apart, and coarse enough that processors and
+dtypes, which differ in the last digits of what triggers read, mostly make the same composition."""
+ITERATIONS = 100
 
 
 def leads_of(base: LoadedBase, router: Router, specialists: Sequence[Specialist]) -> tuple[float, ...]:
@@ -65,7 +66,7 @@ def fit_leads(ahead: torch.Tensor, owners: Sequence[int]) -> tuple[float, ...]:
     ahead, own, weights = ahead[contested].double(), own[contested], weights[contested]
     with torch.inference_mode(False), torch.enable_grad():
         leads = torch.zeros(ahead.shape[1], dtype=torch.double, requires_grad=True)
-        optimizer = torch.optim.LBFGS([leads], max_iter=STEPS, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS([leads], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
         def loss() -> torch.Tensor:
             optimizer.zero_grad()
@@ -76,4 +77,4 @@ def fit_leads(ahead: torch.Tensor, owners: Sequence[int]) -> tuple[float, ...]:
 
         if len(own):
             optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return tuple(round(lead, DIGITS) + 0.0 for lead in leads.tolist())
+    return tuple(round(lead / STEP) * STEP for lead in leads.tolist())
