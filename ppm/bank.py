@@ -59,8 +59,7 @@ class Trigger:
 
     It fires where sigmoid(weight . features + bias) is at least `threshold`. `weight` is F values in float32: for each
     of the router's layers those of the last token before the answer, of the last token of what is said, and of the mean
-    of what is said. `patch` is the name of the patch it came with, if that is known. Where triggers of several blocks
-    fire it is taken to be `lead` farther above its threshold, in log odds.
+    of what is said. `patch` is the name of the patch it came with, if that is known.
     """
 
     threshold: float
@@ -68,7 +67,6 @@ class Trigger:
     bias: bytes = field(repr=False)
     block: int = 0
     patch: str = ""
-    lead: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.weight) % 4 or len(self.bias) != 4:
@@ -81,9 +79,9 @@ class Router:
     its user says.
 
     Where triggers of different blocks fire, a prompt meets the block of the one that is farthest above its threshold,
-    its lead added, or with `several` those of all that are hardly less far above, isolated from each other. Blocks
-    whose numbers are in `answers_only` are seen by the answer alone: by what follows the last turn, the tokens that the
-    template puts between among it.
+    or with `several` those of all that are hardly less far above, isolated from each other. Blocks whose numbers are in
+    `answers_only` are seen by the answer alone: by what follows the last turn, the tokens that the template puts
+    between among it.
     """
 
     triggers: tuple[Trigger, ...]
@@ -183,7 +181,6 @@ class Bank:
             block=numbers if numbers != tuple(range(len(triggers))) else (),
             patches=tuple(t.patch for t in triggers) if all(t.patch for t in triggers) else (),
             several=self.router.several or None,
-            lead=tuple(t.lead for t in triggers) if any(t.lead for t in triggers) else (),
             turn=self.router.turn,
             answers_only=self.router.answers_only,
         )
@@ -326,7 +323,6 @@ def _router(tensors: Mapping[str, Any], table: BankTable, origin: str) -> Router
             bias=row("router.bias", i),
             block=table.block[i] if table.block else i,
             patch=table.patches[i] if table.patches else "",
-            lead=table.lead[i] if table.lead else 0.0,
         )
         for i in range(rows)
     )

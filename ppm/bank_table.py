@@ -19,8 +19,6 @@ MAX_TURN_TOKENS = 64
 """What stands before or after a user's turn in a chat template takes some ten tokens."""
 MAX_SENTENCE_ENDS = 4096
 MAX_TOKEN = 2**31
-MAX_LEAD = 1000.0
-"""In log odds: more than any trigger is above its threshold."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,6 @@ class BankTable:
 
     Triggers read after these many `layers` of the base. `threshold` and `block` have one entry a trigger: from which
     probability on it fires, and the number of the block that it is for (without it, one trigger a block, in order).
-    Where several fire, each is taken to be its `lead` farther above its threshold, in log odds; without it, none is.
     `several` says whether a prompt meets all blocks whose triggers fire as clearly, isolated from each other, or just
     one, as without it. Of the blocks that `answers_only` names by their numbers the answer alone sees anything: the
     prompt is read as by the base.
@@ -71,14 +68,13 @@ class BankTable:
     patches: tuple[str, ...] = ()
     turn: Turn | None = None
     answers_only: tuple[int, ...] = ()
-    lead: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         triggers = len(self.threshold)
         if list(self.answers_only) != sorted(set(self.answers_only)) or min(self.answers_only, default=0) < 0:
             raise ValueError("answers_only must be rising numbers, 0 or more")
         if self.arrangement != "routed":
-            if triggers or self.layers or self.block or self.patches or self.several or self.lead:
+            if triggers or self.layers or self.block or self.patches or self.several:
                 raise ValueError(f"a bank that is {self.arrangement} has no triggers")
             if (self.turn is None) != (not self.answers_only):
                 raise ValueError(f"a bank that is {self.arrangement} has a turn and answers_only, or neither")
@@ -91,8 +87,6 @@ class BankTable:
             raise ValueError("threshold and block must be of the same length")
         if self.patches and len(self.patches) != triggers:
             raise ValueError("patches must name one patch for each trigger")
-        if len(self.lead) not in (0, triggers) or not all(abs(lead) <= MAX_LEAD for lead in self.lead):
-            raise ValueError(f"lead must be one number for each trigger, between -{MAX_LEAD:g} and {MAX_LEAD:g}")
         if not 1 <= len(self.layers) <= MAX_LAYERS or list(self.layers) != sorted(set(self.layers)):
             raise ValueError(f"layers must be 1 to {MAX_LAYERS} rising numbers")
         if not 1 <= self.layers[0] <= self.layers[-1] <= MAX_LAYER:

@@ -117,14 +117,6 @@ def test_several_triggers_may_be_for_one_block():
     assert bank.table.block == (0, 0)
 
 
-def test_a_router_keeps_its_leads():
-    bank = make_routed()
-    ahead = bank.routed(replace(bank.router, triggers=(replace(bank.router.triggers[0], lead=-1.25),)))
-    assert Bank.parse(ahead.to_bytes(), "x", ahead.table) == ahead
-    assert ahead.digest != bank.digest
-    assert "lead" not in to_table(bank.table)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -162,9 +154,6 @@ def test_a_router_of_wrong_tensors_is_refused(name, value, message):
         ({"threshold": (float("nan"),)}, "threshold must be between 0 and 1"),
         ({"block": (-1,)}, "block must be 0 or more"),
         ({"patches": ("a", "b")}, "one patch for each trigger"),
-        ({"lead": (1.0, 2.0)}, "lead must be one number for each trigger"),
-        ({"lead": (float("nan"),)}, "lead must be one number for each trigger, between -1000 and 1000"),
-        ({"lead": (float("-inf"),)}, "lead must be"),
         ({"arrangement": "joined"}, "has no triggers"),
     ],
 )

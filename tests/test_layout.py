@@ -60,8 +60,8 @@ BELOW_THE_LINE = """
     training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
     composition.steps composition.operating
-    composition.objective composition.distil composition.merging composition.leads composition.routing
-    composition.training composition.recipe
+    composition.objective composition.distil composition.merging composition.routing composition.training
+    composition.recipe
     composition.compose
     lab lab.domains lab.corpus lab.prompts
     audit audit.candidates audit.comparison audit.model audit.attestation audit.anchors audit.continual audit.triggers

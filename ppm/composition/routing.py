@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ppm.bank import Bank, Router
-from ppm.composition.leads import leads_of
 from ppm.composition.operating import less_demanding, meets, trigger_demand
 from ppm.composition.options import Route
 from ppm.composition.steps import Context, Specialist, built_in
@@ -23,8 +22,7 @@ OTHERWISE = "use distilled, or auto"
 def route(context: Context, bank: Bank | None, options: Route) -> Bank:
     """The patches' own blocks side by side: each prompt meets that of the patch whose trigger fires, or none.
 
-    Of several triggers that fire, the one that is farthest above its threshold picks, with the lead that triggers get
-    which were not fitted together. A patch without a trigger gets
+    Of several triggers that fire, the one that is farthest above its threshold picks. A patch without a trigger gets
     one, which is fitted on its replay prompts, against those of the other patches and the retention prompts; no block
     is trained. Raises RequestError where a patch has no replay prompts or its trigger finds too little, or where
     triggers can't be put together.
@@ -53,10 +51,6 @@ def _routed(context: Context) -> Bank:
     router = _together(behind, range(len(behind)))
     if router is None:
         raise _unlike(behind)
-    if having and len(behind) > 1:
-        leads = leads_of(context.base, router, behind)
-        context.notes["leads"] = {s.name: lead for s, lead in zip(behind, leads, strict=True)}
-        router = replace(router, triggers=tuple(replace(t, lead=leads[t.block]) for t in router.triggers))
     return Bank(tuple(s.bank.blocks[0] for s in behind)).routed(router)
 
 

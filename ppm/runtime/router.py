@@ -30,7 +30,6 @@ __all__ = [
     "check_router",
     "features_of",
     "fires",
-    "margins",
     "picked_on_the_way",
     "picks",
     "probabilities",
@@ -194,9 +193,9 @@ def picks(
 ) -> list[Picked]:
     """For each text the blocks that its own router picks; where it has no router, the first.
 
-    Of several triggers that fire, the one that is farthest above its threshold, in log odds and with its lead, picks
-    its block, and where the router takes several, so do those that are hardly less far above. On a text without any
-    token none fires. What the `readings` of this base hold is not read again, and what is read goes there.
+    Of several triggers that fire, the one that is farthest above its threshold, in log odds, picks its block, and where
+    the router takes several, so do those that are hardly less far above. On a text without any token none fires. What
+    the `readings` of this base hold is not read again, and what is read goes there.
     """
     picked: list[Picked] = [(0,) if router is None else () for router in routers]
     scores = scores_of(inner, routers, texts, readings)
@@ -215,18 +214,13 @@ def fires(router: Router, odds: torch.Tensor) -> torch.Tensor:
     return odds.double() >= limits - ROUNDING
 
 
-def margins(router: Router, odds: torch.Tensor) -> torch.Tensor:
-    """How far above its threshold each trigger is for texts with these log odds (..., triggers), without any lead.
+def _picked(router: Router, odds: torch.Tensor) -> Picked:
+    """The blocks that a text with these log odds (triggers,) meets.
 
-    Minus infinity where it does not fire. Compared are log odds, as probabilities of some size are all one.
+    Compared are log odds, as probabilities of some size are all one.
     """
     limits = torch.tensor([trigger.threshold for trigger in router.triggers], dtype=torch.double).logit(EPSILON)
-    return torch.where(fires(router, odds), odds - limits, -torch.inf)
-
-
-def _picked(router: Router, odds: torch.Tensor) -> Picked:
-    """The blocks that a text with these log odds (triggers,) meets."""
-    over = margins(router, odds) + torch.tensor([trigger.lead for trigger in router.triggers], dtype=torch.double)
+    over = torch.where(fires(router, odds), odds - limits, -torch.inf)
     highest = float(over.max())
     if highest == -torch.inf:
         return ()

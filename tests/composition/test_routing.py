@@ -186,7 +186,7 @@ def test_triggers_that_patches_have_are_taken_as_they_are(lab, routed):
     [first, second] = given.specialists
     mixed = replace(given, specialists=(replace(first, bank=first.bank.routed(own)), second), notes={})
     made = route(mixed, None)
-    assert replace(made.router.triggers[0], lead=0.0) == own.triggers[0]
+    assert made.router.triggers[0] == own.triggers[0]
     assert list(mixed.notes["triggers"]) == ["privacy"]
     assert made.router.triggers[1].patch == "privacy"
     assert made.router.triggers[1].threshold == pytest.approx(bank.router.triggers[1].threshold, abs=1e-3)

@@ -417,20 +417,6 @@ def test_a_prompt_meets_all_blocks_whose_triggers_fire_where_the_router_takes_se
     assert bank.digest != replace(bank, router=replace(router, several=False)).digest
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_a_lead_counts_where_several_triggers_fire_and_nowhere_else(several):
-    model = tiny_model("llama")
-    sequences = random_sequences(9, 4, 12, 7, 3, 6, 5, 8, 10, 11)
-    inner = backbone_of(attach(model)).inner
-    triggers = tuple(replace(trigger(model, seed=3 + i), block=i) for i in range(2))
-    fired = probabilities(inner, Router(triggers, (1,)), sequences) >= 0.5
-    router = Router((replace(triggers[0], lead=500.0), triggers[1]), (1,), several=several)
-    wanted = [(0,) if first else (1,) if second else () for first, second in fired.tolist()]
-    assert set(wanted) == {(), (0,), (1,)}
-    assert fired.all(-1).any()
-    assert picks(inner, [router] * len(sequences), sequences) == wanted
-
-
 def test_a_model_of_several_blocks_is_saved_whole(tmp_path):
     model = tiny_model("llama")
     router = Router((trigger(model, seed=3), replace(trigger(model, seed=4), block=1)), (1,))
