@@ -60,8 +60,13 @@ def _print_changes(found: "Changes") -> None:
     for line in lines or ["  the same patches, strategy and verdict"]:
         write(line)
     if found["scores"]:
-        rows = [[suite, *_cells(pair, found["metrics"][suite])] for suite, pair in found["scores"].items()]
+        rows = []
+        for suite, pair in found["scores"].items():
+            *figures, change = _cells(pair, found["metrics"][suite])
+            rows.append([suite, *figures, "" if suite in found["unlike"] else change])
         print_table(["Suite", str(found["from"]), str(found["to"]), "Change"], rows, right=(1, 2, 3))
+    if found["unlike"]:
+        write(f"Not compared, as prompts, judge or decoding differ: {', '.join(found['unlike'])}.")
 
 
 def _cells(values: Sequence[float | None], metrics: Sequence[str | None]) -> list[str]:

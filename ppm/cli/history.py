@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["history_command"]
 
 R = TypeVar("R")
+UNLIKE = "*"
+"""Stands after a figure that can't be compared with the one before it."""
 
 
 @click.command("history")
@@ -81,13 +83,18 @@ def _print_figures(rows: list["Figures"]) -> None:
     cells = []
     for row in rows:
         measures, values = _measures(row.get("metrics", {})), row.get("values", {})
-        figures = [measures[suite].shown(values[suite]) if suite in values else "" for suite in metrics]
+        marks = dict.fromkeys(row.get("unlike", []), UNLIKE)
+        figures = [
+            measures[suite].shown(values[suite]) + marks.get(suite, "") if suite in values else "" for suite in metrics
+        ]
         what = f"damaged: {row['error']}" if "error" in row else ", ".join(row["patches"]) or "none"
         cells.append([str(row["number"]), *figures, what])
     write("Failure rates of each deployment, oldest first; lower is better.")
     for suite, unit in units.items():
         write(f"{suite}: {unit}, lower is better.")
     print_table(["Number", *metrics, "Patches"], cells, right=range(len(metrics) + 1))
+    if any(row.get("unlike") for row in rows):
+        write(f"{UNLIKE} Not to be compared with the figure before it: prompts, judge or decoding differ.")
     found = rows[-1].get("continual")
     if found:
         write("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in found.items()))

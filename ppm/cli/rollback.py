@@ -38,4 +38,5 @@ def rollback_command(number: int | None, base: str | None, env: str | None, as_j
         back_to = deployment.record.rolled_back_from
         report(f"Deployment {deployment.number} is current: {pins}, as in deployment {back_to}.")
         if number is None:
-            say("Another `ppm rollback` undoes this; to go further back, name a deployment: `ppm rollback NUMBER`.")
+            again = command_line()
+            say(f"Another `{again}` undoes this; to go further back, name a deployment: `{again} NUMBER`.")

@@ -24,9 +24,13 @@ Changes = TypedDict(
         "verdict": list[str],
         "scores": dict[str, list[float | None]],
         "metrics": dict[str, list[str | None]],
+        "unlike": list[str],
     },
 )
-"""What differs between two deployments; a pair is what was and what is, of a suite its `scores` and `metrics`."""
+"""What differs between two deployments; a pair is what was and what is, of a suite its `scores` and `metrics`.
+
+`unlike` are the suites whose two figures can't be compared: prompts, judge or decoding differ.
+"""
 
 
 def changes(old: Deployment, new: Deployment) -> Changes:
@@ -36,6 +40,7 @@ def changes(old: Deployment, new: Deployment) -> Changes:
     values = [audit.composed if audit is not None else {} for audit in audits]
     metrics = [{n: s.metric for n, s in audit.suites.items()} if audit is not None else {} for audit in audits]
     suites = dict.fromkeys(suite for found in values for suite in found)
+    tested = [{n: s.digest for n, s in audit.suites.items()} if audit is not None else {} for audit in audits]
     return {
         "from": old.number,
         "to": new.number,
@@ -50,4 +55,5 @@ def changes(old: Deployment, new: Deployment) -> Changes:
         "verdict": [old.record.verdict, new.record.verdict],
         "scores": {suite: [found.get(suite) for found in values] for suite in suites},
         "metrics": {suite: [found.get(suite) for found in metrics] for suite in suites},
+        "unlike": [suite for suite in suites if len({found.get(suite) for found in tested} - {None, ""}) > 1],
     }

@@ -39,13 +39,17 @@ class Entry(TypedDict, total=False):
 
 
 class Figures(TypedDict, total=False):
-    """What a deployment's audit measured, by suite, and the metric of each suite; `error` as in an `Entry`."""
+    """What a deployment's audit measured, by suite, and the metric of each suite; `error` as in an `Entry`.
+
+    `unlike` are the suites whose figure can't be compared with the one before it: prompts, judge or decoding differ.
+    """
 
     number: Required[int]
     error: str
     patches: list[str]
     values: dict[str, float]
     metrics: dict[str, str]
+    unlike: list[str]
     continual: dict[str, float] | None
 
 
@@ -73,6 +77,7 @@ def history(environment: Environment, current: int) -> list[Entry]:
 def figures(environment: Environment) -> list[Figures]:
     """The audit's figures of each deployment's composition, by suite, the oldest first."""
     rows: list[Figures] = []
+    tested: dict[str, str] = {}
     for number in environment.numbers():
         try:
             deployment = environment.deployment(number)
@@ -80,9 +85,12 @@ def figures(environment: Environment) -> list[Figures]:
         except PpmError as error:
             rows.append({"number": number, "error": error.message})
             continue
-        row: Figures = {"number": number, "patches": pins, "values": {}, "metrics": {}, "continual": None}
+        row: Figures = {"number": number, "patches": pins, "values": {}, "metrics": {}, "unlike": [], "continual": None}
         if audit is not None:
             metrics = {label: suite.metric for label, suite in audit.suites.items()}
-            row |= {"values": audit.composed, "metrics": metrics, "continual": audit.continual}
+            digests = {label: suite.digest for label, suite in audit.suites.items() if suite.digest}
+            unlike = [label for label, digest in digests.items() if tested.get(label, digest) != digest]
+            tested |= digests
+            row |= {"values": audit.composed, "metrics": metrics, "unlike": unlike, "continual": audit.continual}
         rows.append(row)
     return rows

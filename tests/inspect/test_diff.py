@@ -37,6 +37,19 @@ def test_diff_goes_the_other_way_too_as_data(two):
     assert table["metrics"]["perplexity"] == ["perplexity", "perplexity"]
 
 
+def test_figures_on_other_prompts_are_not_compared():
+    app = patch("app")
+    deployed(["app"], app, suites="sha256:one")
+    deployed(["app"], app, rates=0.05, suites="sha256:one")
+    deployed(["app"], app, rates=0.07, suites="sha256:two")
+    assert ppm("diff", "1", "2").out.splitlines()[-1] == "app/main  0.100  0.050  -0.050"
+    assert ppm("diff", "2", "3").out.splitlines()[-2:] == [
+        "app/main  0.050  0.070",
+        "Not compared, as prompts, judge or decoding differ: app/main.",
+    ]
+    assert [ppm("diff", *pair, "--json").json["unlike"] for pair in (("1", "2"), ("2", "3"))] == [[], ["app/main"]]
+
+
 def test_a_deployment_that_was_never_made_is_one_clear_error(two):
     failed = ppm("diff", "1", "9")
     assert (failed.code, "has no deployment 9" in failed.err) == (1, True)

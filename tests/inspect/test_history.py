@@ -51,6 +51,19 @@ def test_figures_as_data_come_with_their_metrics(three):
     assert rows[1]["metrics"] == {"app/main": "rate", "tool/main": "rate", "perplexity": "perplexity"}
 
 
+def test_a_figure_on_other_prompts_is_marked():
+    for rates, suites in ((0.1, "one"), (0.05, "one"), (0.07, "two"), (0.06, "two")):
+        deployed(["app"], patch("app"), rates=rates, suites=f"sha256:{suites}")
+    assert [line.split()[1] for line in ppm("history", "--metrics").out.splitlines()[2:6]] == [
+        "0.100",
+        "0.050",
+        "0.070*",
+        "0.060",
+    ]
+    assert ppm("history", "--metrics").out.splitlines()[-1].startswith("* Not to be compared with the figure before it")
+    assert [row["unlike"] for row in ppm("history", "--metrics", "--json").json] == [[], [], ["app/main"], []]
+
+
 def test_a_damaged_deployment_hides_no_other(three):
     (three[0].path / "audit.json").write_bytes(b'{"verdict": "pass"}')
     (three[1].path / "deployment.toml").write_text("damaged")

@@ -48,8 +48,11 @@ def composed(packages: Sequence[Package], value: float = 0.25, hidden_size: int 
     )
 
 
-def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Package] = ()) -> bytes:
-    """A small audit that passed: of a prefix, with the suites of some packages and of the lab's base."""
+def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Package] = (), digest: str = "") -> bytes:
+    """A small audit that passed: of a prefix, with the suites of some packages and of the lab's base.
+
+    `digest` is what the `suites` have.
+    """
     loaded = [*package_suites(packages), *base_suites(locate("lab"))] if packages else []
     rates = {**{suite.label: 0.1 for suite in loaded}, **suites}
     cells = {suite: {"value": v, "low": v, "high": v, "prompts": 500} for suite, v in rates.items()}
@@ -62,7 +65,7 @@ def audit(suites: dict[str, float], bank: Bank = EMPTY, packages: Sequence[Packa
         "configurations": ["composition"],
         "prefix": f"sha256:{bank.digest}",
         "suites": {
-            **{suite: {"metric": _metric(suite), "goal": "lower", "prompts": 500} for suite in suites},
+            **{s: {"metric": _metric(s), "goal": "lower", "prompts": 500, "digest": digest} for s in suites},
             **{suite.label: {"digest": suite.digest, "metric": "rate", "prompts": 3} for suite in loaded},
         },
         "matrix": {"composition": cells},
@@ -89,11 +92,12 @@ def deployed(
     strategy: str = "auto",
     base: LockedBase = LockedBase("lab", FINGERPRINT),  # noqa: B008 - frozen
     hidden_size: int = 4,
+    suites: str = "",
 ) -> Deployment:
     """Put some packages in force as if they had been installed with these requirements.
 
-    `rates` is what the audit found on the packages' suites, `perplexity` on a suite of that name. A model can run the
-    composition if `hidden_size` is its own.
+    `rates` is what the audit found on the packages' suites, `perplexity` on a suite of that name, and `suites` is the
+    digest of these suites. A model can run the composition if `hidden_size` is its own.
     """
     found_base = open_base(base.model)
     environment = Workspace.open(Path.cwd()).environment_for(found_base, env)
@@ -117,7 +121,7 @@ def deployed(
     found = {f"{p.manifest.name}/main": rates for p in packages}
     made, tested = (
         composed(packages, hidden_size=hidden_size),
-        audit(found if perplexity is None else {**found, "perplexity": perplexity}),
+        audit(found if perplexity is None else {**found, "perplexity": perplexity}, digest=suites),
     )
     for data in (made.data, tested):
         environment.store.put(data)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 from dataclasses import replace
 
 import pytest
@@ -111,14 +112,16 @@ def test_a_held_patch_is_not_upgraded_uninstalled_or_replaced(world):
     assert ppm("hold", "ap").code == 1
 
 
-def test_a_rollback_changes_no_held_patch(world, core):
+def test_a_rollback_changes_no_held_patch(world, core, monkeypatch):
     deployed(["app"], patch("app", "2.0.0", {"core": "*"}), core)
     ppm("hold", "app")
     refused = ppm("rollback")
     assert (refused.code, "app is held at 2.0.0, but deployment 1 has 1.0.0" in refused.err) == (1, True)
     ppm("unhold", "app")
-    back = ppm("rollback")
-    assert (back.code, "Another `ppm rollback` undoes this" in back.err) == (0, True)
+    monkeypatch.setattr(sys, "argv", ["ppm", "rollback", "--base", "lab"])
+    back = ppm("rollback", "--base", "lab")
+    assert (back.code, "Another `ppm rollback --base lab` undoes this" in back.err) == (0, True)
+    assert "`ppm rollback --base lab NUMBER`" in back.err
     named = ppm("rollback", "2")
     assert (named.code, "Another" in named.err) == (0, False)
 
