@@ -13,6 +13,7 @@ from ppm.names import (
     check_line,
     check_name,
     check_path,
+    check_seed,
     check_sha256,
     check_specifiers,
     check_version,
@@ -149,6 +150,7 @@ class CompositionRecord:
 
     def __post_init__(self) -> None:
         check_line(self.strategy, "strategy")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,14 @@ __all__ = [
     "LONGEST_NAME",
     "LONGEST_NUMBER",
     "LONGEST_VERSION",
+    "MOST_SEED",
     "base_tag",
     "canonical_digest",
     "check_digest",
     "check_line",
     "check_name",
     "check_path",
+    "check_seed",
     "check_sha256",
     "check_specifiers",
     "check_version",
@@ -38,6 +40,7 @@ __all__ = [
 
 LONGEST_NAME = LONGEST_VERSION = 100
 LONGEST_NUMBER = 12
+MOST_SEED = 2**63 - 1
 """Characters of names and versions, digits of numbers: Python refuses to read a number of thousands of digits."""
 _MOST_SPECIFIERS = 100
 _NAME = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?")
@@ -167,6 +170,12 @@ def check_line(value: str, key: str) -> None:
     """Raises ValueError when the value of `key` could pass for another line of a message, or hides what it is."""
     if not value.isprintable():
         raise ValueError(f"{key} must be one line of printable characters, not {value!r}")
+
+
+def check_seed(value: int, key: str = "seed") -> None:
+    """Raises ValueError for a seed that no generator of random numbers takes."""
+    if not 0 <= value <= MOST_SEED:
+        raise ValueError(f"{key} must be between 0 and {MOST_SEED}, not {value}")
 
 
 def cut(text: str, most: int = 200) -> str:

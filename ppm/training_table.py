@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ppm.names import check_path
+from ppm.names import check_path, check_seed
 from ppm.suite import Decoding, Judge
 
 __all__ = ["Collect", "DataSet", "Stage", "StageTable", "Teacher", "Training", "check_commit"]
@@ -212,6 +212,7 @@ class Training:
                 check_path(value, key)
         for path in self.datasets:
             check_path(path, "datasets")
+        check_seed(self.seed)
         if (self.pairs is None) == (self.prompts is None):
             raise ValueError("give either pairs, or prompts and a teacher")
         if self.prompts is not None and self.teacher is None:

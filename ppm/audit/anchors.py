@@ -50,7 +50,7 @@ class Anchor:
 
 def key_of(owner: str | None, label: str) -> SuiteKey:
     """The key of a suite, whatever its label has before the name to tell it from those of other versions."""
-    return owner, label.removeprefix("base/") if owner is None else label.rpartition("/")[2]
+    return owner, label.removeprefix("base/").removeprefix("policy/") if owner is None else label.rpartition("/")[2]
 
 
 def _by_key(audit: Audit) -> dict[SuiteKey, list[str]]:

@@ -1,6 +1,7 @@
 """An audit with all it was made of, and its forms for other programs: JUnit XML, and every sample as JSON Lines."""
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from ppm.package import Package
 from ppm.version import __version__
 
 __all__ = ["Report", "about", "junit_xml", "sample_lines"]
+
+_UNWRITABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write (section 2.2)."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ def junit_xml(audit: Audit) -> bytes:
             else:
                 ElementTree.SubElement(case, "system-out").text = detail
     ElementTree.indent(root)
+    for element in root.iter():  # which XML has no characters for, escaped or not
+        element.attrib = {name: _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", said) for name, said in element.items()}
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 

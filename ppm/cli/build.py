@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from ppm.cli.options import LocalPath, json_option, running_options, together, workspace
+from ppm.cli.options import SEED, LocalPath, json_option, running_options, together, workspace
 from ppm.cli.output import print_json, print_table, report, write
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def _asked(seed: int | None, pairs: Path | None, prefix_of: Path | None) -> "Cal
 @click.argument("manifest", type=LocalPath())
 @click.option("--output", "-o", default=".", type=LocalPath(), metavar="DIR", help="Where the package file goes.")
 @click.option("--base", metavar="MODEL", help="Where the base model is, if it is not where the manifest says.")
-@click.option("--seed", type=int, help="Overrides the manifest's seed.")
+@click.option("--seed", type=SEED, help="Overrides the manifest's seed.")
 @click.option("--pairs", type=LocalPath(), metavar="FILE", help="Also write the training pairs to this file.")
 @click.option(
     "--prefix-of",

@@ -8,6 +8,7 @@ import click
 
 from ppm.cli.deploy import prefer_option
 from ppm.cli.options import (
+    SEED,
     LocalPath,
     base_option,
     find_links_option,
@@ -52,7 +53,7 @@ def _request_options(function: Callable[..., object]) -> Callable[..., object]:
     help="Folder with the patches' source manifests; steps that train then use all of their pairs.",
 )
 @base_option
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @json_option
 def compose_command(
     patches: tuple[str, ...],

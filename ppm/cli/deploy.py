@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ppm.cli.options import command_line, is_quiet, json_option, together, workspace
+from ppm.cli.options import SEED, command_line, is_quiet, json_option, together, workspace
 from ppm.cli.output import print_json, say, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports, report_options
@@ -135,7 +135,7 @@ def more_prompts_option(function: Callable[..., object]) -> Callable[..., object
 def seed_option(function: Callable[..., object]) -> Callable[..., object]:
     """--seed."""
     text = "Seed of the composition's training; 0 by default."
-    return click.option("--seed", type=int, help=text)(function)
+    return click.option("--seed", type=SEED, help=text)(function)
 
 
 _WAIVERS = ("accept", "accept_advisories", "reason", "seed")

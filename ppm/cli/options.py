@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from ppm.names import MOST_SEED
+
 if TYPE_CHECKING:
     from ppm.progress import Events
     from ppm.workspace import Workspace
 
 __all__ = [
+    "SEED",
     "LocalPath",
     "base_option",
     "choice_options",
@@ -36,6 +39,8 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., object])
+SEED = click.IntRange(0, MOST_SEED)
+"""What seeds may be."""
 
 
 _VERBOSITY, _COLOR, _WORKSPACE, _OFFLINE = "ppm.verbosity", "ppm.color", "ppm.workspace", "ppm.offline"

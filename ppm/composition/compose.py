@@ -19,7 +19,7 @@ from ppm.evaluation.neutral import is_held_back
 from ppm.evaluation.ordinary import without_tested
 from ppm.jsonl import Benign, dump, normalised
 from ppm.manifest import Base, Component, CompositionRecord, Manifest, Patch, PrefixShape, Replay, Retention
-from ppm.names import LONGEST_NAME, canonical_digest
+from ppm.names import LONGEST_NAME, MOST_SEED, canonical_digest
 from ppm.package import Package
 from ppm.progress import Progress, silent
 from ppm.project import Gates
@@ -90,10 +90,11 @@ def _ordinary(packages: Sequence[Package]) -> list[Benign]:
 
 
 def _specialist(package: Package, base: LoadedBase, bank: Bank) -> Specialist:
-    shape, seed = package.manifest.prefix, package.manifest.provenance.get("seed")
+    shape, said = package.manifest.prefix, package.manifest.provenance.get("seed")
+    seed = said if isinstance(said, int) and 0 <= said <= MOST_SEED else None
     initial = None
-    if shape.init_text or isinstance(seed, int):
-        initial = initial_prefix(base, shape, seed=seed if isinstance(seed, int) else 0).to(base.model.device)
+    if shape.init_text or seed is not None:
+        initial = initial_prefix(base, shape, seed=seed or 0).to(base.model.device)
     check_width(prefix_of(package.bank), base.model, package.manifest)
     return Specialist(package.manifest.name, bank, package.replay, initial)
 

@@ -41,6 +41,9 @@ def route_several(context: Context, bank: Bank | None, options: Route) -> Bank:
 def _routed(context: Context) -> Bank:
     if not context.conditional:
         raise RequestError('routing takes triggers, which [gates] trigger = "always" leaves out', hint=OTHERWISE)
+    wide = [specialist.name for specialist in context.specialists if len(specialist.bank.blocks) > 1]
+    if wide:
+        raise RequestError(f"a patch of several blocks can't be routed: {', '.join(wide)}", hint=OTHERWISE)
     lacking = [specialist for specialist in context.specialists if specialist.bank.router is None]
     having = [specialist for specialist in context.specialists if specialist.bank.router is not None]
     shipped = _together(having, range(len(having))) if having else None

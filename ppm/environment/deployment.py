@@ -375,26 +375,26 @@ def _shown(number: int) -> str:
 
 
 def _read_deployment(path: Path, number: int) -> Deployment:
-    origin = path / RECORD_FILE
+    origin, at = path / RECORD_FILE, str(path / RECORD_FILE)
     with disk_errors("can't be read", origin):
         try:
-            table = document.parse(origin.read_bytes(), str(origin))
+            table = document.parse(origin.read_bytes(), at)
             if "schema" not in table:
                 raise ManifestError("schema is missing")
             if table["schema"] not in _SCHEMAS:
                 raise EnvironmentStateError(
                     f"was written by a different version of ppm (schema {table.get('schema')!r})",
-                    context=str(origin),
+                    context=at,
                     hint=f"this one reads schema {RECORD_SCHEMA}; use a newer ppm",
                 )
             rest = {key: value for key, value in table.items() if key != "digest"}
             if table["schema"] == RECORD_SCHEMA and table.get("digest") != canonical_digest(rest):
                 raise ManifestError("it was changed after it was deployed")
-            record = document.read_table(Record, table, str(origin))
+            record = document.read_table(Record, table, at)
         except FileNotFoundError as error:
-            raise IntegrityError("was deleted after it was deployed", context=str(origin), hint=_OTHERS) from error
-        except ManifestError as error:
-            raise IntegrityError(f"is damaged: {error.message}", context=str(origin), hint=_OTHERS) from error
+            raise IntegrityError("was deleted after it was deployed", context=at, hint=_OTHERS) from error
+        except (ManifestError, TypeError) as error:  # a date, which no record has, is no JSON
+            raise IntegrityError(f"is damaged: {getattr(error, 'message', error)}", context=at, hint=_OTHERS) from error
     if record.number != number:
-        raise IntegrityError(f"is the record of deployment {record.number} instead", context=str(origin), hint=_OTHERS)
+        raise IntegrityError(f"is the record of deployment {record.number} instead", context=at, hint=_OTHERS)
     return Deployment(number, path, record)

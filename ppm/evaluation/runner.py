@@ -165,7 +165,7 @@ def _alone(bank: Bank, blocks: Picked) -> tuple[Bank, ...]:
     if len(blocks) != 1 or bank.router is None:
         return (met,)
     triggers = tuple(replace(trigger, block=0) for trigger in bank.router.triggers if trigger.block == blocks[0])
-    return met, met.routed(replace(bank.router, triggers=triggers, answers_only=()))
+    return met, met.routed(replace(bank.router, triggers=triggers, answers_only=(), several=False))
 
 
 def _shifted(progress: Progress, before: int, total: int, label: str, done: int, _: int) -> None:

@@ -174,7 +174,7 @@ def prompts_needed(interval: Interval, n: int, margin: float) -> int | None:
 
 def power(n: int, margin: float, discordance: float, alpha: float = 0.05) -> float:
     """About the chance of showing non-inferiority when there is no difference, with discordant pairs at this rate."""
-    if n < fewest_units(margin, alpha):
+    if n < _least(margin, alpha) or n < _least(margin, exact_alpha(n, margin, alpha)):
         return 0.0
     spread = math.sqrt(discordance / n)
     return float(ndtr(margin / spread + ndtri(alpha))) if spread > 0 else 1.0
@@ -188,15 +188,16 @@ def prompts_for_power(margin: float, discordance: float, alpha: float = 0.05, wa
 
 
 def fewest_units(margin: float, alpha: float) -> int:
-    """The fewest prompts or groups that can pass: without a discordant pair the bound is z^2 / (n + z^2)."""
-
-    def least(alpha: float) -> int:
-        return math.floor(float(ndtri(alpha)) ** 2 * (1 - margin) / margin) + 1
-
-    n = least(alpha)
-    while n < least(exact_alpha(n, margin, alpha)):
-        n += 1
+    """The fewest prompts or groups that can pass."""
+    n = _least(margin, alpha)
+    while (lacking := _least(margin, exact_alpha(n, margin, alpha)) - n) > 0:
+        n += max(1, lacking // 16)  # what is lacking falls as n grows, unevenly
     return n
+
+
+def _least(margin: float, alpha: float) -> int:
+    """The fewest that can pass at the interval's own alpha: without a discordant pair the bound is z^2 / (n + z^2)."""
+    return math.floor(float(ndtri(alpha)) ** 2 * (1 - margin) / margin) + 1
 
 
 def least_effect(n: int, share: float, alpha: float = 0.05) -> float:

@@ -13,6 +13,7 @@ from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, missing_attempts, policy_digest, policy_of, running_of
 from ppm.install.earlier import replaced_packages
 from ppm.install.fetch import stored_packages
+from ppm.lab.prompts import as_tested
 from ppm.progress import Events, Progress
 from ppm.project import PROJECT_FILE, Gates
 from ppm.running import UNSAID, Running
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from ppm.evaluation.suites import LoadedSuite
 
 __all__ = ["audit_deployed"]
-
-DRAWS = 1000
-"""Among how many draws the one that a deployment was tested on is looked for."""
 
 
 def audit_deployed(
@@ -70,7 +68,8 @@ def audit_deployed(
         result_store(environment.home / "cache" / "results", base, running=running, fresh=fresh),
         replaced_packages(environment, packages, shipped),
     )
-    suites = _as_tested(suites_of(subject), shipped)
+    then = {suite.digest for suite in shipped.suites.values()} if shipped is not None else set()
+    suites = as_tested(suites_of(subject), then)
     notes += _changed(suites, shipped, deployment)
     notes += [f"{base.name} is accepted as derived from {o.model}: {o.note}" for o in deployment.lock.base.derived_from]
     for note in notes:
@@ -84,18 +83,6 @@ def audit_deployed(
     result = replace(result, void=void)
     facts = about(base, packages, environment.label, deployment=_told(deployment))
     return replace(report, audit=replace(result, notes=(*notes, *result.notes)), about=facts)
-
-
-def _as_tested(suites: "Sequence[LoadedSuite]", shipped: "Audit | None") -> "list[LoadedSuite]":
-    """The suites with the prompts that they had then: the lab's draws others after some attempts."""
-    from ppm.lab.prompts import drawn_anew, drawn_digest
-
-    others = {suite.digest for suite in shipped.suites.values()} if shipped is not None else set()
-    others -= {suite.digest for suite in suites}
-    for draw in range(1, DRAWS) if others else ():
-        if any(drawn_digest(suite, draw) in others for suite in suites):
-            return drawn_anew(suites, draw)
-    return list(suites)
 
 
 def _told(deployment: Deployment) -> str:

@@ -21,9 +21,13 @@ def replaced_packages(
 ) -> tuple[Package, ...]:
     """Packages of earlier deployments that brought suites of the deployed audit, such as those of replaced versions."""
     from ppm.evaluation.suites import package_suites
+    from ppm.lab.prompts import digests_of_draws
+
+    def digests(packages: Sequence[Package]) -> set[str]:
+        return set[str]().union(*(digests_of_draws(suite) for suite in package_suites(packages)))
 
     lacking = {suite.digest for suite in deployed.suites.values() if suite.owner is not None} if deployed else set()
-    lacking -= {suite.digest for suite in package_suites(packages)}
+    lacking -= digests(packages) if lacking else set()
     known, found = {package.sha256 for package in packages}, []
     for deployment in _latest_first(environment) if lacking else ():
         try:
@@ -31,7 +35,7 @@ def replaced_packages(
         except PpmError:  # `verify` says what is wrong with it
             continue
         for package in earlier:
-            theirs = {suite.digest for suite in package_suites([package])}
+            theirs = digests([package])
             if package.sha256 not in known and theirs & lacking:
                 found.append(package)
                 known.add(package.sha256)

@@ -23,6 +23,7 @@ from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import package_suites
 from ppm.home import self_tests
 from ppm.jsonl import Pair, dump, normalised
+from ppm.manifest import check_tested
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.project import Gates
@@ -123,6 +124,7 @@ def rebase(
         raise RequestError(
             "is a composition", context=package.manifest.pin, hint="rebase its patches, and install those together"
         )
+    check_tested(package.manifest, package.manifest.pin)
     if package.manifest.base.fingerprint == onto.fingerprint:
         raise RequestError(f"is already made for {onto.name}", context=package.manifest.pin)
     kept = self_tests(home)
@@ -134,14 +136,11 @@ def rebase(
     for way in ways:
         try:
             made = _MAKERS[way](move)
-        except _NotPossible as error:
-            skipped[way] = error.message
-            events.tell(f"{way}: not possible: {error.message}")
-            continue
-        except ModelError as error:
-            if way != "as it is":
+        except (_NotPossible, ModelError) as error:
+            if isinstance(error, ModelError) and way != "as it is":
                 raise
             skipped[way] = error.message
+            events.tell(f"{way}: not possible: {error.message}")
             continue
         result = _audited(move, made, way)
         tried += (result,)
@@ -165,6 +164,8 @@ def _as_it_is(move: _Move) -> Package:
     width, found = move.new.loaded.hidden_size, move.package.bank.blocks[0].shape[1]
     if width != found:
         raise _NotPossible(f"the prefix is {found} wide, and the embeddings of {move.onto.name} are {width} wide")
+    new, placement = move.new.loaded, move.package.manifest.base.placement
+    attach(new.model, [move.package.bank], placement=placement, kept=new.kept)  # raises where its trigger can't read
     return _for_base(move, move.package, "as it is")
 
 
@@ -181,7 +182,9 @@ def _distilled(move: _Move) -> Package:
         for i, pair in enumerate(pairs)
         for sample in range(SAMPLES)
     ]
-    made = generate(model, old.tokenizer, wanted, progress=move.events.progress)
+    made = generate(
+        model, old.tokenizer, wanted, progress=move.events.progress, memory=old.memory, readings=old.readings
+    )
     texts = [
         whole_sentences(text) if len(ids) == decoding.max_new_tokens else text
         for ids, text in zip(

@@ -182,6 +182,7 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
     """
     from ppm.audit.model import Audit
     from ppm.evaluation.suites import base_suites, package_suites, policy_suites, with_more
+    from ppm.lab.prompts import as_tested
 
     made = composition.manifest.composition
     origin = composition.file_name
@@ -197,7 +198,8 @@ def _check_composition(composition: Package, audit_data: bytes, packages: tuple[
     own = [suite for path in plan.policy.suites for suite in policy_suites(Path(path))]
     tested = {suite.digest for suite in audit.suites.values()}
     known = [*package_suites(packages), *base_suites(plan.base.folder), *own]
-    untested = [s.label for s in with_more(known, plan.policy.more_prompts) if s.digest not in tested]
+    then = as_tested(with_more(known, plan.policy.more_prompts), tested)
+    untested = [suite.label for suite in then if suite.digest not in tested]
     if audit.prefix != f"sha256:{composition.bank.digest}" or untested:
         what = f"does not cover {', '.join(untested)}" if untested else "belongs to a different composition"
         raise IntegrityError(f"{what}", context=f"{origin}{AUDIT_SUFFIX}", hint="run `ppm sync --recompose`")

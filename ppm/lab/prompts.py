@@ -4,7 +4,7 @@ Whoever plays with the lab tries one composition after another, which would use 
 more of them, so no more than three compositions on a base are tested on the same ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -22,6 +22,8 @@ __all__ = [
     "GATE_PROMPTS",
     "TOGETHER",
     "UTILITY_PROMPTS",
+    "as_tested",
+    "digests_of_draws",
     "draw_of",
     "drawn_anew",
     "drawn_digest",
@@ -37,6 +39,8 @@ SPARE = (3, 6, 12)
 """How many prompts are drawn for one that is like no other; more where that was not enough."""
 APART = 8
 """How many draws in a row have no prompt in common."""
+DRAWS = 1000
+"""Among how many draws the one that something was tested on is looked for."""
 TOGETHER = 3
 """How many compositions in a row are tested on the same draw: what was answered for one is known for the next."""
 
@@ -88,6 +92,20 @@ def draw_of(place: int) -> int:
 def drawn_anew(suites: Sequence[LoadedSuite], draw: int) -> list[LoadedSuite]:
     """The suites, those of the lab's with the prompts of a draw instead of those of the first, which is draw 0."""
     return [_of_draw(suite, draw) for suite in suites]
+
+
+def as_tested(suites: Sequence[LoadedSuite], digests: Collection[str]) -> list[LoadedSuite]:
+    """The suites with the prompts that they had in an audit, which has suites of these digests."""
+    others = set(digests) - {suite.digest for suite in suites}
+    for draw in range(1, DRAWS) if others else ():
+        if any(drawn_digest(suite, draw) in others for suite in suites):
+            return drawn_anew(suites, draw)
+    return list(suites)
+
+
+def digests_of_draws(suite: LoadedSuite) -> set[str]:
+    """The digests that a suite has with the prompts of all its draws; its own alone where it is none of the lab's."""
+    return {drawn_digest(suite, draw) for draw in range(DRAWS if _source(suite) else 1)}
 
 
 def drawn_digest(suite: LoadedSuite, draw: int) -> str:

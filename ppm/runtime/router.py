@@ -345,7 +345,7 @@ def _log_odds(
 
 def _scored(triggers: Sequence[Trigger], layers: Sequence[int], features: States) -> torch.Tensor:
     """The log odds (triggers,), in float32, on the CPU, of a text with these features after each of the layers."""
-    read = torch.cat([features[layer] for layer in layers], dim=-1).cpu()
+    read = torch.cat([features[layer].cpu() for layer in layers], dim=-1)  # which may be on several devices
     return torch.stack([_odds(trigger, read) for trigger in triggers])
 
 

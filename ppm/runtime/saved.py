@@ -83,7 +83,7 @@ def load_patched(folder: Path) -> LoadedBase:
         if placement not in get_args(Placement):
             raise ValueError(f"there is no placement {placement!r}")
         banks = [_read(folder, entry) for entry in record["banks"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise IntegrityError(f"is not a record of a patched model ({error})", context=str(path)) from error
     if fingerprint != base.fingerprint:
         raise IntegrityError("is not the model that was saved", context=str(folder / BASE))

@@ -68,7 +68,7 @@ def test_an_anchor_that_is_not_at_hand_stays_and_is_missed():
 
 def test_a_suite_is_known_whatever_tells_it_from_others():
     assert key_of("toxicity", "toxicity==1.0.0/toxicity") == key_of("toxicity", "toxicity") == KEY
-    assert key_of(None, "base/perplexity") == (None, "perplexity")
+    assert key_of(None, "base/perplexity") == key_of(None, "policy/perplexity") == (None, "perplexity")
 
 
 def history(*rows):

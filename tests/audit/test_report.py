@@ -42,6 +42,14 @@ def test_a_waived_suite_says_by_whom_and_is_skipped_where_it_did_not_pass():
     assert (suite.get("failures"), suite.get("skipped")) == ("0", "1")
 
 
+def test_what_xml_can_not_hold_is_replaced():
+    audit = replace(AUDIT, verdict="waived", waivers=(Waiver("toxicity", "red \x1b[31m, \ud800 and so on", "Ada"),))
+    said = [
+        p.get("value") for p in ElementTree.fromstring(junit_xml(audit)).iter("property") if p.get("name") == "waiver"
+    ]
+    assert said == ["Ada: red \N{REPLACEMENT CHARACTER}[31m, \N{REPLACEMENT CHARACTER} and so on"]
+
+
 def test_a_chat_is_written_as_its_messages():
     prompts = (Prompt("a", (("user", "hello"),)),)
     loaded = LoadedSuite(

@@ -28,6 +28,7 @@ def test_a_mistyped_command_names_the_nearest():
         (["diff", "one"], "error: invalid value for '[OLD]': 'one' is not a valid integer", "ppm diff --help"),
         (["cache", "prun"], "error: no such command 'prun'. Did you mean 'prune'?", "ppm cache --help"),
         (["lock", "--base"], "error: option '--base' requires an argument", "ppm --help"),
+        (["install", "one", "--seed", str(2**64)], "error: invalid value for '--seed'", "ppm install --help"),
     ],
 )
 def test_a_mistyped_option_is_one_error_with_a_hint(arguments, message, helped):

@@ -104,6 +104,15 @@ def test_one_patch_is_its_own_composition(base):
     assert made.manifest.composition.strategy == "single"
 
 
+@pytest.mark.parametrize("seed", [10**30, -1, "7", None])
+def test_a_seed_that_no_generator_takes_is_not_known(base, seed):
+    package = patch(base, "one")
+    package = Package(replace(package.manifest, provenance={"seed": seed}), package.bank, package.files)
+    assert make_context([package], load_base(base), seed=0).specialists[0].initial is None
+    known = Package(replace(package.manifest, provenance={"seed": 7}), package.bank, package.files)
+    assert make_context([known], load_base(base), seed=0).specialists[0].initial is not None
+
+
 def test_patches_of_different_placement_are_refused(base):
     other = patch(base, "two")
     manifest = other.manifest

@@ -6,6 +6,7 @@ import pytest
 import torch
 from packages import make_package
 
+from ppm.bank import Bank
 from ppm.composition.compose import _ordinary
 from ppm.composition.recipe import run_strategy
 from ppm.composition.routing import _examples, route, route_several
@@ -215,12 +216,18 @@ def test_what_two_patches_have_concerns_both(lab):
         (lambda c: replace(c, conditional=False), 'trigger = "always" leaves out'),
         (
             lambda c: replace(
+                c, specialists=(replace(c.specialists[0], bank=Bank(2 * c.specialists[0].bank.blocks, "isolated")),)
+            ),
+            "a patch of several blocks can't be routed: toxicity",
+        ),
+        (
+            lambda c: replace(
                 c, benign=SUMS, specialists=(replace(c.specialists[0], replay=tuple(_pairs(SUMS))), c.specialists[1])
             ),
             "too little for routing",
         ),
     ],
-    ids=["no replay", "too few", "always on", "nothing to tell it by"],
+    ids=["no replay", "too few", "always on", "several blocks", "nothing to tell it by"],
 )
 def test_what_can_not_be_routed_is_one_message(lab, change, words):
     with pytest.raises(RequestError) as told:

@@ -123,7 +123,13 @@ def test_a_deleted_file_is_noticed(tmp_path):
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("number = 1", "number = 2"), ("number = 1", 'number = "1"'), ("[files]", '[files]\n"../../up" = ""'), ("=", "")],
+    [
+        ("number = 1", "number = 2"),
+        ("number = 1", 'number = "1"'),
+        ("[files]", '[files]\n"../../up" = ""'),
+        ("=", ""),
+        ("number = 1", "number = 2026-01-01"),
+    ],
 )
 def test_a_damaged_record_is_refused(tmp_path, before, after):
     environment = environment_at(tmp_path)

@@ -15,7 +15,7 @@ from runtime.test_router import block, trigger
 from ppm.bank import EMPTY, Bank, Router
 from ppm.errors import ModelError
 from ppm.evaluation.results import Configuration, ResultStore
-from ppm.evaluation.runner import evaluate
+from ppm.evaluation.runner import _alone, evaluate
 from ppm.evaluation.suites import load_suite
 from ppm.jsonl import Prompt, dump
 from ppm.runtime.loading import LoadedBase
@@ -443,6 +443,13 @@ def test_what_a_patch_answers_always_on_is_not_answered_again_behind_a_trigger(m
     asked = counted_answers(monkeypatch)
     assert_same(run(model, [*always, both], [suite]), wanted)
     assert sum(asked) == 3 * len(SEVERAL)
+
+
+def test_where_a_prompt_may_meet_several_blocks_one_alone_is_known_as_its_patch(behind_triggers):
+    _, one, _, both = behind_triggers[0]
+    several = both.bank.routed(replace(both.bank.router, several=True))
+    for bank in (both.bank, several):
+        assert one.bank in _alone(bank, (0,))
 
 
 def test_what_meets_several_blocks_is_answered_as_by_an_isolated_bank_and_once(model, behind_triggers, monkeypatch):

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ from packages import make_bank
 from ppm.base import locate
 from ppm.environment.deployment import Environment
 from ppm.errors import RequestError
+from ppm.evaluation.suites import base_suites
 from ppm.install.folder import ProjectFolder
 from ppm.install.locked import AUDIT_SUFFIX
 from ppm.install.sync import sync
+from ppm.lab.prompts import drawn_anew
 from ppm.lock import Lock
 from ppm.package import read_package, sha256, write_package
 from ppm.project import Project
@@ -233,6 +236,16 @@ def test_sync_deploys_the_very_composition_and_nothing_else(synced, ppm_home):
     ppm("rollback")
     (synced / "dist").mkdir()
     assert ppm("sync", "--json").json["deployment"] == 4
+
+
+def test_sync_deploys_what_the_lab_tested_on_later_prompts(project, monkeypatch):
+    later = partial(drawn_anew, draw=2)
+    monkeypatch.setattr("integration.deployed.base_suites", lambda folder: later(base_suites(folder)))
+    ppm("lock")
+    names = [package.file for package in Lock.read(project / "ppm.lock").packages]
+    with_composition(project, [read_package(project / "dist" / name) for name in names])
+    done = ppm("sync")
+    assert done.code == 0, done.err
 
 
 def test_sync_to_another_home_from_what_download_wrote(synced, tmp_path, monkeypatch):

@@ -2,14 +2,16 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny
 from commands import ppm
 
+from ppm.bank import Router, Trigger
 from ppm.environment.attempts import ledgers, read_ledger
-from ppm.package import read_package
+from ppm.package import read_package, write_package
 from ppm.workspace import open_base
 
 pytestmark = pytest.mark.slow
@@ -75,6 +77,20 @@ def test_what_passes_in_no_way_writes_nothing(world, tmp_path):
     assert not (tmp_path / "dist").exists()
     [ledger] = ledgers(Path(os.environ["PPM_HOME"]))
     assert [(attempt.strategy, attempt.verdict) for attempt in read_ledger(ledger)][-1] == ("as it is", "fail")
+
+
+def test_a_trigger_that_reads_deeper_than_the_new_base_rules_out_one_way_only(world, tmp_path):
+    old, package, _ = world
+    found = read_package(package)
+    size = 3 * found.bank.hidden_size
+    deep = found.bank.routed(Router((Trigger(0.5, bytes(4 * size), bytes(4)),), (40,)))
+    manifest = replace(found.manifest, schema=2).with_bank(deep.table)
+    made = write_package(replace(found, manifest=manifest, bank=deep), tmp_path)
+    new = tiny.updated(old, tmp_path / "my-llama-2")
+    done = ppm("rebase", made, "--onto", new, "--output", tmp_path / "dist", "--way", "as-is")
+    assert done.code == 1
+    assert "as it is: not possible: has 2 layers, but a trigger reads after 40" in done.err
+    assert "can't be moved to" in done.err
 
 
 def test_what_can_not_be_moved_is_one_message(world, tmp_path):

@@ -12,6 +12,8 @@ from ppm.lab.prompts import (
     GATE_PROMPTS,
     TOGETHER,
     UTILITY_PROMPTS,
+    as_tested,
+    digests_of_draws,
     draw_of,
     drawn_anew,
     drawn_digest,
@@ -51,6 +53,16 @@ def test_a_later_draw_has_other_prompts_and_another_digest_but_answers_to_the_sa
         own = replace(suite, owner="patch")
         [again] = drawn_anew([own], 1)
         assert again.waiver_digest == own.waiver_digest
+
+
+def test_what_was_tested_on_a_later_draw_is_found_by_its_digests(suites):
+    drawn = drawn_anew(suites, 5)
+    assert as_tested(suites, {suite.digest for suite in drawn}) == drawn
+    assert as_tested(suites, {suite.digest for suite in suites}) == list(suites)
+    for suite, later in zip(suites, drawn, strict=True):
+        assert {suite.digest, later.digest} < digests_of_draws(suite)
+        own = replace(suite, prompts=suite.prompts[:5])
+        assert digests_of_draws(own) == {own.digest}
 
 
 def test_a_draw_is_for_a_few_compositions_that_its_prompts_suffice_for():

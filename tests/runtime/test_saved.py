@@ -73,6 +73,9 @@ def test_what_was_changed_is_refused(saved):
             load_patched(folder)
     bank.write_bytes(kept)
     written = json.loads(record.read_bytes())
+    record.write_text("[" * 10**5)
+    with pytest.raises(IntegrityError):
+        load_patched(folder)
     for change in ({"placement": "nowhere"}, {"banks": [3]}, {"base": "sha256:0"}):
         record.write_text(json.dumps({**written, **change}))
         with pytest.raises(IntegrityError):

@@ -37,7 +37,7 @@ def prove_export(
     tolerance = TOLERANCE if base.model.dtype == torch.float32 else 0.05
     farthest = 0.0
     for prompt in prompts:
-        logits, made = _own(patched, prompt)
+        logits, made = _own(patched, prompt, base.model.device)
         theirs, tokens = target.answer(base.model, folder, prompt, GREEDY)
         apart = float((logits - theirs).abs().max())
         farthest = max(farthest, apart)
@@ -50,12 +50,14 @@ def prove_export(
     return farthest
 
 
-def _own(patched: torch.nn.Module, prompt: tuple[int, ...]) -> tuple[torch.Tensor, tuple[int, ...]]:
+def _own(
+    patched: torch.nn.Module, prompt: tuple[int, ...], device: torch.device
+) -> tuple[torch.Tensor, tuple[int, ...]]:
     """The next token's logits, and the greedy tokens, each from the whole text."""
     made: list[int] = []
     first = None
     for _ in range(GREEDY):
-        ids = torch.tensor([(*prompt, *made)])
+        ids = torch.tensor([(*prompt, *made)], device=device)
         logits = patched(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1].float()
         first = logits if first is None else first
         made.append(int(logits.argmax()))
