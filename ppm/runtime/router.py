@@ -22,11 +22,11 @@ from ppm.errors import ModelError
 from ppm.runtime.taps import Reached, States, depth_of, tapped, unreadable
 
 __all__ = [
-    "BATCH",
     "EPSILON",
     "Picked",
     "Reading",
     "Scores",
+    "batches",
     "check_router",
     "features_of",
     "fires",
@@ -39,8 +39,9 @@ __all__ = [
     "unseeing",
 ]
 
-BATCH = 32
-"""How many texts are read at once."""
+BATCH, BATCH_TOKENS = 32, 8192
+"""How many texts are read at once, and how many tokens they may have together, padding included; one text may have
+more."""
 ROUNDING = 1e-6
 """How much below a threshold, in log odds, is as good as at it: what a probability in float32 leaves open."""
 NEAR = 2.2
@@ -336,11 +337,21 @@ def _log_odds(
     """For each text the log odds (triggers,), in float32, on the CPU; those that are the same are read once."""
     different = sorted(dict.fromkeys(tuple(text) for text in texts), key=len)
     rows: dict[tuple[int, ...], torch.Tensor] = {}
-    for start in range(0, len(different), BATCH):
-        part = different[start : start + BATCH]
+    for chosen in batches([len(text) for text in different]):
+        part = [different[i] for i in chosen]
         for text, own in zip(part, features_of(inner, layers, part, turn), strict=True):
             rows[text] = _scored(triggers, layers, own)
     return [rows[tuple(text)] for text in texts]
+
+
+def batches(lengths: Sequence[int]) -> list[range]:
+    """Which of some texts are read at once, by their place; their lengths in tokens must rise."""
+    starts = [0]
+    for i, length in enumerate(lengths):
+        count = i - starts[-1]
+        if count == BATCH or (count and (count + 1) * length > BATCH_TOKENS):
+            starts.append(i)
+    return [range(start, stop) for start, stop in pairwise([*starts, len(lengths)]) if stop > start]
 
 
 def _scored(triggers: Sequence[Trigger], layers: Sequence[int], features: States) -> torch.Tensor:

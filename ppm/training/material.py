@@ -16,7 +16,7 @@ from ppm.bank_table import Turn
 from ppm.jsonl import Text, last_turn
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import BATCH, features_of, readings_of
+from ppm.runtime.router import batches, features_of, readings_of
 from ppm.runtime.text import TextEncoder, encoder_of
 from ppm.runtime.turns import turn_of
 
@@ -157,8 +157,8 @@ def features_on(
     ids = [encoder.prompt(prompt, WHAT) for prompt in prompts]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     found: dict[int, torch.Tensor] = {}
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+    for places in batches([len(ids[i]) for i in order]):
+        chosen = [order[place] for place in places]
         for i, own in zip(chosen, features_of(inner, layers, [ids[i] for i in chosen], turn), strict=True):
             last = len(readings_of(ids[i], turn)[-1])
             found[i] = torch.cat([own[layer][-last:].cpu() for layer in layers], dim=1)

@@ -15,7 +15,16 @@ from ppm.errors import IntegrityError, ModelError
 from ppm.evaluation.generation import Completion, generate
 from ppm.evaluation.scoring import ScoredText, sum_log_probabilities
 from ppm.runtime.model import UNPATCHED, attach, backbone_of
-from ppm.runtime.router import MOST_SENTENCES, NEAR, features_of, picks, probabilities, readings_of, spans
+from ppm.runtime.router import (
+    MOST_SENTENCES,
+    NEAR,
+    batches,
+    features_of,
+    picks,
+    probabilities,
+    readings_of,
+    spans,
+)
 from ppm.runtime.saved import RECORD, load_patched, save_patched
 from ppm.runtime.tensors import bank_of
 from ppm.runtime.work import Work
@@ -415,6 +424,16 @@ def test_a_prompt_meets_all_blocks_whose_triggers_fire_where_the_router_takes_se
     bank = Bank(blocks, "routed", router=router)
     assert Bank.parse(bank.to_bytes(), "here", bank.table) == bank
     assert bank.digest != replace(bank, router=replace(router, several=False)).digest
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [([], []), ([5], [1]), ([3] * 70, [32, 32, 6]), ([100] * 3 + [5000] * 3, [3, 1, 1, 1]), ([9000, 10000], [1, 1])],
+)
+def test_so_many_texts_are_read_at_once_that_memory_lasts(lengths, sizes):
+    parts = batches(lengths)
+    assert [len(part) for part in parts] == sizes
+    assert [i for part in parts for i in part] == list(range(len(lengths)))
 
 
 def test_a_model_of_several_blocks_is_saved_whole(tmp_path):
