@@ -120,7 +120,13 @@ def install(
             left = deploy_nothing(held, plan) if terms.deploy else plan.previous
             return InstallResult(plan, (), left, None, changed=terms.deploy)
         started = time.monotonic()
+        before = _tested_on(plan)
         choice = _compose_and_audit(plan, packages, terms, events)
+        if _tested_on(plan) != before:
+            raise RequestError(
+                "the policy's suites or the base's files were changed while they were tested",
+                hint="run the same command again: answers that hold are kept",
+            )
         events.detail(f"Composed and tested in {time.monotonic() - started:.0f} s")
         _insist(choice, plan)
         deployment = deploy_choice(held, plan, packages, choice) if terms.deploy else plan.previous
@@ -168,9 +174,13 @@ def composes(plan: Plan, terms: Terms = Terms()) -> bool:
         and lock.strategy_digest == plan.selection.strategy_digest
         and lock.dtype == plan.selection.dtype
         and (terms.seed is None or record is None or record.seed == terms.seed)
-        and plan.previous.record.gates == policy_digest(plan.policy, plan.base)
-        and plan.previous.record.weights_digest == weights_digest(plan.base.folder)
+        and (plan.previous.record.gates, plan.previous.record.weights_digest) == _tested_on(plan)
     )
+
+
+def _tested_on(plan: Plan) -> tuple[str, str]:
+    """The digests of the policy and of the base's weights, as their files are now."""
+    return policy_digest(plan.policy, plan.base), weights_digest(plan.base.folder)
 
 
 def _is_deployed(plan: Plan) -> bool:

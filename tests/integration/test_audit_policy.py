@@ -164,3 +164,21 @@ def test_the_suites_of_a_replaced_version_are_run_again_while_its_package_is_the
     assert audited(base)["notes"] == [
         "the suite kindness==1.0.0/kind can't be run again: the package of kindness from that time no longer exists"
     ]
+
+
+def test_what_was_changed_while_it_was_tested_is_not_deployed(world, monkeypatch):
+    base, packages, project, _ = world
+    monkeypatch.chdir(project)
+    kept = (project / "sums.jsonl").read_bytes()
+
+    def meanwhile(*arguments):
+        (project / "sums.jsonl").write_bytes(kept.partition(b"\n")[2])
+
+    monkeypatch.setattr("ppm.install.install._compose_and_audit", meanwhile)
+    before = ppm("list", "--base", base, "--json").json
+    try:
+        done = ppm("install", "kindness", "--base", base, "--find-links", packages, "--seed", "5")
+    finally:
+        (project / "sums.jsonl").write_bytes(kept)
+    assert (done.code, "were changed while they were tested" in done.err) == (1, True)
+    assert ppm("list", "--base", base, "--json").json == before
