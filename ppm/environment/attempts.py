@@ -243,7 +243,7 @@ class Ledger:
 
     def _write(self) -> None:
         rows = [json.dumps(asdict(attempt), ensure_ascii=False) for attempt in self.attempts]
-        evidence.write(self.path, ("\n".join(rows) + "\n").encode(), len(rows))
+        evidence.write(self.path, ("\n".join(rows) + "\n").encode(), _counted(self.attempts))
 
 
 _NOBODY = GatedAttempt("", "", 0, verdict=ELSEWHERE)
@@ -290,7 +290,8 @@ def mend_ledger(path: Path) -> int | None:
         except IntegrityError:
             left = evidence.salvage(path)
             attempts = [_parsed(line, or_lost=True) for line in _lines(left.content)]
-            attempts += [_LOST] * ((left.entries or 0) - len(attempts))
+            lacking = (left.entries or 0) - _counted(attempts)
+            attempts += [replace(_LOST, times=lacking)] if lacking > 0 else []
             weak = True
         ledger = Ledger(path, attempts)
         for i, attempt in enumerate(attempts):
@@ -302,7 +303,11 @@ def mend_ledger(path: Path) -> int | None:
         if not weak:
             return None
         ledger._write()
-        return sum(attempt.times for attempt in attempts)
+        return _counted(attempts)
+
+
+def _counted(attempts: Sequence[GatedAttempt]) -> int:
+    return sum(attempt.times for attempt in attempts)
 
 
 _LOST = replace(_NOBODY, verdict=LOST)
@@ -320,9 +325,9 @@ def read_ledger(path: Path) -> list[GatedAttempt]:
         attempts = [_parsed(line, or_lost=False) for line in lines]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError("has an entry that is not an attempt", context=str(path), hint=evidence.MEND) from error
-    if len(attempts) != found.entries:
+    if found.entries not in (_counted(attempts), len(attempts)):  # of entries, as older ppm counted
         raise IntegrityError(
-            f"has only {len(attempts)} of its {found.entries} attempts", context=str(path), hint=evidence.MEND
+            f"has only {_counted(attempts)} of its {found.entries} attempts", context=str(path), hint=evidence.MEND
         )
     return attempts
 

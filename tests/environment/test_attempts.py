@@ -365,3 +365,23 @@ def test_a_clock_that_goes_back_changes_no_count(home, monkeypatch):
     assert begin(again, "a") == 1
     assert [known.composition for known in again.attempts] == ["a", "b", "c"]
     assert again.attempts[0].at > again.attempts[1].at > again.attempts[2].at
+
+
+def test_a_lost_line_counts_as_all_the_attempts_that_it_stood_for(home):
+    ledger, suite = opened(home), asked("s")
+    ledger.adopt({suite.digest: 12}, [suite])
+    assert begin(ledger, "a") == 13
+    path = ledger.path
+    path.write_bytes(path.read_bytes().replace(b'"times": 12', b'"times": "a dozen"'))
+    with pytest.raises(IntegrityError):
+        opened(home)
+    assert mend_ledger(path) == 13
+    assert begin(opened(home), "b") == 14
+
+
+def test_a_ledger_whose_seal_counts_entries_is_read(home, monkeypatch):
+    ledger, suite = opened(home), asked("s")
+    monkeypatch.setattr(attempts, "_counted", len)  # as older ppm did
+    ledger.adopt({suite.digest: 12}, [suite])
+    monkeypatch.undo()
+    assert begin(opened(home), "a") == 13
