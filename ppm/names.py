@@ -172,10 +172,10 @@ def check_line(value: str, key: str) -> None:
         raise ValueError(f"{key} must be one line of printable characters, not {value!r}")
 
 
-def check_seed(value: int, key: str = "seed") -> None:
+def check_seed(value: int) -> None:
     """Raises ValueError for a seed that no generator of random numbers takes."""
     if not 0 <= value <= MOST_SEED:
-        raise ValueError(f"{key} must be between 0 and {MOST_SEED}, not {value}")
+        raise ValueError(f"seed must be between 0 and {MOST_SEED}, not {value}")
 
 
 def cut(text: str, most: int = 200) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.environments import refuse_nowhere
-from ppm.cli.options import base_option, env_option, json_option, running_options, together, workspace
+from ppm.cli.options import SEED, base_option, env_option, json_option, running_options, together, workspace
 from ppm.cli.output import Styled, print_json, write
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _decoding_options(function: Callable[..., object]) -> Callable[..., object]:
 
     command = together("decoding", make, "max_new_tokens", "temperature", "top_p", "seed")(function)
     for option in (
-        click.option("--seed", default=0, show_default=True),
+        click.option("--seed", type=SEED, default=0, show_default=True),
         click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1, min_open=True)),
         click.option(
             "--temperature", default=1.0, show_default=True, type=click.FloatRange(0), help="0 means greedy decoding."

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ppm.cli.options import LocalPath, json_option
+from ppm.cli.options import SEED, LocalPath, json_option
 from ppm.cli.output import print_json, print_table, write
 
 __all__ = ["lab_command"]
@@ -62,7 +62,7 @@ def info(data: Path | None, quick: bool, as_json: bool) -> None:
     help="Source manifests, one folder each. Default: the shipped ones.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Train no model for longer. Default: as long as it takes.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 def build(output: Path, manifests: Path | None, steps: int | None, seed: int) -> None:
     """Train the lab's bases, teachers and patches from scratch.
 

@@ -13,7 +13,6 @@ from ppm.home import self_tests
 from ppm.install.current import audit_of, deployed, missing_attempts, policy_digest, policy_of, running_of
 from ppm.install.earlier import replaced_packages
 from ppm.install.fetch import stored_packages
-from ppm.lab.prompts import as_tested
 from ppm.progress import Events, Progress
 from ppm.project import PROJECT_FILE, Gates
 from ppm.running import UNSAID, Running
@@ -48,6 +47,7 @@ def audit_deployed(
     from ppm.audit.report import about
     from ppm.audit.run import Subject, suites_of
     from ppm.evaluation.results import result_store
+    from ppm.lab.prompts import as_tested
     from ppm.runtime.loading import LazyModel
 
     deployment = deployed(environment)
