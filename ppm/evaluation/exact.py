@@ -1,9 +1,10 @@
-"""Alpha for the paired score interval, shrunk so that its chance of a wrong pass is not above what is said.
+"""Alpha for the paired score interval, shrunk so that its chance of a wrong pass is hardly above what is said.
 
 The score interval is an approximation: on a few hundred prompts it lets a composition that is worse by just the margin
 pass up to a fifth more often than alpha. That chance is a finite sum for each rate at which the other side alone fails,
-so the worst of many rates is searched, and alpha made smaller until the worst is at most alpha. That is for units that
-fail or don't; for shares it is a rule of thumb, which simulations bear out. Knows nothing of models and suites.
+so the worst of many rates is searched, and alpha made smaller until the worst is at most alpha. Between these rates the
+chance can be up to 3 % of alpha higher (docs/gate.md). That is for units that fail or don't; for shares it is a rule of
+thumb, which simulations bear out. Knows nothing of models and suites.
 """
 
 import math
