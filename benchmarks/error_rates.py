@@ -22,7 +22,7 @@ from scipy.stats import binom, norm
 
 from ppm.audit.gate import alpha_of_attempt
 from ppm.evaluation.correction import Confusion, corrected_difference
-from ppm.evaluation.exact import exact_alpha
+from ppm.evaluation.exact import exact_alpha, worst_error
 from ppm.evaluation.measures.registry import figures_of
 from ppm.evaluation.statistics import group_means, mean_interval, paired_interval
 
@@ -66,6 +66,11 @@ def exact_error_of_shares(n: int, margin: float, alpha: float) -> float:
                 found += float(chances[count])
         worst = max(worst, found)
     return worst
+
+
+def between_rates(n: int, margin: float, alpha: float) -> float:
+    """The largest chance of a wrong pass as gated, over far more rates than alpha is shrunk on."""
+    return worst_error(n, margin, exact_alpha(n, margin, alpha), numpy.linspace(0, 0.5, 1500))
 
 
 def exact_error(n: int, margin: float, alpha: float) -> float:
@@ -457,6 +462,12 @@ def main() -> None:
             for alpha in (0.05, 0.03, 0.00775):
                 chances = [exact_error(n, margin, a) for a in (alpha, exact_alpha(n, margin, alpha))]
                 print(f"{n:>9} {margin:>8} {alpha:>8} {chances[0]:>9.4f} {chances[1]:>9.4f}")
+    sizes = list(itertools.product((150, 250, 379, 500, 800, 1500), (0.03, 0.05, 0.1), (0.03, 0.00775, 0.00345)))
+    found = {case: between_rates(*case) / case[-1] for case in sizes}
+    worst = max(found, key=found.__getitem__)
+    beyond = sum(share > 1.001 for share in found.values())
+    print(f"\nBetween the rates that are searched, as shares of alpha: {beyond} of {len(found)} cases above 1.001")
+    print(f"the worst {found[worst]:.4f}: {worst[0]} prompts, margin {worst[1]}, alpha {worst[2]}")
     print("\nExact: the largest chance of a wrong pass where units count as shares, over distributions of two values")
     for n in (115, 200, 500):
         for margin in (0.03, 0.05):

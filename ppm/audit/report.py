@@ -81,7 +81,7 @@ def junit_xml(audit: Audit) -> bytes:
             else:
                 ElementTree.SubElement(case, "system-out").text = detail
     ElementTree.indent(root)
-    for element in root.iter():  # which XML has no characters for, escaped or not
+    for element in root.iter():  # a waiver's reason, for one, may hold what XML has no way to write
         element.attrib = {name: _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", said) for name, said in element.items()}
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 

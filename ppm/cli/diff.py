@@ -63,10 +63,10 @@ def _print_changes(found: "Changes") -> None:
         rows = []
         for suite, pair in found["scores"].items():
             *figures, change = _cells(pair, found["metrics"][suite])
-            rows.append([suite, *figures, "" if suite in found["unlike"] else change])
+            rows.append([suite, *figures, "" if suite in found["incomparable"] else change])
         print_table(["Suite", str(found["from"]), str(found["to"]), "Change"], rows, right=(1, 2, 3))
-    if found["unlike"]:
-        write(f"Not compared, as prompts, judge or decoding differ: {', '.join(found['unlike'])}.")
+    if found["incomparable"]:
+        write(f"Not compared, as prompts, judge or decoding differ: {', '.join(found['incomparable'])}.")
 
 
 def _cells(values: Sequence[float | None], metrics: Sequence[str | None]) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["history_command"]
 
 R = TypeVar("R")
-UNLIKE = "*"
+INCOMPARABLE = "*"
 """Stands after a figure that can't be compared with the one before it."""
 
 
@@ -83,7 +83,7 @@ def _print_figures(rows: list["Figures"]) -> None:
     cells = []
     for row in rows:
         measures, values = _measures(row.get("metrics", {})), row.get("values", {})
-        marks = dict.fromkeys(row.get("unlike", []), UNLIKE)
+        marks = dict.fromkeys(row.get("incomparable", []), INCOMPARABLE)
         figures = [
             measures[suite].shown(values[suite]) + marks.get(suite, "") if suite in values else "" for suite in metrics
         ]
@@ -93,8 +93,8 @@ def _print_figures(rows: list["Figures"]) -> None:
     for suite, unit in units.items():
         write(f"{suite}: {unit}, lower is better.")
     print_table(["Number", *metrics, "Patches"], cells, right=range(len(metrics) + 1))
-    if any(row.get("unlike") for row in rows):
-        write(f"{UNLIKE} Not to be compared with the figure before it: prompts, judge or decoding differ.")
+    if any(row.get("incomparable") for row in rows):
+        write(f"{INCOMPARABLE} Not to be compared with the figure before it: prompts, judge or decoding differ.")
     found = rows[-1].get("continual")
     if found:
         write("; ".join(f"{name.replace('_', ' ')} {value:+.3f}" for name, value in found.items()))

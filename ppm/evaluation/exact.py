@@ -42,11 +42,11 @@ def exact_alpha(n: int, margin: float, alpha: float) -> float:
     return low
 
 
-def worst_error(n: int, margin: float, alpha: float) -> float:
-    """The largest chance of a wrong pass over `RATES`, with the interval at this alpha."""
+def worst_error(n: int, margin: float, alpha: float, searched: numpy.ndarray = RATES) -> float:
+    """The largest chance of a wrong pass over the rates that are `searched`, with the interval at this alpha."""
     most = _most(n, margin, alpha)
     highest = (1 - abs(margin)) / 2  # where every prompt is one that only one of the two fails
-    rates = [*(float(rate) for rate in RATES if rate < highest), highest]
+    rates = [*(float(rate) for rate in searched if rate < highest), highest]
     return max(_error(n, most, rate + max(margin, 0.0), rate + max(-margin, 0.0)) for rate in rates)
 
 

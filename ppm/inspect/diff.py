@@ -24,12 +24,12 @@ Changes = TypedDict(
         "verdict": list[str],
         "scores": dict[str, list[float | None]],
         "metrics": dict[str, list[str | None]],
-        "unlike": list[str],
+        "incomparable": list[str],
     },
 )
 """What differs between two deployments; a pair is what was and what is, of a suite its `scores` and `metrics`.
 
-`unlike` are the suites whose two figures can't be compared: prompts, judge or decoding differ.
+`incomparable` are the suites whose two figures can't be compared: prompts, judge or decoding differ.
 """
 
 
@@ -55,5 +55,5 @@ def changes(old: Deployment, new: Deployment) -> Changes:
         "verdict": [old.record.verdict, new.record.verdict],
         "scores": {suite: [found.get(suite) for found in values] for suite in suites},
         "metrics": {suite: [found.get(suite) for found in metrics] for suite in suites},
-        "unlike": [suite for suite in suites if len({found.get(suite) for found in tested} - {None, ""}) > 1],
+        "incomparable": [suite for suite in suites if len({found.get(suite) for found in tested} - {None, ""}) > 1],
     }

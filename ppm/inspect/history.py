@@ -41,7 +41,8 @@ class Entry(TypedDict, total=False):
 class Figures(TypedDict, total=False):
     """What a deployment's audit measured, by suite, and the metric of each suite; `error` as in an `Entry`.
 
-    `unlike` are the suites whose figure can't be compared with the one before it: prompts, judge or decoding differ.
+    `incomparable` are the suites whose figure can't be compared with the one before it, as prompts, judge or decoding
+    differ.
     """
 
     number: Required[int]
@@ -49,7 +50,7 @@ class Figures(TypedDict, total=False):
     patches: list[str]
     values: dict[str, float]
     metrics: dict[str, str]
-    unlike: list[str]
+    incomparable: list[str]
     continual: dict[str, float] | None
 
 
@@ -85,12 +86,24 @@ def figures(environment: Environment) -> list[Figures]:
         except PpmError as error:
             rows.append({"number": number, "error": error.message})
             continue
-        row: Figures = {"number": number, "patches": pins, "values": {}, "metrics": {}, "unlike": [], "continual": None}
+        row: Figures = {
+            "number": number,
+            "patches": pins,
+            "values": {},
+            "metrics": {},
+            "incomparable": [],
+            "continual": None,
+        }
         if audit is not None:
             metrics = {label: suite.metric for label, suite in audit.suites.items()}
             digests = {label: suite.digest for label, suite in audit.suites.items() if suite.digest}
-            unlike = [label for label, digest in digests.items() if tested.get(label, digest) != digest]
+            incomparable = [label for label, digest in digests.items() if tested.get(label, digest) != digest]
             tested |= digests
-            row |= {"values": audit.composed, "metrics": metrics, "unlike": unlike, "continual": audit.continual}
+            row |= {
+                "values": audit.composed,
+                "metrics": metrics,
+                "incomparable": incomparable,
+                "continual": audit.continual,
+            }
         rows.append(row)
     return rows

@@ -47,7 +47,10 @@ def test_figures_on_other_prompts_are_not_compared():
         "app/main  0.050  0.070",
         "Not compared, as prompts, judge or decoding differ: app/main.",
     ]
-    assert [ppm("diff", *pair, "--json").json["unlike"] for pair in (("1", "2"), ("2", "3"))] == [[], ["app/main"]]
+    assert [ppm("diff", *pair, "--json").json["incomparable"] for pair in (("1", "2"), ("2", "3"))] == [
+        [],
+        ["app/main"],
+    ]
 
 
 def test_a_deployment_that_was_never_made_is_one_clear_error(two):

@@ -61,7 +61,7 @@ def test_a_figure_on_other_prompts_is_marked():
         "0.060",
     ]
     assert ppm("history", "--metrics").out.splitlines()[-1].startswith("* Not to be compared with the figure before it")
-    assert [row["unlike"] for row in ppm("history", "--metrics", "--json").json] == [[], [], ["app/main"], []]
+    assert [row["incomparable"] for row in ppm("history", "--metrics", "--json").json] == [[], [], ["app/main"], []]
 
 
 def test_a_damaged_deployment_hides_no_other(three):
