@@ -513,7 +513,7 @@ def _failing_hint(case: Case, error: ResolutionError) -> Iterable[str]:
     elif found := re.fullmatch(r"add the source that has (\w+) with --find-links DIR", error.hint):
         if not _nobody_has(case, found[1]):
             yield f"not so: {error.hint}"
-    elif found := re.match(r"choose the base model acme/tiny with --base, or build (\w+) ", error.hint):
+    elif found := re.match(r"choose the base model acme/tiny with --base, move its .*, or build (\w+) ", error.hint):
         if {c.fingerprint for c in case.releases if c.name == found[1]} != {OTHER_BASE}:
             yield f"not so: {error.hint}"
     elif error.hint.startswith("no single change to the request is enough"):

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from ppm.errors import PpmError
 
-__all__ = ["is_of_lab", "lab_data", "lab_manifests", "shipped_packages", "shipped_project", "strategies_folder"]
+__all__ = [
+    "bases_of_shipped",
+    "is_of_lab",
+    "lab_data",
+    "lab_manifests",
+    "shipped_packages",
+    "shipped_project",
+    "strategies_folder",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "bases" / "shipped"
@@ -40,6 +48,15 @@ def shipped_packages(base: str | None) -> Path | None:
     if base == "lab":
         return lab_data() / "packages"
     return next((folder for folder in _SHIPPED.iterdir() if folder.name == base), None)
+
+
+def bases_of_shipped(name: str) -> list[str]:
+    """The names of the bases for which a patch of this name comes with ppm; the name is a normalised one."""
+    folders = {"lab": lab_data() / "packages", **{folder.name: folder for folder in map(Path, _SHIPPED.iterdir())}}
+    start = f"{name.replace('-', '_')}-"
+    return [
+        base for base, folder in sorted(folders.items()) if any(f.name.startswith(start) for f in folder.glob("*.ppm"))
+    ]
 
 
 def shipped_project(base: str, dtype: str) -> Path:

@@ -134,8 +134,18 @@ def print_error(message: str, *, context: str = "", hint: str = "", color: bool 
 
 
 def agreed(question: str) -> bool:
-    """Ask on standard error, for a yes or a no."""
-    return click.confirm(_bent(one_line(question), sys.stderr), err=True)
+    """Ask on standard error, for a yes or a no. Raises RequestError where nobody can answer."""
+    from ppm.errors import RequestError
+
+    try:
+        return click.confirm(_bent(one_line(question), sys.stderr), err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise RequestError(
+            "there is no terminal to answer this question, so nothing was changed",
+            hint="say yes by an option that --help names, or run it in a terminal",
+        ) from None
 
 
 def confirm(question: str) -> None:

@@ -76,7 +76,9 @@ def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
         write(f"4. {state} as number {deployment.number}, in {deployment.path}")
         _compare_answers(base)
         seconds = time.monotonic() - started
-        write(f'Done in {seconds:.0f} s. Next: `ppm generate "..." --compare`, `ppm list`, `ppm audit`, `ppm --help`.')
+        of = f" --base {base}" if len(workspace().environments()) > 1 else ""
+        commands = (f'ppm generate "..." --compare{of}', f"ppm list{of}", f"ppm audit{of}", "ppm --help")
+        write(f"Done in {seconds:.0f} s. Next: {', '.join(f'`{command}`' for command in commands)}.")
     if not audit.may_deploy:
         raise SystemExit(5 if audit.verdict == "fail" else 6)
 
@@ -134,8 +136,11 @@ def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Dep
     done = sync(ProjectFolder.find(here), base, environment, command=command_line(), events=events)
     if not as_json:
         pins = ", ".join(package.manifest.pin for package in done.packages)
-        write(f"1. Took the composition that comes with ppm for {base.name}: {pins}")
-        write("2. Testing it for interference on this machine:")
+        state = f"{'deployed' if done.changed else 'already deployed'} as number {done.deployment.number}"
+        write(
+            f"1. The composition that comes with ppm for {base.name}, tested before it was shipped, is {state}: {pins}"
+        )
+        write("2. Testing it for interference on this machine, too:")
     report = audit_deployed(here, environment, early=True, events=events)
     return report.audit, done.deployment, "Deployed" if done.changed else "Already deployed"
 

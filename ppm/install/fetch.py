@@ -17,6 +17,7 @@ from ppm.names import expand
 from ppm.package import Package, read_package
 from ppm.requirement import Requirement, exactly
 from ppm.resolve import Pin
+from ppm.resources import bases_of_shipped
 from ppm.sources import Joined, Listing, Offer, Release, Source
 
 __all__ = [
@@ -109,14 +110,19 @@ def refuse_damaged(requirements: Sequence[Requirement], offer: Offer) -> None:
 
 @contextmanager
 def naming_damaged(requirements: Sequence[Requirement], sources: Sequence[Source]) -> Iterator[None]:
-    """Where no source has a requested patch, let the ResolutionError also name the files that can't be used.
+    """Where no source has a requested patch, let the ResolutionError also say what there is instead.
 
-    One of them may be that patch under another name.
+    That is a patch of this name that comes with ppm for other bases, and the files that can't be used: one of them may
+    be that patch under another name.
     """
     try:
         yield
     except ResolutionError as error:
         offer = Joined(sources)
+        for requirement in requirements:
+            elsewhere = [] if offer.named(requirement.name) else bases_of_shipped(requirement.name)
+            if elsewhere:
+                error.message += f"\n{requirement.name} comes with ppm for another base model: {', '.join(elsewhere)}."
         if not all(offer.named(requirement.name) for requirement in requirements):
             damaged = [message for source in sources for message in source.damaged()]
             error.message += "".join(f"\nA file can't be used: {message}." for message in damaged[:NAMED_FILES])

@@ -24,10 +24,11 @@ from ppm.evaluation.suites import package_suites
 from ppm.home import self_tests
 from ppm.jsonl import Pair, dump, normalised
 from ppm.manifest import check_tested
-from ppm.package import Package
+from ppm.package import SKETCH, Package
 from ppm.progress import Events
 from ppm.project import Gates
 from ppm.running import UNSAID, Running
+from ppm.runtime.derived import sketch_of
 from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import LazyModel, LoadedBase
 from ppm.runtime.model import attach
@@ -255,7 +256,8 @@ def _for_base(move: _Move, package: Package, way: Way) -> Package:
             "package": move.package.sha256,
         },
     }
-    provenance = {k: v for k, v in package.manifest.provenance.items() if way != "as it is" or k != "scores"}
+    measured = ("scores", "trigger") if way == "as it is" else ()  # on the old base
+    provenance = {key: value for key, value in package.manifest.provenance.items() if key not in measured}
     base = replace(
         package.manifest.base,
         model=onto.name,
@@ -266,7 +268,10 @@ def _for_base(move: _Move, package: Package, way: Way) -> Package:
     manifest = replace(
         package.manifest, base=base, provenance={**provenance, "base_parts": onto.parts, "rebased": rebased}
     )
-    return Package(manifest, package.bank, package.files)
+    files = dict(package.files)
+    if SKETCH in files:
+        files[SKETCH] = sketch_of(onto).to_bytes()
+    return Package(manifest, package.bank, files)
 
 
 _MAKERS: dict[Way, Callable[[_Move], Package]] = {

@@ -127,7 +127,10 @@ def _find_missing(story: Story) -> str:
             base = f"{last.model}@{last.revision}" if last.revision else last.model
             own = shlex.quote(story.search.base_name)
             build = f"ppm build MANIFEST --base {own} --output DIR (docs/build-a-patch.md)"
-            return f"choose the base model {base} with --base, or build {name} for {own} from its source: {build}"
+            move = f"move its package file there: ppm rebase FILE --onto {own} --output DIR"
+            return (
+                f"choose the base model {base} with --base, {move}, or build {name} for {own} from its source: {build}"
+            )
     return ""
 
 

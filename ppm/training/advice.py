@@ -98,18 +98,23 @@ def _without_twins(source: SourcePatch) -> list[str]:
 
 
 def _of_another_form(source: SourcePatch, chats: bool | None) -> list[str]:
-    texts = [*[pair.prompt for pair in source.pairs], *[row.prompt for row in source.benign]]
-    texts += [*source.prompts, *(prompt.prompt for prompt in source.tested())]
-    plain = [text for text in texts if isinstance(text, str)]
-    if chats is None or not texts:
+    parts: dict[str, list[Text]] = {
+        "training prompts": [*(pair.prompt for pair in source.pairs), *source.prompts],
+        "benign prompts": [row.prompt for row in source.benign],
+        "suites' prompts": [prompt.prompt for prompt in source.tested()],
+    }
+    plain = {name: [text for text in texts if isinstance(text, str)] for name, texts in parts.items()}
+    alike = [name for name, texts in parts.items() if texts and 2 * len(plain[name]) > len(texts)]
+    if chats is None or not any(parts.values()):
         return []
-    if chats and len(plain) == len(texts):
+    if chats and alike:
         return [
-            'the base has a chat template, and all prompts are plain texts that it continues: write "messages" instead '
-            'of "prompt" if the patch is for a model that chats'
+            f"the base has a chat template, and most {' and '.join(alike)} are plain texts that it continues: write "
+            '"messages" instead of "prompt" if the patch is for a model that chats'
         ]
-    complete = sum(text.rstrip().endswith((".", "?", "!")) for text in plain)
-    if not chats and complete > COMPLETE_SHARE * len(texts):
+    texts = [text for found in plain.values() for text in found]
+    complete = sum(text.rstrip().endswith((".", "?", "!")) for text in texts)
+    if not chats and complete > COMPLETE_SHARE * sum(len(found) for found in parts.values()):
         return [
             "the base has no chat template and continues texts, and most prompts are whole sentences, as one says them "
             "to a model that chats: let prompts end where a continuation begins"

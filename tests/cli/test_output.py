@@ -1,5 +1,6 @@
 """Quiet, verbose and colorless output, and what a command says while it waits for another."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 from commands import command, ppm, start
 from integration.deployed import deployed, patch, write
 
+from ppm.cli.output import agreed
 from ppm.environment.transaction import writer
+from ppm.errors import RequestError
 from ppm.workspace import Workspace, open_base
 
 
@@ -111,3 +114,9 @@ def test_a_wait_ends_and_names_the_holder(source, monkeypatch, command):
     assert time.monotonic() - started < 10
     monkeypatch.setenv("PPM_LOCK_TIMEOUT", "soon")
     assert "PPM_LOCK_TIMEOUT: must be a number of seconds" in ppm(*arguments).err
+
+
+def test_a_question_that_nobody_can_answer_is_no_interruption(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(RequestError, match="no terminal to answer"):
+        agreed("Is that the fingerprint?")

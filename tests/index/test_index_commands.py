@@ -274,6 +274,7 @@ def test_users_search_lock_sync_and_download(tmp_path):
     [
         (3, "No source has a patch called nothing.", "download nothing --base lab --dest got"),
         (3, "No source has a patch called nothing.", "install nothing --base lab --dry-run"),
+        (3, "civility comes with ppm for another base model: smollm2.", "install civility --base lab --dry-run"),
         (3, "did you mean 'guard'?", "download gaurd --base lab --dest got"),
         (1, "what this needs of it was not fetched before", "download other --base lab --dest got"),
         (1, "what this needs of it was not fetched before", "download app --base lab --dest got"),

@@ -11,7 +11,8 @@ from commands import ppm
 
 from ppm.bank import Router, Trigger
 from ppm.environment.attempts import ledgers, read_ledger
-from ppm.package import read_package, write_package
+from ppm.package import SKETCH, read_package, write_package
+from ppm.runtime.derived import sketch_of
 from ppm.workspace import open_base
 
 pytestmark = pytest.mark.slow
@@ -43,6 +44,30 @@ def test_an_update_takes_the_patch_as_it_is_and_it_installs_there(world, tmp_pat
     assert moved.manifest.provenance["rebased"]["way"] == "as it is"
     installed = ppm("install", "kindness", "--base", new, "--find-links", tmp_path / "dist")
     assert installed.code == 0, installed.err
+
+
+def test_what_was_measured_on_the_old_base_is_left_behind(world, tmp_path):
+    """The sketch, by which bases are accepted as derived ones, and the curve of a trigger."""
+    old, package, _ = world
+    built = read_package(package)
+    manifest = replace(
+        built.manifest,
+        schema=2,
+        base=replace(built.manifest.base, accepts=("derived",)),
+        provenance={**built.manifest.provenance, "trigger": {"ships": False}},
+    )
+    files = {**built.files, SKETCH: sketch_of(open_base(str(old))).to_bytes()}
+    derived = write_package(replace(built, manifest=manifest, files=files), tmp_path / "derived")
+    new = tiny.updated(old, tmp_path / "my-llama-2")
+    done = ppm("rebase", derived, "--onto", new, "--way", "as-is", "--output", tmp_path / "dist", "--json")
+    assert done.code == 0, done.err
+    moved = read_package(tmp_path / "dist" / done.json["file"].rpartition("/")[2])
+    assert moved.files[SKETCH] == sketch_of(open_base(str(new))).to_bytes() != derived_sketch(derived)
+    assert not {"scores", "trigger"} & set(moved.manifest.provenance)
+
+
+def derived_sketch(path):
+    return read_package(path).files[SKETCH]
 
 
 def test_another_family_gets_it_distilled_and_without_the_old_base_retrained(world, tmp_path):

@@ -232,6 +232,7 @@ def test_versions_for_another_base_model_are_not_used_but_named():
         "You asked for b.",
         "b 1.0 and 1.1 exist, but for another base model (llama-2-7b-hf-ffffffffffff).",
         "hint: choose the base model meta-llama/Llama-2-7b-hf with --base, "
+        "move its package file there: ppm rebase FILE --onto acme/tiny --output DIR, "
         "or build b for acme/tiny from its source: "
         "ppm build MANIFEST --base acme/tiny --output DIR (docs/build-a-patch.md)",
     ]

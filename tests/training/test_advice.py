@@ -1,6 +1,7 @@
 """What `ppm build` and `--check` warn of, and what they take from the base where a manifest says nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -29,8 +30,6 @@ def source(tmp_path):
 
 
 def said(source, chats=False, **changes):
-    from dataclasses import replace
-
     return warnings_of(replace(source, **changes), chats=chats)
 
 
@@ -50,10 +49,17 @@ def test_a_patch_that_refuses_wants_harmless_twins(source):
 def test_prompts_of_another_form_than_the_base_takes_are_warned_of(source):
     wide = {"benign": tuple(WIDE)}
     assert 'write "messages" instead' in said(source, chats=True, **wide)[0]
+    asked = tuple(replace(pair, prompt=(("user", pair.prompt),)) for pair in source.pairs)
+    untested = replace(source.manifest, suites=())
+    mixed = (*WIDE, Benign((("user", "Good day"),)))
+    [warning] = said(
+        source, chats=True, pairs=asked, benign=mixed, files={}, manifest=replace(source.manifest, suites=())
+    )
+    assert "most benign prompts are plain texts" in warning  # one chat among them hides nothing
     whole = tuple(Pair(f"Tell me about topic {i}.", "good .", "bad .") for i in range(600))
     assert "let prompts end where a continuation begins" in said(source, pairs=whole, **wide)[0]
     chats = tuple(Benign((("user", row.prompt),)) for row in WIDE)
-    assert said(source, chats=True, benign=chats) == []
+    assert said(source, chats=True, pairs=asked, benign=chats, files={}, manifest=untested) == []
 
 
 def test_a_check_tells_warnings(tmp_path):
