@@ -142,7 +142,7 @@ def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Dep
         )
         write("2. Testing it for interference on this machine, too:")
     report = audit_deployed(here, environment, early=True, events=events)
-    return report.audit, done.deployment, "Deployed" if done.changed else "Already deployed"
+    return report.audit, done.deployment, "In force"
 
 
 def _fetch(name: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ppm.base import BaseModel, weights_digest
 from ppm.environment.deployment import Deployment
 from ppm.errors import ModelError, ResolutionError
-from ppm.install.fetch import naming_damaged
+from ppm.install.fetch import naming_alternatives
 from ppm.install.start import Start
 from ppm.lock import DerivedFrom, LockedBase
 from ppm.package import read_package
@@ -41,10 +41,10 @@ class Acceptance:
     def saying_why(self, requirements: Sequence[Requirement], sources: Sequence[Source]) -> Iterator[None]:
         """Where no set of patches fits, let the ResolutionError also say why packages for another base do not.
 
-        It names the files that can't be used, too (`naming_damaged`).
+        It says what there is instead, too (`naming_alternatives`).
         """
         try:
-            with naming_damaged(requirements, sources):
+            with naming_alternatives(requirements, sources):
                 yield
         except ResolutionError as error:
             error.message += "".join(f"\n{reason}." for reason in self.refused)

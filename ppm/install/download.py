@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ppm.disk import disk_errors, make_folder, replace_file
-from ppm.install.fetch import fetch, naming_damaged, refuse_damaged, take_given
+from ppm.install.fetch import fetch, naming_alternatives, refuse_damaged, take_given
 from ppm.install.request import Request
 from ppm.install.start import rules_for
 from ppm.package import Package
@@ -25,7 +25,7 @@ def download(
     refuse_damaged(wishes, offer)
     base = look_up_base(base_name, offer, [wish.name for wish in wishes])
     rules = rules_for(project, request)
-    with naming_damaged(wishes, sources):
+    with naming_alternatives(wishes, sources):
         resolution = resolve(wishes, offer, fingerprint=base.fingerprint, base_name=base_name, rules=rules)
     packages = fetch([pin for pin in resolution.pins if dependencies or pin.requested], sources)
     written = []

@@ -23,7 +23,7 @@ from ppm.sources import Joined, Listing, Offer, Release, Source
 __all__ = [
     "PackageSource",
     "fetch",
-    "naming_damaged",
+    "naming_alternatives",
     "put_back",
     "readable_packages",
     "refuse_damaged",
@@ -109,7 +109,7 @@ def refuse_damaged(requirements: Sequence[Requirement], offer: Offer) -> None:
 
 
 @contextmanager
-def naming_damaged(requirements: Sequence[Requirement], sources: Sequence[Source]) -> Iterator[None]:
+def naming_alternatives(requirements: Sequence[Requirement], sources: Sequence[Source]) -> Iterator[None]:
     """Where no source has a requested patch, let the ResolutionError also say what there is instead.
 
     That is a patch of this name that comes with ppm for other bases, and the files that can't be used: one of them may
@@ -123,6 +123,8 @@ def naming_damaged(requirements: Sequence[Requirement], sources: Sequence[Source
             elsewhere = [] if offer.named(requirement.name) else bases_of_shipped(requirement.name)
             if elsewhere:
                 error.message += f"\n{requirement.name} comes with ppm for another base model: {', '.join(elsewhere)}."
+                move = f"ppm rebase {requirement.name} --from {elsewhere[0]} --onto MODEL --output DIR"
+                error.hint = f"name that base with --base, or move the patch to yours: {move}"
         if not all(offer.named(requirement.name) for requirement in requirements):
             damaged = [message for source in sources for message in source.damaged()]
             error.message += "".join(f"\nA file can't be used: {message}." for message in damaged[:NAMED_FILES])

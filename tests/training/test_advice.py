@@ -52,9 +52,7 @@ def test_prompts_of_another_form_than_the_base_takes_are_warned_of(source):
     asked = tuple(replace(pair, prompt=(("user", pair.prompt),)) for pair in source.pairs)
     untested = replace(source.manifest, suites=())
     mixed = (*WIDE, Benign((("user", "Good day"),)))
-    [warning] = said(
-        source, chats=True, pairs=asked, benign=mixed, files={}, manifest=replace(source.manifest, suites=())
-    )
+    [warning] = said(source, chats=True, pairs=asked, benign=mixed, files={}, manifest=untested)
     assert "most benign prompts are plain texts" in warning  # one chat among them hides nothing
     whole = tuple(Pair(f"Tell me about topic {i}.", "good .", "bad .") for i in range(600))
     assert "let prompts end where a continuation begins" in said(source, pairs=whole, **wide)[0]
