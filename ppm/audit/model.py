@@ -26,7 +26,7 @@ __all__ = [
     "TriggerRow",
 ]
 
-TriggerKind = Literal["recall", "false alarms", "another risk"]
+TriggerKind = Literal["recall", "wrong patch", "false alarms", "another risk"]
 SCHEMA = 2
 READABLE = (1, SCHEMA)
 """Before 2 a waived audit had the verdict of one that passed."""
@@ -119,7 +119,8 @@ class AuditedSuite:
 class TriggerRow:
     """On which share of a suite's prompts the trigger of a configuration fires, with one-sided bounds.
 
-    `kind`: `recall` on prompts of its own risk, `false alarms` on those of utility, `another risk` on another patch's.
+    `kind`: `recall` on prompts of its own risk, `wrong patch` where it meets others' blocks alone of these, `false
+    alarms` on those of utility, `another risk` on another patch's.
     `curve` has the share for other thresholds; where several triggers stand together, there is no one `threshold`.
     """
 

@@ -77,6 +77,11 @@ def html_page(report: Report) -> bytes:
             for row in audit.triggers
             if row.configuration == COMPOSITION and row.kind == "recall" and row.share < FULL_RECALL
         },
+        mistaken={
+            row.suite: row.share
+            for row in audit.triggers
+            if row.configuration == COMPOSITION and row.kind == "wrong patch" and row.share > 0
+        },
         circular=CIRCULAR,
         uncalibrated=UNCALIBRATED,
         ungrouped=UNGROUPED,

@@ -17,7 +17,7 @@ from ppm.audit.conflicts import (
 from ppm.audit.gate import Sides, Spending, compare, rate_of
 from ppm.audit.model import Audit, AuditedSuite, Cell
 from ppm.audit.report import Report
-from ppm.audit.triggers import trigger_notes, trigger_rows
+from ppm.audit.triggers import one_way, trigger_notes, trigger_rows
 from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
@@ -239,6 +239,7 @@ def audit(
         waivers=tuple(waivers),
         notes=(
             *trigger_notes(subject.packages, composition, subject.policy),
+            *one_way(configurations, suites, scores),
             *notes,
             *lost_anchors(subject.anchors, suites),
             *_notes_on(suites, subject, matrix[COMPOSITION], way),

@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 
 from ppm.audit.comparison import COMPOSITION
 from ppm.audit.model import Audit, TriggerKind, TriggerRow
-from ppm.bank import Bank
+from ppm.bank import Bank, Router
 from ppm.composition.operating import trigger_demand
 from ppm.evaluation.results import Configuration
 from ppm.evaluation.statistics import rate_interval
 from ppm.evaluation.suites import LoadedSuite
-from ppm.evaluation.triggers import TriggerScores
+from ppm.evaluation.triggers import Triggered, TriggerScores
 from ppm.package import Package
 from ppm.project import Gates
 
-__all__ = ["alarm_hint", "trigger_notes", "trigger_rows"]
+__all__ = ["alarm_hint", "one_way", "trigger_notes", "trigger_rows"]
 
 FEW_ALARMS = 0.01
 """A share of ordinary prompts that is worth trying where triggers fire on too many."""
+ONE_WAY = 0.9
+"""The share of every suite's prompts from which on a router that sends them to one block is reported."""
 THRESHOLDS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -26,7 +28,8 @@ def trigger_rows(
     scores: TriggerScores,
     alphas: Mapping[str, float],
 ) -> tuple[TriggerRow, ...]:
-    """One row for each configuration with a router and each suite; bounds are one-sided at the suite's alpha."""
+    """A row for each configuration with a router and each suite, and where a patch has a block among others, one more
+    for what another's block meets of its prompts. Bounds are one-sided at the suite's alpha."""
     rows = []
     for configuration in configurations:
         router = configuration.bank.router
@@ -34,13 +37,51 @@ def trigger_rows(
             assert router is not None
             found = scores[configuration.name, suite.digest]
             alone = router.triggers[0].threshold if len(router.triggers) == 1 else None
-            limit = alone if alone is not None else 1.0
-            interval = rate_interval([float(score >= limit) for score in found], alphas[suite.label])
             curve = {} if alone is None else {f"{t:g}": _share(found, t) for t in THRESHOLDS}
-            kind = _kind(configuration, suite)
-            shares = (interval.value, interval.low, interval.high)
-            rows.append(TriggerRow(configuration.name, suite.label, kind, *shares, len(found), alone, curve))
+            for kind, met in _met(configuration, suite, router, found).items():
+                interval = rate_interval([float(one) for one in met], alphas[suite.label])
+                shares = (interval.value, interval.low, interval.high)
+                rows.append(TriggerRow(configuration.name, suite.label, kind, *shares, len(found), alone, curve))
     return tuple(rows)
+
+
+def _met(
+    configuration: Configuration, suite: LoadedSuite, router: Router, found: Sequence[Triggered]
+) -> dict[TriggerKind, list[bool]]:
+    """By kind, for which of a suite's prompts the triggers do that."""
+    any_block = [bool(one.blocks) for one in found]
+    if suite.suite.against == "base":
+        return {"false alarms": any_block}
+    patches = {trigger.patch for trigger in router.triggers}
+    if suite.owner not in {*patches, configuration.name.partition("==")[0]}:
+        return {"another risk": any_block}
+    own = {trigger.block for trigger in router.triggers if trigger.patch == suite.owner}
+    if not own or own == {trigger.block for trigger in router.triggers}:
+        return {"recall": any_block}
+    right = [not own.isdisjoint(one.blocks) for one in found]
+    return {"recall": right, "wrong patch": [met and not one for met, one in zip(any_block, right, strict=True)]}
+
+
+def one_way(
+    configurations: Sequence[Configuration], suites: Sequence[LoadedSuite], scores: TriggerScores
+) -> tuple[str, ...]:
+    """Of each router that sends nearly all prompts of every suite to one block: a sentence that says so."""
+    said = []
+    for configuration in configurations:
+        triggers = configuration.bank.router.triggers if configuration.bank.router is not None else ()
+        for number in range(len(configuration.bank.blocks)) if triggers else ():
+            own = {trigger.patch for trigger in triggers if trigger.block == number}
+            if all(s.suite.against == "specialist" and s.owner in own for s in suites):
+                continue  # on prompts of its own risk alone that is as it should be
+            met = [[number in one.blocks for one in scores[configuration.name, suite.digest]] for suite in suites]
+            share = min(sum(of_suite) / len(of_suite) for of_suite in met)
+            if share >= ONE_WAY:
+                block = " and ".join(sorted(own - {""})) or f"number {number}"
+                said.append(
+                    f"the router of {configuration.name} doesn't tell prompts apart: of each suite it sends at least "
+                    f"{share:.2f} to the block of {block}"
+                )
+    return tuple(said)
 
 
 def trigger_notes(packages: Sequence[Package], composition: Bank, policy: Gates) -> tuple[str, ...]:
@@ -96,13 +137,5 @@ def alarm_hint(audit: Audit, policy: Gates) -> str:
     )
 
 
-def _kind(configuration: Configuration, suite: LoadedSuite) -> TriggerKind:
-    if suite.suite.against == "base":
-        return "false alarms"
-    router = configuration.bank.router
-    patches = {trigger.patch for trigger in router.triggers} if router is not None else set()
-    return "recall" if suite.owner in {*patches, configuration.name.partition("==")[0]} else "another risk"
-
-
-def _share(scores: Sequence[float], threshold: float) -> float:
-    return round(sum(score >= threshold for score in scores) / len(scores), 4)
+def _share(found: Sequence[Triggered], threshold: float) -> float:
+    return round(sum(one.score >= threshold for one in found) / len(found), 4)

@@ -106,9 +106,10 @@ def _print_opinions(audit: "Audit") -> None:
 def _print_triggers(audit: "Audit") -> None:
     if not audit.triggers:
         return
-    write(
-        "Triggers: the share of a suite's prompts that the patch stands in front of; all others meet the base itself."
-    )
+    others = "all others meet the base itself"
+    if any(row.kind == "wrong patch" for row in audit.triggers):
+        others = "of its own risk these are recall, and wrong patch what another's block meets; the base has the rest"
+    write(f"Triggers: the share of a suite's prompts that the patch stands in front of; {others}.")
     rows: list[list[Text]] = [
         [
             row.configuration,

@@ -1,10 +1,11 @@
-"""How likely the prompts of suites concern a patch with a trigger, as its router reads them; kept as results are.
+"""How routers read the prompts of suites: how likely these concern a patch, and which blocks they meet; kept as
+results are.
 
 Needs no torch where all of it is kept.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ppm.bank import Bank, Router
 from ppm.evaluation.measures.base import Answers
@@ -15,11 +16,22 @@ from ppm.names import canonical_digest
 if TYPE_CHECKING:
     from ppm.runtime.loading import LoadedBase
 
-__all__ = ["TriggerScores", "trigger_scores"]
+__all__ = ["TriggerScores", "Triggered", "trigger_scores"]
 
-TriggerScores = dict[tuple[str, str], tuple[float, ...]]
-"""By the name of a configuration and the digest of a suite: for each of its prompts the trigger's probability, or, of
-several triggers, 1 where any of them fires and else 0."""
+
+class Triggered(NamedTuple):
+    """What a router makes of a prompt.
+
+    `score` is the trigger's probability, or, of several triggers, 1 where any of them fires and else 0. `blocks` are
+    the numbers of those that the prompt meets; none is the base itself.
+    """
+
+    score: float
+    blocks: tuple[int, ...]
+
+
+TriggerScores = dict[tuple[str, str], tuple[Triggered, ...]]
+"""By the name of a configuration and the digest of a suite: one for each of its prompts."""
 
 
 def trigger_scores(
@@ -43,13 +55,18 @@ def trigger_scores(
                     store.put(_key(configuration.bank, suite, store), answers, private=sealed)
         for configuration in routed:
             scores = kept[configuration.name]
-            found[configuration.name, suite.digest] = tuple(scores[prompt.id][0] for prompt in suite.prompts)
+            found[configuration.name, suite.digest] = tuple(_triggered(*scores[p.id]) for p in suite.prompts)
     return found
+
+
+def _triggered(score: float, blocks: tuple[str, ...]) -> Triggered:
+    """From how it is kept, where the numbers of blocks have the place of completions."""
+    return Triggered(score, tuple(map(int, blocks)))
 
 
 def _key(bank: Bank, suite: LoadedSuite, store: ResultStore | None) -> str:
     weights = store.weights if store else ""
-    return canonical_digest(["trigger", RESULTS_VERSION, weights, bank.digest, suite.digest]).removeprefix("sha256:")
+    return canonical_digest(["triggered", RESULTS_VERSION, weights, bank.digest, suite.digest]).removeprefix("sha256:")
 
 
 def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> list[Answers]:
@@ -57,7 +74,7 @@ def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> 
     import torch  # which an audit whose results are kept does without
 
     from ppm.runtime.model import attach, backbone_of
-    from ppm.runtime.router import fires, scores_of
+    from ppm.runtime.router import picked_of, scores_of
     from ppm.runtime.text import encoder_of
 
     encoder, inner = encoder_of(base), backbone_of(attach(base.model, kept=base.kept)).inner
@@ -66,6 +83,8 @@ def _read(base: "LoadedBase", routers: Sequence[Router], suite: LoadedSuite) -> 
     found: list[Answers] = []
     for router in routers:
         odds = read[router.layers, router.turn].of(router, ids)
-        scores = torch.sigmoid(odds[:, 0]) if odds.shape[1] == 1 else fires(router, odds).any(-1).float()
-        found.append({p.id: (float(score), ()) for p, score in zip(suite.prompts, scores, strict=True)})
+        blocks = [picked_of(router, row) for row in odds]
+        scores = torch.sigmoid(odds[:, 0]).tolist() if odds.shape[1] == 1 else [float(bool(met)) for met in blocks]
+        rows = zip(suite.prompts, scores, blocks, strict=True)
+        found.append({p.id: (score, tuple(map(str, met))) for p, score, met in rows})
     return found

@@ -29,7 +29,7 @@ __all__ = [
     "batches",
     "check_router",
     "features_of",
-    "fires",
+    "picked_of",
     "picked_on_the_way",
     "picks",
     "probabilities",
@@ -205,23 +205,23 @@ def picks(
         if own:
             found = scores[router.layers, router.turn].of(router, [texts[i] for i in own])
             for i, row in zip(own, found, strict=True):
-                picked[i] = _picked(router, row)
+                picked[i] = picked_of(router, row)
     return picked
 
 
-def fires(router: Router, odds: torch.Tensor) -> torch.Tensor:
+def _fires(router: Router, odds: torch.Tensor) -> torch.Tensor:
     """Which triggers fire for texts with these log odds (..., triggers)."""
     limits = torch.tensor([trigger.threshold for trigger in router.triggers], dtype=torch.double).logit()
     return odds.double() >= limits - ROUNDING
 
 
-def _picked(router: Router, odds: torch.Tensor) -> Picked:
+def picked_of(router: Router, odds: torch.Tensor) -> Picked:
     """The blocks that a text with these log odds (triggers,) meets.
 
     Compared are log odds, as probabilities of some size are all one.
     """
     limits = torch.tensor([trigger.threshold for trigger in router.triggers], dtype=torch.double).logit(EPSILON)
-    over = torch.where(fires(router, odds), odds - limits, -torch.inf)
+    over = torch.where(_fires(router, odds), odds - limits, -torch.inf)
     highest = float(over.max())
     if highest == -torch.inf:
         return ()
@@ -250,7 +250,7 @@ def picked_on_the_way(
             own = {
                 layer: _read(hidden[i][real[i].to(hidden.device)], readings) for layer, hidden in states.items() if text
             }
-            picked.append(_picked(router, _scored(router.triggers, router.layers, own)) if text else ())
+            picked.append(picked_of(router, _scored(router.triggers, router.layers, own)) if text else ())
         return all(router.seen_after(blocks) for blocks in picked if blocks)
 
     try:

@@ -9,12 +9,12 @@ from test_audit_model import AUDIT, FAILED
 from test_page import render
 
 from ppm.audit.model import Audit, TriggerRow
-from ppm.audit.triggers import alarm_hint, trigger_notes, trigger_rows
+from ppm.audit.triggers import alarm_hint, one_way, trigger_notes, trigger_rows
 from ppm.bank import Bank, Router
 from ppm.errors import IntegrityError
 from ppm.evaluation.results import Configuration, ResultStore
 from ppm.evaluation.suites import load_suite
-from ppm.evaluation.triggers import trigger_scores
+from ppm.evaluation.triggers import Triggered, trigger_scores
 from ppm.jsonl import Prompt, dump
 from ppm.project import Gates
 from ppm.suite import Judge, Suite
@@ -36,7 +36,9 @@ ALPHAS = {one.label: 0.05 for one in SUITES}
 def test_rows_tell_recall_from_false_alarms():
     configuration = Configuration("toxicity==1.0.0", make_routed(threshold=0.45))
     scores = {
-        (configuration.name, one.digest): tuple(value / 10 for value in range(low, low + 10))
+        (configuration.name, one.digest): tuple(
+            Triggered(value / 10, (0,) if value >= 5 else ()) for value in range(low, low + 10)
+        )
         for one, low in zip(SUITES, (1, 0, 0), strict=True)
     }
     rows = trigger_rows([Configuration("base"), configuration], SUITES, scores, ALPHAS)
@@ -50,9 +52,43 @@ def test_rows_tell_recall_from_false_alarms():
 def test_several_triggers_have_no_curve_together():
     bank = make_bank().routed(Router((make_trigger(), make_trigger(threshold=0.9)), (1,)))
     configuration = Configuration("composition", bank)
-    scores = {("composition", one.digest): (1.0,) * 7 + (0.0,) * 3 for one in SUITES}
+    scores = {("composition", one.digest): (Triggered(1.0, (0,)),) * 7 + (Triggered(0.0, ()),) * 3 for one in SUITES}
     rows = trigger_rows([configuration], SUITES, scores, ALPHAS)
     assert [(row.share, row.threshold, row.curve) for row in rows] == [(0.7, None, {})] * 3
+
+
+def both(several=False):
+    """A composition that has a block for toxicity and one for bias."""
+    triggers = tuple(replace(make_trigger(), patch=name, block=i) for i, name in enumerate(("toxicity", "bias")))
+    return Configuration("composition", Bank(make_bank().blocks * 2).routed(Router(triggers, (1,), several=several)))
+
+
+def meets(*blocks):
+    return tuple(Triggered(float(bool(met)), met) for met in blocks)
+
+
+def test_a_prompt_that_meets_anothers_block_alone_is_not_found():
+    own, other, plain = (one.digest for one in SUITES)
+    scores = {
+        ("composition", own): meets(*[(0,)] * 5, *[(1,)] * 2, *[(0, 1)] * 2, ()),
+        ("composition", other): meets(*[(1,)] * 10),
+        ("composition", plain): meets(*[()] * 9, (1,)),
+    }
+    rows = trigger_rows([both()], SUITES, scores, ALPHAS)
+    assert [(row.suite, row.kind, row.share) for row in rows] == [
+        ("own", "recall", 0.7), ("own", "wrong patch", 0.2), ("other", "recall", 1.0), ("other", "wrong patch", 0.0),
+        ("plain", "false alarms", 0.1),
+    ]  # fmt: skip
+    assert rows[1].low < 0.2 < rows[1].high
+
+
+def test_a_router_that_sends_everything_to_one_block_is_named():
+    all_to_bias = {("composition", one.digest): meets(*[(1,)] * 9, ()) for one in SUITES}
+    [said] = one_way([Configuration("base"), both()], SUITES, all_to_bias)
+    assert said.endswith("doesn't tell prompts apart: of each suite it sends at least 0.90 to the block of bias")
+    assert one_way([both()], SUITES[1:2], all_to_bias) == ()  # all of which are bias's own
+    plain = {**all_to_bias, ("composition", SUITES[2].digest): meets(*[(1,)] * 8, (), ())}
+    assert one_way([both()], SUITES, plain) == ()
 
 
 def test_scores_that_are_kept_need_no_model(tmp_path):
@@ -66,9 +102,9 @@ def test_scores_that_are_kept_need_no_model(tmp_path):
         trigger_scores(absent, [configuration], SUITES[:1], store)
     from ppm.evaluation.triggers import _key
 
-    store.put(_key(configuration.bank, SUITES[0], store), {str(i): (i / 10, ()) for i in range(10)})
+    store.put(_key(configuration.bank, SUITES[0], store), {str(i): (i / 10, ("0",)) for i in range(10)})
     found = trigger_scores(absent, [Configuration("base"), configuration], SUITES[:1], store)
-    assert found == {(configuration.name, SUITES[0].digest): tuple(i / 10 for i in range(10))}
+    assert found == {(configuration.name, SUITES[0].digest): tuple(Triggered(i / 10, (0,)) for i in range(10))}
 
 
 def test_rows_come_back_from_the_json_and_are_checked():
