@@ -54,7 +54,11 @@ def rebase_command(
 
         before = _old_base(package, old)
         ways = [name for name in WAYS if way is None or name == _WAYS[way]]
-        result = rebase(package, target, before, home=workspace().home, ways=ways, running=running, events=events)
+        here = workspace()
+        policy = here.project.gates
+        result = rebase(
+            package, target, before, home=here.home, ways=ways, policy=policy, running=running, events=events
+        )
         try:
             chosen = result.chosen
         except GateError as error:

@@ -106,10 +106,12 @@ def _print_opinions(audit: "Audit") -> None:
 def _print_triggers(audit: "Audit") -> None:
     if not audit.triggers:
         return
-    others = "all others meet the base itself"
-    if any(row.kind == "wrong patch" for row in audit.triggers):
-        others = "of its own risk these are recall, and wrong patch what another's block meets; the base has the rest"
-    write(f"Triggers: the share of a suite's prompts that the patch stands in front of; {others}.")
+    shown = [row for row in audit.triggers if row.kind != "wrong patch" or row.share > 0]
+    write(
+        "Triggers: the share of a suite's prompts that the patch stands in front of; all others meet the base itself."
+    )
+    if any(row.kind == "wrong patch" for row in shown):
+        write("Of its own risk, recall counts the prompts that its own block meets, and wrong patch those of others'.")
     rows: list[list[Text]] = [
         [
             row.configuration,
@@ -119,7 +121,7 @@ def _print_triggers(audit: "Audit") -> None:
             f"[{row.low:.3f}, {row.high:.3f}]",
             f"{row.prompts}",
         ]
-        for row in audit.triggers
+        for row in shown
     ]
     print_table(["", "suite", "", "fires", "bounds", "prompts"], rows, right=range(3, 6))
 

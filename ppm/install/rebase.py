@@ -15,8 +15,10 @@ from ppm.audit.gate import Spending
 from ppm.audit.model import Audit
 from ppm.audit.run import Subject, audit, suites_of
 from ppm.base import BaseModel
+from ppm.composition.operating import bank_under
+from ppm.document import read_table
 from ppm.environment.attempts import GatedAttempt, ledger_of
-from ppm.errors import GateError, GateFailed, GateInconclusive, ModelError, PpmError, RequestError
+from ppm.errors import GateError, GateFailed, GateInconclusive, ManifestError, ModelError, PpmError, RequestError
 from ppm.evaluation.generation import Completion, generate, noise_key
 from ppm.evaluation.results import Configuration, result_store
 from ppm.evaluation.runner import evaluate
@@ -28,6 +30,7 @@ from ppm.package import SKETCH, Package
 from ppm.progress import Events
 from ppm.project import Gates
 from ppm.running import UNSAID, Running
+from ppm.runtime.answers import turn_for_answers
 from ppm.runtime.derived import sketch_of
 from ppm.runtime.dtypes import chosen
 from ppm.runtime.loading import LazyModel, LoadedBase
@@ -97,6 +100,7 @@ class _Move:
     old: LazyModel | None
     home: Path
     events: Events
+    policy: Gates
 
     @property
     def onto(self) -> BaseModel:
@@ -111,15 +115,16 @@ def rebase(
     *,
     home: Path,
     ways: Sequence[Way] = WAYS,
+    policy: Gates = Gates(),  # noqa: B008
     running: Running = UNSAID,
     events: Events = Events(),  # noqa: B008
 ) -> Rebased:
     """Try the ways in turn until one passes the package's suites on the base `onto`.
 
     `old` is the base that the patch was made for, if it is at hand: without it nothing is distilled. Each way is
-    an attempt on the prompts of the gate, as an install is. Both bases are run as `running` says. Nothing is written
-    but caches and the count of attempts below `home`. Raises RequestError when no way can be tried, ModelError,
-    ManifestError, TrainingError, or IntegrityError when attempts were lost.
+    an attempt on the prompts of the gate under the policy, as an install is. Both bases are run as `running` says.
+    Nothing is written but caches and the count of attempts below `home`. Raises RequestError when no way can be tried,
+    ModelError, ManifestError, TrainingError, or IntegrityError when attempts were lost.
     """
     if package.manifest.composition is not None:
         raise RequestError(
@@ -131,7 +136,7 @@ def rebase(
     kept = self_tests(home)
     how = chosen(running, onto, kept=kept)
     before = LazyModel(old, kept, how) if old is not None else None
-    move = _Move(package, LazyModel(onto, kept, how), before, home, events)
+    move = _Move(package, LazyModel(onto, kept, how), before, home, events, policy)
     tried: tuple[Tried, ...] = ()
     skipped: dict[Way, str] = {}
     for way in ways:
@@ -175,8 +180,8 @@ def _distilled(move: _Move) -> Package:
         raise _NotPossible(f"the base it was made for, {move.package.manifest.base.model}, is not on this machine")
     pairs = _replay(move)
     move.events.tell(f"Asking {move.old.base.name} with the patch for {SAMPLES * len(pairs)} answers")
-    old = move.old.loaded
-    model = attach(old.model, [move.package.bank], placement=move.package.manifest.base.placement, kept=old.kept)
+    old, bank = move.old.loaded, move.package.bank.where_picked  # these are prompts of its risk, found or not
+    model = attach(old.model, [bank], placement=move.package.manifest.base.placement, kept=old.kept)
     encoder, decoding = encoder_of(old), _decoding(move, old)
     wanted = [
         Completion(0, encoder.prompt(pair.prompt, "a replay pair"), decoding, noise_key("rebase", str(i), sample, 0))
@@ -226,7 +231,7 @@ def _built(move: _Move, pairs: Sequence[Pair], way: Way) -> Package:
     source = replace(
         manifest,
         base=replace(manifest.base, model=str(move.onto.folder), revision=None, fingerprint=None, chat_template=None),
-        training=Training(pairs=PAIRS, benign=benign),
+        training=_training(move, benign),
         provenance={},
     )
     with tempfile.TemporaryDirectory(prefix="ppm-rebase-") as name:
@@ -243,6 +248,39 @@ def _built(move: _Move, pairs: Sequence[Pair], way: Way) -> Package:
         )
     assert built is not None  # there is one process
     return _for_base(move, built, way)
+
+
+def _training(move: _Move, benign: str | None) -> Training:
+    """How the patch was trained, as far as that goes for the new base and for the data that its package holds.
+
+    Learning rates that were stated hold for a base of the same width; for another one they follow from it.
+    """
+    told = move.package.manifest.provenance.get("training")
+    try:
+        training = read_table(Training, told or {"pairs": PAIRS}, move.package.manifest.pin, "provenance.training")
+    except ManifestError:  # of a ppm that knew other settings
+        training = Training(pairs=PAIRS)
+    new = move.new.loaded
+    sft, dpo = training.sft, training.dpo
+    if new.hidden_size != move.package.bank.hidden_size:
+        sft, dpo = (replace(stage, learning_rate=None) for stage in (sft, dpo))
+    alone = training.seen_by == "answers" and turn_for_answers(new, move.package.manifest.base.placement) is None
+    if alone:
+        move.events.tell(f"{move.onto.name} can't have a patch that answers alone see, so all of a text will see it")
+    return replace(
+        training,
+        pairs=PAIRS,
+        prompts=None,
+        teacher=None,
+        benign=benign,
+        ranking=None,
+        datasets={},
+        sft=sft,
+        dpo=dpo,
+        held_out=training.held_out or None,
+        examples=None,
+        seen_by=None if alone else training.seen_by,
+    )
 
 
 def _for_base(move: _Move, package: Package, way: Way) -> Package:
@@ -287,15 +325,15 @@ def _audited(move: _Move, package: Package, way: Way) -> Tried:
         move.new,
         (package,),
         package.manifest.base.placement,
+        policy=move.policy,
         store=result_store(move.home / "cache" / "results", move.onto, running=move.new.running),
     )
+    bank = bank_under(package, move.policy)
     suites = suites_of(subject)
     ledger = ledger_of(move.home, move.onto.fingerprint)
-    gated = GatedAttempt(package.bank.digest, way, 0, dtype=move.new.running.dtype or "float32")
-    spending = Spending(Gates().alpha, attempts=ledger.begin(gated, [suite.asked for suite in suites]))
-    found = audit(
-        subject, package.bank, strategy=way, spending=spending, suites=suites, progress=move.events.progress
-    ).audit
+    gated = GatedAttempt(bank.digest, way, 0, dtype=move.new.running.dtype or "float32")
+    spending = Spending(move.policy.alpha, attempts=ledger.begin(gated, [suite.asked for suite in suites]))
+    found = audit(subject, bank, strategy=way, spending=spending, suites=suites, progress=move.events.progress).audit
     ledger.end(gated, found.verdict)
     own = [label for label, suite in found.suites.items() if suite.owner is not None]
     return Tried(way, package, found, {label: found.matrix[COMPOSITION][label].value for label in own})

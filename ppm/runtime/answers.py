@@ -13,11 +13,14 @@ from ppm.errors import ModelError
 from ppm.manifest import Placement
 from ppm.runtime.selftest import LENGTHS, PREFIX, Trial, settled
 from ppm.runtime.shell import backbone_of
+from ppm.runtime.turns import turn_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["answers_alone", "prove_answers"]
+    from ppm.runtime.loading import LoadedBase
+
+__all__ = ["answers_alone", "prove_answers", "turn_for_answers"]
 
 TABLES = ("embed_positions", "wpe", "position_embeddings")
 """What modules and buffers are called in which positions are looked up, as none below 0 can be."""
@@ -37,6 +40,12 @@ def prove_answers(model: "PreTrainedModel", placement: Placement) -> None:
 def answers_alone(model: "PreTrainedModel", placement: Placement) -> bool:
     """Whether a prefix that the end of a text sees alone is exact on a model; tried once for a configuration."""
     return placement == "before-bos" and settled(model, placement, "answers", lambda: _as_masked(model, placement))
+
+
+def turn_for_answers(base: "LoadedBase", placement: Placement) -> Turn | None:
+    """The turn after which answers alone can see a prefix on a base; None where it has none, or they can't."""
+    turn = turn_of(base.tokenizer)
+    return turn.whole if turn is not None and answers_alone(base.model, placement) else None
 
 
 def _as_masked(model: "PreTrainedModel", placement: Placement) -> bool:

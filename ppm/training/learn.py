@@ -19,10 +19,9 @@ from ppm.evaluation.scoring import ScoredText
 from ppm.jsonl import Benign, Pair, Text, dump, normalised, place_of
 from ppm.names import canonical_digest
 from ppm.package import sha256
-from ppm.runtime.answers import answers_alone
+from ppm.runtime.answers import turn_for_answers
 from ppm.runtime.tensors import bank_of, initial_prefix, prefix_of
 from ppm.runtime.text import TEXT_VERSION, encoder_of
-from ppm.runtime.turns import turn_of
 from ppm.training.context import BuildContext
 from ppm.training.defaults import patience_of, stages_of
 from ppm.training.output import versions
@@ -141,14 +140,14 @@ def turn_seen(context: BuildContext) -> Turn | None:
     """
     if context.training.seen_by != "answers":
         return None
-    turn = turn_of(context.loaded.tokenizer)
-    if turn is None or not answers_alone(context.loaded.model, context.source.manifest.base.placement):
+    turn = turn_for_answers(context.loaded, context.source.manifest.base.placement)
+    if turn is None:
         raise TrainingError(
             'seen_by = "answers" takes a base that chats, with relative positions, and a prefix before its first token',
             context=context.base.name,
             hint="leave seen_by out of [training]",
         )
-    return turn.whole
+    return turn
 
 
 def _pairs(context: BuildContext) -> tuple[list[Pair], list[Pair]]:

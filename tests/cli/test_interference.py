@@ -7,7 +7,7 @@ from audit.test_audit_model import AUDIT, FAILED, PASSED
 from click.testing import CliRunner
 
 from ppm.audit.candidates import Candidate
-from ppm.audit.model import AuditedSuite, Cell
+from ppm.audit.model import AuditedSuite, Cell, TriggerRow
 from ppm.cli.render import print_audit
 from ppm.verdict import Waiver
 
@@ -56,6 +56,17 @@ def test_candidates_are_shown_where_they_were_compared():
     ]
     assert next(row for row in rows if "concat " in row).split() == ["*", "concat", "1.75", "60", "seconds", "no"]
     assert not any(line.startswith("Candidates") for line in printed(SHOWN).splitlines())
+
+
+def test_prompts_that_meet_the_wrong_patch_are_shown_where_there_are_any():
+    recall = TriggerRow("composition", "toxicity", "recall", 0.9, 0.8, 0.95, 100)
+    wrong = replace(recall, kind="wrong patch", share=0.05, low=0.01, high=0.1)
+    rows = printed(replace(SHOWN, triggers=(recall, wrong))).splitlines()
+    assert [row.split()[2:5] for row in rows if row.startswith("composition  toxicity")] == [
+        ["recall", "0.900", "[0.800,"], ["wrong", "patch", "0.050"],
+    ]  # fmt: skip
+    none = replace(wrong, share=0.0, low=0.0)
+    assert "wrong patch" not in printed(replace(SHOWN, triggers=(recall, none)))
 
 
 def test_words_are_explained_where_they_occur_and_nowhere_else():
