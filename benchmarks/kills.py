@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py [--commands install upgrade rollback prune sync add hold unhold remove] [--every 1]
 
-Each command is run with real patches on the lab's base, again and again, and gets SIGKILL before its first, second,
-third... change of the disk: a file opened for writing, a flush, a rename, a new or removed file or folder. Then what is
-deployed must be the old or the new state, whole and with every digest right, and the same command, run once more, must
-work and leave nothing behind. Exits with 1 at the first fault.
+Each command is run with real patches on the lab's base, two of them composed with `routed`, again and again, and gets
+SIGKILL before its first, second, third... change of the disk: a file opened for writing, a flush, a rename, a new or
+removed file or folder. Then what is deployed must be the old or the new state, whole and with every digest right, and
+the same command, run once more, must work and leave nothing behind. Exits with 1 at the first fault.
 """
 
 import argparse
@@ -113,7 +113,8 @@ class World:
                 read_package(found[0].store.get(package.sha256), expected_sha256=package.sha256)
             made = deployment.lock.composition
             if made is not None:
-                read_package(found[0].store.get(made.sha256), expected_sha256=made.sha256)
+                composed = read_package(found[0].store.get(made.sha256), expected_sha256=made.sha256)
+                assert composed.bank.arrangement == "routed"
                 Audit.parse(found[0].store.get(made.audit), "the audit")
         current = found[0].current()
         assert current is not None
@@ -168,7 +169,7 @@ def nothing(world: World) -> None:
 
 
 def installed(world: World) -> None:
-    expect(world, "install", "toxicity", "--base", "lab")
+    expect(world, *INSTALL)
 
 
 def upgraded(world: World) -> None:
@@ -190,7 +191,7 @@ def littered(world: World) -> None:
 def locked(world: World) -> None:
     """The newer version is deployed and locked with its composition; then back to the older one."""
     installed(world)
-    text = 'base = "lab"\npatches = ["toxicity>1"]\nsources = ["../source"]\n'
+    text = 'base = "lab"\npatches = ["toxicity>1", "gender-bias"]\nsources = ["../source"]\n'
     (world.folder / "project" / "ppm.toml").write_text(text)
     expect(world, "lock")
     expect(world, "sync")
@@ -199,7 +200,7 @@ def locked(world: World) -> None:
 
 def project(world: World) -> None:
     """A project with a lock, and nothing that is deployed."""
-    text = 'base = "lab"\npatches = ["toxicity<=1"]\nsources = ["../source"]\n'
+    text = 'base = "lab"\npatches = ["toxicity<=1", "gender-bias"]\nsources = ["../source"]\n'
     (world.folder / "project" / "ppm.toml").write_text(text)
     expect(world, "lock")
 
@@ -215,11 +216,12 @@ def expect(world: World, *arguments: str) -> None:
         sys.exit(f"{' '.join(arguments)} exits {code}:\n{(world.folder / 'output').read_text()[-2000:]}")
 
 
-OLD, NEW = (("toxicity==1.0.0",), ()), (("toxicity==1.0.1",), ())
-HELD = (("toxicity==1.0.0",), ("toxicity",))
+OLD = (("gender-bias==1.0.0", "toxicity==1.0.0"), ())
+NEW = (("gender-bias==1.0.0", "toxicity==1.0.1"), ())
+HELD = (OLD[0], ("toxicity",))
 REMOVE = ("env", "remove", identify(locate("lab"), name="lab").tag, "--yes")
 HOLD = ("hold", "toxicity", "--base", "lab")
-INSTALL = ("install", "toxicity", "--base", "lab")
+INSTALL = ("install", "toxicity", "gender-bias", "--base", "lab", "--strategy", "routed")
 SCENARIOS = {
     "install": Scenario(INSTALL, nothing, None, OLD),
     "upgrade": Scenario(("upgrade", "--base", "lab", "-f", "../source"), installed, OLD, NEW),

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ppm.cli.deploy import show_refused
-from ppm.cli.options import command_line, json_option, search_seconds, workspace
+from ppm.cli.options import command_line, env_option, json_option, search_seconds, workspace
 from ppm.cli.output import Styled, print_json, write
 from ppm.cli.render import print_audit
 from ppm.cli.reports import Reports
 
 if TYPE_CHECKING:
     from ppm.audit.model import Audit
-    from ppm.environment.deployment import Deployment
+    from ppm.environment.deployment import Deployment, Environment
     from ppm.install.install import InstallResult
     from ppm.install.plan import Plan
     from ppm.progress import Events
@@ -41,8 +41,9 @@ REAL_PROMPTS = (
     help="The lab's small model, or a real one, which is fetched first.",
 )
 @click.option("--recompose", is_flag=True, help="On a real base: compose the patches here, and test them.")
+@env_option
 @json_option
-def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
+def quickstart_command(base: str, recompose: bool, env: str | None, as_json: bool) -> None:
     """Resolve, test and deploy three patches.
 
     By default on the lab's model. On a real one what is deployed is the composition that comes with ppm, and the tests
@@ -61,7 +62,7 @@ def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
     with shown(quiet=as_json) as events:
         try:
             run = _composed if base == "lab" or recompose else _ready_made
-            audit, deployment, state = run(base, as_json, events)
+            audit, deployment, state = run(base, env, as_json, events)
         except GateError as error:
             show_refused(error, {}, Reports(), as_json=as_json)
             raise
@@ -74,16 +75,17 @@ def quickstart_command(base: str, recompose: bool, as_json: bool) -> None:
         write("3. The interference table:")
         print_audit(audit)
         write(f"4. {state} as number {deployment.number}, in {deployment.path}")
-        _compare_answers(base)
+        _compare_answers(base, env)
         seconds = time.monotonic() - started
         of = f" --base {base}" if len(workspace().environments()) > 1 else ""
+        of += f" --env {env}" if env else ""
         commands = (f'ppm generate "..." --compare{of}', f"ppm list{of}", f"ppm audit{of}", "ppm --help")
         write(f"Done in {seconds:.0f} s. Next: {', '.join(f'`{command}`' for command in commands)}.")
     if not audit.may_deploy:
         raise SystemExit(5 if audit.verdict == "fail" else 6)
 
 
-def _composed(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Deployment, str]":
+def _composed(name: str, env: str | None, as_json: bool, events: "Events") -> "tuple[Audit, Deployment, str]":
     """Composes the patches, tests the composition and deploys it, as `ppm install` does."""
     from ppm.install.install import Terms, install
     from ppm.install.plan import plan_install
@@ -98,7 +100,7 @@ def _composed(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Deplo
         dtype = _dtype(name)
         here, request = _project(name, dtype), replace(request, running=Running(dtype))
     base = open_base(name)
-    environment = here.environment_for(base)
+    environment = here.environment_for(base, env)
 
     def make_plan() -> "Plan":
         return plan_install(Start(here, base, environment, request))
@@ -123,7 +125,7 @@ def _composed(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Deplo
     return result.audit, result.deployment, "Deployed" if result.changed else "Already deployed"
 
 
-def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Deployment, str]":
+def _ready_made(name: str, env: str | None, as_json: bool, events: "Events") -> "tuple[Audit, Deployment, str]":
     """Deploys the composition that ships for a real base, as its lock pins it, and tests it again on this machine."""
     from ppm.inspect.audit import audit_deployed
     from ppm.install.folder import ProjectFolder
@@ -132,7 +134,8 @@ def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Dep
 
     _fetch(name)
     here, base = _project(name, _dtype(name)), open_base(name)
-    environment = here.environment_for(base)
+    environment = here.environment_for(base, env)
+    _check_replaces_nothing(environment, here)
     done = sync(ProjectFolder.find(here), base, environment, command=command_line(), events=events)
     if not as_json:
         pins = ", ".join(package.manifest.pin for package in done.packages)
@@ -143,6 +146,21 @@ def _ready_made(name: str, as_json: bool, events: "Events") -> "tuple[Audit, Dep
         write("2. Testing it for interference on this machine, too:")
     report = audit_deployed(here, environment, early=True, events=events)
     return report.audit, done.deployment, "In force"
+
+
+def _check_replaces_nothing(environment: "Environment", shipped: "Workspace") -> None:
+    """Raises RequestError where patches are deployed that the composition which ships doesn't have."""
+    from ppm.errors import RequestError
+    from ppm.lock import LOCK_FILE, Lock
+
+    current = environment.current()
+    own = {package.name for package in Lock.read(shipped.folder / LOCK_FILE).packages}
+    others = sorted({package.name for package in current.lock.packages} - own) if current is not None else []
+    if others:
+        raise RequestError(
+            f"{environment.label} has {', '.join(others)} deployed, which the shipped composition would replace",
+            hint="try it beside that, in an environment of its own: --env trial",
+        )
 
 
 def _fetch(name: str) -> None:
@@ -181,7 +199,7 @@ def _project(name: str, dtype: "Dtype") -> "Workspace":
     return Workspace(here.home, folder, here.environ)
 
 
-def _compare_answers(base: str) -> None:
+def _compare_answers(base: str, env: str | None) -> None:
     from ppm.lab.examples import EXAMPLES
     from ppm.serving.generate import answer_prompts
     from ppm.suite import Decoding
@@ -192,7 +210,7 @@ def _compare_answers(base: str) -> None:
     sides = ("unpatched", "patched")
     decoding = Decoding(max_new_tokens=20 if lab else 40, temperature=0.0)
     answers = answer_prompts(
-        workspace(), texts, base=base, env=None, sides=sides, chat=False if lab else None, decoding=decoding
+        workspace(), texts, base=base, env=env, sides=sides, chat=False if lab else None, decoding=decoding
     )
     for i, text in enumerate(texts):
         write(["   ", Styled(text, bold=True)])

@@ -3,6 +3,7 @@
 import gguf_files
 import pytest
 from commands import ppm
+from environment.samples import install
 
 from ppm.bases.fetch import import_base
 from ppm.bases.kept import folder_of
@@ -10,6 +11,7 @@ from ppm.lock import Lock
 from ppm.package import read_package, sha256
 from ppm.resources import shipped_packages, shipped_project
 from ppm.running import UNSAID
+from ppm.workspace import Workspace, open_base
 
 DTYPES = ("float32", "bfloat16")
 
@@ -41,3 +43,20 @@ def test_the_quickstart_refuses_a_dtype_that_was_not_tested(ppm_home, tmp_path, 
     assert done.code == 1
     assert "was not tested in float16" in done.err
     assert "PPM_DTYPE" in done.err
+
+
+def test_the_quickstart_replaces_no_patches_of_the_user(ppm_home, tmp_path, monkeypatch):
+    gguf_files.write_gguf(tmp_path / "model.gguf")
+    import_base(tmp_path / "model.gguf", folder_of("smollm2", ppm_home), tell=str)
+    monkeypatch.setenv("PPM_DTYPE", "float32")
+    monkeypatch.setattr("ppm.cli.base.fetch_wheel", lambda base: None)  # it is another model, and can't be fetched
+    environment = Workspace.open(tmp_path).environment_for(open_base("smollm2"))
+    install(environment)
+    done = ppm("quickstart", "--base", "smollm2")
+    assert done.code == 1
+    assert "has toxicity deployed, which the shipped composition would replace" in done.err
+    assert "hint: try it beside that, in an environment of its own: --env trial" in done.err
+    beside = ppm("quickstart", "--base", "smollm2", "--env", "trial")
+    assert beside.code == 1
+    assert "is not the locked base model" in beside.err
+    assert environment.current().number == 1
