@@ -132,6 +132,7 @@ class GateInconclusive(GateError):
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
-    """A hint that names the known word nearest to `word`, else `otherwise`."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else otherwise
+    """A hint that names the known word nearest to `word`, whatever its case, else `otherwise`."""
+    words = {one.casefold(): one for one in known}
+    near = get_close_matches(word.casefold(), list(words), n=1, cutoff=0.6)
+    return f"did you mean {words[near[0]]!r}?" if near else otherwise

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 _SHAPE = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?P<rest>.*)", re.DOTALL)
+_AT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)\s*@\s*(?P<version>\d[0-9A-Za-z.+!-]*)")
+"""A version as other tools have it."""
+_SEVERAL = re.compile(r"[A-Za-z][A-Za-z0-9._-]*(?:\s+[A-Za-z][A-Za-z0-9._-]*)+")
 _HINT = "write a name and, if you like, versions, such as 'toxicity>=1,<2'"
 _BEYOND = {"[": "extras", "@": "a URL", ";": "a marker"}
 """What PEP 508 lets follow a name, and patches don't have."""
@@ -139,20 +142,29 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
     shown = repr(text if len(text) <= 80 else f"{text[:80]}...")
     match = _SHAPE.fullmatch(text.strip())
     if match is None or len(text) > MAX_LENGTH:
-        raise RequestError(f"{shown} is not a requirement", context=origin, hint=_HINT)
+        raise RequestError(f"{shown} is not a requirement", context=origin, hint=_hint(text))
     rest = match["rest"].strip()
     beyond = next(
         (what for mark, what in _BEYOND.items() if rest.startswith(mark) or (mark == ";" and mark in rest)), ""
     )
     if beyond:
-        raise RequestError(f"{shown} has {beyond}, which patches don't have", context=origin, hint=_HINT)
+        raise RequestError(f"{shown} has {beyond}, which patches don't have", context=origin, hint=_hint(text))
     versions = rest[1:-1] if rest.startswith("(") and rest.endswith(")") else rest
     try:
         if versions and not all(part.strip() for part in versions.split(",")):
             raise InvalidSpecifier(versions)
         return Requirement(check_name(match["name"]), parse_specifiers(versions), text.strip(), origin)
     except (InvalidSpecifier, ValueError) as error:
-        raise RequestError(f"{shown} is not a requirement", context=origin, hint=_HINT) from error
+        raise RequestError(f"{shown} is not a requirement", context=origin, hint=_hint(text)) from error
+
+
+def _hint(text: str) -> str:
+    """What was meant, where that is plain; else how requirements are written."""
+    if match := _AT.fullmatch(text.strip()):
+        return f"write {match['name']}=={match['version']}"
+    if len(text) <= 80 and _SEVERAL.fullmatch(text.strip()):
+        return f"give each of them by itself, without quotes around them all: {' '.join(text.split())}"
+    return _HINT
 
 
 def parse_name(text: str) -> str:

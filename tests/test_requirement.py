@@ -70,6 +70,23 @@ def test_what_is_no_requirement_says_where_it_stands(text, message):
     assert len(caught.value.message) < 200
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("toxicity@1.0.0", "write toxicity==1.0.0"),
+        ("toxicity @ 1.0", "write toxicity==1.0"),
+        ("toxicity  gender-bias", "give each of them by itself, without quotes around them all: toxicity gender-bias"),
+        ("toxicity[more]", "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
+        ("@" * 500, "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
+        ("a " * 400, "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
+    ],
+)
+def test_the_hint_says_what_was_meant_where_that_is_plain(text, hint):
+    with pytest.raises(RequestError) as caught:
+        parse_requirement(text)
+    assert caught.value.hint == hint
+
+
 def test_what_does_not_count_when_two_are_compared():
     assert parse_requirement("toxicity>=1,<2", "here") == parse_requirement("toxicity>=1,<2", "there")
     assert parse_requirement("toxicity>=1") != parse_requirement("toxicity>=2")

@@ -72,6 +72,9 @@ def build_command(
         _check(manifest, base, output, as_json)
         return
     with shown(quiet=as_json) as events:
+        from ppm.training.source import base_of, read_source
+
+        base_of(read_source(manifest), base)  # what is wrong with these is told before seconds of imports
         from ppm.training.build import build
         from ppm.training.output import write_new
 

@@ -52,6 +52,7 @@ def test_a_fetched_base_has_its_name_everywhere(kept, tmp_path, monkeypatch):
 
 def test_a_mistyped_name(ppm_home):
     assert "did you mean 'smollm2'?" in ppm("base", "fetch", "smolm2").err
+    assert "did you mean 'smollm2'?" in ppm("base", "fetch", "SmolLM2").err
     assert "did you mean 'smollm2'?" in ppm("generate", "hi", "--base", "smolm2").err
     assert "did you mean 'gemma3-270m'?" in ppm("base", "show", "gemma-270m").err
     assert "did you mean 'smollm2'?" in ppm("base", "remove", "smollm", "--yes").err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from commands import command, ppm
+from commands import command, imported, ppm
 from endpoint_server import Behaviour, serve
 from training.test_two_processes import LAUNCH
 from transformers import AutoModelForCausalLM
@@ -279,3 +279,11 @@ limit = 240
     result = ppm("build", source, "--check")
     assert result.code == 1
     assert "did you mean 'text'?" in result.err
+
+
+def test_what_is_wrong_with_a_manifest_is_told_before_anything_heavy_is_imported(models, tmp_path):
+    patch = tiny.write_patch(tmp_path / "kindness", models[0])
+    for arguments in (("build", tmp_path / "nowhere"), ("build", patch, "--base", tmp_path / "nowhere")):
+        code, modules = imported(*arguments)
+        assert code == 1
+        assert "torch" not in modules

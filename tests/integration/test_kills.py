@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("commands", "every"), [(("sync", "rollback", "prune", "add", "unhold"), 8), (("install",), 45)]
+    ("commands", "every"), [(("sync", "rollback", "prune", "add", "unhold"), 8), (("install",), 60)]
 )
 def test_killed_commands_leave_the_old_or_the_new_state(commands, every):
     command = [sys.executable, BENCHMARKS / "kills.py", "--commands", *commands, "--every", str(every)]
