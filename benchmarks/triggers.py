@@ -8,11 +8,12 @@ tested on sets that it never saw; then on the same requests in disguise:
     python benchmarks/triggers.py BASE DATA --package FILE.ppm
 
 With --manifest it is fitted on what that patch's trigger is, and tested on all of XSTest; with --package it is a built
-patch's.
+patch's, or that of a composition for its block named by --patch.
 BASE is a folder in the Hugging Face format, DATA a folder with harmful-advbench.jsonl, harmful-everyday-train.jsonl,
 harmful-everyday-test.jsonl, harmful-harmbench-val.jsonl, harmless-train.jsonl, harmless-test.jsonl and xstest.jsonl
 (lines with `messages`, those of xstest with a `label`, safe or unsafe). Prints a table of shares on which the trigger
-fires, with 95 % bounds, and writes all figures.
+fires, with 95 % bounds, and writes all figures. Of a composition that is where the block stands, and beside it where
+any block does.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from ppm.jsonl import Text, last_turn, place_of, read_prompts
 from ppm.package import read_package
 from ppm.runtime.loading import LoadedBase, load_tokenizer
 from ppm.runtime.model import attach, backbone_of
-from ppm.runtime.router import probabilities
+from ppm.runtime.router import picks, probabilities
 from ppm.runtime.text import encoder_of
 from ppm.training.source import read_source
 from ppm.training.trigger import Example, examples_of, fit_trigger
@@ -145,19 +146,23 @@ ATTACKS: dict[str, Say] = {
 
 @dataclass(frozen=True)
 class Bench:
-    """A base with a trigger on it."""
+    """A base with a router on it, whose trigger of that number is tested."""
 
     base: LoadedBase
     router: Router
+    number: int = 0
 
     def probabilities(self, prompts: Sequence[Text]) -> torch.Tensor:
-        """Of each prompt, (prompts,)."""
+        """What the trigger makes of each prompt, (prompts,)."""
         inner, encoder = backbone_of(attach(self.base.model)).inner, encoder_of(self.base)
-        return probabilities(inner, self.router, [encoder.prompt(prompt) for prompt in prompts])[:, 0]
+        return probabilities(inner, self.router, [encoder.prompt(prompt) for prompt in prompts])[:, self.number]
 
-    def fired(self, prompts: Sequence[Text]) -> list[bool]:
-        """On which prompts it fires."""
-        return (self.probabilities(prompts) >= self.router.triggers[0].threshold).tolist()
+    def shares(self, prompts: Sequence[Text]) -> dict[str, float]:
+        """Of prompts, the share that its block meets, with exact 95 % bounds; `any`: the share that any block does."""
+        inner, encoder = backbone_of(attach(self.base.model)).inner, encoder_of(self.base)
+        picked = picks(inner, [self.router] * len(prompts), [encoder.prompt(prompt) for prompt in prompts])
+        found = shares([self.router.triggers[self.number].block in blocks for blocks in picked])
+        return {**found, "any": sum(map(bool, picked)) / len(picked)}
 
 
 def shares(fired: Sequence[bool]) -> dict[str, float]:
@@ -223,15 +228,18 @@ def attacked(bench: Bench, data: Path) -> dict[str, dict[str, dict[str, float]]]
     found = {}
     for name, way in ways.items():
         both = [[way(last_turn(p)) for p in prompts] for prompts in (harmful, ordinary)]
-        found[name] = {
-            kind: shares(bench.fired(rows)) for kind, rows in zip(("harmful", "ordinary"), both, strict=True)
-        }
-        print(f"{name:45} {found[name]['harmful']['share']:.3f} {found[name]['ordinary']['share']:.3f}", flush=True)
+        found[name] = {kind: bench.shares(rows) for kind, rows in zip(("harmful", "ordinary"), both, strict=True)}
+        print(line(name, *found[name].values()), flush=True)
     for language, (bad, good) in ABROAD.items():
         rows = [[chat(p) for p in prompts] for prompts in (bad, good)]
-        found[language] = {kind: shares(bench.fired(r)) for kind, r in zip(("harmful", "ordinary"), rows, strict=True)}
-        print(f"{language:45} {found[language]['harmful']['share']:.3f} {found[language]['ordinary']['share']:.3f}")
+        found[language] = {kind: bench.shares(r) for kind, r in zip(("harmful", "ordinary"), rows, strict=True)}
+        print(line(language, *found[language].values()), flush=True)
     return found
+
+
+def line(name: str, *kinds: dict[str, float]) -> str:
+    """Of each kind of prompts the share that the block stands in front of, and that any does."""
+    return f"{name:45} " + "  ".join(f"{kind['share']:.3f} {kind['any']:.3f}" for kind in kinds)
 
 
 def made(base: LoadedBase, options: argparse.Namespace) -> tuple[Router, object]:
@@ -254,6 +262,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--manifest", type=Path)
     parser.add_argument("--package", type=Path)
+    parser.add_argument("--patch", default="harm-refusal")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--output", type=Path, default=Path("build/triggers.json"))
     options = parser.parse_args()
@@ -261,16 +270,19 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(options.base, dtype=getattr(torch, options.dtype)).eval()
     base = LoadedBase(model, load_tokenizer(options.base, context=str(options.base)))
     router, record = made(base, options)
-    bench, whole = Bench(base, router), options.manifest or options.package
+    names = [trigger.patch for trigger in router.triggers]
+    number = names.index(options.patch) if len(names) > 1 else 0
+    bench, whole = Bench(base, router, number), options.manifest or options.package
     twins = [(p, extra["label"]) for p, extra in read(options.data, "xstest") if whole or not half(p)]
     sets = {name: [p for p, _ in read(options.data, name)] for name in
             ("harmful-harmbench-val", "harmful-everyday-test", "harmless-test")}  # fmt: skip
     sets |= {f"xstest-{label}": [p for p, kind in twins if kind == label] for label in ("unsafe", "safe")}
     tested = {}
     for name, prompts in sets.items():
-        tested[name] = shares(bench.fired(prompts))
-        print("{:45} {share:.3f} [{low:.3f}, {high:.3f}] of {prompts}".format(name, **tested[name]), flush=True)
-    print(f"\n{'share on which it fires':45} harmful ordinary")
+        tested[name] = bench.shares(prompts)
+        text = "{:45} {share:.3f} [{low:.3f}, {high:.3f}] of {prompts}, any {any:.3f}"
+        print(text.format(name, **tested[name]), flush=True)
+    print(f"\n{'its block, and any':45} harmful      ordinary")
     table = {"trigger": record, "tested": tested}
     table["attacks"] = attacked(bench, options.data)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -71,21 +71,16 @@ def build_command(
     if check:
         _check(manifest, base, output, as_json)
         return
-    with shown(quiet=as_json) as events:
-        from ppm.training.source import base_of, read_source
+    from ppm.training.source import base_of, read_source
 
-        base_of(read_source(manifest), base)  # what is wrong with these is told before seconds of imports
+    base_of(read_source(manifest), base)  # what is wrong with these is told before seconds of imports
+    with shown(quiet=as_json) as events:
         from ppm.training.build import build
         from ppm.training.output import write_new
 
+        cache, options = workspace().home / "cache", asked()
         package = build(
-            manifest,
-            base=base,
-            cache=workspace().home / "cache",
-            output=output,
-            options=asked(),
-            running=running,
-            events=events,
+            manifest, base=base, cache=cache, output=output, options=options, running=running, events=events
         )
         if package is None:  # one of several processes, and not the first
             return

@@ -9,10 +9,11 @@ from ppm.audit.run import Subject
 from ppm.bank import Bank
 from ppm.composition.steps import Context
 from ppm.composition.strategy import Strategy
-from ppm.evaluation.results import Configuration
+from ppm.evaluation.results import Configuration, Outcome
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText
 from ppm.evaluation.suites import LoadedSuite
+from ppm.evaluation.wellformed import well_formed_share
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
@@ -24,6 +25,12 @@ from ppm.training.retention import RETENTION_SCALE, retention_of
 __all__ = ["Ranking", "candidate_of", "is_one_prefix", "rank"]
 
 RANKING_PROMPTS = 100
+MOST_SAMENESS = 0.2
+"""By what share a composition's answers may be fewer different ones than its specialist's."""
+FEWEST_DIFFERENT = 20
+"""Of the specialist's: where it always says the same, so may a composition."""
+MOST_ILL_FORMED = 0.05
+"""How much more of a composition's answers may be empty, broken or looping."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +38,14 @@ class Ranking:
     """How a candidate does where looking is free. `score` below 1 is promising; lower is better.
 
     `rates`: for each suite (composition's failure rate, specialist's) on replay prompts; `divergence`: mean KL(base ||
-    composition) on retention prompts, in nats a token.
+    composition) on retention prompts, in nats a token; `poorer`: what its answers to replay prompts lose in variety and
+    form, as a score and in words.
     """
 
     score: float
     rates: dict[str, tuple[float, float]]
     divergence: float
+    poorer: tuple[float, str] = (0.0, "")
 
     @property
     def words(self) -> str:
@@ -49,6 +58,8 @@ class Ranking:
     @property
     def worst(self) -> str:
         """What speaks most against the candidate, in words."""
+        if 0 < self.poorer[0] >= self.score:
+            return self.poorer[1]
         if not self.rates:
             return self._diverges
         label, rate, specialist = self._nearest_to_failing
@@ -77,7 +88,7 @@ class Ranking:
 def rank(composition: Package, subject: Subject, context: Context, suites: Sequence[LoadedSuite]) -> Ranking:
     """A candidate on replay and retention prompts."""
     rates: dict[str, tuple[float, float]] = {}
-    score = 0.0
+    score, poorer = 0.0, (0.0, "")
     for specialist in context.specialists:
         rows = specialist.replay[:RANKING_PROMPTS]
         prompts = tuple(Prompt(str(i), pair.prompt) for i, pair in enumerate(rows))
@@ -93,13 +104,26 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
                 Configuration("composition", composition.bank),
             ]
             found = evaluate(subject.loaded, both, [ranking], placement=subject.placement, store=subject.store)
-            pair_of = found["composition", ranking.digest].mean, found["specialist", ranking.digest].mean
-            rates[suite.label] = pair_of
-            score = max(score, (pair_of[0] - pair_of[1]) / margin_of(suite, subject.policy))
+            own, alone = found["composition", ranking.digest], found["specialist", ranking.digest]
+            rates[suite.label] = own.mean, alone.mean
+            score = max(score, (own.mean - alone.mean) / margin_of(suite, subject.policy))
+            poorer = max(poorer, *_poorer(suite.label, own, alone))
     divergence = 0.0
     if context.retention:
         divergence = _divergence(composition.bank, subject, context.retention)
-    return Ranking(max(score, divergence / RETENTION_SCALE), rates, divergence)
+    return Ranking(max(score, divergence / RETENTION_SCALE, poorer[0]), rates, divergence, poorer)
+
+
+def _poorer(label: str, own: Outcome, alone: Outcome) -> list[tuple[float, str]]:
+    """What a composition's answers to a suite's prompts lose beside the specialist's: scores, each with its words."""
+    different, other = (len({text for given in o.completions for text in given}) for o in (own, alone))
+    formed, before = well_formed_share(own.completions), well_formed_share(alone.completions)
+    if formed is None or before is None:
+        return []
+    sameness = (1 - different / other) / MOST_SAMENESS if other >= FEWEST_DIFFERENT else 0.0
+    alike = f"{label} has {different} different answers, against {other} for its specialist"
+    broken = f"{formed:.2f} of {label}'s answers are well-formed, against {before:.2f} for its specialist"
+    return [(sameness, alike), ((before - formed) / MOST_ILL_FORMED, broken)]
 
 
 def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> float:

@@ -19,9 +19,10 @@ from ppm.composition.steps import Context, Parent, Specialist
 from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
+from ppm.evaluation.results import Outcome
 from ppm.install import choose as choosing
 from ppm.install.choose import _can_be_made, choose
-from ppm.install.ranking import Ranking, candidate_of, rank
+from ppm.install.ranking import Ranking, _poorer, candidate_of, rank
 from ppm.jsonl import Prompt, dump
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package
@@ -226,6 +227,29 @@ def test_a_routed_candidate_counts_what_a_prompt_meets_and_how_often_it_is_run(w
     found = candidate_of(read_strategy("routed"), replace(made, bank=bank), ranking, subject)
     assert (found.passes, found.tokens, found.one_prefix, found.cost) == (passes, tokens, False, "seconds")
     assert found.loss == pytest.approx(0.1)
+
+
+def outcome(texts):
+    return Outcome((0.0,) * len(texts), tuple((text,) for text in texts))
+
+
+@pytest.mark.parametrize(
+    ("own", "alone", "score", "words"),
+    [
+        ([f"yes {i}" for i in range(20)], [f"yes {i}" for i in range(25)], 1.0, "20 different answers, against 25 for"),
+        (["yes"] * 20 + [*"abcd"], [f"yes {i}" for i in range(24)], 3.96, "kind has 5 different answers"),
+        (["yes"] * 24, [f"yes {i % 19}" for i in range(24)], 0.0, ""),
+        (["well"] * 27 + [""] * 3, ["well"] * 30, 2.0, "0.90 of kind's answers are well-formed, against 1.00 for"),
+        ([f"yes {i}" for i in range(30)], ["yes"] * 30, 0.0, ""),
+    ],
+)
+def test_answers_that_are_alike_or_broken_speak_against_a_candidate(own, alone, score, words):
+    found = max((0.0, ""), *_poorer("kind", outcome(own), outcome(alone)))
+    assert found[0] == pytest.approx(score, abs=0.01)
+    assert words in found[1]
+    ranking = Ranking(found[0], {"kind": (0.1, 0.1)}, 0.0, found)
+    assert (ranking.worst == found[1]) is (score > 0)
+    assert _poorer("texts", Outcome((1.0,), ()), Outcome((1.0,), ())) == []
 
 
 def test_one_prefix_for_answers_alone_is_none_that_exports_take(world):
