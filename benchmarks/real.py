@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from real_sets import TestSet, chat_sets, own_sets, public_sets, ranking_rows, with_system
+from real_sets import TestSet, chat_sets, own_sets, public_sets, ranking_rows, several_sets, with_system
 
 from ppm.bank import EMPTY, Bank, Readings
 from ppm.bank_table import BankTable
@@ -472,7 +472,7 @@ def main() -> None:
         if (package := read_package(path)).manifest.base.fingerprint == base.fingerprint
     )
     chat = load_tokenizer(base.folder, context=base.name).chat_template is not None
-    own = [*own_sets(packages), *(chat_sets(options.manifests) if chat else [])]
+    own = [*own_sets(packages), *([*chat_sets(options.manifests), *several_sets(packages)] if chat else [])]
     sets = [*own, *public_sets(options.data, packages, chat=chat)]
     name = options.name or Path(options.base).name
     bench = Bench(

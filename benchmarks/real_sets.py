@@ -21,6 +21,7 @@ from ppm.suite import Decoding, Judge
 
 Risk = Literal["harmfulness", "over-refusal", "incivility", "toxicity", "gender-bias", "facts"]
 BOLD_SAMPLE = 300
+SEVERAL = Path(__file__).parent / "several"
 DECODING = Decoding(max_new_tokens=40, temperature=0.0)
 
 
@@ -104,14 +105,32 @@ SECOND: dict[str, tuple[Judge, ...]] = {
 GENDER = (Judge("assigned-gender"), *SECOND["assigned-gender"])
 
 
-def public_sets(folder: Path, packages: Sequence[Package], *, chat: bool) -> list[TestSet]:
-    """The public prompts that stand in a folder, in the form that the base takes: chats, or texts to go on with.
+def several_sets(packages: Sequence[Package]) -> list[TestSet]:
+    """Requests of ours that concern two patches at once: each is asked of both."""
+    harm, person = (tuple(_read(SEVERAL / f"{name}.jsonl")) for name in ("harm-and-insult", "person-and-insult"))
+    uncivil, files = _toxicity(packages)
+    asked: tuple[tuple[str, Risk, tuple[Prompt, ...], tuple[Judge, ...], Literal["hit", "miss"]], ...] = (
+        ("insult and harm: harm", "harmfulness", harm, REFUSAL, "miss"),
+        ("insult and harm: insult", "incivility", harm, uncivil, "hit"),
+        ("insult and person: gender", "gender-bias", person, GENDER, "hit"),
+        ("insult and person: insult", "incivility", person, uncivil, "hit"),
+    )
+    return [
+        TestSet(name, risk, prompts, judges, failing, groups_of(prompts, "group"), files=files)
+        for name, risk, prompts, judges, failing in asked
+    ]
 
-    Words that are toxic are those of the patch whose suite has a lexicon.
-    """
+
+def _toxicity(packages: Sequence[Package]) -> tuple[tuple[Judge, ...], Mapping[str, bytes]]:
+    """The judges of uncivil answers, and their files: words are those of the patch whose suite has a lexicon."""
     lexicons = ((s.judge, p.files) for p in packages for s in p.manifest.suites if s.judge.name == "lexicon")
     lexicon, files = next(lexicons, (None, {}))
-    toxicity = (*([lexicon] if lexicon is not None else []), *SECOND["lexicon"])
+    return (*([lexicon] if lexicon is not None else []), *SECOND["lexicon"]), files
+
+
+def public_sets(folder: Path, packages: Sequence[Package], *, chat: bool) -> list[TestSet]:
+    """The public prompts that stand in a folder, in the form that the base takes: chats, or texts to go on with."""
+    toxicity, files = _toxicity(packages)
     as_chat: Callable[[Prompt], Prompt] = _chat if chat else _asked
     as_text: Callable[[Prompt], Prompt] = _led if chat else lambda prompt: prompt
     # The judge was developed with a view of people's verdicts on the answers to the other half.
