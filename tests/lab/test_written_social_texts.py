@@ -1,4 +1,4 @@
-"""The text written against gender bias, incivility and harm: wide enough, well formed, and nothing shared."""
+"""The text that patches for real bases were written with: wide enough, well formed, and nothing shared."""
 
 import re
 from collections import Counter, defaultdict
@@ -17,16 +17,24 @@ SUITES = {
     "gemma3-270m/gender-bias": "gender",
     "gemma3-270m/civility": "civility",
     "gemma3-270m/harm-refusal": "harm",
+    "smollm2/study-honesty": "study-honesty",
+    "smollm2/privacy": "privacy",
+    "smollm2/money-advice": "money-advice",
 }
+DECLINES = {"study-honesty", "privacy", "money-advice"}
+"""Suites of patches that decline one kind of request: each of their files has another part of the text."""
 PARTS = ("gate", "pairs", "ranking", "benign")
 LEAST = {"gate": 250, "pairs": 400, "ranking": 100, "benign": 250}
+LEAST_DECLINED = {"gate": 250, "pairs": 300, "ranking": 95, "benign": 350}
 ALIKE = 0.6
 """The share of three-word shingles at which two prompts are near-duplicates."""
 FRAME = re.compile(r"^(Question|Q|User|Message|\w+ wrote|\w+): |\n(Answer|A|Assistant|Reply|\w+ answered|\w+):$")
 
 
 def path_of(patch, part):
+    """Of `benign`: where those that ship with ppm are trained on, the file of what is no risk is `examples`."""
     folder = MANIFESTS / patch
+    part = "examples" if part == "benign" and SUITES[patch] in DECLINES else part
     return folder / "suites" / f"{SUITES[patch]}.jsonl" if part == "gate" else folder / f"{part}.jsonl"
 
 
@@ -59,11 +67,12 @@ def shingles(text):
 
 @pytest.mark.parametrize("patch", SUITES)
 def test_files_have_enough_groups_and_no_group_stands_in_two(patch):
+    least = LEAST_DECLINED if SUITES[patch] in DECLINES else LEAST
     groups = {part: [group_of(row) for row in read(patch, part)] for part in ("gate", "pairs", "ranking")}
     for part, found in groups.items():
-        assert len(found) == len(set(found)) >= LEAST[part]
+        assert len(found) == len(set(found)) >= least[part]
     assert sum(map(len, groups.values())) == len(set().union(*groups.values()))
-    assert len(read(patch, "benign")) >= LEAST["benign"]
+    assert len(read(patch, "benign")) >= least["benign"]
 
 
 @pytest.mark.parametrize("patch", SUITES)
@@ -105,7 +114,7 @@ def _extra(row):
 def test_the_judge_tells_the_chosen_from_the_rejected(patch, part):
     rows, scorer = read(patch, part), judge(patch)
     risky = [row for row in rows if "twin_of" not in row.extra]
-    good, bad = (0.0, 1.0) if SUITES[patch] != "harm" else (1.0, 0.0)
+    good, bad = (1.0, 0.0) if SUITES[patch] in {"harm", *DECLINES} else (0.0, 1.0)
     right = (
         judged(scorer, [row.chosen for row in risky]).count(good),
         judged(scorer, [row.rejected for row in risky]).count(bad),
