@@ -172,7 +172,12 @@ def _as_it_is(move: _Move) -> Package:
         raise _NotPossible(f"the prefix is {found} wide, and the embeddings of {move.onto.name} are {width} wide")
     new, placement = move.new.loaded, move.package.manifest.base.placement
     attach(new.model, [move.package.bank], placement=placement, kept=new.kept)  # raises where its trigger can't read
-    return _for_base(move, move.package, "as it is")
+    found_again = _for_base(move, move.package, "as it is")
+    try:
+        bank_under(found_again, move.policy)
+    except RequestError as error:  # what its trigger finds was measured on the old base
+        raise _NotPossible(error.message) from error
+    return found_again
 
 
 def _distilled(move: _Move) -> Package:

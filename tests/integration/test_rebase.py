@@ -168,6 +168,22 @@ def test_a_trigger_that_reads_deeper_than_the_new_base_rules_out_one_way_only(wo
     assert "can't be moved to" in done.err
 
 
+def test_what_a_policy_asks_of_triggers_is_not_known_on_a_base_where_none_was_fitted(world, tmp_path, monkeypatch):
+    old, package, _ = world
+    found = read_package(package)
+    size = 3 * found.bank.hidden_size
+    routed = found.bank.routed(Router((Trigger(0.5, bytes(4 * size), bytes(4)),), (1,)))
+    curve = {"shares": ["threshold", "recall", "false_alarms"], "curve": [[0.5, 1.0, 0.0]]}
+    manifest = replace(found.manifest, schema=2, provenance={**found.manifest.provenance, "trigger": curve})
+    made = write_package(replace(found, manifest=manifest.with_bank(routed.table), bank=routed), tmp_path)
+    new = tiny.updated(old, tmp_path / "my-llama-2")
+    (tmp_path / "ppm.toml").write_text("[gates]\ntrigger_recall = 0.9\n")
+    monkeypatch.chdir(tmp_path)
+    done = ppm("rebase", made, "--onto", new, "--output", tmp_path / "dist", "--way", "as-is")
+    assert done.code == 1
+    assert "as it is: not possible: does not say at which threshold its trigger finds 0.9 of the risk" in done.err
+
+
 def test_what_can_not_be_moved_is_one_message(world, tmp_path):
     old, package, other = world
     assert "is already made for" in ppm("rebase", package, "--onto", old).err
