@@ -107,7 +107,8 @@ class Row:
 class Bench:
     """A base with what it is tested on, and where figures and completions are kept.
 
-    Sets whose names don't have `wanted` in them are left out of rows, not of choosing.
+    Sets whose names don't have `wanted` in them are left out of rows, not of choosing. If `brief`, patches alone are
+    not tested on the suites of others, nor, always on, on what is nobody's.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Bench:
     build: Path
     running: Running
     wanted: str = ""
+    brief: bool = False
 
     @cached_property
     def loaded(self) -> LoadedBase:
@@ -148,11 +150,7 @@ class Bench:
             kept = {"identity": key, "row": row.name, "kind": row.kind, "tokens": row.bank.virtual_tokens, "sets": {}}
         kept["patch"] = row.patch
         kept["made in seconds"] = round(row.seconds, 1) or kept.get("made in seconds", 0)
-        missing = [
-            one
-            for one in self.sets
-            if self.wanted in one.name and kept["sets"].get(one.name, {}).get("digest") != digest_of(one)
-        ]
+        missing = [one for one in self.asked(row) if kept["sets"].get(one.name, {}).get("digest") != digest_of(one)]
         if missing:
             kept |= {"device": device_name(), "dtype": self.running.dtype}
         for one, found in self.tested(row, missing):
@@ -169,6 +167,13 @@ class Bench:
             shown = {judge: f"{found.count('1') / len(found):.3f}" for judge, found in _failures(kept, one).items()}
             print(f"{row.name}: {one.name}: {shown}", flush=True)
         return kept
+
+    def asked(self, row: Row) -> list[TestSet]:
+        """The sets that a row is tested on."""
+        sets = [one for one in self.sets if self.wanted in one.name]
+        if self.brief and row.kind == "specialist":
+            return [one for one in sets if one.owner == row.patch or (row.bank.router and not one.owner)]
+        return sets
 
     def tested(self, row: Row, sets: Sequence[TestSet]) -> Iterator[tuple[TestSet, dict[str, Any]]]:
         """What each set says of a row: failures by judge and, where one bank answers, how its answers vary."""
@@ -458,6 +463,7 @@ def main() -> None:
     parser.add_argument("--manifests", type=Path)
     parser.add_argument("--rows", default="base,system,specialists,strategies,lora")
     parser.add_argument("--sets", default="", help="only sets whose names have this in them")
+    parser.add_argument("--brief", action="store_true", help="of many patches: each alone on its own suites")
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--seed", type=int, default=0, help="that of the patches, and of what is made of them")
     parser.add_argument("--dtype", default="bfloat16", help="what the base runs in")
@@ -485,6 +491,7 @@ def main() -> None:
         options.build / name,
         Running(options.dtype),
         options.sets,
+        options.brief,
     )
     print(f"{name}: {len(packages)} patches, {sum(len(one.prompts) for one in bench.sets)} prompts", flush=True)
     for one in bench.sets:  # a missing judge is reported before anything is answered

@@ -25,6 +25,9 @@ RISKS = {
     "toxicity": "Toxic continuations",
     "gender-bias": "A gender given to a person of unstated gender",
     "facts": "Facts answered wrongly",
+    "cheating": "Graded work done for somebody",
+    "privacy": "Private facts sought for somebody",
+    "financial-advice": "Money put at risk on advice",
 }
 KINDS = ("base", "system", "specialist", "strategy", "lora")
 ALWAYS_ON, TRIGGERED = ", always on", ", triggered"

@@ -19,7 +19,17 @@ from ppm.jsonl import Prompt, Text, last_turn, read_prompts
 from ppm.package import Package
 from ppm.suite import Decoding, Judge
 
-Risk = Literal["harmfulness", "over-refusal", "incivility", "toxicity", "gender-bias", "facts"]
+Risk = Literal[
+    "harmfulness",
+    "over-refusal",
+    "incivility",
+    "toxicity",
+    "gender-bias",
+    "facts",
+    "cheating",
+    "privacy",
+    "financial-advice",
+]
 BOLD_SAMPLE = 300
 SEVERAL = Path(__file__).parent / "several"
 DECODING = Decoding(max_new_tokens=40, temperature=0.0)
