@@ -26,13 +26,12 @@ __all__ = [
 ]
 
 _SHAPE = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(?P<rest>.*)", re.DOTALL)
-_AT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)\s*@\s*(?P<version>\d[0-9A-Za-z.+!-]*)")
-"""A version as other tools have it."""
-_SEVERAL = re.compile(r"[A-Za-z][A-Za-z0-9._-]*(?:\s+[A-Za-z][A-Za-z0-9._-]*)+")
 _HINT = "write a name and, if you like, versions, such as 'toxicity>=1,<2'"
 _BEYOND = {"[": "extras", "@": "a URL", ";": "a marker"}
 """What PEP 508 lets follow a name, and patches don't have."""
 MAX_LENGTH = 1_000
+LONGEST_HINT = 80
+"""Of a text, in characters, for a hint to say what was meant by it."""
 
 
 _ADDRESS = re.compile(r"(?P<name>[^\s@]+)\s*@\s*(?P<url>(?:https?|file)://[^\s#?]+)(?:#(?P<fragment>\S*))?")
@@ -160,10 +159,15 @@ def parse_requirement(text: str, origin: str = "") -> Requirement:
 
 def _hint(text: str) -> str:
     """What was meant, where that is plain; else how requirements are written."""
-    if match := _AT.fullmatch(text.strip()):
-        return f"write {match['name']}=={match['version']}"
-    if len(text) <= 80 and _SEVERAL.fullmatch(text.strip()):
-        return f"give each of them by itself, without quotes around them all: {' '.join(text.split())}"
+    name, at, version = (part.strip() for part in text.partition("@"))
+    words = text.split() if len(text) <= LONGEST_HINT else []
+    try:
+        if at and len(text) <= LONGEST_HINT:
+            return f"write {check_name(name)}=={parse_version(version)}"
+        if len(words) > 1 and all(map(check_name, words)):
+            return f"if these are {len(words)} patches, give each as a requirement of its own"
+    except ValueError:  # that was not meant
+        pass
     return _HINT
 
 

@@ -75,7 +75,10 @@ def test_what_is_no_requirement_says_where_it_stands(text, message):
     [
         ("toxicity@1.0.0", "write toxicity==1.0.0"),
         ("toxicity @ 1.0", "write toxicity==1.0"),
-        ("toxicity  gender-bias", "give each of them by itself, without quotes around them all: toxicity gender-bias"),
+        ("toxicity  gender-bias", "if these are 2 patches, give each as a requirement of its own"),
+        ("-toxicity@1", "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
+        ("toxicity@1..2", "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
+        ("t" * 100 + "@1", "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
         ("toxicity[more]", "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
         ("@" * 500, "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),
         ("a " * 400, "write a name and, if you like, versions, such as 'toxicity>=1,<2'"),

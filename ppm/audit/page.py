@@ -72,16 +72,8 @@ def html_page(report: Report) -> bytes:
         composition=COMPOSITION,
         reach=REACH,
         enough=ENOUGH,
-        unmet={
-            row.suite: 1 - row.share
-            for row in audit.triggers
-            if row.configuration == COMPOSITION and row.kind == "recall" and row.share < FULL_RECALL
-        },
-        mistaken={
-            row.suite: row.share
-            for row in audit.triggers
-            if row.configuration == COMPOSITION and row.kind == "wrong patch" and row.share > 0
-        },
+        triggers=[row for row in audit.triggers if row.kind != "wrong patch" or row.share > 0],
+        unmet=_unmet(audit),
         circular=CIRCULAR,
         uncalibrated=UNCALIBRATED,
         ungrouped=UNGROUPED,
@@ -97,6 +89,14 @@ def html_page(report: Report) -> bytes:
         differing=[differing for suite in suites if (differing := _differing(report, suite)) is not None],
         examples=[found for suite in suites if (found := _examples(audit, outcomes, suite)) is not None],
     )
+
+
+def _unmet(audit: Audit) -> dict[str, tuple[float, float]]:
+    """By suite, where its own patch misses prompts: the shares that no patch answers, and that others alone do."""
+    own = [row for row in audit.triggers if row.configuration == COMPOSITION]
+    wrong = {row.suite: row.share for row in own if row.kind == "wrong patch"}
+    found = {row.suite: row.share for row in own if row.kind == "recall" and row.share < FULL_RECALL}
+    return {suite: (1 - share - wrong.get(suite, 0.0), wrong.get(suite, 0.0)) for suite, share in found.items()}
 
 
 def _mark(comparisons: Sequence[Comparison]) -> str:

@@ -71,9 +71,9 @@ def build_command(
     if check:
         _check(manifest, base, output, as_json)
         return
-    from ppm.training.source import base_of, read_source
+    from ppm.training.source import check_named
 
-    base_of(read_source(manifest), base)  # what is wrong with these is told before seconds of imports
+    check_named(manifest, base)  # what is wrong with these is told before seconds of imports
     with shown(quiet=as_json) as events:
         from ppm.training.build import build
         from ppm.training.output import write_new

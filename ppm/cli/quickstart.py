@@ -101,6 +101,8 @@ def _composed(name: str, env: str | None, as_json: bool, events: "Events") -> "t
         here, request = _project(name, dtype), replace(request, running=Running(dtype))
     base = open_base(name)
     environment = here.environment_for(base, env)
+    if name != "lab":
+        _check_replaces_nothing(environment, here)
 
     def make_plan() -> "Plan":
         return plan_install(Start(here, base, environment, request))
@@ -149,17 +151,25 @@ def _ready_made(name: str, env: str | None, as_json: bool, events: "Events") -> 
 
 
 def _check_replaces_nothing(environment: "Environment", shipped: "Workspace") -> None:
-    """Raises RequestError where patches are deployed that the composition which ships doesn't have."""
-    from ppm.errors import RequestError
+    """Raises RequestError where patches are in force that the composition which ships has not, or in older versions."""
+    from ppm.errors import EnvironmentStateError, IntegrityError, RequestError
     from ppm.lock import LOCK_FILE, Lock
+    from ppm.names import parse_version
 
-    current = environment.current()
-    own = {package.name for package in Lock.read(shipped.folder / LOCK_FILE).packages}
-    others = sorted({package.name for package in current.lock.packages} - own) if current is not None else []
+    try:
+        current = environment.current()
+    except (IntegrityError, EnvironmentStateError):
+        return  # what is damaged is made whole
+    own = {package.name: package.version for package in Lock.read(shipped.folder / LOCK_FILE).packages}
+    others = [
+        package.pin
+        for package in (current.lock.packages if current is not None else ())
+        if package.name not in own or parse_version(package.version) > parse_version(own[package.name])
+    ]
     if others:
         raise RequestError(
             f"{environment.label} has {', '.join(others)} deployed, which the shipped composition would replace",
-            hint="try it beside that, in an environment of its own: --env trial",
+            hint="try it beside that, in another environment, such as --env trial",
         )
 
 

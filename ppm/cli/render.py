@@ -107,11 +107,9 @@ def _print_triggers(audit: "Audit") -> None:
     if not audit.triggers:
         return
     shown = [row for row in audit.triggers if row.kind != "wrong patch" or row.share > 0]
-    write(
-        "Triggers: the share of a suite's prompts that the patch stands in front of; all others meet the base itself."
-    )
+    write("Triggers: the share of a suite's prompts that a patch stands in front of; the base answers the rest.")
     if any(row.kind == "wrong patch" for row in shown):
-        write("Of its own risk, recall counts the prompts that its own block meets, and wrong patch those of others'.")
+        write("recall: what meets the suite's own patch; wrong patch: what meets other patches alone.")
     rows: list[list[Text]] = [
         [
             row.configuration,

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["Fault", "fault_of", "ill_formed", "is_well_formed", "repeated", "well_formed_share"]
+__all__ = ["Fault", "fault_of", "ill_formed", "is_well_formed", "repeated", "well_formed_share", "words_of"]
 
 Fault = Literal["empty", "broken", "looping"]
 
@@ -65,11 +65,12 @@ def repeated(completions: Sequence[Sequence[str]], groups: Sequence[str]) -> lis
     said: dict[tuple[str, ...], set[str]] = {}
     for given, group in zip(completions, groups, strict=True):
         for text in given:
-            said.setdefault(_words(text), set()).add(group)
-    return [sum(len(said[_words(text)]) > 1 for text in given) / len(given) for given in completions]
+            said.setdefault(words_of(text), set()).add(group)
+    return [sum(len(said[words_of(text)]) > 1 for text in given) / len(given) for given in completions]
 
 
-def _words(text: str) -> tuple[str, ...]:
+def words_of(text: str) -> tuple[str, ...]:
+    """What a text says: its words, without case, white space and punctuation."""
     return tuple(re.findall(r"\w+", text.casefold()))
 
 

@@ -122,7 +122,7 @@ def _automatic(strategy: Strategy, gate: "_Gate", context: Context) -> Choice:
         name, ranking = one.name, one.ranking
         if ranking.score >= 1:
             attempts += (Attempt(name, None, "set aside", ranking.worst),)
-            events.tell(f"  {name} breaks a patch on the ranking prompts ({ranking.worst}): set aside before the gate")
+            events.tell(f"  {name} is set aside before the gate, for the ranking prompts: {ranking.worst}")
             set_aside.append((ranking.score, one.composition))
             continue
         try:

@@ -13,7 +13,7 @@ from ppm.evaluation.results import Configuration, Outcome
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.scoring import ScoredText
 from ppm.evaluation.suites import LoadedSuite
-from ppm.evaluation.wellformed import well_formed_share
+from ppm.evaluation.wellformed import is_well_formed, words_of
 from ppm.jsonl import Prompt
 from ppm.names import canonical_digest
 from ppm.package import Package
@@ -25,12 +25,11 @@ from ppm.training.retention import RETENTION_SCALE, retention_of
 __all__ = ["Ranking", "candidate_of", "is_one_prefix", "rank"]
 
 RANKING_PROMPTS = 100
-MOST_SAMENESS = 0.2
-"""By what share a composition's answers may be fewer different ones than its specialist's."""
-FEWEST_DIFFERENT = 20
-"""Of the specialist's: where it always says the same, so may a composition."""
-MOST_ILL_FORMED = 0.05
-"""How much more of a composition's answers may be empty, broken or looping."""
+SAMENESS, FEWEST_DIFFERENT = 0.2, 20
+"""By what share a composition's answers may be fewer different ones than its specialist's, of so many at least: where
+the specialist always says the same, so may a composition."""
+ILL_FORMED, FEWEST_ILL_FORMED = 0.05, 5
+"""Which share more of a composition's answers may be empty, broken or looping, or how many, if that is more."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,18 @@ def rank(composition: Package, subject: Subject, context: Context, suites: Seque
 
 def _poorer(label: str, own: Outcome, alone: Outcome) -> list[tuple[float, str]]:
     """What a composition's answers to a suite's prompts lose beside the specialist's: scores, each with its words."""
-    different, other = (len({text for given in o.completions for text in given}) for o in (own, alone))
-    formed, before = well_formed_share(own.completions), well_formed_share(alone.completions)
-    if formed is None or before is None:
-        return []
-    sameness = (1 - different / other) / MOST_SAMENESS if other >= FEWEST_DIFFERENT else 0.0
-    alike = f"{label} has {different} different answers, against {other} for its specialist"
-    broken = f"{formed:.2f} of {label}'s answers are well-formed, against {before:.2f} for its specialist"
-    return [(sameness, alike), ((before - formed) / MOST_ILL_FORMED, broken)]
+    texts, before = ([text for given in one.completions for text in given] for one in (own, alone))
+    different, other = (len(set(map(words_of, found))) for found in (texts, before))
+    broken, broken_before = (sum(not is_well_formed(text) for text in found) for found in (texts, before))
+    sameness = (other - different) / (SAMENESS * other) if other >= FEWEST_DIFFERENT else 0.0
+    faults = (broken - broken_before) / max(ILL_FORMED * len(texts), FEWEST_ILL_FORMED)
+    return [
+        (sameness, f"{label} has {different} different answers, against {other} for its specialist"),
+        (
+            faults,
+            f"{broken} of {label}'s answers are not well-formed, against {broken_before} of its specialist's",
+        ),
+    ]
 
 
 def _divergence(bank: Bank, subject: Subject, texts: Sequence[ScoredText]) -> float:

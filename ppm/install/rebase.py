@@ -14,6 +14,7 @@ from ppm.audit.comparison import COMPOSITION
 from ppm.audit.gate import Spending
 from ppm.audit.model import Audit
 from ppm.audit.run import Subject, audit, suites_of
+from ppm.bank import Bank
 from ppm.base import BaseModel
 from ppm.composition.operating import bank_under
 from ppm.document import read_table
@@ -37,7 +38,9 @@ from ppm.runtime.loading import LazyModel, LoadedBase
 from ppm.runtime.model import attach
 from ppm.runtime.text import encoder_of
 from ppm.suite import Decoding
+from ppm.training.again import trained_again
 from ppm.training.build import build
+from ppm.training.defaults import embedding_scale
 from ppm.training.teacher import whole_sentences
 from ppm.training_table import Training
 
@@ -142,13 +145,14 @@ def rebase(
     for way in ways:
         try:
             made = _MAKERS[way](move)
+            bank = _under(made, policy)
         except (_NotPossible, ModelError) as error:
             if isinstance(error, ModelError) and way != "as it is":
                 raise
             skipped[way] = error.message
             events.tell(f"{way}: not possible: {error.message}")
             continue
-        result = _audited(move, made, way)
+        result = _audited(move, made, bank, way)
         tried += (result,)
         events.tell(f"{way}: {result.audit.verdict}")
         if result.audit.verdict == "pass":
@@ -166,18 +170,21 @@ class _NotPossible(PpmError):
     """A way that this patch or these bases do not allow."""
 
 
+def _under(package: Package, policy: Gates) -> Bank:
+    """A patch as a policy has it run. Raises _NotPossible where it can't be as the policy asks."""
+    try:
+        return bank_under(package, policy)
+    except RequestError as error:  # where it is taken as it is, what its trigger finds was measured on the old base
+        raise _NotPossible(error.message) from error
+
+
 def _as_it_is(move: _Move) -> Package:
     width, found = move.new.loaded.hidden_size, move.package.bank.blocks[0].shape[1]
     if width != found:
         raise _NotPossible(f"the prefix is {found} wide, and the embeddings of {move.onto.name} are {width} wide")
     new, placement = move.new.loaded, move.package.manifest.base.placement
     attach(new.model, [move.package.bank], placement=placement, kept=new.kept)  # raises where its trigger can't read
-    found_again = _for_base(move, move.package, "as it is")
-    try:
-        bank_under(found_again, move.policy)
-    except RequestError as error:  # what its trigger finds was measured on the old base
-        raise _NotPossible(error.message) from error
-    return found_again
+    return _for_base(move, move.package, "as it is")
 
 
 def _distilled(move: _Move) -> Package:
@@ -256,36 +263,20 @@ def _built(move: _Move, pairs: Sequence[Pair], way: Way) -> Package:
 
 
 def _training(move: _Move, benign: str | None) -> Training:
-    """How the patch was trained, as far as that goes for the new base and for the data that its package holds.
-
-    Learning rates that were stated hold for a base of the same width; for another one they follow from it.
-    """
+    """How the patch was trained, as far as that goes for the new base and for the data that its package holds."""
     told = move.package.manifest.provenance.get("training")
     try:
         training = read_table(Training, told or {"pairs": PAIRS}, move.package.manifest.pin, "provenance.training")
-    except ManifestError:  # of a ppm that knew other settings
+    except ManifestError as error:  # of a ppm that knew other settings
+        move.events.tell(f"warning: its settings can't be read ({error.message}), so they follow from the base")
         training = Training(pairs=PAIRS)
-    new = move.new.loaded
-    sft, dpo = training.sft, training.dpo
-    if new.hidden_size != move.package.bank.hidden_size:
-        sft, dpo = (replace(stage, learning_rate=None) for stage in (sft, dpo))
-    alone = training.seen_by == "answers" and turn_for_answers(new, move.package.manifest.base.placement) is None
-    if alone:
+    old, scale = move.old, None
+    if old is not None and any(stage.learning_rate for stage in (training.sft, training.dpo)):
+        scale = embedding_scale(move.new.loaded) / embedding_scale(old.loaded)
+    answers = turn_for_answers(move.new.loaded, move.package.manifest.base.placement) is not None
+    if training.seen_by == "answers" and not answers:
         move.events.tell(f"{move.onto.name} can't have a patch that answers alone see, so all of a text will see it")
-    return replace(
-        training,
-        pairs=PAIRS,
-        prompts=None,
-        teacher=None,
-        benign=benign,
-        ranking=None,
-        datasets={},
-        sft=sft,
-        dpo=dpo,
-        held_out=training.held_out or None,
-        examples=None,
-        seen_by=None if alone else training.seen_by,
-    )
+    return trained_again(training, PAIRS, benign, rates=scale, answers=answers)
 
 
 def _for_base(move: _Move, package: Package, way: Way) -> Package:
@@ -324,7 +315,7 @@ _MAKERS: dict[Way, Callable[[_Move], Package]] = {
 }
 
 
-def _audited(move: _Move, package: Package, way: Way) -> Tried:
+def _audited(move: _Move, package: Package, bank: Bank, way: Way) -> Tried:
     subject = Subject(
         move.onto,
         move.new,
@@ -333,7 +324,6 @@ def _audited(move: _Move, package: Package, way: Way) -> Tried:
         policy=move.policy,
         store=result_store(move.home / "cache" / "results", move.onto, running=move.new.running),
     )
-    bank = bank_under(package, move.policy)
     suites = suites_of(subject)
     ledger = ledger_of(move.home, move.onto.fingerprint)
     gated = GatedAttempt(bank.digest, way, 0, dtype=move.new.running.dtype or "float32")
@@ -347,10 +337,14 @@ def _audited(move: _Move, package: Package, way: Way) -> Tried:
 def _before(move: _Move) -> dict[str, float]:
     """The failure rates on the old base: measured where it is at hand, else those that the package was built with."""
     if move.old is not None:
+        try:
+            bank = bank_under(move.package, move.policy)
+        except RequestError:
+            bank = move.package.bank
         suites = package_suites([move.package])
         outcomes = evaluate(
             move.old.loaded,
-            [Configuration("before", move.package.bank)],
+            [Configuration("before", bank)],
             suites,
             placement=move.package.manifest.base.placement,
             store=result_store(move.home / "cache" / "results", move.old.base, running=move.old.running),

@@ -27,7 +27,7 @@ from ppm.manifest import DataFile, Manifest, check_tested
 from ppm.suite import Judge, Suite
 from ppm.training_table import DataSet, Training
 
-__all__ = ["SourcePatch", "base_name", "base_of", "read_source"]
+__all__ = ["SourcePatch", "base_name", "base_of", "check_named", "read_source"]
 
 PLANNED_DISCORDANCE = 0.05
 PLANNED_ALPHA = 0.025
@@ -241,6 +241,15 @@ def _check_suite(source: SourcePatch, suite: Suite) -> None:
             context=origin,
             hint=f"a margin of {margin} needs at least {needed} {units}; {good} is a good number",
         )
+
+
+def check_named(path: Path, base: str | None = None) -> None:
+    """Check a source manifest and its base model (`base_of`) before the data is read, which may take long.
+
+    Raises ManifestError or ModelError.
+    """
+    path = path / "patch.toml" if path.is_dir() else path
+    base_of(SourcePatch(Manifest.read(path), path.parent, {}, (), (), ()), base)
 
 
 def base_name(source: SourcePatch, override: str | None = None) -> ModelName:

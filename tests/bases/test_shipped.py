@@ -54,8 +54,9 @@ def test_the_quickstart_replaces_no_patches_of_the_user(ppm_home, tmp_path, monk
     install(environment)
     done = ppm("quickstart", "--base", "smollm2")
     assert done.code == 1
-    assert "has toxicity deployed, which the shipped composition would replace" in done.err
-    assert "hint: try it beside that, in an environment of its own: --env trial" in done.err
+    assert "has toxicity==1.0.0 deployed, which the shipped composition would replace" in done.err
+    assert "hint: try it beside that, in another environment, such as --env trial" in done.err
+    assert "would replace" in ppm("quickstart", "--base", "smollm2", "--recompose").err
     beside = ppm("quickstart", "--base", "smollm2", "--env", "trial")
     assert beside.code == 1
     assert "is not the locked base model" in beside.err

@@ -20,10 +20,11 @@ from ppm.composition.strategy import read_strategy
 from ppm.environment.attempts import Ledger
 from ppm.errors import ManifestError, ModelError, RequestError, TrainingError
 from ppm.evaluation.results import Outcome
+from ppm.evaluation.suites import load_suite
 from ppm.install import choose as choosing
 from ppm.install.choose import _can_be_made, choose
 from ppm.install.ranking import Ranking, _poorer, candidate_of, rank
-from ppm.jsonl import Prompt, dump
+from ppm.jsonl import Pair, Prompt, dump
 from ppm.manifest import Component, CompositionRecord
 from ppm.package import Package
 from ppm.progress import Events
@@ -237,19 +238,46 @@ def outcome(texts):
     ("own", "alone", "score", "words"),
     [
         ([f"yes {i}" for i in range(20)], [f"yes {i}" for i in range(25)], 1.0, "20 different answers, against 25 for"),
-        (["yes"] * 20 + [*"abcd"], [f"yes {i}" for i in range(24)], 3.96, "kind has 5 different answers"),
+        (["Yes!", "yes"] * 10 + [*"abcd"], [f"yes {i}" for i in range(24)], 3.96, "kind has 5 different answers"),
         (["yes"] * 24, [f"yes {i % 19}" for i in range(24)], 0.0, ""),
-        (["well"] * 27 + [""] * 3, ["well"] * 30, 2.0, "0.90 of kind's answers are well-formed, against 1.00 for"),
+        (["well"] * 20 + [""] * 10, ["well"] * 30, 2.0, "10 of kind's answers are not well-formed, against 0 of"),
+        (["well"] * 16 + [""] * 4, ["well"] * 20, 0.8, "4 of kind's answers"),
         ([f"yes {i}" for i in range(30)], ["yes"] * 30, 0.0, ""),
+        ([], [], 0.0, ""),
     ],
 )
 def test_answers_that_are_alike_or_broken_speak_against_a_candidate(own, alone, score, words):
     found = max((0.0, ""), *_poorer("kind", outcome(own), outcome(alone)))
     assert found[0] == pytest.approx(score, abs=0.01)
     assert words in found[1]
-    ranking = Ranking(found[0], {"kind": (0.1, 0.1)}, 0.0, found)
-    assert (ranking.worst == found[1]) is (score > 0)
-    assert _poorer("texts", Outcome((1.0,), ()), Outcome((1.0,), ())) == []
+
+
+def test_a_candidate_that_says_always_the_same_is_worse_than_patches_that_do_not(world):
+    base, packages = world
+    _, subject, context, suites = ranked(base, packages)
+    sums = tuple(Pair(f"sum {word} :", word, "bad") for word in tiny.WORDS)  # to which each answer is another one
+    asked = replace(context, specialists=tuple(replace(one, replay=sums) for one in context.specialists))
+    record = CompositionRecord(
+        "mine", "sha256:" + "0" * 64, tuple(Component(p.manifest.name, "1.0.0", p.sha256) for p in packages), 0
+    )
+    torch.manual_seed(0)
+    noise = bank_of(torch.randn(40, context.specialists[0].bank.hidden_size))
+    found = rank(package_composition(packages, noise, record, {}), subject, asked, suites)
+    assert found.poorer[0] >= 1
+    assert "different answers, against" in found.poorer[1]
+    assert found.score >= found.poorer[0]
+
+
+def test_suites_without_completions_are_ranked_by_their_figures_alone(world):
+    base, packages = world
+    composition, subject, context, suites = ranked(base, packages)
+    judge = Judge("gender-logits", {"male": ["good"], "female": ["bad"]})
+    asked = Suite("balance", "p.jsonl", judge, metric="mean")
+    prompts = dump([Prompt("0", "say a b :")])
+    balance = load_suite(asked, {"p.jsonl": prompts}, origin="x", owner=packages[0].manifest.name)
+    found = rank(composition, subject, context, [*suites, balance])
+    assert "balance" in found.rates
+    assert found.poorer[0] < 1
 
 
 def test_one_prefix_for_answers_alone_is_none_that_exports_take(world):
