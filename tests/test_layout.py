@@ -55,7 +55,8 @@ BELOW_THE_LINE = """
     evaluation.results evaluation.second evaluation.triggers evaluation.neutral evaluation.runner evaluation.flips
     training training.processes training.data training.passes training.retention training.losses training.source
     training.output training.teacher training.pairs training.rows training.advice training.again training.defaults
-    training.check training.stages training.context training.collect training.trainers training.baselines training.choice
+    training.check
+    training.stages training.context training.collect training.trainers training.baselines training.choice
     training.learn training.kept training.material training.trigger training.triggers training.answers
     training.build
     composition composition.options composition.registry composition.strategy composition.replay composition.soap
