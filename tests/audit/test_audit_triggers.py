@@ -126,6 +126,19 @@ def test_the_page_shows_them():
     assert "<h2>Triggers</h2>" not in render()
 
 
+def test_the_page_says_who_answers_what_a_patch_misses():
+    recall = replace(ROW, configuration="composition", share=0.7, low=0.6, high=0.8, threshold=None, curve={})
+    wrong = replace(recall, kind="wrong patch", share=0.2, low=0.1, high=0.3)
+    page = render(triggers=(recall, wrong))
+    assert "Of the prompts of toxicity, the bare model answers 0.100: no trigger fires there." in page
+    assert "Other patches alone answer 0.200." in page
+    assert "<td>wrong patch</td>" in page
+    none = render(triggers=(recall, replace(wrong, share=0.0, low=0.0)))
+    assert "the bare model answers 0.300" in none
+    assert "wrong patch</td>" not in none
+    assert "Other patches" not in none
+
+
 def test_what_became_of_triggers_is_said():
     def package(name, bank):
         made = make_package(name)
