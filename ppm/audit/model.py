@@ -198,6 +198,11 @@ class Audit:
         return max((suite.attempt or 1 for suite in self.suites.values()), default=1)
 
     @property
+    def shown_triggers(self) -> tuple[TriggerRow, ...]:
+        """What triggers do, for people: without rows of wrong patches where there are no such prompts."""
+        return tuple(row for row in self.triggers if row.kind != "wrong patch" or row.share > 0)
+
+    @property
     def composed(self) -> dict[str, float]:
         """The composition's figure on each suite."""
         cells = self.matrix.get(COMPOSITION, {})

@@ -72,7 +72,6 @@ def html_page(report: Report) -> bytes:
         composition=COMPOSITION,
         reach=REACH,
         enough=ENOUGH,
-        triggers=[row for row in audit.triggers if row.kind != "wrong patch" or row.share > 0],
         unmet=_unmet(audit),
         circular=CIRCULAR,
         uncalibrated=UNCALIBRATED,
@@ -96,7 +95,9 @@ def _unmet(audit: Audit) -> dict[str, tuple[float, float]]:
     own = [row for row in audit.triggers if row.configuration == COMPOSITION]
     wrong = {row.suite: row.share for row in own if row.kind == "wrong patch"}
     found = {row.suite: row.share for row in own if row.kind == "recall" and row.share < FULL_RECALL}
-    return {suite: (1 - share - wrong.get(suite, 0.0), wrong.get(suite, 0.0)) for suite, share in found.items()}
+    return {
+        suite: (max(0.0, 1 - share - wrong.get(suite, 0.0)), wrong.get(suite, 0.0)) for suite, share in found.items()
+    }
 
 
 def _mark(comparisons: Sequence[Comparison]) -> str:

@@ -104,9 +104,9 @@ def _print_opinions(audit: "Audit") -> None:
 
 
 def _print_triggers(audit: "Audit") -> None:
-    if not audit.triggers:
+    shown = audit.shown_triggers
+    if not shown:
         return
-    shown = [row for row in audit.triggers if row.kind != "wrong patch" or row.share > 0]
     write("Triggers: the share of a suite's prompts that a patch stands in front of; the base answers the rest.")
     if any(row.kind == "wrong patch" for row in shown):
         write("recall: what meets the suite's own patch; wrong patch: what meets other patches alone.")
