@@ -50,8 +50,9 @@ def rebase_command(
     target = open_base(onto)
     with shown(quiet=as_json) as events:
         from ppm.install.rebase import WAYS, rebase
-        from ppm.training.output import write_new
+        from ppm.training.output import check_folder, write_new
 
+        check_folder(output, sum(map(len, package.files.values())))
         before = _old_base(package, old)
         ways = [name for name in WAYS if way is None or name == _WAYS[way]]
         here = workspace()

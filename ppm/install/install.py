@@ -21,6 +21,7 @@ from ppm.install.deploy import deploy_again, deploy_choice, deploy_nothing, lock
 from ppm.install.earlier import anchors_of, replaced_packages
 from ppm.install.fetch import fetch, put_back, readable_packages
 from ppm.install.plan import Plan
+from ppm.machine import check_disk
 from ppm.package import Package
 from ppm.progress import Events
 from ppm.verdict import Waiver
@@ -35,6 +36,9 @@ __all__ = ["InstallResult", "Terms", "composes", "install", "with_advisories", "
 
 NAMED_REASONS = 3
 """How many of the suites that did not pass an error's message names; the audit has them all."""
+
+ROOM = 16 * 2**20
+"""How many bytes a deployment takes at most, with its audit and the answers that are kept, beside its composition."""
 
 MANY_ATTEMPTS = 4
 """After so many attempts on the same prompts another one has little alpha left, and is no advice."""
@@ -119,6 +123,7 @@ def install(
         if not packages:
             left = deploy_nothing(held, plan) if terms.deploy else plan.previous
             return InstallResult(plan, (), left, None, changed=terms.deploy)
+        check_disk(plan.environment.home, ROOM + sum(len(package.data) for package in packages), "a deployment")
         started = time.monotonic()
         before = _tested_on(plan)
         choice = _compose_and_audit(plan, packages, terms, events)

@@ -12,24 +12,34 @@ from ppm.base import BaseModel
 from ppm.document import table_of, to_table
 from ppm.errors import PackageError, PpmError, RequestError
 from ppm.jsonl import dump
+from ppm.machine import check_disk
 from ppm.package import Package, file_name, read_package, sha256, write_package
 from ppm.training.source import SourcePatch
 from ppm.training_table import Training
 from ppm.version import __version__
 
-__all__ = ["announced", "check_output", "versions", "write_new"]
+__all__ = ["announced", "check_folder", "check_output", "versions", "write_new"]
+
+ROOM = 16 * 2**20
+"""How many bytes a package file takes at most, beside the data files of its patch."""
 
 
-def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: dict[str, object]) -> None:
-    """Raises RequestError when no package could be written into a folder, or would be another one of its version.
-
-    `announced` is what the package's provenance is sure to hold.
-    """
+def check_folder(folder: Path, data: int = 0) -> None:
+    """Raises RequestError or DiskError when no package with so many bytes of data could be written into a folder."""
     standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not standing.is_dir():
         raise RequestError("is not a folder", context=str(standing), hint="name another folder with --output")
     if not os.access(standing, os.W_OK | os.X_OK):
         raise RequestError("can't be written to", context=str(standing), hint="name another folder with --output")
+    check_disk(folder, ROOM + data, "a package file")
+
+
+def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: dict[str, object]) -> None:
+    """Raises as `check_folder` does, and RequestError when the package would be another one of its version.
+
+    `announced` is what the package's provenance is sure to hold.
+    """
+    check_folder(folder, sum(map(len, source.files.values())))
     manifest = replace(source.manifest, base=replace(source.manifest.base, fingerprint=base.fingerprint))
     path = folder / file_name(manifest)
     if not path.exists():

@@ -67,6 +67,17 @@ def test_no_disk_space_is_one_message_and_changes_nothing(toxicity_alone, tmp_pa
     assert ppm("list", "--json").json == before
 
 
+def test_a_disk_that_is_nearly_full_is_told_before_anything_is_tested(toxicity_alone, monkeypatch):
+    before, usage = ppm("list", "--json").json, shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=2**20))
+    result = ppm("install", "toxicity", "--base", "lab", "--force")
+    assert result.code == 1
+    assert "too little space: a deployment takes 16 MiB, and 1 MiB are free" in result.err
+    assert "hint: free some space" in result.err
+    assert "Loading" not in result.err + result.out
+    assert ppm("list", "--json").json == before
+
+
 def test_another_base_model_is_refused_with_what_differs(ppm_home, tmp_path):
     from safetensors.torch import load_file, save_file
 

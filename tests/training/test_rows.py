@@ -14,6 +14,7 @@ from ppm.errors import ModelError, PpmError, TrainingError
 from ppm.jsonl import Pair
 from ppm.package import read_package, write_package
 from ppm.progress import Events
+from ppm.resources import lab_data
 from ppm.runtime.text import encoder_of_folder
 from ppm.training.build import build
 from ppm.training.check import check_source
@@ -144,7 +145,7 @@ def test_a_teachers_answer_that_is_too_long_is_left_out(base):
     assert readable(kept, encoder, 8, 1) == (kept, "")
 
 
-def test_an_output_that_is_no_folder_is_told_first(source, tmp_path):
+def test_an_output_that_is_no_folder_is_told_first(source, base, tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "inside"):
         for arguments in (["--check"], []):
@@ -152,8 +153,19 @@ def test_an_output_that_is_no_folder_is_told_first(source, tmp_path):
             assert result.code == 1
             assert "is not a folder" in result.err
             assert "Loading" not in result.err
+    patch = next((lab_data() / "packages").glob("toxicity-*.ppm"))
+    assert "is not a folder" in ppm("rebase", patch, "--onto", base, "--output", tmp_path / "file").err
     check_source(source, output=tmp_path / "not" / "there")
     assert not (tmp_path / "not").exists()
+
+
+def test_an_output_on_a_full_disk_is_told_first(source, tmp_path, monkeypatch):
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=0))
+    result = ppm("build", source, "--output", tmp_path / "dist")
+    assert result.code == 1
+    assert "has too little space: a package file takes 16 MiB, and 0 MiB are free" in result.err
+    assert "Loading" not in result.err
 
 
 @pytest.mark.slow
