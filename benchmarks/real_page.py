@@ -3,6 +3,7 @@
     python benchmarks/real_page.py [--results benchmarks/results] [--output docs/real.md]
 
 A cell is the failure rate over groups with its 95 % interval; in brackets where a set has too few groups to judge by.
+readings.json says of the prompts of a set, by their groups, which of them a reader would decline and which answer.
 Nothing is run, so the page can be made on any machine.
 """
 
@@ -10,6 +11,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ LOSS, EXPLAINED = 0.02, 0.1
 """Between these losses, groups of prompts that were lost are named; where it is more, they are most of the set."""
 SHOWN = 6
 """How many of these groups."""
+READINGS = Path(__file__).parent / "readings.json"
 SAME_PATCH = {"toxicity": "incivility"}
 """Risks that no patch of ours is for by name, and the one whose patch is tried on them."""
 ERRORS = {("harmfulness", "refusal"): Confusion(132, 10, 98, 7)}
@@ -103,7 +106,30 @@ def _tables(rows: Sequence[Kept], names: Sequence[str], risk: str) -> str:
         errors = ERRORS.get((risk, found[0]))
         if errors is not None:
             parts.append(f"The same, corrected for the judge's errors:\n\n{_table(rows, columns, errors)}")
+    parts += [_read(rows, name) for name in names if name in _readings()]
     return "\n\n".join(parts)
+
+
+@cache
+def _readings() -> dict[str, Any]:
+    """What a reader would do with a set's prompts, by its name: the groups of either kind, and the set's digest."""
+    return dict(json.loads(READINGS.read_text(encoding="utf-8")))
+
+
+def _read(rows: Sequence[Kept], name: str) -> str:
+    """A table of one set by what a reader would do with its prompts."""
+    known, judge = _readings()[name], _judges(rows, name)[0]
+    kinds = {kind: set(groups) for kind, groups in known.items() if kind != "digest"}
+    lines = []
+    for row in (row for row in rows if name in row["sets"]):
+        if row["sets"][name]["digest"] != known["digest"]:
+            raise SystemExit(f"{READINGS.name} is about other prompts of {name!r} than {row['row']!r}")
+        values, groups = _values(row, name, judge), _groups(row, name)
+        assert values is not None
+        parts = ({i: value for i, value in values.items() if groups[i] in own} for own in kinds.values())
+        lines.append([row["row"], *(str(rate_of(part, {i: groups[i] for i in part})) for part in parts)])
+    header = ["", *(f"of those to {kind} ({len(own)})" for kind, own in kinds.items())]
+    return f"Of {name} by two readings, where they agree (by `{judge}`):\n\n{_markdown(header, lines)}"
 
 
 def _table(rows: Sequence[Kept], columns: Mapping[str, str], errors: Confusion | None = None) -> str:
