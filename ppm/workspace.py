@@ -39,8 +39,8 @@ def _silent(message: str) -> None:
 class Workspace:
     """PPM_HOME, the folder that the command is given in, and the environment variables of its process.
 
-    `tell` is told what a user should know of the sources, `progress` how far downloads are; with `offline` none of them
-    is asked over a network.
+    `tell` is told what a user should know of the sources, `progress` how far downloads and answers
+    are; with `offline` no source is asked over a network.
     """
 
     home: Path

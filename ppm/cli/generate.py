@@ -84,15 +84,17 @@ def generate_command(
     Example:
       ppm generate "The baker dropped the tray, so a friend said:" --base lab --compare
     """
+    from ppm.cli.progress import shown
     from ppm.serving.generate import answer_prompts
 
     if "patched" in sides:
         refuse_nowhere(base, env)
     texts = [_standard_input() if prompt == "-" else prompt for prompt in prompts]
     compare = len(sides) > 1
-    answers = answer_prompts(
-        workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding, asked=running
-    )
+    with shown(quiet=as_json):
+        answers = answer_prompts(
+            workspace(), texts, base=base, env=env, sides=sides, chat=chat, decoding=decoding, asked=running
+        )
     if as_json:
         print_json([{"prompt": text, **{side: answers[side][i] for side in sides}} for i, text in enumerate(texts)])
         return

@@ -203,6 +203,7 @@ def answer(
     decoding: Decoding,
     *,
     row: int = 0,
+    progress: Progress = silent,
 ) -> list[str]:
     """The completion of each prompt as text, on one row of the bank of a model that `attach` returned."""
     encoder = encoder_of(LoadedBase(model, tokenizer))
@@ -210,5 +211,5 @@ def answer(
         Completion(row, encoder.prompt(text, "the prompt"), decoding, noise_key("answer", str(text), 0, decoding.seed))
         for text in texts
     ]
-    made = generate(model, tokenizer, wanted)
+    made = generate(model, tokenizer, wanted, progress=progress)
     return [str(text).strip() for text in tokenizer.batch_decode([list(i) for i in made], skip_special_tokens=True)]

@@ -36,6 +36,7 @@ def answer_prompts(
             raise RequestError("the prompt is empty", hint="give it some text to answer")
     if "patched" in sides:
         deployed(workspace.find_target(base, env)[1])  # before anything slow is imported
+    workspace.progress("loading the model", 0, 1)
     from ppm.evaluation.generation import answer
     from ppm.runtime.model import UNPATCHED, attach
 
@@ -47,10 +48,13 @@ def answer_prompts(
         found, kept = workspace.find_target(base, env)[0], self_tests(workspace.home)
         loaded = load_base(found, kept=kept, running=asked if asked.dtype else replace(asked, dtype=AUTO))
         model, tokenizer = attach(loaded.model, kept=loaded.kept), loaded.tokenizer
+    workspace.progress("loading the model", 1, 1)
     has_template = bool(getattr(tokenizer, "chat_template", None))
     if chat and not has_template:
         raise ModelError("the base model has no chat template", hint="leave --chat out")
     in_chat = has_template if chat is None else chat
     texts: list[Text] = [(("user", prompt),) if in_chat else prompt for prompt in prompts]
     rows = {"patched": 0, "unpatched": UNPATCHED}
-    return {side: answer(model, tokenizer, texts, decoding, row=rows[side]) for side in sides}
+    return {
+        side: answer(model, tokenizer, texts, decoding, row=rows[side], progress=workspace.progress) for side in sides
+    }

@@ -8,6 +8,10 @@ import torch
 from commands import command, ppm
 from transformers import AutoModelForCausalLM
 
+from ppm.serving.generate import answer_prompts
+from ppm.suite import Decoding
+from ppm.workspace import Workspace
+
 TEMPLATE = "{% for m in messages %}say {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}nice :{% endif %}"
 
 
@@ -51,6 +55,22 @@ def test_a_base_without_one_is_asked_plainly(base):
     assert asked(base, "w1 w2").out == f"{greedy(base, base[2]('w1 w2').input_ids)}\n"
     refused = asked(base, "w1 w2", "--chat")
     assert (refused.code, "has no chat template" in refused.err) == (1, True)
+
+
+def test_it_says_how_far_it_is(base, ppm_home):
+    seen = []
+    answers = answer_prompts(
+        Workspace(ppm_home, ppm_home, progress=lambda *step: seen.append(step)),
+        ["w1 w2", "w3"],
+        base=str(base[0]),
+        env=None,
+        sides=["unpatched"],
+        chat=None,
+        decoding=Decoding(max_new_tokens=3),
+    )
+    assert len(answers["unpatched"]) == 2
+    assert seen[:2] == [("loading the model", 0, 1), ("loading the model", 1, 1)]
+    assert seen[-1] == ("completions", 2, 2)
 
 
 def from_input(data, base):
