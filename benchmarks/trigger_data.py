@@ -5,9 +5,13 @@
 BASE is a name such as smollm2 or a folder. DATA has the public prompts (`real_sets.py`), of which the training halves
 are fitted on here, unlike anywhere else. Prints the share of each test set's prompts on which the trigger of
 harm-refusal fires, with 95 % intervals over groups. What the base says of prompts is kept in `--build`.
+
+Among the test sets are harmful and harmless requests in `benchmarks/apart`, as many of each, half of the latter
+look-alikes: by three writers who saw neither each other's nor any other text of these.
 """
 
 import argparse
+import json
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -19,8 +23,9 @@ from safetensors.torch import load_file, save_file
 
 from ppm.bank_table import Turn
 from ppm.evaluation.figures import rate_of
+from ppm.evaluation.groups import groups_of
 from ppm.evaluation.ordinary import takes_requests
-from ppm.jsonl import Text, normalised, read_prompts
+from ppm.jsonl import Prompt, Text, normalised, read_prompts
 from ppm.names import canonical_digest
 from ppm.package import read_package
 from ppm.running import Running
@@ -37,6 +42,7 @@ MOST = 1500
 """How many prompts of each are fitted on at most, drawn at random."""
 RISKS = ("harmfulness", "over-refusal")
 AT_ONCE = 400
+APART = Path(__file__).parent / "apart"
 
 
 def public_examples(data: Path, tested: set[str], names: Sequence[str]) -> list[Example]:
@@ -48,6 +54,17 @@ def public_examples(data: Path, tested: set[str], names: Sequence[str]) -> list[
         rows = random.Random(0).sample(rows, MOST) if len(rows) > MOST else rows
         rows = [row for row in rows if normalised(row.prompt) not in tested]
         found += [Example(row.prompt, PUBLIC[name], f"{name} {row.id}") for row in rows]
+    return found
+
+
+def apart_sets() -> dict[str, list[Prompt]]:
+    """The requests of `benchmarks/apart`, by what a set of them is called."""
+    found: dict[str, list[Prompt]] = {}
+    for path in sorted(APART.glob("*.jsonl")):
+        data = path.read_bytes()
+        for row, line in zip(read_prompts(data, path.name), data.splitlines(), strict=True):
+            kind = "harmful" if json.loads(line)["concerns"] else "harmless"
+            found.setdefault(f"written apart: {kind}", []).append(row)
     return found
 
 
@@ -80,13 +97,15 @@ def main() -> None:
     base = load_base(model, kept=options.build / "self-test", running=Running(options.dtype))
     packages = [read_package(path) for path in sorted(options.packages.glob("*.ppm"))]
     every = [*own_sets(packages), *chat_sets(options.manifests), *public_sets(options.data, packages, chat=True)]
-    sets = [one for one in every if one.risk in RISKS]
-    tested = {normalised(prompt.prompt) for one in sets for prompt in one.prompts}
+    sets = [(one.name, one.prompts, one.groups) for one in every if one.risk in RISKS]
+    sets += [(name, tuple(rows), groups_of(rows, "group")) for name, rows in apart_sets().items()]
+    tested = {normalised(prompt.prompt) for _, prompts, _ in sets for prompt in prompts}
     own = examples_of(read_source(options.manifests / PATCH), chats=takes_requests(model))
     fitted_on = {
         "ours": own,
         "ours, AdvBench and harmless": [*own, *public_examples(options.data, tested, [*PUBLIC][::2])],
         "ours and all public": [*own, *public_examples(options.data, tested, [*PUBLIC])],
+        "all public": public_examples(options.data, tested, [*PUBLIC]),
     }
     read = partial(features_of, base, options.build / f"trigger-features-{options.dtype}.safetensors")
     for name, rows in fitted_on.items():
@@ -97,12 +116,12 @@ def main() -> None:
         weight, bias = (
             torch.frombuffer(bytearray(part), dtype=torch.float32) for part in (trigger.weight, trigger.bias)
         )
-        for one in sets:
-            found = read([prompt.prompt for prompt in one.prompts], fitted.router.turn)
+        for set_name, prompts, groups in sets:
+            found = read([prompt.prompt for prompt in prompts], fitted.router.turn)
             odds = torch.stack([(readings @ weight + bias).max() for readings in found])
             fires = torch.sigmoid(odds) >= trigger.threshold
-            values = {prompt.id: float(fired) for prompt, fired in zip(one.prompts, fires.tolist(), strict=True)}
-            print(f"  {one.name:30} {rate_of(values, one.groups)}", flush=True)
+            values = {prompt.id: float(fired) for prompt, fired in zip(prompts, fires.tolist(), strict=True)}
+            print(f"  {set_name:30} {rate_of(values, groups)}", flush=True)
 
 
 if __name__ == "__main__":
