@@ -128,7 +128,7 @@ def _addressed(text: str, origin: str) -> Requirement:
     digest = _DIGEST.fullmatch(match["fragment"] or "") if match is not None else None
     hint = "write NAME @ URL#sha256=DIGEST, with https://, http:// or file://; or download the file, and give its path"
     if match is None or digest is None or len(text) > MAX_LENGTH:
-        lacking = "digest" if match is not None else "name, or not one that can be used"
+        lacking = "digest of 64 hexadecimal digits" if match is not None else "name, or not one that can be used"
         raise RequestError(f"{without_logins(text)[:80]!r} is a URL without a {lacking}", context=origin, hint=hint)
     named = parse_requirement(match["name"], origin)
     if str(named.specifier):

@@ -45,7 +45,10 @@ def test_the_path_of_a_file_keeps_its_text(text, name):
     [
         ("https://example.org/toxicity.ppm", "is a URL without a name"),
         ("toxicity @ https://example.org/toxicity.ppm", "is a URL without a digest"),
-        ("toxicity @ https://example.org/toxicity.ppm#sha256=1234", "is a URL without a digest"),
+        (
+            "toxicity @ https://example.org/toxicity.ppm#sha256=1234",
+            "is a URL without a digest of 64 hexadecimal digits",
+        ),
         ("toxicity @ https://example.org/toxicity.ppm#md5=" + "0" * 64, "is a URL without a digest"),
         ("toxicity @ ftp://example.org/toxicity.ppm#sha256=" + "0" * 64, "is a URL without a name, or not one"),
         ("toxicity>=1 @ https://example.org/toxicity.ppm#sha256=" + "0" * 64, "has a URL and a version"),

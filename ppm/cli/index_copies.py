@@ -41,7 +41,7 @@ def mirror(origin: str, folder: Path, root: Path | None, fingerprint: str | None
     elif problem := check_url(url):
         raise RequestError(problem, context=shown_url(url)[:200], hint="for example https://patches.example.org/index")
     with workspace().hold(folder, command_line(), say):
-        if root is None and fingerprint is None and own.is_file():
+        if fingerprint is None and own.is_file() and (root is None or read_root(root) == read_root(own)):
             data = read_root(own)
         else:
             data = trusted_root(url, root, fingerprint, yes)

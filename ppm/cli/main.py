@@ -83,6 +83,17 @@ SUBJECTS = {
         "completion": "completion",
     },
 }
+CALLED_ELSEWHERE = {
+    "delete": "uninstall",
+    "info": "show",
+    "ls": "list",
+    "rm": "uninstall",
+    "run": "generate",
+    "status": "list",
+    "update": "upgrade",
+}
+"""What other package managers call some of the commands."""
+
 COMMANDS = {name: module for commands in SUBJECTS.values() for name, module in commands.items()}
 
 
@@ -114,8 +125,9 @@ class _Lazy(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            hint = did_you_mean(args[0], COMMANDS, "`ppm --help` lists the commands")
-            raise click.UsageError(f"there is no command {args[0]!r}; {hint}")
+            elsewhere = CALLED_ELSEWHERE.get(args[0])
+            near = f"did you mean {elsewhere!r}?" if elsewhere else did_you_mean(args[0], COMMANDS)
+            raise click.UsageError("; ".join([f"there is no command {args[0]!r}", *filter(None, [near])]))
         return super().resolve_command(ctx, args)
 
 

@@ -142,6 +142,7 @@ def agreed(question: str) -> bool:
     except click.Abort:
         if sys.stdin.isatty():
             raise
+        click.echo(err=True)  # below the question
         raise RequestError(
             "there is no terminal to answer this question, so nothing was changed",
             hint="say yes by an option that --help names, or run it in a terminal",

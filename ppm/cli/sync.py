@@ -50,9 +50,9 @@ def sync_command(
 ) -> None:
     """Deploy exactly what ppm.lock names.
 
-    Those patches and no others, and exactly the composition that was tested. Every file comes from the store or a
-    source and is checked against the lock; exit code 4 when one can't be found. The first sync after `ppm lock`
-    composes and tests, and writes the result into ppm.lock.
+    Those patches and no others, and exactly the composition that was tested. What is deployed besides is removed, and
+    named. Every file comes from the store or a source and is checked against the lock; exit code 4 when one can't be
+    found. The first sync after `ppm lock` composes and tests, and writes the result into ppm.lock.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def sync_command(
     if as_json:
         pins = [package.manifest.pin for package in done.packages]
         table = {"deployment": done.deployment.number, "changed": done.changed, "patches": pins}
-        print_json({**table, "advisories": advisory_rows(done.advised)})
+        print_json({**table, "removed": list(done.removed), "advisories": advisory_rows(done.advised)})
     elif not is_quiet():
         _print_synced(done, environment.label)
 

@@ -47,6 +47,9 @@ def verify_command(
     if files:
         if mending:
             raise RequestError("a package file can't be repaired", hint="fetch it again from its vendor")
+        for path in files:
+            if not path.exists():
+                raise RequestError("there is no such file", context=str(path), hint="give the path of a .ppm file")
         found = [_package(path) for path in files]
     else:
         environment = workspace().find_environment(base, env)

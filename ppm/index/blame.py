@@ -16,7 +16,7 @@ from tuf.api.exceptions import (
 )
 
 from ppm.errors import IntegrityError, PpmError, SourceError
-from ppm.index.fetch import NotFetched, Refused
+from ppm.index.fetch import NotFetched, Refused, Unreachable
 from ppm.index.hub import HUB
 
 __all__ = ["blamed", "blaming"]
@@ -47,6 +47,9 @@ def blamed(error: Exception, where: str) -> PpmError:
             "is not asked now, and what this needs of it was not fetched before", context=where, hint=hint
         )
     assert isinstance(error, DownloadError)
+    if isinstance(error, Unreachable) and error.begun:
+        hint = "run the same command again: it goes on where this stopped"
+        return SourceError(f"a download broke off: {error}", context=where, hint=hint)
     hint = "check the network and its address (`ppm source list`), or use --offline"
     return SourceError(f"can't be reached: {error}", context=where, hint=hint)
 

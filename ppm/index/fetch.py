@@ -53,12 +53,14 @@ ALONE = httpx2.Auth()
 class Unreachable(DownloadError):
     """Nobody answers, or with a failure of the server's own: what is cached may serve meanwhile.
 
-    `wait` is how many seconds to wait at least before another try, infinity where none would help.
+    `wait` is how many seconds to wait at least before another try, infinity where none would help. `begun` says whether
+    a part of what was asked for had come.
     """
 
-    def __init__(self, message: str, wait: float = 0.0) -> None:
+    def __init__(self, message: str, wait: float = 0.0, *, begun: bool = False) -> None:
         super().__init__(message)
         self.wait = wait
+        self.begun = begun
 
 
 class NotFetched(DownloadError):
@@ -174,11 +176,11 @@ class HttpFetcher(Fetcher):
             if begun and not partial.can_go_on:
                 raise SlowRetrievalError(f"{shown_url(url)} stopped in the middle") from error
             what = "nothing more came" if begun else "no answer"
-            raise Unreachable(f"{what} within {self._access.timeout:g} seconds") from error
+            raise Unreachable(f"{what} within {self._access.timeout:g} seconds", begun=begun) from error
         except httpx2.InvalidURL as error:  # whose text may hold a part of a password
             raise DownloadError("its address is none") from error
         except httpx2.HTTPError as error:
-            raise Unreachable(str(error) or type(error).__name__) from error
+            raise Unreachable(str(error) or type(error).__name__, begun=begun) from error
 
     def _check(self, response: httpx2.Response, partial: Partial) -> None:
         """Prepare for what an answer brings. Raises DownloadError for one without the file."""

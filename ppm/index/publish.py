@@ -231,7 +231,8 @@ def yank(repository: Repository, name: str, version: str, reason: str, now: date
     found = [entry for entry in shard.releases if entry.version == version]
     if not found or not reason:
         known = sorted({entry.version for entry in shard.releases})
-        hint = did_you_mean(version, known, f"versions are {', '.join(known) or 'none'}")
+        otherwise = f"versions are {', '.join(known)}" if known else "the index has no patch of this name"
+        hint = did_you_mean(version, known, otherwise)
         raise RequestError(f"there is no {name} {version}" if reason else "a reason is needed", hint=hint)
     for entry in found:
         shard = shard.with_release(replace(entry, yanked=reason))

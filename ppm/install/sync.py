@@ -33,13 +33,15 @@ __all__ = ["Synced", "sync"]
 class Synced:
     """What a sync did. `composed` is the result of composing anew, where that was needed.
 
-    `advised` are the advisories in force on the patches.
+    `removed` are the pins of patches that were deployed and that the lock doesn't name. `advised` are the advisories in
+    force on the patches.
     """
 
     deployment: Deployment
     packages: tuple[Package, ...]
     changed: bool
     composed: InstallResult | None = None
+    removed: tuple[str, ...] = ()
     advised: Found = NONE_FOUND
 
 
@@ -110,6 +112,7 @@ def _deploy_locked(target: _Target, terms: Terms, command: str, events: Events) 
         refuse_held(environment, files.lock, LOCK_FILE)
         plan = target.plan(previous)
         _check_still_tested(files.lock, plan)
+        removed = _removed(plan, events)
         plan = with_consent(with_advisories(plan), terms, events)
         for package in files.packages:
             environment.store.put(package.data)
@@ -123,7 +126,17 @@ def _deploy_locked(target: _Target, terms: Terms, command: str, events: Events) 
         for content in (data, audit_data):
             environment.store.put(content)
         deployment = deploy_composition(held, plan, lock, composition, audit)
-    return Synced(deployment, files.packages, changed=True, advised=plan.advised)
+    return Synced(deployment, files.packages, changed=True, removed=removed, advised=plan.advised)
+
+
+def _removed(plan: Plan, events: Events) -> tuple[str, ...]:
+    """The pins of patches that are deployed, and that the plan drops; the user is told."""
+    kept = {package.name for package in plan.selection.packages}
+    before = plan.previous.lock.packages if plan.previous is not None else ()
+    dropped = tuple(package.pin for package in before if package.name not in kept)
+    if dropped:
+        events.tell(f"Removes {', '.join(dropped)}, which {LOCK_FILE} doesn't name")
+    return dropped
 
 
 def _whole(environment: Environment) -> Deployment | None:
@@ -216,7 +229,14 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
         return target.plan(previous)
 
     timeout = folder.workspace.lock_timeout
-    result = install(make_plan, target.environment, terms, command=command, timeout=timeout, events=events)
+    removed = list[str]()
+
+    def planned(plan: Plan) -> None:
+        removed.extend(_removed(plan, events))
+
+    result = install(
+        make_plan, target.environment, terms, command=command, timeout=timeout, planned=planned, events=events
+    )
     assert result.deployment is not None
     deployed = result.deployment.lock
     locked = replace(lock, composition=deployed.composition, attempts=deployed.attempts)
@@ -230,4 +250,5 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
             )
         if now != locked:
             folder.write_lock(locked)
-    return Synced(result.deployment, target.files.packages, result.changed, result, result.plan.advised)
+    packages = target.files.packages
+    return Synced(result.deployment, packages, result.changed, result, tuple(removed), result.plan.advised)

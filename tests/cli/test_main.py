@@ -8,7 +8,7 @@ import pytest
 from commands import command, ppm
 
 import ppm as library
-from ppm.cli.main import COMMANDS
+from ppm.cli.main import CALLED_ELSEWHERE, COMMANDS
 
 
 def test_version():
@@ -37,6 +37,21 @@ def test_a_mistyped_option_is_one_error_with_a_hint(arguments, message, helped):
     first, second = result.err.splitlines()
     assert first.startswith(message)
     assert second == f"hint: `{helped}` shows how to use it"
+
+
+@pytest.mark.parametrize(
+    ("called", "near"), [("info", "show"), ("update", "upgrade"), ("instal", "install"), ("xyzzy", None)]
+)
+def test_an_unknown_command_is_one_error_with_what_it_may_be(called, near):
+    result = ppm(called)
+    assert result.code == 2
+    said = f"error: there is no command {called!r}" + (f"; did you mean {near!r}?" if near else "")
+    assert result.err.splitlines() == [said, "hint: `ppm --help` shows how to use it"]
+
+
+def test_what_other_package_managers_call_a_command_is_none_of_ours():
+    assert not CALLED_ELSEWHERE.keys() & COMMANDS.keys()
+    assert set(CALLED_ELSEWHERE.values()) <= COMMANDS.keys()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from integration.deployed import patch
 from packages import make_bank
 from tuf.api.exceptions import DownloadLengthMismatchError, SlowRetrievalError
 
+from ppm.index.blame import blamed
 from ppm.index.fetch import LONGEST_PAUSE, PAUSES, HttpFetcher, Unreachable
 from ppm.index.pace import Pace
 from ppm.index.partial import WORTH_KEEPING, Partial, kept_partial
@@ -71,6 +72,20 @@ def test_a_large_file_goes_on_from_where_it_broke_off(files):
     again = host.headers[1]
     assert again["range"] == f"bytes={len(DATA) // 2}-"
     assert again["if-range"] == f'"{DIGEST}"'
+
+
+def test_what_breaks_off_every_time_is_not_called_out_of_reach(files):
+    host, url = files
+    host.answer = lambda path: Halved(DATA)
+    with pytest.raises(Unreachable) as broken:
+        pausing()[0].download_bytes(url, len(DATA))
+    said = blamed(broken.value, "acme")
+    assert said.message.startswith("a download broke off: ")
+    assert "run the same command again" in said.hint
+    host.answer = lambda path: 503
+    with pytest.raises(Unreachable) as away:
+        pausing()[0].download_bytes(url, len(DATA))
+    assert blamed(away.value, "acme").message.startswith("can't be reached: ")
 
 
 def test_a_file_that_changed_meanwhile_is_taken_anew(files):

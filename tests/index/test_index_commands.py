@@ -222,7 +222,8 @@ def test_a_copy_is_hosted_elsewhere(tmp_path):
         refused(4, "not the one you gave", "index", "mirror", url, "copy", "--fingerprint", "0" * 64)
         done = fine("index", "mirror", f"{url}/", "copy", "--root", str(root), "--yes")
         assert f"of {url} to copy; 0 were there." in done.out
-        assert "Copied 0 files (0.0 MB)" in fine("index", "mirror", url, "copy").out
+        for more in ([], ["--root", str(root)]):  # nothing is asked once there is a copy
+            assert "Copied 0 files (0.0 MB)" in fine("index", "mirror", url, "copy", *more).out
         trusted(url, owned)
         assert "Copied 0 files" in fine("index", "mirror", "acme", "copy").out
         refused(1, "is no index", "index", "mirror", "acme", str(tmp_path))

@@ -179,6 +179,9 @@ def test_verify_names_what_was_changed(world, ppm_home):
     file = next(world.glob("app-1*"))
     assert ppm("verify", file).out.startswith(f"{file} (app==1.0.0, SHA-256 ")
     file.write_bytes(file.read_bytes()[:-1])
+    missing = ppm("verify", file, world / "nothing.ppm")
+    assert (missing.code, missing.out) == (1, "")
+    assert "nothing.ppm: there is no such file" in missing.err
     refused = ppm("verify", file, next(world.glob("core-1.0*")))
     assert refused.code == 4
     assert [line.endswith(": sound") for line in refused.out.splitlines()] == [False, True]

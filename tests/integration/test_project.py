@@ -227,7 +227,14 @@ def test_sync_deploys_the_very_composition_and_nothing_else(synced, ppm_home):
     deployed(["other"], patch("other"))
     done = ppm("sync", "--json")
     assert done.code == 0, done.err
-    assert done.json == {"deployment": 2, "changed": True, "patches": ["app==1.0.0", "core==1.1.0"], "advisories": []}
+    patches = ["app==1.0.0", "core==1.1.0"]
+    assert done.json == {
+        "deployment": 2,
+        "changed": True,
+        "patches": patches,
+        "removed": ["other==1.0.0"],
+        "advisories": [],
+    }
     assert [p["name"] for p in ppm("list", "--json").json["patches"]] == ["app", "core"]
     assert ppm("list", "--json").json["verdict"] == "pass"
     assert ppm("check").code == ppm("verify").code == 0
@@ -235,7 +242,9 @@ def test_sync_deploys_the_very_composition_and_nothing_else(synced, ppm_home):
     shutil.rmtree(synced / "dist")  # the store has it all
     ppm("rollback")
     (synced / "dist").mkdir()
-    assert ppm("sync", "--json").json["deployment"] == 4
+    again = ppm("sync")
+    assert "Removes other==1.0.0, which ppm.lock doesn't name" in again.err
+    assert "as deployment 4" in again.out
 
 
 def test_sync_deploys_what_the_lab_tested_on_later_prompts(project, monkeypatch):

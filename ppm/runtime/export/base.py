@@ -53,13 +53,20 @@ class Target(Protocol):
         ...
 
 
+_IN_THE_WAY = {
+    "routed": "it stands behind triggers",
+    "isolated": "its blocks stand side by side",
+    "joined": "answers alone see it",
+}
+"""What a plain row of embeddings can't hold, by a bank's arrangement."""
+
+
 def check_joined(bank: Bank, target: str) -> None:
     """Raises ModelError for no bank, and for one that is not a plain row of embeddings."""
     if not bank:
         raise ModelError("there is no patch to export", hint="install one first")
     if bank.arrangement != "joined" or bank.answers_to is not None:
-        what = bank.arrangement if bank.answers_to is None else "one that answers alone see"
         raise ModelError(
-            f"a bank that is {what} is not a plain row of embeddings, which {target} takes",
+            f"{_IN_THE_WAY[bank.arrangement]}, and {target} takes a plain row of embeddings, which is always on",
             hint="serve it with ppm (`ppm.load`), or deploy one prefix: ppm install PATCHES --strategy exportable",
         )
