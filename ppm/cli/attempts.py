@@ -76,9 +76,10 @@ def _print(found: "Spent") -> None:
     ]
     print_table(["", "When", "Strategy", "Verdict", "Suites it met first"], rows, right=[0])
     margins = list(found.suites[0].fewest) if found.suites else []
+    several = {row.suite for row in found.suites if row.set > 1}
     cells = [
         [
-            row.suite,
+            f"{row.suite}, set {row.set}" if row.suite in several else row.suite,
             f"{row.prompts:,}",
             f"{row.attempts:,}",
             f"{row.spent:.2g}",

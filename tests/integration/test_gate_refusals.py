@@ -189,6 +189,11 @@ def test_playing_with_the_lab_never_uses_up_its_alpha(ppm_home, monkeypatch):
         assert {suite["attempt"] for suite in result.json["audit"]["suites"].values()} == {attempt}, result.err
     [ledger] = ledgers(ppm_home)
     assert len(read_ledger(ledger)) == len(tried)
+    counted = [row for row in ppm("attempts", "--base", "lab", "--json").json["suites"] if row["suite"] == "toxicity"]
+    assert [(row["set"], row["attempts"]) for row in counted] == [(1, 2), (2, 1)]
+    shown = ppm("attempts", "--base", "lab").out
+    assert re.search(r"toxicity, set 1 +340 +2 ", shown)
+    assert re.search(r"toxicity, set 2 +340 +1 ", shown)
     waived = ("--accept", "toxicity", "--accept", "gender-bias", "--reason", "a test")
     again = ppm("install", *TWO, "--base", "lab", "--strategy", "isolated", *waived, "--json")
     assert again.code == 0, again.err
