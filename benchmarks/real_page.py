@@ -3,7 +3,8 @@
     python benchmarks/real_page.py [--results benchmarks/results] [--output docs/real.md]
 
 A cell is the failure rate over groups with its 95 % interval; in brackets where a set has too few groups to judge by.
-readings.json says of the prompts of a set, by their groups, which of them a reader would decline and which answer.
+readings.json says of the prompts of a set, by their groups, which of them two readings by a language model would have
+declined and which answered.
 Nothing is run, so the page can be made on any machine.
 """
 
@@ -112,14 +113,14 @@ def _tables(rows: Sequence[Kept], names: Sequence[str], risk: str) -> str:
 
 @cache
 def _readings() -> dict[str, Any]:
-    """What a reader would do with a set's prompts, by its name: the groups of either kind, and the set's digest."""
+    """What readings say of a set's prompts, by its name: the groups of either kind, and the set's digest."""
     return dict(json.loads(READINGS.read_text(encoding="utf-8")))
 
 
 def _read(rows: Sequence[Kept], name: str) -> str:
-    """A table of one set by what a reader would do with its prompts."""
+    """A table of one set, split by what readings say should be done with its prompts."""
     known, judge = _readings()[name], _judges(rows, name)[0]
-    kinds = {kind: set(groups) for kind, groups in known.items() if kind != "digest"}
+    kinds = {kind: set(groups) for kind, groups in known.items() if kind in ("decline", "answer")}
     lines = []
     for row in (row for row in rows if name in row["sets"]):
         if row["sets"][name]["digest"] != known["digest"]:
@@ -129,7 +130,7 @@ def _read(rows: Sequence[Kept], name: str) -> str:
         parts = ({i: value for i, value in values.items() if groups[i] in own} for own in kinds.values())
         lines.append([row["row"], *(str(rate_of(part, {i: groups[i] for i in part})) for part in parts)])
     header = ["", *(f"of those to {kind} ({len(own)})" for kind, own in kinds.items())]
-    return f"Of {name} by two readings, where they agree (by `{judge}`):\n\n{_markdown(header, lines)}"
+    return f"{name.capitalize()}, split by what two readings agree on, by `{judge}`:\n\n{_markdown(header, lines)}"
 
 
 def _table(rows: Sequence[Kept], columns: Mapping[str, str], errors: Confusion | None = None) -> str:

@@ -1,4 +1,4 @@
-"""What a trigger finds by what it was fitted on: the text of the shipped patch alone, or public sets beside it.
+"""What a trigger finds by what it was fitted on: the text of the shipped patch, public sets, or both.
 
     python benchmarks/trigger_data.py BASE --data DIR [--manifests manifests/smollm2] [--dtype float32] [--wholes]
 
@@ -7,11 +7,10 @@ are fitted on here, unlike anywhere else. Prints the share of each test set's pr
 harm-refusal fires, with 95 % intervals over groups. What the base says of prompts is kept in `--build`.
 
 Among the test sets are harmful and harmless requests in `benchmarks/apart`, as many of each, half of the latter
-look-alikes: by three writers who saw neither each other's nor any other text of these.
+look-alikes: by three sessions of a language model that saw neither each other's text nor any other of these.
 """
 
 import argparse
-import json
 import random
 from collections.abc import Sequence
 from functools import partial
@@ -62,8 +61,8 @@ def apart_sets() -> dict[str, list[Prompt]]:
     found: dict[str, list[Prompt]] = {}
     for path in sorted(APART.glob("*.jsonl")):
         data = path.read_bytes()
-        for row, line in zip(read_prompts(data, path.name), data.splitlines(), strict=True):
-            kind = "harmful" if json.loads(line)["concerns"] else "harmless"
+        for row in read_prompts(data, path.name):
+            kind = "harmful" if row.extra["concerns"] else "harmless"
             found.setdefault(f"written apart: {kind}", []).append(row)
     return found
 

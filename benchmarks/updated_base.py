@@ -3,7 +3,8 @@
     python benchmarks/updated_base.py smollm2 FOLDER [--steps N]
 
 The base answers ordinary requests that ship with ppm briefly, as a system prompt tells it to, and learns by LoRA to do
-so without one. What comes of it is a base folder, to show `ppm rebase` on. No text of a patch is trained on.
+so without one. What comes of it is a base folder, to show `ppm rebase` on. The requests are among those that patches
+for chats spare, so an update on other text may move a patch's trigger further.
 """
 
 import argparse
@@ -36,6 +37,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=150)
     options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder} exists already")
     torch.set_num_threads(1)
     loaded = load_base(open_base(options.base), running=Running("bfloat16"))
     chats = [row.prompt for row in ordinary_benign() if not isinstance(row.prompt, str) and len(row.prompt) == 1]

@@ -48,7 +48,10 @@ def check_memory(needed: int, what: str, *, hint: str) -> None:
 
 
 def check_disk(folder: Path, needed: int, what: str) -> None:
-    """Raises DiskError when a folder's disk has less than `needed` bytes free; the folder need not exist yet."""
+    """Raises DiskError when a folder's disk has less than `needed` bytes free; the folder need not exist yet.
+
+    `what` is what needs them, with its verb.
+    """
     nearest = next((path for path in (folder, *folder.absolute().parents) if exists(path)), None)
     if nearest is None:
         return
@@ -58,7 +61,7 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
         return
     if free < needed:
         raise DiskError(
-            f"has too little space: {what} takes {shown_size(needed)}, and {shown_size(free)} are free",
+            f"has too little space: {what} {shown_size(needed)}, and {shown_size(free)} are free",
             folder,
             "full",
             hint="free some space on this disk",

@@ -71,7 +71,7 @@ def fetch(base: RealBase, how: Fetching) -> Fetched:
         return there
     need_extra()
     size = base.download_size + base.gguf_size + WIDTHS[BASE_DTYPE] * base.parameters
-    check_disk(how.home, size, f"{base.name}, while it is made,")
+    check_disk(how.home, size, f"{base.name}, while it is made, takes")
     need_memory(base.parameters, base.largest, BASE_DTYPE, context=base.name)
 
     def make(work: Path, folder: Path) -> Origin:
@@ -123,7 +123,7 @@ def fetch_from_hub(base: RealBase, how: Fetching, *, revision: str | None = None
                 hint=f"`ppm base remove {name}` makes room for another one",
             )
         return there
-    check_disk(how.home, 2 * WIDTHS[BASE_DTYPE] * base.parameters, f"{name}, with what is downloaded,")
+    check_disk(how.home, 2 * WIDTHS[BASE_DTYPE] * base.parameters, f"{name}, with what is downloaded, takes")
     how.tell(f"Taking {base.hub.model} at {revision[:12]} from the hub")
     accepted = how.agree(base.licence, {})
     source = hub_folder(base.hub.model, revision, fetch=True)
@@ -163,7 +163,7 @@ def import_base(source: Path, target: Path, *, dtype: Dtype = BASE_DTYPE, tell: 
         else:
             header = read_header(source)
             tell(f"Dequantising {len(header.tensors)} tensors to {dtype}")
-            check_disk(target.parent, WIDTHS[dtype] * header.parameters, f"the base from {source.name}")
+            check_disk(target.parent, WIDTHS[dtype] * header.parameters, f"the base from {source.name} takes")
             found = read_gguf(_alone(source, work), header, dtype, context=str(source))
             files, licence = (OriginFile(source.name, _digest(source)),), header.text("general.license")
         _save(found, folder, dtype, suites, context=str(source))

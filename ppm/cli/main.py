@@ -83,16 +83,16 @@ SUBJECTS = {
         "completion": "completion",
     },
 }
+NO_COMMAND = "there is no command"
 CALLED_ELSEWHERE = {
     "delete": "uninstall",
     "info": "show",
     "ls": "list",
     "rm": "uninstall",
-    "run": "generate",
     "status": "list",
     "update": "upgrade",
 }
-"""What other package managers call some of the commands."""
+"""What package managers call some of the commands."""
 
 COMMANDS = {name: module for commands in SUBJECTS.values() for name, module in commands.items()}
 
@@ -127,7 +127,7 @@ class _Lazy(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             elsewhere = CALLED_ELSEWHERE.get(args[0])
             near = f"did you mean {elsewhere!r}?" if elsewhere else did_you_mean(args[0], COMMANDS)
-            raise click.UsageError("; ".join([f"there is no command {args[0]!r}", *filter(None, [near])]))
+            raise click.UsageError("; ".join([f"{NO_COMMAND} {args[0]!r}", *filter(None, [near])]))
         return super().resolve_command(ctx, args)
 
 
@@ -211,6 +211,8 @@ def _of_click(error: click.ClickException) -> PpmError:
     context = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
     hint = f"`{context.command_path if context else 'ppm'} --help` shows how to use it"
+    if message.startswith(NO_COMMAND):
+        hint = "`ppm --help` lists the commands"
     return PpmError(message[:1].lower() + message[1:], hint=hint)
 
 

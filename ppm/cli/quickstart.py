@@ -210,6 +210,7 @@ def _project(name: str, dtype: "Dtype") -> "Workspace":
 
 
 def _compare_answers(base: str, env: str | None) -> None:
+    from ppm.cli.progress import shown
     from ppm.lab.examples import EXAMPLES
     from ppm.serving.generate import answer_prompts
     from ppm.suite import Decoding
@@ -219,9 +220,10 @@ def _compare_answers(base: str, env: str | None) -> None:
     texts = [example.prompt for example in EXAMPLES] if lab else list(REAL_PROMPTS)
     sides = ("unpatched", "patched")
     decoding = Decoding(max_new_tokens=20 if lab else 40, temperature=0.0)
-    answers = answer_prompts(
-        workspace(), texts, base=base, env=env, sides=sides, chat=False if lab else None, decoding=decoding
-    )
+    with shown():
+        answers = answer_prompts(
+            workspace(), texts, base=base, env=env, sides=sides, chat=False if lab else None, decoding=decoding
+        )
     for i, text in enumerate(texts):
         write(["   ", Styled(text, bold=True)])
         write(f"     base:    {answers['unpatched'][i]}")

@@ -48,7 +48,7 @@ def blamed(error: Exception, where: str) -> PpmError:
         )
     assert isinstance(error, DownloadError)
     if isinstance(error, Unreachable) and error.begun:
-        hint = "run the same command again: it goes on where this stopped"
+        hint = "run the same command again, or ask whoever runs the index"
         return SourceError(f"a download broke off: {error}", context=where, hint=hint)
     hint = "check the network and its address (`ppm source list`), or use --offline"
     return SourceError(f"can't be reached: {error}", context=where, hint=hint)

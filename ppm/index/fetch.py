@@ -54,7 +54,7 @@ class Unreachable(DownloadError):
     """Nobody answers, or with a failure of the server's own: what is cached may serve meanwhile.
 
     `wait` is how many seconds to wait at least before another try, infinity where none would help. `begun` says whether
-    a part of what was asked for had come.
+    a part of what was asked for has come, in this try or an earlier one.
     """
 
     def __init__(self, message: str, wait: float = 0.0, *, begun: bool = False) -> None:
@@ -139,13 +139,14 @@ class HttpFetcher(Fetcher):
 
     def _taken(self, url: str, most: int, partial: Partial) -> bytes:
         """A file; where an answer breaks off, the next one goes on from there. Raises DownloadError."""
-        furthest, tries = partial.size, 0
+        furthest, tries, begun = partial.size, 0, False
         with Pace(shown_url(url), self._access, self._clock) as pace:
             while True:
                 try:
                     self._go_on(url, most, partial, pace)
                     return partial.content()
                 except Unreachable as error:
+                    begun = error.begun = begun or error.begun
                     if partial.size >= furthest + SOMETHING:
                         furthest, tries = partial.size, 0
                     if tries == len(PAUSES) or math.isinf(error.wait):

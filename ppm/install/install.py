@@ -38,7 +38,7 @@ NAMED_REASONS = 3
 """How many of the suites that did not pass an error's message names; the audit has them all."""
 
 ROOM = 16 * 2**20
-"""How many bytes a deployment takes at most, with its audit and the answers that are kept, beside its composition."""
+"""How many bytes an attempt may take, with its audit and the answers that are kept, beside the patches' prefixes."""
 
 MANY_ATTEMPTS = 4
 """After so many attempts on the same prompts another one has little alpha left, and is no advice."""
@@ -123,7 +123,10 @@ def install(
         if not packages:
             left = deploy_nothing(held, plan) if terms.deploy else plan.previous
             return InstallResult(plan, (), left, None, changed=terms.deploy)
-        check_disk(plan.environment.home, ROOM + sum(len(package.data) for package in packages), "a deployment")
+        what = "a deployment" if terms.deploy else "a test"
+        check_disk(
+            plan.environment.home, ROOM + sum(len(package.data) for package in packages), f"{what} may take up to"
+        )
         started = time.monotonic()
         before = _tested_on(plan)
         choice = _compose_and_audit(plan, packages, terms, events)

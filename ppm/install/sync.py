@@ -1,6 +1,7 @@
 """Deploying what a project has locked: the very patches and the very composition, or a first composition of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,8 @@ __all__ = ["Synced", "sync"]
 class Synced:
     """What a sync did. `composed` is the result of composing anew, where that was needed.
 
-    `removed` are the pins of patches that were deployed and that the lock doesn't name. `advised` are the advisories in
-    force on the patches.
+    `removed` are the pins of patches that were deployed, and that the lock names in no version. `advised` are the
+    advisories in force on the patches.
     """
 
     deployment: Deployment
@@ -112,7 +113,6 @@ def _deploy_locked(target: _Target, terms: Terms, command: str, events: Events) 
         refuse_held(environment, files.lock, LOCK_FILE)
         plan = target.plan(previous)
         _check_still_tested(files.lock, plan)
-        removed = _removed(plan, events)
         plan = with_consent(with_advisories(plan), terms, events)
         for package in files.packages:
             environment.store.put(package.data)
@@ -125,18 +125,21 @@ def _deploy_locked(target: _Target, terms: Terms, command: str, events: Events) 
         audit = _check_composition(composition, audit_data, files.packages, plan)
         for content in (data, audit_data):
             environment.store.put(content)
+        removed = _dropped(environment, lock)
+        if removed:
+            events.tell(f"Removes {', '.join(removed)}, which {LOCK_FILE} doesn't name")
         deployment = deploy_composition(held, plan, lock, composition, audit)
     return Synced(deployment, files.packages, changed=True, removed=removed, advised=plan.advised)
 
 
-def _removed(plan: Plan, events: Events) -> tuple[str, ...]:
-    """The pins of patches that are deployed, and that the plan drops; the user is told."""
-    kept = {package.name for package in plan.selection.packages}
-    before = plan.previous.lock.packages if plan.previous is not None else ()
-    dropped = tuple(package.pin for package in before if package.name not in kept)
-    if dropped:
-        events.tell(f"Removes {', '.join(dropped)}, which {LOCK_FILE} doesn't name")
-    return dropped
+def _dropped(environment: Environment, lock: Lock) -> tuple[str, ...]:
+    """The pins of patches that are deployed, and that a lock names in no version; none where damage hides them."""
+    kept = {package.name for package in lock.packages}
+    with suppress(IntegrityError, EnvironmentStateError):
+        current = environment.current()
+        if current is not None:
+            return tuple(package.pin for package in current.lock.packages if package.name not in kept)
+    return ()
 
 
 def _whole(environment: Environment) -> Deployment | None:
@@ -232,7 +235,9 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
     removed = list[str]()
 
     def planned(plan: Plan) -> None:
-        removed.extend(_removed(plan, events))
+        removed.extend(_dropped(target.environment, lock))
+        if removed:
+            events.tell(f"If the composition passes, {', '.join(removed)} will be removed: {LOCK_FILE} doesn't name it")
 
     result = install(
         make_plan, target.environment, terms, command=command, timeout=timeout, planned=planned, events=events

@@ -21,7 +21,7 @@ from ppm.version import __version__
 __all__ = ["announced", "check_folder", "check_output", "versions", "write_new"]
 
 ROOM = 16 * 2**20
-"""How many bytes a package file takes at most, beside the data files of its patch."""
+"""How many bytes a package file may take, beside the data files of its patch."""
 
 
 def check_folder(folder: Path, data: int = 0) -> None:
@@ -31,7 +31,7 @@ def check_folder(folder: Path, data: int = 0) -> None:
         raise RequestError("is not a folder", context=str(standing), hint="name another folder with --output")
     if not os.access(standing, os.W_OK | os.X_OK):
         raise RequestError("can't be written to", context=str(standing), hint="name another folder with --output")
-    check_disk(folder, ROOM + data, "a package file")
+    check_disk(folder, ROOM + data, "a package file may take up to")
 
 
 def check_output(folder: Path, source: SourcePatch, base: BaseModel, announced: dict[str, object]) -> None:

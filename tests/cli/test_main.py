@@ -46,7 +46,7 @@ def test_an_unknown_command_is_one_error_with_what_it_may_be(called, near):
     result = ppm(called)
     assert result.code == 2
     said = f"error: there is no command {called!r}" + (f"; did you mean {near!r}?" if near else "")
-    assert result.err.splitlines() == [said, "hint: `ppm --help` shows how to use it"]
+    assert result.err.splitlines() == [said, "hint: `ppm --help` lists the commands"]
 
 
 def test_what_other_package_managers_call_a_command_is_none_of_ours():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import chain, repeat
 
 import pytest
 from commands import command, ppm
@@ -76,12 +77,14 @@ def test_a_large_file_goes_on_from_where_it_broke_off(files):
 
 def test_what_breaks_off_every_time_is_not_called_out_of_reach(files):
     host, url = files
-    host.answer = lambda path: Halved(DATA)
-    with pytest.raises(Unreachable) as broken:
-        pausing()[0].download_bytes(url, len(DATA))
-    said = blamed(broken.value, "acme")
-    assert said.message.startswith("a download broke off: ")
-    assert "run the same command again" in said.hint
+    for later in (Halved(DATA), 503):
+        answers = chain([Halved(DATA)], repeat(later))
+        host.answer = lambda path, answers=answers: next(answers)
+        with pytest.raises(Unreachable) as broken:
+            pausing()[0].download_bytes(url, len(DATA))
+        said = blamed(broken.value, "acme")
+        assert said.message.startswith("a download broke off: ")
+        assert "run the same command again" in said.hint
     host.answer = lambda path: 503
     with pytest.raises(Unreachable) as away:
         pausing()[0].download_bytes(url, len(DATA))

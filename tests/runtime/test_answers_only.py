@@ -315,8 +315,14 @@ def test_embeddings_and_exports_are_refused():
     _, always, bank, _ = patched_of(model, CHATS)
     with pytest.raises(ModelError, match="was given embeddings"), torch.no_grad():
         always(inputs_embeds=model.get_input_embeddings()(torch.tensor([CHATS[0]])))
-    with pytest.raises(ModelError, match="one that answers alone see"):
-        check_joined(bank.of_blocks((0,)), "PEFT")
+    isolated = Bank(2 * bank.blocks, "isolated")
+    for given, why in (
+        (bank.of_blocks((0,)), "answers alone see what"),
+        (bank, "stands behind triggers, but PEFT takes a plain row"),
+        (isolated, "stand side by side"),
+    ):
+        with pytest.raises(ModelError, match=why):
+            check_joined(given, "PEFT")
 
 
 def test_training_is_in_front_of_whole_texts():

@@ -54,9 +54,9 @@ class Target(Protocol):
 
 
 _IN_THE_WAY = {
-    "routed": "it stands behind triggers",
-    "isolated": "its blocks stand side by side",
-    "joined": "answers alone see it",
+    "routed": "what is to be exported stands behind triggers",
+    "isolated": "the blocks of what is to be exported stand side by side",
+    "joined": "answers alone see what is to be exported",
 }
 """What a plain row of embeddings can't hold, by a bank's arrangement."""
 
@@ -67,6 +67,6 @@ def check_joined(bank: Bank, target: str) -> None:
         raise ModelError("there is no patch to export", hint="install one first")
     if bank.arrangement != "joined" or bank.answers_to is not None:
         raise ModelError(
-            f"{_IN_THE_WAY[bank.arrangement]}, and {target} takes a plain row of embeddings, which is always on",
+            f"{_IN_THE_WAY[bank.arrangement]}, but {target} takes a plain row of embeddings, which is always on",
             hint="serve it with ppm (`ppm.load`), or deploy one prefix: ppm install PATCHES --strategy exportable",
         )
