@@ -71,7 +71,7 @@ BELOW_THE_LINE = """
     install.advisories install.pinned install.plan install.download install.earlier install.compose install.mend
     install.ranking install.choose
     install.deploy install.install
-    install.folder install.lock install.edit install.locked install.sync install.rebase
+    install.folder install.lock install.edit install.locked install.sync install.thresholds install.rebase
     inspect inspect.graph inspect.diff inspect.search inspect.settings inspect.trail inspect.history inspect.log
     inspect.outdated
     inspect.verify inspect.audit inspect.attempts inspect.advisories

@@ -1,5 +1,6 @@
 """A patch for the next base: as it is, else distilled from the old base, else trained anew; the first that passes.
 
+As it is, only the threshold of its trigger moves (`thresholds.py`).
 What is distilled are the patched old base's own answers to the packaged replay prompts, as text (Kim and Rush 2016,
 section 3.2), so the two bases need not share a tokenizer. Both ways of training are ordinary builds.
 """
@@ -25,6 +26,7 @@ from ppm.evaluation.results import Configuration, result_store
 from ppm.evaluation.runner import evaluate
 from ppm.evaluation.suites import package_suites
 from ppm.home import self_tests
+from ppm.install.thresholds import on_next_base
 from ppm.jsonl import Pair, dump, normalised
 from ppm.manifest import check_tested
 from ppm.package import SKETCH, Package
@@ -184,7 +186,15 @@ def _as_it_is(move: _Move) -> Package:
         raise _NotPossible(f"the prefix is {found} wide, and the embeddings of {move.onto.name} are {width} wide")
     new, placement = move.new.loaded, move.package.manifest.base.placement
     attach(new.model, [move.package.bank], placement=placement, kept=new.kept)  # raises where its trigger can't read
-    return _for_base(move, move.package, "as it is")
+    package = _for_base(move, move.package, "as it is")
+    if move.old is None:
+        return package
+    moved = on_next_base(package, move.old.loaded, new)
+    if moved is not package:
+        was, now = (one.bank.router.triggers[0].threshold for one in (package, moved) if one.bank.router is not None)
+        where = f"as far above ordinary prompts as on {move.old.base.name}"
+        move.events.tell(f"as it is: its trigger's threshold is {now:.3f} instead of {was:.3f}, {where}")
+    return moved
 
 
 def _distilled(move: _Move) -> Package:
