@@ -29,7 +29,10 @@ def test_embeddings_answer_as_the_patched_model(tmp_path, placement):
 
 def test_no_patch_and_banks_of_another_arrangement_are_refused(tmp_path):
     bank = bank_of(random_prefixes(tiny_model(), 4)[0])
-    for other, words in ((EMPTY, "no patch"), (Bank(2 * bank.blocks, "isolated"), "isolated")):
+    for other, words in (
+        (EMPTY, "no patch"),
+        (Bank(2 * bank.blocks, "isolated"), "stand side by side, but embeddings"),
+    ):
         with pytest.raises(ModelError, match=words):
             find_target("embeddings").write(other, "before-bos", tmp_path)
     assert list(tmp_path.iterdir()) == []
