@@ -237,7 +237,7 @@ def _compose(target: _Target, terms: Terms, command: str, events: Events) -> Syn
     def planned(plan: Plan) -> None:
         removed.extend(_dropped(target.environment, lock))
         if removed:
-            events.tell(f"If the composition passes, {', '.join(removed)} will be removed: {LOCK_FILE} doesn't name it")
+            events.tell(f"If it passes its tests, this removes {', '.join(removed)}, which {LOCK_FILE} doesn't name")
 
     result = install(
         make_plan, target.environment, terms, command=command, timeout=timeout, planned=planned, events=events

@@ -39,7 +39,7 @@ def on_next_base(package: Package, old: LoadedBase, new: LoadedBase) -> Package:
     (before, spread), (after, wider) = (_moments(base, router, prompts) for base in (old, new))
     if not spread or (before, spread) == (after, wider):
         return package
-    threshold = 1 / (1 + math.exp(-(after + (limit - before) * wider / spread)))
+    threshold = float(torch.tensor(after + (limit - before) * wider / spread, dtype=torch.double).sigmoid())
     moved = replace(router, triggers=(replace(trigger, threshold=threshold),))
     bank = package.bank.routed(moved)
     return replace(package, bank=bank, manifest=package.manifest.with_bank(bank.table))
