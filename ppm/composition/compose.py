@@ -29,7 +29,7 @@ from ppm.runtime.tensors import check_width, initial_prefix, prefix_of
 from ppm.suite import Judge, Suite, judge_files
 from ppm.version import __version__
 
-__all__ = ["check_together", "compose", "make_context", "package_composition", "single"]
+__all__ = ["check_together", "compose", "make_context", "ordinary_of", "package_composition", "single"]
 
 RETENTION_LIMIT = 400
 
@@ -74,13 +74,13 @@ def make_context(
         seed=seed,
         progress=progress,
         parent=parent,
-        benign=(*retention.values(), *_ordinary(packages)),
+        benign=(*retention.values(), *ordinary_of(packages)),
         conditional=conditional and policy.trigger != "always",
         policy=policy,
     )
 
 
-def _ordinary(packages: Sequence[Package]) -> list[Benign]:
+def ordinary_of(packages: Sequence[Package]) -> list[Benign]:
     """For patches of chats: ordinary requests and plain sentences that ship with ppm, without what the patches test."""
     if all(isinstance(pair.prompt, str) for package in packages for pair in package.replay):
         return []

@@ -4,15 +4,14 @@ Training a base on other text shifts what a trigger reads of every prompt, by ab
 others, so that the threshold finds more or fewer of both.
 """
 
-import math
 from dataclasses import replace
 
 import torch
 
 from ppm.bank import Router
+from ppm.composition.compose import ordinary_of
 from ppm.evaluation.neutral import is_held_back
-from ppm.evaluation.ordinary import without_tested
-from ppm.jsonl import Text, normalised
+from ppm.jsonl import Text
 from ppm.package import Package
 from ppm.runtime.loading import LoadedBase
 from ppm.runtime.model import attach, backbone_of
@@ -31,11 +30,12 @@ def on_next_base(package: Package, old: LoadedBase, new: LoadedBase) -> Package:
     without a trigger, or with several, stays as it is, and so does one with fewer than 30 such prompts.
     """
     router = package.bank.router
-    prompts = _ordinary(package)
+    rows = (*package.retention, *ordinary_of([package]))
+    prompts = list(dict.fromkeys(row.prompt for row in rows if not is_held_back(row)))
     if router is None or len(router.triggers) != 1 or len(prompts) < LEAST_PROMPTS:
         return package
     [trigger] = router.triggers
-    limit = math.log(max(trigger.threshold, EPSILON) / max(1 - trigger.threshold, EPSILON))
+    limit = float(torch.tensor(trigger.threshold, dtype=torch.double).logit(EPSILON))
     (before, spread), (after, wider) = (_moments(base, router, prompts) for base in (old, new))
     if not spread or (before, spread) == (after, wider):
         return package
@@ -53,10 +53,3 @@ def _moments(base: LoadedBase, router: Router, prompts: list[Text]) -> tuple[flo
     scores = scores_of(inner, [router] * len(texts), texts)[router.layers, router.turn]
     odds = scores.of(router, texts).to(torch.double)
     return float(odds.mean()), float(odds.std())
-
-
-def _ordinary(package: Package) -> list[Text]:
-    tested = {normalised(row.prompt) for suite in package.manifest.suites for row in package.prompts(suite)}
-    chats = any(not isinstance(pair.prompt, str) for pair in package.replay)
-    rows = [*package.retention, *(without_tested(tested) if chats else ())]
-    return list(dict.fromkeys(row.prompt for row in rows if not is_held_back(row)))

@@ -7,7 +7,7 @@ import torch
 from packages import make_package
 
 from ppm.bank import Bank
-from ppm.composition.compose import _ordinary
+from ppm.composition.compose import ordinary_of
 from ppm.composition.recipe import run_strategy
 from ppm.composition.routing import _examples, route, route_several
 from ppm.composition.steps import Context, Parent, Specialist
@@ -118,12 +118,12 @@ def test_for_chats_the_requests_that_ship_are_among_the_benign_ones():
     chat = replace(plain, files={**plain.files, "replay.jsonl": dump([Pair((("user", "please"),), "good", "bad")])})
     assert chat.manifest.replay.pairs == "replay.jsonl"
     shipped = {row.prompt for row in ordinary_benign() if not is_held_back(row)}
-    assert _ordinary([plain]) == []
-    assert shipped < {row.prompt for row in _ordinary([plain, chat])}
+    assert ordinary_of([plain]) == []
+    assert shipped < {row.prompt for row in ordinary_of([plain, chat])}
     [suite] = chat.manifest.suites
     asked = next(iter(shipped))
     testing = replace(chat, files={**chat.files, suite.prompts: dump([Prompt("0", asked)])})
-    assert asked not in {row.prompt for row in _ordinary([testing])}
+    assert asked not in {row.prompt for row in ordinary_of([testing])}
 
 
 @pytest.mark.parametrize("recall", [0.6, 0.9, 0.99, 1.0])
